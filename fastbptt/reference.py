@@ -1,0 +1,437 @@
+"""The specification: back-propagation through time in plain NumPy, slow and obvious.
+
+The network, its error and its exact gradient are, for t = 1 ... T,
+
+    A_t = X_t W_xᵀ + S_{t-1} W_sᵀ + b_s        pre-activation      (B, H)
+    S_t = g1(A_t)                              hidden state        (B, H)
+    Z_t = S_t W_yᵀ + b_y ;  Y_t = g2(Z_t)      output              (B, O)
+    E   = Σ_t Σ_b m_tb e(Y_tb, D_tb)           error; divided by Σ m where reduction="mean"
+
+    δy_t = ∂E/∂Z_t
+    δ_t  = (δy_t W_y + δ_{t+1} W_s) ∘ g1'(S_t)
+    ∂E/∂W_y = Σ δy_tᵀ S_t     ∂E/∂W_s = Σ δ_tᵀ S_{t-1}     ∂E/∂W_x = Σ δ_tᵀ X_t
+    ∂E/∂b_y = Σ δy_t          ∂E/∂b_s = Σ δ_t              ∂E/∂S_0 = δ_1 W_s      ∂E/∂X_t = δ_t W_x
+
+T time steps, B sequences in the batch, I inputs, H hidden units, O outputs. Everything is time-major:
+X (T, B, I), S (T+1, B, H) with S[0] = S_0, so that S[t] comes before X[t] and S[t+1] after it, and Y (T, B, O).
+`parameters` is a dict of W_x (H, I), W_s (H, H), W_y (O, H) and, where the network has them, b_s (H,), b_y (O,) and
+a learnt S_0 (H,).
+
+Every function takes any float or complex dtype. Wherever a function of this file is not analytic (an absolute value,
+a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
+forward pass is exact to rounding: that is how the gradients below are tested.
+
+The compiled twin of this file is `_core.pyx`; the verbs have the same names there.
+
+Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Pascanu, Mikolov and
+Bengio 2013, ICML (clipping).
+"""
+
+import numpy as np
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Elementary functions that branch on the real part
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _abs(A):
+    return np.where(A.real < 0, -A, A)
+
+
+def _positive(A):
+    """max(A, 0)."""
+    return np.where(A.real <= 0, 0, A)
+
+
+def _sign(A):
+    return np.sign(A.real)
+
+
+def _sigmoid(A):
+    small = np.exp(-_abs(A))  # never overflows
+    return np.where(A.real < 0, small, 1) / (1 + small)
+
+
+def _softplus(A):
+    return (A + _abs(A)) / 2 + np.log1p(np.exp(-_abs(A)))
+
+
+def _logsumexp(Z):
+    top = Z.real.max(axis=-1, keepdims=True)
+    return top + np.log(np.exp(Z - top).sum(axis=-1, keepdims=True))
+
+
+def _softmax(Z):
+    unnormalised = np.exp(Z - Z.real.max(axis=-1, keepdims=True))
+    return unnormalised / unnormalised.sum(axis=-1, keepdims=True)
+
+
+def _exp(Z):
+    with np.errstate(over="ignore"):  # infinity is the answer
+        return np.exp(Z)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Activations and losses
+# ---------------------------------------------------------------------------------------------------------------------
+
+LEAKY_SLOPE = 0.01  # of leaky_relu below zero, as PyTorch and Keras 2 had it
+
+# name: (g1(A), g1' written in the output R = g1(A))
+ACTIVATIONS = {
+    "tanh": (np.tanh, lambda R: 1 - R * R),
+    "relu": (_positive, lambda R: (R.real > 0).astype(R.dtype)),
+    "sigmoid": (_sigmoid, lambda R: R * (1 - R)),
+    "identity": (lambda A: A, np.ones_like),
+    "softplus": (_softplus, lambda R: -np.expm1(-R)),
+    "leaky_relu": (
+        lambda A: np.where(A.real > 0, A, A * A.real.dtype.type(LEAKY_SLOPE)),
+        lambda R: np.where(R.real > 0, 1, LEAKY_SLOPE).astype(R.dtype),
+    ),
+    "elu": (
+        lambda A: _positive(A) + np.expm1(A - _positive(A)),
+        lambda R: np.where(R.real > 0, 1, R + 1),
+    ),
+    "softsign": (lambda A: A / (1 + _abs(A)), lambda R: (1 - _abs(R)) ** 2),
+}
+
+# name: (g2(Z), the pull-back dY, Y -> dZ, that is dZ_o = Σ_p dY_p ∂Y_p/∂Z_o)
+OUTPUT_ACTIVATIONS = {
+    "identity": (lambda Z: Z, lambda dY, Y: dY),
+    "sigmoid": (_sigmoid, lambda dY, Y: dY * Y * (1 - Y)),
+    "tanh": (np.tanh, lambda dY, Y: dY * (1 - Y * Y)),
+    "softmax": (_softmax, lambda dY, Y: Y * (dY - (dY * Y).sum(axis=-1, keepdims=True))),
+    "exp": (_exp, lambda dY, Y: dY * Y),
+}
+
+
+def _huber(Y, Z, D, threshold):
+    """½ r² where |r| <= threshold, else threshold (|r| - ½ threshold), with r = Y - D (Huber 1964)."""
+    r = Y - D
+    inside = _abs(r).real <= threshold
+    return np.where(inside, r * r / 2, threshold * (_abs(r) - threshold / 2))
+
+
+def _d_huber(Y, Z, D, threshold):
+    r = Y - D
+    return np.where(_abs(r).real <= threshold, r, threshold * _sign(r)).astype(r.dtype)
+
+
+def _quantile(Y, Z, D, levels):
+    """max(q r, (q - 1) r) with r = D - Y (Koenker and Bassett 1978); level l of target k is output l K + k."""
+    r, q = D - Y, np.repeat(np.asarray(levels, Y.real.dtype), Y.shape[-1] // len(levels))
+    return np.where(r.real > 0, q, q - 1) * r
+
+
+def _d_quantile(Y, Z, D, levels):
+    r, q = D - Y, np.repeat(np.asarray(levels, Y.real.dtype), Y.shape[-1] // len(levels))
+    return np.where(r.real > 0, -q, np.where(r.real < 0, 1 - q, r)).astype(Y.dtype)
+
+
+# name: (e for each output, its derivative). The derivative is by Y, or, where the loss stands in FUSED, by Z: there
+# loss and output activation are one function of Z, finite wherever the loss itself is.
+LOSSES = {
+    "squared_error": (lambda Y, Z, D, _: (D - Y) * (D - Y), lambda Y, Z, D, _: 2 * (Y - D)),
+    "absolute_error": (lambda Y, Z, D, _: _abs(D - Y), lambda Y, Z, D, _: _sign(Y - D).astype(Y.dtype)),
+    "huber": (_huber, _d_huber),
+    "quantile": (_quantile, _d_quantile),
+    "binary_cross_entropy": (
+        lambda Y, Z, D, _: _softplus(Z) - Z * D,
+        lambda Y, Z, D, _: Y - D,
+    ),
+    "cross_entropy": (
+        lambda Y, Z, D, _: D * (_logsumexp(Z) - Z),
+        lambda Y, Z, D, _: Y * D.sum(axis=-1, keepdims=True) - D,
+    ),
+    "poisson": (lambda Y, Z, D, _: Y - D * Z, lambda Y, Z, D, _: Y - D),
+}
+
+FUSED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
+
+LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: threshold, levels
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The verbs: one line of mathematics each. P is a packed matrix, that is a transposed one: affine(A, pack(W), b) = A Wᵀ + b
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def gather(X, dtype):
+    return np.asarray(X, dtype=dtype)
+
+
+def pack(W):
+    return W.T
+
+
+def affine(A, P, b=None):
+    return A @ P if b is None else A @ P + b
+
+
+def recur(activation, A, S_0, P):
+    """S (T+1, B, H) of S[t+1] = g1(A[t] + S[t] P)."""
+    g, _ = ACTIVATIONS[activation]
+    S = np.empty((len(A) + 1, *S_0.shape), A.dtype)
+    S[0] = S_0
+    for t in range(len(A)):
+        S[t + 1] = g(A[t] + S[t] @ P)
+    return S
+
+
+def recur_back(activation, dS, R, P):
+    """delta (T, B, H) of delta[t] = (dS[t] + delta[t+1] P) ∘ g1'(R[t]), and delta[0] P."""
+    _, dg = ACTIVATIONS[activation]
+    delta = np.empty_like(dS)
+    carried = np.zeros(dS.shape[1:], dS.dtype)
+    for t in reversed(range(len(dS))):
+        delta[t] = (dS[t] + carried) * dg(R[t])
+        carried = delta[t] @ P
+    return delta, carried
+
+
+def error(Z, D, weights, scale, *, output_activation, loss, loss_parameter=None):
+    """Y = g2(Z), the unweighted losses e summed over outputs (T, B), Σ m e, and delta_y = scale ∂(Σ m e)/∂Z."""
+    g, pull_back = OUTPUT_ACTIVATIONS[output_activation]
+    e, de = LOSSES[loss]
+    Y = g(Z)
+    if loss == "cross_entropy" and D.ndim == Z.ndim - 1:  # labels: the rows of the unit matrix
+        D = np.eye(Z.shape[-1])[np.where(_per_output(weights, 1)[..., 0] == 0, 0, D)]
+    m = _per_output(weights, D.shape[-1]).astype(Z.real.dtype)
+    D = np.where(m == 0, 0, D).astype(Z.real.dtype)  # what has no weight is never read
+    if loss == "quantile":  # every level sees the same targets
+        D, m = (np.tile(array, len(loss_parameter)) for array in (D, m))
+    losses = e(Y, Z, D, loss_parameter)
+    delta_y = np.where(m == 0, 0, scale * m * de(Y, Z, D, loss_parameter))
+    if loss not in FUSED:
+        delta_y = pull_back(delta_y, Y)
+    total = np.where(m == 0, 0, m * losses).sum(dtype=np.result_type(Z, np.float64))
+    return Y, losses.sum(axis=-1), total, delta_y.astype(Z.dtype)
+
+
+def accumulate(delta, A):
+    """Σ_t delta[t]ᵀ A[t]."""
+    return delta.reshape(-1, delta.shape[-1]).T @ A.reshape(-1, A.shape[-1])
+
+
+def column_sums(delta):
+    return delta.reshape(-1, delta.shape[-1]).sum(axis=0)
+
+
+def scatter(A):
+    return np.array(A)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The operations of a network
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def forward(parameters, X, initial_state=None, *, activation="tanh", output_activation="identity", **_):
+    """Outputs Y (T, B, O), final state (B, H) and states S (T+1, B, H) of the network."""
+    p, X, S_0 = _prepare(parameters, X, initial_state)
+    g2, _ = OUTPUT_ACTIVATIONS[output_activation]
+    A = affine(X, pack(p["W_x"]), p.get("b_s"))
+    S = recur(activation, A, S_0, pack(p["W_s"]))
+    Y = g2(affine(S[1:], pack(p["W_y"]), p.get("b_y")))
+    return scatter(Y), scatter(S[-1]), S
+
+
+def losses(parameters, X, D, initial_state=None, **options):
+    """e(Y_tb, D_tb) for each step and sequence (T, B), unweighted: the source's E_t before the sum over b."""
+    return _forward_and_error(parameters, X, D, None, initial_state, **options)[1]
+
+
+def loss(parameters, X, D, *, weights=None, initial_state=None, reduction="mean", **options):
+    """The reduced error E, a scalar: Σ m e, divided by Σ m where reduction="mean" (0 where Σ m = 0)."""
+    X = np.asarray(X)
+    scale = _scale(reduction, weights, X.shape[:2])
+    return scale * _forward_and_error(parameters, X, D, weights, initial_state, **options)[2]
+
+
+def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, reduction="mean", activation="tanh",
+                       output_activation="identity", loss="squared_error", loss_parameter=None,
+                       input_gradient=False, initial_state_gradient=False):
+    """The reduced error E and a dict of ∂E/∂ for every parameter, by back-propagation through time.
+
+    Parameters
+    ----------
+    parameters : dict of arrays, as in the head of this module
+    X : (T, B, I)
+    D : (T, B, O); for cross_entropy also integer labels (T, B); for L quantiles (T, B, O / L)
+    weights : (T, B) or of the shape of a real D, non-negative. D is not read where the weight is 0.
+    initial_state : (B, H); without it the learnt S_0, else zero
+    input_gradient, initial_state_gradient : bool
+        Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
+
+    Returns
+    -------
+    E : scalar;  gradients : dict
+    """
+    p, X, S_0 = _prepare(parameters, X, initial_state)
+    scale = _scale(reduction, weights, X.shape[:2])
+    A = affine(X, pack(p["W_x"]), p.get("b_s"))
+    S = recur(activation, A, S_0, pack(p["W_s"]))
+    Z = affine(S[1:], pack(p["W_y"]), p.get("b_y"))
+    _, _, total, delta_y = error(Z, np.asarray(D), _weights(weights, X.shape[:2]), scale, loss=loss,
+                                 output_activation=output_activation, loss_parameter=_default(loss, loss_parameter))
+    gradients = _backward(p, X, S, delta_y, activation, initial_state is None, input_gradient, initial_state_gradient)
+    return scale * total, gradients
+
+
+def backward(parameters, X, dY, *, initial_state=None, activation="tanh", output_activation="identity",
+             input_gradient=False, initial_state_gradient=False, **_):
+    """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O)."""
+    p, X, S_0 = _prepare(parameters, X, initial_state)
+    A = affine(X, pack(p["W_x"]), p.get("b_s"))
+    S = recur(activation, A, S_0, pack(p["W_s"]))
+    Z = affine(S[1:], pack(p["W_y"]), p.get("b_y"))
+    g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
+    delta_y = pull_back(np.asarray(dY, Z.dtype), g2(Z))
+    return _backward(p, X, S, delta_y, activation, initial_state is None, input_gradient, initial_state_gradient)
+
+
+def _backward(p, X, S, delta_y, activation, from_S_0, input_gradient, initial_state_gradient):
+    """From delta_y = ∂E/∂Z to every gradient."""
+    dS = affine(delta_y, p["W_y"])
+    delta, dS_0 = recur_back(activation, dS, S[1:], p["W_s"])
+    gradients = {"W_x": accumulate(delta, X), "W_s": accumulate(delta, S[:-1])}
+    if "b_s" in p:
+        gradients["b_s"] = column_sums(delta)
+    gradients["W_y"] = accumulate(delta_y, S[1:])
+    if "b_y" in p:
+        gradients["b_y"] = column_sums(delta_y)
+    if "S_0" in p:  # one vector for every sequence; it has no part in a run from a given state
+        gradients["S_0"] = column_sums(dS_0) if from_S_0 else np.zeros_like(p["S_0"])
+    if input_gradient:
+        gradients["X"] = affine(delta, p["W_x"])
+    if initial_state_gradient:
+        gradients["initial_state"] = scatter(dS_0)
+    return gradients
+
+
+def gradient_terms(parameters, X, D, t, initial_state=None, *, activation="tanh", output_activation="identity",
+                   loss="squared_error", loss_parameter=None, **_):
+    """The source's sum taken apart: what each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
+
+        ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s,   the last factor with S_{i-1} held fixed,
+
+    and so for W_x. t is a Python index into Y.
+
+    Returns
+    -------
+    dict of "W_s" (t+1, H, H) and "W_x" (t+1, H, I), the terms of each step; "W_y" (O, H), which has but one;
+    "S" (t+1, B, H), ∂E_t/∂S_i for the state after X[i]. Summed over the batch, unweighted and not reduced: summed over
+    i and t they are the gradient of reduction="sum".
+    """
+    p, X, S_0 = _prepare(parameters, X, initial_state)
+    X, D = X[:t + 1], np.asarray(D)[t:t + 1]
+    A = affine(X, pack(p["W_x"]), p.get("b_s"))
+    S = recur(activation, A, S_0, pack(p["W_s"]))
+    Z = affine(S[t + 1:], pack(p["W_y"]), p.get("b_y"))
+    _, _, _, delta_y = error(Z, D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
+                             loss_parameter=_default(loss, loss_parameter))
+    _, dg = ACTIVATIONS[activation]
+    dS = np.zeros_like(S[1:])
+    dS[t] = affine(delta_y[0], p["W_y"])
+    W_s, W_x = (np.empty((t + 1, *p[name].shape), S.dtype) for name in ("W_s", "W_x"))
+    for i in reversed(range(t + 1)):
+        delta = dS[i] * dg(S[i + 1])
+        W_s[i] = accumulate(delta, S[i])
+        W_x[i] = accumulate(delta, X[i])
+        if i > 0:
+            dS[i - 1] = delta @ p["W_s"]
+    return {"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, S[t + 1:]), "S": dS}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Updates
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def clip_norm(gradient, max_norm):
+    """The flat gradient, scaled to max_norm where its Euclidean norm exceeds it, and that norm (Pascanu et al. 2013).
+
+    The norm is found on the gradient divided by its largest entry, so that no square overflows or underflows.
+    """
+    largest = float(np.max(np.abs(gradient), initial=0))
+    if largest == 0 or not np.isfinite(largest):
+        return gradient, largest
+    norm = largest * float(np.sqrt(np.sum(np.square(gradient / largest), dtype=np.float64)))
+    return (gradient * gradient.dtype.type(max_norm / norm) if norm > max_norm else gradient), norm
+
+
+# name: number of slots, arrays as long as theta that the rule carries from one update to the next
+UPDATE_RULES = {"sgd": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2}
+
+
+def update(rule, theta, gradient, slots, count, *, learning_rate, momentum=0.0, nesterov=False, rho=0.99, beta_1=0.9,
+           beta_2=0.999, epsilon=1e-8, weight_decay=0.01):
+    """One update of the flat parameters: the new theta and the new slots. count is 1 in the first update.
+
+    The rules are PyTorch's: SGD with momentum (Polyak 1964; Nesterov's after Sutskever et al. 2013), RMSprop (Tieleman
+    and Hinton 2012), Adagrad (Duchi et al. 2011), Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019).
+    """
+    if rule == "sgd":
+        v = momentum * slots[0] + gradient
+        return theta - learning_rate * (gradient + momentum * v if nesterov else v), [v]
+    if rule == "rmsprop":
+        s = rho * slots[0] + (1 - rho) * gradient**2
+        return theta - learning_rate * gradient / (np.sqrt(s) + epsilon), [s]
+    if rule == "adagrad":
+        s = slots[0] + gradient**2
+        return theta - learning_rate * gradient / (np.sqrt(s) + epsilon), [s]
+    if rule == "adamw":
+        theta = theta * (1 - learning_rate * weight_decay)
+    m = beta_1 * slots[0] + (1 - beta_1) * gradient
+    v = beta_2 * slots[1] + (1 - beta_2) * gradient**2
+    m_hat, v_hat = m / (1 - beta_1**count), v / (1 - beta_2**count)
+    return theta - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), [m, v]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What stands before the mathematics
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _prepare(parameters, X, initial_state):
+    """Parameters and X in the parameters' dtype (its complex one if anything is complex), and S_0 (B, H)."""
+    dtype = np.result_type(*parameters.values())
+    if np.iscomplexobj(X) or np.iscomplexobj(initial_state):
+        dtype = np.result_type(dtype, np.complex64)
+    p = {name: np.asarray(value, dtype) for name, value in parameters.items()}
+    X = gather(X, dtype)
+    shape = (X.shape[1], len(p["W_s"]))
+    S_0 = initial_state if initial_state is not None else p.get("S_0", np.zeros((), dtype))
+    return p, X, np.broadcast_to(S_0, shape)
+
+
+def _forward_and_error(parameters, X, D, weights, initial_state, *, activation="tanh", output_activation="identity",
+                       loss="squared_error", loss_parameter=None, **_):
+    p, X, S_0 = _prepare(parameters, X, initial_state)
+    A = affine(X, pack(p["W_x"]), p.get("b_s"))
+    S = recur(activation, A, S_0, pack(p["W_s"]))
+    Z = affine(S[1:], pack(p["W_y"]), p.get("b_y"))
+    return error(Z, np.asarray(D), _weights(weights, X.shape[:2]), 1, loss=loss, output_activation=output_activation,
+                 loss_parameter=_default(loss, loss_parameter))
+
+
+def _default(loss, loss_parameter):
+    return LOSS_PARAMETERS.get(loss) if loss_parameter is None else loss_parameter
+
+
+def _weights(weights, shape):
+    return np.ones(shape) if weights is None else np.asarray(weights)
+
+
+def _per_output(weights, K):
+    """Weights (T, B) or (T, B, K) as (T, B, K)."""
+    return weights if weights.ndim == 3 else np.broadcast_to(weights[..., None], (*weights.shape, K))
+
+
+def _scale(reduction, weights, shape):
+    """1, or 1 / Σ m; weights for each output count with their mean over outputs, so that ones change nothing."""
+    if reduction == "sum":
+        return 1.0
+    m = _weights(weights, shape)
+    total = float(m.sum(dtype=np.float64)) / (m.shape[2] if m.ndim == 3 else 1)
+    return 1.0 / total if total > 0 else 0.0
