@@ -1,0 +1,18 @@
+"""Plain recurrent networks, trained by exact back-propagation through time, compiled for the CPU."""
+
+try:
+    import fastbptt._core as _core  # a plain "from . import" would not say which module is missing
+except ModuleNotFoundError as error:
+    if error.name not in ("fastbptt._core", "fastbptt._blas"):
+        raise
+    raise ImportError(
+        f"no compiled fastbptt in {__path__[0]}: run `pip install .` in the source folder and start Python elsewhere, or "
+        "build in place with `python setup.py build_ext --inplace`"
+    ) from error
+
+from . import datasets, diagnostics, optimizers, reference, sequences
+from ._version import __version__
+from .network import RNN, load
+from .training import History
+
+__all__ = ["RNN", "load", "History", "datasets", "diagnostics", "optimizers", "reference", "sequences", "__version__"]

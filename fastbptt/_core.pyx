@@ -1,0 +1,780 @@
+"""The compiled twin of reference.py: the same verbs in the same order, in shards of the batch and blocks of time.
+
+Design
+------
+(a) Three layers. The verbs (`_kernels.h`) are the mathematics, trusted, without Python. `forward`, `backward` and `terms`
+    say in which order the verbs run, and on what memory. `Engine` is what Python sees: it checks types and shapes in C
+    and returns NotImplemented where something is not in order; the Python layer then finds the words, or converts.
+(b) A call walks time in blocks of steps that stay in the second-level cache: gather, input product, recurrence, output
+    and error of one block before the next; backward the same, last block first. Below, each verb stands under the NumPy
+    line that it is, for the block t ... t + n.
+(c) What must live from forward to backward is saved: S and delta_y. All else is scratch of one block. Both lie in one
+    workspace, laid out by `lay_out` alone and taken from a small pool of the engine: a warm call allocates nothing but
+    what it returns.
+(d) Between blocks a call polls for Ctrl-C, every 20 ms.
+
+Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
+"""
+
+cimport cython
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cython cimport floating
+from libc.limits cimport INT_MAX
+from libc.math cimport fabs, isfinite, sqrt
+from libc.string cimport memcpy, memmove, memset
+
+cimport numpy as cnp
+
+from ._blas cimport blas_kernels, hold_blas, release_blas
+from ._kernels cimport (
+    ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GIVEN, HUBER, IDENTITY,
+    LEAKY_RELU, POISSON, QUANTILE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
+    ErrorOptions, Kernels, UpdateOptions,
+    accumulate, affine, column_sums, error, gather, pack, padded, recur, recur_back, scatter, update as update_verb,
+)
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    #include <time.h>
+    #undef I /* <complex.h>, which NumPy's headers include, defines it */
+    static double fastbptt_now(void) {
+        struct timespec now;
+        timespec_get(&now, TIME_UTC);
+        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    }
+
+    #if defined(__clang__)
+    #define FASTBPTT_COMPILER "Clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define FASTBPTT_COMPILER "GCC " __VERSION__
+    #else
+    #define FASTBPTT_COMPILER "unknown"
+    #endif
+    """
+    double now "fastbptt_now"() noexcept nogil
+    const char *COMPILER "FASTBPTT_COMPILER"
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept  # leaves the exception set
+
+ACTIVATIONS = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY, "softplus": SOFTPLUS,
+               "leaky_relu": LEAKY_RELU, "elu": ELU, "softsign": SOFTSIGN}
+OUTPUT_ACTIVATIONS = {"identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "softmax": SOFTMAX, "exp": EXP}
+LOSSES = {"squared_error": SQUARED_ERROR, "absolute_error": ABSOLUTE_ERROR, "huber": HUBER, "quantile": QUANTILE,
+          "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "poisson": POISSON}
+RULES = {"sgd": SGD, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "adam": ADAM, "adamw": ADAMW}
+
+cdef enum:
+    BLOCK_BYTES = 256 * 1024   # of one block of steps: half of a common second-level cache
+    POOLED = 4                 # workspaces that an engine keeps
+    POOLED_BYTES = 0x10000000  # 256 MiB; a larger one goes back to the system after its call
+    DONE = 0
+    STOPPED = 1
+    SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
+
+
+cdef struct Plan:
+    # What a network is. Offsets are into theta; -1 where there is no such parameter.
+    Py_ssize_t I, H, O
+    int activation
+    ErrorOptions error           # with K, the targets a row
+    Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0, P
+    bint mean
+
+
+cdef struct Call:
+    # What one call is given and where it puts its results; void pointers are of the network's real type, NULL where
+    # a thing is absent. Time-major and C-contiguous.
+    Py_ssize_t T, B
+    const void *theta            # (P,)
+    const void *X                # (T, B, I)
+    const void *initial_state    # (B, H)
+    const void *D                # (T, B, K)
+    const Py_ssize_t *labels     # (T, B)
+    const void *weights          # (T, B) or (T, B, K)
+    Py_ssize_t weight_width      # 0, 1 or K
+    ErrorOptions error
+    void *Y                      # (T, B, O)
+    void *S                      # (T + 1, B, H)
+    void *final_state            # (B, H)
+    void *losses                 # (T, B)
+    void *gradient               # (P,)
+    void *dX                     # (T, B, I)
+    void *dS_0                   # (B, H)
+    void *terms_W_s              # (T, H, H), zeros, as the next two
+    void *terms_W_x              # (T, H, I)
+    void *terms_W_y              # (O, H)
+    void *terms_S                # (T, B, H)
+    double total                 # Σ m e
+    bint saves                   # S is kept for backward
+    double polled                # time of the last poll
+
+
+cdef struct Workspace:
+    Py_ssize_t steps                           # of a block
+    Py_ssize_t ldi, ldh, ldo, ldk
+    void *S                                    # saved   (T + 1, B, ldh), or (steps + 1, B, ldh) where nothing is saved
+    void *delta_y                              # saved   (T, B, ldo), likewise; holds Z and Y on the way
+    void *X                                    # scratch (steps, B, ldi)
+    void *D                                    # scratch (steps, B, ldk)
+    void *delta                                # scratch (steps, B, ldh)
+    void *later                                # scratch (B, ldh), delta of the step after the block
+    void *P_x                                  # scratch (I, ldh), packed for forward, as the next two
+    void *P_s                                  # scratch (H, ldh)
+    void *P_y                                  # scratch (H, ldo)
+    void *Q_x                                  # scratch (H, ldi), packed for backward, as the next two
+    void *Q_s                                  # scratch (H, ldh)
+    void *Q_y                                  # scratch (O, ldh)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Memory and interrupts
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t size) noexcept nogil:
+    """The next rows * ld numbers of the workspace, from a multiple of 64 bytes on."""
+    cdef void *taken = base + used[0] if base != NULL else NULL
+    used[0] += (rows * ld * size + 63) // 64 * 64
+    return taken
+
+
+cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base,
+                        Workspace *w) noexcept nogil:
+    """Put the workspace's arrays one after another from `base` on (NULL: count only); the bytes they need."""
+    cdef Py_ssize_t used = 0, kept, size = sizeof(floating), B = c.B
+    w.ldi, w.ldh = padded(k, p.I, of), padded(k, p.H, of)
+    w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of)
+    w.steps = BLOCK_BYTES // (max(B, 1) * (w.ldi + 2 * w.ldh + w.ldo + w.ldk) * size)
+    w.steps = max(1, min(w.steps, c.T))
+    kept = c.T if c.saves else w.steps
+    w.S = take(base, &used, (kept + 1) * B, w.ldh, size)
+    w.delta_y = take(base, &used, kept * B, w.ldo, size)
+    w.X = take(base, &used, w.steps * B, w.ldi, size)
+    w.D = take(base, &used, w.steps * B, w.ldk, size)
+    w.delta = take(base, &used, w.steps * B, w.ldh, size)
+    w.later = take(base, &used, B, w.ldh, size)
+    w.P_x = take(base, &used, p.I, w.ldh, size)
+    w.P_s = take(base, &used, p.H, w.ldh, size)
+    w.P_y = take(base, &used, p.H, w.ldo, size)
+    w.Q_x = take(base, &used, p.H, w.ldi, size)
+    w.Q_s = take(base, &used, p.H, w.ldh, size)
+    w.Q_y = take(base, &used, p.O, w.ldh, size)
+    return used
+
+
+@cython.final
+cdef class Memory:
+    """Bytes from a multiple of 64 on."""
+
+    cdef char *raw
+    cdef char *base
+    cdef Py_ssize_t bytes
+
+    def __cinit__(self, Py_ssize_t bytes):
+        self.raw = <char *> PyMem_RawMalloc(bytes + 64)
+        if self.raw == NULL:
+            raise MemoryError(f"no memory for a workspace of {bytes} bytes")
+        self.base = self.raw + (64 - <size_t> self.raw % 64)
+        self.bytes = bytes
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.raw)
+
+
+cdef bint stopped(Call *c) noexcept nogil:
+    """Whether Ctrl-C came; asked at most every 20 ms. The exception is then set, and waits for the GIL."""
+    cdef double time = now()
+    cdef bint signalled
+    if 0 <= time - c.polled < 0.02:
+        return False
+    c.polled = time
+    with gil:
+        signalled = PyErr_CheckSignals() != 0
+    return signalled
+
+
+cdef int pass_on() except -1:
+    """Raise the exception that is set."""
+    return -1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forward, backward, and the terms of the gradient: reference.py over blocks
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+cdef int forward(const Plan *p, Call *c, const Kernels *k, Workspace *w, const floating *theta) noexcept nogil:
+    """Outputs, states and errors; where c.gradient is wanted also delta_y, ∂E/∂W_y and ∂E/∂b_y."""
+    cdef Py_ssize_t T = c.T, B = c.B, I = p.I, H = p.H, O = p.O, K = c.error.K
+    cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldk = w.ldk
+    cdef Py_ssize_t t = 0, n
+    cdef bint targets = c.D != NULL or c.labels != NULL
+    cdef floating *S = <floating *> w.S
+    cdef floating *Z = <floating *> w.delta_y
+    cdef floating *X = <floating *> w.X
+    cdef floating *D = <floating *> w.D if c.D != NULL else NULL
+    cdef floating *P_x = <floating *> w.P_x
+    cdef floating *P_s = <floating *> w.P_s
+    cdef floating *P_y = <floating *> w.P_y
+    cdef floating *gradient = <floating *> c.gradient
+    cdef const floating *b_s = theta + p.b_s if p.b_s >= 0 else NULL
+    cdef const floating *b_y = theta + p.b_y if p.b_y >= 0 else NULL
+    cdef const floating *weights = NULL
+    cdef const Py_ssize_t *labels = NULL
+    cdef floating *losses = NULL
+
+    # P = W.T
+    pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
+    pack(k, H, H, theta + p.W_s, 1, H, P_s, ldh)
+    pack(k, H, O, theta + p.W_y, 1, H, P_y, ldo)
+
+    # S[0] = S_0                                                                                      (B, H)
+    if c.initial_state != NULL:
+        gather(k, 1, B, H, <const floating *> c.initial_state, 0, H, S, ldh)
+    elif p.S_0 >= 0:
+        gather(k, 1, B, H, theta + p.S_0, 0, 0, S, ldh)
+    else:
+        memset(S, 0, B * ldh * sizeof(floating))
+    if c.S != NULL:
+        scatter(k, 1, B, H, S, ldh, <floating *> c.S, 0, H)
+
+    while t < T:
+        if t > 0 and stopped(c):
+            return STOPPED
+        n = min(w.steps, T - t)
+        # X[t:t+n]                                                                                    (n B, I)
+        gather(k, n, B, I, <const floating *> c.X + t * B * I, B * I, I, X, ldi)
+        # A = X @ W_x.T + b_s, in the place of S[1:]                                                  (n B, H)
+        affine(k, n * B, I, H, X, ldi, P_x, ldh, b_s, S + B * ldh, ldh)
+        # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (n B, H)
+        recur(k, p.activation, n, B, H, P_s, ldh, S)
+        if c.S != NULL:
+            scatter(k, n, B, H, S + B * ldh, ldh, <floating *> c.S + (t + 1) * B * H, B * H, H)
+
+        if targets or c.Y != NULL:
+            # Z = S[1:] @ W_y.T + b_y                                                                 (n B, O)
+            affine(k, n * B, H, O, S + B * ldh, ldh, P_y, ldo, b_y, Z, ldo)
+            # Y = g2(Z), or e and delta_y = scale ∂(Σ m e)/∂Z, in the place of Z                      (n B, O)
+            if c.D != NULL:
+                gather(k, n, B, K, <const floating *> c.D + t * B * K, B * K, K, D, ldk)
+            if c.weight_width:
+                weights = <const floating *> c.weights + t * B * c.weight_width
+            if c.labels != NULL:
+                labels = c.labels + t * B
+            if c.losses != NULL:
+                losses = <floating *> c.losses + t * B
+            c.total += error(k, &c.error, n * B, D, ldk, labels, weights, c.weight_width, Z, ldo, losses)
+            if c.Y != NULL:
+                scatter(k, n, B, O, Z, ldo, <floating *> c.Y + t * B * O, B * O, O)
+        if gradient != NULL:
+            # dW_y = delta_y.T @ S[1:] ;  db_y = delta_y.sum(axis=0)                                  (O, H) ; (O,)
+            accumulate(k, n * B, O, H, Z, ldo, S + B * ldh, ldh, gradient + p.W_y, H)
+            if p.b_y >= 0:
+                column_sums(k, n * B, O, Z, ldo, gradient + p.b_y)
+
+        if c.saves:
+            S += n * B * ldh
+            Z += n * B * ldo
+        else:  # the next block begins where this one ended
+            memmove(S, S + n * B * ldh, B * ldh * sizeof(floating))
+        t += n
+
+    if c.final_state != NULL:
+        scatter(k, 1, B, H, S, ldh, <floating *> c.final_state, 0, H)
+    return DONE
+
+
+cdef int backward(const Plan *p, Call *c, const Kernels *k, Workspace *w, const floating *theta) noexcept nogil:
+    """From the saved S and delta_y to every other gradient."""
+    cdef Py_ssize_t T = c.T, B = c.B, I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
+    cdef Py_ssize_t n, t = (T - 1) // w.steps * w.steps if T > 0 else -1  # the last block's first step
+    cdef floating *S
+    cdef floating *delta_y
+    cdef floating *X = <floating *> w.X
+    cdef floating *delta = <floating *> w.delta
+    cdef floating *later = NULL
+    cdef floating *Q_x = <floating *> w.Q_x
+    cdef floating *Q_s = <floating *> w.Q_s
+    cdef floating *Q_y = <floating *> w.Q_y
+    cdef floating *gradient = <floating *> c.gradient
+    cdef floating *dX = <floating *> c.dX
+
+    # Q = W
+    pack(k, H, H, theta + p.W_s, H, 1, Q_s, ldh)
+    pack(k, O, H, theta + p.W_y, H, 1, Q_y, ldh)
+    if dX != NULL:
+        pack(k, H, I, theta + p.W_x, I, 1, Q_x, ldi)
+
+    while t >= 0:
+        if later != NULL and stopped(c):
+            return STOPPED
+        n = min(w.steps, T - t)
+        S = <floating *> w.S + t * B * ldh
+        delta_y = <floating *> w.delta_y + t * B * ldo
+        # dS = delta_y @ W_y                                                                          (n B, H)
+        affine(k, n * B, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, delta, ldh)
+        # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (n B, H)
+        recur_back(k, p.activation, n, B, H, Q_s, ldh, S + B * ldh, later, delta)
+        # dW_s = delta.T @ S[:-1]                                                                     (H, H)
+        accumulate(k, n * B, H, H, delta, ldh, S, ldh, gradient + p.W_s, H)
+        # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
+        gather(k, n, B, I, <const floating *> c.X + t * B * I, B * I, I, X, ldi)
+        accumulate(k, n * B, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
+        if p.b_s >= 0:
+            column_sums(k, n * B, H, delta, ldh, gradient + p.b_s)
+        if dX != NULL:
+            # dX = delta @ W_x                                                                        (n B, I)
+            affine(k, n * B, H, I, delta, ldh, Q_x, ldi, <const floating *> NULL, X, ldi)
+            scatter(k, n, B, I, X, ldi, dX + t * B * I, B * I, I)
+        later = <floating *> w.later
+        memcpy(later, delta, B * ldh * sizeof(floating))
+        t -= w.steps
+
+    if later == NULL:  # no step was taken
+        if c.dS_0 != NULL:
+            memset(c.dS_0, 0, B * H * sizeof(floating))
+        return DONE
+    # dS_0 = delta[0] @ W_s                                                                           (B, H)
+    affine(k, B, H, H, later, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+    if c.dS_0 != NULL:
+        scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H)
+    if p.S_0 >= 0 and c.initial_state == NULL:
+        column_sums(k, B, H, delta, ldh, gradient + p.S_0)
+    return DONE
+
+
+cdef int terms(const Plan *p, Call *c, const Kernels *k, Workspace *w, const floating *theta) noexcept nogil:
+    """What each step i <= t contributes to the gradient of E_t, for t = T - 1, whose targets c.D and c.labels are."""
+    cdef Py_ssize_t T = c.T, B = c.B, I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
+    cdef Py_ssize_t i
+    cdef floating *S = <floating *> w.S
+    cdef floating *delta_y = <floating *> w.delta_y
+    cdef floating *X = <floating *> w.X
+    cdef floating *D = <floating *> w.D if c.D != NULL else NULL
+    cdef floating *delta = <floating *> w.delta
+    cdef floating *P_y = <floating *> w.P_y
+    cdef floating *Q_s = <floating *> w.Q_s
+    cdef floating *Q_y = <floating *> w.Q_y
+    cdef floating *W_s = <floating *> c.terms_W_s
+    cdef floating *W_x = <floating *> c.terms_W_x
+    cdef floating *dS = <floating *> c.terms_S
+
+    # delta_y = ∂E_t/∂Z_t ;  dW_y = delta_y.T @ S[t + 1] ;  dS[t] = delta_y @ W_y
+    affine(k, B, H, O, S + T * B * ldh, ldh, P_y, ldo, theta + p.b_y if p.b_y >= 0 else NULL, delta_y, ldo)
+    if D != NULL:
+        gather(k, 1, B, c.error.K, <const floating *> c.D, 0, c.error.K, D, w.ldk)
+    error(k, &c.error, B, D, w.ldk, c.labels, <const floating *> NULL, 0, delta_y, ldo, <floating *> NULL)
+    accumulate(k, B, O, H, delta_y, ldo, S + T * B * ldh, ldh, <floating *> c.terms_W_y, H)
+    pack(k, H, H, theta + p.W_s, H, 1, Q_s, ldh)
+    pack(k, O, H, theta + p.W_y, H, 1, Q_y, ldh)
+    affine(k, B, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, delta, ldh)
+
+    for i in range(T - 1, -1, -1):
+        if stopped(c):
+            return STOPPED
+        scatter(k, 1, B, H, delta, ldh, dS + i * B * H, 0, H)
+        # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
+        recur_back(k, p.activation, 1, B, H, Q_s, ldh, S + (i + 1) * B * ldh, <const floating *> NULL, delta)
+        # W_s[i] = delta[i].T @ S[i] ;  W_x[i] = delta[i].T @ X[i]                                  (H, H) ; (H, I)
+        accumulate(k, B, H, H, delta, ldh, S + i * B * ldh, ldh, W_s + i * H * H, H)
+        gather(k, 1, B, I, <const floating *> c.X + i * B * I, 0, I, X, ldi)
+        accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
+        # dS[i - 1] = delta[i] @ W_s                                                                  (B, H)
+        if i > 0:
+            affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.later, ldh)
+            memcpy(delta, w.later, B * ldh * sizeof(floating))
+    return DONE
+
+
+cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta) noexcept nogil:
+    """What the call asks for, in the memory that `lay_out` counted."""
+    cdef Workspace w
+    cdef Call before = c[0]
+    cdef int status
+    lay_out(p, c, k, theta, base, &w)
+    if c.terms_S != NULL:  # only the last step has an error
+        before.D = before.labels = NULL
+        status = forward(p, &before, k, &w, theta)
+        return terms(p, c, k, &w, theta) if status == DONE else status
+    if c.gradient != NULL:
+        memset(c.gradient, 0, p.P * sizeof(floating))
+    status = forward(p, c, k, &w, theta)
+    if status == DONE and c.gradient != NULL:
+        status = backward(p, c, k, &w, theta)
+    return status
+
+
+cdef double sum_of_weights(const floating *weights, Py_ssize_t n) noexcept nogil:
+    """Their sum, or -1 where one is negative or not finite."""
+    cdef Py_ssize_t i
+    cdef double total = 0
+    for i in range(n):
+        if not weights[i] >= 0:
+            return -1
+        total += weights[i]
+    return total if isfinite(total) else -1
+
+
+cdef bint labels_in_range(const Py_ssize_t *labels, Py_ssize_t n, Py_ssize_t O, const floating *weights) noexcept nogil:
+    """Whether every label that has a weight is one of 0 ... O - 1."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if not 0 <= labels[i] < O and (weights == NULL or weights[i] > 0):
+            return False
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What Python sees
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+cdef inline bint is_ready(object a, int type, int ndim) noexcept:
+    """Whether `a` is a C-contiguous, aligned, native array of that type and rank, and no subclass."""
+    return (cnp.PyArray_CheckExact(a) and cnp.PyArray_TYPE(a) == type and cnp.PyArray_NDIM(a) == ndim
+            and cnp.PyArray_ISCARRAY_RO(a))
+
+
+cdef inline bint has_shape(object a, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2) noexcept:
+    """Whether the array's lengths are these; -1 where it has no such dimension."""
+    cdef cnp.npy_intp *shape = cnp.PyArray_DIMS(a)
+    return shape[0] == n0 and (n1 < 0 or shape[1] == n1) and (n2 < 0 or shape[2] == n2)
+
+
+@cython.final
+cdef class Engine:
+    """The operations of networks of one configuration over flat parameters theta.
+
+    Each returns NotImplemented where an argument is not a ready array of the network's dtype and of the right shape:
+    whoever calls then checks with words, converts, and calls again.
+    """
+
+    cdef Plan plan
+    cdef const Kernels *kernels
+    cdef int type
+    cdef object levels          # the array that plan.error.levels points to
+    cdef list pool
+    cdef tuple names            # of the parameters, in theta's order
+
+    def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
+                 str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state):
+        cdef Plan *p = &self.plan
+        self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
+        self.kernels = blas_kernels()
+        self.pool = []
+        p.I, p.H, p.O, p.mean = I, H, O, mean
+        p.activation = ACTIVATIONS[activation]
+        p.error.activation = OUTPUT_ACTIVATIONS[output_activation]
+        p.error.loss = LOSSES[loss]
+        p.error.O, p.error.K, p.error.scale = O, K, 1
+        if loss == "huber":
+            p.error.threshold = loss_parameter
+        elif loss == "quantile":
+            self.levels = cnp.PyArray_ContiguousFromAny(loss_parameter, cnp.NPY_DOUBLE, 1, 1)
+            p.error.levels = <const double *> cnp.PyArray_DATA(self.levels)
+        p.W_x, p.W_s = 0, H * I
+        p.P = p.W_s + H * H
+        p.b_s = p.b_y = p.S_0 = -1
+        if bias:
+            p.b_s, p.P = p.P, p.P + H
+        p.W_y, p.P = p.P, p.P + O * H
+        if bias:
+            p.b_y, p.P = p.P, p.P + O
+        if learn_initial_state:
+            p.S_0, p.P = p.P, p.P + H
+
+    def forward(self, theta, X, D, weights, initial_state, bint return_states):
+        """Y (T, B, O), final state (B, H) and, where asked for, S (T+1, B, H). D and weights are None."""
+        cdef Call c
+        if not self.prepare(&c, theta, X, initial_state):
+            return NotImplemented
+        Y = self.fresh(3, c.T, c.B, self.plan.O, &c.Y)
+        final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
+        S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
+        self.run(&c)
+        return (Y, final_state, S) if return_states else (Y, final_state)
+
+    def losses(self, theta, X, D, weights, initial_state):
+        """e (T, B); weights is None."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, None)):
+            return NotImplemented
+        e = self.fresh(2, c.T, c.B, 0, &c.losses)
+        self.run(&c)
+        return e
+
+    def evaluate(self, theta, X, D, weights, initial_state):
+        """The reduced error."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)):
+            return NotImplemented
+        self.run(&c)
+        return c.total * c.error.scale
+
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, bint input_gradient,
+                           bint initial_state_gradient):
+        """The reduced error, and a dict of fresh gradients."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)):
+            return NotImplemented
+        gradients = self.gradients(&c, input_gradient, initial_state_gradient)
+        return c.total * c.error.scale, gradients
+
+    def loss_into(self, theta, X, D, weights, initial_state, gradient):
+        """The reduced error; its flat gradient overwrites `gradient` (P,)."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)
+                and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
+                and cnp.PyArray_ISWRITEABLE(gradient)):
+            return NotImplemented
+        c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
+        self.run(&c)
+        return c.total * c.error.scale
+
+    def backward(self, theta, X, dY, weights, initial_state, bint input_gradient, bint initial_state_gradient):
+        """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state) and is_ready(dY, self.type, 3)
+                and has_shape(dY, c.T, c.B, self.plan.O)):
+            return NotImplemented
+        c.D = cnp.PyArray_DATA(dY)
+        c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
+        return self.gradients(&c, input_gradient, initial_state_gradient)
+
+    def gradient_terms(self, theta, X, D, weights, initial_state, Py_ssize_t t):
+        """The dict of terms for step t, 0 <= t < T; weights is None."""
+        cdef Call c
+        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O
+        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, None)
+                and 0 <= t < cnp.PyArray_DIM(X, 0)):
+            return NotImplemented
+        if c.D != NULL:
+            c.D = <char *> c.D + t * c.B * self.plan.error.K * cnp.PyArray_ITEMSIZE(X)
+        if c.labels != NULL:
+            c.labels += t * c.B
+        c.T, c.saves, c.error.scale = t + 1, True, 1
+        W_s = self.fresh(3, t + 1, H, H, &c.terms_W_s)
+        W_x = self.fresh(3, t + 1, H, I, &c.terms_W_x)
+        W_y = self.fresh(2, O, H, 0, &c.terms_W_y)
+        S = self.fresh(3, t + 1, c.B, H, &c.terms_S)
+        W_s.fill(0)
+        W_x.fill(0)
+        W_y.fill(0)
+        self.run(&c)
+        return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
+
+    # ---- From Python's objects to a Call
+
+    cdef bint prepare(self, Call *c, theta, X, initial_state) noexcept:
+        """Put what every operation has into the call; False where something is not in order."""
+        memset(c, 0, sizeof(Call))
+        if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(X, self.type, 3)):
+            return False
+        c.T, c.B = cnp.PyArray_DIM(X, 0), cnp.PyArray_DIM(X, 1)
+        if cnp.PyArray_DIM(X, 2) != self.plan.I or c.T > INT_MAX or c.B > INT_MAX:
+            return False
+        c.theta, c.X, c.error = cnp.PyArray_DATA(theta), cnp.PyArray_DATA(X), self.plan.error
+        if initial_state is not None:
+            if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.H, -1)):
+                return False
+            c.initial_state = cnp.PyArray_DATA(initial_state)
+        return True
+
+    cdef bint take_targets(self, Call *c, D, weights) noexcept:
+        """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""
+        cdef Py_ssize_t K = self.plan.error.K
+        cdef bint labels = self.plan.error.loss == CROSS_ENTROPY and is_ready(D, cnp.NPY_INTP, 2)
+        cdef double total = <double> c.T * <double> c.B
+        if labels:
+            if not has_shape(D, c.T, c.B, -1):
+                return False
+            c.labels = <const Py_ssize_t *> cnp.PyArray_DATA(D)
+        else:
+            if not (is_ready(D, self.type, 3) and has_shape(D, c.T, c.B, K)):
+                return False
+            c.D = cnp.PyArray_DATA(D)
+        if weights is not None:
+            if is_ready(weights, self.type, 2) and has_shape(weights, c.T, c.B, -1):
+                c.weight_width = 1
+            elif (is_ready(weights, self.type, 3) and has_shape(weights, c.T, c.B, K)
+                  and self.plan.error.loss != CROSS_ENTROPY):
+                c.weight_width = K
+            else:
+                return False
+            c.weights = cnp.PyArray_DATA(weights)
+            if self.type == cnp.NPY_FLOAT:
+                total = sum_of_weights(<const float *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
+            else:
+                total = sum_of_weights(<const double *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
+            if total < 0:
+                return False
+        if labels:
+            if self.type == cnp.NPY_FLOAT:
+                if not labels_in_range(c.labels, c.T * c.B, self.plan.O, <const float *> c.weights):
+                    return False
+            elif not labels_in_range(c.labels, c.T * c.B, self.plan.O, <const double *> c.weights):
+                return False
+        if self.plan.mean:
+            c.error.scale = 1 / total if total > 0 else 0
+        return True
+
+    cdef object fresh(self, int ndim, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2, void **data):
+        """A new array of the network's type, its memory unset and put into `data`."""
+        cdef cnp.npy_intp[3] shape
+        shape[0], shape[1], shape[2] = n0, n1, n2
+        array = cnp.PyArray_SimpleNew(ndim, shape, self.type)
+        data[0] = cnp.PyArray_DATA(array)
+        return array
+
+    cdef object view(self, cnp.ndarray flat, Py_ssize_t begin, int ndim, Py_ssize_t n0, Py_ssize_t n1):
+        """flat[begin : begin + n0 * n1].reshape(n0, n1)"""
+        cdef cnp.npy_intp[2] shape
+        shape[0], shape[1] = n0, n1
+        cdef void *data = cnp.PyArray_BYTES(flat) + begin * cnp.PyArray_ITEMSIZE(flat)
+        array = cnp.PyArray_SimpleNewFromData(ndim, shape, self.type, data)
+        cnp.set_array_base(array, flat)
+        return array
+
+    cdef dict gradients(self, Call *c, bint input_gradient, bint initial_state_gradient):
+        """Run the call for all gradients; the dict of them, views of one fresh vector."""
+        cdef Plan *p = &self.plan
+        flat = self.fresh(1, p.P, 0, 0, &c.gradient)
+        c.saves = True
+        dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if input_gradient else None
+        dS_0 = self.fresh(2, c.B, p.H, 0, &c.dS_0) if initial_state_gradient else None
+        self.run(c)
+        gradients = {"W_x": self.view(flat, p.W_x, 2, p.H, p.I), "W_s": self.view(flat, p.W_s, 2, p.H, p.H)}
+        if p.b_s >= 0:
+            gradients["b_s"] = self.view(flat, p.b_s, 1, p.H, 0)
+        gradients["W_y"] = self.view(flat, p.W_y, 2, p.O, p.H)
+        if p.b_y >= 0:
+            gradients["b_y"] = self.view(flat, p.b_y, 1, p.O, 0)
+        if p.S_0 >= 0:
+            gradients["S_0"] = self.view(flat, p.S_0, 1, p.H, 0)
+        if input_gradient:
+            gradients["X"] = dX
+        if initial_state_gradient:
+            gradients["initial_state"] = dS_0
+        return gradients
+
+    cdef int run(self, Call *c) except -1:
+        """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
+        cdef Plan *p = &self.plan
+        cdef Workspace w
+        cdef Py_ssize_t bytes
+        cdef Memory memory
+        cdef int status
+        cdef bint large
+        # far from overflow, so that `lay_out` may count in Py_ssize_t
+        if 16.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P > 2.0**62:
+            raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
+        if self.type == cnp.NPY_FLOAT:
+            bytes = lay_out(p, c, self.kernels, <const float *> c.theta, NULL, &w)
+        else:
+            bytes = lay_out(p, c, self.kernels, <const double *> c.theta, NULL, &w)
+        memory = self.check_out(bytes)
+        c.polled = now()
+        large = 1.0 * c.T * c.B * p.H * max(p.I, p.H, p.O) >= SHARED_FROM
+        if large:
+            hold_blas()
+        try:
+            with nogil:
+                if self.type == cnp.NPY_FLOAT:
+                    status = run(p, c, self.kernels, memory.base, <const float *> c.theta)
+                else:
+                    status = run(p, c, self.kernels, memory.base, <const double *> c.theta)
+            if status == STOPPED:
+                pass_on()  # in here: `finally` sets the exception aside, so that Python code can run
+        finally:
+            if large:
+                release_blas()
+            if memory.bytes <= POOLED_BYTES and len(self.pool) < POOLED:
+                self.pool.append(memory)
+        return 0
+
+    cdef Memory check_out(self, Py_ssize_t bytes):
+        """A workspace of at least so many bytes, the last one used where it is large enough."""
+        cdef Memory memory
+        try:
+            memory = self.pool.pop()  # another thread may be as quick: no look before the leap
+        except IndexError:
+            return Memory(bytes)
+        return memory if memory.bytes >= bytes else Memory(bytes)
+
+
+def update(str rule, theta, gradient, list slots, count, *, double learning_rate, double momentum=0.0,
+           bint nesterov=False, double rho=0.99, double beta_1=0.9, double beta_2=0.999, double epsilon=1e-8,
+           double weight_decay=0.01):
+    """One update of theta and slots in place, whole. All are C-contiguous vectors of one length and float type."""
+    cdef UpdateOptions what
+    cdef Kernels *k = <Kernels *> blas_kernels()
+    cdef int type = cnp.PyArray_TYPE(theta) if cnp.PyArray_Check(theta) else -1
+    cdef Py_ssize_t n
+    cdef void *slot_2 = NULL
+    what.rule = RULES[rule]
+    if type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or not is_ready(theta, type, 1):
+        raise ValueError("theta must be a contiguous float32 or float64 vector")
+    n = cnp.PyArray_DIM(theta, 0)
+    for array in (gradient, *slots):
+        if not (is_ready(array, type, 1) and has_shape(array, n, -1, -1)):
+            raise ValueError(f"gradient and slots must be contiguous vectors like theta, of length {n}")
+    for array in (theta, *slots):
+        if not cnp.PyArray_ISWRITEABLE(array):
+            raise ValueError("theta and slots must be writable")
+    if len(slots) != (2 if what.rule in (ADAM, ADAMW) else 1):
+        raise ValueError(f"rule {rule!r} has not {len(slots)} slots")
+    if len(slots) == 2:
+        slot_2 = cnp.PyArray_DATA(slots[1])
+    what.nesterov, what.learning_rate, what.momentum, what.rho = nesterov, learning_rate, momentum, rho
+    what.beta_1, what.beta_2, what.epsilon, what.weight_decay = beta_1, beta_2, epsilon, weight_decay
+    what.correction_1, what.correction_2 = 1 - beta_1**count, 1 - beta_2**count
+    if type == cnp.NPY_FLOAT:
+        update_verb(k, &what, n, <const float *> cnp.PyArray_DATA(gradient), <float *> cnp.PyArray_DATA(theta),
+                    <float *> cnp.PyArray_DATA(slots[0]), <float *> slot_2)
+    else:
+        update_verb(k, &what, n, <const double *> cnp.PyArray_DATA(gradient), <double *> cnp.PyArray_DATA(theta),
+                    <double *> cnp.PyArray_DATA(slots[0]), <double *> slot_2)
+
+
+cdef double clip(Py_ssize_t n, floating *gradient, double max_norm) noexcept nogil:
+    """gradient <- gradient * min(1, max_norm / norm); the norm, found on gradient / largest: no square overflows."""
+    cdef Py_ssize_t i
+    cdef double largest = 0, total = 0, norm
+    for i in range(n):
+        if not fabs(gradient[i]) <= largest:
+            largest = fabs(gradient[i])
+            if not isfinite(largest):
+                return largest
+    if largest == 0:
+        return 0
+    for i in range(n):
+        total += (gradient[i] / largest) * (gradient[i] / largest)
+    norm = largest * sqrt(total)
+    if norm > max_norm:
+        for i in range(n):
+            gradient[i] *= <floating> (max_norm / norm)
+    return norm
+
+
+def clip_norm(gradient, double max_norm):
+    """The flat gradient, scaled in place to max_norm where its Euclidean norm exceeds it, and that norm."""
+    if is_ready(gradient, cnp.NPY_FLOAT, 1) and cnp.PyArray_ISWRITEABLE(gradient):
+        return gradient, clip(cnp.PyArray_DIM(gradient, 0), <float *> cnp.PyArray_DATA(gradient), max_norm)
+    if is_ready(gradient, cnp.NPY_DOUBLE, 1) and cnp.PyArray_ISWRITEABLE(gradient):
+        return gradient, clip(cnp.PyArray_DIM(gradient, 0), <double *> cnp.PyArray_DATA(gradient), max_norm)
+    raise ValueError("gradient must be a contiguous, writable float32 or float64 vector")
+
+
+def kernel_set():
+    """The name of the kernel set that serves this process."""
+    return blas_kernels().name.decode()
+
+
+def compiler():
+    """The compiler that built this module."""
+    return COMPILER.decode()

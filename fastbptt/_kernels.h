@@ -1,0 +1,86 @@
+/* The verbs: what a set of kernels is.
+ *
+ * A set fills one fastbptt_kernels. Every verb works on a block of time steps of one shard, packed row by row: the row of
+ * step t and sequence b is row t * rows + b, rows are ld apart, ld being the width rounded up to the set's pad. Nothing
+ * here allocates, touches Python, or fails. Sizes are >= 1 unless said otherwise. Below, each verb stands under the NumPy
+ * line that it is.
+ */
+#ifndef FASTBPTT_KERNELS_H
+#define FASTBPTT_KERNELS_H
+
+#include <stddef.h>
+
+enum fastbptt_activation {
+    FASTBPTT_TANH, FASTBPTT_RELU, FASTBPTT_SIGMOID, FASTBPTT_IDENTITY, FASTBPTT_SOFTPLUS, FASTBPTT_LEAKY_RELU,
+    FASTBPTT_ELU, FASTBPTT_SOFTSIGN, FASTBPTT_SOFTMAX, FASTBPTT_EXP
+};
+
+enum fastbptt_loss {
+    FASTBPTT_SQUARED_ERROR, FASTBPTT_ABSOLUTE_ERROR, FASTBPTT_HUBER, FASTBPTT_QUANTILE, FASTBPTT_BINARY_CROSS_ENTROPY,
+    FASTBPTT_CROSS_ENTROPY, FASTBPTT_POISSON,
+    FASTBPTT_GIVEN /* D is ∂E/∂Y, by the user */
+};
+
+enum fastbptt_rule { FASTBPTT_SGD, FASTBPTT_RMSPROP, FASTBPTT_ADAGRAD, FASTBPTT_ADAM, FASTBPTT_ADAMW };
+
+#define FASTBPTT_LEAKY_SLOPE 0.01
+
+/* What `error` has to know. */
+typedef struct {
+    int activation;       /* g2 */
+    int loss;
+    ptrdiff_t O, K;       /* outputs and targets a row; O = levels * K */
+    const double *levels; /* of quantile */
+    double threshold;     /* of huber */
+    double scale;         /* of the derivative: 1, or 1 / Σ m */
+} fastbptt_error;
+
+/* What `update` has to know; correction_1 = 1 - beta_1^count, correction_2 likewise. */
+typedef struct {
+    int rule, nesterov;
+    double learning_rate, momentum, rho, beta_1, beta_2, epsilon, weight_decay, correction_1, correction_2;
+} fastbptt_update;
+
+#define FASTBPTT_VERBS(real) \
+    /* P = W.T where the strides are (1, K), P = W where they are (N, 1)                              (K, N) */ \
+    void (*pack)(ptrdiff_t K, ptrdiff_t N, const real *W, ptrdiff_t stride_k, ptrdiff_t stride_n, real *P, \
+                 ptrdiff_t ldp); \
+    /* A[t, b] = X[t, b], of any strides                                            (steps, rows, width) */ \
+    void (*gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride_t, \
+                   ptrdiff_t stride_b, real *A, ptrdiff_t lda); \
+    /* X[t, b] = A[t, b] */ \
+    void (*scatter)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *A, ptrdiff_t lda, real *X, \
+                    ptrdiff_t stride_t, ptrdiff_t stride_b); \
+    /* C = A @ P + b, b may be NULL                                                                (rows, N) */ \
+    void (*affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P, \
+                   ptrdiff_t ldp, const real *b, real *C, ptrdiff_t ldc); \
+    /* S[t + 1] = g1(S[t + 1] + S[t] @ P), where S[1:] holds the input's part         (steps + 1, rows, H) */ \
+    void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, real *S); \
+    /* Z <- g2(Z) where D and labels are NULL; else Z <- scale ∂(Σ m e)/∂Z, losses[row] = e unless losses is NULL, and \
+     * Σ m e is returned. weights holds 0, 1 or K numbers a row; what has weight 0 is not read in D.     (rows, O) */ \
+    double (*error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, ptrdiff_t ldd, const ptrdiff_t *labels, \
+                    const real *weights, ptrdiff_t weight_width, real *Z, ptrdiff_t ldz, real *losses); \
+    /* delta[t] = (delta[t] + delta[t + 1] @ P) * g1'(R[t]), last step first; delta[steps] is `later`, which is NULL \
+     * where there is none                                                                (steps, rows, H) */ \
+    void (*recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
+                       const real *R, const real *later, real *delta); \
+    /* C += A.T @ B                                                                                    (M, N) */ \
+    void (*accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *B, \
+                       ptrdiff_t ldb, real *C, ptrdiff_t ldc); \
+    /* sums += A.sum(axis=0)                                                                             (N,) */ \
+    void (*column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdiff_t lda, real *sums); \
+    /* theta and slots <- one update by the rule; slot_2 only where the rule has two                      (n,) */ \
+    void (*update)(const fastbptt_update *what, ptrdiff_t n, const real *gradient, real *theta, real *slot_1, \
+                   real *slot_2);
+
+typedef struct { FASTBPTT_VERBS(float) } fastbptt_verbs_f32;
+typedef struct { FASTBPTT_VERBS(double) } fastbptt_verbs_f64;
+
+typedef struct {
+    const char *name;
+    ptrdiff_t pad_f32, pad_f64; /* widths are rounded up to these */
+    fastbptt_verbs_f32 f32;
+    fastbptt_verbs_f64 f64;
+} fastbptt_kernels;
+
+#endif

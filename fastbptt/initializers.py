@@ -1,0 +1,109 @@
+"""What the parameters of a network start from.
+
+Each initialiser is a function of (shape, rng, number) that returns an array, its number optional.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _words
+
+
+def _orthogonal(shape, rng, gain=1.0):
+    """Rows (or columns, the fewer) of a random rotation, uniformly distributed (Saxe et al. 2014)."""
+    Q, R = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+    Q *= np.sign(np.diag(R))  # else QR's own choice of signs shows
+    return gain * (Q if shape[0] >= shape[1] else Q.T)
+
+
+def _glorot_uniform(shape, rng, gain=1.0):
+    """U(±√(6 / (fan in + fan out))) (Glorot and Bengio 2010)."""
+    limit = gain * np.sqrt(6 / sum(shape))
+    return rng.uniform(-limit, limit, shape)
+
+
+def _identity(shape, rng, scale=1.0):
+    """The unit matrix times scale (Le, Jaitly and Hinton 2015)."""
+    return scale * np.eye(*shape)
+
+
+def _normal(shape, rng, deviation=None):
+    """N(0, deviation²), 1/√columns by default: a spectral radius of about 1."""
+    return rng.normal(0, 1 / np.sqrt(shape[-1]) if deviation is None else deviation, shape)
+
+
+def _spectral_radius(shape, rng, radius=1.1):
+    """Normal, scaled so that the largest eigenvalue has this modulus (1.1: Sutskever et al. 2013)."""
+    W = rng.standard_normal(shape)
+    largest = np.abs(np.linalg.eigvals(W)).max() if shape[0] == shape[1] else np.linalg.norm(W, 2)
+    return W * (radius / largest)
+
+
+def _sparse(shape, rng, nonzeros=15):
+    """`nonzeros` normal entries a row, the others zero (Martens 2010; 15 in Pascanu et al. 2013)."""
+    nonzeros = min(_words.size("the nonzeros of sparse", nonzeros), shape[1])
+    W = np.zeros(shape)
+    for row in W:
+        row[rng.choice(shape[1], nonzeros, replace=False)] = rng.standard_normal(nonzeros)
+    return W
+
+
+INITIALIZERS = {"orthogonal": _orthogonal, "glorot_uniform": _glorot_uniform, "torch": None, "identity": _identity,
+                "spectral_radius": _spectral_radius, "sparse": _sparse, "normal": _normal}
+
+
+def draw(initializer, parameters, seed):
+    """Start values for every parameter; each draws from a stream of its own, so that no option shifts another's."""
+    names = dict.fromkeys(parameters)
+    if isinstance(initializer, dict):
+        unknown = [name for name in initializer if name not in names]
+        if unknown:
+            raise ValueError(f"initializer names {unknown}, but this network has {', '.join(names)}")
+        names["W_s"] = "orthogonal"
+        for name, value in initializer.items():
+            names[name] = _check_initializer(value, True)
+    elif callable(initializer) or _check_initializer(initializer, False) == ("torch",):
+        names = dict.fromkeys(names, initializer)
+    else:
+        names["W_s"] = initializer
+    fixed_streams = dict(zip(("W_x", "W_s", "b_s", "W_y", "b_y", "S_0"), seed.spawn(6)))
+    hidden_size = len(parameters["W_s"])
+    return {name: _initial(name, names[name], view.shape, np.random.default_rng(fixed_streams[name]), hidden_size)
+            for name, view in parameters.items()}
+
+
+def _check_initializer(initializer, alone):
+    """(name,) or (name, number) of what an initialiser is given as; of one parameter alone also a function or array."""
+    if alone and (callable(initializer) or isinstance(initializer, np.ndarray)):
+        return initializer
+    if alone and isinstance(initializer, list) and not any(isinstance(value, str) for value in initializer):
+        return np.asarray(initializer)
+    if isinstance(initializer, np.ndarray):
+        raise TypeError('initializer is an array: say whose, in a dict such as {"W_s": array}')
+    chosen = tuple(initializer) if isinstance(initializer, (tuple, list)) else (initializer,)
+    if len(chosen) not in (1, 2):
+        raise ValueError(f"initializer must be a name or (name, number), got {initializer!r}")
+    _words.choose("initializer", chosen[0], INITIALIZERS)
+    if chosen[0] == "torch" and len(chosen) == 2:
+        raise ValueError(f"initializer 'torch' takes no number, got {chosen[1]!r}")
+    return chosen
+
+
+def _initial(name, initializer, shape, rng, hidden_size):
+    if isinstance(initializer, np.ndarray):
+        return initializer
+    if callable(initializer):
+        return initializer(shape, rng)
+    if initializer is None:
+        return _glorot_uniform(shape, rng) if len(shape) == 2 else np.zeros(shape)
+    chosen, *number = _check_initializer(initializer, True)
+    if chosen == "torch":  # S_0 is no parameter of PyTorch's: zero
+        limit = 0 if name == "S_0" else 1 / np.sqrt(hidden_size)
+        return rng.uniform(-limit, limit, shape)
+    if len(shape) != 2:
+        raise ValueError(f"initializer {chosen!r} is for matrices; {name} has shape {shape}: give an array, a function "
+                         "or 'torch'")
+    if number:
+        number = [_words.number(f"the number of initializer {chosen!r}", number[0], 0) if chosen != "sparse" else number[0]]
+    return INITIALIZERS[chosen](shape, rng, *number)

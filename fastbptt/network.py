@@ -1,0 +1,610 @@
+"""RNN: a plain recurrent network, its parameters, its outputs, its error and the exact gradient of that."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from . import _core, _files, _words, diagnostics, initializers, reference, training
+
+DTYPES = ("float32", "float64")
+REDUCTIONS = ("mean", "sum")
+BACKENDS = ("core", "reference")
+STREAMS = ("initialisation", "shuffling", "noise", "dropout")  # random streams; a new one goes to the end
+
+
+class RNN:
+    """A plain (Elman) recurrent network, S_t = g1(W_x X_t + W_s S_{t-1} + b_s), Y_t = g2(W_y S_t + b_y).
+
+    Everything is time-major: inputs X (T, B, I), targets D and outputs Y (T, B, O), for T time steps, B sequences, I
+    inputs, H hidden units, O outputs. Inputs are converted to the network's dtype and never modified; what a call
+    returns is the caller's own.
+
+    Parameters
+    ----------
+    input_size, hidden_size, output_size : int
+        I, H and O.
+    activation : str
+        g1: "tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu" or "softsign".
+    output_activation : str
+        g2: "identity", "sigmoid", "tanh", "softmax" or "exp".
+    loss : str or (str, number or numbers)
+        e(Y, D), summed over outputs: "squared_error" (D − Y)², "absolute_error", "huber" or ("huber", threshold),
+        "quantile" or ("quantile", levels), "binary_cross_entropy" (needs "sigmoid"), "cross_entropy" (needs "softmax";
+        D holds integer labels (T, B) or distributions (T, B, O)), "poisson" (needs "exp"). With L quantile levels D is
+        (T, B, O / L), and output l·O/L + k is level l of target k.
+    reduction : "mean" or "sum"
+        E = Σ m e / Σ m, or Σ m e, over all steps t and sequences b with their weights m.
+    dtype : "float32" or "float64"
+    initializer : str, (str, number), dict or callable
+        What W_s starts from: "orthogonal", "glorot_uniform", "identity" or ("identity", scale), "normal" or ("normal",
+        standard deviation), "sparse" or ("sparse", nonzeros a row), ("spectral_radius", radius); W_x and W_y are then
+        Glorot-uniform, biases and S_0 zero. "torch" draws all of them from U(±1/√H). A dict gives each parameter its
+        own, an array included; f(shape, rng) -> array stands wherever a name may.
+    bias : bool
+        Whether there are b_s (H,) and b_y (O,).
+    learn_initial_state : bool
+        Whether S_0 (H,), the state of every sequence that is given none, is a parameter; else it is zero.
+    random_state : None, int or numpy.random.Generator
+        Seed of the network's random streams.
+
+    Attributes
+    ----------
+    parameters : dict of writable views, W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as
+        the network has them. Assigning copies: ``net.parameters["W_s"] = W``.
+    theta : array (P,), all parameters in that order, copied out and in.
+    history : training.History of the last `fit`, or None.
+
+    References
+    ----------
+    Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550.
+    """
+
+    def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
+                 loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
+                 learn_initial_state=False, random_state=None, **unknown):
+        if unknown:
+            raise TypeError(_unknown_option(*unknown))
+        loss_name, loss_parameter = _check_loss(loss)
+        self._configure({
+            "input_size": _words.size("input_size", input_size),
+            "hidden_size": _words.size("hidden_size", hidden_size),
+            "output_size": _words.size("output_size", output_size),
+            "activation": _words.choose("activation", activation, reference.ACTIVATIONS),
+            "output_activation": _words.choose("output_activation", output_activation, reference.OUTPUT_ACTIVATIONS),
+            "loss": loss_name if loss_parameter is None else (loss_name, loss_parameter),
+            "reduction": _words.choose("reduction", reduction, REDUCTIONS),
+            "dtype": _check_dtype(dtype),
+            "bias": _words.flag("bias", bias),
+            "learn_initial_state": _words.flag("learn_initial_state", learn_initial_state),
+        }, _entropy(random_state))
+        self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation")))
+
+    def __setattr__(self, name, value):
+        if name == "parameters" and name in self.__dict__:
+            self.load_state_dict(value)
+        elif name in self.__dict__.get("_config", ()):
+            raise AttributeError(f"{name} of a network cannot be changed; make another RNN")
+        else:
+            super().__setattr__(name, value)
+
+    def _configure(self, config, entropy):
+        """Everything but the parameters' values, from checked options."""
+        self.__dict__.update(config)
+        loss, loss_parameter = self.loss if isinstance(self.loss, tuple) else (self.loss, None)
+        fused = reference.FUSED.get(loss, self.output_activation)
+        if fused != self.output_activation:
+            raise ValueError(f"loss={loss!r} needs output_activation={fused!r}, got {self.output_activation!r}")
+        levels = len(loss_parameter) if loss == "quantile" else 1
+        if self.output_size % levels:
+            raise ValueError(f"output_size must be a multiple of the {levels} quantile levels, got {self.output_size}")
+        self.target_size = self.output_size // levels
+        self.history = None
+        self._config, self._entropy = config, entropy
+        I, H, O = self.input_size, self.hidden_size, self.output_size
+        shapes = {"W_x": (H, I), "W_s": (H, H), "b_s": (H,), "W_y": (O, H), "b_y": (O,), "S_0": (H,)}
+        if not self.bias:
+            del shapes["b_s"], shapes["b_y"]
+        if not self.learn_initial_state:
+            del shapes["S_0"]
+        size = sum(math.prod(shape) for shape in shapes.values())
+        if size > 2**48:  # numbers, where a processor addresses so many bytes
+            raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
+        self._theta = _aligned(size, self.dtype)
+        self.__dict__["parameters"] = _Parameters(_views(self._theta, shapes))
+        self._engines = {
+            "core": _core.Engine(self.dtype, I, H, O, self.target_size, self.activation, self.output_activation, loss,
+                                 loss_parameter, self.reduction == "mean", self.bias, self.learn_initial_state),
+            "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
+                                          output_activation=self.output_activation, reduction=self.reduction),
+        }
+
+    def _stream(self, name):
+        """The SeedSequence of one random stream: drawing from one never changes another."""
+        return np.random.SeedSequence(self._entropy, spawn_key=(STREAMS.index(name),))
+
+    # ---- Outputs, errors, gradients
+
+    def forward(self, X, initial_state=None, *, return_states=False, backend="core"):
+        """Outputs Y (T, B, O) and the final state (B, H) for inputs X (T, B, I).
+
+        Parameters
+        ----------
+        X : array (T, B, I)
+        initial_state : array (B, H), optional
+            By default the learnt S_0, else zero. The final state of one call is the initial state of the next.
+        return_states : bool
+            Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t].
+
+        Raises
+        ------
+        TypeError, ValueError : an argument is of the wrong kind, or of the wrong shape.
+        """
+        return self._run(backend, "forward", X, (), None, initial_state, bool(return_states))
+
+    def losses(self, X, D, *, initial_state=None, backend="core"):
+        """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
+        return self._run(backend, "losses", X, D, None, initial_state)
+
+    def evaluate(self, X, D, *, initial_state=None, weights=None, backend="core"):
+        """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
+        return self._run(backend, "evaluate", X, D, weights, initial_state)
+
+    def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, input_gradient=False,
+                           initial_state_gradient=False, backend="core"):
+        """The reduced error E and its exact gradient, by back-propagation through time.
+
+        Parameters
+        ----------
+        X : array (T, B, I)
+        D : array (T, B, O) of targets; for cross_entropy also integer labels (T, B); for L quantiles (T, B, O / L)
+        initial_state : array (B, H), optional
+        weights : array (T, B), or of the shape of a real D, optional
+            Non-negative weights m of the errors. Where m is 0, D is never read: NaN and label −1 are legal there. A
+            weight for each output counts in Σ m with its mean over outputs.
+        input_gradient, initial_state_gradient : bool
+            Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
+        backend : "core" or "reference"
+
+        Returns
+        -------
+        loss : float
+        gradients : dict of fresh arrays with the names and shapes of `parameters`
+
+        Notes
+        -----
+        2 T B H (H + I + 2 O) multiplications and additions forward and about twice as many backward; the workspace
+        holds (T + 1) B (H + O) numbers and a block of about 256 KiB.
+        """
+        return self._run(backend, "loss_and_gradients", X, D, weights, initial_state, bool(input_gradient),
+                         bool(initial_state_gradient))
+
+    def backward(self, X, dY, *, initial_state=None, input_gradient=False, initial_state_gradient=False,
+                 backend="core"):
+        """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
+
+        The outputs are computed again, as nothing is remembered between calls: it takes as long as
+        `loss_and_gradients`.
+        """
+        return self._run(backend, "backward", X, dY, None, initial_state, bool(input_gradient),
+                         bool(initial_state_gradient))
+
+    def gradient_terms(self, X, D, t, *, initial_state=None, backend="core"):
+        """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
+
+        Parameters
+        ----------
+        t : int
+            A Python index into Y: 0 is the first step, −1 the last.
+
+        Returns
+        -------
+        dict of "W_s" (t+1, H, H) and "W_x" (t+1, H, I), the terms of the sum over i; "W_y" (O, H), which has one term;
+        "S" (t+1, B, H), ∂E_t/∂S_i. Entry i belongs to X[i]. Unweighted and not divided: over all t they sum to the
+        gradient of reduction="sum".
+
+        Raises
+        ------
+        IndexError : t is outside −T ... T−1.
+        """
+        t = _words.size("t", t, smallest=-(2**31))
+        return self._run(backend, "gradient_terms", X, D, None, initial_state, t)
+
+    def gradcheck(self, X=None, D=None, *, initial_state=None, weights=None, entries=100, random_state=0):
+        """Compare this network's gradients, reference and core, with complex-step derivatives.
+
+        Parameters
+        ----------
+        X, D, initial_state, weights : as of `loss_and_gradients`; random ones of 12 steps and 3 sequences by default
+        entries : int
+            How many entries of each parameter are checked, drawn at random where it has more.
+
+        Returns
+        -------
+        diagnostics.GradientCheck : the largest relative errors by parameter; `describe()` is a table of them.
+        """
+        return diagnostics.gradcheck(self, X, D, initial_state=initial_state, weights=weights, entries=entries,
+                                     random_state=random_state)
+
+    def _run(self, backend, operation, X, D, weights, initial_state, *rest):
+        """Run an operation: at once where the core finds its arguments in order, else after checks and conversions."""
+        run = getattr(self._engine(backend), operation)
+        if backend == "core":
+            result = run(self._theta, X, D, weights, initial_state, *rest)
+            if result is not NotImplemented:
+                return result
+        X, initial_state = self._check_inputs(X, initial_state)
+        if operation == "backward":
+            D = _check_shape("dY", _words.array("dY", D, self.dtype), (*X.shape[:2], self.output_size), "(T, B, O)")
+        elif operation != "forward":
+            D, weights = self._check_targets(X, D, weights)
+        if operation == "gradient_terms":
+            t, T = rest[0], X.shape[0]
+            if not -T <= t < T:
+                raise IndexError(f"t={t} is out of range for {T} time steps")
+            rest = (t % T,)
+        return run(self._theta, X, D, weights, initial_state, *rest)
+
+    def _loss_into(self, gradient, X, D, weights, initial_state, backend):
+        """E, and its flat gradient written into `gradient` (P,): for loops whose arguments are checked already."""
+        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, gradient)
+
+    def _engine(self, backend):
+        try:
+            return self._engines[backend]
+        except (KeyError, TypeError):
+            _words.choose("backend", backend, BACKENDS)
+            raise
+
+    # ---- Checks
+
+    def _check_inputs(self, X, initial_state):
+        X = _words.array("X", X, self.dtype)
+        if X.ndim != 3:
+            raise ValueError(f"X must be 3-D (T, B, I), got {X.ndim}-D with shape {X.shape}")
+        if X.shape[2] != self.input_size:
+            raise ValueError(f"X has {X.shape[2]} features, but this network expects input_size={self.input_size}; "
+                             f"shape {X.shape} was read as (T, B, I)")
+        if initial_state is not None:
+            initial_state = _check_shape("initial_state", _words.array("initial_state", initial_state, self.dtype),
+                                         (X.shape[1], self.hidden_size), "(B, H)")
+        return X, initial_state
+
+    def _check_targets(self, X, D, weights):
+        shape = (*X.shape[:2], self.target_size)
+        labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == 2
+        if labels:
+            D = _check_shape("D", _words.array("D", D, np.intp), shape[:2], "(T, B)")
+        else:
+            letters = "(T, B, O)" if self.target_size == self.output_size else "(T, B, O / levels)"
+            D = _check_shape("D", _words.array("D", D, self.dtype), shape, letters)
+        if weights is not None:
+            weights = _words.array("weights", weights, self.dtype)
+            per_output = weights.ndim == 3 and self._engines["reference"].loss != "cross_entropy"
+            _check_shape("weights", weights, shape if per_output else shape[:2], "of D" if per_output else "(T, B)")
+            _words.finite("weights", weights, "tbo")
+            if (weights < 0).any():
+                place = tuple(int(i) for i in np.argwhere(weights < 0)[0])
+                raise ValueError(f"weights must not be negative, got {weights[place]} at (t, b{', o'[:weights.ndim * 3 - 6]}) = {place}")
+        if labels:
+            bad = (D < 0) | (D >= self.output_size)
+            if weights is not None:
+                bad &= weights > 0
+            if bad.any():
+                place = tuple(int(i) for i in np.argwhere(bad)[0])
+                raise ValueError(f"D has label {D[place]} at (t, b) = {place}, but this network's labels are 0 to "
+                                 f"{self.output_size - 1} (output_size={self.output_size})")
+        return D, weights
+
+    # ---- Training
+
+    def fit(self, X, D, *, weights=None, initial_state=None, validation=None, epochs=100, batch_size=32,
+            optimizer="adam", learning_rate=None, max_grad_norm=None, patience=None, shuffle=True, random_state=None,
+            progress=None, callbacks=(), backend="core"):
+        """Train on X, D by mini-batches of whole sequences, from the parameters as they are, with a new optimiser.
+
+        Parameters
+        ----------
+        X, D, weights, initial_state : as of `loss_and_gradients`; NaN and infinity are refused, but in D at weight 0
+        validation : (X, D) or (X, D, weights), optional
+            Evaluated after each epoch.
+        epochs, batch_size : int
+            The last batch of an epoch may be smaller.
+        optimizer : str or optimizers.Optimizer
+            "adam", "sgd", "rmsprop", "adagrad", "adamw", or an object with numbers of its own.
+        learning_rate : float, optional
+            Of an optimiser given by name; 1e-3 by default.
+        max_grad_norm : float, optional
+            The gradient is scaled down to this Euclidean norm where it exceeds it (Pascanu et al. 2013).
+        patience : int, optional
+            Stop after this many epochs without a lower validation loss, and in any case return to the parameters of
+            the lowest one.
+        shuffle : bool
+            Draw the sequences of an epoch in random order.
+        random_state : None, int or Generator
+            Seed of the order; by default the network's own.
+        progress : bool, optional
+            Print a line an epoch to standard error; by default only where that is a terminal.
+        callbacks : functions of a training.Record (epoch, update, losses, network)
+            Called after each epoch; one that returns True ends the training.
+        backend : "core" or "reference"
+
+        Returns
+        -------
+        training.History, also kept as the attribute `history`.
+
+        Raises
+        ------
+        FloatingPointError : loss or gradient became infinite or NaN; the parameters are those before that update.
+        KeyboardInterrupt : Ctrl-C; the parameters are those of the last whole update, `history.stopped` is
+            "interrupted".
+        """
+        self._engine(backend)
+        X, initial_state = self._check_inputs(X, initial_state)
+        D, weights = self._check_targets(X, D, weights)
+        if validation is not None:
+            if not isinstance(validation, tuple) or len(validation) not in (2, 3):
+                raise TypeError("validation must be a tuple (X, D) or (X, D, weights), got "
+                                f"{type(validation).__name__}")
+            try:
+                X_v, _ = self._check_inputs(validation[0], None)
+                validation = (X_v, *self._check_targets(X_v, *validation[1:], *[None] * (3 - len(validation))))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"validation's {error}") from None
+        entropy = self._entropy if random_state is None else _entropy(random_state)
+        shuffling = np.random.SeedSequence(entropy, spawn_key=(STREAMS.index("shuffling"),))
+        return training.fit(self, X, D, weights, initial_state, validation=validation, epochs=epochs,
+                            batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,
+                            max_grad_norm=max_grad_norm, patience=patience, shuffle=shuffle,
+                            rng=np.random.default_rng(shuffling), progress=progress, callbacks=callbacks,
+                            backend=backend)
+
+    def objective(self, X, D, *, initial_state=None, weights=None, backend="core") -> Callable:
+        """`fun(theta) -> (E, gradient)` in float64, as scipy.optimize wants it with jac=True; the network stays as it is.
+
+        >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
+        >>> net.theta = result.x
+        """
+        X, initial_state = self._check_inputs(X, initial_state)
+        D, weights = self._check_targets(X, D, weights)
+        engine = self._engine(backend)
+        size, dtype = self._theta.size, self.dtype
+
+        def fun(theta):
+            gradient = np.empty(size, dtype)
+            theta = _check_shape("theta", _words.array("theta", theta, dtype), (size,), "(P,)")
+            loss = engine.loss_into(theta, X, D, weights, initial_state, gradient)
+            return loss, gradient.astype(np.float64)
+
+        return fun
+
+    # ---- Parameters in and out
+
+    @property
+    def theta(self) -> np.ndarray:
+        return self._theta.copy()
+
+    @theta.setter
+    def theta(self, value):
+        value = _words.array("theta", value, self.dtype)
+        self._theta[...] = _check_shape("theta", value, self._theta.shape, "(P,)")
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """A copy of `parameters`."""
+        return {name: value.copy() for name, value in self.parameters.items()}
+
+    def load_state_dict(self, state):
+        """Take over all parameters, or none: names and shapes must be exactly those of `parameters`."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a dict of parameters, got {type(state).__name__}")
+        missing, unknown = [[name for name in a if name not in b] for a, b in ((self.parameters, state),
+                                                                               (state, self.parameters))]
+        if missing or unknown:
+            raise ValueError(f"state has not the parameters of this network: missing {missing}, unknown {unknown}")
+        checked = {}
+        for name, view in self.parameters.items():
+            checked[name] = _check_shape(name, _words.array(name, state[name], self.dtype), view.shape, "")
+            _words.finite(name, checked[name], "ij")
+        theta = np.concatenate([checked[name].ravel() for name in self.parameters])
+        self._theta[...] = theta  # one copy: no interrupt leaves half of it
+
+    def copy(self) -> RNN:
+        """A network of its own with the same options, parameters and random streams."""
+        return copy.copy(self)
+
+    def save(self, path):
+        """Write the network to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
+        for name, value in self.parameters.items():
+            _words.finite(name, value, "ij")  # `load` would refuse it
+        _files.write(path, {"kind": "RNN", "config": self._config, "entropy": self._entropy}, dict(self.parameters))
+
+    @classmethod
+    def _from_file(cls, header, arrays):
+        config, entropy = dict(header["config"]), header["entropy"]
+        loss = config["loss"]
+        if isinstance(loss, list):  # JSON knows no tuples
+            config["loss"] = (loss[0], tuple(loss[1]) if isinstance(loss[1], list) else loss[1])
+        sizes = [_words.size(name, config[name]) for name in ("input_size", "hidden_size", "output_size")]
+        expected = sizes[1] * (sizes[0] + sizes[1] + sizes[2])  # of the three matrices
+        if sum(array.size for array in arrays.values()) < expected:
+            raise ValueError(f"its parameters are fewer than its sizes {sizes} need")
+        network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
+        network.load_state_dict(arrays)
+        return network
+
+    def __getstate__(self):
+        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy()}
+
+    def __setstate__(self, state):
+        self._configure(state["config"], state["entropy"])
+        self.theta = state["theta"]
+
+    def __repr__(self):
+        options = ", ".join(f"{name}={value!r}" for name, value in self._config.items())
+        return f"RNN({options})"
+
+
+def load(path):
+    """The network that `save` wrote to `path`.
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError : not a model, a damaged one, or one of a later version. The file is read without trust.
+    """
+    header, arrays = _files.read(path)
+    try:
+        kind = _KINDS[header["kind"]]
+        return kind._from_file(header, arrays)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
+
+
+_KINDS = {"RNN": RNN}
+
+
+class _Parameters(dict):
+    """Names and writable views of the parameters. Assigning copies into the view; names come and go by no means."""
+
+    def __setitem__(self, name, value):
+        if name not in self:
+            raise KeyError(f"no parameter {name!r} in this network, which has {', '.join(self)}")
+        view = self[name]
+        view[...] = _check_shape(name, _words.array(name, value, view.dtype), view.shape, "")
+
+    def update(self, *args, **kwargs):
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def _refuse(self, *args):
+        raise TypeError("the parameters of a network cannot be removed or added")
+
+    __delitem__ = pop = popitem = clear = setdefault = _refuse
+
+    def __reduce__(self):  # what is unpickled or deeply copied belongs to no network: a plain dict of copies
+        return dict, ({name: value.copy() for name, value in self.items()},)
+
+
+class _ReferenceEngine:
+    """The face of _core.Engine over reference.py."""
+
+    def __init__(self, shapes, **options):
+        self.shapes, self.options, self.loss = shapes, options, options["loss"]
+
+    def _parameters(self, theta):
+        return _views(theta, self.shapes)
+
+    def forward(self, theta, X, D, weights, initial_state, return_states):
+        Y, final_state, S = reference.forward(self._parameters(theta), X, initial_state, **self.options)
+        return (Y, final_state, S) if return_states else (Y, final_state)
+
+    def losses(self, theta, X, D, weights, initial_state):
+        return reference.losses(self._parameters(theta), X, D, initial_state, **self.options)
+
+    def evaluate(self, theta, X, D, weights, initial_state):
+        return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
+                                    **self.options))
+
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, input_gradient, initial_state_gradient):
+        loss, gradients = reference.loss_and_gradients(
+            self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
+            input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, **self.options)
+        return float(loss), gradients
+
+    def loss_into(self, theta, X, D, weights, initial_state, gradient):
+        loss, gradients = self.loss_and_gradients(theta, X, D, weights, initial_state, False, False)
+        np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
+        return loss
+
+    def backward(self, theta, X, dY, weights, initial_state, input_gradient, initial_state_gradient):
+        return reference.backward(self._parameters(theta), X, dY, initial_state=initial_state,
+                                  input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
+                                  **self.options)
+
+    def gradient_terms(self, theta, X, D, weights, initial_state, t):
+        return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
+
+
+# ---- Options
+
+
+def _unknown_option(name, *_):
+    if name == "alpha":  # the leak in neuroscience, the penalty in scikit-learn
+        return "RNN takes no alpha: say leak for the leak of a unit, l2 for the penalty on weights"
+    options = [option for option in inspect.signature(RNN).parameters if option != "unknown"]
+    near = difflib.get_close_matches(name, options, n=1)
+    return f"RNN takes no {name!r}" + (f"; did you mean {near[0]!r}?" if near else f", only {', '.join(options)}")
+
+
+def _check_loss(loss):
+    name, parameter = loss if isinstance(loss, tuple) and len(loss) == 2 else (loss, None)
+    _words.choose("loss", name, reference.LOSSES)
+    if name not in reference.LOSS_PARAMETERS:
+        if parameter is not None:
+            raise ValueError(f"loss {name!r} takes no number, got {parameter!r}")
+        return name, None
+    if parameter is None:
+        parameter = reference.LOSS_PARAMETERS[name]
+    if name == "huber":
+        return name, _words.number("the threshold of huber", parameter, 0)
+    levels = tuple(_words.number("a quantile level", level, 0, 1) for level in np.atleast_1d(parameter).tolist())
+    if not levels:
+        raise ValueError("loss 'quantile' needs at least one level")
+    return name, levels
+
+
+def _check_dtype(dtype):
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = None
+    if name not in DTYPES or dtype is None:
+        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    return name
+
+
+def _check_shape(name, value, shape, letters):
+    if value.shape != tuple(shape):
+        expected = f"{letters} = {tuple(shape)}" if letters else tuple(shape)
+        raise ValueError(f"{name} must have shape {expected}, got {value.shape}")
+    return value
+
+
+def _entropy(random_state):
+    """The number that seeds every stream."""
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63))
+    if random_state is None:
+        return np.random.SeedSequence().entropy
+    return _words.seed("random_state", random_state)
+
+
+# ---- Storage
+
+
+def _aligned(size, dtype):
+    """Zeros (size,) whose memory begins at a multiple of 64 bytes."""
+    dtype = np.dtype(dtype)
+    memory = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    offset = -memory.ctypes.data % 64
+    return memory[offset:offset + size * dtype.itemsize].view(dtype)
+
+
+def _views(theta, shapes):
+    """Views of a flat vector, one after another, under their names."""
+    views, begin = {}, 0
+    for name, shape in shapes.items():
+        end = begin + int(np.prod(shape))
+        views[name] = theta[begin:end].reshape(shape)
+        begin = end
+    return views
