@@ -1,0 +1,145 @@
+"""gradcheck passes for right gradients and fails for wrong ones: a check that cannot fail checks nothing."""
+
+import numpy as np
+import pytest
+
+from fastbptt import RNN, reference
+
+I, H, O = 3, 5, 4
+
+NETWORKS = {
+    "default": {},
+    "float64": {"dtype": "float64"},
+    "no biases": {"bias": False, "dtype": "float64"},
+    "learnt initial state": {"learn_initial_state": True, "activation": "sigmoid"},
+    "sum": {"reduction": "sum", "activation": "softplus"},
+    "relu": {"activation": "relu", "output_activation": "tanh"},
+    "labels": {"loss": "cross_entropy", "output_activation": "softmax"},
+    "binary": {"loss": "binary_cross_entropy", "output_activation": "sigmoid", "activation": "elu"},
+    "counts": {"loss": "poisson", "output_activation": "exp", "activation": "softsign"},
+    "huber": {"loss": ("huber", 0.3), "activation": "leaky_relu"},
+    "absolute": {"loss": "absolute_error", "activation": "identity"},
+    "quantile": {"loss": ("quantile", (0.2, 0.7))},
+}
+
+
+def network(**options):
+    return RNN(I, H, O, random_state=0, **options)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_right_network_passes(name):
+    net = network(**NETWORKS[name])
+    before, history = net.theta.tobytes(), net.history
+    check = net.gradcheck()
+    assert check.passed, check.describe()
+    assert list(check.errors) == ["reference float64", "core float64", "core float32"]
+    for errors in check.errors.values():
+        assert list(errors) == list(net.parameters)
+    assert max(check.errors["reference float64"].values()) < 1e-12
+    assert max(check.errors["core float64"].values()) < 1e-12
+    assert 0 < max(check.errors["core float32"].values()) < 1e-4  # it is float32 that ran
+    assert net.theta.tobytes() == before and net.history is history and net.dtype == network(**NETWORKS[name]).dtype
+
+
+@pytest.mark.parametrize("parameter", ["W_x", "W_s", "b_s", "W_y", "b_y", "S_0"])
+@pytest.mark.parametrize("fault", ["sign", "one entry", "two times", "zero", "nan"])
+def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
+    right = reference._backward
+
+    def wrong(*args):
+        gradients = right(*args)
+        g = gradients[parameter] = gradients[parameter].copy()
+        if fault == "sign":
+            g *= -1
+        elif fault == "two times":
+            g *= 2
+        elif fault == "zero":
+            g[...] = 0
+        elif fault == "nan":
+            g.flat[0] = np.nan
+        else:
+            g.flat[-1] += 1e-6 * np.abs(g).max()
+        return gradients
+
+    monkeypatch.setattr(reference, "_backward", wrong)
+    check = network(learn_initial_state=True).gradcheck()
+    assert not check.passed
+    bad = {name for name, error in check.errors["reference float64"].items() if not error < 1e-10}
+    assert bad == {parameter}
+    assert "DISAGREE" in check.describe() and f"∂E/∂{parameter}" in check.describe()
+
+
+@pytest.mark.parametrize("fault", ["untransposed", "forgotten step", "wrong state"])
+def test_a_wrong_back_propagation_fails(monkeypatch, fault):
+    right = reference.recur_back
+
+    def wrong(activation, dS, R, P):
+        if fault == "untransposed":
+            return right(activation, dS, R, P.T)
+        if fault == "wrong state":
+            return right(activation, dS, np.roll(R, 1, axis=0), P)
+        dS = dS.copy()
+        dS[-1] = 0
+        return right(activation, dS, R, P)
+
+    monkeypatch.setattr(reference, "recur_back", wrong)
+    check = network().gradcheck()
+    assert not check.passed
+    assert check.errors["reference float64"]["W_s"] > 1e-3
+    assert "DISAGREE" in check.describe()
+
+
+def test_the_description_is_a_table_of_every_parameter_and_column():
+    check = network(learn_initial_state=True).gradcheck()
+    text = check.describe()
+    assert "every gradient agrees" in text
+    lines = text.splitlines()
+    assert all(column in lines[1] for column in ("entries", "reference float64", "core float64", "core float32"))
+    assert [line.split()[0] for line in lines[2:-1]] == [f"∂E/∂{name}" for name in check.entries]
+    for line in lines[2:-1]:
+        name, entries, *errors = line.split()
+        assert int(entries) == check.entries[name.removeprefix("∂E/∂")] and len(errors) == 3
+    assert len({len(line) for line in lines[1:-1]}) == 1
+
+
+def test_entries_bounds_what_is_checked_of_each_parameter():
+    net = network()
+    assert net.gradcheck(entries=4).entries == {"W_x": 4, "W_s": 4, "b_s": 4, "W_y": 4, "b_y": 4}
+    assert net.gradcheck(entries=10**6).entries == {name: value.size for name, value in net.parameters.items()}
+
+
+@pytest.mark.parametrize(("entries", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("a", TypeError),
+                                                (None, TypeError), (True, TypeError)])
+def test_a_check_of_nothing_is_refused(entries, error):
+    with pytest.raises(error, match="entries"):
+        network().gradcheck(entries=entries)
+
+
+def test_the_random_state_chooses_data_and_entries():
+    net = network(dtype="float64")
+    assert net.gradcheck(entries=3).errors == net.gradcheck(entries=3).errors
+    assert net.gradcheck(entries=3).errors != net.gradcheck(entries=3, random_state=1).errors
+
+
+def test_own_data_are_what_is_checked():
+    rng = np.random.default_rng(0)
+    net = network(dtype="float64")
+    X, D = rng.standard_normal((6, 2, I)), rng.standard_normal((6, 2, O))
+    weights, state = rng.uniform(0, 1, (6, 2)), rng.standard_normal((2, H))
+    assert net.gradcheck(X, D, weights=weights, initial_state=state).passed
+    D[2, 1], weights[2, 1] = np.nan, 0
+    assert net.gradcheck(X, D, weights=weights).passed
+    with pytest.raises(TypeError, match="D must be given with X"):
+        net.gradcheck(X)
+
+
+def test_own_data_without_steps_have_zero_gradients_that_agree():
+    assert network().gradcheck(np.zeros((0, 2, I)), np.zeros((0, 2, O))).passed
+
+
+def test_targets_weights_or_states_without_inputs_are_refused():
+    net = network()
+    for given in ({"D": np.ones((12, 3, O))}, {"weights": np.ones((12, 3))}, {"initial_state": np.ones((3, H))}):
+        with pytest.raises(TypeError, match="X"):
+            net.gradcheck(**given)

@@ -1,0 +1,253 @@
+"""Against PyTorch, in float64: another implementation, another derivation of the gradient (reverse-mode autodiff)."""
+
+import cases
+import numpy as np
+import pytest
+from cases import COVERING_CHOICES, SHAPES, Head, Shape, assert_close, draw
+
+from fastbptt import RNN, optimizers
+
+torch = pytest.importorskip("torch")
+
+LIMIT = 1e-12
+
+both_backends = pytest.mark.parametrize("backend", ["core", "reference"])
+
+
+def tensor(array, **options):
+    return torch.tensor(np.asarray(array), dtype=torch.float64, **options)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# nn.RNN and nn.Linear
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def torch_network(network):
+    """nn.RNN and nn.Linear with a network's parameters; b_s is split unevenly over the two biases of nn.RNN."""
+    rnn = torch.nn.RNN(network.input_size, network.hidden_size, nonlinearity=network.activation,
+                       bias=network.bias, dtype=torch.float64)
+    linear = torch.nn.Linear(network.hidden_size, network.output_size, bias=network.bias, dtype=torch.float64)
+    p = {name: tensor(value) for name, value in network.parameters.items()}
+    with torch.no_grad():
+        rnn.weight_ih_l0.copy_(p["W_x"])
+        rnn.weight_hh_l0.copy_(p["W_s"])
+        linear.weight.copy_(p["W_y"])
+        if network.bias:
+            rnn.bias_ih_l0.copy_(0.25 * p["b_s"])
+            rnn.bias_hh_l0.copy_(0.75 * p["b_s"])
+            linear.bias.copy_(p["b_y"])
+    return rnn, linear
+
+
+def torch_gradients(rnn, linear, X, initial_state):
+    gradients = {"W_x": rnn.weight_ih_l0.grad, "W_s": rnn.weight_hh_l0.grad, "W_y": linear.weight.grad, "X": X.grad,
+                 "initial_state": initial_state.grad[0]}
+    if rnn.bias:
+        gradients |= {"b_s": rnn.bias_ih_l0.grad, "b_s again": rnn.bias_hh_l0.grad, "b_y": linear.bias.grad}
+    return {name: gradient.numpy() for name, gradient in gradients.items()}
+
+
+def assert_gradients(gradients, truth, case):
+    """Every gradient of ours against torch's; b_s against that of both its biases."""
+    assert gradients.keys() == truth.keys() - {"b_s again"}
+    for name, gradient in gradients.items():
+        assert_close(gradient, truth[name], LIMIT, f"∂E/∂{name}", case)
+    if "b_s again" in truth:
+        assert_close(gradients["b_s"], truth["b_s again"], LIMIT, "∂E/∂b_s", case)
+
+
+def random_shapes(count):
+    rng = np.random.default_rng(11)
+    return [Shape(*(int(rng.integers(1, limit)) for limit in (30, 10, 12, 40, 8)), "random") for _ in range(count)]
+
+
+@both_backends
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("shape", [SHAPES["discriminating"], SHAPES["one of all"], *random_shapes(30)],
+                         ids=lambda shape: str(shape[:5]))
+def test_outputs_loss_and_every_gradient_of_nn_rnn(shape, activation, backend):
+    # relu has no draw of many units that keeps away from 0; both sides compute in float64, where none is on it.
+    given = draw(shape, "tanh", choice=COVERING_CHOICES[0]._replace(given=True, learn_initial_state=False))
+    for bias in (True, False):
+        network = RNN(shape.I, shape.H, shape.O, activation=activation, bias=bias, reduction="sum", dtype="float64",
+                      random_state=0)
+        network.parameters.update({name: given.parameters[name] for name in network.parameters})
+        rnn, linear = torch_network(network)
+        X = tensor(given.X, requires_grad=True)
+        initial_state = tensor(given.initial_state[None], requires_grad=True)
+        S, final_state = rnn(X, initial_state)
+        Y = linear(S)
+        E = torch.nn.functional.mse_loss(Y, tensor(given.D), reduction="sum")
+        E.backward()
+
+        Y_ours, final_ours, S_ours = network.forward(given.X, given.initial_state, return_states=True, backend=backend)
+        assert_close(Y_ours, Y.detach().numpy(), LIMIT, "Y", given)
+        assert_close(S_ours[1:], S.detach().numpy(), LIMIT, "S", given)
+        assert_close(final_ours, final_state.detach().numpy()[0], LIMIT, "final state", given)
+        E_ours, gradients = network.loss_and_gradients(given.X, given.D, initial_state=given.initial_state,
+                                                       input_gradient=True, initial_state_gradient=True,
+                                                       backend=backend)
+        assert_close(E_ours, E.item(), LIMIT, "E", given)
+        assert_gradients(gradients, torch_gradients(rnn, linear, X, initial_state), given)
+
+
+@both_backends
+def test_backward_takes_the_gradient_that_torch_has_by_the_outputs(backend):
+    """A loss of one's own, by autodiff on Y, handed to backward."""
+    case = draw(SHAPES["discriminating"], choice=COVERING_CHOICES[1])
+    network = case.network()
+    rnn, linear = torch_network(network)
+    X = tensor(case.X, requires_grad=True)
+    initial_state = tensor(case.initial_state[None], requires_grad=True)
+    own_loss = linear(rnn(X, initial_state)[0]).cosh().log().sum()
+    own_loss.backward()
+
+    Y = tensor(network.forward(case.X, case.initial_state, backend=backend)[0], requires_grad=True)
+    Y.cosh().log().sum().backward()
+    gradients = network.backward(case.X, Y.grad.numpy(), initial_state=case.initial_state, input_gradient=True,
+                                 initial_state_gradient=True, backend=backend)
+    assert_gradients(gradients, torch_gradients(rnn, linear, X, initial_state), case)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def functional(name):
+    """torch's loss of (Z, D), summed, where the definitions agree; the factor of ours by it."""
+    F = torch.nn.functional
+    return {
+        "squared error": (Head("squared_error", None, "identity"), lambda Z, D: F.mse_loss(Z, D, reduction="sum")),
+        "squared error of sigmoid": (Head("squared_error", None, "sigmoid"),
+                                     lambda Z, D: F.mse_loss(Z.sigmoid(), D, reduction="sum")),
+        "squared error of tanh": (Head("squared_error", None, "tanh"),
+                                  lambda Z, D: F.mse_loss(Z.tanh(), D, reduction="sum")),
+        "squared error of softmax": (Head("squared_error", None, "softmax"),
+                                     lambda Z, D: F.mse_loss(Z.softmax(-1), D, reduction="sum")),
+        "squared error of exp": (Head("squared_error", None, "exp"),
+                                 lambda Z, D: F.mse_loss(Z.exp(), D, reduction="sum")),
+        "absolute error": (Head("absolute_error", None, "identity"), lambda Z, D: F.l1_loss(Z, D, reduction="sum")),
+        "huber": (Head("huber", 0.75, "identity"), lambda Z, D: F.huber_loss(Z, D, reduction="sum", delta=0.75)),
+        "binary cross-entropy": (Head("binary_cross_entropy", None, "sigmoid"),
+                                 lambda Z, D: F.binary_cross_entropy_with_logits(Z, D, reduction="sum")),
+        "cross-entropy of labels": (Head("cross_entropy", None, "softmax", labels=True),
+                                    lambda Z, D: F.cross_entropy(Z.flatten(0, 1), D.flatten().long(), reduction="sum")),
+        "cross-entropy of distributions": (Head("cross_entropy", None, "softmax"),
+                                           lambda Z, D: F.cross_entropy(Z.flatten(0, 1), D.flatten(0, 1),
+                                                                        reduction="sum")),
+        "poisson": (Head("poisson", None, "exp"),
+                    lambda Z, D: F.poisson_nll_loss(Z, D, log_input=True, full=False, reduction="sum")),
+        "quantile": (Head("quantile", (0.25, 0.875), "identity"), pinball),
+    }[name]
+
+
+def pinball(Z, D):
+    """torch has no quantile loss: max(q r, (q − 1) r), by autodiff."""
+    r_1, r_2 = D - Z[..., :D.shape[-1]], D - Z[..., D.shape[-1]:]
+    return torch.maximum(0.25 * r_1, -0.75 * r_1).sum() + torch.maximum(0.875 * r_2, -0.125 * r_2).sum()
+
+
+LOSSES = ["squared error", "squared error of sigmoid", "squared error of tanh", "squared error of softmax",
+          "squared error of exp", "absolute error", "huber", "binary cross-entropy", "cross-entropy of labels",
+          "cross-entropy of distributions", "poisson", "quantile"]
+
+
+@both_backends
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_and_its_gradients(name, backend):
+    head, loss = functional(name)
+    choice = COVERING_CHOICES[0]._replace(given=True, learn_initial_state=False)
+    for reduction in ("sum", "mean"):
+        case = draw(SHAPES["discriminating"], head=head, choice=choice._replace(reduction=reduction))
+        network = case.network()
+        rnn, linear = torch_network(network)
+        X = tensor(case.X, requires_grad=True)
+        initial_state = tensor(case.initial_state[None], requires_grad=True)
+        E = loss(linear(rnn(X, initial_state)[0]), tensor(case.D))
+        if reduction == "mean":  # ours is divided by steps and sequences, not by outputs
+            E = E / (case.shape.T * case.shape.B)
+        E.backward()
+        E_ours, gradients = network.loss_and_gradients(**case.data(), input_gradient=True, initial_state_gradient=True,
+                                                       backend=backend)
+        assert_close(E_ours, E.item(), LIMIT, "E", case)
+        assert_gradients(gradients, torch_gradients(rnn, linear, X, initial_state), case)
+
+
+@both_backends
+@pytest.mark.parametrize("name", ["cross-entropy of labels", "squared error"])
+def test_weights_are_those_of_a_weighted_sum(name, backend):
+    head, _ = functional(name)
+    case = draw(SHAPES["discriminating"], head=head, choice=COVERING_CHOICES[2]._replace(learn_initial_state=False))
+    network = case.network()
+    rnn, linear = torch_network(network)
+    X = tensor(case.X, requires_grad=True)
+    initial_state = tensor(case.initial_state[None], requires_grad=True)
+    Z = linear(rnn(X, initial_state)[0])
+    if head.labels:
+        e = torch.nn.functional.cross_entropy(Z.flatten(0, 1), tensor(case.D).flatten().long(), reduction="none")
+        e = e.reshape(case.weights.shape)
+    else:
+        e = torch.nn.functional.mse_loss(Z, tensor(case.D), reduction="none").sum(-1)
+    assert_close(network.losses(case.X, case.D, initial_state=case.initial_state, backend=backend),
+                 e.detach().numpy(), LIMIT, "losses", case)
+    (tensor(case.weights) * e).sum().backward()
+    _, gradients = network.loss_and_gradients(**case.data(), input_gradient=True, initial_state_gradient=True,
+                                              backend=backend)
+    assert_gradients(gradients, torch_gradients(rnn, linear, X, initial_state), case)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Optimisers
+# ---------------------------------------------------------------------------------------------------------------------
+
+OPTIMIZERS = [
+    (optimizers.SGD(0.1), lambda p: torch.optim.SGD(p, lr=0.1)),
+    (optimizers.SGD(0.1, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
+    (optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+     lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)),
+    (optimizers.RMSprop(0.01), lambda p: torch.optim.RMSprop(p, lr=0.01)),
+    (optimizers.RMSprop(0.01, rho=0.9, epsilon=1e-3), lambda p: torch.optim.RMSprop(p, lr=0.01, alpha=0.9, eps=1e-3)),
+    (optimizers.Adagrad(0.1), lambda p: torch.optim.Adagrad(p, lr=0.1)),
+    (optimizers.Adam(0.05), lambda p: torch.optim.Adam(p, lr=0.05)),
+    (optimizers.Adam(), lambda p: torch.optim.Adam(p)),
+    (optimizers.Adam(0.05, beta_1=0.8, beta_2=0.95, epsilon=1e-3),
+     lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.8, 0.95), eps=1e-3)),
+    (optimizers.AdamW(0.05), lambda p: torch.optim.AdamW(p, lr=0.05)),
+    (optimizers.AdamW(0.05, weight_decay=0.5), lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.5)),
+]
+
+
+@both_backends
+@pytest.mark.parametrize("ours, make", OPTIMIZERS, ids=[repr(ours) for ours, _ in OPTIMIZERS])
+def test_ten_updates(ours, make, backend):
+    rng = np.random.default_rng(12)
+    theta, gradients = rng.normal(size=50), rng.normal(size=(10, 50))
+    parameter = tensor(theta, requires_grad=True)
+    theirs, slots = make([parameter]), ours.slots(theta)
+    for count, gradient in enumerate(gradients, 1):
+        ours.update(theta, gradient, slots, count, backend)
+        parameter.grad = tensor(gradient)
+        theirs.step()
+        assert_close(theta, parameter.detach().numpy(), LIMIT, f"theta after update {count}", ours)
+
+
+@both_backends
+def test_clipping(backend):
+    """torch adds 1e-6 to the norm before it divides."""
+    from fastbptt import _core, reference
+
+    clip_norm = {"core": _core, "reference": reference}[backend].clip_norm
+    gradient = np.random.default_rng(13).normal(size=100)
+    parameter = tensor(np.zeros(100), requires_grad=True)
+    parameter.grad = tensor(gradient)
+    norm = torch.nn.utils.clip_grad_norm_([parameter], 1.0).item()
+    clipped, norm_ours = clip_norm(gradient, 1.0)
+    assert_close(norm_ours, norm, 1e-14, "norm")
+    assert_close(clipped, parameter.grad.numpy() * (norm + 1e-6) / norm, LIMIT, "the clipped gradient")
+
+
+def test_shapes_are_at_least_thirty():
+    assert len({shape[:5] for shape in random_shapes(30)}) == 30
+    assert all(cases.SHAPES["one of all"][:5] != shape[:5] for shape in random_shapes(30))

@@ -1,0 +1,651 @@
+"""Training: what a run does, when it ends, and that no end of it leaves half an update behind."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import RNN, optimizers
+
+T, B, I, H, O = 9, 12, 3, 6, 2
+BACKENDS = ["core", "reference"]
+both_backends = pytest.mark.parametrize("backend", BACKENDS)
+compiled = pytest.mark.skipif(not getattr(fastbptt._core, "__file__", "").endswith((".so", ".pyd")),
+                              reason="the core is not the compiled one")
+
+
+def network(**options):
+    return RNN(I, H, O, **{"dtype": "float64", "random_state": 0, **options})
+
+
+def data(seed=0):
+    """A task that a small network can learn: running sums of the inputs, a fading memory of them."""
+    X = np.random.default_rng(seed).standard_normal((T, B, I))
+    D = np.zeros((T, B, O))
+    for t in range(T):
+        D[t] = 0.5 * X[t, :, :O] + (0.3 * D[t - 1] if t else 0)
+    return X, D
+
+
+def by_epoch(net, X, D, **options):
+    """The parameters before the first epoch of a run and after each, as bytes."""
+    thetas = [net.theta.tobytes()]
+    net.fit(X, D, callbacks=[lambda record: thetas.append(net.theta.tobytes())], **options)
+    return thetas
+
+
+# ---- The run
+
+
+@both_backends
+@pytest.mark.parametrize("optimizer", list(optimizers.OPTIMIZERS))
+def test_training_lowers_the_loss(backend, optimizer):
+    net, (X, D) = network(), data()
+    before = net.evaluate(X, D)
+    history = net.fit(X, D, epochs=40, batch_size=4, optimizer=optimizer, learning_rate=0.01, backend=backend)
+    assert net.evaluate(X, D) < 0.7 * before
+    assert history is net.history and history.stopped == "epochs"
+    assert len(history.train_loss) == len(history.gradient_norm) == len(history.seconds) == 40
+    assert history.validation_loss == [] and history.best_epoch is None
+    assert history.seconds == sorted(history.seconds)
+
+
+def test_both_backends_give_the_same_run_to_rounding():
+    runs = []
+    for backend in BACKENDS:
+        net = network(learn_initial_state=True)
+        history = net.fit(*data(), validation=data(1), epochs=10, batch_size=5, optimizer="adam", learning_rate=0.01,
+                          max_grad_norm=0.5, backend=backend)
+        runs.append((history.train_loss, history.validation_loss, history.gradient_norm, net.theta))
+    for core, reference in zip(*runs):
+        np.testing.assert_allclose(core, reference, rtol=1e-10, atol=1e-12)
+
+
+@both_backends
+def test_the_first_losses_are_those_computed_by_hand(backend):
+    X, D = data()
+    net, by_hand = network(), network()
+    history = net.fit(X, D, epochs=3, batch_size=B, optimizer="sgd", learning_rate=0.1, shuffle=False, backend=backend)
+    losses, norms = [], []
+    for _ in range(3):
+        loss, gradients = by_hand.loss_and_gradients(X, D, backend=backend)
+        losses.append(loss)
+        norms.append(np.sqrt(sum(np.sum(g**2) for g in gradients.values())))
+        for name, gradient in gradients.items():
+            by_hand.parameters[name] -= 0.1 * gradient
+    np.testing.assert_allclose(history.train_loss, losses, rtol=1e-12)
+    np.testing.assert_allclose(history.gradient_norm, norms, rtol=1e-12)
+    np.testing.assert_allclose(net.theta, by_hand.theta, rtol=1e-12, atol=1e-14)
+
+
+@both_backends
+def test_the_same_random_state_gives_the_same_run_whatever_is_watched(backend, capsys):
+    X, D = data()
+    watched = [
+        {},
+        {"progress": True},
+        {"progress": False, "callbacks": [lambda record: None]},
+        {"validation": data(1)},
+        {"callbacks": [lambda record: record.network.forward(X)]},
+    ]
+    thetas = set()
+    for options in watched:
+        net = network()
+        net.fit(X, D, epochs=5, batch_size=5, random_state=7, backend=backend, **options)
+        thetas.add(net.theta.tobytes())
+    assert len(thetas) == 1
+    net = network()
+    net.fit(X, D, epochs=5, batch_size=5, random_state=8, backend=backend)
+    assert net.theta.tobytes() not in thetas
+
+
+def test_without_random_state_the_networks_own_seed_orders_the_sequences():
+    X, D = data()
+    runs = []
+    for seed in (0, 0, 1):
+        net = network(random_state=seed)
+        net.theta = network().theta
+        net.fit(X, D, epochs=2, batch_size=5)
+        runs.append(net.theta.tobytes())
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_a_generator_as_random_state_moves_on():
+    generator = np.random.default_rng(0)
+    X, D = data()
+    runs = []
+    for _ in range(2):
+        net = network()
+        net.fit(X, D, epochs=2, batch_size=5, random_state=generator)
+        runs.append(net.theta.tobytes())
+    assert runs[0] != runs[1]
+
+
+def _rows_of_batches(monkeypatch, net, **options):
+    """The first number of each sequence in every mini-batch, as fit hands them to the network."""
+    seen = []
+    into = type(net)._loss_into
+
+    def spy(self, gradient, X, *rest):
+        seen.append(X[0, :, 0].tolist())
+        return into(self, gradient, X, *rest)
+
+    monkeypatch.setattr(type(net), "_loss_into", spy)
+    X, D = data()
+    X[0, :, 0] = np.arange(B)
+    net.fit(X, D, **options)
+    monkeypatch.undo()
+    return seen
+
+
+def test_without_shuffling_batches_come_in_the_order_given_and_the_last_is_smaller(monkeypatch):
+    batches = _rows_of_batches(monkeypatch, network(), epochs=2, batch_size=5, shuffle=False)
+    assert batches == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]] * 2
+
+
+def test_shuffling_takes_every_sequence_once_an_epoch_in_changing_order(monkeypatch):
+    batches = _rows_of_batches(monkeypatch, network(), epochs=3, batch_size=5)
+    assert [len(batch) for batch in batches] == [5, 5, 2] * 3
+    epochs = [sum(batches[k:k + 3], []) for k in (0, 3, 6)]
+    assert all(sorted(epoch) == list(range(B)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_a_batch_larger_than_the_data_is_one_batch(monkeypatch):
+    assert len(_rows_of_batches(monkeypatch, network(), epochs=2, batch_size=100)) == 2
+
+
+@both_backends
+def test_the_epochs_loss_weighs_the_batches_as_the_loss_does(backend):
+    X, D = data()
+    weights = np.random.default_rng(5).uniform(0, 1, (T, B))
+    weights[:, 7:] = 0
+    for reduction in ("mean", "sum"):
+        net = network(reduction=reduction)
+        still = net.evaluate(X, D, weights=weights)
+        history = net.fit(X, D, weights=weights, epochs=1, batch_size=5, optimizer="sgd", learning_rate=1e-15,
+                          backend=backend)
+        np.testing.assert_allclose(history.train_loss[0], still, rtol=1e-11)
+
+
+@both_backends
+def test_a_given_initial_state_follows_its_sequences_through_shuffling(backend):
+    rng = np.random.default_rng(0)
+    X, D, state = rng.standard_normal((T, B, I)), None, rng.standard_normal((B, H))
+    teacher = network(random_state=5)
+    D = teacher.forward(X, state)[0]
+    net = teacher.copy()
+    history = net.fit(X, D, initial_state=state, epochs=3, batch_size=5, optimizer="sgd", backend=backend)
+    assert max(history.train_loss) < 1e-20  # any other row's state would give an error
+
+
+@both_backends
+def test_data_are_not_modified_and_not_kept(backend):
+    X, D = data()
+    weights, state = np.ones((T, B)), np.zeros((B, H))
+    before = [A.tobytes() for A in (X, D, weights, state)]
+    for A in (X, D, weights, state):
+        A.flags.writeable = False
+    net = network()
+    net.fit(X, D, weights=weights, initial_state=state, validation=(X, D, weights), epochs=2, backend=backend)
+    assert before == [A.tobytes() for A in (X, D, weights, state)]
+
+
+def test_no_epochs_change_nothing():
+    net = network()
+    before = net.theta.tobytes()
+    history = net.fit(*data(), epochs=0)
+    assert net.theta.tobytes() == before
+    assert history.train_loss == [] and history.stopped == "epochs"
+
+
+def test_fit_goes_on_from_the_parameters_as_they_are():
+    X, D = data()
+    net = network()
+    first = net.fit(X, D, epochs=5, optimizer="sgd", learning_rate=0.05, batch_size=B)
+    second = net.fit(X, D, epochs=5, optimizer="sgd", learning_rate=0.05, batch_size=B)
+    whole = network().fit(X, D, epochs=10, optimizer="sgd", learning_rate=0.05, batch_size=B)
+    np.testing.assert_allclose(first.train_loss + second.train_loss, whole.train_loss, rtol=1e-9)
+    assert net.history is second
+
+
+# ---- Clipping
+
+
+@both_backends
+def test_max_grad_norm_bounds_the_step_and_keeps_its_direction(backend):
+    X, D = data()
+    D = 100 * D
+    free, clipped = network(), network()
+    start = free.theta
+    options = {"epochs": 1, "batch_size": B, "optimizer": "sgd", "learning_rate": 0.01, "backend": backend}
+    history = free.fit(X, D, **options)
+    assert history.gradient_norm[0] > 10
+    assert clipped.fit(X, D, max_grad_norm=0.5, **options).gradient_norm == history.gradient_norm  # before clipping
+    long, short = free.theta - start, clipped.theta - start
+    np.testing.assert_allclose(np.linalg.norm(short), 0.01 * 0.5, rtol=1e-9)
+    np.testing.assert_allclose(short / np.linalg.norm(short), long / np.linalg.norm(long), atol=1e-10)
+
+
+@both_backends
+def test_max_grad_norm_above_the_norm_changes_nothing(backend):
+    runs = []
+    for limit in (None, 1e6):
+        net = network()
+        net.fit(*data(), epochs=3, max_grad_norm=limit, backend=backend)
+        runs.append(net.theta.tobytes())
+    assert runs[0] == runs[1]
+
+
+# ---- Validation, early stopping, callbacks
+
+
+def overfitting():
+    """Few noisy sequences against many: the validation loss falls and rises again."""
+    rng = np.random.default_rng(3)
+    X, D = data(3)
+    return (X[:, :3], D[:, :3] + 0.8 * rng.standard_normal((T, 3, O))), data(4)
+
+
+@both_backends
+def test_early_stopping_returns_the_parameters_of_the_best_epoch(backend):
+    train, validation = overfitting()
+    net, thetas = network(), []
+    history = net.fit(*train, validation=validation, epochs=400, learning_rate=0.03, patience=8, backend=backend,
+                      callbacks=[lambda record: thetas.append(net.theta.tobytes())])
+    losses = history.validation_loss
+    assert history.stopped == "patience"
+    assert history.best_epoch == int(np.argmin(losses)) > 0
+    assert len(losses) == len(history.train_loss) == history.best_epoch + 1 + 8
+    assert net.evaluate(*validation, backend=backend) == min(losses) < losses[-1]
+    assert net.theta.tobytes() == thetas[history.best_epoch] != thetas[-1]
+
+
+def _patience_of(losses, patience, monkeypatch):
+    """Run fit on validation losses that are given."""
+    net, values = network(), iter(losses)
+    monkeypatch.setattr(RNN, "evaluate", lambda *args, **kwargs: next(values))
+    history = net.fit(*data(), validation=data(1), epochs=len(losses), patience=patience)
+    monkeypatch.undo()
+    return history
+
+
+@pytest.mark.parametrize(("losses", "patience", "epochs", "best", "stopped"), [
+    ([5, 4, 3, 2, 1], 1, 5, 4, "epochs"),
+    ([5, 6, 4, 3], 1, 2, 0, "patience"),
+    ([5, 6, 4, 4.5, 4.2, 3], 2, 5, 2, "patience"),
+    ([5, 5, 5, 5, 5], 3, 4, 0, "patience"),  # equal is not lower
+    ([5, 6, 7, 4, 8, 9, 10, 1], 3, 7, 3, "patience"),
+    ([5, 6, 7], 3, 3, 0, "epochs"),
+])
+def test_patience_counts_the_epochs_since_the_lowest_loss(monkeypatch, losses, patience, epochs, best, stopped):
+    history = _patience_of(losses, patience, monkeypatch)
+    assert (len(history.validation_loss), history.best_epoch, history.stopped) == (epochs, best, stopped)
+
+
+def test_the_best_parameters_are_kept_also_when_the_epochs_end_first():
+    train, validation = overfitting()
+    net = network()
+    history = net.fit(*train, validation=validation, epochs=60, learning_rate=0.03, patience=1000)
+    assert history.stopped == "epochs" and history.best_epoch < 59
+    assert net.evaluate(*validation) == min(history.validation_loss)
+
+
+def test_without_patience_validation_only_watches():
+    train, validation = overfitting()
+    watched, alone = network(), network()
+    history = watched.fit(*train, validation=validation, epochs=60, learning_rate=0.03)
+    alone.fit(*train, epochs=60, learning_rate=0.03)
+    assert watched.theta.tobytes() == alone.theta.tobytes()
+    assert history.best_epoch == int(np.argmin(history.validation_loss)) < 59
+    assert watched.evaluate(*validation) == history.validation_loss[-1]
+
+
+def test_validation_weights_weigh():
+    X, D = data(1)
+    weights = np.zeros((T, B))
+    weights[2:4, :3] = 2
+    net = network()
+    history = net.fit(*data(), validation=(X, D, weights), epochs=1)
+    assert history.validation_loss == [net.evaluate(X, D, weights=weights)]
+
+
+@both_backends
+def test_a_callback_gets_what_the_history_keeps(backend):
+    records, net = [], network()
+    history = net.fit(*data(), validation=data(1), epochs=4, batch_size=5, callbacks=[records.append], backend=backend)
+    assert [record.epoch for record in records] == [0, 1, 2, 3]
+    assert [record.update for record in records] == [3, 6, 9, 12]
+    assert [record.train_loss for record in records] == history.train_loss
+    assert [record.validation_loss for record in records] == history.validation_loss
+    assert [record.gradient_norm for record in records] == history.gradient_norm
+    assert all(record.network is net for record in records)
+    net.fit(*data(), epochs=1, callbacks=[records.append], backend=backend)
+    assert records[-1].validation_loss is None
+
+
+def test_a_callback_that_returns_true_ends_training_after_all_have_been_called():
+    calls = []
+    
+    def first(record):
+        calls.append(("first", record.epoch))
+        return record.epoch == 2
+
+    def second(record):
+        calls.append(("second", record.epoch))
+
+    history = network().fit(*data(), epochs=10, callbacks=[first, second])
+    assert history.stopped == "callback" and len(history.train_loss) == 3
+    assert calls == [(name, epoch) for epoch in range(3) for name in ("first", "second")]
+
+
+@pytest.mark.parametrize("value", [1, "stop", None, False, np.ones(2)])
+def test_only_true_ends_training(value):
+    assert network().fit(*data(), epochs=3, callbacks=[lambda record: value]).stopped == "epochs"
+
+
+def test_numpys_true_ends_training_too():
+    history = network().fit(*data(), epochs=3, callbacks=[lambda record: np.float64(1) > 0])
+    assert history.stopped == "callback"
+
+
+def test_a_callback_that_ends_training_still_returns_the_best_parameters():
+    train, validation = overfitting()
+    net = network()
+    history = net.fit(*train, validation=validation, epochs=100, learning_rate=0.03, patience=1000,
+                      callbacks=[lambda record: record.epoch == 80])
+    assert history.stopped == "callback"
+    assert net.evaluate(*validation) == min(history.validation_loss)
+
+
+def test_an_error_in_a_callback_is_the_users_and_leaves_a_whole_update():
+    net, (X, D) = network(), data()
+    thetas = by_epoch(network(), X, D, epochs=4, batch_size=B)
+
+    def fail(record):
+        if record.epoch == 1:
+            raise RuntimeError("the user's own")
+
+    with pytest.raises(RuntimeError, match="the user's own"):
+        net.fit(X, D, epochs=4, batch_size=B, callbacks=[fail])
+    assert net.theta.tobytes() == thetas[2]
+
+
+# ---- Interrupts
+
+
+@both_backends
+def test_ctrl_c_between_updates_keeps_the_last_whole_one(backend):
+    X, D = data()
+    thetas = by_epoch(network(), X, D, epochs=6, batch_size=B, backend=backend)
+    net = network()
+
+    def interrupt(record):
+        if record.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, D, epochs=6, batch_size=B, callbacks=[interrupt], backend=backend)
+    assert net.history.stopped == "interrupted"
+    assert len(net.history.train_loss) == 4
+    assert net.theta.tobytes() == thetas[4]
+
+
+def test_ctrl_c_with_patience_keeps_the_last_update_and_not_the_best():
+    train, validation = overfitting()
+    options = {"validation": validation, "epochs": 100, "learning_rate": 0.03, "patience": 1000}
+    thetas = by_epoch(network(), *train, **options)
+    net = network()
+
+    def interrupt(record):
+        if record.epoch == 80:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(*train, callbacks=[interrupt], **options)
+    assert net.history.best_epoch < 79
+    assert net.theta.tobytes() == thetas[81]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
+@both_backends
+def test_a_real_sigint_at_any_moment_leaves_a_whole_update(backend):
+    X, D = data()
+    options = {"batch_size": 1, "optimizer": "adam", "learning_rate": 1e-3, "shuffle": False, "backend": backend}
+    replay, whole = network(), {}
+    # The same updates one by one: every whole state that the run may be caught in
+    slots, count, gradient = optimizers.Adam().slots(replay.theta), 0, np.empty_like(replay.theta)
+    for epoch in range(40):
+        for b in range(B):
+            whole[replay.theta.tobytes()] = count
+            replay._loss_into(gradient, X[:, b:b + 1].copy(), D[:, b:b + 1].copy(), None, None, backend)
+            count += 1
+            optimizers.Adam().update(replay._theta, gradient, slots, count, backend)
+    whole[replay.theta.tobytes()] = count
+
+    counts = []
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        net, ready = network(), threading.Event()
+
+        def interrupt(delay):
+            ready.wait()
+            time.sleep(delay)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt, args=(rng.uniform(0, 0.003),))
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                net.fit(X, D, epochs=10**6, callbacks=[lambda record: ready.set()], **options)
+            finally:
+                thread.join()
+        assert net.history.stopped == "interrupted"
+        state = net.theta.tobytes()
+        if len(net.history.train_loss) < 40:  # what was replayed
+            assert state in whole
+            counts.append(whole[state])
+    assert counts and min(counts) >= B
+
+
+LONG_CALL = """
+import signal, sys, threading, time
+import numpy as np
+from fastbptt import RNN
+
+net = RNN(4, 64, 2, random_state=0)
+operation = getattr(net, sys.argv[1])
+
+def run(T):
+    X, D = np.zeros((T, 16, 4), "f4"), np.zeros((T, 16, 2), "f4")
+    arguments = (X,) if sys.argv[1] == "forward" else (X, D)
+    start = time.perf_counter()
+    operation(*arguments)
+    return time.perf_counter() - start
+
+run(200)
+seconds = min(run(200) for _ in range(5)) / 200  # of a step
+T = min(int(5 / seconds), 1_000_000)
+before = net.theta.tobytes()
+signalled, main = [], threading.main_thread().ident
+threading.Timer(0.5, lambda: (signalled.append(time.perf_counter()), signal.pthread_kill(main, signal.SIGINT))).start()
+try:
+    run(T)
+    print("finished")
+except KeyboardInterrupt:
+    print("interrupted", time.perf_counter() - signalled[0], T * seconds, net.theta.tobytes() == before)
+"""
+
+
+@compiled
+@pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
+@pytest.mark.parametrize("operation", ["forward", "evaluate", "loss_and_gradients"])
+def test_ctrl_c_ends_one_long_call_long_before_its_end(operation):
+    result = subprocess.run([sys.executable, "-c", LONG_CALL, operation], capture_output=True, text=True, timeout=120,
+                            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert result.stdout.startswith("interrupted"), result.stdout + result.stderr
+    _, waited, expected, unchanged = result.stdout.split()
+    assert float(waited) < float(expected) / 2
+    assert unchanged == "True"
+
+
+# ---- Numbers that are not finite
+
+
+@both_backends
+def test_a_run_that_diverges_stops_with_the_parameters_before_the_bad_update(backend):
+    X, D = data()
+    options = {"epochs": 200, "batch_size": B, "optimizer": "sgd", "learning_rate": 1e3, "backend": backend}
+    net, thetas = network(activation="relu"), []
+    with pytest.raises(FloatingPointError) as caught, np.errstate(all="ignore"):
+        net.fit(X, D, callbacks=[lambda record: thetas.append(net.theta.tobytes())], **options)
+    message = str(caught.value)
+    epoch = len(thetas)
+    assert f"epoch {epoch}," in message and f"update {epoch}:" in message and "not finite" in message
+    assert epoch > 0 and np.isfinite(net.theta).all()
+    assert net.theta.tobytes() == thetas[-1]
+    assert net.history.stopped == "nonfinite" and len(net.history.train_loss) == epoch
+    assert np.isfinite(net.history.train_loss).all()
+
+
+@both_backends
+def test_a_divergence_within_an_epoch_names_the_update_and_not_only_the_epoch(backend):
+    X, D = data()
+    D[:, 7] = 1e200  # the square overflows: in the third batch of five, and nowhere else
+    net = network()
+    with pytest.raises(FloatingPointError, match="epoch 0, at update 1:"), np.errstate(all="ignore"):
+        net.fit(X, D, epochs=3, batch_size=5, shuffle=False, backend=backend)
+    other = network()
+    other.fit(X[:, :5], D[:, :5], epochs=1, batch_size=5, shuffle=False, backend=backend)
+    assert net.theta.tobytes() == other.theta.tobytes()
+
+
+@both_backends
+def test_an_infinite_gradient_of_a_finite_loss_stops_the_run_too(backend):
+    # All states are zero, so that the outputs are; the gradient grows by 1e200 a step on its way back
+    net = network(activation="identity", initializer={"W_s": ("identity", 1e200)})
+    before = net.theta.tobytes()
+    with pytest.raises(FloatingPointError, match="gradient is not finite in epoch 0, at update 0"):
+        with np.errstate(all="ignore"):
+            net.fit(np.zeros((T, B, I)), np.ones((T, B, O)), epochs=1, backend=backend)
+    assert net.theta.tobytes() == before
+
+
+@pytest.mark.parametrize("optimizer", list(optimizers.OPTIMIZERS))
+@both_backends
+def test_no_update_makes_a_parameter_infinite(backend, optimizer):
+    # The gradient is finite, the step is not: the parameters must be those before the update here too
+    net = network(dtype="float32", reduction="sum")
+    before = net.theta.tobytes()
+    with np.errstate(all="ignore"):
+        try:
+            net.fit(*data(), epochs=1, batch_size=B, optimizer=optimizer, learning_rate=3e38, backend=backend)
+        except FloatingPointError:
+            assert net.theta.tobytes() == before
+    assert np.isfinite(net.theta).all()
+
+
+@both_backends
+def test_nan_in_targets_of_no_weight_is_accepted_and_changes_nothing(backend):
+    X, D = data()
+    weights = np.ones((T, B))
+    weights[3, 4], weights[:, 8] = 0, 0
+    runs = []
+    for value in (0.0, np.nan, np.inf):
+        D[3, 4], D[:, 8] = value, value
+        net = network()
+        history = net.fit(X, D, weights=weights, validation=(X, D, weights), epochs=3, backend=backend)
+        runs.append((net.theta.tobytes(), history.train_loss, history.validation_loss))
+    assert runs[0] == runs[1] == runs[2]
+
+
+@both_backends
+def test_nan_in_targets_of_no_weight_for_one_output_is_accepted(backend):
+    X, D = data()
+    weights = np.ones((T, B, O))
+    weights[3, 4, 1] = 0
+    D[3, 4, 1] = np.nan
+    assert np.isfinite(network().fit(X, D, weights=weights, epochs=2, backend=backend).train_loss).all()
+    D[3, 4, 0] = np.nan
+    with pytest.raises(ValueError, match=r"D contains NaN, first at \(t, b, o\) = \(3, 4, 0\)"):
+        network().fit(X, D, weights=weights, epochs=2, backend=backend)
+
+
+# ---- Progress and pictures
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    net = network()
+    history = net.fit(*data(), validation=data(1), epochs=25)
+    text = terminal.getvalue()
+    assert text.count("\n") == 1 and text.endswith("\n")
+    last = text.rsplit("\r", 1)[1]
+    assert f"epoch 25/25  loss {history.train_loss[-1]:.6g}  validation {history.validation_loss[-1]:.6g}" in last
+
+
+def test_a_pipe_gets_nothing_unless_it_asks(monkeypatch):
+    for progress, silent in ((None, True), (False, True), (True, False)):
+        pipe = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", pipe)
+        history = network().fit(*data(), epochs=5, progress=progress)
+        text = pipe.getvalue()
+        assert (text == "") is silent
+        assert "\r" not in text and "\x1b" not in text
+        if not silent:
+            assert text.endswith(f"epoch 5/5  loss {history.train_loss[-1]:.6g}\n")
+
+
+def test_progress_false_is_silent_on_a_terminal_too(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    network().fit(*data(), epochs=3, progress=False)
+    assert terminal.getvalue() == ""
+
+
+def test_the_line_is_ended_when_a_run_is_interrupted(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        network().fit(*data(), epochs=3, callbacks=[interrupt])
+    assert terminal.getvalue().endswith("\n")
+
+
+def test_a_program_without_standard_error_trains(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # pythonw, some services
+    assert network().fit(*data(), epochs=2).stopped == "epochs"
+
+
+def test_the_history_draws_its_losses():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    history = network().fit(*data(), validation=data(1), epochs=5, patience=100)
+    ax = history.plot()
+    assert isinstance(ax, plt.Axes)
+    drawn = [line.get_ydata() for line in ax.get_lines()]
+    assert list(drawn[0]) == history.train_loss and list(drawn[1]) == history.validation_loss
+    assert list(ax.get_lines()[0].get_xdata()) == [1, 2, 3, 4, 5]
+    own = plt.subplots()[1]
+    assert history.plot(own) is own
+    assert network().fit(*data(), epochs=3).plot(ax=plt.subplots()[1]).get_xlabel() == "epoch"
+    assert fastbptt.History().plot(plt.subplots()[1]).get_ylabel() == "loss"
+    plt.close("all")
