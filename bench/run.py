@@ -179,11 +179,10 @@ def processor():
 
 def build(fastbptt):
     """Compiler, from the module itself, and the flags that setup.py names."""
-    compiler = re.search(rb"(GCC: \([^)]*\) [\d.]+|clang version [\d.]+)", Path(fastbptt._core.__file__).read_bytes())
     setup = Path(__file__).resolve().parent.parent / "setup.py"
     text = setup.read_text(encoding="utf-8") if setup.exists() else ""
     flags = re.search(r"^FLAGS = (.*(?:\n +.*)*)", text, re.MULTILINE)
-    return (f"{compiler[1].decode() if compiler else 'unknown compiler'}; flags in setup.py: "
+    return (f"{fastbptt._core.compiler()}; flags in setup.py: "
             f"{' '.join(flags[1].split()) if flags else 'not found'}")
 
 
