@@ -19,6 +19,7 @@ Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld
 cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython cimport floating
+from libc.float cimport DBL_MAX
 from libc.limits cimport INT_MAX
 from libc.math cimport fabs, isfinite, sqrt
 from libc.string cimport memcpy, memmove, memset
@@ -742,9 +743,10 @@ def update(str rule, theta, gradient, list slots, count, *, double learning_rate
 
 
 cdef double clip(Py_ssize_t n, floating *gradient, double max_norm) noexcept nogil:
-    """gradient <- gradient * min(1, max_norm / norm); the norm, found on gradient / largest: no square overflows."""
+    """gradient <- gradient * min(1, max_norm / norm), by way of gradient / largest: nothing overflows or underflows."""
     cdef Py_ssize_t i
     cdef double largest = 0, total = 0, norm
+    cdef floating scale
     for i in range(n):
         if not fabs(gradient[i]) <= largest:
             largest = fabs(gradient[i])
@@ -754,10 +756,11 @@ cdef double clip(Py_ssize_t n, floating *gradient, double max_norm) noexcept nog
         return 0
     for i in range(n):
         total += (gradient[i] / largest) * (gradient[i] / largest)
-    norm = largest * sqrt(total)
+    norm = min(largest * sqrt(total), DBL_MAX)
     if norm > max_norm:
+        scale = <floating> (max_norm / sqrt(total))
         for i in range(n):
-            gradient[i] *= <floating> (max_norm / norm)
+            gradient[i] = gradient[i] / <floating> largest * scale
     return norm
 
 

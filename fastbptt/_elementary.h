@@ -1,11 +1,15 @@
 /* tanh without a branch and without a call, so that a compiler vectorises the loop around it.
  *
- * With y = -2|x| = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite 1980), q = expm1(r) as its Taylor sum and t = expm1(y) =
- * 2^n q + (2^n - 1): tanh x = -t / (t + 2), with the sign of x. Within 2.5 ulp of the true value; odd, +-1 at +-infinity,
- * NaN at NaN. Adding SHIFT rounds to an integer and leaves it in the lowest bits, from where it is moved into an exponent.
+ * With +-2|x| = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite 1980), expm1(r) is its Taylor sum q and exp(r) 2^n = 2^n q + 2^n.
+ * Adding SHIFT rounds to an integer and leaves it in the lowest bits, from where it is moved into an exponent. Odd, +-1 at
+ * +-infinity, NaN at NaN.
+ *
+ * float32: 1 - 2 / (exp(2|x|) + 1), and under 0.625 the polynomial of Cephes (Moshier); within 1.4 ulp (NumPy's: 1.4), 0.12
+ * in the mean. float64: -t / (t + 2) with t = expm1(-2|x|); within 2.5 ulp.
  *
  * Needs IEEE arithmetic: -ffast-math would cancel SHIFT. Time of an element on an AMD Zen 3 (2026-11, GCC 12, baseline
- * x86-64, that is SSE2): 2.9 ns in float32 and 10 in float64; the C library's take 15 and 15.
+ * x86-64, that is SSE2): 3.9 ns in float32 and 10 in float64; the C library's take 15 and 15. In float32 the formula of
+ * float64 would take 2.7 ns, and be off by 2.5 ulp, 0.30 in the mean.
  */
 #ifndef FASTBPTT_ELEMENTARY_H
 #define FASTBPTT_ELEMENTARY_H
@@ -17,10 +21,10 @@
 static inline float fastbptt_tanhf(float x)
 {
     const float SHIFT = 0x1.8p23f;
-    float a = fabsf(x), y, z, n, r, q, scale, t;
+    float a = fabsf(x), y, z, n, r, q, scale, large, square, small;
     uint32_t bits;
     a = a > 10.0f ? 10.0f : a; /* 1 - tanh 10 is under half an ulp; NaN passes */
-    y = -2.0f * a;
+    y = 2.0f * a;
     z = y * 1.44269504f + SHIFT;
     n = z - SHIFT;
     r = y - n * 0.693359375f; /* ln 2 in two parts, the first short enough that the product is exact */
@@ -35,8 +39,15 @@ static inline float fastbptt_tanhf(float x)
     memcpy(&bits, &z, sizeof bits);
     bits = (bits + 127) << 23;
     memcpy(&scale, &bits, sizeof bits);
-    t = scale * q + (scale - 1.0f);
-    return copysignf(-t / (t + 2.0f), x);
+    large = 1.0f - 2.0f / ((scale * q + scale) + 1.0f);
+    square = a * a;
+    small = -5.70498872745e-3f;
+    small = small * square + 2.06390887954e-2f;
+    small = small * square - 5.37397155531e-2f;
+    small = small * square + 1.33314422036e-1f;
+    small = small * square - 3.33332819422e-1f;
+    small = small * square * a + a;
+    return copysignf(a < 0.625f ? small : large, x);
 }
 
 static inline double fastbptt_tanh(double x)

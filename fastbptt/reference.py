@@ -324,6 +324,7 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, activation="tanh"
     i and t they are the gradient of reduction="sum".
     """
     p, X, S_0 = _prepare(parameters, X, initial_state)
+    t = range(len(X))[t]
     X, D = X[:t + 1], np.asarray(D)[t:t + 1]
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
     S = recur(activation, A, S_0, pack(p["W_s"]))
@@ -351,13 +352,16 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, activation="tanh"
 def clip_norm(gradient, max_norm):
     """The flat gradient, scaled to max_norm where its Euclidean norm exceeds it, and that norm (Pascanu et al. 2013).
 
-    The norm is found on the gradient divided by its largest entry, so that no square overflows or underflows.
+    Both are found by way of the gradient divided by its largest entry, so that nothing overflows or underflows. A norm
+    beyond the largest float is given as that.
     """
     largest = float(np.max(np.abs(gradient), initial=0))
     if largest == 0 or not np.isfinite(largest):
         return gradient, largest
-    norm = largest * float(np.sqrt(np.sum(np.square(gradient / largest), dtype=np.float64)))
-    return (gradient * gradient.dtype.type(max_norm / norm) if norm > max_norm else gradient), norm
+    scaled = gradient / gradient.dtype.type(largest)
+    length = float(np.sqrt(np.sum(np.square(scaled), dtype=np.float64)))
+    norm = min(largest * length, float(np.finfo(np.float64).max))
+    return (scaled * gradient.dtype.type(max_norm / length) if norm > max_norm else gradient), norm
 
 
 # name: number of slots, arrays as long as theta that the rule carries from one update to the next
