@@ -69,15 +69,20 @@ def array(name, value, dtype):
     return np.require(converted, dtype, ["C_CONTIGUOUS", "ALIGNED"])
 
 
+def first(bad, axes):
+    """The first True of `bad` as an index and in words, such as "(t, b) = (3, 0)"."""
+    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    return place, f"({', '.join(axes[:len(place)])}) = {place}"
+
+
 def finite(name, value, axes, skip=None):
     """Raise ValueError naming the first place where `value` is NaN or infinite (and `skip` is not True)."""
     bad = ~np.isfinite(value)
     if skip is not None:
         bad &= ~skip
     if bad.any():
-        place = tuple(int(i) for i in np.argwhere(bad)[0])
-        what = "NaN" if np.isnan(value[place]) else "infinity"
-        raise ValueError(f"{name} contains {what}, first at ({', '.join(axes[:len(place)])}) = {place}")
+        place, words = first(bad, axes)
+        raise ValueError(f"{name} contains {'NaN' if np.isnan(value[place]) else 'infinity'}, first at {words}")
 
 
 def seed(name, value):

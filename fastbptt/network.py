@@ -179,8 +179,9 @@ class RNN:
 
         Notes
         -----
-        2 T B H (H + I + 2 O) multiplications and additions forward and about twice as many backward; the workspace
-        holds (T + 1) B (H + O) numbers and a block of about 256 KiB.
+        2 T B H (H + I + O) flops forward and 2 T B H (2 H + I + 2 O) backward. The workspace holds (T + 1) B (H + O)
+        numbers, the weights twice, and a block of time steps of about 256 KiB. A NaN in X stays in the outputs of its own
+        sequence.
         """
         return self._run(backend, "loss_and_gradients", X, D, weights, initial_state, bool(input_gradient),
                          bool(initial_state_gradient))
@@ -290,15 +291,18 @@ class RNN:
             _check_shape("weights", weights, shape if per_output else shape[:2], "of D" if per_output else "(T, B)")
             _words.finite("weights", weights, "tbo")
             if (weights < 0).any():
-                place = tuple(int(i) for i in np.argwhere(weights < 0)[0])
-                raise ValueError(f"weights must not be negative, got {weights[place]} at (t, b{', o'[:weights.ndim * 3 - 6]}) = {place}")
+                place, words = _words.first(weights < 0, "tbo")
+                raise ValueError(f"weights must not be negative, got {weights[place]} at {words}")
+            with np.errstate(over="ignore"):
+                if not np.isfinite(weights.sum(dtype=np.float64)):
+                    raise ValueError("weights must have a finite sum, got infinity")
         if labels:
             bad = (D < 0) | (D >= self.output_size)
             if weights is not None:
                 bad &= weights > 0
             if bad.any():
-                place = tuple(int(i) for i in np.argwhere(bad)[0])
-                raise ValueError(f"D has label {D[place]} at (t, b) = {place}, but this network's labels are 0 to "
+                place, words = _words.first(bad, "tb")
+                raise ValueError(f"D has label {D[place]} at {words}, but this network's labels are 0 to "
                                  f"{self.output_size - 1} (output_size={self.output_size})")
         return D, weights
 

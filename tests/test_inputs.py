@@ -649,3 +649,11 @@ def test_numbers_too_large_for_float32_are_refused_by_fit_and_not_turned_into_in
     X[1, 2, 0] = 1e300
     with np.errstate(over="ignore"), refused(net, ValueError, "X contains infinity", "(1, 2, 0)"):
         net.fit(X, D, epochs=1, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+def test_weights_whose_sum_overflows_are_refused(backend):
+    net = RNN(2, 3, 1, dtype="float64", random_state=0)
+    X, D = np.zeros((2, 2, 2)), np.zeros((2, 2, 1))
+    with pytest.raises(ValueError, match="weights must have a finite sum"):
+        net.loss_and_gradients(X, D, weights=np.full((2, 2), 1e308), backend=backend)
