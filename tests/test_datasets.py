@@ -33,3 +33,19 @@ def test_the_loaded_array_is_the_callers_own():
 
 def test_without_dates_the_array_alone_is_returned():
     assert isinstance(datasets.load_sunspots(), np.ndarray)
+
+
+def test_errors_that_readme_names_beside_the_networks():
+    """Forecasts 12 months ahead on the last 20 %: a linear autoregression of order 132, and the last value repeated."""
+    series, order, ahead = datasets.load_sunspots().ravel(), 132, 12
+    train_end, test_start = len(series) * 7 // 10, len(series) * 8 // 10
+
+    def rows(targets):
+        past = [np.append(series[target - ahead - order + 1:target - ahead + 1], 1) for target in targets]
+        return np.array(past), series[targets]
+
+    X, d = rows(np.arange(order + ahead, train_end))
+    coefficients = np.linalg.lstsq(X, d, rcond=None)[0]
+    X, d = rows(np.arange(test_start, len(series)))
+    assert round(np.sqrt(np.mean((X @ coefficients - d) ** 2)), 1) == 27.1
+    assert round(np.sqrt(np.mean((X[:, -2] - d) ** 2)), 1) == 37.7
