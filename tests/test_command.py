@@ -40,9 +40,9 @@ def no_training(monkeypatch):
 
 
 def run_outside(arguments, program=("-m", "fastbptt"), **environment):
-    """The command in a process of its own, which finds the package that these tests run with."""
+    """The command in a process of its own, which finds the package that these tests run with (-P: not this folder's)."""
     environment = os.environ | {"PYTHONPATH": str(Path(fastbptt.__file__).parents[1])} | environment
-    return subprocess.Popen([sys.executable, *program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, "-P", *program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, env=environment)
 
 

@@ -488,7 +488,7 @@ except KeyboardInterrupt:
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
 @pytest.mark.parametrize("operation", ["forward", "evaluate", "loss_and_gradients"])
 def test_ctrl_c_ends_one_long_call_long_before_its_end(operation):
-    result = subprocess.run([sys.executable, "-c", LONG_CALL, operation], capture_output=True, text=True, timeout=120,
+    result = subprocess.run([sys.executable, "-P", "-c", LONG_CALL, operation], capture_output=True, text=True, timeout=120,
                             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     assert result.stdout.startswith("interrupted"), result.stdout + result.stderr
     _, waited, expected, unchanged = result.stdout.split()
