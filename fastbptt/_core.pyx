@@ -751,7 +751,7 @@ cdef class Engine:
                     status = run(p, c, self.kernels, memory.base, <const float *> c.theta)
                 else:
                     status = run(p, c, self.kernels, memory.base, <const double *> c.theta)
-            if status == STOPPED:
+            if status != DONE:
                 pass_on()  # in here: `finally` sets the exception aside, so that Python code can run
         finally:
             if large:

@@ -719,3 +719,26 @@ def test_clipping_neither_overflows_nor_underflows(clip_norm, gradient, dtype, m
     result, found = clip_norm(np.array(gradient, dtype), max_norm)
     np.testing.assert_allclose(found, norm, rtol=1e-6)
     np.testing.assert_allclose(result, clipped, rtol=1e-6)
+
+
+@pytest.mark.parametrize("choice", COVERING_CHOICES, ids=lambda c: f"{c.weights}, {c.reduction}, given={c.given}")
+def test_every_operation_for_one_sequence_of_a_wide_network(choice):
+    """Products of a matrix with one row, too large for plain loops."""
+    check(draw(SMALL._replace(T=4, B=1, I=33, H=65, O=30), choice=choice))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("largest", range(4))
+def test_softmax_with_cross_entropy_is_finite_wherever_the_largest_output_stands(largest, labels, dtype):
+    Z = np.array([-1000.0, 3.0, 900.0, 998.0])
+    Z[largest] = 1000
+    network = RNN(1, 1, 4, loss="cross_entropy", output_activation="softmax", dtype=dtype, random_state=0)
+    network.parameters["W_y"], network.parameters["b_y"] = np.zeros((4, 1)), Z
+    X = np.ones((1, 1, 1))
+    for target in range(4):
+        D = np.array([[target]]) if labels else np.eye(4)[target].reshape(1, 1, 4)
+        E, gradients = network.loss_and_gradients(X, D)
+        softmax = np.exp(Z - 1000) / np.exp(Z - 1000).sum()
+        np.testing.assert_allclose(E, np.log(np.exp(Z - 1000).sum()) + 1000 - Z[target], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(gradients["b_y"], softmax - np.eye(4)[target], rtol=1e-6, atol=1e-30)
