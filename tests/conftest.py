@@ -1,6 +1,7 @@
 """Where the tests find the package, and options of the test run: `--run-slow` adds the tests marked slow."""
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
     config.addinivalue_line("markers", "slow: takes more than a few seconds; run with --run-slow")
 
 
