@@ -4,9 +4,9 @@
 
 A mutant is one statement with one fault: a sign, an index, a transposition, a dropped term, swapped arguments, a wrong
 constant, a turned comparison. Each must be killed by a test, whose name is printed, or stand in EQUIVALENT with the
-reason why no test can see it. The exit status is 1 if a mutant survives, if a listed one no longer exists, or if a
-statement has no mutant at all; a listed one that is killed all the same is named as such. Needs what a build needs, and
-pytest.
+reason why no test can see it. The exit status is 1 if a mutant survives that is not listed, or if a statement has no
+mutant at all; a listed one that is killed all the same, or no longer exists, is named as such. Needs what a build needs,
+and pytest.
 
 Design
 ------
@@ -1074,7 +1074,7 @@ def run(arguments, tree, with_reference, with_core, begin):
         print(f"STALE: no mutant is {key}")
     print(f"{len(mutants)} mutants: {count['test']} killed by a named test, {count['crash']} by a crash, "
           f"{count['equivalent']} equivalent (listed), {count['survived']} survived; {time.monotonic() - begin:.0f} s")
-    return bool(count["survived"] or stale or failures)
+    return bool(count["survived"] or failures)
 
 
 def spoken(stream, say, mutant):
