@@ -167,6 +167,12 @@ EQUIVALENT = {
     ("_core.pyx:run*", "return status", "return 2 * status"): "likewise",
     ("_core.pyx:run_shard", "if status == DONE and c.gradient != NULL:", "if c.gradient != NULL:"):
         "what a call computes after it was stopped is thrown away",
+    ("_core.pyx:run", "while status == DONE and (b < c.B or b == 0):", "while b < c.B or b == 0:"):
+        "what a call computes after it was stopped is thrown away",
+    ("_core.pyx:run", "while status == DONE and (b < c.B or b == 0):", "while status == DONE and b < c.B:"):
+        "a batch of no sequences has nothing to write",
+    ("_core.pyx:run", "if b > 0 and stopped(c):", "*stopped(c):"): "no number depends on how often a call polls",
+    ("_core.pyx:run", "b += max(rows, 1)", "b += max(*"): "any positive number ends the loop of an empty batch",
     ("_core.pyx:sum_of_weights", "return*-1", "return*-2"): "any number below 0 says that a weight is wrong",
     ("_core.pyx:Engine.take_targets", "c.error.scale = 1 / total if total > 0 else 0", "*else 1"):
         "without any weight all is zero",
