@@ -1,4 +1,4 @@
-"""Where the tests find the package, and options of the test run: `--run-slow` adds the tests marked slow."""
+"""Where the tests find the package, and Ctrl-C as they expect it."""
 
 import importlib.util
 import signal
@@ -16,18 +16,5 @@ if not [*(ROOT / "fastbptt").glob("_core*.so"), *(ROOT / "fastbptt").glob("_core
         pytest.exit('fastbptt is not installed: run `pip install ".[test]"` in the source folder first', returncode=4)
 
 
-def pytest_addoption(parser):
-    parser.addoption("--run-slow", action="store_true", help="run the tests marked slow too")
-
-
 def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
-    config.addinivalue_line("markers", "slow: takes more than a few seconds; run with --run-slow")
-
-
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("--run-slow"):
-        return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
