@@ -10,9 +10,10 @@ except ModuleNotFoundError as error:
         "build in place with `python setup.py build_ext --inplace`"
     ) from error
 
-from . import datasets, diagnostics, optimizers, reference, sequences
+from . import datasets, diagnostics, optimizers, reference, schedules, sequences
 from ._version import __version__
 from .network import RNN, load
 from .training import History
 
-__all__ = ["RNN", "load", "History", "datasets", "diagnostics", "optimizers", "reference", "sequences", "__version__"]
+__all__ = ["RNN", "load", "History", "datasets", "diagnostics", "optimizers", "reference",
+           "schedules", "sequences", "__version__"]

@@ -78,6 +78,12 @@ cdef enum:
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
+cdef struct Penalty:
+    # Of theta[begin:end]: l1 Σ |w| + l2 Σ w².
+    Py_ssize_t begin, end
+    double l1, l2
+
+
 cdef struct Plan:
     # What a network is. Offsets are into theta; -1 where there is no such parameter.
     Py_ssize_t I, H, O
@@ -85,6 +91,8 @@ cdef struct Plan:
     ErrorOptions error           # with K, the targets a row
     Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0, P
     bint mean
+    Py_ssize_t penalties
+    Penalty[6] penalty           # the first `penalties` of them
 
 
 cdef struct Call:
@@ -112,6 +120,7 @@ cdef struct Call:
     void *terms_W_y              # (O, H)
     void *terms_S                # (T, B, H)
     double total                 # Σ m e
+    double penalty               # where there is a gradient
     bint saves                   # S is kept for backward
     double polled                # time of the last poll
 
@@ -464,7 +473,23 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         status = run_shard(p, &s, k, &w, theta)
         c.total, c.polled = s.total, s.polled
         b += max(rows, 1)
+    if status == DONE and c.gradient != NULL and c.error.loss != GIVEN:
+        c.penalty = penalize(p, theta, <floating *> c.gradient)
     return status
+
+
+cdef double penalize(const Plan *p, const floating *theta, floating *gradient) noexcept nogil:
+    """Add the penalties' gradient, 2 l2 w + l1 sign(w), and return the penalties' sum."""
+    cdef double total = 0
+    cdef floating l1, l2, w
+    cdef Py_ssize_t i, k
+    for k in range(p.penalties):
+        l1, l2 = <floating> p.penalty[k].l1, <floating> p.penalty[k].l2
+        for i in range(p.penalty[k].begin, p.penalty[k].end):
+            w = theta[i]
+            total += p.penalty[k].l2 * w * w + p.penalty[k].l1 * fabs(w)
+            gradient[i] += 2 * l2 * w + l1 * ((w > 0) - (w < 0))
+    return total
 
 
 cdef double sum_of_weights(const floating *weights, Py_ssize_t n) noexcept nogil:
@@ -520,8 +545,11 @@ cdef class Engine:
     cdef public Py_ssize_t shard_work  # multiplications of one step of a shard; tests make shards small by it
 
     def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
-                 str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state):
+                 str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
+                 dict l1, dict l2):
+        """l1 and l2 hold the penalty of each parameter that has one, by name."""
         cdef Plan *p = &self.plan
+        cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
         self.kernels = blas_kernels()
         self.pool = []
@@ -549,6 +577,15 @@ cdef class Engine:
             p.b_y, p.P = p.P, p.P + O
         if learn_initial_state:
             p.S_0, p.P = p.P, p.P + H
+        p.penalties, end = 0, p.P
+        for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
+                            ("W_x", p.W_x)):
+            if begin < 0:
+                continue
+            if name in l1 or name in l2:
+                p.penalty[p.penalties] = Penalty(begin, end, l1.get(name, 0), l2.get(name, 0))
+                p.penalties += 1
+            end = begin
 
     def forward(self, theta, X, D, weights, initial_state, bint return_states):
         """Y (T, B, O), final state (B, H) and, where asked for, S (T+1, B, H). D and weights are None."""
@@ -580,15 +617,15 @@ cdef class Engine:
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, bint input_gradient,
                            bint initial_state_gradient):
-        """The reduced error, and a dict of fresh gradients."""
+        """The reduced error with penalties, and a dict of fresh gradients."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)):
             return NotImplemented
         gradients = self.gradients(&c, input_gradient, initial_state_gradient)
-        return c.total * c.error.scale, gradients
+        return c.total * c.error.scale + c.penalty, gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, gradient):
-        """The reduced error; its flat gradient overwrites `gradient` (P,)."""
+        """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)
                 and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
@@ -596,7 +633,7 @@ cdef class Engine:
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
         self.run(&c)
-        return c.total * c.error.scale
+        return c.total * c.error.scale, c.penalty
 
     def backward(self, theta, X, dY, weights, initial_state, bint input_gradient, bint initial_state_gradient):
         """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""

@@ -70,7 +70,8 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
         derivative[name] = np.empty(len(chosen[name]))
         for k, j in enumerate(chosen[name]):
             value.flat[j] += 1j * STEP
-            derivative[name][k] = reference.loss(parameters, **data, **options).imag / STEP
+            loss = reference.loss(parameters, **data, **options)
+            derivative[name][k] = (loss + reference.penalty(parameters, options["l1"], options["l2"])).imag / STEP
             value.flat[j] = value.flat[j].real
 
     errors = {}

@@ -6,17 +6,18 @@ import copy
 import difflib
 import inspect
 import math
+import numbers
 import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from . import _core, _files, _words, diagnostics, initializers, reference, training
+from . import _batches, _checkpoint, _core, _files, _words, diagnostics, initializers, optimizers, reference, training
 
 DTYPES = ("float32", "float64")
 REDUCTIONS = ("mean", "sum")
 BACKENDS = ("core", "reference")
-STREAMS = ("initialisation", "shuffling", "noise", "dropout")  # random streams; a new one goes to the end
+STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "batches")  # random streams; a new one goes to the end
 
 
 class RNN:
@@ -51,6 +52,10 @@ class RNN:
         Whether there are b_s (H,) and b_y (O,).
     learn_initial_state : bool
         Whether S_0 (H,), the state of every sequence that is given none, is a parameter; else it is zero.
+    l1, l2 : float or dict
+        Penalties l1 Σ |w| and l2 Σ w², without ½ and not divided by anything, on W_x, W_s and W_y, or on each parameter
+        that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
+        `losses`, `backward` and `gradient_terms`.
     random_state : None, int or numpy.random.Generator
         Seed of the network's random streams.
 
@@ -68,7 +73,7 @@ class RNN:
 
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
-                 learn_initial_state=False, random_state=None, **unknown):
+                 learn_initial_state=False, l1=0.0, l2=0.0, random_state=None, **unknown):
         if unknown:
             raise TypeError(_unknown_option(*unknown))
         loss_name, loss_parameter = _check_loss(loss)
@@ -83,6 +88,8 @@ class RNN:
             "dtype": _check_dtype(dtype),
             "bias": _words.flag("bias", bias),
             "learn_initial_state": _words.flag("learn_initial_state", learn_initial_state),
+            "l1": _check_penalty("l1", l1),
+            "l2": _check_penalty("l2", l2),
         }, _entropy(random_state))
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation")))
 
@@ -118,11 +125,13 @@ class RNN:
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
         self._theta = _aligned(size, self.dtype)
         self.__dict__["parameters"] = _Parameters(_views(self._theta, shapes))
+        l1, l2 = (_by_parameter(name, getattr(self, name), shapes) for name in ("l1", "l2"))
         self._engines = {
             "core": _core.Engine(self.dtype, I, H, O, self.target_size, self.activation, self.output_activation, loss,
-                                 loss_parameter, self.reduction == "mean", self.bias, self.learn_initial_state),
+                                 loss_parameter, self.reduction == "mean", self.bias, self.learn_initial_state, l1, l2),
             "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
-                                          output_activation=self.output_activation, reduction=self.reduction),
+                                          output_activation=self.output_activation, reduction=self.reduction, l1=l1,
+                                          l2=l2),
         }
 
     def _stream(self, name):
@@ -158,7 +167,7 @@ class RNN:
 
     def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, input_gradient=False,
                            initial_state_gradient=False, backend="core"):
-        """The reduced error E and its exact gradient, by back-propagation through time.
+        """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
 
         Parameters
         ----------
@@ -253,7 +262,10 @@ class RNN:
         return run(self._theta, X, D, weights, initial_state, *rest)
 
     def _loss_into(self, gradient, X, D, weights, initial_state, backend):
-        """E, and its flat gradient written into `gradient` (P,): for loops whose arguments are checked already."""
+        """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
+
+        NotImplemented where the core finds them not in order.
+        """
         return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, gradient)
 
     def _engine(self, backend):
@@ -308,35 +320,59 @@ class RNN:
 
     # ---- Training
 
-    def fit(self, X, D, *, weights=None, initial_state=None, validation=None, epochs=100, batch_size=32,
-            optimizer="adam", learning_rate=None, max_grad_norm=None, patience=None, shuffle=True, random_state=None,
-            progress=None, callbacks=(), backend="core"):
-        """Train on X, D by mini-batches of whole sequences, from the parameters as they are, with a new optimiser.
+    def fit(self, X=None, D=None, *, weights=None, initial_state=None, batches=None, validation=None, epochs=None,
+            updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam", learning_rate=None, schedule=None,
+            max_grad_norm=None, patience=None, min_improvement=0.0, shuffle=True, random_state=None, validation_every=1,
+            time_limit=None, on_nonfinite="raise", checkpoint=None, checkpoint_every=60, resume=False, progress=None,
+            callbacks=(), update_callbacks=(), backend="core"):
+        """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
         Parameters
         ----------
         X, D, weights, initial_state : as of `loss_and_gradients`; NaN and infinity are refused, but in D at weight 0
-        validation : (X, D) or (X, D, weights), optional
-            Evaluated after each epoch.
-        epochs, batch_size : int
+            Mini-batches are whole sequences of them.
+        batches : function or iterator, in place of X and D
+            f(batch_size, rng) -> X, D[, weights] with X (T, B, I); an iterator gives the same. T and B may change.
+        validation : (X, D), (X, D, weights) or float, optional
+            Evaluated after each epoch. A number is the share of the sequences of X, D that is split off at random.
+        epochs, updates : int, optional
+            The run ends after so many epochs or updates, whichever comes first; 100 epochs by default.
+        updates_per_epoch : int
+            What an epoch is where batches are fresh: after it history, validation, schedule and callbacks have their turn.
+        batch_size : int
             The last batch of an epoch may be smaller.
         optimizer : str or optimizers.Optimizer
-            "adam", "sgd", "rmsprop", "adagrad", "adamw", or an object with numbers of its own.
+            "adam", "sgd", "rmsprop", "adagrad", "adamw", or an object with numbers, or a rule, of its own.
         learning_rate : float, optional
             Of an optimiser given by name; 1e-3 by default.
+        schedule : str, schedules.Schedule or function, optional
+            Factor of the learning rate by epoch: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an
+            object with numbers of its own, or f(epoch) -> factor.
         max_grad_norm : float, optional
             The gradient is scaled down to this Euclidean norm where it exceeds it (Pascanu et al. 2013).
         patience : int, optional
-            Stop after this many epochs without a lower validation loss, and in any case return to the parameters of
-            the lowest one.
+            Stop after this many epochs without a validation loss that is lower by more than `min_improvement`, and in any
+            case return to the parameters of the lowest one.
         shuffle : bool
             Draw the sequences of an epoch in random order.
         random_state : None, int or Generator
-            Seed of the order; by default the network's own.
+            Seed of the order, of the split and of `batches`; by default the network's own.
+        validation_every : int
+            Evaluate the validation set every so many epochs, and after the last.
+        time_limit : float, optional
+            Seconds after which the run ends, at the next whole update.
+        on_nonfinite : "raise" or "skip"
+            What happens where loss or gradient is infinite or NaN: FloatingPointError, or the next batch.
+        checkpoint : path, optional
+            Keep the run in this file: every `checkpoint_every` seconds, at its end, and when it is interrupted or fails.
+            `fastbptt.load` reads it as the network of that moment.
+        resume : bool
+            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted. The other
+            arguments must be the same, but for when it ends and what is shown.
         progress : bool, optional
-            Print a line an epoch to standard error; by default only where that is a terminal.
-        callbacks : functions of a training.Record (epoch, update, losses, network)
-            Called after each epoch; one that returns True ends the training.
+            Report to standard error, by a bar where tqdm is installed; by default only on a terminal, if it takes long.
+        callbacks, update_callbacks : functions of a training.Record (epoch, update, losses, gradient_norm, network)
+            Called after each epoch, or each update; one that returns True ends the training.
         backend : "core" or "reference"
 
         Returns
@@ -345,29 +381,96 @@ class RNN:
 
         Raises
         ------
-        FloatingPointError : loss or gradient became infinite or NaN; the parameters are those before that update.
+        FloatingPointError : loss or gradient became infinite or NaN; it names epoch, batch, first bad time step and
+            parameter, and the parameters are those before that update.
         KeyboardInterrupt : Ctrl-C; the parameters are those of the last whole update, `history.stopped` is
             "interrupted".
         """
         self._engine(backend)
+        if (X is None and D is None) == (batches is None):
+            raise TypeError("give X and D, or batches" + ("" if batches is None else ", not both"))
+        entropy = self._entropy if random_state is None else _entropy(random_state)
+        if resume is True and checkpoint is not None:
+            entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
+        if batches is None:
+            data, validation = self._training_data(X, D, weights, initial_state, validation, entropy)
+            source = _batches.Arrays(*data, batch_size, shuffle, entropy, STREAMS.index("shuffling"))
+        else:
+            if weights is not None or initial_state is not None:
+                raise TypeError("weights and initial_state belong to X and D; batches give their own weights")
+            if isinstance(validation, numbers.Real):
+                raise TypeError(f"validation={validation!r} is a share of X and D, and batches have none: give (X, D)")
+            validation = self._check_validation(validation)
+            source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
+                                       STREAMS.index("batches"))
+        settings = training.settings(
+            validation, optimizer=optimizer, learning_rate=learning_rate, schedule=schedule, epochs=epochs,
+            updates=updates, max_grad_norm=max_grad_norm, patience=patience, min_improvement=min_improvement,
+            validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite, checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
+            update_callbacks=update_callbacks, backend=backend)
+        return training.fit(self, source, validation, settings, entropy)
+
+    def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None,
+                   max_grad_norm=None, backend="core"):
+        """One update by the gradient of this batch, for loops of one's own; the data loss before it.
+
+        What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes.
+
+        Parameters
+        ----------
+        X, D, weights, initial_state : as of `loss_and_gradients`
+        optimizer, learning_rate, max_grad_norm : as of `fit`
+
+        Raises
+        ------
+        FloatingPointError : loss, gradient or update are infinite or NaN; the parameters are those before the step.
+        """
+        self._engine(backend)
+        optimizer = optimizers.make(optimizer, learning_rate)
+        limit = math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0)
+        X, initial_state = self._check_inputs(X, initial_state)
+        data = (X, *self._check_targets(X, D, weights), initial_state)
+        stepper = self.__dict__.get("_stepper")
+        if stepper is None or stepper.kind is not type(optimizer):
+            stepper = self._stepper = training.Stepper(self, optimizer)
+        return stepper.step(self, optimizer, data, limit, backend)
+
+    def _training_data(self, X, D, weights, initial_state, validation, entropy):
+        """Checked data and validation set; the latter split off where it is a share."""
         X, initial_state = self._check_inputs(X, initial_state)
         D, weights = self._check_targets(X, D, weights)
-        if validation is not None:
-            if not isinstance(validation, tuple) or len(validation) not in (2, 3):
-                raise TypeError("validation must be a tuple (X, D) or (X, D, weights), got "
-                                f"{type(validation).__name__}")
-            try:
-                X_v, _ = self._check_inputs(validation[0], None)
-                validation = (X_v, *self._check_targets(X_v, *validation[1:], *[None] * (3 - len(validation))))
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"validation's {error}") from None
-        entropy = self._entropy if random_state is None else _entropy(random_state)
-        shuffling = np.random.SeedSequence(entropy, spawn_key=(STREAMS.index("shuffling"),))
-        return training.fit(self, X, D, weights, initial_state, validation=validation, epochs=epochs,
-                            batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,
-                            max_grad_norm=max_grad_norm, patience=patience, shuffle=shuffle,
-                            rng=np.random.default_rng(shuffling), progress=progress, callbacks=callbacks,
-                            backend=backend)
+        if not isinstance(validation, numbers.Real) or isinstance(validation, bool):
+            return (X, D, weights, initial_state), self._check_validation(validation)
+        share, B = _words.number("validation", validation, 0, 1), X.shape[1]
+        if initial_state is not None:
+            raise TypeError("a share as validation cannot be judged from an initial_state: give validation=(X, D)")
+        count = round(share * B)
+        if not 0 < count < B:
+            raise ValueError(f"validation={validation} of {B} sequences leaves {B - count} to train and {count} to judge by")
+        order = _batches.generator(entropy, STREAMS.index("validation")).permutation(B)
+        held, kept = np.sort(order[:count]), np.sort(order[count:])
+        data, validation = ([None if array is None else array.take(rows, axis=1) for array in (X, D, weights)]
+                            for rows in (kept, held))
+        return (*data, None), tuple(validation)
+
+    def _check_validation(self, validation):
+        if validation is None:
+            return None
+        if not isinstance(validation, tuple) or len(validation) not in (2, 3):
+            raise TypeError("validation must be a tuple (X, D) or (X, D, weights), or a share of X and D, got "
+                            f"{type(validation).__name__}")
+        try:
+            X, _ = self._check_inputs(validation[0], None)
+            return X, *self._check_targets(X, *validation[1:], *[None] * (3 - len(validation)))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation's {error}") from None
+
+    def _check_batch(self, X, D, weights=None):
+        X, _ = self._check_inputs(X, None)
+        D, weights = self._check_targets(X, D, weights)
+        _batches.refuse_nonfinite("", X, D, weights)
+        return X, D, weights, None
 
     def objective(self, X, D, *, initial_state=None, weights=None, backend="core") -> Callable:
         """`fun(theta) -> (E, gradient)` in float64, as scipy.optimize wants it with jac=True; the network stays as it is.
@@ -383,8 +486,8 @@ class RNN:
         def fun(theta):
             gradient = np.empty(size, dtype)
             theta = _check_shape("theta", _words.array("theta", theta, dtype), (size,), "(P,)")
-            loss = engine.loss_into(theta, X, D, weights, initial_state, gradient)
-            return loss, gradient.astype(np.float64)
+            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, gradient)
+            return loss + penalty, gradient.astype(np.float64)
 
         return fun
 
@@ -426,10 +529,24 @@ class RNN:
         """Write the network to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
         for name, value in self.parameters.items():
             _words.finite(name, value, "ij")  # `load` would refuse it
-        _files.write(path, {"kind": "RNN", "config": self._config, "entropy": self._entropy}, dict(self.parameters))
+        _files.write(path, self._header() | {"kind": "RNN"}, dict(self.parameters))
+
+    def _header(self):
+        return {"config": self._config, "entropy": self._entropy}
+
+    def _named(self, theta):
+        """Views of a flat vector under the names of the parameters."""
+        return _views(theta, {name: value.shape for name, value in self.parameters.items()})
 
     @classmethod
     def _from_file(cls, header, arrays):
+        network = cls._from_header(header, arrays)
+        network.load_state_dict({name: array for name, array in arrays.items() if "." not in name})  # others: of a run
+        return network
+
+    @classmethod
+    def _from_header(cls, header, arrays):
+        """A network of zeros with the header's options; the arrays must be large enough for it."""
         config, entropy = dict(header["config"]), header["entropy"]
         loss = config["loss"]
         if isinstance(loss, list):  # JSON knows no tuples
@@ -438,9 +555,7 @@ class RNN:
         expected = sizes[1] * (sizes[0] + sizes[1] + sizes[2])  # of the three matrices
         if sum(array.size for array in arrays.values()) < expected:
             raise ValueError(f"its parameters are fewer than its sizes {sizes} need")
-        network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
-        network.load_state_dict(arrays)
-        return network
+        return cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
 
     def __getstate__(self):
         return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy()}
@@ -470,7 +585,7 @@ def load(path):
         raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
 
 
-_KINDS = {"RNN": RNN}
+_KINDS = {"RNN": RNN, "Checkpoint": RNN}
 
 
 class _Parameters(dict):
@@ -526,9 +641,13 @@ class _ReferenceEngine:
         return float(loss), gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, gradient):
-        loss, gradients = self.loss_and_gradients(theta, X, D, weights, initial_state, False, False)
+        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
+        loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=initial_state,
+                                                       **self.options | dict.fromkeys(penalties))
+        for name, dw in reference.d_penalty(p, **penalties).items():
+            gradients[name] = gradients[name] + dw
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        return loss
+        return float(loss), float(reference.penalty(p, **penalties))
 
     def backward(self, theta, X, dY, weights, initial_state, input_gradient, initial_state_gradient):
         return reference.backward(self._parameters(theta), X, dY, initial_state=initial_state,
@@ -565,6 +684,22 @@ def _check_loss(loss):
     if not levels:
         raise ValueError("loss 'quantile' needs at least one level")
     return name, levels
+
+
+def _check_penalty(name, value):
+    if isinstance(value, Mapping):
+        return {str(key): _words.number(f"{name}[{key!r}]", number, 0, low_allowed=True) for key, number in value.items()}
+    return _words.number(name, value, 0, low_allowed=True)
+
+
+def _by_parameter(name, penalty, shapes):
+    """A penalty as a dict of those parameters that it falls on."""
+    if not isinstance(penalty, dict):
+        penalty = dict.fromkeys(("W_x", "W_s", "W_y"), penalty)
+    for key in penalty:
+        if key not in shapes:
+            raise ValueError(f"{name} names {key!r}, but this network's parameters are {', '.join(shapes)}")
+    return {key: number for key, number in penalty.items() if number}
 
 
 def _check_dtype(dtype):

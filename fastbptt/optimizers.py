@@ -6,7 +6,7 @@ of every rule, `_core.update` its compiled twin. The defaults are PyTorch's.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -16,38 +16,69 @@ from . import _core, _words, reference
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An update rule with its numbers."""
+    """The base of all rules, for rules of one's own too: a frozen dataclass that overrides `update`, and `slots` if need be.
+
+    Its fields are its numbers; learning_rate comes first.
+    """
 
     learning_rate: float = 1e-3
+
+    def __post_init__(self):
+        if type(self).update is Optimizer.update:
+            raise TypeError(f"Optimizer is the base of all rules; take one of {', '.join(OPTIMIZERS)}, or override update")
+        _words.number("learning_rate", self.learning_rate, 0)
+
+    def slots(self, theta: np.ndarray) -> list[np.ndarray]:
+        """What the rule carries from one update to the next: a list of arrays of theta's dtype; none by default."""
+        return []
+
+    def update(self, theta: np.ndarray, gradient: np.ndarray, slots: list[np.ndarray], count: int,
+               learning_rate: float) -> None:
+        """Change theta (P,) and slots in place by the gradient (P,). count is 1 the first time.
+
+        `learning_rate` is the field times the schedule's factor. Interrupts need not be thought of: theta and slots are
+        copies that take their place when the update is whole.
+        """
+        raise NotImplementedError
+
+    def _update(self, theta, gradient, slots, count, learning_rate, backend):
+        self.update(theta, gradient, slots, count, learning_rate)
+
+
+@dataclass(frozen=True)
+class _Rule(Optimizer):
+    """A rule that reference.update and _core.update know."""
+
     rule: ClassVar[str]
 
     def __post_init__(self):
-        if not hasattr(self, "rule"):
-            raise TypeError(f"Optimizer is the base of all rules; take one of {', '.join(OPTIMIZERS)}")
-        for name, value in asdict(self).items():
+        for name, value in vars(self).items():
             if name == "nesterov":
                 _words.flag(name, value)
             else:
                 _words.number(name, value, 0, 1 if name in ("momentum", "rho", "beta_1", "beta_2") else np.inf,
                               low_allowed=name != "learning_rate")
 
-    def slots(self, theta: np.ndarray) -> list[np.ndarray]:
-        """Zeros for what the rule carries: a list of arrays like theta."""
+    def slots(self, theta):
+        """Zeros, as many arrays like theta as the rule carries."""
         return [np.zeros_like(theta) for _ in range(reference.UPDATE_RULES[self.rule])]
 
-    def update(self, theta, gradient, slots, count, backend="core") -> None:
+    def update(self, theta, gradient, slots, count, learning_rate=None, backend="core"):
         """Change theta and slots in place, whole: an interrupt comes before or after. count is 1 the first time."""
+        numbers = vars(self) if learning_rate is None else vars(self) | {"learning_rate": learning_rate}
         if backend == "core":
-            _core.update(self.rule, theta, gradient, slots, count, **asdict(self))
+            _core.update(self.rule, theta, gradient, slots, count, **numbers)
         else:
-            new_theta, new_slots = reference.update(self.rule, theta, gradient, slots, count, **asdict(self))
+            new_theta, new_slots = reference.update(self.rule, theta, gradient, slots, count, **numbers)
             theta[...] = new_theta
             for slot, new in zip(slots, new_slots):
                 slot[...] = new
 
+    _update = update
+
 
 @dataclass(frozen=True)
-class SGD(Optimizer):
+class SGD(_Rule):
     """v ← μ v + g;  θ ← θ − η v, or θ − η (g + μ v) with nesterov. Polyak 1964; Sutskever et al. 2013."""
 
     momentum: float = 0.0
@@ -61,7 +92,7 @@ class SGD(Optimizer):
 
 
 @dataclass(frozen=True)
-class RMSprop(Optimizer):
+class RMSprop(_Rule):
     """s ← ρ s + (1 − ρ) g²;  θ ← θ − η g / (√s + ε). Tieleman and Hinton 2012."""
 
     rho: float = 0.99
@@ -70,7 +101,7 @@ class RMSprop(Optimizer):
 
 
 @dataclass(frozen=True)
-class Adagrad(Optimizer):
+class Adagrad(_Rule):
     """s ← s + g²;  θ ← θ − η g / (√s + ε). Duchi, Hazan and Singer 2011."""
 
     epsilon: float = 1e-10
@@ -78,7 +109,7 @@ class Adagrad(Optimizer):
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class Adam(_Rule):
     """m ← β1 m + (1 − β1) g;  v ← β2 v + (1 − β2) g²;  θ ← θ − η m̂ / (√v̂ + ε). Kingma and Ba 2015."""
 
     beta_1: float = 0.9

@@ -249,9 +249,9 @@ def loss(parameters, X, D, *, weights=None, initial_state=None, reduction="mean"
 
 
 def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, reduction="mean", activation="tanh",
-                       output_activation="identity", loss="squared_error", loss_parameter=None,
+                       output_activation="identity", loss="squared_error", loss_parameter=None, l1=None, l2=None,
                        input_gradient=False, initial_state_gradient=False):
-    """The reduced error E and a dict of ∂E/∂ for every parameter, by back-propagation through time.
+    """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
     ----------
@@ -260,6 +260,7 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, re
     D : (T, B, O); for cross_entropy also integer labels (T, B); for L quantiles (T, B, O / L)
     weights : (T, B) or of the shape of a real D, non-negative. D is not read where the weight is 0.
     initial_state : (B, H); without it the learnt S_0, else zero
+    l1, l2 : dict of a number for each penalised parameter
     input_gradient, initial_state_gradient : bool
         Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
 
@@ -275,7 +276,22 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, re
     _, _, total, delta_y = error(Z, np.asarray(D), _weights(weights, X.shape[:2]), scale, loss=loss,
                                  output_activation=output_activation, loss_parameter=_default(loss, loss_parameter))
     gradients = _backward(p, X, S, delta_y, activation, initial_state is None, input_gradient, initial_state_gradient)
-    return scale * total, gradients
+    gradients = gradients | {name: gradients[name] + dw for name, dw in d_penalty(p, l1, l2).items()}
+    return scale * total + penalty(p, l1, l2), gradients
+
+
+def penalty(parameters, l1=None, l2=None):
+    """Σ l2 w² + l1 |w| over the entries of each parameter that l1 or l2 names; not divided by anything."""
+    squares = sum(number * (parameters[name] ** 2).sum(dtype=_wide(parameters)) for name, number in (l2 or {}).items())
+    return squares + sum(number * _abs(parameters[name]).sum(dtype=_wide(parameters))
+                         for name, number in (l1 or {}).items())
+
+
+def d_penalty(parameters, l1=None, l2=None):
+    """The gradient of `penalty`: 2 l2 w + l1 sign(w) for each parameter that l1 or l2 names."""
+    l1, l2 = l1 or {}, l2 or {}
+    return {name: (2 * l2.get(name, 0) * w + l1.get(name, 0) * _sign(w)).astype(w.dtype)
+            for name, w in parameters.items() if name in l1 or name in l2}
 
 
 def backward(parameters, X, dY, *, initial_state=None, activation="tanh", output_activation="identity",
@@ -407,6 +423,11 @@ def _prepare(parameters, X, initial_state):
     shape = (X.shape[1], len(p["W_s"]))
     S_0 = initial_state if initial_state is not None else p.get("S_0", np.zeros((), dtype))
     return p, X, np.broadcast_to(S_0, shape)
+
+
+def _wide(parameters):
+    """The dtype of long sums: at least double."""
+    return np.result_type(np.float64, *parameters.values())
 
 
 def _forward_and_error(parameters, X, D, weights, initial_state, *, activation="tanh", output_activation="identity",

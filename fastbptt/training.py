@@ -1,18 +1,29 @@
-"""The training loop: epochs, mini-batches, clipping, early stopping, history and progress.
+"""The training loop: epochs and updates, clipping, schedules, early stopping, history, checkpoints, progress.
 
-It sees a network only through `theta` and `_loss_into`, so that `network` may import it.
+Design
+------
+(a) A run is a position and what has been learnt so far, and one `_State` holds all of it. An update or the end of an epoch
+    writes the next state into the spare one of two and then swaps them, in one assignment: an interrupt, whenever it
+    comes, finds a whole state. A checkpoint is that state.
+(b) What is random is a function of the seed and of the position: the order of an epoch's sequences, the generator that a
+    function of batches is given. So there are no generators to save.
+(c) It sees a network only through its parameters, `_loss_into` and a few more methods, so that `network` may import it.
 """
 
 from __future__ import annotations
 
-import sys
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from . import _core, _words, optimizers, reference
+from . import _checkpoint, _core, _words, optimizers, reference, schedules
+from ._batches import Arrays, refuse_nonfinite
+from ._progress import Progress
+
+ON_NONFINITE = ("raise", "skip")
 
 
 @dataclass
@@ -22,25 +33,40 @@ class History:
     Attributes
     ----------
     train_loss : list of float
-        The mean of the mini-batches' losses, each before its update, weighted as the loss is.
+        The mean of the mini-batches' data losses, each before its update, weighted as the loss is.
     validation_loss : list of float
-        After the epoch; empty without a validation set.
+        After the epoch; NaN where `validation_every` passes one over; empty without a validation set.
+    penalty : list of float
+        The mean of l1 Σ |w| + l2 Σ w², each before its update.
     gradient_norm : list of float
-        The mean Euclidean norm of the gradients before clipping.
+        The mean Euclidean norm of the gradients, penalties included, before clipping.
+    learning_rate : list of float
+        Of the epoch.
     seconds : list of float
-        Since the start of the run.
+        Since the start of the run; of a resumed run, with the seconds before.
     stopped : str
-        "epochs", "patience", "callback", "interrupted" or "nonfinite".
+        "epochs", "updates", "patience", "callback", "time", "interrupted" or "nonfinite"; "error" after any other.
     best_epoch : int or None
         Index of the epoch with the lowest validation loss.
+    updates, skipped : int
+        Updates made, and batches passed over under on_nonfinite="skip".
+
+    Where a run ends within an epoch, the updates made in it are the last entry; after an interrupt or an error they have
+    none.
     """
 
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
+    penalty: list[float] = field(default_factory=list)
     gradient_norm: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     stopped: str = ""
     best_epoch: int | None = None
+    updates: int = 0
+    skipped: int = 0
+
+    CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm", "learning_rate", "seconds")
 
     def plot(self, ax=None):
         """Losses by epoch, on a logarithmic scale, with the best epoch marked; returns the Axes. Needs matplotlib."""
@@ -51,17 +77,23 @@ class History:
         epochs = np.arange(1, len(self.train_loss) + 1)
         ax.plot(epochs, self.train_loss, label="training")
         if self.validation_loss:
-            ax.plot(epochs[:len(self.validation_loss)], self.validation_loss, label="validation")
+            seen = np.isfinite(self.validation_loss)
+            ax.plot(epochs[:len(seen)][seen], np.array(self.validation_loss)[seen], label="validation")
         if self.best_epoch is not None:
             ax.axvline(self.best_epoch + 1, color="0.6", linestyle=":", label=f"best, epoch {self.best_epoch + 1}")
         ax.set(xlabel="epoch", ylabel="loss", yscale="log")
         ax.legend(frameon=False)
         return ax
 
+    def _truncate(self, epochs):
+        """Drop what an interrupt left of an epoch that was not finished."""
+        for name in self.CURVES:
+            del getattr(self, name)[epochs:]
+
 
 @dataclass(frozen=True)
 class Record:
-    """What a callback gets after each epoch (counted from 0): losses, updates made so far, and the network itself."""
+    """What a callback gets: after an epoch its means; after an update that batch's loss and norm. Epochs count from 0."""
 
     epoch: int
     update: int
@@ -71,154 +103,444 @@ class Record:
     network: Any
 
 
-def fit(network, X, D, weights, initial_state, *, validation, epochs, batch_size, optimizer, learning_rate,
-        max_grad_norm, patience, shuffle, rng, progress, callbacks, backend):
-    """The loop behind RNN.fit, which documents the arguments and has checked X, D, weights and initial_state."""
-    epochs = _words.size("epochs", epochs, smallest=0)
-    batch_size = _words.size("batch_size", batch_size)
-    optimizer = optimizers.make(optimizer, learning_rate)
-    if max_grad_norm is not None:
-        max_grad_norm = _words.number("max_grad_norm", max_grad_norm, 0)
-    if patience is not None:
-        patience = _words.size("patience", patience)
-        if validation is None:
-            raise ValueError("patience needs validation=(X, D), whose loss it watches")
-    shuffle = _words.flag("shuffle", shuffle)
-    if progress is not None:
-        progress = _words.flag("progress", progress)
-    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks must be functions of a record, got {type(callback).__name__} {callback!r}")
-    _refuse_nonfinite("", X, D, weights)
-    if initial_state is not None:
-        _words.finite("initial_state", initial_state, "bh")
+@dataclass(frozen=True)
+class Settings:
+    """Arguments of `fit` as checked. What a resumed run must share with its checkpoint says `_checkpoint.settings`."""
+
+    optimizer: optimizers.Optimizer
+    schedule: schedules.Schedule
+    epochs: int | None
+    updates: int | None
+    max_grad_norm: float
+    patience: int | None
+    min_improvement: float
+    validation_every: int
+    time_limit: float
+    on_nonfinite: str
+    checkpoint: Any
+    checkpoint_every: float
+    resume: bool
+    progress: bool | None
+    callbacks: tuple
+    update_callbacks: tuple
+    backend: str
+
+
+def settings(validation, *, optimizer, learning_rate, schedule, epochs, updates, max_grad_norm, patience, min_improvement,
+             validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume, progress, callbacks,
+             update_callbacks, backend):
+    """The arguments of `fit` that do not hold data, checked; RNN.fit documents them."""
+    if epochs is None and updates is None:
+        epochs = 100
+    if patience is not None and validation is None:
+        raise ValueError("patience needs validation=(X, D), whose loss it watches")
+    schedule = schedules.make(schedule)
+    schedule.factor(schedule.begin(), 0, 1)  # a function that gives no factor says so here
+    if checkpoint is None and resume:
+        raise ValueError("resume=True needs checkpoint=, the file to go on from")
+    return Settings(
+        optimizers.make(optimizer, learning_rate),
+        schedule,
+        None if epochs is None else _words.size("epochs", epochs, smallest=0),
+        None if updates is None else _words.size("updates", updates, smallest=0),
+        math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0),
+        None if patience is None else _words.size("patience", patience),
+        _words.number("min_improvement", min_improvement, 0, low_allowed=True),
+        _words.size("validation_every", validation_every),
+        math.inf if time_limit is None else _words.number("time_limit", time_limit, 0),
+        _words.choose("on_nonfinite", on_nonfinite, ON_NONFINITE),
+        None if checkpoint is None else _checkpoint.path(checkpoint),
+        _words.number("checkpoint_every", checkpoint_every, 0, low_allowed=True),
+        _words.flag("resume", resume),
+        None if progress is None else _words.flag("progress", progress),
+        _functions("callbacks", callbacks),
+        _functions("update_callbacks", update_callbacks),
+        backend,
+    )
+
+
+def _functions(name, given):
+    functions = (given,) if callable(given) else tuple(given)
+    for function in functions:
+        if not callable(function):
+            raise TypeError(f"{name} must be functions of a record, got {type(function).__name__} {function!r}")
+    return functions
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The loop
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def fit(network, source, validation, settings, entropy):
+    """The loop behind RNN.fit, which documents and has checked the arguments; `source` is Arrays or Function."""
     if validation is not None:
-        _refuse_nonfinite("validation's ", *validation)
+        refuse_nonfinite("validation's ", *validation)
         if 0 in validation[0].shape[:2]:
             raise ValueError(f"validation's X has nothing to judge by: shape {validation[0].shape} was read as (T, B, I)")
-    if X.shape[1] == 0:
-        raise ValueError(f"X has no sequences to train on: shape {X.shape} was read as (T, B, I)")
-
-    run = _Run(network, optimizer, max_grad_norm, backend)
-    network.history = history = History()
-    report = _Progress(epochs, progress)
-    best_loss, best_theta, start = np.inf, None, time.perf_counter()
+    run = _Run(network, source, validation, settings, entropy)
+    if settings.resume:
+        run.resume()
+    network.history = run.history
     try:
-        for epoch in range(epochs):
-            order = rng.permutation(X.shape[1]) if shuffle else np.arange(X.shape[1])
-            train_loss, norm = run.epoch(epoch, order, batch_size, X, D, weights, initial_state)
-            history.train_loss.append(train_loss)
-            history.gradient_norm.append(norm)
-            history.seconds.append(time.perf_counter() - start)
-            validation_loss = None
-            if validation is not None:
-                validation_loss = network.evaluate(*validation[:2], weights=validation[2], backend=backend)
-                history.validation_loss.append(validation_loss)
-                if validation_loss < best_loss:
-                    best_loss, history.best_epoch = validation_loss, epoch
-                    if patience is not None:
-                        best_theta = network.theta
-            record = Record(epoch, run.updates, train_loss, validation_loss, norm, network)
-            report(record)
-            if any([isinstance(answer, (bool, np.bool_)) and answer for answer in [call(record) for call in callbacks]]):
-                history.stopped = "callback"
-                break
-            if patience is not None and epoch - (history.best_epoch or 0) >= patience:
-                history.stopped = "patience"
-                break
-        else:
-            history.stopped = "epochs"
-    except KeyboardInterrupt:
-        history.stopped = "interrupted"
-        raise
-    except FloatingPointError:
-        history.stopped = "nonfinite"
+        run.history.stopped = run.loop()
+        run.save()
+        run.close_partial_epoch()
+        run.restore_best()
+    except BaseException as error:
+        run.fail(error)
         raise
     finally:
-        report.close()
-    if best_theta is not None:
-        network.theta = best_theta
-    return history
+        run.progress.close()
+        run.tell_history()
+    return run.history
+
+
+@dataclass(eq=False)
+class State:
+    """Where a run stands, between two updates: all that its continuation depends on."""
+
+    theta: np.ndarray
+    slots: list[np.ndarray]
+    epoch: int = 0            # the epoch that is going on
+    batch: int = 0            # batches of it that are done
+    updates: int = 0
+    skipped: int = 0
+    loss: float = 0.0         # sums over the batches of the epoch
+    weight: float = 0.0
+    penalty: float = 0.0
+    norm: float = 0.0
+    averaged: int = 0         # batches in those sums
+    carried: tuple = ()       # by the schedule
+    best_loss: float = math.inf
+    best_epoch: int | None = None
+    best_theta: np.ndarray | None = None  # never written to
+    target: float = math.inf  # the loss that patience waits to be beaten
+    target_epoch: int = -1    # the epoch that set it
+    seconds: float = 0.0      # before this call
+
+    NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
+               "best_loss", "best_epoch", "target", "target_epoch", "seconds")
+
+    def take(self, other, theta):
+        """Become a copy of `other` with these parameters; the arrays stay this state's own."""
+        for name in self.NUMBERS:
+            setattr(self, name, getattr(other, name))
+        self.best_theta = other.best_theta
+        self.theta[...] = theta
+        for mine, its in zip(self.slots, other.slots):
+            mine[...] = its
 
 
 class _Run:
-    """The updates of one run: optimiser state, buffers, counters."""
+    """One call of `fit`."""
 
-    def __init__(self, network, optimizer, max_grad_norm, backend):
-        self.network, self.optimizer, self.max_grad_norm, self.backend = network, optimizer, max_grad_norm, backend
-        self.theta = network._theta
-        self.gradient, self.before = np.empty_like(self.theta), np.empty_like(self.theta)
-        self.slots = optimizer.slots(self.theta)
-        self.updates = 0
-        self.clip_norm = _core.clip_norm if backend == "core" else reference.clip_norm
+    def __init__(self, network, source, validation, settings, entropy):
+        self.network, self.source, self.validation, self.settings = network, source, validation, settings
+        self.entropy, self.history = entropy, History()
+        self.gradient = np.empty_like(network._theta)
+        self.clip_norm = _core.clip_norm if settings.backend == "core" else reference.clip_norm
+        states = [State(network.theta, settings.optimizer.slots(network._theta), carried=settings.schedule.begin())
+                  for _ in range(2)]
+        self.states = tuple(states)  # the present one and the spare
+        self.begin = self.saved = time.monotonic()
+        self.progress = Progress(settings.epochs, self._most_updates(), settings.progress)
 
-    def epoch(self, epoch, order, batch_size, X, D, weights, initial_state):
-        """One update for each mini-batch; the epoch's mean loss and mean gradient norm."""
-        total, total_weight, norms = 0.0, 0.0, []
-        mean = self.network.reduction == "mean"
-        for begin in range(0, len(order), batch_size):
-            rows = order[begin:begin + batch_size]
-            m = None if weights is None else weights.take(rows, axis=1)
-            loss, norm = self.update(epoch, X.take(rows, axis=1), D.take(rows, axis=1), m,
-                                     None if initial_state is None else initial_state[rows])
-            weight = (X.shape[0] * len(rows) if m is None else float(m.sum(dtype=np.float64))) if mean else 1.0
-            total, total_weight = total + loss * weight, total_weight + weight
-            norms.append(norm)
-        return total / total_weight if mean and total_weight else total, float(np.mean(norms))
+    @property
+    def state(self):
+        return self.states[0]
 
-    def update(self, epoch, X, D, weights, initial_state):
-        loss = self.network._loss_into(self.gradient, X, D, weights, initial_state, self.backend)
-        limit = np.inf if self.max_grad_norm is None else self.max_grad_norm
-        gradient, norm = self.clip_norm(self.gradient, limit)
-        if not (np.isfinite(loss) and np.isfinite(norm)):
-            raise FloatingPointError(
-                f"{'gradient' if np.isfinite(loss) else 'loss'} is not finite in epoch {epoch}, at update "
-                f"{self.updates}: loss {loss}, gradient norm {norm}; the parameters are those before this update. A "
-                "smaller learning_rate or max_grad_norm may help")
-        self.before[...] = self.theta
-        self.optimizer.update(self.theta, gradient, self.slots, self.updates + 1, self.backend)
-        if not np.isfinite(self.theta).all():
-            self.theta[...] = self.before
-            raise FloatingPointError(
-                f"an update is not finite in epoch {epoch}, at update {self.updates}: loss {loss}, gradient norm {norm}; "
-                "the parameters are those before this update. A smaller learning_rate or max_grad_norm may help")
-        self.updates += 1
-        return loss, norm
+    def _next(self):
+        """The spare state as a copy of the present one, with the network's parameters as they are (callbacks may have
+        changed them)."""
+        state, spare = self.states
+        spare.take(state, self.network._theta)
+        return spare
 
+    def _commit(self, spare):
+        self.states = spare, self.states[0]
 
-def _refuse_nonfinite(whose, X, D, weights):
-    _words.finite(f"{whose}X", X, "tbi")
-    if D.dtype.kind == "f":
-        unread = None
-        if weights is not None:
-            unread = np.broadcast_to((weights if weights.ndim == 3 else weights[..., None]) == 0, D.shape)
-        _words.finite(f"{whose}D", D, "tbo", skip=unread)
+    def _most_updates(self):
+        settings, each = self.settings, self.source.updates_per_epoch
+        bounds = [settings.updates, None if settings.epochs is None else settings.epochs * each]
+        return min(bound for bound in bounds if bound is not None)
 
+    def _most_epochs(self):
+        return -(-self._most_updates() // self.source.updates_per_epoch)
 
-class _Progress:
-    """A line an epoch, rewritten in place on a terminal, at most ten times a second; nothing in a pipe unless asked for."""
+    def loop(self):
+        """Updates and epochs until the run ends; why it did."""
+        while True:
+            stopped = self._ended() or self._updates()
+            if stopped:
+                return stopped
+            if self._close_epoch():
+                return "callback"
+            if self._time_is_up():
+                return "time"
 
-    def __init__(self, epochs, wanted):
-        self.terminal = sys.stderr is not None and sys.stderr.isatty()  # None in programs without a console
-        self.wanted = sys.stderr is not None and (self.terminal if wanted is None else wanted)
-        self.epochs, self.printed, self.line = epochs, 0.0, ""
+    def _ended(self):
+        """Why no epoch is to begin now; "" if one is, or if one is going on, as in a resumed run."""
+        settings, state = self.settings, self.state
+        if state.batch > 0:
+            return ""
+        if settings.epochs is not None and state.epoch >= settings.epochs:
+            return "epochs"
+        if settings.updates is not None and self._drawn() >= settings.updates:
+            return "updates"
+        if settings.patience is not None and state.epoch - 1 - max(state.target_epoch, 0) >= settings.patience:
+            return "patience"
+        return ""
 
-    def __call__(self, record):
-        if not self.wanted:
+    def _drawn(self):
+        return self.state.epoch * self.source.updates_per_epoch + self.state.batch
+
+    def _time_is_up(self):
+        return time.monotonic() - self.begin >= self.settings.time_limit
+
+    # ---- Updates
+
+    def _updates(self):
+        """Updates to the end of the epoch, or until the run ends within it: then why."""
+        settings = self.settings
+        while self.state.batch < self.source.updates_per_epoch:
+            if settings.updates is not None and self._drawn() >= settings.updates:
+                return "updates"
+            record = self._update()
+            self.progress.update()
+            if self._call(settings.update_callbacks, record):
+                return "callback"
+            if self.state.batch < self.source.updates_per_epoch and self._time_is_up():
+                return "time"
+            if settings.checkpoint is not None and time.monotonic() - self.saved >= settings.checkpoint_every:
+                self.save()
+        return ""
+
+    def _update(self):
+        network, settings, spare = self.network, self.settings, self._next()
+        epoch, k = spare.epoch, spare.batch
+        data = self.source.batch(epoch, k)
+        loss, penalty = network._loss_into(self.gradient, *data, settings.backend)
+        gradient, norm = self.clip_norm(self.gradient, settings.max_grad_norm)
+        spare.batch += 1
+        if not (math.isfinite(loss + penalty) and math.isfinite(norm)):
+            self._refuse(data, "gradient" if math.isfinite(loss + penalty) else "loss", loss + penalty, norm)
+            spare.skipped += 1
+        else:
+            rate = self._learning_rate(spare)
+            settings.optimizer._update(spare.theta, gradient, spare.slots, spare.updates + 1, learning_rate=rate,
+                                       backend=settings.backend)
+            if not np.isfinite(spare.theta).all():
+                self._refuse(data, "update", loss + penalty, norm)
+                spare.take(self.state, network._theta)
+                spare.batch, spare.skipped = k + 1, spare.skipped + 1
+            else:
+                spare.updates += 1
+                self._add(spare, data, loss, penalty, norm)
+                network._theta[...] = spare.theta
+        self._commit(spare)
+        return Record(epoch, spare.updates, loss, None, norm, network)
+
+    def _add(self, state, data, loss, penalty, norm):
+        """Add a batch to the epoch's sums, weighted as the loss is."""
+        X, _, m, _ = data
+        if self.network.reduction == "mean":
+            weight = float(X.shape[0] * X.shape[1]) if m is None else float(m.sum(dtype=np.float64))
+            if m is not None and m.ndim == 3:
+                weight /= m.shape[2]
+        else:
+            weight = 1.0
+        state.loss += loss * weight
+        state.weight += weight
+        state.penalty += penalty
+        state.norm += norm
+        state.averaged += 1
+
+    def _learning_rate(self, state):
+        settings = self.settings
+        factor = settings.schedule.factor(state.carried, state.epoch, self._most_epochs())
+        return settings.optimizer.learning_rate * float(factor)
+
+    def _refuse(self, data, what, loss, norm):
+        """Raise FloatingPointError for a batch that cannot be learnt from, unless such ones are to be skipped."""
+        if self.settings.on_nonfinite == "skip":
             return
-        validation = "" if record.validation_loss is None else f"  validation {record.validation_loss:.6g}"
-        self.line = f"epoch {record.epoch + 1}/{self.epochs}  loss {record.train_loss:.6g}{validation}"
-        now = time.monotonic()
-        if now - self.printed >= (0.1 if self.terminal else 1.0):
-            self.printed = now
-            self._show(end="" if self.terminal else "\n")
+        state = self.state
+        culprit = "" if what == "update" else _first_bad(self.network, data, self.settings.backend)
+        raise FloatingPointError(
+            f"{what} is not finite in epoch {state.epoch}, batch {state.batch} (update {state.updates}){culprit}: loss "
+            f"{loss}, gradient norm {norm}; the parameters are those before this update. A smaller learning_rate or "
+            'max_grad_norm may help; on_nonfinite="skip" passes such batches over')
 
-    def close(self):
-        if self.line:
-            self._show(end="\n")
+    # ---- Epochs
 
-    def _show(self, end):
-        print(f"\r{self.line}\x1b[K" if self.terminal else self.line, end=end, file=sys.stderr, flush=True)
-        if not self.terminal:
-            self.line = ""
+    def _close_epoch(self):
+        """Judge the epoch, write it down, call the callbacks; whether one of them ends the run."""
+        record = self._write_down(self._next())
+        self.progress.epoch(record.epoch, record.train_loss, record.validation_loss)
+        return self._call(self.settings.callbacks, record)
+
+    def _call(self, callbacks, record):
+        """Call them all; whether one returned True."""
+        answers = [callback(record) for callback in callbacks]
+        if callbacks:
+            self.state.theta[...] = self.network._theta  # they may have changed it
+        return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+
+    def close_partial_epoch(self):
+        """The updates made in an epoch that was not finished become the history's last entry."""
+        if self.state.averaged:
+            self._write_down(self._next())
+
+    def _write_down(self, spare):
+        settings, history, epoch = self.settings, self.history, spare.epoch
+        averaged = max(spare.averaged, 1)
+        if self.network.reduction == "mean":
+            train_loss = spare.loss / spare.weight if spare.weight else 0.0
+        else:
+            train_loss = spare.loss
+        if not spare.averaged:
+            train_loss = math.nan  # every batch was skipped
+        validation_loss = self._judge(spare) if self.validation is not None else None
+        history.train_loss.append(train_loss)
+        history.penalty.append(spare.penalty / averaged)
+        history.gradient_norm.append(spare.norm / averaged)
+        history.learning_rate.append(self._learning_rate(spare))
+        history.seconds.append(self._seconds())
+        if validation_loss is not None:
+            history.validation_loss.append(validation_loss)
+        watched = train_loss if validation_loss is None else validation_loss
+        if not math.isnan(watched):
+            spare.carried = tuple(settings.schedule.watch(spare.carried, watched))
+        spare.epoch, spare.batch = epoch + 1, 0
+        spare.loss = spare.weight = spare.penalty = spare.norm = 0.0
+        spare.averaged = 0
+        self._commit(spare)
+        self.tell_history()
+        return Record(epoch, spare.updates, train_loss, None if validation_loss is None or math.isnan(validation_loss)
+                      else validation_loss, history.gradient_norm[-1], self.network)
+
+    def _judge(self, spare):
+        """The validation loss after this epoch, NaN where it is not due; the best of them and its parameters are kept."""
+        settings, epoch = self.settings, spare.epoch
+        partial = spare.batch < self.source.updates_per_epoch
+        last = partial or epoch + 1 == self._most_epochs()
+        if (epoch + 1) % settings.validation_every and not last:
+            return math.nan
+        X, D, weights = self.validation
+        loss = self.network.evaluate(X, D, weights=weights, backend=settings.backend)
+        if loss < spare.best_loss:
+            spare.best_loss, spare.best_epoch = loss, epoch
+            if settings.patience is not None:
+                spare.best_theta = self.network.theta
+        if loss < spare.target - settings.min_improvement:
+            spare.target, spare.target_epoch = loss, epoch
+        return loss
+
+    def restore_best(self):
+        if self.settings.patience is not None and self.state.best_theta is not None:
+            self.network._theta[...] = self.state.best_theta
+
+    def _seconds(self):
+        return self.state.seconds + time.monotonic() - self.begin
+
+    # ---- What stays
+
+    def tell_history(self):
+        state, history = self.state, self.history
+        history.best_epoch, history.updates, history.skipped = state.best_epoch, state.updates, state.skipped
+
+    def save(self):
+        """Write the checkpoint, where there is to be one."""
+        if self.settings.checkpoint is not None:
+            _checkpoint.write(self.settings.checkpoint, self.network, self.state, self.history, self.entropy,
+                              self._identity(), self._seconds())
+            self.saved = time.monotonic()
+
+    def resume(self):
+        """Go on from the checkpoint, where there is one."""
+        _checkpoint.read(self.settings.checkpoint, self.network, self.state, self.history, self._identity())
+        self.network._theta[...] = self.state.theta
+        self.tell_history()
+        self.progress.update(self._drawn())
+
+    def _identity(self):
+        """What a checkpoint must share with the run that goes on from it."""
+        settings, source = self.settings, self.source
+        return {"optimizer": repr(settings.optimizer), "schedule": repr(settings.schedule),
+                "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
+                **({"shuffle": source.shuffle, "data": self._digest()} if isinstance(source, Arrays)
+                   else {"updates_per_epoch": source.updates_per_epoch})}
+
+    def _digest(self):
+        if not hasattr(self, "digest"):
+            self.digest = _checkpoint.digest(self.source.data)
+        return self.digest
+
+    def fail(self, error):
+        """After an interrupt or an error: the history says which, and the checkpoint holds the last whole state."""
+        names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
+        self.history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
+        self.history._truncate(self.state.epoch)
+        try:
+            self.save()
+        except OSError as also:
+            error.add_note(f"and the checkpoint could not be written: {also}")
+
+
+def _first_bad(network, data, backend):
+    """In words, where a batch's computation first leaves the finite numbers: going forward, else going back."""
+    X, D, weights, initial_state = data
+    D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.maximum(D, 0)  # NaN and −1 may stand where no weight is
+    with np.errstate(all="ignore"):
+        S = network.forward(X, initial_state, return_states=True, backend=backend)[2][1:]
+        e = network.losses(X, D_read, initial_state=initial_state, backend=backend)
+        _, gradients = network.loss_and_gradients(X, D, weights=weights, initial_state=initial_state,
+                                                  input_gradient=True, backend=backend)
+    if weights is not None:
+        e = np.where((weights if weights.ndim == 2 else weights.max(axis=2)) == 0, 0, e)
+    dX = gradients.pop("X")
+    names = [name for name, gradient in gradients.items() if not np.isfinite(gradient).all()]
+    which = f", first bad gradient that of {names[0]}" if names else ""
+    for what, values in (("state", S), ("error", e[..., None])):
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
+        if len(bad):
+            return f", first bad {what} at time step {bad[0]}{which}"
+    bad = np.flatnonzero(~np.isfinite(dX).all(axis=(1, 2)))
+    return f", going back bad from time step {bad[-1]}{which}" if len(bad) else which
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Single steps, for loops of one's own
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Stepper:
+    """What an optimiser carries between calls of RNN.train_step."""
+
+    def __init__(self, network, optimizer):
+        self.kind, self.count = type(optimizer), 0
+        self.theta, self.gradient = network.theta, np.empty_like(network._theta)
+        self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)
+
+    def step(self, network, optimizer, data, max_grad_norm, backend):
+        """One update, whole or not at all; the data loss before it."""
+        slots, spare = self.slots
+        for mine, its in zip(spare, slots):
+            mine[...] = its
+        self.theta[...] = network._theta
+        loss, penalty = network._loss_into(self.gradient, *data, backend)
+        clip_norm = _core.clip_norm if backend == "core" else reference.clip_norm
+        gradient, norm = clip_norm(self.gradient, max_grad_norm)
+        what = "loss" if not math.isfinite(loss + penalty) else "gradient"
+        if math.isfinite(loss + penalty) and math.isfinite(norm):
+            optimizer._update(self.theta, gradient, spare, self.count + 1, learning_rate=optimizer.learning_rate,
+                              backend=backend)
+            what = "" if np.isfinite(self.theta).all() else "update"
+        if what:
+            culprit = "" if what == "update" else _first_bad(network, data, backend)
+            raise FloatingPointError(f"{what} is not finite in step {self.count}{culprit}: loss {loss + penalty}, gradient "
+                                     f"norm {norm}; the parameters are those before this step")
+        network._theta[...] = self.theta
+        self.slots, self.count = (spare, slots), self.count + 1
+        return loss

@@ -45,7 +45,7 @@ from pathlib import Path
 
 STALLED = 20  # seconds in one test after which a mutant counts as hanging; the slowest test takes about three
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_core.py", "test_shards.py",
-              "test_inputs.py")
+              "test_inputs.py", "test_penalties.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -54,7 +54,7 @@ OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py
 # ---------------------------------------------------------------------------------------------------------------------
 
 REFERENCE_FUNCTIONS = ("_d_huber", "_d_quantile", "recur_back", "error", "accumulate", "column_sums", "affine",
-                       "loss_and_gradients", "backward", "_backward", "gradient_terms", "_per_output", "_scale")
+                       "loss_and_gradients", "penalty", "d_penalty", "backward", "_backward", "gradient_terms", "_per_output", "_scale")
 REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second of each pair
 
 CORE_FUNCTIONS = {
@@ -66,6 +66,7 @@ CORE_FUNCTIONS = {
         "gather_labels": None,
         "run_shard": None,
         "run": None,
+        "penalize": None,
         "sum_of_weights": None,
         "Engine.gradient_terms": ("if c.D != NULL:", None),
         "Engine.take_targets": ("if weights is not None:", None),
@@ -87,6 +88,8 @@ LIKELY = [
     ("_core.pyx:*ward", "*t [/*-]*", ["across_blocks", "move_on_with_the_blocks"]),
     ("_core.pyx:*ward", "*w.steps*", ["across_blocks", "move_on_with_the_blocks"]),
     ("_core.pyx:forward", "*n [*] B *", ["across_blocks", "move_on_with_the_blocks"]),
+    ("*:penalize", "*", ["penalties"]),
+    ("*penalty", "*", ["penalties"]),
     ("*shard", "*", ["shard"]),
     ("*:run", "*", ["shard"]),
     ("*:gather_labels", "*", ["label", "shard"]),
@@ -157,8 +160,6 @@ EQUIVALENT = {
     ("reference.py:gradient_terms", "dS = np.zeros_like(S[[]1:])", "dS = np.*_like(S[[]*"): "every step is overwritten",
     ("_core.pyx:*", "* theta + p.W_x, *", "* theta, *"): "p.W_x is 0",
     ("_core.pyx:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
-    ("_core.pyx:backward", "cdef Py_ssize_t t = *else -1", "*else -2"):
-        "any number below 0 ends the loop before it begins",
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
         "no number depends on how often a call polls",
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
@@ -174,8 +175,6 @@ EQUIVALENT = {
     ("_core.pyx:run", "if b > 0 and stopped(c):", "*stopped(c):"): "no number depends on how often a call polls",
     ("_core.pyx:run", "b += max(rows, 1)", "b += max(*"): "any positive number ends the loop of an empty batch",
     ("_core.pyx:sum_of_weights", "return*-1", "return*-2"): "any number below 0 says that a weight is wrong",
-    ("_core.pyx:Engine.take_targets", "c.error.scale = 1 / total if total > 0 else 0", "*else 1"):
-        "without any weight all is zero",
     ("_blas.pyx:product", "cdef blas_int lda_ *", "lda_ = <blas_int> max(ak, ai)"): "the larger of two has no order",
     ("_blas.pyx:slope", "e[[]0] = 0", "*"): "of a derivative that the user gives, nobody reads the error",
     ("_blas.pyx:softmax*", "if z[[]o] > top or z[[]o] != z[[]o]:", "if z[[]o] > top:"):
@@ -185,9 +184,6 @@ EQUIVALENT = {
     ("_blas.pyx:error", "*labels[[]i] if labels != NULL else 0*", "*labels[[]i] if labels != NULL else 1*"):
         "where there are no labels the argument is not read",
     ("_core.pyx:*", "if p.b_s >= 0:", "if p.b_y >= 0:"): "a network has both biases or none",
-    ("_core.pyx:*", "scatter(k, 1, B, H, *, 0, H)", "scatter(k, 1, B, H, *, 1, H)"):
-        "of one step the distance to the next is not used",
-    ("_core.pyx:terms", "gather(k, 1, *, 0, *)", "gather(k, 1, *, 1, *)"): "likewise",
     ("_core.pyx:terms", "gather(k, 1, *, 0, *)", "gather(k, 2, *, 0, *)"):
         "the same rows a second time, into scratch that is written before it is read",
     ("_core.pyx:terms", "cdef floating *D = <floating [*]> w.D *", "D = <floating [*]> w.delta *"):

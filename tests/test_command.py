@@ -101,7 +101,7 @@ def test_the_shortest_and_the_longest_horizon_work(folder, no_matplotlib, capsys
 
 
 def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, monkeypatch, capsys):
-    update, seen = training._Run.update, []
+    update, seen = training._Run._update, []
 
     def interrupted(self, *args):
         if len(seen) == 15:  # in the second epoch
@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, monkeyp
         seen.append(self.network)
         return result
 
-    monkeypatch.setattr(training._Run, "update", interrupted)
+    monkeypatch.setattr(training._Run, "_update", interrupted)
     assert main(SHORT) == 130
     assert "Interrupted after 1 whole epoch" in capsys.readouterr().out
     assert len(seen) == 15

@@ -651,7 +651,7 @@ def ten_updates(optimizer, start, gradients, dtype, backend):
     slots = optimizer.slots(theta)
     for count, gradient in enumerate(gradients.astype(dtype), 1):
         before = gradient.copy()
-        optimizer.update(theta, gradient, slots, count, backend)
+        optimizer.update(theta, gradient, slots, count, backend=backend)
         assert np.array_equal(gradient, before)
     return {"theta": theta, **{f"slot {k}": slot for k, slot in enumerate(slots)}}
 

@@ -60,7 +60,7 @@ def test_every_rule_is_the_textbooks(variant, backend, dtype, tolerance):
     expected = by_hand(optimizer, theta, gradients)
     slots = optimizer.slots(theta)
     for n, gradient in enumerate(gradients):
-        optimizer.update(theta, gradient, slots, n + 1, backend)
+        optimizer.update(theta, gradient, slots, n + 1, backend=backend)
         np.testing.assert_allclose(theta, expected[n], rtol=tolerance, atol=tolerance)
     assert theta.dtype == dtype and all(slot.dtype == dtype for slot in slots)
 
@@ -73,7 +73,7 @@ def test_every_rule_goes_down_a_quadratic(variant, backend):
     optimizer, before = VARIANTS[variant], float(np.sum(curvature * theta**2))
     slots = optimizer.slots(theta)
     for n in range(1, 301):
-        optimizer.update(theta, 2 * curvature * theta, slots, n, backend)
+        optimizer.update(theta, 2 * curvature * theta, slots, n, backend=backend)
     assert np.sum(curvature * theta**2) < 0.2 * before
 
 
@@ -84,7 +84,7 @@ def test_an_update_is_in_place_and_leaves_the_gradient(variant, backend):
     gradient, slots = np.linspace(2, -3, 70), optimizer.slots(theta)
     kept, before = (theta, *slots), gradient.copy()
     start, count = theta.copy(), len(slots)
-    assert optimizer.update(theta, gradient, slots, 1, backend) is None
+    assert optimizer.update(theta, gradient, slots, 1, backend=backend) is None
     assert len(slots) == count and all(a is b for a, b in zip((theta, *slots), kept))
     assert np.array_equal(gradient, before)
     assert (theta != start).all()
@@ -99,7 +99,7 @@ def test_core_and_reference_agree_from_any_state(variant):
     results = []
     for backend in BACKENDS:
         own, slots = theta.copy(), [slot.copy() for slot in start]
-        optimizer.update(own, gradient, slots, 7, backend)
+        optimizer.update(own, gradient, slots, 7, backend=backend)
         results.append((own, *slots))
     for core, expected in zip(*results):
         np.testing.assert_allclose(core, expected, rtol=1e-14, atol=1e-15)
@@ -235,5 +235,5 @@ def test_tiny_and_huge_gradients_do_not_turn_into_nan(variant, backend):
         theta = np.ones(4, dtype)
         slots = optimizer.slots(theta)
         for n in (1, 2):
-            optimizer.update(theta, np.array(values, dtype), slots, n, backend)
+            optimizer.update(theta, np.array(values, dtype), slots, n, backend=backend)
         assert np.isfinite(theta).all()

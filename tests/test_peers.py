@@ -227,7 +227,7 @@ def test_ten_updates(ours, make, backend):
     parameter = tensor(theta, requires_grad=True)
     theirs, slots = make([parameter]), ours.slots(theta)
     for count, gradient in enumerate(gradients, 1):
-        ours.update(theta, gradient, slots, count, backend)
+        ours.update(theta, gradient, slots, count, backend=backend)
         parameter.grad = tensor(gradient)
         theirs.step()
         assert_close(theta, parameter.detach().numpy(), LIMIT, f"theta after update {count}", ours)

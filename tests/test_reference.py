@@ -590,7 +590,7 @@ def test_ten_updates_are_the_formula(optimizer):
     theta, slots = start.copy(), optimizer.slots(start)
     assert len(slots) == reference.UPDATE_RULES[optimizer.rule]
     for count, gradient in enumerate(gradients, 1):
-        optimizer.update(theta, gradient, slots, count, "reference")
+        optimizer.update(theta, gradient, slots, count, backend="reference")
     expected = np.array([scalar_updates(optimizer, float(start[j]), gradients[:, j].tolist()) for j in range(7)])
     assert_close(theta, expected, 1e-13, "theta", optimizer)
 

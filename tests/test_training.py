@@ -1,5 +1,6 @@
 """Training: what a run does, when it ends, and that no end of it leaves half an update behind."""
 
+import dataclasses
 import io
 import os
 import signal
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import RNN, optimizers
+from fastbptt import RNN, _progress, optimizers, training
 
 T, B, I, H, O = 9, 12, 3, 6, 2
 BACKENDS = ["core", "reference"]
@@ -427,7 +428,7 @@ def test_a_real_sigint_at_any_moment_leaves_a_whole_update(backend):
             whole[replay.theta.tobytes()] = count
             replay._loss_into(gradient, X[:, b:b + 1].copy(), D[:, b:b + 1].copy(), None, None, backend)
             count += 1
-            optimizers.Adam().update(replay._theta, gradient, slots, count, backend)
+            optimizers.Adam().update(replay._theta, gradient, slots, count, backend=backend)
     whole[replay.theta.tobytes()] = count
 
     counts = []
@@ -508,7 +509,7 @@ def test_a_run_that_diverges_stops_with_the_parameters_before_the_bad_update(bac
         net.fit(X, D, callbacks=[lambda record: thetas.append(net.theta.tobytes())], **options)
     message = str(caught.value)
     epoch = len(thetas)
-    assert f"epoch {epoch}," in message and f"update {epoch}:" in message and "not finite" in message
+    assert f"epoch {epoch}, batch 0 (update {epoch})" in message and "not finite" in message
     assert epoch > 0 and np.isfinite(net.theta).all()
     assert net.theta.tobytes() == thetas[-1]
     assert net.history.stopped == "nonfinite" and len(net.history.train_loss) == epoch
@@ -520,7 +521,7 @@ def test_a_divergence_within_an_epoch_names_the_update_and_not_only_the_epoch(ba
     X, D = data()
     D[:, 7] = 1e200  # the square overflows: in the third batch of five, and nowhere else
     net = network()
-    with pytest.raises(FloatingPointError, match="epoch 0, at update 1:"), np.errstate(all="ignore"):
+    with pytest.raises(FloatingPointError, match=r"epoch 0, batch 1 \(update 1\), first bad error at time step 0"), np.errstate(all="ignore"):
         net.fit(X, D, epochs=3, batch_size=5, shuffle=False, backend=backend)
     other = network()
     other.fit(X[:, :5], D[:, :5], epochs=1, batch_size=5, shuffle=False, backend=backend)
@@ -532,7 +533,7 @@ def test_an_infinite_gradient_of_a_finite_loss_stops_the_run_too(backend):
     # All states are zero, so that the outputs are; the gradient grows by 1e200 a step on its way back
     net = network(activation="identity", initializer={"W_s": ("identity", 1e200)})
     before = net.theta.tobytes()
-    with pytest.raises(FloatingPointError, match="gradient is not finite in epoch 0, at update 0"):
+    with pytest.raises(FloatingPointError, match=r"gradient is not finite in epoch 0, batch 0 \(update 0\), .* time step \d"):
         with np.errstate(all="ignore"):
             net.fit(np.zeros((T, B, I)), np.ones((T, B, O)), epochs=1, backend=backend)
     assert net.theta.tobytes() == before
@@ -586,7 +587,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch):
+@pytest.fixture
+def no_tqdm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)  # importing it now raises ImportError
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch, no_tqdm):
+    monkeypatch.setattr(_progress, "DELAY", 0)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     net = network()
@@ -616,7 +623,26 @@ def test_progress_false_is_silent_on_a_terminal_too(monkeypatch):
     assert terminal.getvalue() == ""
 
 
-def test_the_line_is_ended_when_a_run_is_interrupted(monkeypatch):
+def test_a_short_run_on_a_terminal_shows_nothing_unless_asked(monkeypatch, no_tqdm):
+    monkeypatch.setattr(_progress, "DELAY", 3600)
+    for progress, silent in ((None, True), (True, False)):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        network().fit(*data(), epochs=3, progress=progress)
+        assert (terminal.getvalue() == "") is silent
+
+
+def test_tqdm_draws_the_bar_where_it_is_installed(monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(_progress, "DELAY", 0)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    history = network().fit(*data(), epochs=4, batch_size=5)
+    assert "12/12" in terminal.getvalue() and f"epoch 4/4  loss {history.train_loss[-1]:.6g}" in terminal.getvalue()
+
+
+def test_the_line_is_ended_when_a_run_is_interrupted(monkeypatch, no_tqdm):
+    monkeypatch.setattr(_progress, "DELAY", 0)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
 
@@ -649,3 +675,255 @@ def test_the_history_draws_its_losses():
     assert network().fit(*data(), epochs=3).plot(ax=plt.subplots()[1]).get_xlabel() == "epoch"
     assert fastbptt.History().plot(plt.subplots()[1]).get_ylabel() == "loss"
     plt.close("all")
+
+
+# ---- Fresh batches, single steps, limits
+
+
+def fresh(batch_size, rng):
+    X = rng.standard_normal((T, batch_size, I))
+    return X, np.cumsum(X, axis=0)[..., :O], (rng.uniform(0, 1, (T, batch_size)) > 0.3).astype(float)
+
+
+@both_backends
+def test_fresh_batches_are_a_function_of_seed_and_update(backend):
+    seen = []
+
+    def spy(batch_size, rng):
+        seen.append(fresh(batch_size, rng))
+        return seen[-1]
+
+    runs = []
+    for validation in (None, data(1)):
+        net = network()
+        history = net.fit(batches=spy, updates=25, updates_per_epoch=10, batch_size=4, random_state=3, backend=backend,
+                          validation=validation)
+        assert history.stopped == "updates" and history.updates == 25
+        assert len(history.train_loss) == 3 and len(history.validation_loss) == (3 if validation else 0)
+        runs.append((net.theta.tobytes(), history.train_loss))
+    assert runs[0] == runs[1]
+    assert len(seen) == 50 and len({X.tobytes() for X, _, _ in seen}) == 25
+    assert {X.shape for X, _, _ in seen} == {(T, 4, I)}
+
+
+def test_fresh_batches_may_change_in_length_and_number_and_come_from_an_iterator():
+    rng = np.random.default_rng(0)
+    net = network()
+    stream = ((X, X[..., :O]) for X in (rng.standard_normal((3 + n % 4, 1 + n % 5, I)) for n in range(30)))
+    history = net.fit(batches=stream, epochs=3, updates_per_epoch=10)
+    assert history.updates == 30 and history.stopped == "epochs" and np.isfinite(history.train_loss).all()
+    with pytest.raises(ValueError, match="ended after 2 batches"):
+        net.fit(batches=iter([fresh(2, rng)] * 2), updates=5)
+
+
+@pytest.mark.parametrize(("bad", "error", "words"), [
+    (lambda n, rng: 3, TypeError, "batch 0 is a int"),
+    (lambda n, rng: (np.zeros((T, n, I)),), TypeError, "tuple of 1"),
+    (lambda n, rng: (np.zeros((T, n, I + 1)), np.zeros((T, n, O))), ValueError, "batch 0: X has 4 features"),
+    (lambda n, rng: (np.zeros((T, n, I)), np.zeros((T, n, O)), -np.ones((T, n))), ValueError, "batch 0: weights"),
+    (lambda n, rng: (np.full((T, n, I), np.nan), np.zeros((T, n, O))), ValueError, "batch 0: X contains NaN"),
+])
+def test_a_bad_batch_is_refused_by_its_number(bad, error, words):
+    net = network()
+    before = net.theta.tobytes()
+    with pytest.raises(error, match=words):
+        net.fit(batches=bad, updates=3)
+    assert net.theta.tobytes() == before
+
+
+def test_batches_stand_in_place_of_arrays():
+    X, D = data()
+    for arguments in ({}, {"X": X}, {"X": X, "D": D, "batches": fresh}, {"batches": fresh, "weights": np.ones((T, B))},
+                      {"batches": fresh, "validation": 0.5}):
+        with pytest.raises(TypeError, match="batches|D must be"):
+            network().fit(**arguments)
+
+
+@both_backends
+def test_updates_bound_a_run_on_arrays_too(backend):
+    X, D = data()
+    net, other = network(), network()
+    history = net.fit(X, D, updates=7, batch_size=4, random_state=1, backend=backend)
+    assert history.stopped == "updates" and history.updates == 7 and len(history.train_loss) == 3
+    thetas = []
+    other.fit(X, D, epochs=3, batch_size=4, random_state=1, backend=backend,
+              update_callbacks=[lambda record: thetas.append(other.theta.tobytes())])
+    assert net.theta.tobytes() == thetas[6]
+
+
+@both_backends
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", optimizers.SGD(0.01, momentum=0.9)])
+def test_single_steps_are_the_updates_of_fit(backend, optimizer):
+    X, D = data()
+    net, other = network(l2=1e-3), network(l2=1e-3)
+    losses = []
+    other.fit(X, D, epochs=6, batch_size=B, shuffle=False, optimizer=optimizer, max_grad_norm=0.5, backend=backend,
+              update_callbacks=[lambda record: losses.append(record.train_loss)])
+    steps = [net.train_step(X, D, optimizer, max_grad_norm=0.5, backend=backend) for _ in range(6)]
+    assert steps == losses and net.theta.tobytes() == other.theta.tobytes()
+
+
+def test_another_kind_of_optimiser_starts_anew_and_a_new_rate_goes_on():
+    X, D = data()
+    net, other = network(), network()
+    for rate in (0.1, 0.01):
+        net.train_step(X, D, optimizers.Adam(rate))
+    other.train_step(X, D, optimizers.Adam(0.1))
+    other.train_step(X, D, "sgd")
+    state = net._stepper
+    assert state.count == 2 and other._stepper.count == 1
+    net.copy().train_step(X, D)
+    assert state.count == 2
+
+
+@both_backends
+def test_a_step_that_is_not_finite_changes_nothing(backend):
+    X, D = data()
+    D[3, 2] = 1e200
+    net = network()
+    net.train_step(*data(), backend=backend)
+    before, count = net.theta.tobytes(), net._stepper.count
+    with pytest.raises(FloatingPointError, match="step 1, first bad error at time step 3"), np.errstate(all="ignore"):
+        net.train_step(X, D, backend=backend)
+    assert net.theta.tobytes() == before and net._stepper.count == count
+
+
+@both_backends
+def test_bad_batches_are_passed_over_where_that_is_wanted(backend):
+    X, D = data()
+    D[:, 7] = 1e200
+    net, other = network(), network()
+    with np.errstate(all="ignore"):
+        history = net.fit(X, D, epochs=2, batch_size=4, shuffle=False, on_nonfinite="skip", backend=backend)
+    assert history.skipped == 2 and history.updates == 4 and np.isfinite(history.train_loss).all()
+    good = [*range(4), *range(8, 12)]
+    other.fit(X[:, good], D[:, good], epochs=2, batch_size=4, shuffle=False, backend=backend)
+    assert net.theta.tobytes() == other.theta.tobytes()
+
+
+def test_a_run_of_bad_batches_alone_ends():
+    X, D = data()
+    net = network()
+    before = net.theta.tobytes()
+    with np.errstate(all="ignore"):
+        history = net.fit(X, D * 1e200, epochs=3, batch_size=4, on_nonfinite="skip")
+    assert history.skipped == 9 and history.updates == 0 and np.isnan(history.train_loss).all()
+    assert net.theta.tobytes() == before
+
+
+def test_the_first_bad_state_is_named():
+    X, D = data()
+    net = network(activation="relu", initializer={"W_s": ("identity", 1e60), "W_x": "glorot_uniform"})
+    with pytest.raises(FloatingPointError, match="first bad state at time step 6, first bad gradient that of W_"):
+        with np.errstate(all="ignore"):
+            net.fit(np.abs(X), D, epochs=1)
+
+
+def test_a_time_limit_ends_the_run_with_a_whole_update(monkeypatch):
+    clock = iter(range(10000))
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    history = network().fit(*data(), epochs=1000, batch_size=4, time_limit=60)
+    assert history.stopped == "time" and 0 < history.updates < 100
+    assert len(history.train_loss) == -(-history.updates // 3)
+
+
+def test_update_callbacks_get_every_update_and_end_the_run():
+    records = []
+    history = network().fit(*data(), epochs=5, batch_size=4,
+                            update_callbacks=[records.append, lambda record: record.update == 8])
+    assert [record.update for record in records] == list(range(1, 9)) and history.stopped == "callback"
+    assert [record.epoch for record in records] == [0] * 3 + [1] * 3 + [2] * 2
+    np.testing.assert_allclose(np.mean([record.train_loss for record in records[:3]]), history.train_loss[0])
+    assert len(history.train_loss) == 3 and history.updates == 8
+
+
+def test_a_share_of_the_sequences_is_held_out_and_never_trained_on(monkeypatch):
+    seen, judged = [], []
+    into, evaluate = RNN._loss_into, RNN.evaluate
+
+    def spy(self, gradient, X, *rest):
+        seen.extend(X[0, :, 0].tolist())
+        return into(self, gradient, X, *rest)
+
+    def watch(self, X, *rest, **options):
+        judged.append(X[0, :, 0].tolist())
+        return evaluate(self, X, *rest, **options)
+
+    monkeypatch.setattr(RNN, "_loss_into", spy)
+    monkeypatch.setattr(RNN, "evaluate", watch)
+    X, D = data()
+    X[0, :, 0] = np.arange(B)
+    history = network().fit(X, D, weights=np.ones((T, B)), epochs=4, validation=0.25, batch_size=4)
+    assert len(history.validation_loss) == 4 and judged == [judged[0]] * 4 and len(judged[0]) == 3
+    assert set(seen) == set(range(B)) - set(judged[0])
+    network(random_state=1).fit(X, D, epochs=1, validation=0.25)
+    assert judged[-1] != judged[0]
+
+
+def test_validation_now_and_then_leaves_gaps_and_changes_no_run():
+    X, D = data()
+    runs = []
+    for every in (1, 3):
+        net = network()
+        runs.append((net.fit(X, D, validation=data(1), validation_every=every, epochs=7, batch_size=4), net.theta.tobytes()))
+    (each, theta), (third, theta_3) = runs
+    assert theta == theta_3 and each.train_loss == third.train_loss
+    given = [2, 5, 6]  # and after the last
+    assert [third.validation_loss[n] for n in given] == [each.validation_loss[n] for n in given]
+    assert np.isnan([third.validation_loss[n] for n in range(7) if n not in given]).all()
+
+
+def test_an_improvement_that_is_too_small_does_not_count_for_patience_but_is_kept(monkeypatch):
+    losses = iter([1.0, 0.99, 0.98, 0.97, 0.96])
+    monkeypatch.setattr(RNN, "evaluate", lambda *args, **kwargs: next(losses))
+    history = network().fit(*data(), validation=data(1), patience=2, min_improvement=0.1, epochs=20)
+    assert history.stopped == "patience" and len(history.validation_loss) == 3 and history.best_epoch == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class SignedMomentum(optimizers.Optimizer):
+    """θ ← θ − η sign(v), v ← β v + (1 − β) g: a rule that is not the package's."""
+
+    beta: float = 0.9
+
+    def slots(self, theta):
+        return [np.zeros_like(theta)]
+
+    def update(self, theta, gradient, slots, count, learning_rate):
+        slots[0][...] = self.beta * slots[0] + (1 - self.beta) * gradient
+        theta -= learning_rate * np.sign(slots[0])
+
+
+@both_backends
+def test_a_rule_of_ones_own_trains(backend):
+    X, D = data()
+    net = network()
+    before = net.evaluate(X, D)
+    history = net.fit(X, D, epochs=60, optimizer=SignedMomentum(3e-3), schedule="exponential", backend=backend)
+    assert net.evaluate(X, D) < 0.7 * before and history.updates == 60
+    hand, v = network(), 0.0
+    for epoch in range(60):
+        g = np.concatenate([value.ravel() for value in hand.loss_and_gradients(X, D, backend=backend)[1].values()])
+        v = 0.9 * v + 0.1 * g
+        hand.theta = hand.theta - 3e-3 * 0.99**epoch * np.sign(v)
+    np.testing.assert_allclose(history.train_loss[-1], hand.evaluate(X, D), rtol=0.2)
+
+
+def test_a_rule_of_ones_own_that_copies_the_packages_gives_the_same_run():
+    @dataclasses.dataclass(frozen=True)
+    class Plain(optimizers.Optimizer):
+        def update(self, theta, gradient, slots, count, learning_rate):
+            theta -= learning_rate * gradient
+
+    X, D = data()
+    runs = []
+    for optimizer in (Plain(0.1), optimizers.SGD(0.1)):
+        net = network()
+        net.fit(X, D, epochs=10, batch_size=5, optimizer=optimizer)
+        runs.append(net.theta)
+    np.testing.assert_allclose(*runs, rtol=1e-13)
+
+
+def test_the_base_of_rules_is_no_rule():
+    with pytest.raises(TypeError, match="base of all rules"):
+        optimizers.Optimizer()

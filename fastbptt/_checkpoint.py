@@ -1,0 +1,118 @@
+"""Checkpoints: the state of a training run in a model file, which `fastbptt.load` reads as the network of that moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import numpy as np
+
+from . import _files
+
+PREFIX = "run."  # of all arrays that are not the network's parameters
+
+
+def path(value):
+    """`value` as a path, in a folder that is there."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"checkpoint must be the path of a file, got {type(value).__name__}")
+    value = os.path.abspath(os.fspath(value))
+    if os.path.isdir(value):
+        raise IsADirectoryError(f"checkpoint {value!r} is a folder, not a file to write to")
+    if not os.path.isdir(os.path.dirname(value)):
+        raise FileNotFoundError(f"there is no folder {os.path.dirname(value)!r} for the checkpoint")
+    return value
+
+
+def digest(arrays):
+    """A fingerprint of arrays, their shapes and dtypes."""
+    total = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        if array is not None:
+            total.update(f"{array.dtype}{array.shape}".encode())
+            total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
+
+
+def seed(path, otherwise):
+    """The seed of the run that `path` holds, whose split and order a resumed one has; `otherwise` where it holds none."""
+    if not os.path.exists(path):
+        return otherwise
+    run = _files.read(path)[0].get("run")
+    return run["entropy"] if isinstance(run, dict) and type(run.get("entropy")) is int else otherwise
+
+
+def write(path, network, state, history, entropy, identity, seconds):
+    """Write where a run stands: its training.State and History, its seed, and what a run that goes on must share."""
+    numbers = {name: getattr(state, name) for name in state.NUMBERS} | {"seconds": seconds}
+    header = network._header() | {"kind": "Checkpoint", "run": {"identity": identity, "entropy": entropy,
+                                                                "slots": len(state.slots), "numbers": numbers}}
+    arrays = {f"{PREFIX}slot_{n}": slot for n, slot in enumerate(state.slots)}
+    if state.best_theta is not None:
+        arrays[f"{PREFIX}best_theta"] = state.best_theta
+    for name in history.CURVES:
+        arrays[PREFIX + name] = np.array(getattr(history, name)[:state.epoch], np.float64)
+    _files.write(path, header, network._named(state.theta) | arrays)
+
+
+def read(path, network, state, history, identity):
+    """Put what `write` wrote into state and history; nothing where there is no file.
+
+    Raises
+    ------
+    ValueError : no checkpoint, a damaged one, or one of another network or another run; nothing is changed then.
+    """
+    if not os.path.exists(path):
+        return
+    header, arrays = _files.read(path)
+    if header.get("kind") != "Checkpoint":
+        raise ValueError(f"{path!r} holds a model, not the checkpoint of a run: fastbptt.load reads it")
+    theirs = network._from_header(header, arrays)
+    _compare(path, "network", theirs._config, network._config)
+    _compare(path, "run", header["run"]["identity"], identity)
+    try:
+        numbers, slots, best, curves = _contents(header["run"], arrays, state, history)
+        theirs.load_state_dict({name: array for name, array in arrays.items() if not name.startswith(PREFIX)})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
+    for name, value in numbers.items():
+        setattr(state, name, value)
+    state.theta[...] = theirs._theta
+    state.best_theta = best
+    for mine, its in zip(state.slots, slots):
+        mine[...] = its
+    for name, curve in curves.items():
+        setattr(history, name, curve)
+
+
+def _contents(run, arrays, state, history):
+    """Numbers, slots, best parameters and curves of a checkpoint, each held against what it must be."""
+    numbers = dict(run["numbers"])
+    if set(numbers) != set(state.NUMBERS):
+        raise ValueError("its numbers are not those of a run")
+    numbers["carried"] = tuple(numbers["carried"])
+    if run["slots"] != len(state.slots):
+        raise ValueError(f"{run['slots']} slots, where the optimiser has {len(state.slots)}")
+    slots = [_like(arrays[f"{PREFIX}slot_{n}"], slot) for n, slot in enumerate(state.slots)]
+    best = arrays.get(f"{PREFIX}best_theta")
+    curves = {name: arrays[PREFIX + name].tolist() for name in history.CURVES}
+    if len(curves["train_loss"]) != numbers["epoch"]:
+        raise ValueError("its history is not as long as its run")
+    return numbers, slots, None if best is None else _like(best, state.theta).copy(), curves
+
+
+def _like(array, expected):
+    if array.shape != expected.shape or array.dtype != expected.dtype:
+        raise ValueError(f"an array of shape {array.shape} and dtype {array.dtype} stands for {expected.shape}, "
+                         f"{expected.dtype}")
+    return array
+
+
+def _compare(path, what, theirs, ours):
+    ours = json.loads(json.dumps(ours))  # tuples become lists, as they did on the way into the file
+    theirs = json.loads(json.dumps(theirs))
+    differ = [name for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)]
+    if differ:
+        raise ValueError(f"checkpoint {path!r} is of another {what}: " + "; ".join(
+            f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here" for name in differ))

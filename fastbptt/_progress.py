@@ -1,0 +1,65 @@
+"""What a long run shows while it goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+DELAY = 0.5  # seconds before a run that nobody asked to report shows anything
+
+
+class Progress:
+    """A bar by tqdm on a terminal, where tqdm is installed, else a line now and then; in a pipe nothing unless asked for.
+
+    Parameters
+    ----------
+    epochs, updates : int or None
+        At most so many.
+    wanted : bool or None
+        None: only where standard error is a terminal, and the run is long.
+    """
+
+    def __init__(self, epochs, updates, wanted):
+        self.terminal = sys.stderr is not None and sys.stderr.isatty()  # None in programs without a console
+        self.wanted = sys.stderr is not None and (self.terminal if wanted is None else wanted)
+        self.epochs = "" if epochs is None else f"/{epochs}"
+        self.line, self.begin, self.last = "", time.monotonic() + (0 if wanted else DELAY), 0.0
+        self.bar = self._bar(updates) if self.wanted and self.terminal else None
+
+    def _bar(self, updates):
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return None
+        return tqdm(total=updates, delay=max(0, self.begin - time.monotonic()), unit="update", dynamic_ncols=True)
+
+    def update(self, count=1):
+        """So many more updates are made."""
+        if self.bar is not None:
+            self.bar.update(count)
+
+    def epoch(self, epoch, train_loss, validation_loss):
+        """An epoch is over; they count from 0."""
+        if not self.wanted:
+            return
+        validation = "" if validation_loss is None else f"  validation {validation_loss:.6g}"
+        self.line = f"epoch {epoch + 1}{self.epochs}  loss {train_loss:.6g}{validation}"
+        if self.bar is not None:
+            self.bar.set_postfix_str(self.line, refresh=False)
+        elif self._due() and time.monotonic() - self.last >= (0.1 if self.terminal else 1.0):
+            self.last = time.monotonic()
+            self._show(end="" if self.terminal else "\n")
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()
+        elif self.line and self._due():
+            self._show(end="\n")
+
+    def _due(self):
+        return time.monotonic() >= self.begin
+
+    def _show(self, end):
+        print(f"\r{self.line}\x1b[K" if self.terminal else self.line, end=end, file=sys.stderr, flush=True)
+        if not self.terminal:
+            self.line = ""

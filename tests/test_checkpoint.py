@@ -1,0 +1,218 @@
+"""A run that was interrupted and resumed is, to the bit, the run that was never interrupted."""
+
+import itertools
+import signal
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import RNN, _checkpoint, optimizers, schedules
+
+T, B, I, H, O = 5, 11, 2, 4, 1
+
+
+def data(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((T, B, I)), rng.standard_normal((T, B, O))
+
+
+def network(**options):
+    return RNN(I, H, O, **{"random_state": 0, **options})
+
+
+def fresh(batch_size, rng):
+    return rng.standard_normal((T, batch_size, I)), rng.standard_normal((T, batch_size, O)), rng.uniform(0, 1, (T, batch_size))
+
+
+class Stop(Exception):
+    pass
+
+
+def interrupt_after(updates, error=KeyboardInterrupt):
+    """An update callback that raises after so many updates, counted over all runs that it is given to."""
+    def callback(record, count=itertools.count(1)):
+        if next(count) == updates:
+            raise error
+    return callback
+
+
+def outcome(net, history):
+    return net.theta.tobytes(), history.train_loss, history.validation_loss, history.gradient_norm, history.penalty, \
+        history.learning_rate, history.best_epoch, history.updates, history.stopped
+
+
+RUNS = {
+    "arrays": lambda: {"X": data()[0], "D": data()[1], "epochs": 5, "batch_size": 4},
+    "weights and penalties": lambda: {"X": data()[0], "D": data()[1], "weights": np.random.default_rng(3).uniform(0, 1, (T, B)),
+                                      "epochs": 5, "batch_size": 4},
+    "a function": lambda: {"batches": fresh, "updates": 14, "updates_per_epoch": 4, "batch_size": 3},
+    "patience": lambda: {"X": data()[0], "D": data()[1], "validation": data(1), "patience": 2, "epochs": 12, "batch_size": 4},
+    "a share held out": lambda: {"X": data()[0], "D": data()[1], "validation": 0.3, "patience": 2, "epochs": 9,
+                                 "batch_size": 4, "schedule": schedules.Plateau(patience=0, gamma=0.5)},
+    "updates within an epoch": lambda: {"X": data()[0], "D": data()[1], "updates": 10, "batch_size": 4},
+}
+OPTIMIZERS = {"sgd": optimizers.SGD(0.05, momentum=0.9), "adam": optimizers.Adam(0.05), "adamw": optimizers.AdamW(0.05),
+              "rmsprop": optimizers.RMSprop(0.01), "adagrad": optimizers.Adagrad(0.1)}
+
+
+def options_of(run):
+    return {"l1": 1e-3, "l2": {"W_s": 1e-2}} if run == "weights and penalties" else {}
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("run", RUNS)
+def test_interrupted_at_any_update_and_resumed_it_is_the_same_run(run, optimizer, backend, tmp_path):
+    arguments = {"optimizer": OPTIMIZERS[optimizer], "backend": backend, "random_state": 5}
+    whole = network(**options_of(run))
+    expected = outcome(whole, whole.fit(**RUNS[run](), **arguments))
+    for updates in (1, 3, 4, 7):
+        path = tmp_path / f"{updates}.npz"
+        with pytest.raises(KeyboardInterrupt):
+            network(**options_of(run)).fit(**RUNS[run](), **arguments, checkpoint=path, checkpoint_every=3600,
+                                           update_callbacks=[interrupt_after(updates)])
+        resumed = network(random_state=99, **options_of(run))  # its own seed has no part in it
+        history = resumed.fit(**RUNS[run](), **{**arguments, "random_state": None}, checkpoint=path, resume=True)
+        assert outcome(resumed, history) == expected
+
+
+def test_interrupted_by_signals_at_random_moments_again_and_again(tmp_path):
+    whole = network()
+    arguments = RUNS["patience"]() | {"epochs": 40, "patience": 40, "learning_rate": 0.01}
+    expected = outcome(whole, whole.fit(**arguments))
+    for seed in range(8):
+        path, rng, finished, turns = tmp_path / f"{seed}.npz", np.random.default_rng(seed), False, 0
+        while not finished and turns < 200:
+            net = network()
+            previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, float(rng.uniform(0.002, 0.02)))
+            try:
+                history = net.fit(**arguments, checkpoint=path, checkpoint_every=0.001, resume=True)
+                finished = True
+            except KeyboardInterrupt:
+                turns += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, previous)
+        if finished:
+            assert outcome(net, history) == expected
+
+
+def test_a_run_that_failed_resumes_too(tmp_path):
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
+    whole = network()
+    expected = outcome(whole, whole.fit(**arguments))
+    net = network()
+    with pytest.raises(Stop):
+        net.fit(**arguments, checkpoint=path, update_callbacks=[interrupt_after(5, Stop)])
+    assert net.history.stopped == "error"
+    net = network()
+    assert outcome(net, net.fit(**arguments, checkpoint=path, resume=True)) == expected
+
+
+def test_what_a_callback_changed_is_kept(tmp_path):
+    def prune(record):
+        record.network.parameters["W_s"] = np.where(abs(record.network.parameters["W_s"]) < 0.2, 0,
+                                                    record.network.parameters["W_s"])
+
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
+    whole = network()
+    expected = outcome(whole, whole.fit(**arguments, callbacks=[prune]))
+    with pytest.raises(KeyboardInterrupt):
+        network().fit(**arguments, callbacks=[prune], checkpoint=path, update_callbacks=[interrupt_after(7)])
+    net = network()
+    assert outcome(net, net.fit(**arguments, callbacks=[prune], checkpoint=path, resume=True)) == expected
+
+
+def test_a_finished_run_resumed_is_as_it_was_and_goes_on_where_it_is_given_more(tmp_path):
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
+    net = network()
+    expected = outcome(net, net.fit(**arguments, checkpoint=path))
+    again = network()
+    assert outcome(again, again.fit(**arguments, checkpoint=path, resume=True)) == expected
+    longer, at_once = network(), network()
+    assert (outcome(longer, longer.fit(**arguments | {"epochs": 8}, checkpoint=path, resume=True))
+            == outcome(at_once, at_once.fit(**arguments | {"epochs": 8})))
+
+
+def test_without_a_file_resume_begins_and_without_resume_a_run_begins_anew(tmp_path):
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
+    net = network()
+    expected = outcome(net, net.fit(**arguments))
+    for resume in (True, False):
+        net = network()
+        assert outcome(net, net.fit(**arguments, checkpoint=path, resume=resume)) == expected
+
+
+def test_an_iterator_is_moved_on_to_where_the_run_was(tmp_path):
+    def stream():
+        rng = np.random.default_rng(0)
+        while True:
+            yield fresh(3, rng)
+
+    whole = network()
+    expected = outcome(whole, whole.fit(batches=stream(), updates=9, updates_per_epoch=4))
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        network().fit(batches=stream(), updates=9, updates_per_epoch=4, checkpoint=path,
+                      update_callbacks=[interrupt_after(6)])
+    net = network()
+    assert outcome(net, net.fit(batches=stream(), updates=9, updates_per_epoch=4, checkpoint=path, resume=True)) == expected
+
+
+def test_load_reads_a_checkpoint_as_the_network_of_that_moment(tmp_path):
+    net, thetas = network(), []
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(**RUNS["arrays"](), checkpoint=tmp_path / "run.npz",
+                update_callbacks=[lambda record: thetas.append(net.theta), interrupt_after(6)])
+    loaded = fastbptt.load(tmp_path / "run.npz")
+    assert repr(loaded) == repr(net)
+    np.testing.assert_array_equal(loaded.theta, thetas[-1])
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"batch_size": 5}, "batch_size is 4 there and 5 here"),
+    ({"optimizer": "sgd"}, "optimizer is 'Adam"),
+    ({"schedule": "cosine"}, "schedule is 'Constant()' there"),
+    ({"max_grad_norm": 1.0}, "max_grad_norm"),
+    ({"shuffle": False}, "shuffle is True there and False here"),
+    ({"X": data(3)[0]}, "data is"),
+])
+def test_another_run_is_not_resumed_and_nothing_changes(change, words, tmp_path):
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
+    network().fit(**arguments, checkpoint=path)
+    net, bytes_ = network(), path.read_bytes()
+    before = net.theta.tobytes()
+    with pytest.raises(ValueError, match="another run") as caught:
+        net.fit(**arguments | change, checkpoint=path, resume=True)
+    assert words in str(caught.value)
+    assert net.theta.tobytes() == before and path.read_bytes() == bytes_
+
+
+def test_another_networks_checkpoint_and_other_files_are_refused(tmp_path):
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
+    network().fit(**arguments, checkpoint=path)
+    with pytest.raises(ValueError, match="another network: activation is 'tanh' there and 'relu' here"):
+        network(activation="relu").fit(**arguments, checkpoint=path, resume=True)
+    network().save(path)
+    with pytest.raises(ValueError, match="a model, not the checkpoint of a run"):
+        network().fit(**arguments, checkpoint=path, resume=True)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a fastbptt model"):
+        network().fit(**arguments, checkpoint=path, resume=True)
+
+
+def test_a_failed_write_leaves_the_last_checkpoint_and_is_named_in_the_error(tmp_path, monkeypatch):
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
+    network().fit(**arguments, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_checkpoint._files.np, "savez", full)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        network().fit(**arguments, checkpoint=path, update_callbacks=[interrupt_after(2)])
+    assert any("No space left" in note for note in caught.value.__notes__)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
