@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from cases import COVERING_CHOICES, SHAPES, Head, Shape, assert_close, draw
 
-from fastbptt import RNN, optimizers
+from fastbptt import RNN, optimizers, schedules
 
 torch = pytest.importorskip("torch")
 
@@ -246,6 +246,48 @@ def test_clipping(backend):
     clipped, norm_ours = clip_norm(gradient, 1.0)
     assert_close(norm_ours, norm, 1e-14, "norm")
     assert_close(clipped, parameter.grad.numpy() * (norm + 1e-6) / norm, LIMIT, "the clipped gradient")
+
+
+SCHEDULES = {
+    "constant": (None, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda epoch: 1.0)),
+    "step": (schedules.Step(every=3, gamma=0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5)),
+    "exponential": (schedules.Exponential(0.9), lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9)),
+    "cosine": (schedules.Cosine(minimum=0.1), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(
+        o, 10, eta_min=0.1 * o.param_groups[0]["lr"])),
+    "invscaling": ("invscaling", lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda epoch: (1 + epoch) ** -0.5)),
+    "plateau": (schedules.Plateau(gamma=0.5, patience=0, threshold=0.05),
+                lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=0.05)),
+}
+
+
+@both_backends
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("ours, make", OPTIMIZERS, ids=[repr(ours) for ours, _ in OPTIMIZERS])
+def test_ten_epochs_of_training(ours, make, schedule, backend):
+    """The losses of a run of `fit`, with clipping, are those of PyTorch's loop around its own module and optimiser."""
+    rng = np.random.default_rng(14)
+    X, D = rng.normal(size=(7, 5, 3)), rng.normal(size=(7, 5, 2))
+    net = RNN(3, 6, 2, dtype="float64", random_state=0)
+    rnn, linear = torch_network(net)
+    rnn.bias_hh_l0.requires_grad_(False)  # PyTorch has two biases where one will do
+    parameters = [p for p in (*rnn.parameters(), *linear.parameters()) if p.requires_grad]
+    theirs = make(parameters)
+    rate, scheduler = SCHEDULES[schedule][0], SCHEDULES[schedule][1](theirs)
+    losses, rates = [], []
+    for _ in range(10):
+        theirs.zero_grad()
+        loss = ((linear(rnn(tensor(X))[0]) - tensor(D)) ** 2).sum(dim=2).mean()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1e9)
+        theirs.step()
+        losses.append(loss.item())
+        rates.append(theirs.param_groups[0]["lr"])
+        scheduler.step(*([loss.item()] if schedule == "plateau" else []))
+    history = net.fit(X, D, epochs=10, batch_size=X.shape[1], optimizer=ours, schedule=rate, max_grad_norm=1e9,
+                      backend=backend)
+    np.testing.assert_allclose(history.learning_rate, rates, rtol=1e-12)
+    np.testing.assert_allclose(history.train_loss, losses, rtol=1e-9)
+    np.testing.assert_allclose(history.gradient_norm[-1], norm.item(), rtol=1e-7)
 
 
 def test_shapes_are_at_least_thirty():
