@@ -1,0 +1,241 @@
+"""Tasks of long memory that are drawn afresh for every update: time-major, as the engine takes them.
+
+Each is f(batch_size, length or delay, *, random_state) -> X (T, B, I), D, weights (T, B), made for fresh batches:
+
+    net.fit(batches=lambda batch_size, rng: adding_problem(batch_size, 50, random_state=rng), updates=2000)
+
+Where no answer is due the weight is 0 and D holds NaN, or label −1, so that training without the weights is refused.
+With one answer a sequence, at its end, D[-1] is all of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import _words
+
+
+def adding_problem(batch_size, length, *, random_state=None):
+    """Two numbers of a stream are marked; their mean is to be told at the end.
+
+    Parameters
+    ----------
+    batch_size : int, B
+    length : int, T, at least 10
+    random_state : None, int or numpy.random.Generator
+        An int gives the same batch each time, a Generator the next one.
+
+    Returns
+    -------
+    X : array (T, B, 2) float64, numbers of U(0, 1), and a marker that is 1 at two steps and else 0
+    D : array (T, B, 1) float64, (x_i + x_j) / 2 of the marked steps at t = T − 1; NaN before
+    weights : array (T, B) float64, 1 at t = T − 1; 0 before
+
+    Raises
+    ------
+    TypeError, ValueError : an argument is of the wrong kind, or too small.
+
+    Notes
+    -----
+    The form of Pascanu, Mikolov and Bengio 2013 (On the difficulty of training recurrent neural networks, ICML), as
+    their published code draws it: with n = ⌊T/10⌋ the first marked step is uniform in [0, n), the second in
+    [n, n + ⌊4T/10⌋), about the first half. Their code also draws T itself, from [T, 1.1 T), for each batch; here T is
+    what is asked for.
+
+    It comes from Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735, experiment 4),
+    where the numbers are of U(−1, 1), the first marked step is one of the first ten and the second one of the first
+    T/2 − 1 others, a marker of −1 stands at both ends, and the target is 0.5 + (x_i + x_j) / 4.
+
+    A sequence is right, in 1997, where the absolute error at its end is below 0.04. The code of 2013 is more lenient:
+    its *squared* error is to be at most 0.04, which the constant 0.5 reaches in 64 % of the sequences; it says solved
+    when none of 10,000 fresh sequences is wrong. `fraction_wrong` takes 0.04 for the absolute error, or with
+    tolerance=0.2 the squared one. The constant 0.5 has a mean squared error of 1/24, and 84.6 % wrong by 0.04.
+    """
+    rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=10)
+    X = np.zeros((T, B, 2))
+    X[..., 0] = rng.random((T, B))
+    sequences = np.arange(B)
+    marked = np.stack([rng.integers(T // 10, size=B), T // 10 + rng.integers(4 * T // 10, size=B)])
+    X[marked, sequences, 1] = 1
+    D = np.full((T, B, 1), np.nan)
+    D[-1, :, 0] = X[marked, sequences, 0].mean(axis=0)
+    return X, D, _only_last(T, B)
+
+
+def temporal_order(batch_size, length, *, random_state=None):
+    """Two of a stream of symbols are A or B; which they were, and in which order, is to be told at the end.
+
+    Parameters
+    ----------
+    batch_size : int, B
+    length : int, T, at least 10
+    random_state : None, int or numpy.random.Generator
+        An int gives the same batch each time, a Generator the next one.
+
+    Returns
+    -------
+    X : array (T, B, 6) float64, one-hot symbols A, B, c, d, e, f
+    D : array (T, B) int, at t = T − 1 the class, 0 to 3 for AA, AB, BA, BB; −1 before
+    weights : array (T, B) float64, 1 at t = T − 1; 0 before
+
+    Raises
+    ------
+    TypeError, ValueError : an argument is of the wrong kind, or too small.
+
+    Notes
+    -----
+    The form of Pascanu, Mikolov and Bengio 2013 (On the difficulty of training recurrent neural networks, ICML), as
+    their published code draws it: with n = ⌊T/10⌋ the first of the two stands at a step uniform in [n, 2n), the second
+    in [⌊T/2⌋, ⌊T/2⌋ + n), each is A or B with probability ½, and all others are uniform among c, d, e and f. (Their
+    classes are numbered AA, BA, AB, BB.)
+
+    It comes from Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735, experiment 6a),
+    where T is from 100 to 110, the two stand in 10 to 20 and 50 to 60, and two further symbols open and end a sequence.
+
+    A sequence is right where the most probable class is the true one; the code of 2013 says solved when none of 10,000
+    fresh sequences is wrong. (In 1997 every output had to be within 0.3 of its target.) Loss: cross_entropy,
+    log 4 = 1.386 for a guess.
+    """
+    rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=10)
+    symbols = rng.integers(2, 6, size=(T, B))
+    first, second = rng.integers(2, size=(2, B))
+    sequences = np.arange(B)
+    symbols[T // 10 + rng.integers(T // 10, size=B), sequences] = first
+    symbols[T // 2 + rng.integers(T // 10, size=B), sequences] = second
+    D = np.full((T, B), -1, np.intp)
+    D[-1] = 2 * first + second
+    return np.eye(6)[symbols], D, _only_last(T, B)
+
+
+def copy_memory(batch_size, delay, *, symbols=10, categories=8, random_state=None):
+    """A sequence of symbols is to be repeated after a delay.
+
+    Parameters
+    ----------
+    batch_size : int, B
+    delay : int, at least 1
+        Steps from the last symbol to the delimiter: symbol k, shown at step k, is to be told at delay + symbols + k.
+    symbols : int
+        How many are to be remembered.
+    categories : int
+        How many kinds of them there are.
+    random_state : None, int or numpy.random.Generator
+        An int gives the same batch each time, a Generator the next one.
+
+    Returns
+    -------
+    X : array (T, B, categories + 2) float64, T = delay + 2 symbols: one-hot symbols, blank (the last but one) and
+        delimiter (the last)
+    D : array (T, B) int, the blank (`categories`), and at the last `symbols` steps the symbols
+    weights : array (T, B) float64, ones: a blank is an answer too
+
+    Raises
+    ------
+    TypeError, ValueError : an argument is of the wrong kind, or too small.
+
+    Notes
+    -----
+    The form of Arjovsky, Shah and Bengio 2016 (Unitary evolution recurrent neural networks, ICML): 10 symbols, uniform
+    among 8; delay − 1 blanks; the delimiter; 10 blanks, during which the symbols are to be told in their order. It goes
+    back to the tasks of Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735).
+
+    Without a memory the mean cross-entropy is symbols · log(categories) / T at best, by telling blanks and then any of
+    the symbols. No threshold for solved is defined; a sequence is right where every answer is. A network needs
+    output_size = categories + 1.
+    """
+    symbols, categories = _words.size("symbols", symbols), _words.size("categories", categories)
+    rng, delay, B = _prepare(batch_size, delay, random_state, "delay", smallest=1)
+    T = delay + 2 * symbols
+    shown = rng.integers(categories, size=(symbols, B))
+    stream = np.full((T, B), categories)
+    stream[:symbols] = shown
+    stream[symbols + delay - 1] = categories + 1
+    D = np.full((T, B), categories, np.intp)
+    D[-symbols:] = shown
+    return np.eye(categories + 2)[stream], D, np.ones((T, B))
+
+
+def parity(batch_size, length, *, random_state=None):
+    """Whether the number of ones so far is odd is to be told at each step of a stream of 1 and −1.
+
+    Parameters
+    ----------
+    batch_size : int, B
+    length : int, T, at least 1
+    random_state : None, int or numpy.random.Generator
+        An int gives the same batch each time, a Generator the next one.
+
+    Returns
+    -------
+    X : array (T, B, 1) float64, 1 or −1 with probability ½
+    D : array (T, B) int, 1 where the number of ones in X[:t + 1] is odd, else 0
+    weights : array (T, B) float64, ones
+
+    Raises
+    ------
+    TypeError, ValueError : an argument is of the wrong kind, or too small.
+
+    Notes
+    -----
+    Bengio, Simard and Frasconi 1994 (Learning long-term dependencies with gradient descent is difficult, IEEE
+    Transactions on Neural Networks 5:157) ask only at the end, which is far harder: ``weights[:-1] = 0``. Loss:
+    cross_entropy with two outputs, log 2 = 0.693 for a guess.
+    """
+    rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=1)
+    ones = rng.integers(2, size=(T, B))
+    return 2.0 * ones[..., None] - 1, np.cumsum(ones, axis=0) % 2, np.ones((T, B))
+
+
+def fraction_wrong(Y, D, weights=None, *, tolerance=0.04):
+    """The share of sequences with a wrong answer: a float from 0 to 1.
+
+    Parameters
+    ----------
+    Y : array (T, B, O), a network's outputs
+    D : array (T, B) of integer labels, or (T, B, O) of numbers
+        A label is told right by the largest output, a number by one nearer than `tolerance`.
+    weights : array (T, B), optional
+        Answers are due where it is above 0; D is not read elsewhere.
+    tolerance : float
+        0.04 after the adding problem of Hochreiter and Schmidhuber 1997.
+
+    Raises
+    ------
+    ValueError : the shapes do not go together, or there is nothing to judge.
+
+    Notes
+    -----
+    NaN is a wrong answer. A sequence of which no answer is due counts as right.
+    """
+    tolerance = _words.number("tolerance", tolerance, 0)
+    Y, D = _words.array("Y", Y, np.float64), np.asarray(D)
+    if Y.ndim != 3 or 0 in Y.shape:
+        raise ValueError(f"Y must be (T, B, O), with at least one of each, got shape {Y.shape}")
+    labels = D.ndim == 2
+    if D.shape != Y.shape[:D.ndim] or not 2 <= D.ndim <= 3:
+        raise ValueError(f"D must be labels {Y.shape[:2]} or numbers {Y.shape} to judge Y of shape {Y.shape}, "
+                         f"got shape {D.shape}")
+    D = _words.array("D", D, np.intp if labels else np.float64)
+    due = np.ones(Y.shape[:2], bool) if weights is None else _words.array("weights", weights, np.float64) > 0
+    if due.shape != Y.shape[:2]:
+        raise ValueError(f"weights must be (T, B) = {Y.shape[:2]}, got shape {due.shape}")
+    if labels:
+        right = (Y.argmax(axis=2) == D) & np.isfinite(Y).all(axis=2)
+    else:
+        right = (abs(Y - D) < tolerance).all(axis=2)
+    return float((due & ~right).any(axis=0).mean())
+
+
+def _prepare(batch_size, length, random_state, name, smallest):
+    """A generator, and the sizes T (or delay) and B, checked."""
+    B, T = _words.size("batch_size", batch_size), _words.size(name, length, smallest)
+    if isinstance(random_state, np.random.Generator):
+        return random_state, T, B
+    return np.random.default_rng(None if random_state is None else _words.seed("random_state", random_state)), T, B
+
+
+def _only_last(T, B):
+    """Weights (T, B) of an answer that is due at the end."""
+    weights = np.zeros((T, B))
+    weights[-1] = 1
+    return weights
