@@ -10,10 +10,13 @@ except ModuleNotFoundError as error:
         "build in place with `python setup.py build_ext --inplace`"
     ) from error
 
+from . import _forecast  # noqa: F401  whose models `load` reads
 from . import datasets, diagnostics, optimizers, reference, schedules, sequences
 from ._version import __version__
+from .estimators import RNNClassifier, RNNRegressor
 from .network import RNN, load
+from .sequences import SequenceScaler
 from .training import History
 
-__all__ = ["RNN", "load", "History", "datasets", "diagnostics", "optimizers", "reference",
-           "schedules", "sequences", "__version__"]
+__all__ = ["RNN", "RNNRegressor", "RNNClassifier", "SequenceScaler", "load", "History", "datasets", "diagnostics",
+           "optimizers", "reference", "schedules", "sequences", "__version__"]

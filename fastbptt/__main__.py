@@ -1,10 +1,17 @@
-"""The command line: `fastbptt train`, `fastbptt gradcheck`, `fastbptt info`; also `python -m fastbptt`."""
+"""The command line: `fastbptt train`, `predict`, `gradcheck` and `info`; also `python -m fastbptt`.
+
+Here is what is asked and what is printed; the work is done in _table, _forecast, _solve and _picture.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import csv
+import io
 import os
 import platform
+import secrets
 import shlex
 import sys
 import tempfile
@@ -12,9 +19,12 @@ import time
 
 import numpy as np
 
-from . import RNN, __version__, _core, _forecast, _picture, datasets, reference
+from . import RNN, __version__, _core, _forecast, _picture, _solve, _table, datasets, load, optimizers, reference
+from ._calendar import Calendar
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
+HIDDEN_SIZE, HORIZON = 16, 12
+SHOWN = 6  # targets whose errors are printed, where there are more
 
 
 class Refusal(Exception):
@@ -59,17 +69,8 @@ def _parser():
     parser.set_defaults(run=lambda args: parser.print_help() or REFUSED)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    train = commands.add_parser(
-        "train", help="train a network to forecast the monthly sunspots, and judge it on months it never saw",
-        description="Train a network on the monthly sunspot numbers of 1749 to 2008: the first 70 %% of the months "
-                    "train, the next 10 %% stop the training, the last 20 %% give the figures.")
-    _option(train, "--hidden-size", _whole(1), 16, "hidden units")
-    _option(train, "--horizon", _whole(1), 12, "months ahead that are forecast")
-    _option(train, "--max-iter", _whole(1), 300, "at most so many epochs", metavar="EPOCHS")
-    _option(train, "--random-state", _whole(0), 0, "seed; the same seed gives the same run")
-    _option(train, "--model", str, "sunspots.npz", "file that the network is saved to", metavar="FILE")
-    _option(train, "--plot", str, "sunspots.png", "file that the picture is drawn to (.png, .svg ...)", metavar="FILE")
-    train.set_defaults(run=_train)
+    _add_train(commands)
+    _add_predict(commands)
 
     check = commands.add_parser(
         "gradcheck", help="compare gradients with complex-step derivatives",
@@ -89,8 +90,51 @@ def _parser():
     return parser
 
 
+def _add_train(commands):
+    train = commands.add_parser(
+        "train", help="train a network to forecast series, and judge it on steps it never saw",
+        description="Train a network to forecast the series of a CSV file, or without one the monthly sunspot numbers "
+                    "of 1749 to 2008. Of each series the first 70 %% train, the next 10 %% decide when to stop and all "
+                    "other choices, the last 20 %% give the figures. A column of ISO dates is the axis. With --id the "
+                    "rows belong to several series, and one network learns from all of them; without, each column is "
+                    "forecast from all columns.")
+    train.add_argument("csv", nargs="?", metavar="CSV", help="file of columns of numbers, with dates or without")
+    train.add_argument("--target", nargs="+", metavar="COLUMN",
+                       help="columns to forecast; by number, from 1, where there is no header (default: all numbers)")
+    train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read beside them (default: none)")
+    train.add_argument("--id", metavar="COLUMN", help="column that says which series a row belongs to (default: one)")
+    _option(train, "--horizon", _whole(1), HORIZON, "steps ahead that are forecast")
+    _option(train, "--hidden-size", _whole(1), None,
+            f"hidden units (default: {HIDDEN_SIZE}; with --task {_solve.HIDDEN_SIZE})")
+    _option(train, "--max-iter", _whole(1), 150, "epochs; with --task of 100 updates each", metavar="EPOCHS")
+    train.add_argument("--solver", choices=list(optimizers.OPTIMIZERS), metavar="NAME", default="adam",
+                       help=f"one of {', '.join(optimizers.OPTIMIZERS)} (default: adam)")
+    _option(train, "--random-state", _whole(0), 0, "seed; the same seed gives the same run")
+    train.add_argument("--model", metavar="FILE", help="file that what was learnt is saved to, with the last "
+                       f"{_forecast.KEPT} rows of each series (default: the CSV's name, ending in .npz)")
+    train.add_argument("--plot", metavar="FILE",
+                       help="file that the picture is drawn to, .png, .svg ... (default: the CSV's name with .png)")
+    train.add_argument("--task", choices=list(_solve.TASKS), metavar="NAME",
+                       help=f"train on a synthetic task instead: {', '.join(_solve.TASKS)}")
+    _option(train, "--length", _whole(1), None, "steps of a task's sequences, or of its delay")
+    train.set_defaults(run=_train)
+
+
+def _add_predict(commands):
+    predict = commands.add_parser(
+        "predict", help="forecast what comes after the end of the data, as CSV",
+        description="Forecast, with a model that `fastbptt train` has saved, what comes after the end of a CSV file "
+                    "with the same columns, or without one after the data that it was trained on.")
+    predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` has written")
+    predict.add_argument("csv", nargs="?", metavar="CSV", help="file with the columns that it was trained on")
+    predict.add_argument("--steps", type=_whole(1), metavar="N", help="steps ahead (default: the model's horizon)")
+    predict.add_argument("--output", metavar="FILE", help="file that the CSV is written to (default: standard output)")
+    predict.set_defaults(run=_predict)
+
+
 def _option(parser, name, kind, default, words, metavar="N"):
-    parser.add_argument(name, type=kind, default=default, metavar=metavar, help=f"{words} (default: {default})")
+    shown = "" if default is None else f" (default: {default})"
+    parser.add_argument(name, type=kind, default=default, metavar=metavar, help=words + shown)
 
 
 def _whole(smallest):
@@ -110,78 +154,270 @@ def _whole(smallest):
 
 
 def _train(args):
-    series, dates = datasets.load_sunspots(return_dates=True)
-    series, split = series[0], _forecast.Split(len(dates))
-    if args.horizon > split.longest_horizon:
-        raise Refusal(f"--horizon must be from 1 to {split.longest_horizon} for {len(dates)} months, "
-                      f"got {args.horizon}")
-    _refuse_unwritable("--model", args.model)
-    can_draw = _can_draw(args)
+    if args.task is not None:
+        return _train_task(args)
+    if args.length is not None:
+        raise Refusal("--length belongs to --task")
+    data, heading, quantity = _data(args)
+    model, picture = _files(args)
+    print(heading)
+    for note in data.notes:
+        print(f"  {note}")
+    _print_parts(data)
+    forecaster, code = _fit(args, data, model)
+    if forecaster is None:
+        return code
 
-    print(f"Monthly mean sunspot numbers, {len(dates)} months")
-    for part, begin, end in (("training", 0, split.train_end), ("early stopping", split.train_end, split.test_start),
-                             ("test", split.test_start, len(dates))):
-        print(f"  {part:15} {dates[begin]} to {dates[end - 1]} {end - begin:6} months")
-    mean, deviation = _forecast.standardisation(series)
-    standardised = (series - mean) / deviation
-    trained = RNN(1, args.hidden_size, 1, random_state=args.random_state)
-    print(f"RNN of {args.hidden_size} {trained.activation} units, {trained.theta.size} parameters, "
-          f"{args.horizon} months ahead, seed {args.random_state}", flush=True)
-    start = time.perf_counter()
+    _save(forecaster, model)
+    shown = _largest(data)
+    made = forecaster.made(data.values)
+    ours, naive = _print_errors(args, data, made)
+    agreed = _print_gradcheck(forecaster, data)
+    reach = _print_reach(forecaster, data)
+    panels = _panels(forecaster, data, made, shown)
+    if picture is None:
+        print('No picture, as matplotlib is not installed: pip install "fastbptt[plot]" brings it. The last '
+              f"{data.unit}{_of(data, shown)} as text:\n\n"
+              f"{_picture.text(*(panels[name] for name in ('axis', 'observed', 'forecast')))}\n")
+    else:
+        title = (f"Forecasts {data.steps(args.horizon)} ahead{_of(data, shown)}: error on the last 20 % {ours}, of "
+                 f"repeating the last value {naive}")
+        _draw(picture, **panels, title=title, quantity=quantity, unit=data.unit, reach=reach,
+              history=forecaster.regressor.history_)
+    print(f"Saved the network, and all that it takes to forecast: {model}\n")
+    print(f"Next: fastbptt predict {shlex.quote(model)} prints the {data.unit} to come; {_variant(args)} tries a "
+          "larger network.")
+    return 0 if agreed else FAILED
+
+
+def _variant(args):
+    """The command line of this run with twice the hidden units."""
+    words = ["fastbptt", "train", *([args.csv] if args.csv is not None else ()), "--hidden-size",
+             str(2 * (args.hidden_size or HIDDEN_SIZE))]
+    for option, given in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id)):
+        words += [option, *([given] if isinstance(given, str) else given)] if given else []
+    return shlex.join(words + (["--horizon", str(args.horizon)] if args.horizon != HORIZON else []))
+
+
+def _data(args):
+    """The series, a line about them, and what their values are called."""
+    if args.csv is None:
+        _refuse_lost_csv(args)
+        values, dates = datasets.load_sunspots(return_dates=True)
+        data = _table.Series([values[0]], ["sunspots"], calendar=Calendar("M", 1), dates=[dates])
+        heading, quantity = f"Monthly mean sunspot numbers, {len(dates)} months", "monthly mean sunspot number"
+    else:
+        data = _read(args.csv, args.target, args.inputs, args.id)
+        heading, quantity = _heading(args.csv, data), data.targets[0]
     try:
-        history = _forecast.train(trained, standardised, args.horizon, epochs=args.max_iter)
-    except KeyboardInterrupt:
-        _save(_forecast.fold(trained, mean, deviation), args.model)
-        epochs = len(trained.history.train_loss) if trained.history else 0
-        print(f"Interrupted after {epochs} whole epochs; the network as of its last whole update is saved: "
-              f"{args.model}")
-        return INTERRUPTED
-    except FloatingPointError as error:
-        print(f"fastbptt: training failed: {error}", file=sys.stderr)
-        return FAILED
-    network = _forecast.fold(trained, mean, deviation)  # from here on raw numbers: the figures are those of the file
-    _save(network, args.model)
-    print(f"trained {len(history.train_loss)} epochs in {time.perf_counter() - start:.1f} s; lowest held-out loss, and "
-          f"the network kept: epoch {history.best_epoch + 1}\n")
+        _forecast.refuse(data.values, data.targets + data.inputs, args.horizon, data.name, data.unit)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    return data, heading, quantity
 
-    forecast = _forecast.forecasts(network, series)
-    ours, naive = _print_errors(args.horizon, series, dates, forecast)
-    X, D = _forecast.pairs(standardised[:split.train_end], args.horizon)
-    check = trained.gradcheck(X[:120], D[:120])
-    print("Gradient check on 120 months, largest relative error against the complex-step derivative:\n  "
+
+def _refuse_lost_csv(args):
+    for option, names in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id)):
+        if names:
+            lost = next((name for name in names if os.path.isfile(name)), "FILE") if isinstance(names, list) else "FILE"
+            raise Refusal(f"{option} needs a CSV file, which comes first: fastbptt train {shlex.quote(lost)} {option} "
+                          "...")
+
+
+def _read(path, targets=None, inputs=None, id=None):
+    try:
+        return _table.read(path, targets, inputs, id)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    except OSError as error:
+        raise Refusal(f"{path!r} cannot be read: {error.strerror}") from None
+
+
+def _heading(path, data):
+    """What was found in a file, in a line."""
+    lengths = sorted({len(x) for x in data.values})
+    size = f"{lengths[0]} to {lengths[-1]} {data.unit} each" if len(lengths) > 1 else data.steps(lengths[0])
+    count = f"{len(data.values)} series of " if data.ids else ""
+    beside = f", beside {_table.listed(data.inputs)}" if data.inputs else ""
+    return f"{os.path.basename(path)}: {count}{_table.listed(data.targets)}{beside}; {size}"
+
+
+def _files(args):
+    """Where the model and the picture go; the picture is None without matplotlib. Refused, if they cannot."""
+    stem = args.task or ("sunspots" if args.csv is None else os.path.splitext(os.path.basename(args.csv))[0])
+    model = f"{stem}.npz" if args.model is None else args.model
+    picture = f"{stem}.png" if args.plot is None else args.plot
+    _refuse_unwritable("--model", model)
+    for option, path in (("--model", model), ("--plot", picture)):
+        if args.csv is not None and os.path.realpath(path) == os.path.realpath(args.csv):
+            raise Refusal(f"{option} {path!r} is the file that the data come from")
+    return model, picture if _can_draw(model, picture) else None
+
+
+def _print_parts(data):
+    if data.ids:
+        print("  of each series the first 70 % train, the next 10 % decide, the last 20 % test")
+        return
+    T, split = len(data.values[0]), _forecast.Split(len(data.values[0]))
+    for part, begin, end in (("training", 0, split.train_end), ("early stopping", split.train_end, split.test_start),
+                             ("test", split.test_start, T)):
+        print(f"  {part:15} {_step(data, begin)} to {_step(data, end - 1)} {end - begin:6} {data.unit}")
+
+
+def _step(data, t, n=0):
+    """A step of series n in words."""
+    return data.calendar.text(data.dates[n][t]) if data.calendar else f"step {t + 1}"
+
+
+def _fit(args, data, model):
+    """Train on levels, and where the series are long enough on changes: the better forecaster, and the exit code."""
+    outputs = len(data.targets)
+    H = args.hidden_size or HIDDEN_SIZE
+    options = {"hidden_size": H, "solver": args.solver, "max_iter": args.max_iter,
+               "random_state": args.random_state, "verbose": sys.stderr is not None and sys.stderr.isatty()}
+    P = _parameters(H, outputs + len(data.inputs), outputs)
+    print(f"RNN of {H} {_forecast.ACTIVATION} units, {P} parameters, {data.steps(args.horizon)} ahead, seed "
+          f"{args.random_state}", flush=True)
+    candidates, start = [], time.perf_counter()
+    try:
+        for difference in _forecast.differences(data.values, args.horizon):
+            candidates.append(_forecast.Forecaster(
+                data.targets, data.inputs, horizon=args.horizon, difference=difference, ids=data.ids, id_column=args.id,
+                calendar=data.calendar))
+            candidates[-1].fit(data.values, data.dates, **options)
+            _print_candidate(candidates[-1], data)
+    except KeyboardInterrupt:  # the first is done, or is all that there is
+        first = candidates[0]
+        return None, _save_interrupted(first, model, getattr(first.regressor, "history_", None))
+    except FloatingPointError as error:
+        candidates.pop()
+        if not candidates:
+            return None, _failed(error)
+        print("  on changes: training failed")
+    best = min(candidates, key=lambda forecaster: _forecast.held_out_error(forecaster, data.values))
+    kept = f"; {_sees(best, data)} kept" if len(candidates) > 1 else ""
+    print(f"trained in {time.perf_counter() - start:.1f} s{kept}\n")
+    return best, 0
+
+
+def _parameters(H, I, O):
+    return H * (I + H + 1) + O * (H + 1)
+
+
+def _sees(forecaster, data):
+    return f"changes over {data.steps(forecaster.difference)}" if forecaster.difference else "levels"
+
+
+def _print_candidate(forecaster, data):
+    history = forecaster.regressor.history_
+    print(f"  on {_sees(forecaster, data)}: {len(history.train_loss)} epochs, held-out error "
+          f"{_forecast.held_out_error(forecaster, data.values):.3f} standard deviations at its lowest, epoch "
+          f"{history.best_epoch + 1}", flush=True)
+
+
+def _save_interrupted(trained, model, history):
+    """Save what there is, though not over what was there before."""
+    if history is None:
+        print("Interrupted before the first update; nothing is saved.")
+        return INTERRUPTED
+    if os.path.exists(model):
+        stem, ending = os.path.splitext(model)
+        model = f"{stem}.interrupted{ending}"
+    _save(trained, model)
+    epochs = len(history.train_loss)
+    print(f"Interrupted after {epochs} whole epoch{'' if epochs == 1 else 's'}; the network as of its last whole update is "
+          f"saved: {model}")
+    return INTERRUPTED
+
+
+def _failed(error):
+    print(f"fastbptt: training failed: {error}", file=sys.stderr)
+    return FAILED
+
+
+def _print_errors(args, data, made):
+    """Print the errors on the last 20 %, of the network, of repeating the last value and of an autoregression.
+
+    Returned are, as text, those of network and last value, on the first target.
+    """
+    outputs, values = len(data.targets), data.values
+    linear, order, tried = _forecast.autoregression(values, outputs, args.horizon)
+    naive = _forecast.repeated(values, outputs, args.horizon)
+    ours, naive, linear = (_forecast.errors(forecasts, values, "test") for forecasts in (made, naive, linear))
+    when = "the last 20 % of each series" if data.ids else (
+        f"{_step(data, _forecast.Split(len(values[0])).test_start)} to {_step(data, -1 + len(values[0]))}")
+    what = f" in {data.targets[0]}" if outputs == 1 else ""
+    print(f"Forecasts {data.steps(args.horizon)} ahead for {when}, root mean squared error{what}:")
+    choice = (f"order {order}, chosen among {', '.join(map(str, tried))} on the held-out 10 %" if len(tried) > 1
+              else f"order {order}")
+    share = f"{100 * abs(1 - ours.all / naive.all):.0f} % " if naive.all > 0 else ""
+    side, scale = "under" if ours.all < naive.all else "OVER", ", in s.d." if outputs > 1 or data.ids else ""
+    rows = (("this network", ours, f"{share}{side} repeating the last value{scale}"),
+            ("repeating the last value", naive, ""), ("linear autoregression", linear, choice))
+    _print_table(data.targets if outputs > 1 or data.ids else [], rows, naive)
+    return [_figure(found.by_target[0], naive.by_target[0]) for found in (ours, naive)]
+
+
+def _print_table(targets, rows, naive):
+    """A line for each (name, errors, words); with the names of targets over the figures, one of all comes last."""
+    widths = [max(9, 2 + len(name)) for name in targets[:SHOWN]] or [9]
+    more = "   ..." if len(targets) > SHOWN else ""
+    if targets:
+        print(" " * 27 + "".join(f"{name:>{width}}" for name, width in zip(targets, widths)) + more + "    all, in s.d.")
+    for name, found, words in rows:
+        figures = zip(found.by_target, naive.by_target, widths)
+        print(f"  {name:25}" + "".join(f"{_figure(error, like):>{width}}" for error, like, width in figures)
+              + " " * len(more) + (f"{found.all:16.3f}" if targets else "") + (f"   ({words})" if words else ""))
+    print()
+
+
+def _figure(error, like):
+    """An error as text, with as many decimals as give `like` three figures."""
+    if not 1e-6 < like < 1e9:
+        return f"{error:.3g}"
+    return f"{error:.{max(0, 2 - int(np.floor(np.log10(like))))}f}"
+
+
+def _print_gradcheck(forecaster, data, steps=120):
+    X, D = _forecast.pairs(forecaster, data.values, steps)
+    check = forecaster.network.gradcheck(X, D)
+    print(f"Gradient check on {len(X)} {data.unit}, largest relative error against the complex-step derivative:\n  "
           + ", ".join(f"{column} {max(errors.values()):.1e}" for column, errors in check.errors.items())
           + ("" if check.passed else "\n  GRADIENTS DISAGREE"))
-    reach = _forecast.reach(network, series, args.horizon)
+    return check.passed
+
+
+def _print_reach(forecaster, data):
+    reach = _forecast.reach(forecaster, data.values)
     under = np.flatnonzero(reach < 0.01)
     print("The gradient of an error falls under 1 % "
-          + (f"{under[0]} months back.\n" if len(under) else f"further than {len(reach) - 1} months back.\n"))
-
-    ahead = dates[-1] + np.arange(1, args.horizon + 1)
-    shown = {"dates": np.concatenate([dates, ahead])[split.test_start:],
-             "observed": np.concatenate([series[:, 0], np.full(args.horizon, np.nan)])[split.test_start:],
-             "forecast": forecast[split.test_start - args.horizon:, 0]}
-    if can_draw:
-        _draw(args, **shown, history=history, reach=reach,
-              title=f"Forecasts made {args.horizon} months ahead, on months that training never saw: "
-                    f"error {ours:.1f}, of repeating the last value {naive:.1f}")
-    else:
-        print('No picture, as matplotlib is not installed: pip install "fastbptt[plot]" brings it. The last years as '
-              f"text:\n\n{_picture.text(**shown)}\n")
-    print("Saved the network, which takes and returns sunspot numbers: "
-          f"{args.model}\n{_example(args.model, args.horizon)}\n")
-    print("Next: fastbptt train --horizon 24 --hidden-size 32, or fastbptt gradcheck, which checks every gradient.")
-    return 0 if check.passed else FAILED
+          + (f"{under[0]} {data.unit} back.\n" if len(under) else f"further than {len(reach) - 1} {data.unit} back.\n"))
+    return reach
 
 
-def _print_errors(horizon, series, dates, forecast):
-    """Print and return the errors on the last 20 %, of the network and of repeating the last value."""
-    start = _forecast.Split(len(series)).test_start
-    ours, naive = (_forecast.rmse(made[start - horizon:-horizon], series[start:]) for made in (forecast, series))
-    print(f"Forecasts {horizon} months ahead for {dates[start]} to {dates[-1]}, root mean squared error in sunspots:")
-    print(f"  this network             {ours:6.1f}   ({100 * abs(1 - ours / naive):.0f} % "
-          f"{'under' if ours < naive else 'OVER'} repeating the last value)")
-    print(f"  repeating the last value {naive:6.1f}\n")
-    return ours, naive
+def _largest(data):
+    """The series that is drawn: the longest, and of those the first."""
+    return int(np.argmax([len(x) for x in data.values]))
+
+
+def _of(data, n):
+    """Which series, where there are several, and which column."""
+    column = f" of {data.targets[0]}" if len(data.targets) > 1 else ""
+    return column + (f" of {data.name(n)}" if data.ids else "")
+
+
+def _panels(forecaster, data, made, n, most=600):
+    """What the picture's first panel shows of series n: all of it, or where it is long the test part."""
+    x, horizon = data.values[n][:, 0], forecaster.horizon
+    ahead = forecaster.forecast() if data.ids is None else forecaster.forecast()[n]
+    split = _forecast.Split(len(x))
+    first = split.test_start if len(x) > most else 0
+    later = None if data.calendar is None else data.calendar.ahead(data.dates[n][-1], horizon)
+    axis = np.arange(1, len(x) + horizon + 1) if later is None else np.concatenate([data.dates[n], later])
+    observed = np.concatenate([x, np.full(horizon, np.nan)])
+    forecast = np.concatenate([np.where(np.arange(len(x)) < split.test_start, np.nan, made[n][:, 0]), ahead[:, 0]])
+    return {"axis": axis[first:], "observed": observed[first:], "forecast": forecast[first:],
+            "test_start": split.test_start - first, "end": len(x) - first}
 
 
 def _refuse_unwritable(option, path):
@@ -199,41 +435,149 @@ def _refuse_unwritable(option, path):
         raise Refusal(f"{option} {path!r} cannot be written: {error.strerror}") from error
 
 
-def _can_draw(args):
+def _can_draw(model, picture):
     """Whether matplotlib is there; if so, --plot must be a file that it can draw to."""
     try:
         types = _picture.file_types()
     except ImportError:
         return False
-    _refuse_unwritable("--plot", args.plot)
-    if os.path.realpath(args.plot) == os.path.realpath(args.model):
-        raise Refusal(f"--model and --plot name the same file, {args.plot!r}")
-    ending = os.path.splitext(args.plot)[1][1:].lower()
+    _refuse_unwritable("--plot", picture)
+    if os.path.realpath(picture) == os.path.realpath(model):
+        raise Refusal(f"--model and --plot name the same file, {picture!r}")
+    ending = os.path.splitext(picture)[1][1:].lower()
     if ending not in types:
-        raise Refusal(f"--plot {args.plot!r} must end in one of {', '.join('.' + name for name in sorted(types))}")
+        raise Refusal(f"--plot {picture!r} must end in one of {', '.join('.' + name for name in sorted(types))}")
     return True
 
 
-def _save(network, path):
+def _save(model, path):
     try:
-        network.save(path)
+        model.save(path)
     except OSError as error:
         raise Refusal(f"--model {path!r} cannot be written: {error.strerror}") from error
 
 
-def _draw(args, **panels):
+def _draw(path, **panels):
+    picture = io.BytesIO()
+    _picture.draw(picture, os.path.splitext(path)[1][1:].lower(), **panels)
+    _write("--plot", path, picture.getvalue())
+    print(f"Drew series, losses and the gradient's reach: {path}")
+
+
+def _write(option, path, data):
+    """Write bytes to a file, whole or not at all."""
     try:
-        _picture.draw(args.plot, quantity="monthly mean sunspot number", **panels)
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device, which nothing can take the place of
+            with open(path, "wb") as file:
+                file.write(data)
+            return
+        path = os.path.realpath(path)
+        temporary = f"{path}.{secrets.token_hex(8)}.tmp"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+            if os.path.exists(path):
+                os.chmod(temporary, os.stat(path).st_mode & 0o777)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
     except OSError as error:
-        raise Refusal(f"--plot {args.plot!r} cannot be written: {error.strerror}") from error
-    print(f"Drew series, losses and the gradient's reach: {args.plot}")
+        raise Refusal(f"{option} {path!r} cannot be written: {error.strerror}") from error
 
 
-def _example(path, horizon):
-    """A line for the shell that prints the forecasts beyond the end of the data."""
-    code = ("import fastbptt; x = fastbptt.datasets.load_sunspots().swapaxes(0, 1); "
-            f"print(fastbptt.load({path!r}).forward(x)[0][-{horizon}:, 0, 0])")
-    return "  python -c " + (shlex.quote(code) if set(path) & set("'\"$`\\!") else f'"{code}"')
+# ---- train --task
+
+
+def _train_task(args):
+    for option, value in (("CSV", args.csv), ("--target", args.target), ("--inputs", args.inputs), ("--id", args.id),
+                          ("--plot", args.plot)):
+        if value is not None:
+            raise Refusal(f"--task makes its own data: {option} cannot be given with it")
+    task = _solve.TASKS[args.task]
+    model, length = args.model or f"{args.task}.npz", args.length or task.length
+    if length < task.shortest:
+        raise Refusal(f"--length must be at least {task.shortest} for {args.task}, got {length}")
+    _refuse_unwritable("--model", model)
+    network = _solve.network(task, args.hidden_size, args.random_state)
+    print(f"{task.words}; {task.unit} {length}\nRNN of {network.hidden_size} {network.activation} units, "
+          f"{network.theta.size} parameters, seed {args.random_state}", flush=True)
+    start = time.perf_counter()
+    try:
+        history = _solve.fit(network, task, length, epochs=args.max_iter, solver=args.solver)
+    except KeyboardInterrupt:
+        return _save_interrupted(network, model, network.history)
+    except FloatingPointError as error:
+        return _failed(error)
+    _save(network, model)
+    print(f"trained {history.updates} updates in {time.perf_counter() - start:.1f} s\n")
+    wrong = _solve.judge(network, task, length)
+    print(f"Of {_solve.JUDGED} fresh sequences {100 * (1 - wrong):.2f} % are told right: "
+          + ("solved" if wrong <= _solve.SOLVED else "NOT solved") + f" (at most {100 * _solve.SOLVED:g} % wrong)\n")
+    print(f"Saved the network: {model}\n\nNext: fastbptt train --task {args.task} --length {2 * length} asks for a "
+          "longer memory.")
+    return 0
+
+
+# ---- predict
+
+
+def _predict(args):
+    forecaster = _load(args.model)
+    if args.csv is None:
+        ids, calendar, ends = forecaster.ids, forecaster.calendar, forecaster.ends
+        series = forecaster.series
+    else:
+        data = _read(args.csv, forecaster.targets, forecaster.inputs, forecaster.id_column)
+        ids, calendar, series = data.ids, data.calendar, data.values
+        ends = None if data.dates is None else [dates[-1] for dates in data.dates]
+        for n, x in enumerate(series):
+            if len(x) < forecaster.shortest:
+                raise Refusal(f"{args.csv}: {data.name(n) or 'the series'} has {len(x)} rows; this model needs at "
+                              f"least {forecaster.shortest} to forecast from")
+    try:
+        made = forecaster.forecast(series, args.steps, ids=ids)
+    except ValueError as error:
+        raise Refusal(f"--steps {args.steps} cannot be forecast: {error}") from None
+    text = _as_csv(forecaster, made, ids, calendar, ends)
+    if args.output is None:
+        print(text, end="")
+        if sys.stdout.isatty():  # else it is a file that other programs are to read
+            print("Next: --output FILE writes this to a file, --steps N looks further ahead.", file=sys.stderr)
+        return 0
+    _refuse_unwritable("--output", args.output)
+    _write("--output", args.output, text.encode())
+    print(f"Wrote {sum(map(len, made))} rows: {args.output}\nNext: fastbptt predict {shlex.quote(args.model)} NEW.csv "
+          "forecasts from newer data of the same columns.")
+    return 0
+
+
+def _load(path):
+    try:
+        model = load(path)
+    except OSError as error:
+        raise Refusal(f"{path!r} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    if not isinstance(model, _forecast.Forecaster):
+        raise Refusal(f"{path!r} holds no forecaster but an object of {type(model).__name__}: `fastbptt train` without "
+                      "--task makes one that can be asked for a forecast")
+    return model
+
+
+def _as_csv(forecaster, made, ids, calendar, ends):
+    """Rows of id, date or step, and targets; columns as they stood in the file."""
+    dated = calendar is not None and calendar.step is not None
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*([forecaster.id_column] if ids else ()), "date" if dated else "step", *forecaster.targets])
+    for n, values in enumerate(made):
+        steps = ([calendar.text(date) for date in calendar.ahead(ends[n], len(values))] if dated
+                 else range(1, len(values) + 1))
+        for step, row in zip(steps, values):
+            writer.writerow([*([ids[n]] if ids else ()), step, *(f"{value:.7g}" for value in row)])
+    return file.getvalue()
 
 
 # ---- gradcheck
@@ -247,6 +591,7 @@ def _gradcheck(args):
     if len(checks) == 1:
         (check,) = checks.values()
         print(check.describe())
+        print("Next: fastbptt gradcheck, with neither, checks all activations with all losses.")
         return 0 if check.passed else FAILED
     print("Largest relative error of any gradient against the complex-step derivative:\n")
     columns = list(next(iter(checks.values())).errors)
@@ -256,6 +601,7 @@ def _gradcheck(args):
         print(f"{activation:12}{loss:22}{figures}{'' if check.passed else '  DISAGREES'}")
     failed = sum(not check.passed for check in checks.values())
     print(f"\n{failed} of {len(checks)} networks DISAGREE" if failed else f"\nall {len(checks)} networks agree")
+    print("Next: fastbptt gradcheck --activation tanh --loss squared_error shows the parameters one by one.")
     return FAILED if failed else 0
 
 
@@ -285,6 +631,7 @@ def _info(args):
         rows.append(("compiler", _core.compiler()))
     for name, value in rows:
         print(f"{name:11} {value}")
+    print("Next: fastbptt train, which forecasts the monthly sunspots; fastbptt gradcheck, which checks gradients.")
     return 0
 
 

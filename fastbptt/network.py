@@ -570,7 +570,7 @@ class RNN:
 
 
 def load(path):
-    """The network that `save` wrote to `path`.
+    """The network, estimator, scaler or forecaster that `save` wrote to `path`; of a checkpoint, its network.
 
     Raises
     ------
@@ -585,7 +585,7 @@ def load(path):
         raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
 
 
-_KINDS = {"RNN": RNN, "Checkpoint": RNN}
+_KINDS = {"RNN": RNN, "Checkpoint": RNN}  # modules above this one add theirs
 
 
 class _Parameters(dict):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import sys
+from dataclasses import dataclass
+
 import numpy as np
 
-from . import _words
+from . import _files, _words
+
+TWO_D = ("raise", "steps", "series")
 
 
 def to_time_major(X):
@@ -15,19 +22,23 @@ def to_time_major(X):
     X : array (N, T, I), or list of N arrays (T_n, I)
         Shorter sequences of a list are padded with zeros at their end.
     """
+    return _to_time_major(X, "X")
+
+
+def _to_time_major(X, name):
     if isinstance(X, np.ma.MaskedArray):
-        raise ValueError("X is a masked array, which is not supported: fill it, and give weights of 0 instead")
+        raise ValueError(f"{name} is a masked array, which is not supported: fill it, and give weights of 0 instead")
     if isinstance(X, np.ndarray) and X.ndim == 3:
         return X.swapaxes(0, 1).copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
     if not isinstance(X, (list, tuple, np.ndarray)):
-        raise TypeError(f"X must be an array (N, T, I) or a list of (T_n, I), got {type(X).__name__}")
+        raise TypeError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got {type(X).__name__}")
     sequences = [np.asarray(x) for x in X]
     if not sequences:
-        raise ValueError("X is an empty list: give at least one sequence (T_n, I)")
+        raise ValueError(f"{name} is an empty list: give at least one sequence (T_n, I)")
     for n, x in enumerate(sequences):
         if x.ndim != 2 or sequences[0].ndim != 2 or x.shape[1] != sequences[0].shape[1]:
-            raise ValueError(f"X must be an array (N, T, I) or a list of (T_n, I) with one I; X[{n}] has shape {x.shape}, "
-                             f"X[0] {sequences[0].shape}")
+            raise ValueError(f"{name} must be an array (N, T, I) or a list of (T_n, I) with one I; {name}[{n}] has "
+                             f"shape {x.shape}, {name}[0] {sequences[0].shape}")
     lengths = np.array([len(x) for x in sequences], np.intp)
     padded = np.zeros((lengths.max(), len(sequences), sequences[0].shape[1]), np.result_type(*sequences))
     for n, x in enumerate(sequences):
@@ -43,18 +54,144 @@ def to_samples(X, lengths=None):
     return [X[:length, n].copy() for n, length in enumerate(lengths)]
 
 
-def forecast_pairs(series, horizon):
+# ---------------------------------------------------------------------------------------------------------------------
+# What estimators read: sequences in any of four forms
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Sequences as the engine wants them, and what is needed to speak of them as the user gave them.
+
+    padded (T, N, I) is float32 or float64, lengths (N,); form is "array" (N, T, I), "list" of (T_n, I), "steps" (N, I)
+    or "series" (T, I).
+    """
+
+    padded: np.ndarray
+    lengths: np.ndarray
+    form: str
+    name: str = "X"
+
+    def steps(self):
+        """(t, n) of all real steps, one sequence after another: two arrays (M,)."""
+        n = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        return np.arange(len(n)) - np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths), n
+
+    def last_steps(self):
+        """(t, n) of each sequence's last real step: two arrays (N,)."""
+        return self.lengths - 1, np.arange(len(self.lengths))
+
+    def restore(self, rows):
+        """`rows` (M, ...), one for each of `steps()`, in the form that the sequences came in."""
+        if self.form == "array":
+            return rows.reshape(len(self.lengths), -1, *rows.shape[1:])
+        if self.form == "list":
+            return [part.copy() for part in np.split(rows, np.cumsum(self.lengths)[:-1])]
+        return rows
+
+    def place(self, t, n):
+        """A step in the user's own words."""
+        return {"steps": f"row {n}", "series": f"step {t}"}.get(self.form, f"sequence {n}, step {t}")
+
+
+def read(X, two_d, name="X") -> Sequences:
+    """X as Sequences: an array (N, T, I), a list of (T_n, I), or what `two_d` makes of two dimensions.
+
+    Raises
+    ------
+    TypeError : X holds no numbers, or is sparse.
+    ValueError : X has another number of dimensions, no sequences, no steps or no features; it is two-dimensional and
+        two_d="raise"; it contains NaN or infinity.
+    """
+    _words.choose("two_d", two_d, TWO_D)
+    if hasattr(X, "tocsr"):
+        raise TypeError(f"{name} is sparse; sequences must be dense: give {name}.toarray()")
+    if is_list(X):
+        padded, lengths = _to_time_major([array_of_numbers(f"{name}[{n}]", x) for n, x in enumerate(X)], name)
+        form = "list"
+    else:
+        X = array_of_numbers(name, X)
+        _check_dimensions(X, two_d, name)
+        padded, lengths = _to_time_major(X if X.ndim == 3 else X[:, None] if two_d == "steps" else X[None], name)
+        form = "array" if X.ndim == 3 else two_d
+    if padded.size == 0:
+        T, N, I = padded.shape
+        raise ValueError(f"{name} has no numbers: {N} sequence(s) of at most {T} step(s) and {I} feature(s)")
+    sequences = Sequences(padded, lengths, form, name)
+    _refuse_nonfinite(sequences)
+    return sequences
+
+
+def _check_dimensions(X, two_d, name):
+    if X.ndim not in (2, 3):
+        raise ValueError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got {X.ndim} dimension(s) with "
+                         f"shape {X.shape}. Reshape your data: {name}[None, :, None] is one series of one feature")
+    if X.ndim == 2 and two_d == "raise":
+        raise ValueError(
+            f"{name} has two dimensions, shape {X.shape}, which can be read in three ways, so one must be said: with "
+            'two_d="steps", N sequences of one step (N, I); with two_d="series", one sequence of T steps (T, I); '
+            f"N sequences of T steps of one feature are {name}[:, :, None]")
+    if X.shape[-1] == 0:  # scikit-learn's checks ask for these words
+        raise ValueError(f"{name} has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
+
+
+def _refuse_nonfinite(sequences):
+    """Raise ValueError naming the first place, in the user's own layout, where a number is NaN or infinite."""
+    bad = ~np.isfinite(sequences.padded.swapaxes(0, 1))
+    if bad.any():
+        n, t, i = (int(k) for k in np.argwhere(bad)[0])
+        what = "NaN" if np.isnan(sequences.padded[t, n, i]) else "infinity"
+        raise ValueError(f"{sequences.name} contains {what}, first at {sequences.place(t, n)}, feature {i}")
+
+
+def array_of_numbers(name, value):
+    """`value` as an array of float32, where it is one, else of float64; TypeError where it holds no numbers."""
+    if hasattr(value, "dtype") and getattr(value.dtype, "kind", "") == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {value.dtype}")
+    if getattr(value, "dtype", None) == object:
+        try:
+            value = np.asarray(value).astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name} is no array of numbers: {error}") from error
+    dtype = np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64
+    return _words.array(name, value, dtype)
+
+
+def is_list(X):
+    """Whether X is a list of sequences, not of rows of numbers: its items have two dimensions each, or differ in it."""
+    if isinstance(X, np.ndarray):
+        return X.dtype == object and X.ndim == 1 and any(np.ndim(x) for x in X)
+    if not isinstance(X, (list, tuple)) or not len(X):
+        return False
+    try:
+        dimensions = {np.ndim(x) for x in X}
+    except ValueError:  # an item that is itself ragged: `array_of_numbers` will name it
+        return True
+    return dimensions == {2} or len(dimensions) > 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forecasting
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def forecast_pairs(series, horizon, exogenous=None):
     """Inputs and targets for forecasting `horizon` steps ahead: x[t] and x[t + horizon], at every step t.
 
     Parameters
     ----------
-    series : array (N, T, I), or (T, I)
+    series : array (N, T, I) or (T, I), or list of (T_n, I)
     horizon : int, 1 <= horizon < T
+    exogenous : array (N, T, E) or (T, E), or list of (T_n, E), optional
+        What else is known at step t, appended to the inputs of that step.
 
     Returns
     -------
-    X, D : arrays (N, T − horizon, I), or (T − horizon, I); views of `series`
+    X, D : arrays (N, T − horizon, I + E) and (N, T − horizon, I), or without N; views of `series` where they can be.
+        Lists of (T_n − horizon, ...) for a list.
     """
+    if is_list(series) or isinstance(series, (list, tuple)) and not series:
+        return _list_of_pairs(series, horizon, exogenous)
     series = np.asarray(series)
     if series.ndim not in (2, 3):
         raise ValueError(f"series must be (N, T, I) or (T, I), got shape {series.shape}")
@@ -64,4 +201,251 @@ def forecast_pairs(series, horizon):
     horizon = _words.size("horizon", horizon, smallest=-(2**31))
     if not 1 <= horizon < T:
         raise ValueError(f"horizon must be from 1 to {T - 1} for a series of {T} steps, got {horizon}")
-    return series[..., :-horizon, :], series[..., horizon:, :]
+    X = series if exogenous is None else append(series, exogenous, T)
+    return X[..., :T - horizon, :], series[..., horizon:, :]
+
+
+def _list_of_pairs(series, horizon, exogenous):
+    if not len(series):
+        raise ValueError("series is an empty list: give at least one series (T_n, I)")
+    if exogenous is not None and len(exogenous) != len(series):
+        raise ValueError(f"exogenous has {len(exogenous)} series, but series has {len(series)}")
+    pairs = []
+    for n, x in enumerate(series):
+        if np.ndim(x) != 2:
+            raise ValueError(f"series[{n}] must be (T_n, I), got shape {np.shape(x)}")
+        try:
+            pairs.append(forecast_pairs(np.asarray(x), horizon, None if exogenous is None else exogenous[n]))
+        except ValueError as error:
+            raise ValueError(f"series[{n}]: {error}") from None
+    return [X for X, _ in pairs], [D for _, D in pairs]
+
+
+def append(series, exogenous, steps):
+    """`series` (..., T, I) and beside it T steps of `exogenous` (..., at least `steps`, E): (..., T, I + E)."""
+    exogenous = np.asarray(exogenous)
+    T = series.shape[-2]
+    if exogenous.ndim != series.ndim or exogenous.shape[:-2] != series.shape[:-2] or exogenous.shape[-2] < steps:
+        lead = "".join(f"{n}, " for n in series.shape[:-2])
+        raise ValueError(f"exogenous must be ({lead}{steps}, E) beside series of shape {series.shape}, got shape "
+                         f"{exogenous.shape}")
+    return np.concatenate([series, exogenous[..., :T, :]], axis=-1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What scikit-learn asks of an object, without scikit-learn: parameters by name, a repr, tags, an exception
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class NotFittedError(ValueError, AttributeError):
+    """Raised where something must be fitted first; scikit-learn's own of that name where scikit-learn is imported."""
+
+
+def takes_parameters(init):
+    """Make `init`, which has no body, keep its arguments as attributes, unchecked: `fit` checks them.
+
+    clone, GridSearchCV and set_params need the signature, and that nothing else happens here.
+    """
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def keep(self, *args, **kwargs):
+        if "alpha" in kwargs:
+            raise TypeError(no_alpha(type(self)))
+        try:
+            bound = signature.bind(self, *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}") from None
+        bound.apply_defaults()
+        for name in list(signature.parameters)[1:]:
+            setattr(self, name, bound.arguments[name])
+
+    return keep
+
+
+def no_alpha(kind):
+    # the leak in neuroscience, the penalty in scikit-learn
+    return f"{kind.__name__} takes no alpha: say leak for the leak of a unit, l2 for the penalty on weights"
+
+
+class Parametric:
+    """Parameters by name, and what fitted means: what scikit-learn's clone, Pipeline and GridSearchCV look for."""
+
+    def get_params(self, deep=True) -> dict:
+        """The constructor's arguments by name. None of them is an estimator, so `deep` changes nothing."""
+        return {name: getattr(self, name) for name in self._defaults()}
+
+    def set_params(self, **params):
+        """Set constructor arguments by name; they are checked by `fit`. Returns self."""
+        names = self._defaults()
+        for name in params:
+            if name == "alpha":
+                raise TypeError(no_alpha(type(self)))
+            if name not in names:
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: "
+                                 f"{list(names)!r}.")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    @classmethod
+    def _defaults(cls):
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters}
+
+    def __repr__(self):
+        changed = [f"{name}={getattr(self, name)!r}" for name, default in self._defaults().items()
+                   if repr(getattr(self, name)) != repr(default)]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "n_features_in_")
+
+    def _check_fitted(self, method):
+        if not self.__sklearn_is_fitted__():
+            # where scikit-learn is not imported, nobody can expect its class
+            kind = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", NotFittedError)
+            raise kind(f"This {type(self).__name__} is not fitted yet: call fit before {method}")
+
+    def _check_features(self, sequences):
+        found = sequences.padded.shape[2]
+        if found != self.n_features_in_:
+            T, N, _ = sequences.padded.shape
+            raise ValueError(f"X has {found} features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                             f"features as input; it was read as {N} sequence(s) of at most {T} step(s)")
+
+    def _input_tags(self):
+        from sklearn.utils import InputTags
+
+        return InputTags(two_d_array=self.two_d != "raise", three_d_array=True)
+
+    _weighted = ()  # methods that take sample_weight
+
+    def _get_metadata_request(self):
+        """What scikit-learn's metadata routing, where it is switched on, asks for."""
+        from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
+
+        if hasattr(self, "_metadata_request"):
+            return get_routing_for_object(self._metadata_request)
+        request = MetadataRequest(owner=self)
+        for method in self._weighted:
+            getattr(request, method).add_request(param="sample_weight", alias=None)
+        return request
+
+    def get_metadata_routing(self):
+        """What scikit-learn's metadata routing, where it is switched on, asks for."""
+        return self._get_metadata_request()
+
+
+class SequenceScaler(Parametric):
+    """Takes each feature's mean away and divides by its standard deviation: (x − mean) / sd. Invertible.
+
+    Takes what the estimators take, an array (N, T, I) or a list of (T_n, I), and gives back the same; float32 stays
+    float32, all else becomes float64. For scikit-learn's Pipeline, whose own scalers take neither.
+
+    Parameters
+    ----------
+    per : "all" or "series"
+        "all": one mean and one deviation a feature, over all steps of all sequences that `fit` saw. "series":
+        `transform` gives each sequence its own; `inverse_transform` takes those of the sequences that `fit` saw, in
+        their order, so that it serves their forecasts.
+    two_d : "raise", "steps" or "series"
+        What two dimensions mean: N sequences of one step (N, I), or one sequence (T, I).
+
+    Attributes
+    ----------
+    mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant is 1.
+    n_features_in_ : int, I
+    """
+
+    @takes_parameters
+    def __init__(self, *, per="all", two_d="raise"):
+        pass
+
+    def fit(self, X, y=None):
+        """Learn mean and deviation. y is not read. NaN and infinity are refused."""
+        _words.choose("per", self.per, ("all", "series"))
+        sequences = read(X, self.two_d)
+        mean, scale = self._statistics(sequences)
+        self.mean_, self.scale_ = mean, scale
+        self.n_features_in_ = sequences.padded.shape[2]
+        return self
+
+    def transform(self, X):
+        """(X − mean) / scale, in the form of X, which is not changed."""
+        self._check_fitted("transform")
+        sequences = read(X, self.two_d)
+        self._check_features(sequences)
+        mean, scale = self._statistics(sequences) if self.per == "series" else (self.mean_, self.scale_)
+        return self._apply(sequences, lambda x: (x - mean) / scale)
+
+    def inverse_transform(self, X):
+        """X scale + mean, in the form of X. With per="series" sequence n of X belongs to sequence n of `fit`."""
+        self._check_fitted("inverse_transform")
+        sequences = read(X, self.two_d)
+        self._check_features(sequences)
+        if self.mean_.ndim == 2 and len(sequences.lengths) != len(self.mean_):
+            raise ValueError(f'X has {len(sequences.lengths)} sequences, but with per="series" inverse_transform needs '
+                             f"the {len(self.mean_)} that fit saw, in their order")
+        return self._apply(sequences, lambda x: x * self.scale_ + self.mean_)
+
+    def fit_transform(self, X, y=None):
+        """`fit`, then `transform`."""
+        return self.fit(X).transform(X)
+
+    def _statistics(self, sequences):
+        """Mean and scale, (I,) or (N, I)."""
+        t, n = sequences.steps()
+        rows = sequences.padded[t, n].astype(np.float64)
+        if self.per == "all":
+            return _mean_and_scale(rows)
+        parts = [_mean_and_scale(part) for part in np.split(rows, np.cumsum(sequences.lengths)[:-1])]
+        return tuple(np.array(parts).swapaxes(0, 1))
+
+    def _apply(self, sequences, function):
+        t, n = sequences.steps()
+        return sequences.restore(function(sequences.padded)[t, n].astype(sequences.padded.dtype))
+
+    def save(self, path):
+        """Write the scaler to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
+        self._check_fitted("save")
+        header, arrays = self._to_file()
+        _files.write(path, header | {"kind": "SequenceScaler"}, arrays)
+
+    def _to_file(self):
+        """Header and arrays, under names that leave room for a model in the same file."""
+        return {"scaler": self.get_params()}, {"scaler.mean": self.mean_, "scaler.scale": self.scale_}
+
+    @classmethod
+    def _from_file(cls, header, arrays):
+        params = header["scaler"]
+        scaler = cls(**{name: _words.choose(name, params[name], choices)
+                        for name, choices in (("per", ("all", "series")), ("two_d", TWO_D))})
+        mean, scale = (arrays[f"scaler.{name}"].astype(np.float64) for name in ("mean", "scale"))
+        if mean.shape != scale.shape or mean.ndim != (1 if scaler.per == "all" else 2) or not mean.size:
+            raise ValueError(f"its scaler has a mean of shape {mean.shape} and a scale of shape {scale.shape}")
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError("its scaler's mean or scale is not finite, or a scale is not positive")
+        scaler.mean_, scaler.scale_, scaler.n_features_in_ = mean, scale, mean.shape[-1]
+        return scaler
+
+    def __sklearn_tags__(self):
+        from sklearn.utils import Tags, TargetTags, TransformerTags
+
+        return Tags(estimator_type="transformer", target_tags=TargetTags(required=False), input_tags=self._input_tags(),
+                    transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"]))
+
+
+def _mean_and_scale(rows):
+    """Mean and standard deviation (I,) of rows (M, I); 1 in place of the latter where rows are equal or missing."""
+    if not len(rows):
+        return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+    low = rows.min(axis=0)
+    constant = rows.max(axis=0) == low  # the deviation itself would be a rounding error, not 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(constant, low, rows.mean(axis=0))
+        scale = np.where(constant, 1.0, np.sqrt(np.square(rows - mean).mean(axis=0)))
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+        raise ValueError("X is too large for its standard deviation to be finite")
+    scale[scale == 0] = 1.0  # squares that underflow
+    return mean, scale

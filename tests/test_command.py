@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import _forecast, _picture, datasets, diagnostics, training
+from fastbptt import _forecast, _solve, datasets, diagnostics, training
 from fastbptt.__main__ import main
 
 SHORT = ["train", "--max-iter", "3", "--hidden-size", "4"]
@@ -33,10 +33,10 @@ def no_matplotlib(monkeypatch):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    def train(*args, **kwargs):
+    def fit(*args, **kwargs):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(_forecast, "train", train)
+    monkeypatch.setattr(fastbptt.RNN, "fit", fit)
 
 
 def run_outside(arguments, program=("-m", "fastbptt"), **environment):
@@ -58,31 +58,33 @@ def test_train_prints_its_error_beside_the_naive_forecasts_and_saves_network_and
     assert float(re.search(r"core float64 (\S+e-\d+)", out)[1]) < 1e-11
     assert (folder / "net.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
-    # The printed figure is the saved network's, on raw numbers, every month of the last 20 % being a target.
-    x = datasets.load_sunspots().swapaxes(0, 1)
-    Y, _ = fastbptt.load("net.npz").forward(x)
-    error = Y[2496 - 12:-12, 0, 0] - x[2496:, 0, 0]
-    assert len(error) == 624
-    assert ours == pytest.approx(np.sqrt(np.mean(error**2)), abs=0.051)
+    # The printed figure is the saved network's, every month of the last 20 % being a target.
+    x = datasets.load_sunspots()[0]
+    forecaster = fastbptt.load("net.npz")
+    error = [forecaster.forecast(x[:t + 1 - 12])[-1, 0] - x[t, 0] for t in range(2496, 3120)]
+    assert ours == pytest.approx(np.sqrt(np.mean(np.square(error))), abs=0.051)
+    assert re.search(r"linear autoregression +27\.1 +\(order 132, chosen among 12, 24, 36, 60, 132 on", out)
     assert sorted(os.listdir()) == ["net.npz", "net.png"]
 
 
 def test_the_same_seed_gives_the_same_file_and_another_seed_another(folder, no_matplotlib):
     for seed, name in ((1, "a"), (1, "b"), (2, "c")):
         assert main([*SHORT, "--max-iter", "1", "--random-state", str(seed), "--model", name]) == 0
-    theta = {name: fastbptt.load(name).theta for name in "abc"}
+    theta = {name: fastbptt.load(name).network.theta for name in "abc"}
     np.testing.assert_array_equal(theta["a"], theta["b"])
     assert not np.array_equal(theta["a"], theta["c"])
 
 
-def test_the_line_that_it_proposes_runs_and_prints_the_unseen_months(folder, no_matplotlib, capsys):
+def test_the_lines_that_it_proposes_run(folder, no_matplotlib, capsys):
     assert main([*SHORT, "--max-iter", "1", "--horizon", "7", "--model", "it's.npz"]) == 0
-    line = re.search(r"^  (python -c .*)$", capsys.readouterr().out, re.MULTILINE)[1]
-    out, err = run_outside(shlex.split(line)[1:], program=()).communicate(timeout=60)
+    out = capsys.readouterr().out
+    predict, train = re.search(r"^Next: fastbptt (.*) prints the months to come; fastbptt (.*) tries", out, re.MULTILINE).groups()
+    out, err = run_outside(shlex.split(predict)).communicate(timeout=60)
     assert err == ""
-    printed = np.array(out.strip("[]\n").split(), float)
-    Y, _ = fastbptt.load("it's.npz").forward(datasets.load_sunspots().swapaxes(0, 1))
-    np.testing.assert_allclose(printed, Y[-7:, 0, 0], rtol=1e-6)
+    rows = [line.split(",") for line in out.splitlines()]
+    assert [row[0] for row in rows] == ["date", *(f"2009-0{month}" for month in range(1, 8))] and rows[0][1] == "sunspots"
+    np.testing.assert_allclose([float(row[1]) for row in rows[1:]], fastbptt.load("it's.npz").forecast()[:, 0], rtol=1e-6)
+    assert train == "train --hidden-size 8 --horizon 7"
 
 
 def test_without_matplotlib_it_says_so_draws_text_and_succeeds(folder, no_matplotlib, capsys):
@@ -93,29 +95,58 @@ def test_without_matplotlib_it_says_so_draws_text_and_succeeds(folder, no_matplo
     assert os.listdir() == ["sunspots.npz"]
 
 
-@pytest.mark.parametrize("horizon", ["1", "1920"])
+@pytest.mark.parametrize("horizon", ["1", "2176"])
 def test_the_shortest_and_the_longest_horizon_work(folder, no_matplotlib, capsys, recwarn, horizon):
     assert main([*SHORT, "--max-iter", "1", "--horizon", horizon]) == 0
     assert "this network" in capsys.readouterr().out
     assert not recwarn.list
 
 
-def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, monkeypatch, capsys):
-    update, seen = training._Run._update, []
+@pytest.fixture
+def interrupted_in_update(monkeypatch):
+    """Ctrl-C in an update whose number is set; the network's parameters after each."""
+    update, state = training._Run._update, {"at": 15, "thetas": []}
 
     def interrupted(self, *args):
-        if len(seen) == 15:  # in the second epoch
+        if len(state["thetas"]) == state["at"]:
             signal.raise_signal(signal.SIGINT)
         result = update(self, *args)
-        seen.append(self.network)
+        state["thetas"].append(self.network.theta)
         return result
 
     monkeypatch.setattr(training._Run, "_update", interrupted)
+    return state
+
+
+def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, interrupted_in_update, capsys):
     assert main(SHORT) == 130
     assert "Interrupted after 1 whole epoch" in capsys.readouterr().out
-    assert len(seen) == 15
-    mean, deviation = _forecast.standardisation(datasets.load_sunspots()[0])
-    np.testing.assert_array_equal(fastbptt.load("sunspots.npz").theta, _forecast.fold(seen[0], mean, deviation).theta)
+    assert len(interrupted_in_update["thetas"]) == 15
+    np.testing.assert_array_equal(fastbptt.load("sunspots.npz").network.theta, interrupted_in_update["thetas"][-1])
+    assert fastbptt.load("sunspots.npz").forecast().shape == (12, 1)
+
+
+def test_ctrl_c_leaves_a_model_that_was_there(folder, interrupted_in_update, capsys):
+    Path("sunspots.npz").write_bytes(b"the work of last week")
+    assert main(SHORT) == 130
+    assert "saved: sunspots.interrupted.npz" in capsys.readouterr().out
+    assert Path("sunspots.npz").read_bytes() == b"the work of last week"
+    np.testing.assert_array_equal(fastbptt.load("sunspots.interrupted.npz").network.theta,
+                                  interrupted_in_update["thetas"][-1])
+
+
+def test_ctrl_c_while_changes_train_keeps_what_was_learnt_of_levels(folder, no_matplotlib, interrupted_in_update, capsys):
+    interrupted_in_update["at"] = 30  # three epochs of seven or eight updates, and some more
+    assert main([*SHORT, "--model", "net.npz"]) == 130
+    assert "on levels: 3 epochs" in capsys.readouterr().out
+    loaded = fastbptt.load("net.npz")
+    assert loaded.difference == 0 and len(loaded.regressor.history_.train_loss) == 3
+
+
+def test_ctrl_c_before_the_first_update_saves_the_network_as_drawn(folder, interrupted_in_update, capsys):
+    interrupted_in_update["at"] = 0
+    assert main(SHORT) == 130
+    assert "after 0 whole epochs" in capsys.readouterr().out and fastbptt.load("sunspots.npz").forecast().shape == (12, 1)
 
 
 def test_train_fails_where_a_gradient_is_off(folder, no_matplotlib, monkeypatch, capsys):
@@ -124,12 +155,13 @@ def test_train_fails_where_a_gradient_is_off(folder, no_matplotlib, monkeypatch,
     assert "GRADIENTS DISAGREE" in capsys.readouterr().out
 
 
-def test_training_that_diverges_ends_in_one_line_and_leaves_no_file(folder, monkeypatch, capsys):
+def test_training_that_diverges_ends_in_one_line_and_leaves_what_was_there(folder, monkeypatch, capsys):
     monkeypatch.setattr(_forecast, "LEARNING_RATE", 1e38)
+    Path("sunspots.npz").write_bytes(b"the work of last week")
     assert main(SHORT) == 1
     err = capsys.readouterr().err
     assert err.startswith("fastbptt: training failed: ") and "not finite" in err and err.count("\n") == 1
-    assert os.listdir() == []
+    assert os.listdir() == ["sunspots.npz"] and Path("sunspots.npz").read_bytes() == b"the work of last week"
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -137,7 +169,7 @@ def test_training_that_diverges_ends_in_one_line_and_leaves_no_file(folder, monk
     (["--hidden-size", "many"], "got 'many'"),
     (["--max-iter", "0"], "--max-iter: expected a whole number from 1, got '0'"),
     (["--random-state", "-1"], "--random-state: expected a whole number from 0"),
-    (["--horizon", "2000"], "--horizon must be from 1 to 1920"),
+    (["--horizon", "2177"], "--horizon must be from 1 to 2176"),
     (["--model", "absent/net.npz"], "--model 'absent/net.npz' cannot be written: No such file or directory"),
     (["--model", "."], "--model must name a file, got '.', which is a folder"),
     (["--model", ""], "--model must name a file, got ''"),
@@ -162,106 +194,190 @@ def test_a_picture_that_cannot_be_drawn_is_refused_before_training(folder, no_tr
     assert words in captured.err and captured.err.count("\n") == 1 and captured.out == ""
 
 
-# ---- What train is made of
+# ---- train on a file
 
 
-@pytest.fixture(scope="module")
-def standardised():
-    series = datasets.load_sunspots()[0]
-    mean, deviation = _forecast.standardisation(series)
-    return (series - mean) / deviation
+@pytest.fixture
+def airline(folder):
+    passengers, dates = datasets.load_airline_passengers(return_dates=True)
+    Path("air.csv").write_text("month,passengers\n" + "".join(f"{d},{x:g}\n" for d, x in zip(dates, passengers[0, :, 0])))
+    return "air.csv"
 
 
-def test_nothing_of_the_last_fifth_enters_standardisation_or_training(standardised):
-    parameters = []
-    for tail in (0, 1e3):
-        series = standardised.copy()
-        series[2496:] += tail
-        network = fastbptt.RNN(1, 3, 1, random_state=0)
-        history = _forecast.train(network, series, 12, epochs=2)
-        parameters.append((network.theta, history.validation_loss, _forecast.standardisation(series)))
-    np.testing.assert_array_equal(parameters[0][0], parameters[1][0])
-    assert parameters[0][1:] == parameters[1][1:]
+@pytest.fixture
+def shops(folder):
+    """Six shops of 50 to 100 months that end at different times; two targets on levels far apart, and an input."""
+    rng, rows = np.random.default_rng(0), []
+    for n, length in enumerate((50, 60, 70, 80, 90, 100)):
+        months = np.datetime64("2010-01") + np.arange(length)
+        season = np.sin(2 * np.pi * np.arange(length) / 12)
+        for month, s, noise in zip(months, season, rng.standard_normal((length, 3))):
+            rows.append(f"{month}-01,shop {n},{10**n * (5 + s + noise[0] / 9):.6g},{3 + s * noise[1]:.6g},{noise[2]:.3g}")
+    Path("shops.csv").write_text("\n".join(["month,shop,sold,visits,rain", *sorted(rows)]) + "\n")
+    return "shops.csv"
 
 
-def test_the_held_out_tenth_decides_but_does_not_train(standardised):
-    series = standardised.copy()
-    series[2184:] += 100
-    networks = [fastbptt.RNN(1, 3, 1, random_state=0) for _ in range(2)]
-    histories = [_forecast.train(network, data, 12, epochs=2)
-                 for network, data in zip(networks, (standardised, series))]
-    assert histories[0].train_loss == histories[1].train_loss
-    assert histories[0].validation_loss != histories[1].validation_loss
+def test_a_csv_with_a_trend_is_forecast_as_changes_better_than_repeating(airline, no_matplotlib, capsys):
+    assert main(["train", airline]) == 0
+    out = capsys.readouterr().out
+    assert "air.csv: passengers; 144 months" in out and re.search(r"test +1958-08 to 1960-12 +29 months", out)
+    assert "changes over 12 months kept" in out and "% under repeating the last value" in out
+    assert sorted(os.listdir()) == ["air.csv", "air.npz"]
+    assert main(["predict", "air.npz"]) == 0
+    own = capsys.readouterr().out
+    assert main(["predict", "air.npz", airline]) == 0
+    assert own == capsys.readouterr().out and own.startswith("date,passengers\n1961-01,")
 
 
-def test_training_weighs_the_steps_after_each_windows_warm_up_alone(standardised, monkeypatch):
-    monkeypatch.setattr(_forecast, "BATCH_SIZE", 1000)  # one update an epoch: its loss is the initial network's
-    network = fastbptt.RNN(1, 3, 1, dtype="float64", random_state=0)
-    initial = network.copy()
-    found = _forecast.train(network, standardised, 12, epochs=1).train_loss[0]
-    losses = []
-    for start in range(0, 2184 - 12 - 264 + 1, 24):
-        window = standardised[start:start + 264]
-        error = _forecast.forecasts(initial, window) - standardised[start + 12:start + 12 + 264]
-        losses.append(np.mean(error[132:]**2))
-    assert len(losses) == 80
-    assert found == pytest.approx(np.mean(losses), rel=1e-12)
+def test_many_series_of_unequal_lengths_are_forecast_by_one_network(shops, capsys):
+    pytest.importorskip("matplotlib")
+    assert main([*SHORT, shops, "--id", "shop", "--target", "sold", "visits", "--inputs", "rain", "--horizon", "6"]) == 0
+    out = capsys.readouterr().out
+    assert "6 series of sold, visits, beside rain; 50 to 100 months each" in out
+    header, *rows = out[out.index("root mean squared error"):].splitlines()[1:5]
+    assert header.split() == ["sold", "visits", "all,", "in", "s.d."]
+    assert [len(re.findall(r" \d[\d.]*(?= |$)", row.split("(")[0])) for row in rows] == [3, 3, 3]
+    assert Path("shops.png").exists()
+
+    assert main(["predict", "shops.npz", shops, "--output", "next.csv"]) == 0
+    rows = [line.split(",") for line in Path("next.csv").read_text().splitlines()]
+    assert rows[0] == ["shop", "date", "sold", "visits"] and len(rows) == 1 + 6 * 6
+    assert {(row[0], row[1]) for row in rows[1:]} >= {("shop 0", "2014-03-01"), ("shop 5", "2018-10-01")}
+    forecaster = fastbptt.load("shops.npz")
+    for n, shop in enumerate(forecaster.ids):
+        found = [[float(cell) for cell in row[2:]] for row in rows[1:] if row[0] == shop]
+        np.testing.assert_allclose(found, forecaster.forecast()[n], rtol=1e-6)
 
 
-def test_the_held_out_loss_is_that_of_all_its_months_in_one_run_from_the_start(standardised):
-    network = fastbptt.RNN(1, 3, 1, random_state=0)
-    history = _forecast.train(network, standardised, 12, epochs=1)
-    made = _forecast.forecasts(network, standardised)[2184 - 12:2496 - 12]
-    assert history.validation_loss[0] == pytest.approx(_forecast.rmse(made, standardised[2184:2496])**2, rel=1e-6)
+def test_rows_without_dates_are_steps(folder, no_matplotlib, capsys):
+    Path("plain.csv").write_text("".join(f"{x:.4f}\n" for x in np.random.default_rng(0).standard_normal(80)))
+    assert main([*SHORT, "plain.csv", "--horizon", "3"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"test +step 65 to step 80 +16 steps", out) and "The last steps as text" in out
+    assert main(["predict", "plain.npz", "--steps", "5"]) == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["step", "1", "2", "3", "4", "5"]
 
 
-def test_a_forecast_uses_no_month_after_the_one_in_which_it_is_made(standardised):
-    network = fastbptt.RNN(1, 5, 1, random_state=0)
-    later = standardised.copy()
-    later[1000:] += 10
-    first, second = _forecast.forecasts(network, standardised), _forecast.forecasts(network, later)
-    np.testing.assert_array_equal(first[:1000], second[:1000])
-    assert first[1000] != second[1000]
+def test_the_line_that_it_proposes_for_a_file_says_its_columns(shops, no_matplotlib, capsys):
+    assert main([*SHORT, shops, "--id", "shop", "--target", "sold", "--horizon", "6"]) == 0
+    line = re.search(r"; fastbptt (train .*) tries a larger network", capsys.readouterr().out)[1]
+    assert line == "train shops.csv --hidden-size 8 --target sold --id shop --horizon 6"
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-13), ("float32", 3e-6)])
-def test_the_folded_network_forecasts_raw_numbers_as_the_trained_one_does_standardised_ones(tmp_path, dtype, tolerance):
-    rng = np.random.default_rng(0)
-    mean, deviation = np.array([50.0, -3.0]), np.array([40.0, 0.5])
-    raw = mean + deviation * rng.standard_normal((200, 2))
-    network = fastbptt.RNN(2, 16, 2, dtype=dtype, random_state=0)
-    network.theta = network.theta + 0.1 * rng.standard_normal(network.theta.size)  # no bias is zero
-    before = network.theta
-    _forecast.fold(network, mean, deviation).save(tmp_path / "net.npz")
-    np.testing.assert_array_equal(network.theta, before)
-    expected = mean + deviation * _forecast.forecasts(network, (raw - mean) / deviation)
-    found = _forecast.forecasts(fastbptt.load(tmp_path / "net.npz"), raw)
-    assert (np.abs(found - expected).max(axis=0) / np.abs(expected).max(axis=0)).max() < tolerance
+@pytest.mark.parametrize("arguments, words", [
+    (["absent.csv"], "'absent.csv' cannot be read: No such file or directory"),
+    (["."], "'.' cannot be read: Is a directory"),
+    (["shops.csv"], "--id COLUMN says that rows belong to several series"),
+    (["shops.csv", "--id", "shops"], "did you mean 'shop'?"),
+    (["shops.csv", "--id", "shop", "--target", "sales"], "--target 'sales' is no column of it"),
+    (["shops.csv", "--id", "shop", "--horizon", "40"], "series 'shop 0' has 50 months, where a horizon of 40 needs at least 69"),
+    (["shops.csv", "--id", "shop", "--model", "./shops.csv"], "--model './shops.csv' is the file that the data come from"),
+    (["--target", "sold", "shops.csv"], "which comes first: fastbptt train shops.csv --target"),
+    (["--id", "shop"], "--id needs a CSV file, which comes first"),
+    (["--length", "20"], "--length belongs to --task"),
+    (["shops.csv", "--task", "parity"], "--task makes its own data: CSV cannot be given with it"),
+    (["--task", "adding", "--plot", "x.png"], "--task makes its own data: --plot"),
+    (["--task", "adding", "--length", "9"], "--length must be at least 10 for adding, got 9"),
+    (["--task", "add"], "'add'"),
+    (["--solver", "newton"], "'newton'"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_file_that_cannot_be_used_is_refused_in_one_line_before_training(shops, no_training, capsys, arguments, words):
+    before = Path(shops).read_bytes()
+    assert main(["train", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert os.listdir() == ["shops.csv"] and Path(shops).read_bytes() == before
 
 
-def test_the_gradients_reach_is_the_mean_over_single_targets_of_whole_runs(standardised):
-    network = fastbptt.RNN(1, 5, 1, dtype="float64", random_state=0)
-    X, D = _forecast.pairs(standardised, 12)
-    found = _forecast.reach(network, standardised, 12, steps=30, samples=2)
-    expected = []
-    for t in (2496 - 12, 3120 - 12 - 1):  # the first and the last target of the test part
-        norms = np.linalg.norm(network.gradient_terms(X, D, t)["S"][::-1, 0], axis=1)[:30]
-        expected.append(norms / norms[0])
-    np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-10)
-    assert found[0] == 1
+def test_values_that_cannot_be_read_are_refused_with_their_line(folder, no_training, capsys):
+    Path("bad.csv").write_text("a,b\n" + "1,2\n" * 70 + "3,\n4,five\n")
+    assert main(["train", "bad.csv"]) == 2
+    assert capsys.readouterr().err == (
+        "fastbptt: bad.csv, column 'b': no value in line 72; fill or remove them first\n")
+    assert main(["train", "bad.csv", "--target", "a"]) == 2
+    assert "column 'a' is 1 in all of the first 70 %" in capsys.readouterr().err
 
 
-def test_the_chart_of_text_puts_values_in_their_months_and_rows():
-    dates = np.arange("1998-01", "2010-01", dtype="datetime64[M]")
-    observed, forecast = np.full(144, 10.0), np.full(144, 90.0)
-    observed[-12:] = np.nan
-    forecast[-2:] = 10
-    *lines, _, years, _ = _picture.text(dates, observed, forecast).splitlines()
-    assert lines[0].startswith("  100 |") and lines[-1].startswith("    0 |")
-    assert lines[1] == "      |" + 65 * "+"
-    assert lines[-2] == "      |" + 60 * "o" + "     +"
-    assert years.split() == [str(year) for year in range(1999, 2010)]
-    assert years.index("2009") - years.index("1999") == 60
+# ---- train --task
+
+
+def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
+    monkeypatch.setattr(_solve, "JUDGED", 1000)
+    assert main(["train", "--task", "temporal_order", "--max-iter", "5", "--hidden-size", "20"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"Of 1000 fresh sequences (99|100)\.\d\d % are told right: solved \(at most 1 % wrong\)", out)
+    assert fastbptt.load("temporal_order.npz").hidden_size == 20
+
+
+def test_a_task_that_is_not_solved_says_so(folder, monkeypatch, capsys):
+    monkeypatch.setattr(_solve, "JUDGED", 1000)
+    assert main(["train", "--task", "copy_memory", "--max-iter", "1", "--hidden-size", "2", "--model", "c.npz"]) == 0
+    assert "NOT solved" in capsys.readouterr().out and os.listdir() == ["c.npz"]
+
+
+def test_ctrl_c_in_a_task_keeps_the_last_whole_update(folder, interrupted_in_update, capsys):
+    interrupted_in_update["at"] = 120
+    assert main(["train", "--task", "parity", "--hidden-size", "3"]) == 130
+    assert "Interrupted after 1 whole epoch" in capsys.readouterr().out
+    np.testing.assert_array_equal(fastbptt.load("parity.npz").theta, interrupted_in_update["thetas"][-1])
+
+
+# ---- predict
+
+
+@pytest.fixture
+def model(airline, no_matplotlib, capsys):
+    assert main([*SHORT, airline, "--model", "model.npz"]) == 0
+    capsys.readouterr()
+    return "model.npz"
+
+
+def test_predict_reads_newer_data_of_the_same_columns(model, airline, capsys):
+    lines = Path(airline).read_text().splitlines()
+    shortened = "\n".join("x," + line if n else "note," + line for n, line in enumerate(lines[:-30]))
+    Path("new.csv").write_text(shortened + "\n")
+    assert main(["predict", model, "new.csv", "--steps", "2"]) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    x = datasets.load_airline_passengers()[0][:-30]
+    assert [row[0] for row in rows] == ["date", "1958-07", "1958-08"]
+    np.testing.assert_allclose([float(row[1]) for row in rows[1:]], fastbptt.load(model).forecast(x, 2)[:, 0], rtol=1e-6)
+
+
+def test_predict_writes_its_file_whole_or_not_at_all(model, monkeypatch, capsys):
+    Path("out.csv").write_text("before")
+    os.chmod("out.csv", 0o640)
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        assert main(["predict", model, "--output", "out.csv"]) == 2
+    assert "--output" in capsys.readouterr().err and Path("out.csv").read_text() == "before"
+    assert main(["predict", model, "--output", "out.csv"]) == 0
+    assert Path("out.csv").read_text().startswith("date,passengers\n1961-01,")
+    assert Path("out.csv").stat().st_mode & 0o777 == 0o640
+    assert sorted(os.listdir()) == ["air.csv", "model.npz", "out.csv"]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["absent.npz"], "'absent.npz' cannot be read: No such file or directory"),
+    (["air.csv"], "'air.csv' is not a fastbptt model"),
+    (["rnn.npz"], "'rnn.npz' holds no forecaster but an object of RNN"),
+    (["model.npz", "absent.csv"], "'absent.csv' cannot be read"),
+    (["model.npz", "other.csv"], "--target 'passengers' is no column of it"),
+    (["model.npz", "short.csv"], "short.csv: the series has 3 rows; this model needs at least"),
+    (["model.npz", "--steps", "0"], "--steps: expected a whole number from 1"),
+    (["model.npz", "--output", "absent/x.csv"], "--output 'absent/x.csv' cannot be written"),
+    ([], "MODEL"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_what_cannot_be_predicted_is_refused_in_one_line(model, capsys, arguments, words):
+    fastbptt.RNN(1, 2, 1).save("rnn.npz")
+    Path("other.csv").write_text("a\n1\n2\n")
+    Path("short.csv").write_text("passengers\n1\n2\n3\n")
+    assert main(["predict", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err and captured.err.count("\n") == 1 and captured.out == ""
 
 
 # ---- gradcheck and info
@@ -315,7 +431,7 @@ def test_info_runs_without_matplotlib(no_matplotlib, capsys):
 def test_without_a_command_it_prints_help_and_refuses(capsys):
     assert main([]) == 2
     out = capsys.readouterr().out
-    assert all(command in out for command in ("train", "gradcheck", "info"))
+    assert all(command in out for command in ("train", "predict", "gradcheck", "info"))
 
 
 def test_version_and_help_exit_with_0(capsys):

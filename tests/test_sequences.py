@@ -1,9 +1,12 @@
 """What is said samples-first arrives time-major, and comes back."""
 
+import pickle
+
 import numpy as np
 import pytest
 
-from fastbptt.sequences import forecast_pairs, to_samples, to_time_major
+from fastbptt import _files
+from fastbptt.sequences import SequenceScaler, forecast_pairs, to_samples, to_time_major
 
 N, T, I = 4, 7, 3
 
@@ -127,3 +130,181 @@ def test_a_series_of_another_rank_is_refused(shape):
 def test_a_series_of_one_step_has_no_pairs_and_says_so():
     with pytest.raises(ValueError, match="1 steps|at least 2 steps"):
         forecast_pairs(array(1, I), 1)
+
+
+# ---- Pairs of lists, and exogenous inputs
+
+
+def ragged(lengths=(5, 9, 4), features=I, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((length, features)) for length in lengths]
+
+
+def test_pairs_of_a_list_are_lists_of_the_pairs_of_each():
+    series = ragged()
+    X, D = forecast_pairs(series, 3)
+    for x, inputs, targets in zip(series, X, D, strict=True):
+        assert np.array_equal(inputs, x[:-3]) and np.array_equal(targets, x[3:])
+
+
+@pytest.mark.parametrize("shape", [(T, I), (N, T, I)])
+def test_exogenous_inputs_stand_beside_the_series_at_the_same_step(shape):
+    series, exogenous = array(*shape), array(*shape[:-1], 2) + 10
+    X, D = forecast_pairs(series, 2, exogenous)
+    assert np.array_equal(X, np.concatenate([series, exogenous], axis=-1)[..., :-2, :])
+    assert np.array_equal(D, series[..., 2:, :])
+
+
+def test_exogenous_inputs_of_lists_stand_beside_their_series():
+    series, exogenous = ragged(), ragged(features=2, seed=1)
+    X, D = forecast_pairs(series, 1, exogenous)
+    for x, e, inputs, targets in zip(series, exogenous, X, D, strict=True):
+        assert np.array_equal(inputs, np.hstack([x, e])[:-1]) and np.array_equal(targets, x[1:])
+
+
+@pytest.mark.parametrize(("series", "exogenous", "words"), [
+    (ragged((5, 3)), None, r"series\[1\]: horizon must be from 1 to 2 for a series of 3 steps, got 3"),
+    ([], None, "series is an empty list"),
+    ([np.zeros((5, 1)), np.zeros(5)], None, r"series\[1\] must be \(T_n, I\), got shape \(5,\)"),
+    (ragged(), ragged()[:2], "exogenous has 2 series, but series has 3"),
+    (ragged(), ragged((5, 8, 4)), r"series\[1\]: exogenous must be \(9, E\) beside series of shape \(9, 3\), got shape \(8"),
+    (array(N, T, I), array(N, T - 1, I), r"exogenous must be \(4, 7, E\) beside series of .*, got shape \(4, 6, 3\)"),
+    (array(N, T, I), array(T, I), r"exogenous must be \(4, 7, E\)"),
+])
+def test_series_that_have_no_pairs_are_named(series, exogenous, words):
+    with pytest.raises(ValueError, match=words):
+        forecast_pairs(series, 3, exogenous)
+
+
+# ---- The scaler
+
+
+@pytest.mark.parametrize("form", [list, tuple, np.asarray])
+def test_all_features_have_mean_0_and_deviation_1_over_all_steps(form):
+    X = form([3 + 2 * x for x in (ragged() if form is not np.asarray else array(N, T, I))])
+    scaler = SequenceScaler()
+    Z = scaler.fit_transform(X)
+    rows = np.concatenate(list(Z))
+    assert np.abs(rows.mean(axis=0)).max() < 1e-15 and np.abs(rows.std(axis=0) - 1).max() < 1e-15
+    assert np.array_equal(scaler.mean_, np.concatenate(list(X)).mean(axis=0)) and scaler.n_features_in_ == I
+    assert isinstance(Z, list) == (form is not np.asarray)
+    assert [z.shape for z in Z] == [np.shape(x) for x in X]
+
+
+def test_each_series_has_its_own_mean_and_deviation():
+    X = [(n + 1) * x + 10 * n for n, x in enumerate(ragged())]
+    scaler = SequenceScaler(per="series")
+    Z = scaler.fit_transform(X)
+    for n, (x, z) in enumerate(zip(X, Z, strict=True)):
+        assert np.array_equal(z, (x - x.mean(axis=0)) / x.std(axis=0))
+        assert np.array_equal(scaler.mean_[n], x.mean(axis=0)) and np.array_equal(scaler.scale_[n], x.std(axis=0))
+    others = ragged((6, 2, 3, 8), seed=5)
+    for x, z in zip(others, scaler.transform(others), strict=True):
+        assert np.array_equal(z, (x - x.mean(axis=0)) / x.std(axis=0)), "transform takes each sequence's own"
+
+
+@pytest.mark.parametrize("per", ["all", "series"])
+def test_the_inverse_gives_back_what_was_there_and_the_forecasts_their_units(per):
+    X = [(n + 1) * x + 10 * n for n, x in enumerate(ragged())]
+    scaler = SequenceScaler(per=per).fit(X)
+    for x, back in zip(X, scaler.inverse_transform(scaler.transform(X)), strict=True):
+        assert np.abs(x - back).max() < 1e-13
+    forecasts = scaler.inverse_transform([np.ones((2, I))] * 3)
+    for n, made in enumerate(forecasts):
+        mean, scale = (scaler.mean_, scaler.scale_) if per == "all" else (scaler.mean_[n], scaler.scale_[n])
+        assert np.array_equal(made, np.tile(scale + mean, (2, 1)))
+
+
+@pytest.mark.parametrize("value", [0.1, 1e8 + 0.1, 0.0, 1e-300])
+@pytest.mark.parametrize("per", ["all", "series"])
+def test_a_constant_feature_is_divided_by_1(value, per):
+    X = array(N, T, I)
+    X[:, :, 1] = value  # whose deviation as computed may be a rounding error
+    scaler = SequenceScaler(per=per).fit(X)
+    assert (scaler.scale_[..., 1] == 1).all() and (scaler.mean_[..., 1] == value).all()
+    assert not scaler.transform(X)[:, :, 1].any()
+
+
+def test_numbers_whose_squares_vanish_are_divided_by_1():
+    scaler = SequenceScaler().fit(array(N, T, I) * 1e-200)
+    assert (scaler.scale_ == 1).all()
+
+
+def test_an_empty_sequence_has_mean_0_and_scale_1():
+    scaler = SequenceScaler(per="series").fit([array(4, I), np.zeros((0, I))])
+    assert not scaler.mean_[1].any() and (scaler.scale_[1] == 1).all()
+    assert scaler.transform([array(4, I), np.zeros((0, I))])[1].shape == (0, I)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("f4", "f4"), ("f8", "f8"), ("i4", "f8"), ("f2", "f8")])
+def test_float32_stays_and_all_else_becomes_float64(given, expected):
+    X = (10 * array(N, T, I)).astype(given)
+    scaler = SequenceScaler().fit(X)
+    assert scaler.transform(X).dtype == scaler.inverse_transform(X).dtype == expected
+    assert scaler.transform(list(X))[0].dtype == expected and scaler.mean_.dtype == "f8"
+    assert np.array_equal(scaler.mean_, X.astype("f8").mean(axis=(0, 1)))
+
+
+def test_the_scaler_does_not_modify_its_input():
+    X = array(N, T, I)
+    X.setflags(write=False)
+    scaler = SequenceScaler().fit(X)
+    scaler.inverse_transform(scaler.transform(X))
+    assert np.array_equal(X, array(N, T, I)) and not np.shares_memory(scaler.transform(X), X)
+
+
+@pytest.mark.parametrize("two_d", ["steps", "series"])
+def test_two_dimensions_are_what_two_d_says(two_d):
+    x = array(T, I)
+    assert np.array_equal(SequenceScaler(two_d=two_d).fit_transform(x), (x - x.mean(axis=0)) / x.std(axis=0))
+    each = SequenceScaler(per="series", two_d=two_d).fit_transform(x)
+    assert each.any() == (two_d == "series"), "a series of one step is its own mean"
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda: SequenceScaler().fit(array(T, I)), ValueError, r'two_d="steps".*two_d="series".*X\[:, :, None\]'),
+    (lambda: SequenceScaler(per="feature").fit(array(N, T, I)), ValueError, "unknown per 'feature'"),
+    (lambda: SequenceScaler(two_d="yes").fit(array(N, T, I)), ValueError, "unknown two_d 'yes'"),
+    (lambda: SequenceScaler("all"), TypeError, "SequenceScaler: too many positional"),
+    (lambda: SequenceScaler().set_params(pre="all"), ValueError, "Invalid parameter 'pre' for estimator"),
+    (lambda: SequenceScaler().fit([array(3, I), array(3, I) * np.nan]), ValueError,
+     "X contains NaN, first at sequence 1, step 0, feature 0"),
+    (lambda: SequenceScaler().fit(array(N, T, I)).transform(array(N, T, I) / 0), ValueError, "X contains"),
+    (lambda: SequenceScaler().fit(array(N, T, I) * 1e200), ValueError, "X is too large for its standard deviation"),
+    (lambda: SequenceScaler().fit(array(N, T, I)).transform(array(N, T, 2)), ValueError,
+     "X has 2 features, but SequenceScaler is expecting 3 features"),
+    (lambda: SequenceScaler(per="series").fit(array(N, T, I)).inverse_transform(array(2, T, I)), ValueError,
+     'X has 2 sequences, but with per="series" inverse_transform needs the 4 that fit saw, in their order'),
+    (lambda: SequenceScaler().transform(array(N, T, I)), ValueError, "not fitted yet: call fit before transform"),
+    (lambda: SequenceScaler().inverse_transform(array(N, T, I)), ValueError, "call fit before inverse_transform"),
+    (lambda: SequenceScaler().save("scaler.npz"), ValueError, "call fit before save"),
+])
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_what_cannot_be_scaled_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+@pytest.mark.parametrize("per", ["all", "series"])
+def test_a_loaded_scaler_is_the_saved_one(per, tmp_path):
+    X = ragged()
+    scaler = SequenceScaler(per=per, two_d="steps").fit(X)
+    scaler.save(tmp_path / "scaler.npz")
+    loaded = SequenceScaler._from_file(*_files.read(tmp_path / "scaler.npz"))
+    assert repr(loaded) == repr(scaler) and loaded.n_features_in_ == I
+    assert np.array_equal(loaded.mean_, scaler.mean_) and np.array_equal(loaded.scale_, scaler.scale_)
+    for a, b in zip(loaded.inverse_transform(X), scaler.inverse_transform(X), strict=True):
+        assert np.array_equal(a, b)
+    copied = pickle.loads(pickle.dumps(scaler))
+    assert all(np.array_equal(a, b) for a, b in zip(copied.transform(X), scaler.transform(X), strict=True))
+
+
+@pytest.mark.parametrize("change", [
+    {"scaler.mean": np.zeros(2)}, {"scaler.mean": np.full(I, np.nan)}, {"scaler.scale": np.zeros(I)},
+    {"scaler.scale": np.ones((I, I)), "scaler.mean": np.ones((I, I))},
+    {"scaler.scale": np.zeros(0), "scaler.mean": np.zeros(0)},
+])
+def test_a_made_up_scaler_is_refused(change):
+    header, arrays = SequenceScaler().fit(array(N, T, I))._to_file()
+    with pytest.raises(ValueError, match="its scaler"):
+        SequenceScaler._from_file(header, arrays | change)

@@ -1,0 +1,68 @@
+"""The linear forecast that a network is measured against: an autoregression, fitted by least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ORDERS = (12, 24, 36, 60, 132)  # one to three years of months, five, and one cycle of the sun
+
+
+@dataclass(frozen=True)
+class Autoregression:
+    """x[t] = intercept + Σ_k coefficients[k] x[t − horizon − k], k < order: one for each column of all series."""
+
+    horizon: int
+    order: int
+    coefficients: np.ndarray  # (order + 1, C), the intercept last
+
+    @classmethod
+    def fit(cls, series, ends, horizon, order):
+        """Fitted on what comes before `ends` (N,) in a list of series (T_n, C), on a common scale.
+
+        Least squares, by NumPy's lstsq: O(n order²) flops for n targets.
+        """
+        coefficients = []
+        for column in range(series[0].shape[1]):
+            lags, targets = zip(*(_design(x[:end, column], horizon, order) for x, end in zip(series, ends)))
+            coefficients.append(np.linalg.lstsq(np.concatenate(lags), np.concatenate(targets), rcond=None)[0])
+        return cls(horizon, order, np.stack(coefficients, axis=1))
+
+    def forecasts(self, x):
+        """Entry t (T, C) is the forecast for step t, made at step t − horizon; NaN where it had too few steps."""
+        made = np.full(x.shape, np.nan)
+        for column in range(x.shape[1]):
+            lags, _ = _design(x[:, column], self.horizon, self.order)
+            made[len(made) - len(lags):, column] = lags @ self.coefficients[:, column]
+        return made
+
+
+def orders(ends, horizon):
+    """Those of ORDERS whose lags all series have before their first held-out target, at `ends`, and that have more
+    targets to be fitted to than coefficients; the longest such order where none of ORDERS is one."""
+    longest = min(ends) - horizon + 1  # the forecast for step t = end reads x[end − horizon − order + 1]
+    fitting = [order for order in range(1, min(longest, max(ORDERS)) + 1)
+               if sum(max(end - horizon - order + 1, 0) for end in ends) > order + 1]
+    return [order for order in ORDERS if order in fitting] or fitting[-1:]
+
+
+def choose(series, ends, test_starts, horizon):
+    """The autoregression with the lowest mean squared error from `ends` to `test_starts`, and the orders tried."""
+    tried = orders(ends, horizon)
+    fitted = [Autoregression.fit(series, ends, horizon, order) for order in tried]
+
+    def held_out_error(model):
+        return np.mean(np.concatenate([((model.forecasts(x[:stop]) - x[:stop])[end:] ** 2).ravel()
+                                       for x, end, stop in zip(series, ends, test_starts)]))
+
+    return min(fitted, key=held_out_error), tried
+
+
+def _design(x, horizon, order):
+    """Lags (n, order + 1), a one last, and targets (n,) of a column (T,)."""
+    n = max(len(x) - horizon - order + 1, 0)
+    if n == 0:
+        return np.empty((0, order + 1)), np.empty(0)
+    windows = np.lib.stride_tricks.sliding_window_view(x, order)[:n, ::-1]
+    return np.column_stack([windows, np.ones(n)]), x[horizon + order - 1:]

@@ -1,0 +1,968 @@
+"""RNNRegressor and RNNClassifier: the network as scikit-learn's users expect it, without scikit-learn.
+
+Design
+------
+(a) Samples first: X (N, T, I), or a list of (T_n, I). What the user gives is read once, into `sequences.Sequences` and
+    rows, one a target: targets (M, O) or class numbers (M,), and weights (M,). `_to_engine` alone makes padding and
+    zero weights of them, and `_outputs` alone brings the network's outputs back to rows.
+(b) Nothing of a fitted estimator changes before the training begins; from then on, also where an interrupt or a
+    FloatingPointError ends it, the estimator has the network of the last whole update.
+(c) Constructor arguments are kept as they came and are checked by `fit`: scikit-learn's clone needs it so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+import sys
+import warnings
+
+import numpy as np
+
+from . import _batches, _files, _words, optimizers, reference, schedules, training
+from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
+from .network import _entropy as _network_entropy
+from .sequences import (NotFittedError, Parametric, SequenceScaler, Sequences, append, array_of_numbers, read,
+                        takes_parameters)
+
+__all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
+
+OUTPUTS = ("sequence", "last")
+REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
+NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "l1", "l2")
+RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
+               "resume")  # of RNN.fit, which `fit` hands on
+
+
+class _Estimator(Parametric):
+    """What regressor and classifier share. What they learn of y, its `coding`, is their own: see `_learn_coding`."""
+
+    _weighted = ("fit", "partial_fit", "score")
+
+    # ---- Training
+
+    def fit(self, X, y, sample_weight=None, *, validation=None, callbacks=(), **options):
+        """Train a new network, or with warm_start the last one further; returns self.
+
+        Parameters
+        ----------
+        X : array (N, T, I), or list of (T_n, I)
+            NaN and infinity are refused.
+        y : array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O); with output="last" array (N,) or (N, O)
+            Not read where the weight is 0. Labels have no axis of outputs.
+        sample_weight : array (N,) or (N, T), or list of (T_n,), optional
+            Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given.
+        validation : tuple (X, y) or (X, y, sample_weight), optional
+            Takes the place of the share that early_stopping splits off; without early_stopping it is only watched.
+        callbacks : functions of a training.Record
+            Called after each epoch; one that returns True ends the training.
+        **options : update_callbacks, validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume
+            As of RNN.fit.
+
+        Raises
+        ------
+        TypeError, ValueError : an argument, of the constructor too, is of the wrong kind or value.
+        FloatingPointError, KeyboardInterrupt : as of RNN.fit; the estimator has the network of the last whole update.
+        """
+        settings = self._settings(callbacks, options)
+        examples = self._read(X, y, sample_weight)
+        last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
+        coding = self._learn_coding(examples) if last is None else self._coding()
+        network = self._new_network(examples.inputs, coding, last)
+        data = _with_weight(self._to_engine(examples, coding, network.dtype))
+        held = None if validation is None else self._validation_data(validation, coding, network)
+        if self.early_stopping and held is None:
+            data, held = self._split(data, network._entropy)
+        X, D, weights = data
+        seed = None if last is None else self._another_seed()
+        try:
+            network.fit(X, D, weights=weights, validation=held, batch_size=self._batch_size(),
+                        patience=self.n_iter_no_change if self.early_stopping else None, random_state=seed, **settings)
+        finally:
+            if network.history is not None:  # the training began
+                curves = ([], []) if last is None else (self.loss_curve_, self.validation_loss_curve_)
+                self._become(network, coding, examples.names)
+                self._take_curves(curves[0] + network.history.train_loss, curves[1] + network.history.validation_loss,
+                                  network.history)
+        return self
+
+    def _partial_fit(self, X, y, sample_weight, classes=None):
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: it makes one epoch")
+        settings = self._settings((), {})
+        examples = self._read(X, y, sample_weight)
+        fitted = self.__sklearn_is_fitted__()
+        if fitted:
+            self._check_features(examples.inputs)
+            self._check_names(examples.names)
+        coding = self._coding() if fitted else self._learn_coding(examples, classes)
+        network = self.network_ if fitted else self._new_network(examples.inputs, coding)
+        data = _with_weight(self._to_engine(examples, coding, network.dtype))
+        source = _batches.Arrays(*data, None, self._batch_size(), self.shuffle, network._entropy,
+                                 STREAMS.index("shuffling"))
+        if not fitted:
+            self._become(network, coding, examples.names)
+            self._take_curves([], [], None)
+        loss = self._epoch(source, settings["optimizer"], settings["max_grad_norm"])
+        self._take_curves([*self.loss_curve_, loss], self.validation_loss_curve_, self.history_)
+        return self
+
+    def _epoch(self, source, optimizer, max_grad_norm):
+        """One epoch of single updates, with the optimiser of the last call; the mean of the losses before them."""
+        if self._stepper is None or self._stepper.kind is not type(optimizer):
+            self._stepper = training.Stepper(self.network_, optimizer)
+        losses, shares = [], []
+        for k in range(source.updates_per_epoch):
+            X, D, weights, initial_state = source.batch(len(self.loss_curve_), k)
+            losses.append(self._stepper.step(self.network_, optimizer, (X, D, weights, initial_state),
+                                             math.inf if max_grad_norm is None else max_grad_norm, "core"))
+            shares.append(X.shape[0] * X.shape[1] if weights is None else weights.sum(dtype=np.float64))
+        return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
+
+    def _become(self, network, coding, names):
+        """Be fitted."""
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = names
+        self.network_, self.n_features_in_ = network, network.input_size
+        self._take_coding(coding)
+        self._stepper = None  # what partial_fit's optimiser carries
+
+    def _take_curves(self, loss_curve, validation_loss_curve, history):
+        self.loss_curve_, self.validation_loss_curve_, self.history_ = loss_curve, validation_loss_curve, history
+        self.n_iter_ = len(loss_curve)
+        self.loss_ = loss_curve[-1] if loss_curve else math.nan
+        watched = [loss for loss in validation_loss_curve or loss_curve if not math.isnan(loss)]
+        self.best_loss_ = min(watched, default=math.nan)
+
+    def _another_seed(self):
+        """For the order of a run that goes on from another, from the same random_state."""
+        return int(_batches.generator(self.network_._entropy, STREAMS.index("shuffling"), self.n_iter_).integers(2**63))
+
+    # ---- The constructor's arguments
+
+    def _settings(self, callbacks, options):
+        """Arguments of RNN.fit, checked under the names that the user knows."""
+        for name in options:
+            if name not in RUN_OPTIONS:
+                raise TypeError(f"fit takes no {name!r}, only X, y, sample_weight, validation, callbacks, "
+                                + ", ".join(RUN_OPTIONS))
+        for name in ("early_stopping", "shuffle", "warm_start"):
+            _words.flag(name, getattr(self, name))
+        _words.choose("output", self.output, OUTPUTS)
+        _words.size("n_iter_no_change", self.n_iter_no_change)
+        _words.number("validation_fraction", self.validation_fraction, 0, 1)
+        self._batch_size()
+        if self.max_grad_norm is not None:
+            _words.number("max_grad_norm", self.max_grad_norm, 0)
+        return {
+            "optimizer": self._optimizer(),
+            "schedule": self._schedule(),
+            "epochs": _words.size("max_iter", self.max_iter),
+            "max_grad_norm": self.max_grad_norm,
+            "min_improvement": 0.0 if self.tol is None else _words.number("tol", self.tol, 0, low_allowed=True),
+            "shuffle": self.shuffle,
+            "progress": _words.flag("verbose", self.verbose),
+            "callbacks": training._functions("callbacks", callbacks),
+        } | options
+
+    def _optimizer(self):
+        if isinstance(self.solver, optimizers.Optimizer):
+            return self.solver
+        kind = optimizers.OPTIMIZERS[_words.choose("solver", self.solver, optimizers.OPTIMIZERS)]
+        momentum = _words.number("momentum", self.momentum, 0, 1, low_allowed=True)
+        given = {
+            "learning_rate": _words.number("learning_rate_init", self.learning_rate_init, 0),
+            "momentum": momentum,
+            "nesterov": _words.flag("nesterovs_momentum", self.nesterovs_momentum) and momentum > 0,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+        return kind(**{field.name: given[field.name] for field in dataclasses.fields(kind) if field.name in given})
+
+    def _schedule(self):
+        if isinstance(self.learning_rate, numbers.Real):
+            raise TypeError("learning_rate must be the name of a schedule, such as 'constant', got the number "
+                            f"{self.learning_rate!r}, which learning_rate_init is for")
+        if isinstance(self.learning_rate, str):
+            _words.choose("learning_rate", self.learning_rate, schedules.SCHEDULES)
+        elif not isinstance(self.learning_rate, schedules.Schedule) and not callable(self.learning_rate):
+            raise TypeError("learning_rate must be the name of a schedule, a schedules.Schedule or a function of the "
+                            f"epoch, got {type(self.learning_rate).__name__}")
+        return self.learning_rate
+
+    def _batch_size(self):
+        if isinstance(self.batch_size, str):
+            _words.choose("batch_size", self.batch_size, ("auto",))
+            return 200
+        return _words.size("batch_size", self.batch_size)
+
+    def _new_network(self, inputs, coding, last=None):
+        """A network of the constructor's options; with the parameters and the seed of `last`, where that is given."""
+        options = {name: getattr(self, name) for name in NETWORK_OPTIONS} | self._output_options(coding)
+        options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype(self.dtype)
+        sizes = inputs.padded.shape[2], self.hidden_size
+        if last is None:
+            return RNN(*sizes, random_state=_entropy(self.random_state), **options)
+        if self.dtype is None:
+            options["dtype"] = last.dtype
+        options["initializer"] = lambda shape, rng: np.zeros(shape)
+        network = RNN(*sizes, random_state=last._entropy, **options)
+        try:
+            network.load_state_dict(last.state_dict())
+        except ValueError as error:
+            raise ValueError(f"warm_start=True goes on from the last network, which does not fit: {error}") from None
+        return network
+
+    # ---- Data
+
+    def _read(self, X, y, sample_weight):
+        """X, y and weights as Examples."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        inputs = self._read_inputs(X)
+        weights = None if sample_weight is None else self._read_weights(inputs, sample_weight)
+        targets = self._read_targets(_rows("y", y, inputs, self.output))
+        return Examples(inputs, targets, weights, _feature_names(X))
+
+    def _read_inputs(self, X):
+        inputs = read(X, self.two_d)
+        if _words.choose("output", self.output, OUTPUTS) == "last" and not inputs.lengths.all():
+            n = int(np.argmin(inputs.lengths))
+            raise ValueError(f'X[{n}] has no steps, and with output="last" each sequence needs one')
+        return inputs
+
+    def _read_weights(self, inputs, sample_weight):
+        """Weights (M,) in float64."""
+        if self.output == "sequence" and inputs.form in ("array", "list") and _entries_are_single(sample_weight):
+            weights = array_of_numbers("sample_weight", sample_weight)
+            if len(weights) != len(inputs.lengths):
+                raise ValueError(f"sample_weight has {len(weights)} entries, but X has {len(inputs.lengths)} sequences")
+            weights = np.repeat(weights, inputs.lengths)
+        else:
+            weights = array_of_numbers("sample_weight", _rows("sample_weight", sample_weight, inputs, self.output))
+        if weights.ndim != 1:
+            raise ValueError(f"sample_weight must be one number for each {self._unit()}, got entries of shape "
+                             f"{weights.shape[1:]}")
+        bad = ~np.isfinite(weights) | (weights < 0)
+        if bad.any():
+            m = int(np.argmax(bad))
+            raise ValueError(f"sample_weight must be finite and not negative, got {weights[m]}, first at "
+                             f"{self._place(inputs, m)}")
+        if not weights.any():
+            raise ValueError("sample_weight is zero everywhere")
+        return weights.astype(np.float64)
+
+    def _unit(self):
+        return "step" if self.output == "sequence" else "sequence"
+
+    def _place(self, inputs, m):
+        """Row m in the user's own words."""
+        t, n = _places(inputs, self.output)
+        return f"sequence {n[m]}" if self.output == "last" and inputs.form != "steps" else inputs.place(t[m], n[m])
+
+    def _to_engine(self, examples, coding, dtype):
+        """X (T, N, I), D (T, N, O) or class numbers (T, N), and weights (T, N) or None.
+
+        That a step is padding, or with output="last" not the last, is told by its weight of zero alone.
+        """
+        inputs, weights = examples.inputs, examples.weights
+        places, (T, N) = _places(inputs, self.output), inputs.padded.shape[:2]
+        targets = self._encode(examples, coding, dtype)
+        D = np.full((T, N, *targets.shape[1:]), -1 if targets.dtype.kind == "i" else 0, targets.dtype)
+        D[places] = targets
+        m = None
+        if weights is not None or len(targets) < T * N:
+            m = np.zeros((T, N), dtype)
+            m[places] = 1 if weights is None else weights
+        return _cast("X", inputs.padded, dtype), D, m
+
+    def _validation_data(self, validation, coding, network):
+        if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+            raise TypeError("validation must be a tuple (X, y) or (X, y, sample_weight), got "
+                            f"{type(validation).__name__}")
+        try:
+            examples = self._read(*validation, *[None] * (3 - len(validation)))
+            found = examples.inputs.padded.shape[2]
+            if found != network.input_size:
+                raise ValueError(f"X has {found} features, but the X to train on has {network.input_size}")
+            return self._to_engine(examples, coding, network.dtype)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation's {error}") from None
+
+    def _split(self, data, entropy):
+        """What to train on and what to judge by: whole sequences at random; of labels, if one each, the same shares."""
+        N = data[0].shape[1]
+        count = max(1, round(self.validation_fraction * N))
+        if count >= N:
+            raise ValueError(f"early_stopping with validation_fraction={self.validation_fraction} holds out {count} of "
+                             f"{N} sequence(s) and leaves none to train on; give validation=(X, y)")
+        order = _batches.generator(entropy, STREAMS.index("validation")).permutation(N)
+        if self.output == "last" and data[1].dtype.kind == "i":
+            labels = data[1].max(axis=0)  # −1 but at the last step
+            order = order[np.argsort(labels[order], kind="stable")]
+        held = np.zeros(N, bool)
+        held[order[((np.arange(count) + 0.5) * N / count).astype(int)]] = True
+        return [tuple(None if array is None else np.ascontiguousarray(array[:, rows]) for array in data)
+                for rows in (~held, held)]
+
+    # ---- Results
+
+    def _outputs(self, X, method):
+        """The network's outputs as rows (M, O), and the sequences that they belong to."""
+        self._check_fitted(method)
+        inputs = self._read_inputs(X)
+        self._check_features(inputs)
+        self._check_names(_feature_names(X))
+        Y, _ = self.network_.forward(_cast("X", inputs.padded, self.network_.dtype))
+        return Y[_places(inputs, self.output)], inputs
+
+    def _restore(self, rows, inputs):
+        return rows if self.output == "last" else inputs.restore(rows)
+
+    def _check_names(self, names):
+        known = getattr(self, "feature_names_in_", None)
+        if names is not None and known is not None and not np.array_equal(names, known):
+            raise ValueError("The feature names should match those that were passed during fit.\n"
+                             f"X has {', '.join(names)}; fit had {', '.join(known)}")
+
+    # ---- Files
+
+    def save(self, path):
+        """Write the estimator to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside.
+
+        The loaded one predicts the same to the bit. What the optimiser carries between calls of `partial_fit` is lost.
+
+        Raises
+        ------
+        TypeError : an argument of the constructor is a function, a generator or an object that the file cannot hold.
+        """
+        self._check_fitted("save")
+        for name, value in self.network_.parameters.items():
+            _words.finite(name, value, "ij")  # `load` would refuse it
+        header, arrays = self._to_file()
+        _files.write(path, header | {"kind": type(self).__name__}, arrays)
+
+    def _to_file(self):
+        """Header and arrays; what SequenceScaler._to_file gives fits into the same file."""
+        fitted = {
+            "coding": self._coding_to_file(),
+            "feature_names": None if not hasattr(self, "feature_names_in_") else self.feature_names_in_.tolist(),
+            "loss_curve": self.loss_curve_,
+            "validation_loss_curve": self.validation_loss_curve_,
+            "history": None if self.history_ is None else dataclasses.asdict(self.history_),
+        }
+        params = {name: _pack(name, value) for name, value in self.get_params().items()}
+        return self.network_._header() | {"params": params, "fitted": fitted}, dict(self.network_.parameters)
+
+    @classmethod
+    def _from_file(cls, header, arrays):
+        try:
+            return cls._from_header(header, RNN._from_file(header, arrays))
+        except (AttributeError, OverflowError, RecursionError) as error:  # what a made-up header can lead to
+            raise ValueError(f"its header is no estimator's: {error}") from None
+
+    @classmethod
+    def _from_header(cls, header, network):
+        params, fitted = header["params"], header["fitted"]
+        estimator = cls(**{name: _unpack(value) for name, value in params.items()})
+        names = fitted["feature_names"]
+        if names is not None and (len(names) != network.input_size or not all(isinstance(name, str) for name in names)):
+            raise ValueError(f"it does not name the {network.input_size} features of its network")
+        coding = estimator._coding_from_file(fitted["coding"], network)
+        estimator._become(network, coding, None if names is None else np.array(names, dtype=object))
+        curves = ([float(loss) for loss in fitted[name]] for name in ("loss_curve", "validation_loss_curve"))
+        estimator._take_curves(*curves, None if fitted["history"] is None else training.History(**fitted["history"]))
+        return estimator
+
+    # ---- What scikit-learn asks for
+
+    def _tags(self, **own):
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(target_tags=TargetTags(required=True, multi_output=own["estimator_type"] == "regressor"),
+                    input_tags=self._input_tags(), **own)
+
+    def set_fit_request(self, *, sample_weight):
+        """Whether scikit-learn's metadata routing hands sample_weight to `fit`: True, False, None or its other name."""
+        return self._request("fit", sample_weight)
+
+    def set_partial_fit_request(self, *, sample_weight):
+        """As `set_fit_request`, for `partial_fit`."""
+        return self._request("partial_fit", sample_weight)
+
+    def set_score_request(self, *, sample_weight):
+        """As `set_fit_request`, for `score`."""
+        return self._request("score", sample_weight)
+
+    def _request(self, method, sample_weight):
+        request = self._get_metadata_request()
+        getattr(request, method).add_request(param="sample_weight", alias=sample_weight)
+        self._metadata_request = request
+        return self
+
+
+class RNNRegressor(_Estimator):
+    """A plain recurrent network that gives a number, or numbers, for each step or each sequence.
+
+    Parameters
+    ----------
+    hidden_size : int
+        H.
+    activation, reduction, initializer, bias, learn_initial_state, l1, l2 : as of RNN
+    output_activation : str, optional
+        As of RNN; by default "exp" with loss="poisson", else "identity".
+    loss : str or (str, number or numbers)
+        "squared_error", "absolute_error", "huber", "quantile" or "poisson", as of RNN. With L > 1 quantile levels
+        every prediction has one axis more, the last, of L; `score`, and `forecast` where it goes on from its own
+        forecasts, take the level nearest to 0.5.
+    dtype : None, "float32" or "float64"
+        None: float32 where the X of `fit` is, else float64, as scikit-learn does. float32 takes two thirds of the time.
+    output : "sequence" or "last"
+        Whether y has an entry for each step, or one for each sequence, at its last step.
+    two_d : "raise", "steps" or "series"
+        What two dimensions of X mean: N sequences of one step (N, I), with y (N,) or (N, O); or one sequence (T, I),
+        with y (T,) or (T, O), or with output="last" of length 1. N sequences of one feature (N, T) are X[:, :, None].
+    horizon : int
+        How far ahead the targets of `fit` lie, for `forecast`: see sequences.forecast_pairs.
+    solver : str or optimizers.Optimizer
+        "adam", "sgd", "rmsprop", "adagrad" or "adamw" with the numbers below, or an object with its own.
+    learning_rate_init, momentum, nesterovs_momentum, beta_1, beta_2, epsilon : float, bool
+        Numbers of a solver given by name, as far as it has them.
+    learning_rate : str, schedules.Schedule or function
+        How the learning rate changes: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an object,
+        or f(epoch) -> factor.
+    max_iter : int
+        Epochs.
+    batch_size : int or "auto"
+        Sequences an update; "auto" is 200.
+    max_grad_norm : float, optional
+        The gradient is scaled down to this Euclidean norm.
+    early_stopping : bool
+        Stop after n_iter_no_change epochs without a validation loss that is lower by more than tol (None is 0), and in
+        any case return to the parameters of the lowest one. Without it nothing stops before max_iter, and there is no
+        ConvergenceWarning.
+    validation_fraction : float
+        Share of the sequences that is then split off at random, where `fit` is given no validation set.
+    n_iter_no_change : int
+    tol : float, optional
+    shuffle : bool
+        Draw the sequences of an epoch in random order.
+    random_state : None, int, numpy.random.Generator or numpy.random.RandomState
+        Seed of initial parameters, order and split.
+    warm_start : bool
+        `fit` begins with the parameters of the last one, with a new optimiser and the options as they are now.
+    verbose : bool
+        Show the progress.
+
+    Attributes
+    ----------
+    network_ : RNN, time-major
+    n_features_in_, n_outputs_ : int
+    feature_names_in_ : array of str, where X was a DataFrame
+    loss_curve_, validation_loss_curve_ : lists of float
+        Data losses of each epoch, without penalties; warm_start and partial_fit add to them. The second is empty
+        without a validation set.
+    loss_, best_loss_ : float
+        The last of loss_curve_; the lowest of validation_loss_curve_, or of loss_curve_ where that is empty.
+    n_iter_ : int, epochs
+    history_ : training.History of the last `fit`, or None
+
+    Examples
+    --------
+    >>> X, y = fastbptt.sequences.forecast_pairs(series, 12)  # series (N, T, 1)
+    >>> model = RNNRegressor(16, horizon=12, early_stopping=True, random_state=0).fit(X, y)
+    >>> model.forecast(series, 12)  # (N, 12, 1)
+    """
+
+    _estimator_type = "regressor"  # scikit-learn before 1.6 reads it
+
+    @takes_parameters
+    def __init__(self, hidden_size=32, *, activation="tanh", output_activation=None, loss="squared_error",
+                 reduction="mean", dtype=None, initializer="orthogonal", bias=True, learn_initial_state=False, l1=0.0,
+                 l2=0.0, output="sequence", two_d="raise", horizon=1, solver="adam", learning_rate_init=1e-3,
+                 learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None, early_stopping=False,
+                 validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True, random_state=None,
+                 warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999,
+                 epsilon=1e-8):
+        pass
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch on X, y, from the parameters and with the optimiser of the last call; see `fit`.
+
+        The learning rate is learning_rate_init throughout; changed options of the network wait for the next `fit`.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X):
+        """The outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
+
+        With output="sequence" it is a list of (T_n,) or (T_n, O) where X is a list. With L > 1 quantile levels there is
+        a last axis of L. The dtype is the network's.
+        """
+        rows, inputs = self._outputs(X, "predict")
+        rows = self._with_levels(rows)
+        return self._restore(rows[:, 0].copy() if self._flat else rows, inputs)
+
+    def score(self, X, y, sample_weight=None):
+        """R² over all real steps, weighted, its mean over the outputs: 1 − Σ w (y − ŷ)² / Σ w (y − ȳ)².
+
+        Of an output that is constant it is 1 where that is predicted exactly, else 0; of fewer than two steps NaN.
+        """
+        rows, _ = self._outputs(X, "score")
+        examples = self._read(X, y, sample_weight)
+        targets = self._encode(examples, self._coding(), np.float64)
+        w = np.ones(len(rows)) if examples.weights is None else examples.weights
+        used = w > 0
+        targets, predicted, w = targets[used], self._middle(rows[used]), w[used, None]
+        if len(targets) < 2:
+            return math.nan
+        mean = (w * targets).sum(axis=0) / w.sum()
+        error, spread = ((w * np.square(targets - guess)).sum(axis=0) for guess in (predicted, mean))
+        r2 = 1 - error / np.where(spread == 0, 1, spread)
+        return float(np.where(spread == 0, error == 0, r2).mean())
+
+    def _with_levels(self, Y):
+        """Y (..., O), or with L > 1 quantile levels (..., O, L) of (..., L·O), where l·O + k is level l of target k."""
+        levels = Y.shape[-1] // self.n_outputs_
+        return Y if levels == 1 else Y.reshape(*Y.shape[:-1], levels, self.n_outputs_).swapaxes(-1, -2).copy()
+
+    def _middle(self, Y):
+        """Y (..., O), of several quantile levels that nearest to 0.5."""
+        loss = self.network_.loss
+        if not isinstance(loss, tuple) or loss[0] != "quantile":
+            return Y
+        begin = int(np.argmin(np.abs(np.array(loss[1]) - 0.5))) * self.n_outputs_
+        return Y[..., begin:begin + self.n_outputs_]
+
+    # ---- Forecasting
+
+    def forecast(self, series, steps, *, exogenous=None):
+        """The next `steps` values of each series, as `series` is: (N, steps, O), (steps, O) or a list of (steps, O).
+
+        For a network that was fitted to sequences.forecast_pairs(series, horizon), of these series or others. Its last
+        `horizon` outputs are the first `horizon` steps; for those beyond, the forecasts are its next inputs.
+
+        Parameters
+        ----------
+        series : array (N, T, O) or (T, O), or list of (T_n, O)
+            With at least `horizon` steps.
+        steps : int
+        exogenous : array (N, T, E) or (T, E), or list of (T_n, E)
+            What `forecast_pairs` was given so; if steps > horizon, for at least steps − horizon steps more than the
+            series have.
+
+        Returns
+        -------
+        array or list; with L > 1 quantile levels (..., L).
+        """
+        self._check_fitted("forecast")
+        steps, horizon = _words.size("steps", steps), _words.size("horizon", self.horizon)
+        if self.output != "sequence":
+            raise ValueError('forecast needs output="sequence": an output at each step')
+        past = read(series, "series", "series")
+        self._check_series(past, horizon)
+        beyond = max(0, steps - horizon)
+        known = self._read_exogenous(past, exogenous, beyond)
+        X = append(past.padded.swapaxes(0, 1), known.swapaxes(0, 1), len(past.padded)).swapaxes(0, 1)
+        Y, _, S = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
+        n = np.arange(len(past.lengths))
+        outputs = [Y[past.lengths - horizon + k, n] for k in range(min(steps, horizon))]
+        state = S[past.lengths, n]
+        for k in range(beyond):  # step T_n + k, whose input is the forecast for it
+            x = np.concatenate([self._middle(outputs[k]), known[past.lengths + k, n]], axis=1)
+            y, state = self.network_.forward(x[None], state)
+            outputs.append(y[0])
+        made = self._with_levels(np.stack(outputs, axis=1))
+        if past.form == "list":
+            return [part.copy() for part in made]
+        return made if past.form == "array" else made[0]
+
+    def _check_series(self, past, horizon):
+        O, found = self.n_outputs_, past.padded.shape[2]
+        if self.n_features_in_ < O:
+            raise ValueError("forecast needs a network fitted to forecast_pairs, but fit's X had "
+                             f"{self.n_features_in_} features and its y {O}")
+        if found != O:
+            raise ValueError(f"series has {found} features, but fit's y had {O}")
+        n = int(np.argmin(past.lengths))
+        if past.lengths[n] < horizon:
+            which = f"series[{n}]" if past.form == "list" else "series"
+            raise ValueError(f"{which} has {past.lengths[n]} steps, but with horizon={horizon} a forecast needs at "
+                             "least as many")
+
+    def _read_exogenous(self, past, exogenous, beyond):
+        """Exogenous inputs (at least the steps of the longest series, N, E), E = 0 where there are none."""
+        E = self.n_features_in_ - self.n_outputs_
+        if exogenous is None and E == 0:
+            return np.zeros((len(past.padded) + beyond, len(past.lengths), 0), past.padded.dtype)
+        if exogenous is None or E == 0:
+            raise ValueError(f"fit's X had {self.n_features_in_} features and its y {self.n_outputs_}: "
+                             + (f"forecast needs exogenous, of {E} features" if E else "there were no exogenous ones"))
+        known = read(exogenous, "series", "exogenous")
+        if known.padded.shape[1:] != (len(past.lengths), E):
+            raise ValueError(f"exogenous must be {len(past.lengths)} series of {E} features, got "
+                             f"{known.padded.shape[1]} of {known.padded.shape[2]}")
+        needed = past.lengths + beyond
+        if (known.lengths < needed).any():
+            n = int(np.argmax(known.lengths < needed))
+            which = f"exogenous[{n}]" if known.form == "list" else "exogenous"
+            raise ValueError(f"{which} has {known.lengths[n]} steps, but this forecast needs {needed[n]}: the "
+                             f"{past.lengths[n]} of the series" + (f" and the {beyond} after them" if beyond else ""))
+        return known.padded
+
+    # ---- Targets. The coding is (O, whether y had no axis of outputs)
+
+    def _read_targets(self, rows):
+        targets = array_of_numbers("y", rows)
+        if targets.ndim > 2 or 0 in targets.shape[1:]:
+            raise ValueError(f"y must have one number, or O numbers, for each {self._unit()}, got entries of shape "
+                             f"{targets.shape[1:]}")
+        return targets
+
+    def _learn_coding(self, examples, classes=None):
+        targets = examples.targets
+        return (1 if targets.ndim == 1 else targets.shape[1]), targets.ndim == 1
+
+    def _coding(self):
+        return self.n_outputs_, self._flat
+
+    def _take_coding(self, coding):
+        self.n_outputs_, self._flat = coding
+
+    def _coding_to_file(self):
+        return {"flat": self._flat}
+
+    def _coding_from_file(self, coding, network):
+        return network.target_size, _words.flag("flat", coding["flat"])
+
+    def _output_options(self, coding):
+        name, parameter = _check_loss(self.loss)
+        _words.choose("loss", name, REGRESSION_LOSSES)
+        activation = reference.FUSED.get(name, "identity") if self.output_activation is None else self.output_activation
+        levels = len(parameter) if name == "quantile" else 1
+        return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
+
+    def _encode(self, examples, coding, dtype):
+        """Targets (M, O), 0 where they have no weight."""
+        targets = examples.targets if examples.targets.ndim == 2 else examples.targets[:, None]
+        if targets.shape[1] != coding[0]:
+            raise ValueError(f"y has {targets.shape[1]} outputs, but this {type(self).__name__} has {coding[0]}")
+        if examples.weights is not None:
+            targets = np.where(examples.weights[:, None] > 0, targets, 0)
+        bad = ~np.isfinite(targets)
+        if self.loss == "poisson":
+            bad |= targets < 0
+        if bad.any():
+            m, k = np.argwhere(bad)[0]
+            what = "NaN" if np.isnan(targets[m, k]) else "infinity" if np.isinf(targets[m, k]) else str(targets[m, k])
+            raise ValueError(f"y contains {what}, first at {self._place(examples.inputs, m)}, output {k}"
+                             + (', which loss="poisson" cannot have' if self.loss == "poisson" else ""))
+        return _cast("y", targets, dtype)
+
+    def __sklearn_tags__(self):
+        from sklearn.utils import RegressorTags
+
+        return self._tags(estimator_type="regressor", regressor_tags=RegressorTags())
+
+
+class RNNClassifier(_Estimator):
+    """A plain recurrent network that gives a label to each sequence, or to each step.
+
+    The loss is the cross-entropy, of softmax outputs, one a class, two classes included.
+
+    Parameters
+    ----------
+    hidden_size : int
+        H.
+    output : "last" or "sequence"
+        Whether y has one label for each sequence, at its last step, or one for each step.
+    others : as of RNNRegressor
+        With output="last" the sequences that early_stopping splits off have the labels in their proportions.
+
+    Attributes
+    ----------
+    classes_ : array (K,) of the labels, sorted; they may be of any kind that can be sorted
+    n_outputs_ : int, K
+    others : as of RNNRegressor
+    """
+
+    _estimator_type = "classifier"  # scikit-learn before 1.6 reads it
+
+    @takes_parameters
+    def __init__(self, hidden_size=32, *, activation="tanh", reduction="mean", dtype=None, initializer="orthogonal",
+                 bias=True, learn_initial_state=False, l1=0.0, l2=0.0, output="last", two_d="raise", solver="adam",
+                 learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None,
+                 early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
+                 random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
+                 beta_2=0.999, epsilon=1e-8):
+        pass
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train for one epoch on X, y, from the parameters and with the optimiser of the last call; see `fit`.
+
+        Parameters
+        ----------
+        classes : array of all labels that will ever come
+            Needed by the first call.
+
+        The learning rate is learning_rate_init throughout; changed options of the network wait for the next `fit`.
+        """
+        if not self.__sklearn_is_fitted__():
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+        elif classes is not None and not np.array_equal(_unique(np.asarray(classes)), self.classes_):
+            raise ValueError(f"classes={classes!r} is not what it was on the first call, or in fit: {self.classes_}")
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    def predict(self, X):
+        """The most probable label of each sequence (N,), or of each step, (N, T) or a list of (T_n,)."""
+        rows, inputs = self._outputs(X, "predict")
+        return self._restore(self.classes_[rows.argmax(axis=1)], inputs)
+
+    def predict_proba(self, X):
+        """The probabilities of the K classes, in the order of `classes_`: (N, K), (N, T, K) or a list of (T_n, K)."""
+        return self._restore(*self._outputs(X, "predict_proba"))
+
+    def score(self, X, y, sample_weight=None):
+        """The share of right labels among all real steps, or sequences, weighted."""
+        rows, _ = self._outputs(X, "score")
+        examples = self._read(X, y, sample_weight)
+        return float(np.average(self.classes_[rows.argmax(axis=1)] == examples.targets, weights=examples.weights))
+
+    # ---- Targets. The coding is the array of classes (K,)
+
+    def _read_targets(self, rows):
+        if rows.ndim == 2 and rows.shape[1] == 1:
+            kind = getattr(sys.modules.get("sklearn.exceptions"), "DataConversionWarning", UserWarning)
+            warnings.warn("A column-vector y was passed when a 1d array was expected. Please change the shape of y, "
+                          "for example by y[..., 0].", kind, stacklevel=4)
+            rows = rows[:, 0]
+        if rows.ndim != 1:
+            raise ValueError(f"y must have one label for each {self._unit()}, got entries of shape {rows.shape[1:]}")
+        return rows
+
+    def _learn_coding(self, examples, classes=None):
+        used = slice(None) if examples.weights is None else examples.weights > 0
+        return _unique(examples.targets[used] if classes is None else np.asarray(classes))
+
+    def _coding(self):
+        return self.classes_
+
+    def _take_coding(self, coding):
+        self.classes_, self.n_outputs_ = coding, len(coding)
+
+    def _coding_to_file(self):
+        labels, kind = self.classes_.tolist(), self.classes_.dtype.kind
+        if kind not in "biufUO" or not all(isinstance(label, (bool, int, float, str)) for label in labels):
+            raise TypeError(f"classes_ of dtype {self.classes_.dtype} cannot be saved: only numbers and strings can")
+        return {"kind": kind, "classes": labels, "dtype": self.classes_.dtype.name if kind in "biuf" else ""}
+
+    def _coding_from_file(self, coding, network):
+        kind, labels = coding["kind"], coding["classes"]
+        expected = {"b": bool, "i": int, "u": int, "f": float, "U": str, "O": (bool, int, float, str)}[kind]
+        if len(labels) != network.output_size or not all(isinstance(label, expected) for label in labels):
+            raise ValueError(f"its classes are not {network.output_size} labels of one kind")
+        dtype = np.dtype(_words.choose("dtype", coding["dtype"], _LABEL_DTYPES) if kind in "biuf" else kind)
+        try:
+            return np.array(labels, dtype)
+        except OverflowError as error:
+            raise ValueError(f"its classes do not fit their dtype: {error}") from None
+
+    def _output_options(self, coding):
+        return {"output_size": len(coding), "loss": "cross_entropy", "output_activation": "softmax"}
+
+    def _encode(self, examples, coding, dtype):
+        """Class numbers (M,), −1 where they have no weight."""
+        used = np.ones(len(examples.targets), bool) if examples.weights is None else examples.weights > 0
+        labels = examples.targets[used]
+        _check_labels(labels)
+        try:
+            numbers_of_them = np.searchsorted(coding, labels).clip(max=len(coding) - 1)
+            wrong = np.asarray(coding[numbers_of_them] != labels)
+        except TypeError:
+            raise TypeError(f"y has labels of dtype {labels.dtype}, but the classes are {coding}") from None
+        if wrong.any():
+            m = np.flatnonzero(used)[np.argmax(wrong)]
+            raise ValueError(f"y has label {examples.targets[m]!r}, first at {self._place(examples.inputs, m)}, which "
+                             f"is none of the classes {coding}")
+        classes = np.full(len(used), -1, np.intp)
+        classes[used] = numbers_of_them
+        return classes
+
+    def __sklearn_tags__(self):
+        from sklearn.utils import ClassifierTags
+
+        return self._tags(estimator_type="classifier", classifier_tags=ClassifierTags())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """What was given to learn from: sequences, targets (M, ...), weights (M,) or None, names of features or None."""
+
+    inputs: Sequences
+    targets: np.ndarray
+    weights: np.ndarray | None
+    names: np.ndarray | None
+
+
+def _places(inputs, output):
+    """(t, n) of every target: two arrays (M,)."""
+    return inputs.steps() if output == "sequence" else inputs.last_steps()
+
+
+def _rows(name, value, inputs, output):
+    """`value` as rows (M, ...), one for each target: from (N, T, ...), a list of (T_n, ...), or (M, ...) itself."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, which is not supported: fill it, and give weights of 0 instead")
+    if not isinstance(value, (list, tuple)):
+        value = np.asarray(value)
+    if output == "last" or inputs.form in ("steps", "series"):
+        return _plain_rows(name, value, len(_places(inputs, output)[0]), output)
+    N, T = len(inputs.lengths), len(inputs.padded)
+    got = f"shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, np.ndarray) and value.ndim == 0 or len(value) != N:
+        raise ValueError(f"{name} must have {N} sequences, as X has, got {got}")
+    if _entries_are_single(value):
+        raise ValueError(f"{name} must have an entry for each step of each sequence, ({N}, T) or a list of (T_n,), got "
+                         f'{got}; one for each sequence needs output="last"')
+    if isinstance(value, np.ndarray) and value.dtype != object and (inputs.lengths == T).all() and value.shape[1] == T:
+        return value.reshape(N * T, *value.shape[2:])
+    parts = [np.asarray(part) for part in value]
+    for n, (part, length) in enumerate(zip(parts, inputs.lengths)):
+        if part.ndim == 0 or len(part) != length:
+            raise ValueError(f"{name}[{n}] must have {length} entries, one for each step of X[{n}], got shape "
+                             f"{part.shape}")
+    parts = [part for part in parts if len(part)]
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise ValueError(f"{name} must have entries of one shape, got {sorted({part.shape[1:] for part in parts})}")
+    return np.concatenate(parts)
+
+
+def _plain_rows(name, value, M, output):
+    each = "sequence" if output == "last" else "row of X"
+    try:
+        rows = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must have one entry of one shape for each {each}: {error}") from None
+    if rows.ndim == 0 or len(rows) != M:
+        raise ValueError(f"{name} must have {M} entries, one for each {each}, got shape {rows.shape}")
+    return rows
+
+
+def _entries_are_single(value):
+    """Whether the entries of a list or array are numbers or labels, not sequences of them."""
+    value = value if isinstance(value, (list, tuple)) else np.asarray(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.ndim == 1
+    return all(np.ndim(entry) == 0 for entry in value)
+
+
+def _with_weight(data):
+    """X, D and weights without those sequences that have no weight at all."""
+    X, D, weights = data
+    if weights is None or weights.any(axis=0).all():
+        return data
+    kept = weights.any(axis=0)
+    return tuple(np.ascontiguousarray(array[:, kept]) for array in data)
+
+
+def _cast(name, value, dtype):
+    """Finite `value` in `dtype`; ValueError where that makes it infinite."""
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(value, dtype)
+    if cast.dtype != value.dtype and not np.isfinite(cast).all():
+        raise ValueError(f"{name} contains a number too large for {np.dtype(dtype).name}, in which it becomes infinity")
+    return cast
+
+
+def _feature_names(X):
+    """The columns of a DataFrame as an array, where all are strings; else None."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not all(isinstance(column, str) for column in columns):
+        return None
+    return np.array(list(columns), dtype=object)
+
+
+# ---- Labels
+
+_LABEL_DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+                 *(f"float{bits}" for bits in (16, 32, 64)))
+
+
+def _unique(labels):
+    """The classes among labels."""
+    _check_labels(labels)
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        raise TypeError(f"y has labels that cannot be sorted, so there is no order of classes: {error}") from None
+
+
+def _check_labels(labels):
+    """Raise ValueError for what are no labels: NaN, None, numbers with a fraction."""
+    if labels.dtype.kind == "O":
+        missing = np.array([label is None or label != label for label in labels], bool)
+    else:
+        missing = np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(0, bool)
+    if missing.any():
+        raise ValueError(f"y contains {labels[np.argmax(missing)]}, which is no label")
+    if labels.dtype.kind == "c" or labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
+        raise ValueError("Unknown label type: continuous. y of a classifier holds labels, not numbers with a fraction")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError("y contains infinity, which is no label")
+
+
+# ---- Seeds and files
+
+
+def _entropy(random_state):
+    """The number that seeds a network's streams."""
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    return _network_entropy(random_state)
+
+
+def _pack(name, value, depth=0):
+    """A constructor argument as JSON can hold it; TypeError naming it where it cannot."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if name == "dtype" and value is not None:
+        return _check_dtype(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)) and depth < 3:
+        return {type(value).__name__: [_pack(name, item, depth + 1) for item in value]}
+    if isinstance(value, dict) and depth < 3:
+        return {"dict": {str(key): _pack(name, item, depth + 1) for key, item in value.items()}}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {"array": value.tolist()}
+    if type(value) in _DESCRIBED.values():
+        return {type(value).__name__: dataclasses.asdict(value)}
+    raise TypeError(f"{name}={value!r} cannot be saved: a model file holds numbers, strings, optimizers and schedules, "
+                    f"no {type(value).__name__}; set_params({name}=...) to something else before save")
+
+
+def _unpack(value):
+    """What `_pack` packed."""
+    if not isinstance(value, dict):
+        return value
+    (kind, content), = value.items()
+    if kind in ("list", "tuple"):
+        return {"list": list, "tuple": tuple}[kind](_unpack(item) for item in content)
+    if kind == "dict":
+        return {key: _unpack(item) for key, item in content.items()}
+    if kind == "array":
+        return np.array(content, np.float64)
+    return _DESCRIBED[kind](**content)
+
+
+_KINDS.update({kind.__name__: kind for kind in (RNNRegressor, RNNClassifier, SequenceScaler)})  # `load` reads them
+_DESCRIBED = {kind.__name__: kind for kind in (*optimizers.OPTIMIZERS.values(), *schedules.SCHEDULES.values())}
