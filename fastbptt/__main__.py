@@ -94,8 +94,8 @@ def _add_train(commands):
     train = commands.add_parser(
         "train", help="train a network to forecast series, and judge it on steps it never saw",
         description="Train a network to forecast the series of a CSV file, or without one the monthly sunspot numbers "
-                    "of 1749 to 2008. Of each series the first 70 %% train, the next 10 %% decide when to stop and all "
-                    "other choices, the last 20 %% give the figures. A column of ISO dates is the axis. With --id the "
+                    "of 1749 to 2008. Of each series the first 70 % train, the next 10 % decide when to stop and all "
+                    "other choices, the last 20 % give the figures. A column of ISO dates is the axis. With --id the "
                     "rows belong to several series, and one network learns from all of them; without, each column is "
                     "forecast from all columns.")
     train.add_argument("csv", nargs="?", metavar="CSV", help="file of columns of numbers, with dates or without")
@@ -270,25 +270,13 @@ def _step(data, t, n=0):
 
 
 def _fit(args, data, model):
-    """Train on levels, and where the series are long enough on changes: the better forecaster, and the exit code."""
-    outputs = len(data.targets)
-    H = args.hidden_size or HIDDEN_SIZE
-    options = {"hidden_size": H, "solver": args.solver, "max_iter": args.max_iter,
-               "random_state": args.random_state, "verbose": sys.stderr is not None and sys.stderr.isatty()}
-    P = _parameters(H, outputs + len(data.inputs), outputs)
-    print(f"RNN of {H} {_forecast.ACTIVATION} units, {P} parameters, {data.steps(args.horizon)} ahead, seed "
-          f"{args.random_state}", flush=True)
+    """The better of the forecasters of levels and of changes, or None, and the exit code."""
     candidates, start = [], time.perf_counter()
     try:
-        for difference in _forecast.differences(data.values, args.horizon):
-            candidates.append(_forecast.Forecaster(
-                data.targets, data.inputs, horizon=args.horizon, difference=difference, ids=data.ids, id_column=args.id,
-                calendar=data.calendar))
-            candidates[-1].fit(data.values, data.dates, **options)
-            _print_candidate(candidates[-1], data)
+        _train_candidates(args, data, candidates)
     except KeyboardInterrupt:  # the first is done, or is all that there is
-        first = candidates[0]
-        return None, _save_interrupted(first, model, getattr(first.regressor, "history_", None))
+        regressor = candidates[0].regressor if candidates else None
+        return None, _save_interrupted(candidates[:1], model, getattr(regressor, "history_", None))
     except FloatingPointError as error:
         candidates.pop()
         if not candidates:
@@ -298,6 +286,24 @@ def _fit(args, data, model):
     kept = f"; {_sees(best, data)} kept" if len(candidates) > 1 else ""
     print(f"trained in {time.perf_counter() - start:.1f} s{kept}\n")
     return best, 0
+
+
+def _train_candidates(args, data, candidates):
+    """Train on levels, on changes, or on both, as the series allow, and add the forecasters to `candidates`."""
+    outputs, H = len(data.targets), args.hidden_size or HIDDEN_SIZE
+    print(f"RNN of {H} {_forecast.ACTIVATION} units, {_parameters(H, outputs + len(data.inputs), outputs)} parameters, "
+          f"{data.steps(args.horizon)} ahead, seed {args.random_state}", flush=True)
+    differences = _forecast.differences(data.values, outputs, args.horizon)
+    if differences == (args.horizon,):
+        shift = _forecast.shift([x[:, :outputs] for x in data.values])
+        print(f"  levels are not tried: the held-out part lies {shift:.1f} standard deviations off what trains")
+    for difference in differences:
+        candidates.append(_forecast.Forecaster(
+            data.targets, data.inputs, horizon=args.horizon, difference=difference, ids=data.ids, id_column=args.id,
+            calendar=data.calendar))
+        candidates[-1].fit(data.values, data.dates, hidden_size=H, solver=args.solver, max_iter=args.max_iter,
+                           random_state=args.random_state, verbose=sys.stderr is not None and sys.stderr.isatty())
+        _print_candidate(candidates[-1], data)
 
 
 def _parameters(H, I, O):
@@ -316,17 +322,17 @@ def _print_candidate(forecaster, data):
 
 
 def _save_interrupted(trained, model, history):
-    """Save what there is, though not over what was there before."""
+    """Save what there is, none or one, though not over what was there before."""
     if history is None:
         print("Interrupted before the first update; nothing is saved.")
         return INTERRUPTED
     if os.path.exists(model):
         stem, ending = os.path.splitext(model)
         model = f"{stem}.interrupted{ending}"
-    _save(trained, model)
+    _save(trained[0], model)
     epochs = len(history.train_loss)
-    print(f"Interrupted after {epochs} whole epoch{'' if epochs == 1 else 's'}; the network as of its last whole update is "
-          f"saved: {model}")
+    print(f"Interrupted after {epochs} whole epoch{'' if epochs == 1 else 's'}; the network as of its last whole "
+          f"update is saved: {model}")
     return INTERRUPTED
 
 
@@ -363,7 +369,8 @@ def _print_table(targets, rows, naive):
     widths = [max(9, 2 + len(name)) for name in targets[:SHOWN]] or [9]
     more = "   ..." if len(targets) > SHOWN else ""
     if targets:
-        print(" " * 27 + "".join(f"{name:>{width}}" for name, width in zip(targets, widths)) + more + "    all, in s.d.")
+        print(" " * 27 + "".join(f"{name:>{width}}" for name, width in zip(targets, widths)) + more
+              + "    all, in s.d.")
     for name, found, words in rows:
         figures = zip(found.by_target, naive.by_target, widths)
         print(f"  {name:25}" + "".join(f"{_figure(error, like):>{width}}" for error, like, width in figures)
@@ -507,7 +514,7 @@ def _train_task(args):
     try:
         history = _solve.fit(network, task, length, epochs=args.max_iter, solver=args.solver)
     except KeyboardInterrupt:
-        return _save_interrupted(network, model, network.history)
+        return _save_interrupted([network], model, network.history)
     except FloatingPointError as error:
         return _failed(error)
     _save(network, model)

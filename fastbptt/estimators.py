@@ -21,10 +21,10 @@ import warnings
 import numpy as np
 
 from . import _batches, _files, _words, optimizers, reference, schedules, training
+from ._sklearn import NotFittedError, Parametric, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
-from .sequences import (NotFittedError, Parametric, SequenceScaler, Sequences, append, array_of_numbers, read,
-                        takes_parameters)
+from .sequences import SequenceScaler, Sequences, append, array_of_numbers, read
 
 __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 

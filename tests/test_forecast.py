@@ -202,9 +202,18 @@ def test_a_file_whose_parts_do_not_go_together_is_refused(several, tmp_path, mon
 
 def test_changes_are_tried_where_every_series_leaves_some_pairs_and_the_longest_enough():
     lengths = [40, 60], [37, 60], [45, 45], [44, 44]  # 28 + 42, 25 + 42, 31 + 31, 30 + 30 steps train
-    found = [len(_forecast.differences([np.zeros((T, 1)) for T in pair], 12)) for pair in lengths]
+    found = [len(_forecast.differences([np.cos(np.arange(T))[:, None] for T in pair], 1, 12)) for pair in lengths]
     assert found == [2, 1, 1, 1]
-    assert _forecast.differences([np.zeros((46, 1))], 12) == (0, 12)
+    assert _forecast.differences([np.cos(np.arange(46))[:, None]], 1, 12) == (0, 12)
+
+
+def test_levels_are_not_tried_where_the_targets_have_shifted(several):
+    level = np.cos(np.arange(100.0))
+    x = np.stack([level, np.arange(100.0), level], axis=1)
+    assert _forecast.shift([x[:, 1:2]]) == pytest.approx((74.5 - 34.5) / np.arange(70).std())
+    assert _forecast.differences([x], 1, 12) == (0, 12)  # what is only read may shift
+    assert _forecast.differences([x[:, 1:]], 1, 12) == (12,)
+    assert _forecast.differences([x[:30, 1:]], 1, 12) == (0,)
 
 
 def test_errors_are_pooled_over_series_in_units_and_in_standard_deviations(several):
@@ -279,10 +288,10 @@ def test_the_reach_of_short_series_is_followed_as_far_as_they_go(several):
 def test_the_shortest_series_allowed_can_be_trained_judged_and_forecast(horizon, changes):
     rng = np.random.default_rng(0)
     T = _forecast.Split.shortest(horizon) + (horizon * 10 // 7 + 1 if changes else 0)
-    series = [rng.standard_normal((T, 1))]
+    series = [rng.standard_normal((T, 1)) + np.arange(T)[:, None] % 3]
     _forecast.refuse(series, ["a"], horizon)
-    assert _forecast.differences(series, horizon) == ((0, horizon) if changes else (0,))
-    for difference in _forecast.differences(series, horizon):
+    assert _forecast.differences(series, 1, horizon) == ((0, horizon) if changes else (0,))
+    for difference in _forecast.differences(series, 1, horizon):
         forecaster = trained(series, horizon=horizon, difference=difference)
         assert np.isfinite(_forecast.errors(forecaster.made(series), series, "test").all)
         assert np.isfinite(_forecast.reach(forecaster, series)).all()
@@ -301,8 +310,8 @@ def test_series_that_are_too_short_are_refused_with_the_horizon_that_would_do(se
     assert refusal(several[:1], 24, unit="months") == (
         "the series has 40 months, where a horizon of 24 needs at least 46; --horizon must be from 1 to 20 here")
     assert refusal(several, 40, name_of="series {}".format) == (
-        "series 0 has 40 steps, where a horizon of 40 needs at least 69 (2 series are too short); --horizon must be from "
-        "1 to 20 here")
+        "series 0 has 40 steps, where a horizon of 40 needs at least 69 (2 series are too short); --horizon must be "
+        "from 1 to 20 here")
     assert refusal([np.zeros((5, 1))]).endswith("that is too short for any")
 
 

@@ -1,6 +1,5 @@
 """A CSV file becomes exactly the series that its writer meant, or is refused in one line that says where and why."""
 
-import numpy as np
 import pytest
 
 from fastbptt import _table
@@ -29,7 +28,7 @@ def test_separator_header_and_dates_are_seen(read, separator):
     series = read("month,sold,price\n2020-01,1,2.5\n2020-02,-3,4e1\n2020-03,.5,+6.\n".replace(",", separator))
     assert series.targets == ["sold", "price"] and series.inputs == [] and series.ids is None and series.notes == []
     assert values(series) == [[[1, 2.5], [-3, 40], [0.5, 6]]]
-    assert series.unit == "months" and series.dates[0].tolist() == np.arange("2020-01", "2020-04", dtype="M8[M]").tolist()
+    assert series.unit == "months" and series.dates[0].astype(str).tolist() == ["2020-01", "2020-02", "2020-03"]
 
 
 @pytest.mark.parametrize("text, names, rows", [
@@ -46,8 +45,9 @@ def test_separator_header_and_dates_are_seen(read, separator):
     ("a,b\r\n1,2\r\n", ["a", "b"], [[1, 2]]),
     (" a , b \n 1 , 2 \n", ["a", "b"], [[1, 2]]),
     ("note;a\nx, y;1\nz;2\n", ["a"], [[1], [2]]),
-], ids=["none", "header", "one column", "header with numbers", "years name columns", "dates without a header", "blank lines",
-        "a separator too many", "the index pandas writes", "quoted", "Windows", "spaces", "text column with commas"])
+], ids=["none", "header", "one column", "header with numbers", "years name columns", "dates without a header",
+        "blank lines", "a separator too many", "the index pandas writes", "quoted", "Windows", "spaces",
+        "text column with commas"])
 def test_header_or_none_and_the_columns_of_numbers(read, text, names, rows):
     series = read(text)
     assert series.targets == names and values(series) == [rows]
@@ -80,7 +80,8 @@ def test_a_date_column_that_is_named_as_a_target_is_one(read):
 
 
 def test_text_columns_are_left_out_and_named(read):
-    assert read("when,shop,a\n01/02/2020,x,1\n02/02/2020,x,2\n").notes == ["ignored, as they are no numbers: when, shop"]
+    series = read("when,shop,a\n01/02/2020,x,1\n02/02/2020,x,2\n")
+    assert series.notes == ["ignored, as they are no numbers: when, shop"]
 
 
 # ---- Dates
@@ -147,7 +148,7 @@ def test_uneven_dates_are_steps_and_have_no_next(read):
     ("d\n2020-01-01\n2020-01-02\n", ": no column of numbers is in it; the columns are d"),
     ("d,a\n2020-01,1\n2020-13,2\n", ", line 3, column 'd': '2020-13' is no date such as those before it"),
     ("d,a\n2020-01,1\nlater,2\n", ", line 3, column 'd': 'later' is no date such as those before it"),
-    ("d,a\n2020-02,1\n2020-01,2\n", ", line 3, column 'd': 2020-01 does not come after 2020-02 of line 2: rows must go"),
+    ("d,a\n2020-02,1\n2020-01,2\n", ", line 3, column 'd': 2020-01 does not come after 2020-02 of line 2: rows"),
     ("d,a\n2020-02,1\n2020-02,2\n", "--id COLUMN says that rows belong to several series"),
     (b"a,b\n1,2\n\xe9,3\n", ", line 3: the byte 0xe9 is not UTF-8"),
     ("a,b\n1,2\n".encode("utf-16"), "is not UTF-8"),
@@ -159,7 +160,7 @@ def test_what_can_be_no_series_is_refused_in_a_line_with_its_place(read, text, w
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"targets": ["sale"]}, "--target 'sale' is no column of it; did you mean 'sales'? its columns are shop, sales, text"),
+    ({"targets": ["sale"]}, "--target 'sale' is no column of it; did you mean 'sales'? its columns are shop, sales,"),
     ({"inputs": ["SHOP"]}, "--inputs 'SHOP' is no column of it; did you mean 'shop'?"),
     ({"id": "3"}, "--id '3' is no column of it; its columns are shop, sales, text"),
     ({"targets": ["sales"], "inputs": ["sales"]}, "column 'sales' is given more than once"),
