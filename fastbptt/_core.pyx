@@ -17,6 +17,8 @@ Design
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
 
+import os
+
 cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython cimport floating
@@ -33,6 +35,7 @@ from ._kernels cimport (
     LEAKY_RELU, POISSON, QUANTILE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
     ErrorOptions, Kernels, UpdateOptions,
     accumulate, affine, column_sums, error, gather, pack, padded, recur, recur_back, scatter, update as update_verb,
+    vector_kernels,
 )
 
 cnp.import_array()
@@ -66,7 +69,25 @@ ACTIVATIONS = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENT
 OUTPUT_ACTIVATIONS = {"identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "softmax": SOFTMAX, "exp": EXP}
 LOSSES = {"squared_error": SQUARED_ERROR, "absolute_error": ABSOLUTE_ERROR, "huber": HUBER, "quantile": QUANTILE,
           "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "poisson": POISSON}
+KERNEL_SETS = ("blas", "baseline", "avx2", "avx512")
 RULES = {"sgd": SGD, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "adam": ADAM, "adamw": ADAMW}
+
+# The kernel set of this process: the best that this build and this processor have, or the one that FASTBPTT_SIMD names.
+cdef const Kernels *chosen = choose(os.environ.get("FASTBPTT_SIMD"))
+
+
+cdef const Kernels *choose(str name) except NULL:
+    cdef const Kernels *found
+    if not name:
+        found = vector_kernels(NULL)
+        return found if found != NULL else blas_kernels()
+    if name not in KERNEL_SETS:
+        raise ImportError(f"FASTBPTT_SIMD must be one of {', '.join(KERNEL_SETS)}, got {name!r}")
+    found = blas_kernels() if name == "blas" else vector_kernels(name.encode())
+    if found == NULL:
+        raise ImportError(f"FASTBPTT_SIMD={name}: this build or this processor has no such kernels")
+    return found
+
 
 cdef enum:
     BLOCK_BYTES = 256 * 1024   # of one block of steps: half of a common second-level cache
@@ -551,7 +572,7 @@ cdef class Engine:
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
-        self.kernels = blas_kernels()
+        self.kernels = chosen
         self.pool = []
         # About 25 ms on one core in either type, of which a step back has three; so Ctrl-C is heard within 100 ms. Smaller
         # shards make BLAS pack the same weights more often: B = H = 2048 takes 1.2 times as long as in one shard at this
@@ -779,7 +800,7 @@ cdef class Engine:
             bytes = lay_out(p, c, self.kernels, <const double *> c.theta, NULL, &w)
         memory = self.check_out(bytes)
         c.polled = now()
-        large = 1.0 * c.T * c.B * p.H * max(p.I, p.H, p.O) >= SHARED_FROM
+        large = self.kernels == blas_kernels() and 1.0 * c.T * c.B * p.H * max(p.I, p.H, p.O) >= SHARED_FROM
         if large:
             hold_blas()
         try:
@@ -812,7 +833,7 @@ def update(str rule, theta, gradient, list slots, count, *, double learning_rate
            double weight_decay=0.01):
     """One update of theta and slots in place, whole. All are C-contiguous vectors of one length and float type."""
     cdef UpdateOptions what
-    cdef Kernels *k = <Kernels *> blas_kernels()
+    cdef const Kernels *k = chosen
     cdef int type = cnp.PyArray_TYPE(theta) if cnp.PyArray_Check(theta) else -1
     cdef Py_ssize_t n
     cdef void *slot_2 = NULL
@@ -874,7 +895,7 @@ def clip_norm(gradient, double max_norm):
 
 def kernel_set():
     """The name of the kernel set that serves this process."""
-    return blas_kernels().name.decode()
+    return chosen.name.decode()
 
 
 def compiler():

@@ -83,4 +83,7 @@ typedef struct {
     fastbptt_verbs_f64 f64;
 } fastbptt_kernels;
 
+/* The vector set of that name, or where name is NULL the best one; NULL where this build or this processor has none. */
+const fastbptt_kernels *fastbptt_vector_kernels(const char *name);
+
 #endif

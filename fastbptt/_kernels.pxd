@@ -116,6 +116,8 @@ cdef extern from "_kernels.h" nogil:
         Verbs_f32 f32
         Verbs_f64 f64
 
+    const Kernels *vector_kernels "fastbptt_vector_kernels"(const char *name)
+
 
 cdef inline void pack(const Kernels *k, Py_ssize_t K, Py_ssize_t N, const floating *W, Py_ssize_t stride_k,
                       Py_ssize_t stride_n, floating *P, Py_ssize_t ldp) noexcept nogil:

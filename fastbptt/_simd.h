@@ -1,0 +1,770 @@
+/* The verbs of _kernels.h in vectors, for one instruction set and one real type; _kernels.c includes this once for each.
+ *
+ * Before the inclusion are defined
+ *     SET           the set's name
+ *     BITS          of a real: 32 or 64
+ *     BYTES         of a vector
+ *     ROWS          of a tile, at most 8: ROWS * 2 accumulators, two vectors and a factor are to fit the registers
+ * A new instruction set is one more inclusion, and a line in the table of _kernels.c.
+ *
+ * Design
+ * ------
+ * (a) A row of a block is padded to whole vectors, so no loop here has a scalar tail; only what is the caller's, biases and
+ *     gradients, has one (`load_part`, and the buffer of `accumulate`). What stands in the padding is never stored there.
+ * (b) `pack` cuts a matrix into panels two vectors wide, the last one maybe narrower, each (K, width) and contiguous: P takes
+ *     the place that (K, ldp) would. Few rows read up to four panels at once, so that there are sums enough in flight.
+ * (c) `tile` is the only product. Each of its sums is one chain over k, from a base that is there before, whatever the
+ *     tile's size: so a row has the same bits whatever rows stand beside it.
+ * (d) Elementary functions have no branches and no tables, in either type within these bounds, in units in the last place
+ *     (10^7 arguments each, against float64 or the x87's long double): exp 1.1, elu 1.2, softsign 1.5, sigmoid 2.4, tanh
+ *     2.5 (float32 1.3), softplus 2.8. They need IEEE arithmetic: -ffast-math would cancel SHIFT.
+ */
+
+#define real NAME(real)
+#define whole NAME(whole)
+#define V NAME(V)
+#define U NAME(U)
+#define MASK NAME(MASK)
+
+#if BITS == 32
+typedef float real;
+typedef uint32_t whole;
+#else
+typedef double real;
+typedef uint64_t whole;
+#endif
+typedef real V __attribute__((vector_size(BYTES)));
+typedef real U __attribute__((vector_size(BYTES), may_alias, aligned(BITS / 8))); /* at any address of a real */
+typedef whole MASK __attribute__((vector_size(BYTES)));
+
+#define W ((ptrdiff_t)(BYTES / sizeof(real)))
+#define LOAD(p) ((V)*(const U *)(p))
+#define STORE(p, v) (*(U *)(p) = (U)(v))
+#define SPLAT(x) ((V){0} + (real)(x))
+#define SELECT(mask, yes, no) ((V)(((MASK)(mask) & (MASK)(yes)) | (~(MASK)(mask) & (MASK)(no))))
+#define ABS(x) ((V)((MASK)(x) & ~SIGN))
+#define SIGN ((MASK)(-SPLAT(0)))
+#define POSITIVE_PART(x) SELECT((x) <= 0, SPLAT(0), x) /* NaN stays */
+
+/* ---- Elementary functions
+ *
+ * With x = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite 1980), expm1(r) is its Taylor sum q and exp(x) = 2^n q + 2^n. Adding
+ * SHIFT rounds to a whole number and leaves it in the lowest bits, from where it is moved into an exponent.
+ */
+#if BITS == 32
+#define SHIFT 0x1.8p23f
+#define SHIFT_BITS 0x4b400000u
+#define LOG2_E 1.44269504f
+#define LN2_HIGH 0.693359375f /* short enough that its product with n is exact */
+#define LN2_LOW -2.12194440e-4f
+#define SQRT __builtin_sqrtf
+#define EXPONENT_BIAS 127
+#define FRACTION_BITS 23
+#define EXP_LOWEST -104.0f /* below, exp is 0; above EXP_HIGHEST it is infinite */
+#define EXP_HIGHEST 89.0f
+#define EXPM1_LOWEST -80.0f /* below, expm1 is -1 */
+#define TANH_HIGHEST 10.0f /* 1 - tanh of it is under half an ulp */
+#else
+#define SHIFT 0x1.8p52
+#define SHIFT_BITS 0x4338000000000000u
+#define LOG2_E 1.4426950408889634
+#define LN2_HIGH 6.93145751953125e-1
+#define LN2_LOW 1.42860682030941723e-6
+#define SQRT __builtin_sqrt
+#define EXPONENT_BIAS 1023
+#define FRACTION_BITS 52
+#define EXP_LOWEST -746.0
+#define EXP_HIGHEST 710.0
+#define EXPM1_LOWEST -700.0
+#define TANH_HIGHEST 20.0
+#endif
+#define CLAMP(x, low, high) SELECT((x) > (high), SPLAT(high), SELECT((x) < (low), SPLAT(low), x)) /* NaN stays */
+#define POWER_OF_2(n) ((V)(((n) + EXPONENT_BIAS) << FRACTION_BITS)) /* its higher bits are shifted out */
+
+/* q of x, and n as a real and as a whole number plus SHIFT_BITS */
+static INLINE V NAME(reduce)(V x, V *n, MASK *n_bits)
+{
+    V z = x * LOG2_E + SHIFT, r, q;
+    *n = z - SHIFT;
+    *n_bits = (MASK)z;
+    r = x - *n * LN2_HIGH;
+    r = r - *n * LN2_LOW;
+#if BITS == 32
+    q = SPLAT(1.0f / 5040);
+    q = q * r + 1.0f / 720;
+    q = q * r + 1.0f / 120;
+    q = q * r + 1.0f / 24;
+    q = q * r + 1.0f / 6;
+    q = q * r + 0.5f;
+#else
+    q = SPLAT(1.0 / 6227020800);
+    q = q * r + 1.0 / 479001600;
+    q = q * r + 1.0 / 39916800;
+    q = q * r + 1.0 / 3628800;
+    q = q * r + 1.0 / 362880;
+    q = q * r + 1.0 / 40320;
+    q = q * r + 1.0 / 5040;
+    q = q * r + 1.0 / 720;
+    q = q * r + 1.0 / 120;
+    q = q * r + 1.0 / 24;
+    q = q * r + 1.0 / 6;
+    q = q * r + 0.5;
+#endif
+    return q * (r * r) + r;
+}
+
+static INLINE V NAME(exp)(V x)
+{
+    V n, q, half;
+    MASK n_bits, half_bits;
+    q = NAME(reduce)(CLAMP(x, EXP_LOWEST, EXP_HIGHEST), &n, &n_bits);
+    half = n * (real)0.5 + SHIFT; /* 2^n in two factors: it may be infinite, or less than a normal number */
+    half_bits = (MASK)half;
+    return (q + 1) * POWER_OF_2(half_bits - SHIFT_BITS) * POWER_OF_2(n_bits - half_bits);
+}
+
+/* for x <= 0 */
+static INLINE V NAME(expm1)(V x)
+{
+    V n, q, scale;
+    MASK n_bits;
+    q = NAME(reduce)(SELECT(x < EXPM1_LOWEST, SPLAT(EXPM1_LOWEST), x), &n, &n_bits);
+    scale = POWER_OF_2(n_bits - SHIFT_BITS);
+    return scale * q + (scale - 1);
+}
+
+/* log(1 + u) = 2 atanh(s / 2) for 0 <= u <= 1, s = 2 u / (2 + u): its Taylor sum */
+static INLINE V NAME(log1p)(V u)
+{
+    V s = u * 2 / (u + 2), square = s * s * (real)0.25, p;
+#if BITS == 32
+    p = SPLAT(1.0f / 15);
+    p = p * square + 1.0f / 13;
+#else
+    p = SPLAT(1.0 / 33);
+    p = p * square + 1.0 / 31;
+    p = p * square + 1.0 / 29;
+    p = p * square + 1.0 / 27;
+    p = p * square + 1.0 / 25;
+    p = p * square + 1.0 / 23;
+    p = p * square + 1.0 / 21;
+    p = p * square + 1.0 / 19;
+    p = p * square + 1.0 / 17;
+    p = p * square + 1.0 / 15;
+    p = p * square + 1.0 / 13;
+#endif
+    p = p * square + (real)(1.0 / 11);
+    p = p * square + (real)(1.0 / 9);
+    p = p * square + (real)(1.0 / 7);
+    p = p * square + (real)(1.0 / 5);
+    p = p * square + (real)(1.0 / 3);
+    return p * square * s + s;
+}
+
+static INLINE V NAME(tanh)(V x)
+{
+    V a = ABS(x), n, q, scale, large;
+    MASK n_bits;
+    a = SELECT(a > TANH_HIGHEST, SPLAT(TANH_HIGHEST), a);
+#if BITS == 32 /* 1 - 2 / (exp(2 a) + 1), and under 0.625 the polynomial of Cephes (Moshier) */
+    V square = a * a, small;
+    q = NAME(reduce)(a * 2, &n, &n_bits);
+    scale = POWER_OF_2(n_bits - SHIFT_BITS);
+    large = 1 - 2 / ((scale * q + scale) + 1);
+    small = square * -5.70498872745e-3f + 2.06390887954e-2f;
+    small = small * square - 5.37397155531e-2f;
+    small = small * square + 1.33314422036e-1f;
+    small = small * square - 3.33332819422e-1f;
+    small = small * square * a + a;
+    large = SELECT(a < 0.625f, small, large);
+#else /* -t / (t + 2) with t = expm1(-2 a) */
+    V t;
+    q = NAME(reduce)(a * -2, &n, &n_bits);
+    scale = POWER_OF_2(n_bits - SHIFT_BITS);
+    t = scale * q + (scale - 1);
+    large = -t / (t + 2);
+#endif
+    return (V)((MASK)large | ((MASK)x & SIGN));
+}
+
+static INLINE V NAME(sigmoid)(V x)
+{
+    V e = NAME(exp)(-ABS(x));
+    return SELECT(x < 0, e, SPLAT(1)) / (e + 1);
+}
+
+static INLINE V NAME(softplus)(V x)
+{
+    return POSITIVE_PART(x) + NAME(log1p)(NAME(exp)(-ABS(x)));
+}
+
+#define MAP(f) \
+    for (i = 0; i < n; i += W) { \
+        V a = LOAD(A + i); \
+        STORE(A + i, f); \
+    } \
+    break
+
+/* A <- g(A), n being a multiple of W */
+static void NAME(activate)(int activation, ptrdiff_t n, real *A)
+{
+    ptrdiff_t i;
+    switch (activation) {
+    case FASTBPTT_TANH: MAP(NAME(tanh)(a));
+    case FASTBPTT_RELU: MAP(POSITIVE_PART(a));
+    case FASTBPTT_SIGMOID: MAP(NAME(sigmoid)(a));
+    case FASTBPTT_SOFTPLUS: MAP(NAME(softplus)(a));
+    case FASTBPTT_LEAKY_RELU: MAP(SELECT(a > 0, a, a * (real)FASTBPTT_LEAKY_SLOPE));
+    case FASTBPTT_ELU: MAP(SELECT(a > 0, a, NAME(expm1)(a)));
+    case FASTBPTT_SOFTSIGN: MAP(a / (ABS(a) + 1));
+    case FASTBPTT_EXP: MAP(NAME(exp)(a));
+    }
+}
+
+#undef MAP
+#define MAP(f) \
+    for (i = 0; i < n; i += W) { \
+        V r = LOAD(R + i); \
+        STORE(delta + i, LOAD(delta + i) * (f)); \
+    } \
+    break
+
+/* delta <- delta * g'(A), written in R = g(A) */
+static void NAME(differentiate)(int activation, ptrdiff_t n, const real *R, real *delta)
+{
+    ptrdiff_t i;
+    switch (activation) {
+    case FASTBPTT_TANH: MAP(1 - r * r);
+    case FASTBPTT_RELU: MAP(SELECT(r > 0, SPLAT(1), SPLAT(0)));
+    case FASTBPTT_SIGMOID: MAP(r * (1 - r));
+    case FASTBPTT_SOFTPLUS: MAP(-NAME(expm1)(-r));
+    case FASTBPTT_LEAKY_RELU: MAP(SELECT(r > 0, SPLAT(1), SPLAT(FASTBPTT_LEAKY_SLOPE)));
+    case FASTBPTT_ELU: MAP(SELECT(r > 0, SPLAT(1), r + 1));
+    case FASTBPTT_SOFTSIGN: MAP((1 - ABS(r)) * (1 - ABS(r)));
+    }
+}
+
+#undef MAP
+
+/* ---- Products */
+
+/* C[i, v] = base[i, v] + Σ_k A[i, k] B[k, v] for m rows and nv vectors, which are constant where this is inlined, as is
+ * whether the base comes last: where many sums go to one place each is rounded for itself. `pair` is the distance of pairs
+ * of vectors in B. 2 m nv W K flops. */
+static INLINE void NAME(tile)(const int m, const int nv, const int base_last, ptrdiff_t K, const real *A, ptrdiff_t ai,
+                              ptrdiff_t ak, const real *B, ptrdiff_t bk, ptrdiff_t pair, const real *base,
+                              ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
+{
+    V c[MOST_ROWS][MOST_VECTORS], b[MOST_VECTORS];
+    ptrdiff_t k;
+    int i, v;
+    UNROLL for (i = 0; i < m; i++)
+        UNROLL for (v = 0; v < nv; v++)
+            c[i][v] = base_last ? SPLAT(0) : LOAD(base + i * ldbase + v * W);
+    for (k = 0; k < K; k++) {
+        UNROLL for (v = 0; v < nv; v++)
+            b[v] = LOAD(B + k * bk + v / 2 * pair + v % 2 * W);
+        UNROLL for (i = 0; i < m; i++) {
+            const real a = A[i * ai + k * ak];
+            UNROLL for (v = 0; v < nv; v++)
+                c[i][v] += a * b[v];
+        }
+    }
+    UNROLL for (i = 0; i < m; i++)
+        UNROLL for (v = 0; v < nv; v++)
+            STORE(C + i * ldc + v * W, base_last ? LOAD(base + i * ldbase + v * W) + c[i][v] : c[i][v]);
+}
+
+#if ROWS > 6
+#define EVERY_TILE(nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv) TILE(7, nv) TILE(8, nv)
+#else
+#define EVERY_TILE(nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv)
+#endif
+
+/* C = base + A @ P for nv vectors of columns: a panel, or where there are few rows several */
+static void NAME(panels)(ptrdiff_t rows, int nv, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P, const real *base,
+                         ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
+{
+    while (rows > 0) {
+        const ptrdiff_t tiles = (rows + ROWS - 1) / ROWS, m = (rows + tiles - 1) / tiles; /* as equal as can be */
+        switch (nv * 16 + (int)m) {
+#define TILE(m, nv) \
+    case nv * 16 + m: \
+        NAME(tile)(m, nv, 0, K, A, lda, 1, P, nv == 1 ? W : 2 * W, 2 * W * K, base, ldbase, C, ldc); \
+        break;
+            EVERY_TILE(1)
+            EVERY_TILE(2)
+            TILE(1, 4)
+            TILE(2, 4)
+            TILE(3, 4)
+            TILE(1, 8)
+#undef TILE
+        }
+        A += m * lda;
+        base += m * ldbase;
+        C += m * ldc;
+        rows -= m;
+    }
+}
+
+/* How many vectors of columns so many rows take at once: about eight sums in flight hide what one of them waits for. */
+static INLINE int NAME(at_once)(ptrdiff_t rows, ptrdiff_t left)
+{
+    if (rows == 1 && left >= 8)
+        return 8;
+    if (rows <= 3 && left >= 4)
+        return 4;
+    return left >= 2 ? 2 : 1;
+}
+
+static void NAME(pack)(ptrdiff_t K, ptrdiff_t N, const real *X, ptrdiff_t stride_k, ptrdiff_t stride_n, real *P,
+                       ptrdiff_t ldp)
+{
+    ptrdiff_t n, k, j;
+    for (n = 0; n < ldp; n += 2 * W) {
+        const ptrdiff_t width = MIN(ldp - n, 2 * W), there = MIN(N - n, width);
+        for (k = 0; k < K; k++, P += width) {
+            for (j = 0; j < there; j++)
+                P[j] = X[k * stride_k + (n + j) * stride_n];
+            for (; j < width; j++)
+                P[j] = 0;
+        }
+    }
+}
+
+static void NAME(affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P,
+                         ptrdiff_t ldp, const real *b, real *C, ptrdiff_t ldc)
+{
+    real base[MOST_VECTORS * W];
+    ptrdiff_t n, j;
+    int nv;
+    for (n = 0; n < ldp; n += nv * W) {
+        nv = NAME(at_once)(rows, (ldp - n) / W);
+        for (j = 0; j < nv * W; j++)
+            base[j] = b != NULL && n + j < N ? b[n + j] : 0;
+        NAME(panels)(rows, nv, K, A, lda, P + n * K, base, 0, C + n, ldc);
+    }
+}
+
+/* C += A @ P */
+static void NAME(add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P, ptrdiff_t ldp,
+                              real *C, ptrdiff_t ldc)
+{
+    ptrdiff_t n;
+    int nv;
+    for (n = 0; n < ldp; n += nv * W) {
+        nv = NAME(at_once)(rows, (ldp - n) / W);
+        NAME(panels)(rows, nv, K, A, lda, P + n * K, C + n, ldc, C + n, ldc);
+    }
+}
+
+static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, real *S)
+{
+    ptrdiff_t t, n = rows * ldh;
+    for (t = 0; t < steps; t++, S += n) {
+        NAME(add_product)(rows, H, S, ldh, P, ldh, S + n, ldh);
+        NAME(activate)(activation, n, S + n);
+    }
+}
+
+static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh,
+                             const real *R, const real *later, real *delta)
+{
+    ptrdiff_t t, n = rows * ldh;
+    for (t = steps - 1; t >= 0; t--) {
+        if (later != NULL)
+            NAME(add_product)(rows, H, later, ldh, P, ldh, delta + t * n, ldh);
+        NAME(differentiate)(activation, n, R + t * n, delta + t * n);
+        later = delta + t * n;
+    }
+}
+
+/* C += A.T @ B for a tile of C; there <= 2 W */
+static INLINE void NAME(outer)(ptrdiff_t m, ptrdiff_t there, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *B,
+                               ptrdiff_t ldb, real *C, ptrdiff_t ldc)
+{
+    const int nv = there > W ? 2 : 1;
+    real buffer[MOST_ROWS * 2 * W], *c = C;
+    ptrdiff_t ld = ldc, i, j;
+    if (there < nv * W) { /* the caller's memory ends before the vector does */
+        c = buffer;
+        ld = 2 * W;
+        for (i = 0; i < m; i++)
+            for (j = 0; j < nv * W; j++)
+                c[i * ld + j] = j < there ? C[i * ldc + j] : 0;
+    }
+    switch (nv * 16 + (int)m) {
+#define TILE(m, nv) \
+    case nv * 16 + m: \
+        NAME(tile)(m, nv, 1, K, A, 1, lda, B, ldb, 2 * W, c, ld, c, ld); \
+        break;
+        EVERY_TILE(1)
+        EVERY_TILE(2)
+#undef TILE
+    }
+    if (c == buffer)
+        for (i = 0; i < m; i++)
+            for (j = 0; j < there; j++)
+                C[i * ldc + j] = c[i * ld + j];
+}
+
+static void NAME(accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *B,
+                             ptrdiff_t ldb, real *C, ptrdiff_t ldc)
+{
+    real packed[CHUNK * 2 * W] __attribute__((aligned(64)));
+    ptrdiff_t r, n, i, m, k;
+    for (r = 0; r < rows; r += CHUNK, A += CHUNK * lda, B += CHUNK * ldb) {
+        const ptrdiff_t K = MIN(rows - r, CHUNK);
+        for (n = 0; n < N; n += 2 * W) {
+            const ptrdiff_t there = MIN(N - n, 2 * W);
+            const real *b = B + n;
+            if (M >= PACKED_FROM) {
+                for (k = 0; k < K; k++) {
+                    STORE(packed + 2 * k * W, LOAD(b + k * ldb));
+                    if (there > W)
+                        STORE(packed + (2 * k + 1) * W, LOAD(b + k * ldb + W));
+                }
+                b = packed;
+            }
+            for (i = 0; i < M; i += m) {
+                const ptrdiff_t tiles = (M - i + ROWS - 1) / ROWS;
+                m = (M - i + tiles - 1) / tiles;
+                NAME(outer)(m, there, K, A + i, lda, b, b == packed ? 2 * W : ldb, C + i * ldc + n, ldc);
+            }
+        }
+    }
+}
+
+static void NAME(column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdiff_t lda, real *sums)
+{
+    ptrdiff_t n, r, j;
+    for (n = 0; n < N; n += W) {
+        V s[4] = {{0}, {0}, {0}, {0}}; /* one would wait for its last addition */
+        for (r = 0; r + 4 <= rows; r += 4)
+            UNROLL for (j = 0; j < 4; j++)
+                s[j] += LOAD(A + (r + j) * lda + n);
+        for (; r < rows; r++)
+            s[0] += LOAD(A + r * lda + n);
+        s[0] = (s[0] + s[1]) + (s[2] + s[3]);
+        for (j = 0; j < MIN(N - n, W); j++)
+            sums[n + j] += s[0][j];
+    }
+}
+
+/* ---- Copies */
+
+/* `width` numbers, and zeros up to ld */
+static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, real *y)
+{
+    ptrdiff_t j = 0;
+    for (; j + W <= width; j += W)
+        STORE(y + j, LOAD(x + j));
+    for (; j < width; j++) {
+        y[j] = x[j];
+        KEEP_LOOP; /* a call of memcpy takes longer */
+    }
+    for (; j < ld; j++) {
+        y[j] = 0;
+        KEEP_LOOP;
+    }
+}
+
+static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride_t,
+                         ptrdiff_t stride_b, real *A, ptrdiff_t lda)
+{
+    ptrdiff_t t, b;
+    for (t = 0; t < steps; t++)
+        for (b = 0; b < rows; b++)
+            NAME(copy)(width, lda, X + t * stride_t + b * stride_b, A + (t * rows + b) * lda);
+}
+
+static void NAME(scatter)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *A, ptrdiff_t lda, real *X,
+                          ptrdiff_t stride_t, ptrdiff_t stride_b)
+{
+    ptrdiff_t t, b;
+    for (t = 0; t < steps; t++)
+        for (b = 0; b < rows; b++)
+            NAME(copy)(width, width, A + (t * rows + b) * lda, X + t * stride_t + b * stride_b);
+}
+
+/* ---- The error */
+
+static INLINE double NAME(sum)(V v)
+{
+    double total = 0;
+    ptrdiff_t j;
+    UNROLL for (j = 0; j < W; j++)
+        total += v[j];
+    return total;
+}
+
+/* Whether a lane stands for one of `left` numbers */
+static INLINE MASK NAME(there)(ptrdiff_t left)
+{
+    static const real lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (MASK)(LOAD(lanes) < (real)MIN(left, W));
+}
+
+/* x[o % K], x[(o + 1) % K], ...: what stands beside the outputs o, o + 1, ... < O */
+static INLINE V NAME(beside)(const real *x, ptrdiff_t K, ptrdiff_t o, ptrdiff_t O)
+{
+    V v = {0};
+    ptrdiff_t j;
+    for (j = 0; j < MIN(O - o, W); j++)
+        v[j] = x[(o + j) % K];
+    return v;
+}
+
+/* ∂e/∂y, or for a loss that is one function with its activation ∂e/∂z, y being z; e of each output is put into e */
+static INLINE V NAME(slope)(const fastbptt_error *what, V y, V d, ptrdiff_t o, V *e)
+{
+    V r = y - d, q, exponential;
+    ptrdiff_t j;
+    switch (what->loss) {
+    case FASTBPTT_SQUARED_ERROR:
+        *e = r * r;
+        return r * 2;
+    case FASTBPTT_ABSOLUTE_ERROR:
+        *e = ABS(r);
+        return SELECT(r > 0, SPLAT(1), SELECT(r < 0, SPLAT(-1), r)); /* NaN stays, here and below */
+    case FASTBPTT_HUBER:
+        q = SPLAT(what->threshold);
+        *e = SELECT(ABS(r) <= q, r * r * (real)0.5, q * (ABS(r) - q * (real)0.5));
+        return SELECT(ABS(r) <= q, r, SELECT(r > 0, q, SELECT(r < 0, -q, r)));
+    case FASTBPTT_QUANTILE:
+        q = SPLAT(0);
+        for (j = 0; j < MIN(what->O - o, W); j++)
+            q[j] = (real)what->levels[(o + j) / what->K];
+        *e = SELECT(r < 0, -q, 1 - q) * r;
+        return SELECT(r < 0, -q, SELECT(r > 0, 1 - q, r));
+    case FASTBPTT_BINARY_CROSS_ENTROPY:
+        exponential = NAME(exp)(-ABS(y));
+        *e = POSITIVE_PART(y) - y * d + NAME(log1p)(exponential);
+        return SELECT(y < 0, exponential, SPLAT(1)) / (exponential + 1) - d;
+    case FASTBPTT_POISSON:
+        exponential = NAME(exp)(y);
+        *e = exponential - d * y;
+        return exponential - d;
+    }
+    *e = SPLAT(0); /* FASTBPTT_GIVEN */
+    return d;
+}
+
+/* z <- scale m ∂e/∂z from y = g2(z), or for a loss that is one function with its activation from z; every loss but
+ * cross-entropy. Σ e of the row is put into e, Σ m e returned, both by lanes. */
+static INLINE V NAME(row)(const fastbptt_error *what, const real *d, const real *m, ptrdiff_t weight_width, real *z, V *e)
+{
+    const int one_function = what->loss == FASTBPTT_BINARY_CROSS_ENTROPY || what->loss == FASTBPTT_POISSON;
+    const real factor = (real)what->scale;
+    V total = {0}, inner = {0};
+    ptrdiff_t o;
+    int pass;
+    *e = total;
+    for (pass = 0; pass < (what->activation == FASTBPTT_SOFTMAX ? 2 : 1); pass++)
+        for (o = 0; o < what->O; o += W) {
+            const MASK there = NAME(there)(what->O - o);
+            V y = LOAD(z + o), weight, dy, e_o;
+            weight = weight_width == 0 ? SPLAT(1) : weight_width == 1 ? SPLAT(m[0])
+                                                                      : NAME(beside)(m, weight_width, o, what->O);
+            dy = NAME(slope)(what, y, what->K == what->O ? LOAD(d + o) : NAME(beside)(d, what->K, o, what->O), o, &e_o);
+            dy = SELECT((weight != 0) & there, dy * (factor * weight), SPLAT(0));
+            if (pass == 0) {
+                e_o = SELECT((weight != 0) & there, e_o, SPLAT(0));
+                *e += e_o;
+                total += weight * e_o;
+            }
+            if (!one_function)
+                switch (what->activation) {
+                case FASTBPTT_SIGMOID: dy = dy * y * (1 - y); break;
+                case FASTBPTT_TANH: dy = dy * (1 - y * y); break;
+                case FASTBPTT_EXP: dy = dy * y; break;
+                case FASTBPTT_SOFTMAX: /* Y (dY - Σ dY Y) */
+                    if (pass == 0) {
+                        inner += SELECT(there, dy * y, SPLAT(0));
+                        dy = y;
+                    } else {
+                        if (o == 0)
+                            inner = SPLAT(NAME(sum)(inner));
+                        dy = y * (dy - inner);
+                    }
+                }
+            STORE(z + o, dy);
+        }
+    return total;
+}
+
+/* z <- exp(z - top) where top, which is returned, is the largest; their sum is put into `total`. NaN spreads. */
+static INLINE real NAME(exponentials)(ptrdiff_t O, real *z, real *total)
+{
+    V tops = SPLAT(z[0]), sums = {0};
+    real top = z[0];
+    ptrdiff_t o, j;
+    for (o = 0; o < O; o += W) {
+        V x = SELECT(NAME(there)(O - o), LOAD(z + o), SPLAT(z[0]));
+        tops = SELECT((x > tops) | (x != x), x, tops);
+    }
+    for (j = 0; j < W; j++)
+        if (tops[j] > top || tops[j] != tops[j])
+            top = tops[j];
+    for (o = 0; o < O; o += W) {
+        V x = SELECT(NAME(there)(O - o), NAME(exp)(LOAD(z + o) - top), SPLAT(0));
+        STORE(z + o, x);
+        sums += x;
+    }
+    *total = (real)NAME(sum)(sums);
+    return top;
+}
+
+static void NAME(softmax)(ptrdiff_t O, real *z)
+{
+    real total;
+    ptrdiff_t o;
+    NAME(exponentials)(O, z, &total);
+    for (o = 0; o < O; o += W)
+        STORE(z + o, LOAD(z + o) / total);
+}
+
+/* z <- scale m ∂e/∂z for softmax with cross-entropy: Y Σ D - D; e is put into e, m e returned. d is NULL where there is a
+ * label. */
+static double NAME(softmax_row)(const fastbptt_error *what, const real *d, ptrdiff_t label, real m, real *z, double *e)
+{
+    const real factor = m * (real)what->scale, at_label = d == NULL ? z[label] : 0;
+    real mass = 1, total, top;
+    double linear;
+    V masses = {0}, products = {0};
+    ptrdiff_t o;
+    if (d != NULL) {
+        for (o = 0; o < what->O; o += W) {
+            V part = SELECT(NAME(there)(what->O - o), LOAD(d + o), SPLAT(0));
+            masses += part;
+        }
+        mass = (real)NAME(sum)(masses);
+        top = z[0];
+        for (o = 1; o < what->O; o++)
+            if (z[o] > top || z[o] != z[o])
+                top = z[o];
+        for (o = 0; o < what->O; o += W)
+            products += SELECT(NAME(there)(what->O - o), LOAD(d + o) * (LOAD(z + o) - top), SPLAT(0));
+        linear = NAME(sum)(products);
+        NAME(exponentials)(what->O, z, &total);
+    } else {
+        top = NAME(exponentials)(what->O, z, &total);
+        linear = at_label - top;
+    }
+    *e = mass * log(total) - linear;
+    for (o = 0; o < what->O; o += W) {
+        V y = LOAD(z + o) / total * mass;
+        STORE(z + o, (d != NULL ? y - LOAD(d + o) : y) * factor);
+    }
+    if (d == NULL)
+        z[label] -= factor;
+    return m * *e;
+}
+
+static double NAME(error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, ptrdiff_t ldd,
+                          const ptrdiff_t *labels, const real *weights, ptrdiff_t weight_width, real *Z, ptrdiff_t ldz,
+                          real *losses)
+{
+    const int targets = D != NULL || labels != NULL;
+    const int one_function = what->loss == FASTBPTT_BINARY_CROSS_ENTROPY || what->loss == FASTBPTT_POISSON
+                             || what->loss == FASTBPTT_CROSS_ENTROPY;
+    double total = 0, e;
+    V totals = {0}, errors;
+    ptrdiff_t i;
+    if (!(one_function && targets)) {
+        if (what->activation == FASTBPTT_SOFTMAX)
+            for (i = 0; i < rows; i++)
+                NAME(softmax)(what->O, Z + i * ldz);
+        else
+            NAME(activate)(what->activation, rows * ldz, Z);
+    }
+    for (i = 0; targets && i < rows; i++, Z += ldz) {
+        const real *d = D != NULL ? D + i * ldd : NULL;
+        const real *m = weight_width ? weights + i * weight_width : NULL;
+        if (what->loss != FASTBPTT_CROSS_ENTROPY) {
+            totals += NAME(row)(what, d, m, weight_width, Z, &errors);
+            e = losses != NULL ? NAME(sum)(errors) : 0;
+            if (i % 16 == 15 || i == rows - 1) { /* seldom, and before much is lost to rounding */
+                total += NAME(sum)(totals);
+                totals = SPLAT(0);
+            }
+        } else if (m != NULL && m[0] == 0) { /* a label of -1 is legal here */
+            memset(Z, 0, what->O * sizeof(real));
+            e = 0;
+        } else
+            total += NAME(softmax_row)(what, d, labels != NULL ? labels[i] : 0, m != NULL ? m[0] : 1, Z, &e);
+        if (losses != NULL)
+            losses[i] = (real)e;
+    }
+    return total;
+}
+
+/* ---- Updates: loops that the compiler makes vectors of */
+
+static void NAME(update)(const fastbptt_update *what, ptrdiff_t n, const real *restrict gradient, real *restrict theta,
+                         real *restrict slot_1, real *restrict slot_2)
+{
+    const real eta = (real)what->learning_rate, epsilon = (real)what->epsilon, momentum = (real)what->momentum;
+    const real rho = (real)what->rho, new = (real)(1 - what->rho);
+    const real beta_1 = (real)what->beta_1, new_1 = (real)(1 - what->beta_1);
+    const real beta_2 = (real)what->beta_2, new_2 = (real)(1 - what->beta_2);
+    const real correction_1 = (real)what->correction_1, correction_2 = (real)what->correction_2;
+    const real decay = what->rule == FASTBPTT_ADAMW ? (real)(1 - what->learning_rate * what->weight_decay) : 1;
+    ptrdiff_t i;
+    switch (what->rule) {
+    case FASTBPTT_SGD:
+        for (i = 0; i < n; i++) {
+            slot_1[i] = momentum * slot_1[i] + gradient[i];
+            theta[i] -= eta * (what->nesterov ? gradient[i] + momentum * slot_1[i] : slot_1[i]);
+        }
+        break;
+    case FASTBPTT_RMSPROP:
+        for (i = 0; i < n; i++) {
+            slot_1[i] = rho * slot_1[i] + new * gradient[i] * gradient[i];
+            theta[i] -= eta * gradient[i] / (SQRT(slot_1[i]) + epsilon);
+        }
+        break;
+    case FASTBPTT_ADAGRAD:
+        for (i = 0; i < n; i++) {
+            slot_1[i] += gradient[i] * gradient[i];
+            theta[i] -= eta * gradient[i] / (SQRT(slot_1[i]) + epsilon);
+        }
+        break;
+    default: /* Adam, AdamW */
+        for (i = 0; i < n; i++) {
+            slot_1[i] = beta_1 * slot_1[i] + new_1 * gradient[i];
+            slot_2[i] = beta_2 * slot_2[i] + new_2 * gradient[i] * gradient[i];
+            theta[i] = theta[i] * decay - eta * (slot_1[i] / correction_1) / (SQRT(slot_2[i] / correction_2) + epsilon);
+        }
+    }
+}
+
+#undef real
+#undef whole
+#undef V
+#undef U
+#undef MASK
+#undef W
+#undef LOAD
+#undef STORE
+#undef SPLAT
+#undef SELECT
+#undef ABS
+#undef SIGN
+#undef POSITIVE_PART
+#undef SHIFT
+#undef SHIFT_BITS
+#undef LOG2_E
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef EXPONENT_BIAS
+#undef FRACTION_BITS
+#undef EXP_LOWEST
+#undef EXP_HIGHEST
+#undef EXPM1_LOWEST
+#undef TANH_HIGHEST
+#undef SQRT
+#undef CLAMP
+#undef POWER_OF_2
+#undef EVERY_TILE
+#undef BITS

@@ -1,0 +1,86 @@
+"""The kernel sets: which one serves, and what the vector sets promise that BLAS cannot."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastbptt import RNN, _core
+
+both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+vectors_only = pytest.mark.skipif(_core.kernel_set() == "blas",
+                                  reason="a row of a BLAS's product has other bits beside other rows")
+SCRIPT = """
+from fastbptt import RNN, _core
+print(_core.kernel_set())
+assert RNN(3, 5, 2, random_state=0).gradcheck().passed
+"""
+
+
+def chosen(name):
+    environment = {key: value for key, value in os.environ.items() if key != "FASTBPTT_SIMD"}
+    if name is not None:
+        environment["FASTBPTT_SIMD"] = name
+    return subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", _core.KERNEL_SETS)
+def test_a_set_is_taken_by_its_name_or_refused_with_words(name):
+    run = chosen(name)
+    if run.returncode:
+        assert name != "blas"
+        assert f"ImportError: FASTBPTT_SIMD={name}: this build or this processor has no such kernels" in run.stderr
+    else:
+        assert run.stdout.strip() == name
+
+
+def test_without_a_name_the_best_set_is_taken():
+    found = [name for name in _core.KERNEL_SETS if not chosen(name).returncode]
+    assert chosen(None).stdout.strip() == chosen("").stdout.strip() == found[-1]
+
+
+def test_an_unknown_name_is_refused_with_those_there_are():
+    run = chosen("sse9")
+    assert run.returncode
+    assert "ImportError: FASTBPTT_SIMD must be one of blas, baseline, avx2, avx512, got 'sse9'" in run.stderr
+
+
+@vectors_only
+@both_dtypes
+@pytest.mark.parametrize("H", [1, 3, 8, 17, 64, 100])
+def test_a_sequence_has_the_same_bits_beside_any_others(H, dtype):
+    rng = np.random.default_rng(H)
+    network = RNN(5, H, 19, dtype=dtype, random_state=0, output_activation="softmax", loss="cross_entropy",
+                  reduction="sum")
+    X, initial_state = rng.standard_normal((4, 40, 5)).astype(dtype), rng.standard_normal((40, H)).astype(dtype)
+    whole = network.forward(X, initial_state=initial_state, return_states=True)
+    labels = rng.integers(0, 19, (4, 40))
+    options = {"initial_state": initial_state, "input_gradient": True, "initial_state_gradient": True}
+    _, gradients = network.loss_and_gradients(X, labels, **options)
+    first = 0
+    for rows in (1, 2, 3, 4, 5, 6, 7, 12):
+        part = slice(first, first + rows)
+        few = network.forward(X[:, part], initial_state=initial_state[part], return_states=True)
+        for of_all, of_few, axis in zip(whole, few, (1, 0, 1)):
+            assert np.array_equal(of_all.take(range(first, first + rows), axis), of_few), rows
+        _, of_few = network.loss_and_gradients(X[:, part], labels[:, part],
+                                               **{**options, "initial_state": initial_state[part]})
+        assert np.array_equal(gradients["X"][:, part], of_few["X"]), rows
+        assert np.array_equal(gradients["initial_state"][part], of_few["initial_state"]), rows
+        first += rows
+
+
+@vectors_only
+@both_dtypes
+def test_a_step_has_the_same_bits_alone(dtype):
+    rng = np.random.default_rng(1)
+    network = RNN(3, 33, 2, dtype=dtype, random_state=0)
+    X = rng.standard_normal((30, 4, 3)).astype(dtype)
+    Y, final_state = network.forward(X)
+    state = None
+    for t in range(30):
+        Y_t, state = network.forward(X[t:t + 1], initial_state=state)
+        assert np.array_equal(Y_t[0], Y[t])
+    assert np.array_equal(state, final_state)
