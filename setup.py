@@ -2,14 +2,17 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy
 import scipy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
-# FASTBPTT_DEBUG=1: bounds-checked Cython. FASTBPTT_CFLAGS, FASTBPTT_LDFLAGS: added last, for sanitizers.
+# FASTBPTT_DEBUG=1: bounds-checked Cython. FASTBPTT_CFLAGS, FASTBPTT_LDFLAGS: added last, for sanitizers. FASTBPTT_OPENMP=0:
+# without threads, as where the compiler has no OpenMP.
 DEBUG = os.environ.get("FASTBPTT_DEBUG") == "1"
 DIRECTIVES = {
     "language_level": 3,
@@ -38,6 +41,30 @@ def blas_int(folder):
     return str(folder)
 
 
+class BuildExt(build_ext):
+    """build_ext with OpenMP where the compiler has it; Cython's prange is a plain loop where it has not."""
+
+    def build_extensions(self):
+        msvc = self.compiler.compiler_type == "msvc"
+        flags = ["/openmp"] if msvc else ["-fopenmp"]
+        if os.environ.get("FASTBPTT_OPENMP") != "0" and self.compiles(flags, [] if msvc else flags):
+            for extension in self.extensions:
+                extension.extra_compile_args += flags
+                extension.extra_link_args += [] if msvc else flags
+        super().build_extensions()
+
+    def compiles(self, flags, link_flags):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "openmp.c"
+            source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
+                self.compiler.link_executable(objects, "openmp", output_dir=folder, extra_postargs=link_flags)
+            except Exception:  # whatever a compiler's class may raise
+                return False
+        return True
+
+
 extensions = [
     Extension(
         f"fastbptt.{name}",
@@ -52,5 +79,5 @@ extensions = [
 ]
 
 generated = Path("build")
-setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, build_dir=str(generated),
+setup(cmdclass={"build_ext": BuildExt}, ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, build_dir=str(generated),
                             include_path=[blas_int(generated / "generated")]))

@@ -8,11 +8,13 @@ Design
 (b) A call takes the batch in shards of rows, each through all of time and back, and a shard walks time in blocks of steps
     that stay in the second-level cache: gather, input product, recurrence, output and error of one block before the next;
     backward the same, last block first. Below, each verb stands under the NumPy line that it is, for the block t ... t + n
-    of a shard of B rows. Shards depend on the call's shapes alone.
-(c) What must live from forward to backward is saved: S and delta_y. All else is scratch of one block. Both lie in one
-    workspace, laid out by `lay_out` alone and taken from a small pool of the engine: a warm call allocates nothing but
-    what it returns.
-(d) Between blocks and shards a call polls for Ctrl-C, every 20 ms; `rows_of_a_shard` bounds what lies between.
+    of a shard of B rows.
+(c) Threads divide the shards and never meet within one. Shards depend on the call's shapes alone, each has a gradient of its
+    own, and these are summed in order: so the bits are the same for any number of threads.
+(d) What must live from forward to backward is saved: S and delta_y. All else is scratch of one block. Both lie in a
+    thread's workspace, which `lay_out` alone lays out; weights are packed once a call (`share_out`). All of it is one
+    piece of memory from a small pool of the engine: a warm call allocates nothing but what it returns.
+(e) Between blocks and shards a call polls for Ctrl-C, every 20 ms; `rows_of_a_shard` bounds what lies between.
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
@@ -22,6 +24,7 @@ import os
 cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython cimport floating
+from cython.parallel cimport prange, threadid
 from libc.float cimport DBL_MAX
 from libc.limits cimport INT_MAX
 from libc.math cimport fabs, isfinite, sqrt
@@ -50,6 +53,19 @@ cdef extern from *:
         return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
 
+    #if defined(_MSC_VER)
+    #include <intrin.h>
+    #define fastbptt_add(counter, n) (_InterlockedExchangeAdd((counter), (n)) + (n))
+    #else
+    #define fastbptt_add(counter, n) __atomic_add_fetch((counter), (n), __ATOMIC_SEQ_CST)
+    #endif
+
+    #ifdef _OPENMP
+    #define FASTBPTT_OPENMP 1
+    #else
+    #define FASTBPTT_OPENMP 0
+    #endif
+
     #if defined(__clang__)
     #define FASTBPTT_COMPILER "Clang " __clang_version__
     #elif defined(__GNUC__)
@@ -59,6 +75,8 @@ cdef extern from *:
     #endif
     """
     double now "fastbptt_now"() noexcept nogil
+    long add "fastbptt_add"(long *counter, long n) noexcept nogil  # at once, whoever else adds; the new value
+    const int OPENMP "FASTBPTT_OPENMP"
     const char *COMPILER "FASTBPTT_COMPILER"
 
 cdef extern from "Python.h":
@@ -96,6 +114,8 @@ cdef enum:
     DONE = 0
     STOPPED = 1
     SHARD_WORK = 0x40000000    # multiplications of a float32 product of one step of a shard, at most, if it has over 8 rows
+    SHARD_LEAST = 0x400000     # multiplications forward that are worth a shard: 0.2 ms with the gradient
+    PARTIALS_BYTES = 0x4000000 # 64 MiB: of the gradients of all shards
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
@@ -143,7 +163,24 @@ cdef struct Call:
     double total                 # Σ m e
     double penalty               # where there is a gradient
     bint saves                   # S is kept for backward
+    bint polls                   # for Ctrl-C: the thread that called does
     double polled                # time of the last poll
+    volatile int *stop           # set once it came
+
+
+cdef struct Shared:
+    # What the shards of a call share.
+    Py_ssize_t shards, rows      # of a shard, but for the last
+    Py_ssize_t bytes             # of a thread's workspace
+    char *workspaces             # (threads, bytes)
+    void *partials               # (shards, P), the gradients; of a single shard it is the call's
+    double *totals               # (shards,), Σ m e
+    void *P_x                    # (I, ldh), packed for forward, as the next two
+    void *P_s                    # (H, ldh)
+    void *P_y                    # (H, ldo)
+    void *Q_x                    # (H, ldi), packed for backward, as the next two
+    void *Q_s                    # (H, ldh)
+    void *Q_y                    # (O, ldh)
 
 
 cdef struct Workspace:
@@ -158,12 +195,6 @@ cdef struct Workspace:
     void *losses                               # scratch (steps, B)
     void *delta                                # scratch (steps, B, ldh)
     void *later                                # scratch (B, ldh), delta of the step after the block
-    void *P_x                                  # scratch (I, ldh), packed for forward, as the next two
-    void *P_s                                  # scratch (H, ldh)
-    void *P_y                                  # scratch (H, ldo)
-    void *Q_x                                  # scratch (H, ldi), packed for backward, as the next two
-    void *Q_s                                  # scratch (H, ldh)
-    void *Q_y                                  # scratch (O, ldh)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -196,19 +227,44 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     w.losses = take(base, &used, w.steps * B if c.losses != NULL else 0, 1, size)
     w.delta = take(base, &used, w.steps * B, w.ldh, size)
     w.later = take(base, &used, B, w.ldh, size)
-    w.P_x = take(base, &used, p.I, w.ldh, size)
-    w.P_s = take(base, &used, p.H, w.ldh, size)
-    w.P_y = take(base, &used, p.H, w.ldo, size)
-    w.Q_x = take(base, &used, p.H, w.ldi, size)
-    w.Q_s = take(base, &used, p.H, w.ldh, size)
-    w.Q_y = take(base, &used, p.O, w.ldh, size)
     return used
 
 
-cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t B, Py_ssize_t work) noexcept nogil:
-    """As many as keep one step under `work` multiplications, at least 8; shards are as equal as can be."""
+cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base, int threads,
+                          Shared *shared) noexcept nogil:
+    """Lay out what the shards share, and a workspace for each thread, from `base` on (NULL: count only); the bytes."""
+    cdef Py_ssize_t used = 0, size = sizeof(floating)
+    cdef Py_ssize_t ldi = padded(k, p.I, of), ldh = padded(k, p.H, of), ldo = padded(k, p.O, of)
+    cdef Workspace w
+    shared.rows = c.rows
+    shared.shards = (c.B + c.rows - 1) // c.rows if c.rows > 0 else 0
+    shared.P_x = take(base, &used, p.I, ldh, size)
+    shared.P_s = take(base, &used, p.H, ldh, size)
+    shared.P_y = take(base, &used, p.H, ldo, size)
+    shared.Q_x = take(base, &used, p.H, ldi, size)
+    shared.Q_s = take(base, &used, p.H, ldh, size)
+    shared.Q_y = take(base, &used, p.O, ldh, size)
+    shared.totals = <double *> take(base, &used, shared.shards, 1, sizeof(double))
+    shared.partials = c.gradient
+    if c.gradient != NULL and shared.shards > 1:
+        shared.partials = take(base, &used, shared.shards, p.P, size)
+    shared.bytes = lay_out(p, c, k, of, NULL, &w)
+    shared.workspaces = <char *> take(base, &used, threads, shared.bytes, 1)
+    return used
+
+
+cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t T, Py_ssize_t B, Py_ssize_t size, Py_ssize_t work) noexcept nogil:
+    """Rows of a shard of a batch: as equal as can be, and from the shapes alone.
+
+    As many shards as threads may want, if each has work enough, and rows enough to use the weights that it reads; at least
+    so many that one step stays under `work` multiplications; and not so many that their gradients fill the memory.
+    """
+    cdef double row = <double> p.H * (p.I + p.H + p.O)
+    cdef Py_ssize_t fewest = max(8, min(32, p.H // 16))  # 8 rows run at full speed where the weights stay in the cache
     cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * max(p.I, p.H, p.O))))
-    cdef Py_ssize_t shards = max(1, (B + most - 1) // most)
+    cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * T * B / SHARD_LEAST)
+    shards = min(shards, B // fewest, max(1, PARTIALS_BYTES // (p.P * size)))
+    shards = max(1, shards, (B + most - 1) // most)
     return (B + shards - 1) // shards
 
 
@@ -259,14 +315,16 @@ cdef class Memory:
 
 cdef bint stopped(Call *c) noexcept nogil:
     """Whether Ctrl-C came; asked at most every 20 ms. The exception is then set, and waits for the GIL."""
-    cdef double time = now()
-    cdef bint signalled
+    cdef double time
+    if c.stop[0] or not c.polls:
+        return c.stop[0]
+    time = now()
     if 0 <= time - c.polled < 0.02:
         return False
     c.polled = time
     with gil:
-        signalled = PyErr_CheckSignals() != 0
-    return signalled
+        c.stop[0] = PyErr_CheckSignals() != 0
+    return c.stop[0]
 
 
 cdef int pass_on() except -1:
@@ -279,7 +337,23 @@ cdef int pass_on() except -1:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-cdef int forward(const Plan *p, Call *c, const Kernels *k, Workspace *w, const floating *theta) noexcept nogil:
+cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *shared, const floating *theta) noexcept nogil:
+    cdef Py_ssize_t I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t ldi = padded(k, I, theta), ldh = padded(k, H, theta), ldo = padded(k, O, theta)
+    # P = W.T
+    pack(k, I, H, theta + p.W_x, 1, I, <floating *> shared.P_x, ldh)
+    pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
+    pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
+    if c.saves:
+        # Q = W
+        pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
+        pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)
+    if c.dX != NULL:
+        pack(k, H, I, theta + p.W_x, I, 1, <floating *> shared.Q_x, ldi)
+
+
+cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                 const floating *theta) noexcept nogil:
     """Outputs, states and errors; where c.gradient is wanted also delta_y, ∂E/∂W_y and ∂E/∂b_y."""
     cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O, K = c.error.K, width = c.weight_width
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldk = w.ldk
@@ -289,20 +363,15 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, Workspace *w, const f
     cdef floating *Z = <floating *> w.delta_y
     cdef floating *X = <floating *> w.X
     cdef floating *D = <floating *> w.D if c.D != NULL else NULL
-    cdef floating *P_x = <floating *> w.P_x
-    cdef floating *P_s = <floating *> w.P_s
-    cdef floating *P_y = <floating *> w.P_y
+    cdef floating *P_x = <floating *> shared.P_x
+    cdef floating *P_s = <floating *> shared.P_s
+    cdef floating *P_y = <floating *> shared.P_y
     cdef floating *gradient = <floating *> c.gradient
     cdef const floating *b_s = theta + p.b_s if p.b_s >= 0 else NULL
     cdef const floating *b_y = theta + p.b_y if p.b_y >= 0 else NULL
     cdef floating *weights = <floating *> w.weights
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
-
-    # P = W.T
-    pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
-    pack(k, H, H, theta + p.W_s, 1, H, P_s, ldh)
-    pack(k, H, O, theta + p.W_y, 1, H, P_y, ldo)
 
     # S[0] = S_0                                                                                      (B, H)
     if c.initial_state != NULL:
@@ -360,7 +429,8 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, Workspace *w, const f
     return DONE
 
 
-cdef int backward(const Plan *p, Call *c, const Kernels *k, Workspace *w, const floating *theta) noexcept nogil:
+cdef int backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                  const floating *theta) noexcept nogil:
     """From the saved S and delta_y to every other gradient."""
     cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
@@ -370,17 +440,11 @@ cdef int backward(const Plan *p, Call *c, const Kernels *k, Workspace *w, const 
     cdef floating *X = <floating *> w.X
     cdef floating *delta = <floating *> w.delta
     cdef floating *later = NULL
-    cdef floating *Q_x = <floating *> w.Q_x
-    cdef floating *Q_s = <floating *> w.Q_s
-    cdef floating *Q_y = <floating *> w.Q_y
+    cdef floating *Q_x = <floating *> shared.Q_x
+    cdef floating *Q_s = <floating *> shared.Q_s
+    cdef floating *Q_y = <floating *> shared.Q_y
     cdef floating *gradient = <floating *> c.gradient
     cdef floating *dX = <floating *> c.dX
-
-    # Q = W
-    pack(k, H, H, theta + p.W_s, H, 1, Q_s, ldh)
-    pack(k, O, H, theta + p.W_y, H, 1, Q_y, ldh)
-    if dX != NULL:
-        pack(k, H, I, theta + p.W_x, I, 1, Q_x, ldi)
 
     while t >= 0:
         if later != NULL and stopped(c):
@@ -420,7 +484,8 @@ cdef int backward(const Plan *p, Call *c, const Kernels *k, Workspace *w, const 
     return DONE
 
 
-cdef int terms(const Plan *p, Call *c, const Kernels *k, Workspace *w, const floating *theta) noexcept nogil:
+cdef int terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+               const floating *theta) noexcept nogil:
     """What each step i <= t contributes to the gradient of E_t, for t = T - 1, whose targets c.D and c.labels are."""
     cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
@@ -430,9 +495,9 @@ cdef int terms(const Plan *p, Call *c, const Kernels *k, Workspace *w, const flo
     cdef floating *X = <floating *> w.X
     cdef floating *D = <floating *> w.D if c.D != NULL else NULL
     cdef floating *delta = <floating *> w.delta
-    cdef floating *P_y = <floating *> w.P_y
-    cdef floating *Q_s = <floating *> w.Q_s
-    cdef floating *Q_y = <floating *> w.Q_y
+    cdef floating *P_y = <floating *> shared.P_y
+    cdef floating *Q_s = <floating *> shared.Q_s
+    cdef floating *Q_y = <floating *> shared.Q_y
     cdef floating *W_s = <floating *> c.terms_W_s
     cdef floating *W_x = <floating *> c.terms_W_x
     cdef floating *dS = <floating *> c.terms_S
@@ -443,8 +508,6 @@ cdef int terms(const Plan *p, Call *c, const Kernels *k, Workspace *w, const flo
         gather(k, 1, B, c.error.K, <const floating *> c.D, 0, c.error.K, D, w.ldk)
     error(k, &c.error, B, D, w.ldk, c.labels, <const floating *> NULL, 0, delta_y, ldo, <floating *> NULL)
     accumulate(k, B, O, H, delta_y, ldo, S + T * B * ldh, ldh, <floating *> c.terms_W_y, H)
-    pack(k, H, H, theta + p.W_s, H, 1, Q_s, ldh)
-    pack(k, O, H, theta + p.W_y, H, 1, Q_y, ldh)
     affine(k, B, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, delta, ldh)
 
     for i in range(T - 1, -1, -1):
@@ -464,39 +527,64 @@ cdef int terms(const Plan *p, Call *c, const Kernels *k, Workspace *w, const flo
     return DONE
 
 
-cdef int run_shard(const Plan *p, Call *c, const Kernels *k, Workspace *w, const floating *theta) noexcept nogil:
-    """What a shard's call asks for."""
-    cdef Call before = c[0]
-    cdef int status
-    if c.terms_S != NULL:  # only the last step has an error
-        before.D = before.labels = NULL
-        status = forward(p, &before, k, w, theta)
-        return terms(p, c, k, w, theta) if status == DONE else status
-    status = forward(p, c, k, w, theta)
-    if status == DONE and c.gradient != NULL:
-        status = backward(p, c, k, w, theta)
-    return status
-
-
-cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta) noexcept nogil:
-    """What the call asks for, in shards of c.rows rows one after another, in the memory that `lay_out` counted."""
+cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shared, const floating *theta, Py_ssize_t i,
+                    int thread) noexcept nogil:
+    """What the call asks for, of shard i, in the workspace of a thread, of which 0 is the one that called."""
     cdef Workspace w
-    cdef Call s
-    cdef Py_ssize_t b = 0, rows = c.rows
-    cdef int status = DONE
-    lay_out(p, c, k, theta, base, &w)
-    if c.gradient != NULL:
-        memset(c.gradient, 0, p.P * sizeof(floating))
-    while status == DONE and (b < c.B or b == 0):  # once for a batch of no sequences too
-        if b > 0 and stopped(c):
-            return STOPPED
-        s = shard(p, c, b, min(rows, c.B - b), sizeof(floating))
-        status = run_shard(p, &s, k, &w, theta)
-        c.total, c.polled = s.total, s.polled
-        b += max(rows, 1)
-    if status == DONE and c.gradient != NULL and c.error.loss != GIVEN:
-        c.penalty = penalize(p, theta, <floating *> c.gradient)
-    return status
+    cdef Py_ssize_t b = i * shared.rows
+    cdef Call s = shard(p, c, b, min(shared.rows, c.B - b), sizeof(floating))
+    cdef Call before
+    s.polls = thread == 0
+    if i > 0 and stopped(&s):
+        return
+    lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
+    if c.terms_S != NULL:  # only the last step has an error
+        before = s
+        before.D = before.labels = NULL
+        if forward(p, &before, k, shared, &w, theta) == DONE:
+            terms(p, &s, k, shared, &w, theta)
+    elif c.gradient == NULL:
+        forward(p, &s, k, shared, &w, theta)
+    else:
+        s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
+        memset(s.gradient, 0, p.P * sizeof(floating))
+        if forward(p, &s, k, shared, &w, theta) == DONE:
+            backward(p, &s, k, shared, &w, theta)
+    shared.totals[i] = s.total
+    if s.polls:
+        c.polled = s.polled
+
+
+cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta, int threads) noexcept nogil:
+    """What the call asks for, in shards of c.rows rows, in the memory that `share_out` counted for so many threads."""
+    cdef Shared shared
+    cdef int stop = 0
+    cdef Py_ssize_t i, j
+    cdef floating *partial
+    cdef floating *gradient = <floating *> c.gradient
+    c.stop = &stop
+    share_out(p, c, k, theta, base, threads, &shared)
+    pack_weights(p, c, k, &shared, theta)
+    if threads == 1:
+        for i in range(shared.shards):
+            run_shard(p, c, k, &shared, theta, i, 0)
+    else:
+        for i in prange(shared.shards, num_threads=threads, schedule="dynamic", chunksize=1):
+            run_shard(p, c, k, &shared, theta, i, threadid())
+    if stop:
+        return STOPPED
+    for i in range(shared.shards):
+        c.total += shared.totals[i]
+    if gradient != NULL:
+        if shared.shards != 1:
+            memset(gradient, 0, p.P * sizeof(floating))
+            for i in range(shared.shards):
+                partial = <floating *> shared.partials + i * p.P
+                for j in range(p.P):
+                    gradient[j] += partial[j]
+        if c.error.loss != GIVEN:
+            c.penalty = penalize(p, theta, gradient)
+    return DONE
 
 
 cdef double penalize(const Plan *p, const floating *theta, floating *gradient) noexcept nogil:
@@ -550,11 +638,41 @@ cdef inline bint has_shape(object a, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2
     return shape[0] == n0 and (n1 < 0 or shape[1] == n1) and (n2 < 0 or shape[2] == n2)
 
 
+cdef long in_flight = 0        # calls under way
+cdef int default_threads = 1   # of all calls together that do not say how many
+cdef bint forked = False       # libgomp hangs where a child of fork opens a parallel region
+
+
+def set_default_threads(int n):
+    """Let n threads serve the calls that do not say how many."""
+    global default_threads
+    default_threads = n
+
+
+def threads():
+    """How many threads serve a call that does not say how many, if it is the only one."""
+    return 1 if forked or not OPENMP else default_threads
+
+
+def has_openmp():
+    """Whether this build has threads."""
+    return bool(OPENMP)
+
+
+def _after_fork():
+    global forked, in_flight
+    forked, in_flight = True, 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @cython.final
 cdef class Engine:
     """The operations of networks of one configuration over flat parameters theta.
 
-    Each returns NotImplemented where an argument is not a ready array of the network's dtype and of the right shape:
+    `n_threads` 0 stands for the default. Each returns NotImplemented where an argument is not a ready array of the network's dtype and of the right shape:
     whoever calls then checks with words, converts, and calls again.
     """
 
@@ -608,7 +726,7 @@ cdef class Engine:
                 p.penalties += 1
             end = begin
 
-    def forward(self, theta, X, D, weights, initial_state, bint return_states):
+    def forward(self, theta, X, D, weights, initial_state, bint return_states, int n_threads):
         """Y (T, B, O), final state (B, H) and, where asked for, S (T+1, B, H). D and weights are None."""
         cdef Call c
         if not self.prepare(&c, theta, X, initial_state):
@@ -616,36 +734,36 @@ cdef class Engine:
         Y = self.fresh(3, c.T, c.B, self.plan.O, &c.Y)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
-        self.run(&c)
+        self.run(&c, n_threads)
         return (Y, final_state, S) if return_states else (Y, final_state)
 
-    def losses(self, theta, X, D, weights, initial_state):
+    def losses(self, theta, X, D, weights, initial_state, int n_threads):
         """e (T, B); weights is None."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, None)):
             return NotImplemented
         e = self.fresh(2, c.T, c.B, 0, &c.losses)
-        self.run(&c)
+        self.run(&c, n_threads)
         return e
 
-    def evaluate(self, theta, X, D, weights, initial_state):
+    def evaluate(self, theta, X, D, weights, initial_state, int n_threads):
         """The reduced error."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)):
             return NotImplemented
-        self.run(&c)
+        self.run(&c, n_threads)
         return c.total * c.error.scale
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, bint input_gradient,
-                           bint initial_state_gradient):
+                           bint initial_state_gradient, int n_threads):
         """The reduced error with penalties, and a dict of fresh gradients."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)):
             return NotImplemented
-        gradients = self.gradients(&c, input_gradient, initial_state_gradient)
+        gradients = self.gradients(&c, input_gradient, initial_state_gradient, n_threads)
         return c.total * c.error.scale + c.penalty, gradients
 
-    def loss_into(self, theta, X, D, weights, initial_state, gradient):
+    def loss_into(self, theta, X, D, weights, initial_state, gradient, int n_threads):
         """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)
@@ -653,10 +771,11 @@ cdef class Engine:
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
-        self.run(&c)
+        self.run(&c, n_threads)
         return c.total * c.error.scale, c.penalty
 
-    def backward(self, theta, X, dY, weights, initial_state, bint input_gradient, bint initial_state_gradient):
+    def backward(self, theta, X, dY, weights, initial_state, bint input_gradient, bint initial_state_gradient,
+                 int n_threads):
         """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state) and is_ready(dY, self.type, 3)
@@ -664,9 +783,9 @@ cdef class Engine:
             return NotImplemented
         c.D = cnp.PyArray_DATA(dY)
         c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
-        return self.gradients(&c, input_gradient, initial_state_gradient)
+        return self.gradients(&c, input_gradient, initial_state_gradient, n_threads)
 
-    def gradient_terms(self, theta, X, D, weights, initial_state, Py_ssize_t t):
+    def gradient_terms(self, theta, X, D, weights, initial_state, Py_ssize_t t, int n_threads):
         """The dict of terms for step t, 0 <= t < T; weights is None."""
         cdef Call c
         cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O
@@ -685,7 +804,7 @@ cdef class Engine:
         W_s.fill(0)
         W_x.fill(0)
         W_y.fill(0)
-        self.run(&c)
+        self.run(&c, n_threads)
         return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
 
     # ---- From Python's objects to a Call
@@ -760,14 +879,14 @@ cdef class Engine:
         cnp.set_array_base(array, flat)
         return array
 
-    cdef dict gradients(self, Call *c, bint input_gradient, bint initial_state_gradient):
+    cdef dict gradients(self, Call *c, bint input_gradient, bint initial_state_gradient, int n_threads):
         """Run the call for all gradients; the dict of them, views of one fresh vector."""
         cdef Plan *p = &self.plan
         flat = self.fresh(1, p.P, 0, 0, &c.gradient)
         c.saves = True
         dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if input_gradient else None
         dS_0 = self.fresh(2, c.B, p.H, 0, &c.dS_0) if initial_state_gradient else None
-        self.run(c)
+        self.run(c, n_threads)
         gradients = {"W_x": self.view(flat, p.W_x, 2, p.H, p.I), "W_s": self.view(flat, p.W_s, 2, p.H, p.H)}
         if p.b_s >= 0:
             gradients["b_s"] = self.view(flat, p.b_s, 1, p.H, 0)
@@ -782,36 +901,47 @@ cdef class Engine:
             gradients["initial_state"] = dS_0
         return gradients
 
-    cdef int run(self, Call *c) except -1:
+    cdef int threads(self, const Call *c, int n_threads) noexcept:
+        """How many threads serve the call: as asked for, or its share of `default_threads`; no more than shards."""
+        if not OPENMP or forked or c.terms_S != NULL or c.rows == 0:  # the terms of all shards go to one place
+            return 1
+        return <int> min(n_threads if n_threads > 0 else max(1, default_threads // in_flight),
+                         (c.B + c.rows - 1) // c.rows)
+
+    cdef int run(self, Call *c, int n_threads) except -1:
         """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
         cdef Plan *p = &self.plan
-        cdef Workspace w
         cdef Py_ssize_t bytes
         cdef Memory memory
         cdef int status
         cdef bint large
-        c.rows = rows_of_a_shard(p, c.B, self.shard_work)
+        cdef int threads
+        cdef Shared shared
+        c.rows = rows_of_a_shard(p, c.T, c.B, 4 if self.type == cnp.NPY_FLOAT else 8, self.shard_work)
         # far from overflow, so that `lay_out` may count in Py_ssize_t
         if 16.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P > 2.0**62:
             raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
+        add(&in_flight, 1)
+        threads = self.threads(c, n_threads)
         if self.type == cnp.NPY_FLOAT:
-            bytes = lay_out(p, c, self.kernels, <const float *> c.theta, NULL, &w)
+            bytes = share_out(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
         else:
-            bytes = lay_out(p, c, self.kernels, <const double *> c.theta, NULL, &w)
-        memory = self.check_out(bytes)
+            bytes = share_out(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
         c.polled = now()
         large = self.kernels == blas_kernels() and 1.0 * c.T * c.B * p.H * max(p.I, p.H, p.O) >= SHARED_FROM
-        if large:
-            hold_blas()
         try:
+            memory = self.check_out(bytes)
+            if large:
+                hold_blas()
             with nogil:
                 if self.type == cnp.NPY_FLOAT:
-                    status = run(p, c, self.kernels, memory.base, <const float *> c.theta)
+                    status = run(p, c, self.kernels, memory.base, <const float *> c.theta, threads)
                 else:
-                    status = run(p, c, self.kernels, memory.base, <const double *> c.theta)
+                    status = run(p, c, self.kernels, memory.base, <const double *> c.theta, threads)
             if status != DONE:
                 pass_on()  # in here: `finally` sets the exception aside, so that Python code can run
         finally:
+            add(&in_flight, -1)
             if large:
                 release_blas()
             if memory.bytes <= POOLED_BYTES and len(self.pool) < POOLED:

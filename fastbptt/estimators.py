@@ -32,7 +32,7 @@ OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
 NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "l1", "l2")
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
-               "resume")  # of RNN.fit, which `fit` hands on
+               "resume", "n_threads")  # of RNN.fit, which `fit` hands on
 
 
 class _Estimator(Parametric):
@@ -116,7 +116,7 @@ class _Estimator(Parametric):
         for k in range(source.updates_per_epoch):
             X, D, weights, initial_state = source.batch(len(self.loss_curve_), k)
             losses.append(self._stepper.step(self.network_, optimizer, (X, D, weights, initial_state),
-                                             math.inf if max_grad_norm is None else max_grad_norm, "core"))
+                                             math.inf if max_grad_norm is None else max_grad_norm, 0, "core"))
             shares.append(X.shape[0] * X.shape[1] if weights is None else weights.sum(dtype=np.float64))
         return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
 

@@ -12,7 +12,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from . import _batches, _checkpoint, _core, _files, _words, diagnostics, initializers, optimizers, reference, training
+from . import (
+    _batches, _checkpoint, _core, _files, _threading, _words, diagnostics, initializers, optimizers, reference, training,
+)
+
+_core.set_default_threads(_threading.default())
 
 DTYPES = ("float32", "float64")
 REDUCTIONS = ("mean", "sum")
@@ -140,7 +144,7 @@ class RNN:
 
     # ---- Outputs, errors, gradients
 
-    def forward(self, X, initial_state=None, *, return_states=False, backend="core"):
+    def forward(self, X, initial_state=None, *, return_states=False, n_threads=None, backend="core"):
         """Outputs Y (T, B, O) and the final state (B, H) for inputs X (T, B, I).
 
         Parameters
@@ -150,23 +154,28 @@ class RNN:
             By default the learnt S_0, else zero. The final state of one call is the initial state of the next.
         return_states : bool
             Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t].
+        n_threads : int, optional
+            Here and in every other method: threads that divide the batch. By default what `FASTBPTT_NUM_THREADS`, else
+            `OMP_NUM_THREADS` said at import; else 1 in a child process, else all cores that this process may use. The
+            default is divided by the calls under way. Results have the same bits for any number. One sequence, or a
+            batch of little work, is served by one thread, as is a child of fork.
 
         Raises
         ------
         TypeError, ValueError : an argument is of the wrong kind, or of the wrong shape.
         """
-        return self._run(backend, "forward", X, (), None, initial_state, bool(return_states))
+        return self._run(backend, n_threads, "forward", X, (), None, initial_state, bool(return_states))
 
-    def losses(self, X, D, *, initial_state=None, backend="core"):
+    def losses(self, X, D, *, initial_state=None, n_threads=None, backend="core"):
         """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
-        return self._run(backend, "losses", X, D, None, initial_state)
+        return self._run(backend, n_threads, "losses", X, D, None, initial_state)
 
-    def evaluate(self, X, D, *, initial_state=None, weights=None, backend="core"):
+    def evaluate(self, X, D, *, initial_state=None, weights=None, n_threads=None, backend="core"):
         """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
-        return self._run(backend, "evaluate", X, D, weights, initial_state)
+        return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state)
 
     def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, input_gradient=False,
-                           initial_state_gradient=False, backend="core"):
+                           initial_state_gradient=False, n_threads=None, backend="core"):
         """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
 
         Parameters
@@ -192,20 +201,20 @@ class RNN:
         numbers, the weights twice, and a block of time steps of about 256 KiB. A NaN in X stays in the outputs of its own
         sequence.
         """
-        return self._run(backend, "loss_and_gradients", X, D, weights, initial_state, bool(input_gradient),
+        return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, bool(input_gradient),
                          bool(initial_state_gradient))
 
     def backward(self, X, dY, *, initial_state=None, input_gradient=False, initial_state_gradient=False,
-                 backend="core"):
+                 n_threads=None, backend="core"):
         """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
 
         The outputs are computed again, as nothing is remembered between calls: it takes as long as
         `loss_and_gradients`.
         """
-        return self._run(backend, "backward", X, dY, None, initial_state, bool(input_gradient),
+        return self._run(backend, n_threads, "backward", X, dY, None, initial_state, bool(input_gradient),
                          bool(initial_state_gradient))
 
-    def gradient_terms(self, X, D, t, *, initial_state=None, backend="core"):
+    def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core"):
         """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
 
         Parameters
@@ -224,7 +233,7 @@ class RNN:
         IndexError : t is outside −T ... T−1.
         """
         t = _words.size("t", t, smallest=-(2**31))
-        return self._run(backend, "gradient_terms", X, D, None, initial_state, t)
+        return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, t)
 
     def gradcheck(self, X=None, D=None, *, initial_state=None, weights=None, entries=100, random_state=0):
         """Compare this network's gradients, reference and core, with complex-step derivatives.
@@ -242,11 +251,12 @@ class RNN:
         return diagnostics.gradcheck(self, X, D, initial_state=initial_state, weights=weights, entries=entries,
                                      random_state=random_state)
 
-    def _run(self, backend, operation, X, D, weights, initial_state, *rest):
+    def _run(self, backend, n_threads, operation, X, D, weights, initial_state, *rest):
         """Run an operation: at once where the core finds its arguments in order, else after checks and conversions."""
         run = getattr(self._engine(backend), operation)
+        threads = _threads(n_threads)
         if backend == "core":
-            result = run(self._theta, X, D, weights, initial_state, *rest)
+            result = run(self._theta, X, D, weights, initial_state, *rest, threads)
             if result is not NotImplemented:
                 return result
         X, initial_state = self._check_inputs(X, initial_state)
@@ -259,14 +269,14 @@ class RNN:
             if not -T <= t < T:
                 raise IndexError(f"t={t} is out of range for {T} time steps")
             rest = (t % T,)
-        return run(self._theta, X, D, weights, initial_state, *rest)
+        return run(self._theta, X, D, weights, initial_state, *rest, threads)
 
-    def _loss_into(self, gradient, X, D, weights, initial_state, backend):
+    def _loss_into(self, gradient, X, D, weights, initial_state, threads, backend):
         """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
 
         NotImplemented where the core finds them not in order.
         """
-        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, gradient)
+        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, gradient, threads)
 
     def _engine(self, backend):
         try:
@@ -324,7 +334,7 @@ class RNN:
             updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam", learning_rate=None, schedule=None,
             max_grad_norm=None, patience=None, min_improvement=0.0, shuffle=True, random_state=None, validation_every=1,
             time_limit=None, on_nonfinite="raise", checkpoint=None, checkpoint_every=60, resume=False, progress=None,
-            callbacks=(), update_callbacks=(), backend="core"):
+            callbacks=(), update_callbacks=(), n_threads=None, backend="core"):
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
         Parameters
@@ -371,6 +381,7 @@ class RNN:
             arguments must be the same, but for when it ends and what is shown.
         progress : bool, optional
             Report to standard error, by a bar where tqdm is installed; by default only on a terminal, if it takes long.
+        n_threads : as of `forward`
         callbacks, update_callbacks : functions of a training.Record (epoch, update, losses, gradient_norm, network)
             Called after each epoch, or each update; one that returns True ends the training.
         backend : "core" or "reference"
@@ -408,11 +419,11 @@ class RNN:
             updates=updates, max_grad_norm=max_grad_norm, patience=patience, min_improvement=min_improvement,
             validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
-            update_callbacks=update_callbacks, backend=backend)
+            update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend)
         return training.fit(self, source, validation, settings, entropy)
 
     def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None,
-                   max_grad_norm=None, backend="core"):
+                   max_grad_norm=None, n_threads=None, backend="core"):
         """One update by the gradient of this batch, for loops of one's own; the data loss before it.
 
         What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes.
@@ -420,7 +431,7 @@ class RNN:
         Parameters
         ----------
         X, D, weights, initial_state : as of `loss_and_gradients`
-        optimizer, learning_rate, max_grad_norm : as of `fit`
+        optimizer, learning_rate, max_grad_norm, n_threads : as of `fit`
 
         Raises
         ------
@@ -434,7 +445,7 @@ class RNN:
         stepper = self.__dict__.get("_stepper")
         if stepper is None or stepper.kind is not type(optimizer):
             stepper = self._stepper = training.Stepper(self, optimizer)
-        return stepper.step(self, optimizer, data, limit, backend)
+        return stepper.step(self, optimizer, data, limit, _threads(n_threads), backend)
 
     def _training_data(self, X, D, weights, initial_state, validation, entropy):
         """Checked data and validation set; the latter split off where it is a share."""
@@ -472,7 +483,7 @@ class RNN:
         _batches.refuse_nonfinite("", X, D, weights)
         return X, D, weights, None
 
-    def objective(self, X, D, *, initial_state=None, weights=None, backend="core") -> Callable:
+    def objective(self, X, D, *, initial_state=None, weights=None, n_threads=None, backend="core") -> Callable:
         """`fun(theta) -> (E, gradient)` in float64, as scipy.optimize wants it with jac=True; the network stays as it is.
 
         >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
@@ -481,12 +492,12 @@ class RNN:
         X, initial_state = self._check_inputs(X, initial_state)
         D, weights = self._check_targets(X, D, weights)
         engine = self._engine(backend)
-        size, dtype = self._theta.size, self.dtype
+        size, dtype, threads = self._theta.size, self.dtype, _threads(n_threads)
 
         def fun(theta):
             gradient = np.empty(size, dtype)
             theta = _check_shape("theta", _words.array("theta", theta, dtype), (size,), "(P,)")
-            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, gradient)
+            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, gradient, threads)
             return loss + penalty, gradient.astype(np.float64)
 
         return fun
@@ -615,7 +626,7 @@ class _Parameters(dict):
 
 
 class _ReferenceEngine:
-    """The face of _core.Engine over reference.py."""
+    """The face of _core.Engine over reference.py, which has one thread."""
 
     def __init__(self, shapes, **options):
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
@@ -623,24 +634,24 @@ class _ReferenceEngine:
     def _parameters(self, theta):
         return _views(theta, self.shapes)
 
-    def forward(self, theta, X, D, weights, initial_state, return_states):
+    def forward(self, theta, X, D, weights, initial_state, return_states, n_threads):
         Y, final_state, S = reference.forward(self._parameters(theta), X, initial_state, **self.options)
         return (Y, final_state, S) if return_states else (Y, final_state)
 
-    def losses(self, theta, X, D, weights, initial_state):
+    def losses(self, theta, X, D, weights, initial_state, n_threads):
         return reference.losses(self._parameters(theta), X, D, initial_state, **self.options)
 
-    def evaluate(self, theta, X, D, weights, initial_state):
+    def evaluate(self, theta, X, D, weights, initial_state, n_threads):
         return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
                                     **self.options))
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, input_gradient, initial_state_gradient):
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, input_gradient, initial_state_gradient, n_threads):
         loss, gradients = reference.loss_and_gradients(
             self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
             input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, **self.options)
         return float(loss), gradients
 
-    def loss_into(self, theta, X, D, weights, initial_state, gradient):
+    def loss_into(self, theta, X, D, weights, initial_state, gradient, n_threads):
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
         loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=initial_state,
                                                        **self.options | dict.fromkeys(penalties))
@@ -649,16 +660,21 @@ class _ReferenceEngine:
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         return float(loss), float(reference.penalty(p, **penalties))
 
-    def backward(self, theta, X, dY, weights, initial_state, input_gradient, initial_state_gradient):
+    def backward(self, theta, X, dY, weights, initial_state, input_gradient, initial_state_gradient, n_threads):
         return reference.backward(self._parameters(theta), X, dY, initial_state=initial_state,
                                   input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
                                   **self.options)
 
-    def gradient_terms(self, theta, X, D, weights, initial_state, t):
+    def gradient_terms(self, theta, X, D, weights, initial_state, t, n_threads):
         return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
 
 
 # ---- Options
+
+
+def _threads(n_threads):
+    """As the core takes it: 0 for what is its to say."""
+    return 0 if n_threads is None else _words.size("n_threads", n_threads)
 
 
 def _unknown_option(name, *_):

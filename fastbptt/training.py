@@ -123,12 +123,13 @@ class Settings:
     progress: bool | None
     callbacks: tuple
     update_callbacks: tuple
+    threads: int
     backend: str
 
 
 def settings(validation, *, optimizer, learning_rate, schedule, epochs, updates, max_grad_norm, patience, min_improvement,
              validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume, progress, callbacks,
-             update_callbacks, backend):
+             update_callbacks, threads, backend):
     """The arguments of `fit` that do not hold data, checked; RNN.fit documents them."""
     if epochs is None and updates is None:
         epochs = 100
@@ -155,6 +156,7 @@ def settings(validation, *, optimizer, learning_rate, schedule, epochs, updates,
         None if progress is None else _words.flag("progress", progress),
         _functions("callbacks", callbacks),
         _functions("update_callbacks", update_callbacks),
+        threads,
         backend,
     )
 
@@ -320,7 +322,7 @@ class _Run:
         network, settings, spare = self.network, self.settings, self._next()
         epoch, k = spare.epoch, spare.batch
         data = self.source.batch(epoch, k)
-        loss, penalty = network._loss_into(self.gradient, *data, settings.backend)
+        loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend)
         gradient, norm = self.clip_norm(self.gradient, settings.max_grad_norm)
         spare.batch += 1
         if not (math.isfinite(loss + penalty) and math.isfinite(norm)):
@@ -467,7 +469,7 @@ class _Run:
     def _identity(self):
         """What a checkpoint must share with the run that goes on from it."""
         settings, source = self.settings, self.source
-        return {"optimizer": repr(settings.optimizer), "schedule": repr(settings.schedule),
+        return {"optimizer": _words.shown(settings.optimizer), "schedule": _words.shown(settings.schedule),
                 "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
                 **({"shuffle": source.shuffle, "data": self._digest()} if isinstance(source, Arrays)
                    else {"updates_per_epoch": source.updates_per_epoch})}
@@ -523,13 +525,13 @@ class Stepper:
         self.theta, self.gradient = network.theta, np.empty_like(network._theta)
         self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)
 
-    def step(self, network, optimizer, data, max_grad_norm, backend):
+    def step(self, network, optimizer, data, max_grad_norm, threads, backend):
         """One update, whole or not at all; the data loss before it."""
         slots, spare = self.slots
         for mine, its in zip(spare, slots):
             mine[...] = its
         self.theta[...] = network._theta
-        loss, penalty = network._loss_into(self.gradient, *data, backend)
+        loss, penalty = network._loss_into(self.gradient, *data, threads, backend)
         clip_norm = _core.clip_norm if backend == "core" else reference.clip_norm
         gradient, norm = clip_norm(self.gradient, max_grad_norm)
         what = "loss" if not math.isfinite(loss + penalty) else "gradient"

@@ -59,6 +59,7 @@ REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second
 
 CORE_FUNCTIONS = {
     "_core.pyx": {
+        "pack_weights": None,
         "forward": ("if targets or c.Y != NULL:", "t += n"),
         "backward": None,
         "terms": None,
@@ -133,6 +134,7 @@ LIKELY = [
     ("*", "*W_x*", ["gradient_of_W_x", "gradient_of_X"]),
     ("*", "*W_y*", ["gradient_of_W_y", "error_reaches"]),
     ("*", "*W_s*", ["gradient_of_W_s", "carried", "gradient_of_the_initial_state"]),
+    ("*:pack_weights", "*", ["error_reaches_the_state", "gradient_of_X", "carried", "every_operation_for_every_shape"]),
     ("*", "*Q_y*", ["error_reaches"]),
     ("*", "*Q_s*", ["carried", "gradient_of_the_initial_state"]),
     ("*", "*Q_x*", ["gradient_of_X"]),
@@ -163,17 +165,16 @@ EQUIVALENT = {
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
     ("_core.pyx:*", "return STOPPED", "return DONE"):
         "the exception is set already, and comes out of the next call of Python's that the core makes",
-    ("_core.pyx:run*", "return status", "return 2 * status"): "likewise",
-    ("_core.pyx:run_shard", "if status == DONE and c.gradient != NULL:", "if c.gradient != NULL:"):
-        "what a call computes after it was stopped is thrown away",
-    ("_core.pyx:run", "if status == DONE and c.gradient != NULL and *", "if c.gradient != NULL and *"):
-        "what a call computes after it was stopped is thrown away",
-    ("_core.pyx:run", "while status == DONE and (b < c.B or b == 0):", "while b < c.B or b == 0:"):
-        "what a call computes after it was stopped is thrown away",
-    ("_core.pyx:run", "while status == DONE and (b < c.B or b == 0):", "while status == DONE and b < c.B:"):
-        "a batch of no sequences has nothing to write",
-    ("_core.pyx:run", "if b > 0 and stopped(c):", "*stopped(c):"): "no number depends on how often a call polls",
-    ("_core.pyx:run", "b += max(rows, 1)", "b += max(*"): "any positive number ends the loop of an empty batch",
+    ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
+    ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
+    ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if i <= 0 and stopped(&s):"): "likewise",
+    ("_core.pyx:run_shard", "if s.polls:", "*"): "likewise",
+    ("_core.pyx:run_shard", "c.polled = s.polled", "*"): "likewise",
+    ("_core.pyx:run", "if threads == 1:", "*"): "a choice of speed alone",
+    ("_core.pyx:run_shard", "*shared.workspaces + thread [*]*", "*"):
+        "a child of fork, as the runner of a mutant is, has one thread; tests/test_threads.py would see it",
+    ("_core.pyx:run", "*threadid()*", "*"): "likewise",
+    ("_core.pyx:run", "*chunksize=1*", "*chunksize=2*"): "a choice of speed alone",
     ("_core.pyx:sum_of_weights", "return*-1", "return*-2"): "any number below 0 says that a weight is wrong",
     ("_blas.pyx:product", "cdef blas_int lda_ *", "lda_ = <blas_int> max(ak, ai)"): "the larger of two has no order",
     ("_blas.pyx:product", "if m * n * k < LOOPS_BELOW:", "if * < LOOPS_BELOW:"): "a choice of speed alone",
