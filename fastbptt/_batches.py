@@ -29,10 +29,15 @@ class Arrays:
         return (X.take(rows, axis=1), D.take(rows, axis=1), None if weights is None else weights.take(rows, axis=1),
                 None if initial_state is None else initial_state[rows])
 
+    def rest(self, epoch, k):
+        """The sequences of an epoch from batch k on."""
+        return self._order(epoch)[k * self.batch_size:]
+
     def _order(self, epoch):
         if self.ordered[0] != epoch:
             B = self.data[0].shape[1]
             order = generator(self.entropy, self.stream, epoch).permutation(B) if self.shuffle else np.arange(B)
+            order = order.astype(np.intp, copy=False)
             self.ordered = epoch, order
         return self.ordered[1]
 

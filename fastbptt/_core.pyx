@@ -558,11 +558,9 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
 cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta, int threads) noexcept nogil:
     """What the call asks for, in shards of c.rows rows, in the memory that `share_out` counted for so many threads."""
     cdef Shared shared
-    cdef int stop = 0
     cdef Py_ssize_t i, j
     cdef floating *partial
     cdef floating *gradient = <floating *> c.gradient
-    c.stop = &stop
     share_out(p, c, k, theta, base, threads, &shared)
     pack_weights(p, c, k, &shared, theta)
     if threads == 1:
@@ -571,7 +569,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     else:
         for i in prange(shared.shards, num_threads=threads, schedule="dynamic", chunksize=1):
             run_shard(p, c, k, &shared, theta, i, threadid())
-    if stop:
+    if c.stop[0]:
         return STOPPED
     for i in range(shared.shards):
         c.total += shared.totals[i]
@@ -610,6 +608,16 @@ cdef double sum_of_weights(const floating *weights, Py_ssize_t n) noexcept nogil
             return -1
         total += weights[i]
     return total if isfinite(total) else -1
+
+
+def total_weight(cnp.ndarray weights):
+    """Σ m of contiguous weights (T, B), or (T, B, K), which count with their mean; as `loss_and_gradients` sums them."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(weights), width = cnp.PyArray_DIM(weights, 2) if cnp.PyArray_NDIM(weights) == 3 else 1
+    if is_ready(weights, cnp.NPY_FLOAT, cnp.PyArray_NDIM(weights)):
+        return sum_of_weights(<const float *> cnp.PyArray_DATA(weights), n) / width
+    if is_ready(weights, cnp.NPY_DOUBLE, cnp.PyArray_NDIM(weights)):
+        return sum_of_weights(<const double *> cnp.PyArray_DATA(weights), n) / width
+    raise ValueError("weights must be a contiguous float32 or float64 array")
 
 
 cdef bint labels_in_range(const Py_ssize_t *labels, Py_ssize_t n, Py_ssize_t O, const floating *weights) noexcept nogil:
@@ -807,6 +815,165 @@ cdef class Engine:
         self.run(&c, n_threads)
         return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
 
+    # ---- Training
+
+    def train(self, theta, X, D, weights, initial_state, rows, Py_ssize_t batch_size, str rule, dict numbers, list slots,
+              Py_ssize_t count, double max_grad_norm, gradient, list before, list batch, results, double seconds,
+              int n_threads):
+        """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
+
+        Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
+
+        Parameters
+        ----------
+        theta, gradient, slots, before : vectors (P,); `before` is like [theta, *slots], scratch like `gradient`
+        X, D, weights, initial_state : as of `loss_and_gradients`, already checked
+        rows : intp vector, the sequences that are left of the epoch, `batch_size` an update
+        count : updates made before
+        batch : scratch like [X, D, weights, initial_state] with batch_size sequences, None where that is None
+        results : float64 (4, updates), overwritten: of each update data loss, penalty, norm of the gradient, Σ m
+
+        Returns
+        -------
+        done : how many updates were made
+        refused : whether it ended at a batch that cannot be learnt from
+        error : the exception that Ctrl-C raised, or None
+        """
+        cdef Plan *p = &self.plan
+        cdef Call data, c
+        cdef UpdateOptions what = options_of(rule, numbers)
+        cdef const Kernels *k = self.kernels
+        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), done = 0, begin, size = cnp.PyArray_ITEMSIZE(theta), slot
+        cdef Py_ssize_t bytes = p.P * size
+        cdef const Py_ssize_t *order = <const Py_ssize_t *> cnp.PyArray_DATA(rows)
+        cdef double *result = <double *> cnp.PyArray_DATA(results)
+        cdef Py_ssize_t updates = cnp.PyArray_DIM(results, 1)
+        cdef void *into[4]
+        cdef void *state[3]
+        cdef void *kept[3]
+        cdef Py_ssize_t states = 1 + len(slots)
+        cdef double start = now(), total, norm
+        cdef Memory memory = None
+        cdef Py_ssize_t needed
+        cdef int status = DONE, threads, stop = 0
+        cdef bint held = False, refused = False
+        if not (self.prepare(&data, theta, X, initial_state) and self.take_targets(&data, D, weights)
+                and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(results, cnp.NPY_DOUBLE, 2) and updates * batch_size >= n):
+            raise ValueError("data are not in order")
+        check_vectors(self.type, p.P, what.rule, theta, gradient, slots)
+        for slot in range(n):
+            if not 0 <= order[slot] < data.B:
+                raise ValueError("rows are not rows of the data")
+        for slot in range(states):
+            state[slot] = cnp.PyArray_DATA(([theta] + slots)[slot])
+            kept[slot] = cnp.PyArray_DATA(before[slot])
+        if states < 3:
+            state[2] = NULL
+        for slot in range(4):
+            into[slot] = cnp.PyArray_DATA(batch[slot]) if batch[slot] is not None else NULL
+        c = data
+        c.B, c.gradient, c.saves = min(batch_size, n), cnp.PyArray_DATA(gradient), True
+        c.X, c.weights, c.initial_state = into[0], into[2], into[3]
+        if data.labels != NULL:
+            c.labels = <const Py_ssize_t *> into[1]
+        else:
+            c.D = into[1]
+        add(&in_flight, 1)
+        try:
+            self.divide(&c)
+            threads = self.threads(&c, n_threads)
+            needed = self.plan_memory(&c, threads)
+            if n % batch_size:  # the last batch is a smaller one, whose shards may be others
+                c.B = n % batch_size
+                self.divide(&c)
+                needed = max(needed, self.plan_memory(&c, threads))
+            memory = self.check_out(needed)
+            if self.shares_products(&data):
+                hold_blas()
+                held = True
+            c.polled, c.polls, c.stop = now(), True, &stop
+            with nogil:
+                while status == DONE and done * batch_size < n:
+                    begin = done * batch_size
+                    c.B = min(batch_size, n - begin)
+                    self.pick(&data, &c, order + begin, into)
+                    total = self.take_weights(&c)
+                    self.divide(&c)
+                    c.total = c.penalty = 0
+                    status = self.run_in(&c, memory.base, min(threads, max(1, <int> ((c.B + c.rows - 1) // c.rows))))
+                    if status != DONE:
+                        break
+                    result[done] = c.total * c.error.scale
+                    result[updates + done] = c.penalty
+                    if self.type == cnp.NPY_FLOAT:
+                        norm = clip(p.P, <float *> c.gradient, max_grad_norm)
+                    else:
+                        norm = clip(p.P, <double *> c.gradient, max_grad_norm)
+                    result[2 * updates + done], result[3 * updates + done] = norm, total
+                    if not (isfinite(result[done] + c.penalty) and isfinite(norm)):
+                        refused = True
+                        break
+                    for slot in range(states):
+                        memcpy(kept[slot], state[slot], bytes)
+                    count_in(&what, count + done + 1)
+                    if not self.update_finite(&what, c.gradient, state):
+                        for slot in range(states):
+                            memcpy(state[slot], kept[slot], bytes)
+                        refused = True
+                        break
+                    done += 1
+                    if now() - start >= seconds or stopped(&c):
+                        break
+            error = None
+            if stop:
+                try:
+                    pass_on()
+                except BaseException as raised:
+                    error = raised
+        finally:
+            add(&in_flight, -1)
+            if held:
+                release_blas()
+            self.check_in(memory)
+        return done, refused, error
+
+    cdef void pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
+        """Copy c.B sequences of the data to the batch: X, targets, weights, initial state."""
+        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, K = self.plan.error.K, width = data.weight_width, b, t
+        cdef Py_ssize_t *labels = <Py_ssize_t *> into[1]
+        for b in range(c.B):
+            self.copy_row(c.T, I, data.X, data.B, rows[b], into[0], c.B, b)
+            if data.labels != NULL:
+                for t in range(c.T):
+                    labels[t * c.B + b] = data.labels[t * data.B + rows[b]]
+            else:
+                self.copy_row(c.T, K, data.D, data.B, rows[b], into[1], c.B, b)
+            if width > 0:
+                self.copy_row(c.T, width, data.weights, data.B, rows[b], into[2], c.B, b)
+            if data.initial_state != NULL:
+                self.copy_row(1, H, data.initial_state, data.B, rows[b], into[3], c.B, b)
+
+    cdef void copy_row(self, Py_ssize_t T, Py_ssize_t width, const void *source, Py_ssize_t B, Py_ssize_t row, void *target,
+                       Py_ssize_t C, Py_ssize_t b) noexcept nogil:
+        """target[:, b] = source[:, row] for arrays (T, C, width) and (T, B, width)."""
+        if self.type == cnp.NPY_FLOAT:
+            scatter(self.kernels, T, 1, width, <const float *> source + row * width, B * width,
+                    <float *> target + b * width, C * width, 0)
+        else:
+            scatter(self.kernels, T, 1, width, <const double *> source + row * width, B * width,
+                    <double *> target + b * width, C * width, 0)
+
+    cdef bint update_finite(self, const UpdateOptions *what, const void *gradient, void **state) noexcept nogil:
+        """Update; whether all parameters are finite then."""
+        cdef Py_ssize_t P = self.plan.P
+        if self.type == cnp.NPY_FLOAT:
+            update_verb(self.kernels, what, P, <const float *> gradient, <float *> state[0], <float *> state[1],
+                        <float *> state[2])
+            return all_finite(P, <const float *> state[0])
+        update_verb(self.kernels, what, P, <const double *> gradient, <double *> state[0], <double *> state[1],
+                    <double *> state[2])
+        return all_finite(P, <const double *> state[0])
+
     # ---- From Python's objects to a Call
 
     cdef bint prepare(self, Call *c, theta, X, initial_state) noexcept:
@@ -828,7 +995,6 @@ cdef class Engine:
         """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""
         cdef Py_ssize_t K = self.plan.error.K
         cdef bint labels = self.plan.error.loss == CROSS_ENTROPY and is_ready(D, cnp.NPY_INTP, 2)
-        cdef double total = <double> c.T * <double> c.B
         if labels:
             if not has_shape(D, c.T, c.B, -1):
                 return False
@@ -846,21 +1012,26 @@ cdef class Engine:
             else:
                 return False
             c.weights = cnp.PyArray_DATA(weights)
-            if self.type == cnp.NPY_FLOAT:
-                total = sum_of_weights(<const float *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
-            else:
-                total = sum_of_weights(<const double *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
-            if total < 0:
-                return False
         if labels:
             if self.type == cnp.NPY_FLOAT:
                 if not labels_in_range(c.labels, c.T * c.B, self.plan.O, <const float *> c.weights):
                     return False
             elif not labels_in_range(c.labels, c.T * c.B, self.plan.O, <const double *> c.weights):
                 return False
+        return self.take_weights(c) >= 0
+
+    cdef double take_weights(self, Call *c) noexcept nogil:
+        """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
+        cdef double total = <double> c.T * <double> c.B
+        if c.weight_width > 0:
+            if self.type == cnp.NPY_FLOAT:
+                total = sum_of_weights(<const float *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
+            else:
+                total = sum_of_weights(<const double *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
+        c.error.scale = 1
         if self.plan.mean:
             c.error.scale = 1 / total if total > 0 else 0
-        return True
+        return total
 
     cdef object fresh(self, int ndim, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2, void **data):
         """A new array of the network's type, its memory unset and put into `data`."""
@@ -908,45 +1079,58 @@ cdef class Engine:
         return <int> min(n_threads if n_threads > 0 else max(1, default_threads // in_flight),
                          (c.B + c.rows - 1) // c.rows)
 
-    cdef int run(self, Call *c, int n_threads) except -1:
-        """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
+    cdef Py_ssize_t plan_memory(self, Call *c, int threads) except -1:
+        """Divide the call into shards; the bytes that it needs with so many threads. Raises MemoryError."""
         cdef Plan *p = &self.plan
-        cdef Py_ssize_t bytes
-        cdef Memory memory
-        cdef int status
-        cdef bint large
-        cdef int threads
         cdef Shared shared
-        c.rows = rows_of_a_shard(p, c.T, c.B, 4 if self.type == cnp.NPY_FLOAT else 8, self.shard_work)
         # far from overflow, so that `lay_out` may count in Py_ssize_t
         if 16.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P > 2.0**62:
             raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
-        add(&in_flight, 1)
-        threads = self.threads(c, n_threads)
         if self.type == cnp.NPY_FLOAT:
-            bytes = share_out(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
-        else:
-            bytes = share_out(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
-        c.polled = now()
-        large = self.kernels == blas_kernels() and 1.0 * c.T * c.B * p.H * max(p.I, p.H, p.O) >= SHARED_FROM
+            return share_out(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
+        return share_out(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
+
+    cdef void divide(self, Call *c) noexcept nogil:
+        c.rows = rows_of_a_shard(&self.plan, c.T, c.B, 4 if self.type == cnp.NPY_FLOAT else 8, self.shard_work)
+
+    cdef bint shares_products(self, const Call *c) noexcept:
+        """Whether a BLAS may share products of the call among threads of its own."""
+        return (self.kernels == blas_kernels()
+                and 1.0 * c.T * c.B * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
+
+    cdef int run_in(self, Call *c, char *base, int threads) noexcept nogil:
+        if self.type == cnp.NPY_FLOAT:
+            return run(&self.plan, c, self.kernels, base, <const float *> c.theta, threads)
+        return run(&self.plan, c, self.kernels, base, <const double *> c.theta, threads)
+
+    cdef int run(self, Call *c, int n_threads) except -1:
+        """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
+        cdef Memory memory = None
+        cdef int status, threads, stop = 0
+        cdef bint held = False
+        add(&in_flight, 1)
         try:
-            memory = self.check_out(bytes)
-            if large:
+            self.divide(c)
+            threads = self.threads(c, n_threads)
+            memory = self.check_out(self.plan_memory(c, threads))
+            if self.shares_products(c):
                 hold_blas()
+                held = True
+            c.polled, c.stop = now(), &stop
             with nogil:
-                if self.type == cnp.NPY_FLOAT:
-                    status = run(p, c, self.kernels, memory.base, <const float *> c.theta, threads)
-                else:
-                    status = run(p, c, self.kernels, memory.base, <const double *> c.theta, threads)
+                status = self.run_in(c, memory.base, threads)
             if status != DONE:
                 pass_on()  # in here: `finally` sets the exception aside, so that Python code can run
         finally:
             add(&in_flight, -1)
-            if large:
+            if held:
                 release_blas()
-            if memory.bytes <= POOLED_BYTES and len(self.pool) < POOLED:
-                self.pool.append(memory)
+            self.check_in(memory)
         return 0
+
+    cdef void check_in(self, Memory memory):
+        if memory is not None and memory.bytes <= POOLED_BYTES and len(self.pool) < POOLED:
+            self.pool.append(memory)
 
     cdef Memory check_out(self, Py_ssize_t bytes):
         """A workspace of at least so many bytes, the last one used where it is large enough."""
@@ -958,32 +1142,34 @@ cdef class Engine:
         return memory if memory.bytes >= bytes else Memory(bytes)
 
 
-def update(str rule, theta, gradient, list slots, count, *, double learning_rate, double momentum=0.0,
-           bint nesterov=False, double rho=0.99, double beta_1=0.9, double beta_2=0.999, double epsilon=1e-8,
-           double weight_decay=0.01):
-    """One update of theta and slots in place, whole. All are C-contiguous vectors of one length and float type."""
+cdef UpdateOptions options_of(str rule, dict numbers):
+    """A rule with the numbers that `optimizers` names."""
     cdef UpdateOptions what
+    what.rule = RULES[rule]
+    what.learning_rate = numbers["learning_rate"]
+    what.nesterov, what.momentum, what.rho = numbers.get("nesterov", False), numbers.get("momentum", 0), numbers.get("rho", 0)
+    what.beta_1, what.beta_2 = numbers.get("beta_1", 0), numbers.get("beta_2", 0)
+    what.epsilon, what.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
+    return what
+
+
+cdef void count_in(UpdateOptions *what, Py_ssize_t count) noexcept nogil:
+    what.correction_1, what.correction_2 = 1 - what.beta_1**<double> count, 1 - what.beta_2**<double> count
+
+
+def update(str rule, theta, gradient, list slots, count, **numbers):
+    """One update of theta and slots in place, whole. All are C-contiguous vectors of one length and float type."""
+    cdef UpdateOptions what = options_of(rule, numbers)
     cdef const Kernels *k = chosen
     cdef int type = cnp.PyArray_TYPE(theta) if cnp.PyArray_Check(theta) else -1
     cdef Py_ssize_t n
-    cdef void *slot_2 = NULL
-    what.rule = RULES[rule]
+    cdef void *slot_2
+    count_in(&what, count)
     if type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or not is_ready(theta, type, 1):
         raise ValueError("theta must be a contiguous float32 or float64 vector")
     n = cnp.PyArray_DIM(theta, 0)
-    for array in (gradient, *slots):
-        if not (is_ready(array, type, 1) and has_shape(array, n, -1, -1)):
-            raise ValueError(f"gradient and slots must be contiguous vectors like theta, of length {n}")
-    for array in (theta, *slots):
-        if not cnp.PyArray_ISWRITEABLE(array):
-            raise ValueError("theta and slots must be writable")
-    if len(slots) != (2 if what.rule in (ADAM, ADAMW) else 1):
-        raise ValueError(f"rule {rule!r} has not {len(slots)} slots")
-    if len(slots) == 2:
-        slot_2 = cnp.PyArray_DATA(slots[1])
-    what.nesterov, what.learning_rate, what.momentum, what.rho = nesterov, learning_rate, momentum, rho
-    what.beta_1, what.beta_2, what.epsilon, what.weight_decay = beta_1, beta_2, epsilon, weight_decay
-    what.correction_1, what.correction_2 = 1 - beta_1**count, 1 - beta_2**count
+    check_vectors(type, n, what.rule, theta, gradient, slots)
+    slot_2 = cnp.PyArray_DATA(slots[1]) if len(slots) == 2 else NULL
     if type == cnp.NPY_FLOAT:
         update_verb(k, &what, n, <const float *> cnp.PyArray_DATA(gradient), <float *> cnp.PyArray_DATA(theta),
                     <float *> cnp.PyArray_DATA(slots[0]), <float *> slot_2)
@@ -992,8 +1178,46 @@ def update(str rule, theta, gradient, list slots, count, *, double learning_rate
                     <double *> cnp.PyArray_DATA(slots[0]), <double *> slot_2)
 
 
+cdef int check_vectors(int type, Py_ssize_t n, int rule, theta, gradient, list slots) except -1:
+    for array in (theta, gradient, *slots):
+        if not (is_ready(array, type, 1) and has_shape(array, n, -1, -1)):
+            raise ValueError(f"gradient and slots must be contiguous vectors like theta, of length {n}")
+    for array in (theta, *slots):
+        if not cnp.PyArray_ISWRITEABLE(array):
+            raise ValueError("theta and slots must be writable")
+    if len(slots) != (2 if rule in (ADAM, ADAMW) else 1):
+        raise ValueError(f"rule {rule} has not {len(slots)} slots")
+    return 0
+
+
+cdef bint all_finite(Py_ssize_t n, const floating *x) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef floating zero = 0
+    for i in range(n):
+        zero += x[i] * 0  # NaN, for ever, where it is neither
+    return zero == 0
+
+
 cdef double clip(Py_ssize_t n, floating *gradient, double max_norm) noexcept nogil:
-    """gradient <- gradient * min(1, max_norm / norm), by way of gradient / largest: nothing overflows or underflows."""
+    """gradient <- gradient * min(1, max_norm / norm), and the norm; nothing overflows or underflows on the way."""
+    cdef Py_ssize_t i
+    cdef double total = 0, other = 0, norm
+    for i in range(0, n - 1, 2):  # two sums: one would wait for its last addition
+        total += <double> gradient[i] * gradient[i]
+        other += <double> gradient[i + 1] * gradient[i + 1]
+    if n % 2:
+        total += <double> gradient[n - 1] * gradient[n - 1]
+    norm = sqrt(total + other)
+    if not 1e-10 < norm < 1e10:
+        return clip_extreme(n, gradient, max_norm)
+    if norm > max_norm:
+        for i in range(n):
+            gradient[i] = gradient[i] * <floating> (max_norm / norm)
+    return norm
+
+
+cdef double clip_extreme(Py_ssize_t n, floating *gradient, double max_norm) noexcept nogil:
+    """`clip` where squares might overflow or underflow, by way of gradient / largest."""
     cdef Py_ssize_t i
     cdef double largest = 0, total = 0, norm
     cdef floating scale

@@ -7,7 +7,9 @@ Design
     comes, finds a whole state. A checkpoint is that state.
 (b) What is random is a function of the seed and of the position: the order of an epoch's sequences, the generator that a
     function of batches is given. So there are no generators to save.
-(c) It sees a network only through its parameters, `_loss_into` and a few more methods, so that `network` may import it.
+(c) Where nothing of the user's own runs between updates, they are made in stretches of compiled code (`_Stretch`), with
+    the same bits; an update that fails there is left to `_update`, which finds the words.
+(d) It sees a network only through its parameters, `_loss_into` and a few more methods, so that `network` may import it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ._batches import Arrays, refuse_nonfinite
 from ._progress import Progress
 
 ON_NONFINITE = ("raise", "skip")
+AIR = 0.05  # seconds of a stretch of compiled updates
 
 
 @dataclass
@@ -224,6 +227,14 @@ class State:
     NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
                "best_loss", "best_epoch", "target", "target_epoch", "seconds")
 
+    def add(self, loss, penalty, norm, weight):
+        """Add a batch to the epoch's sums."""
+        self.loss += loss * weight
+        self.weight += weight
+        self.penalty += penalty
+        self.norm += norm
+        self.averaged += 1
+
     def take(self, other, theta):
         """Become a copy of `other` with these parameters; the arrays stay this state's own."""
         for name in self.NUMBERS:
@@ -232,6 +243,33 @@ class State:
         self.theta[...] = theta
         for mine, its in zip(self.slots, other.slots):
             mine[...] = its
+
+
+class _Stretch:
+    """Update after update in compiled code, and the memory for it."""
+
+    def __init__(self, network, source, settings, gradient):
+        self.settings, self.gradient, self.numbers = settings, gradient, vars(settings.optimizer)
+        self.before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
+        X, D, weights, initial_state = source.data
+        B = min(source.batch_size, X.shape[1])
+        self.batch = [None if array is None else np.empty((*array.shape[:axis], B, *array.shape[axis + 1:]), array.dtype)
+                      for array, axis in zip(source.data, (1, 1, 1, 0))]
+        self.is_mean = network.reduction == "mean"
+
+    def run(self, network, source, state, rows, learning_rate, seconds):
+        """Change `state` by as many updates as can be made, and return how many, and what Ctrl-C raised or None."""
+        settings = self.settings
+        results = np.empty((4, -(-len(rows) // source.batch_size)))
+        done, _, error = network._engines["core"].train(
+            state.theta, *source.data, rows, source.batch_size, settings.optimizer.rule,
+            {**self.numbers, "learning_rate": learning_rate}, state.slots, state.updates, settings.max_grad_norm,
+            self.gradient, self.before, self.batch, results, seconds, settings.threads)
+        for loss, penalty, norm, weight in results[:, :done].T.tolist():
+            state.add(loss, penalty, norm, weight if self.is_mean else 1.0)
+        state.batch += done
+        state.updates += done
+        return done, error
 
 
 class _Run:
@@ -247,6 +285,10 @@ class _Run:
         self.states = tuple(states)  # the present one and the spare
         self.begin = self.saved = time.monotonic()
         self.progress = Progress(settings.epochs, self._most_updates(), settings.progress)
+        self.stretch = None
+        if settings.backend == "core" and isinstance(source, Arrays) and not settings.update_callbacks \
+                and type(settings.optimizer) in optimizers.OPTIMIZERS.values():
+            self.stretch = _Stretch(network, source, settings, self.gradient)
 
     @property
     def state(self):
@@ -308,15 +350,35 @@ class _Run:
         while self.state.batch < self.source.updates_per_epoch:
             if settings.updates is not None and self._drawn() >= settings.updates:
                 return "updates"
-            record = self._update()
-            self.progress.update()
-            if self._call(settings.update_callbacks, record):
-                return "callback"
+            if self.stretch is None or not self._stretch():
+                record = self._update()
+                self.progress.update()
+                if self._call(settings.update_callbacks, record):
+                    return "callback"
             if self.state.batch < self.source.updates_per_epoch and self._time_is_up():
                 return "time"
             if settings.checkpoint is not None and time.monotonic() - self.saved >= settings.checkpoint_every:
                 self.save()
         return ""
+
+    def _stretch(self):
+        """Updates in compiled code, for a twentieth of a second; whether any was made.
+
+        None is made where the next batch cannot be learnt from: `_update` then says why, or passes it over.
+        """
+        network, settings, source, spare = self.network, self.settings, self.source, self._next()
+        rows = source.rest(spare.epoch, spare.batch)
+        if settings.updates is not None:
+            rows = rows[:(settings.updates - self._drawn()) * source.batch_size]
+        seconds = min(AIR, settings.time_limit - time.monotonic() + self.begin)
+        done, error = self.stretch.run(network, source, spare, rows, self._learning_rate(spare), seconds)
+        if done:
+            network._theta[...] = spare.theta
+            self._commit(spare)
+            self.progress.update(done)
+        if error is not None:
+            raise error
+        return done > 0
 
     def _update(self):
         network, settings, spare = self.network, self.settings, self._next()
@@ -344,19 +406,13 @@ class _Run:
         return Record(epoch, spare.updates, loss, None, norm, network)
 
     def _add(self, state, data, loss, penalty, norm):
-        """Add a batch to the epoch's sums, weighted as the loss is."""
+        """Add a batch to the sums, weighted as the loss is."""
         X, _, m, _ = data
         if self.network.reduction == "mean":
-            weight = float(X.shape[0] * X.shape[1]) if m is None else float(m.sum(dtype=np.float64))
-            if m is not None and m.ndim == 3:
-                weight /= m.shape[2]
+            weight = float(X.shape[0] * X.shape[1]) if m is None else _core.total_weight(m)
         else:
             weight = 1.0
-        state.loss += loss * weight
-        state.weight += weight
-        state.penalty += penalty
-        state.norm += norm
-        state.averaged += 1
+        state.add(loss, penalty, norm, weight)
 
     def _learning_rate(self, state):
         settings = self.settings

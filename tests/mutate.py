@@ -173,7 +173,8 @@ EQUIVALENT = {
     ("_core.pyx:run", "if threads == 1:", "*"): "a choice of speed alone",
     ("_core.pyx:run_shard", "*shared.workspaces + thread [*]*", "*"):
         "a child of fork, as the runner of a mutant is, has one thread; tests/test_threads.py would see it",
-    ("_core.pyx:run", "*threadid()*", "*"): "likewise",
+    ("_core.pyx:run", "if c.stop[[]0]:", "*"): "the exception is set already",
+    ("_core.pyx:run", "*threadid()*", "*"): "a child of fork, as the runner of a mutant is, has one thread",
     ("_core.pyx:run", "*chunksize=1*", "*chunksize=2*"): "a choice of speed alone",
     ("_core.pyx:sum_of_weights", "return*-1", "return*-2"): "any number below 0 says that a weight is wrong",
     ("_blas.pyx:product", "cdef blas_int lda_ *", "lda_ = <blas_int> max(ak, ai)"): "the larger of two has no order",

@@ -130,7 +130,10 @@ def test_a_generator_as_random_state_moves_on():
 
 
 def _rows_of_batches(monkeypatch, net, **options):
-    """The first number of each sequence in every mini-batch, as fit hands them to the network."""
+    """The first number of each sequence in every mini-batch, as fit hands them to the network.
+
+    With a callback an update: compiled stretches, which hand over nothing, make the same updates, as a test below says.
+    """
     seen = []
     into = type(net)._loss_into
 
@@ -141,7 +144,7 @@ def _rows_of_batches(monkeypatch, net, **options):
     monkeypatch.setattr(type(net), "_loss_into", spy)
     X, D = data()
     X[0, :, 0] = np.arange(B)
-    net.fit(X, D, **options)
+    net.fit(X, D, update_callbacks=lambda record: None, **options)
     monkeypatch.undo()
     return seen
 
@@ -161,6 +164,58 @@ def test_shuffling_takes_every_sequence_once_an_epoch_in_changing_order(monkeypa
 
 def test_a_batch_larger_than_the_data_is_one_batch(monkeypatch):
     assert len(_rows_of_batches(monkeypatch, network(), epochs=2, batch_size=100)) == 2
+
+
+def _both_ways(net, *data, **options):
+    """The network and history of a run in compiled stretches, and of one with Python between updates."""
+    runs = []
+    for more in ({}, {"update_callbacks": lambda record: None}):
+        copy = net.copy()
+        history = copy.fit(*data, **options, **more)
+        history.seconds = []
+        runs.append((copy.theta.tobytes(), history))
+    return runs
+
+
+@compiled
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [*optimizers.OPTIMIZERS, optimizers.SGD(1e-2, momentum=0.9, nesterov=True)], ids=str)
+def test_compiled_stretches_make_the_same_updates_to_the_bit(optimizer, dtype):
+    X, D = data()
+    rng = np.random.default_rng(3)
+    weights, state = rng.uniform(0, 1, (T, B)), rng.standard_normal((B, H))
+    learning_rate = None if isinstance(optimizer, optimizers.Optimizer) else 1e-2
+    for options in ({}, {"weights": weights}, {"initial_state": state}, {"weights": rng.uniform(0, 1, (T, B, O))},
+                    {"max_grad_norm": 0.1, "schedule": "cosine"}, {"updates": 7}, {"shuffle": False, "batch_size": 12},
+                    {"batch_size": 1, "validation": 0.25, "patience": 2}, {"batch_size": 100}):
+        net = network(dtype=dtype, l2={"W_s": 1e-2}, learn_initial_state="initial_state" not in options)
+        compiled_run, python_run = _both_ways(net, X, D, **{"epochs": 4, "batch_size": 5, "optimizer": optimizer,
+                                                             "learning_rate": learning_rate, **options})
+        assert compiled_run == python_run, options
+
+
+@compiled
+def test_compiled_stretches_take_labels_and_sums():
+    rng = np.random.default_rng(3)
+    X, labels = rng.standard_normal((T, B, I)), rng.integers(3, size=(T, B))
+    weights = rng.uniform(0, 1, (T, B)) * rng.integers(2, size=(T, B))
+    labels[weights == 0] = -1
+    for reduction in ("mean", "sum"):
+        net = RNN(I, H, 3, output_activation="softmax", loss="cross_entropy", reduction=reduction, random_state=0)
+        compiled_run, python_run = _both_ways(net, X, labels, weights=weights, epochs=3, batch_size=5)
+        assert compiled_run == python_run
+
+
+@compiled
+def test_a_stretch_that_time_cuts_short_goes_on_where_it_was(monkeypatch):
+    X, D = data()
+    whole = network()
+    whole.fit(X, D, epochs=3, batch_size=2)
+    monkeypatch.setattr(training, "AIR", 0.0)  # one update a stretch
+    cut = network()
+    cut.fit(X, D, epochs=3, batch_size=2)
+    assert cut.theta.tobytes() == whole.theta.tobytes()
+    assert cut.history.updates == whole.history.updates == 18
 
 
 @both_backends
@@ -850,7 +905,8 @@ def test_a_share_of_the_sequences_is_held_out_and_never_trained_on(monkeypatch):
     monkeypatch.setattr(RNN, "evaluate", watch)
     X, D = data()
     X[0, :, 0] = np.arange(B)
-    history = network().fit(X, D, weights=np.ones((T, B)), epochs=4, validation=0.25, batch_size=4)
+    history = network().fit(X, D, weights=np.ones((T, B)), epochs=4, validation=0.25, batch_size=4,
+                            update_callbacks=lambda record: None)
     assert len(history.validation_loss) == 4 and judged == [judged[0]] * 4 and len(judged[0]) == 3
     assert set(seen) == set(range(B)) - set(judged[0])
     network(random_state=1).fit(X, D, epochs=1, validation=0.25)
