@@ -1028,7 +1028,6 @@ cdef class Engine:
                 total = sum_of_weights(<const float *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
             else:
                 total = sum_of_weights(<const double *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
-        c.error.scale = 1
         if self.plan.mean:
             c.error.scale = 1 / total if total > 0 else 0
         return total

@@ -71,6 +71,7 @@ CORE_FUNCTIONS = {
         "sum_of_weights": None,
         "Engine.gradient_terms": ("if c.D != NULL:", None),
         "Engine.take_targets": ("if weights is not None:", None),
+        "Engine.take_weights": None,
         "Engine.gradients": None,
     },
     "_blas.pyx": dict.fromkeys(("product", "pack", "affine", "accumulate", "column_sums", "gather", "scatter",
@@ -176,6 +177,8 @@ EQUIVALENT = {
     ("_core.pyx:run", "if c.stop[[]0]:", "*"): "the exception is set already",
     ("_core.pyx:run", "*threadid()*", "*"): "a child of fork, as the runner of a mutant is, has one thread",
     ("_core.pyx:run", "*chunksize=1*", "*chunksize=2*"): "a choice of speed alone",
+    ("_core.pyx:Engine.take_weights", "return total", "return 2 * total"):
+        "of gradients only its sign is asked; tests/test_training.py sees the means that it divides",
     ("_core.pyx:sum_of_weights", "return*-1", "return*-2"): "any number below 0 says that a weight is wrong",
     ("_blas.pyx:product", "cdef blas_int lda_ *", "lda_ = <blas_int> max(ak, ai)"): "the larger of two has no order",
     ("_blas.pyx:product", "if m * n * k < LOOPS_BELOW:", "if * < LOOPS_BELOW:"): "a choice of speed alone",
