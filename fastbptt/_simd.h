@@ -177,12 +177,12 @@ static INLINE V NAME(tanh)(V x)
     small = small * square - 3.33332819422e-1f;
     small = small * square * a + a;
     large = SELECT(a < 0.625f, small, large);
-#else /* -t / (t + 2) with t = expm1(-2 a) */
+#else /* -t / (t + 2) with t = expm1(-2 a); 0 - t, as -t of 0 were -0 */
     V t;
     q = NAME(reduce)(a * -2, &n, &n_bits);
     scale = POWER_OF_2(n_bits - SHIFT_BITS);
     t = scale * q + (scale - 1);
-    large = -t / (t + 2);
+    large = (0 - t) / (t + 2);
 #endif
     return (V)((MASK)large | ((MASK)x & SIGN));
 }
