@@ -1,0 +1,948 @@
+/* The checks of harness.c for one real type: BITS is 32 or 64.
+ *
+ * What is expected comes from the formulas, one number after another, in `truth`: double for float32, long double for
+ * float64 (x87's, or quadruple precision on arm64; where it is no wider than double, what is expected has errors of its
+ * own, for which SLACK makes room). An error is measured against the sum of the magnitudes that went in, and may be as
+ * many rounding errors of it as there were operations.
+ */
+
+#if BITS == 32
+#define real float
+#define truth double
+#define M(f) f
+#define UNIT 0x1p-24
+#define FRACTION 24
+#define LOWEST_EXPONENT (-149)
+#define SLACK 0
+#define DOMAIN 110 /* exp is 0 below -this and infinite above */
+#else
+#define real double
+#define truth long double
+#define M(f) f##l
+#define UNIT 0x1p-53
+#define FRACTION 53
+#define LOWEST_EXPONENT (-1074)
+#define SLACK (LDBL_MANT_DIG > 60 ? 0 : 1)
+#define DOMAIN 760
+#endif
+#define verbs NAME(fastbptt_verbs)
+
+/* ---- Arrays and comparisons */
+
+static ptrdiff_t NAME(padded)(ptrdiff_t width, ptrdiff_t pad)
+{
+    return (width + pad - 1) / pad * pad;
+}
+
+static real *NAME(empty)(ptrdiff_t n)
+{
+    return new_block(n, sizeof(real));
+}
+
+/* (rows, width) random numbers, ld apart, guards between */
+static real *NAME(numbers)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t ld, double low, double high)
+{
+    real *x = NAME(empty)(rows * ld);
+    ptrdiff_t i, j;
+    for (i = 0; i < rows; i++)
+        for (j = 0; j < width; j++)
+            x[i * ld + j] = (real)uniform(low, high);
+    return x;
+}
+
+static real *NAME(copied)(ptrdiff_t n, const real *from)
+{
+    real *x = NAME(empty)(n);
+    memcpy(x, from, (size_t)n * sizeof(real));
+    return x;
+}
+
+/* Whether `got` is `expected` within so many rounding errors of `magnitude` */
+static void NAME(close)(int kind, real got, truth expected, truth magnitude, double errors, const char *name,
+                        ptrdiff_t i, ptrdiff_t j)
+{
+    const truth off = M(fabs)((truth)got - expected), least = M(ldexp)(1, LOWEST_EXPONENT + 8);
+    checks++;
+    if (!(off <= errors * (1 + SLACK) * UNIT * magnitude + least))
+        fail("%s[%d, %d] is %.17g, expected %.17g: off by %.3g, allowed %.3g", name, (int)i, (int)j, (double)got,
+             (double)expected, (double)off, (double)(errors * UNIT * magnitude));
+    if (magnitude > 0 && (double)(off / magnitude) > worst[kind])
+        worst[kind] = (double)(off / magnitude);
+}
+
+static void NAME(same)(real got, real expected, const char *name, ptrdiff_t i, ptrdiff_t j)
+{
+    checks++;
+    if (memcmp(&got, &expected, sizeof got) != 0)
+        fail("%s[%d, %d] is %.17g, expected %.17g to the bit", name, (int)i, (int)j, (double)got, (double)expected);
+}
+
+static void NAME(is_nan)(real got, const char *name, ptrdiff_t i, ptrdiff_t j)
+{
+    checks++;
+    if (got == got)
+        fail("%s[%d, %d] is %.17g, expected NaN", name, (int)i, (int)j, (double)got);
+}
+
+/* Rows `first` ... `first + few` of a block of `rows`, (steps, few, ld), as a block of their own */
+static real *NAME(part)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t ld, const real *x, ptrdiff_t first, ptrdiff_t few)
+{
+    real *y = NAME(empty)(steps * few * ld);
+    ptrdiff_t t;
+    for (t = 0; t < steps; t++)
+        memcpy(y + t * few * ld, x + (t * rows + first) * ld, (size_t)(few * ld) * sizeof(real));
+    return y;
+}
+
+static void NAME(same_part)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t ld, const real *whole,
+                            ptrdiff_t first, ptrdiff_t few, const real *part)
+{
+    ptrdiff_t t, i, j;
+    for (t = 0; t < steps; t++)
+        for (i = 0; i < few; i++)
+            for (j = 0; j < width; j++)
+                NAME(same)(part[(t * few + i) * ld + j], whole[(t * rows + first + i) * ld + j],
+                           "a row beside fewer rows", t * few + i, j);
+}
+
+/* ---- The formulas */
+
+static truth NAME(g)(int activation, truth x)
+{
+    const truth e = M(exp)(-M(fabs)(x));
+    switch (activation) {
+    case FASTBPTT_TANH: return M(tanh)(x);
+    case FASTBPTT_RELU: return x > 0 ? x : 0;
+    case FASTBPTT_SIGMOID: return (x < 0 ? e : 1) / (1 + e);
+    case FASTBPTT_SOFTPLUS: return (x > 0 ? x : 0) + M(log1p)(e);
+    case FASTBPTT_LEAKY_RELU: return x > 0 ? x : x * (truth)FASTBPTT_LEAKY_SLOPE;
+    case FASTBPTT_ELU: return x > 0 ? x : M(expm1)(x);
+    case FASTBPTT_SOFTSIGN: return x / (1 + M(fabs)(x));
+    case FASTBPTT_EXP: return M(exp)(x);
+    }
+    return x;
+}
+
+/* g'(x) where y = g(x) */
+static truth NAME(g_prime)(int activation, truth y)
+{
+    switch (activation) {
+    case FASTBPTT_TANH: return (1 - y) * (1 + y);
+    case FASTBPTT_RELU: return y > 0;
+    case FASTBPTT_SIGMOID: return y - y * y;
+    case FASTBPTT_SOFTPLUS: return 1 - M(exp)(-y);
+    case FASTBPTT_LEAKY_RELU: return y > 0 ? 1 : (truth)FASTBPTT_LEAKY_SLOPE;
+    case FASTBPTT_ELU: return y > 0 ? 1 : 1 + y;
+    case FASTBPTT_SOFTSIGN: return M(pow)(1 - M(fabs)(y), 2);
+    case FASTBPTT_EXP: return y;
+    }
+    return 1;
+}
+
+/* base + Σ_k a[k] W[k, n]; their magnitudes are put into `magnitude` */
+static truth NAME(dot)(truth base, ptrdiff_t K, const real *a, const real *W, ptrdiff_t stride_k, truth *magnitude)
+{
+    truth sum = base;
+    ptrdiff_t k;
+    *magnitude = M(fabs)(base);
+    for (k = 0; k < K; k++) {
+        const truth term = (truth)a[k] * W[k * stride_k];
+        sum += term;
+        *magnitude += M(fabs)(term);
+    }
+    return sum;
+}
+
+/* ---- Products */
+
+static real *NAME(pack)(const verbs *v, ptrdiff_t K, ptrdiff_t N, const real *W, int transposed, ptrdiff_t ldp)
+{
+    real *P = NAME(empty)(K * ldp);
+    v->pack(K, N, W, transposed ? 1 : N, transposed ? K : 1, P, ldp);
+    return P;
+}
+
+static void NAME(check_affine)(const verbs *v, ptrdiff_t pad, ptrdiff_t K, ptrdiff_t N, int transposed, int biased)
+{
+    const ptrdiff_t lda = NAME(padded)(K, pad), ldp = NAME(padded)(N, pad);
+    const real *W = NAME(numbers)(1, K * N, K * N, -1, 1), *A = NAME(numbers)(MOST_ROWS, K, lda, -1, 1), *P, *A_few;
+    const real *b = biased ? NAME(numbers)(1, N, N, -1, 1) : NULL;
+    real *C, *C_few;
+    ptrdiff_t i, n, few, first;
+    truth magnitude, expected;
+    seal();
+    P = NAME(pack)(v, K, N, W, transposed, ldp);
+    seal();
+    C = NAME(empty)(MOST_ROWS * ldp);
+    at("%s float%d affine rows=%d K=%d N=%d transposed=%d bias=%d", set, BITS, MOST_ROWS, (int)K, (int)N, transposed,
+       biased);
+    v->affine(MOST_ROWS, K, N, A, lda, P, ldp, b, C, ldp);
+    for (i = 0; i < MOST_ROWS; i++)
+        for (n = 0; n < N; n++) {
+            expected = NAME(dot)(b != NULL ? b[n] : 0, K, A + i * lda, W + n * (transposed ? K : 1), transposed ? 1 : N,
+                                 &magnitude);
+            NAME(close)(PRODUCTS, C[i * ldp + n], expected, magnitude, (double)K + 1, "C", i, n);
+        }
+    for (few = 1; few < MOST_ROWS; few++) {
+        const int keep = block_count;
+        at("%s float%d affine rows=%d K=%d N=%d transposed=%d bias=%d", set, BITS, (int)few, (int)K, (int)N, transposed,
+           biased);
+        first = below(MOST_ROWS - few + 1);
+        A_few = NAME(part)(1, MOST_ROWS, lda, A, first, few);
+        C_few = NAME(empty)(few * ldp);
+        v->affine(few, K, N, A_few, lda, P, ldp, b, C_few, ldp);
+        NAME(same_part)(1, MOST_ROWS, N, ldp, C, first, few, C_few);
+        release(keep);
+    }
+    release(0);
+}
+
+static void NAME(check_recur)(const verbs *v, ptrdiff_t pad, int activation, ptrdiff_t H)
+{
+    const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
+    const double scale = 2 / sqrt((double)H);
+    const real *W = NAME(numbers)(H, H, H, -scale, scale), *before, *P;
+    real *S, *S_few;
+    ptrdiff_t t, i, j, few, first;
+    truth magnitude, expected;
+    before = NAME(numbers)((steps + 1) * MOST_ROWS, H, ldh, -1.5, 1.5);
+    seal();
+    P = NAME(pack)(v, H, H, W, 1, ldh);
+    seal();
+    at("%s float%d recur %s rows=%d H=%d", set, BITS, activations[activation], MOST_ROWS, (int)H);
+    S = NAME(copied)((steps + 1) * n, before);
+    v->recur(activation, steps, MOST_ROWS, H, P, ldh, S);
+    for (i = 0; i < n; i++)
+        if (i % ldh < H)
+            NAME(same)(S[i], before[i], "S[0]", i / ldh, i % ldh);
+    for (t = 0; t < steps; t++)
+        for (i = t * MOST_ROWS; i < (t + 1) * MOST_ROWS; i++)
+            for (j = 0; j < H; j++) { /* from the states that the verb found: errors do not add up */
+                const ptrdiff_t next = (i + MOST_ROWS) * ldh + j;
+                expected = NAME(g)(activation, NAME(dot)(before[next], H, S + i * ldh, W + j * H, 1, &magnitude));
+                NAME(close)(RECURRENCES, S[next], expected, magnitude + M(fabs)(expected), (double)H + 6, "S",
+                            i + MOST_ROWS, j);
+            }
+    for (few = 1; few < MOST_ROWS; few++) {
+        const int keep = block_count;
+        at("%s float%d recur %s rows=%d H=%d", set, BITS, activations[activation], (int)few, (int)H);
+        first = below(MOST_ROWS - few + 1);
+        S_few = NAME(part)(steps + 1, MOST_ROWS, ldh, before, first, few);
+        v->recur(activation, steps, few, H, P, ldh, S_few);
+        NAME(same_part)(steps + 1, MOST_ROWS, H, ldh, S, first, few, S_few);
+        release(keep);
+    }
+    release(0);
+}
+
+static void NAME(check_recur_back)(const verbs *v, ptrdiff_t pad, int activation, ptrdiff_t H, int with_later)
+{
+    const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
+    const double scale = 2 / sqrt((double)H);
+    const real *W = NAME(numbers)(H, H, H, -scale, scale), *before, *P, *R_few, *later_few;
+    real *R = NAME(empty)(steps * n), *delta, *delta_few;
+    const real *later = with_later ? NAME(numbers)(MOST_ROWS, H, ldh, -1, 1) : NULL;
+    ptrdiff_t t, i, j, few, first;
+    truth magnitude, expected;
+    before = NAME(numbers)(steps * MOST_ROWS, H, ldh, -1, 1);
+    for (i = 0; i < steps * MOST_ROWS; i++)
+        for (j = 0; j < H; j++)
+            R[i * ldh + j] = (real)NAME(g)(activation, below(8) ? uniform(-3, 3) : 0);
+    seal();
+    P = NAME(pack)(v, H, H, W, 0, ldh);
+    seal();
+    at("%s float%d recur_back %s rows=%d H=%d later=%d", set, BITS, activations[activation], MOST_ROWS, (int)H,
+       with_later);
+    delta = NAME(copied)(steps * n, before);
+    v->recur_back(activation, steps, MOST_ROWS, H, P, ldh, R, later, delta);
+    for (t = 0; t < steps; t++)
+        for (i = 0; i < MOST_ROWS; i++)
+            for (j = 0; j < H; j++) {
+                const ptrdiff_t k = t * n + i * ldh + j;
+                const real *next = t + 1 < steps ? delta + (t + 1) * n : later;
+                expected = before[k];
+                magnitude = M(fabs)(expected);
+                if (next != NULL)
+                    expected = NAME(dot)(expected, H, next + i * ldh, W + j, H, &magnitude);
+                NAME(close)(RECURRENCES, delta[k], expected * NAME(g_prime)(activation, R[k]), magnitude, (double)H + 6,
+                            "delta", t * MOST_ROWS + i, j);
+            }
+    for (few = 1; few < MOST_ROWS; few++) {
+        const int keep = block_count;
+        at("%s float%d recur_back %s rows=%d H=%d later=%d", set, BITS, activations[activation], (int)few, (int)H,
+           with_later);
+        first = below(MOST_ROWS - few + 1);
+        R_few = NAME(part)(steps, MOST_ROWS, ldh, R, first, few);
+        later_few = later != NULL ? NAME(part)(1, MOST_ROWS, ldh, later, first, few) : NULL;
+        delta_few = NAME(part)(steps, MOST_ROWS, ldh, before, first, few);
+        v->recur_back(activation, steps, few, H, P, ldh, R_few, later_few, delta_few);
+        NAME(same_part)(steps, MOST_ROWS, H, ldh, delta, first, few, delta_few);
+        release(keep);
+    }
+    release(0);
+}
+
+static void NAME(check_accumulate)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptrdiff_t M_, ptrdiff_t N,
+                                   ptrdiff_t gap)
+{
+    const ptrdiff_t lda = NAME(padded)(M_, pad), ldb = NAME(padded)(N, pad), ldc = N + gap;
+    const real *A = NAME(numbers)(rows, M_, lda, -1, 1), *B = NAME(numbers)(rows, N, ldb, -1, 1);
+    const real *before = NAME(numbers)(1, M_ * ldc - gap, M_ * ldc - gap, -1, 1);
+    real *C;
+    ptrdiff_t i, j, r;
+    seal();
+    C = NAME(copied)(M_ * ldc - gap, before);
+    at("%s float%d accumulate rows=%d M=%d N=%d ldc=%d", set, BITS, (int)rows, (int)M_, (int)N, (int)ldc);
+    v->accumulate(rows, M_, N, A, lda, B, ldb, C, ldc);
+    for (i = 0; i < M_; i++)
+        for (j = 0; j < (i + 1 < M_ ? ldc : N); j++) {
+            truth sum = before[i * ldc + j], magnitude = M(fabs)(sum);
+            if (j >= N) {
+                NAME(same)(C[i * ldc + j], before[i * ldc + j], "what lies between rows of C", i, j);
+                continue;
+            }
+            for (r = 0; r < rows; r++) {
+                const truth term = (truth)A[r * lda + i] * B[r * ldb + j];
+                sum += term;
+                magnitude += M(fabs)(term);
+            }
+            NAME(close)(PRODUCTS, C[i * ldc + j], sum, magnitude, (double)rows + 2, "C", i, j);
+        }
+    release(0);
+}
+
+static void NAME(check_column_sums)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptrdiff_t N)
+{
+    const ptrdiff_t lda = NAME(padded)(N, pad);
+    const real *A = NAME(numbers)(rows, N, lda, -1, 1), *before = NAME(numbers)(1, N, N, -1, 1);
+    real *sums;
+    ptrdiff_t r, j;
+    seal();
+    sums = NAME(copied)(N, before);
+    at("%s float%d column_sums rows=%d N=%d", set, BITS, (int)rows, (int)N);
+    v->column_sums(rows, N, A, lda, sums);
+    for (j = 0; j < N; j++) {
+        truth sum = before[j], magnitude = M(fabs)(sum);
+        for (r = 0; r < rows; r++) {
+            sum += A[r * lda + j];
+            magnitude += M(fabs)(A[r * lda + j]);
+        }
+        NAME(close)(SUMS, sums[j], sum, magnitude, (double)rows, "sums", 0, j);
+    }
+    release(0);
+}
+
+/* ---- Copies */
+
+/* X is (steps, all, width), of which `rows` are meant; or one row or one step for all where the strides are 0 */
+static void NAME(check_gather)(const verbs *v, ptrdiff_t pad, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t all,
+                               ptrdiff_t width)
+{
+    const ptrdiff_t stride_t = all > 0 ? all * width : 0, stride_b = all != 0 ? width : 0;
+    const ptrdiff_t used = (steps - 1) * stride_t + (rows - 1) * stride_b + width;
+    const real *X = NAME(numbers)(1, used, used, -1, 1);
+    real *A;
+    ptrdiff_t t, b, j, lda;
+    seal();
+    for (lda = width;; lda = NAME(padded)(width, pad)) { /* rows of weights and losses have no padding */
+        const int keep = block_count;
+        at("%s float%d gather steps=%d rows=%d of %d width=%d lda=%d", set, BITS, (int)steps, (int)rows, (int)all,
+           (int)width, (int)lda);
+        A = NAME(empty)(steps * rows * lda);
+        v->gather(steps, rows, width, X, stride_t, stride_b, A, lda);
+        for (t = 0; t < steps; t++)
+            for (b = 0; b < rows; b++)
+                for (j = 0; j < width; j++)
+                    NAME(same)(A[(t * rows + b) * lda + j], X[t * stride_t + b * stride_b + j], "A", t * rows + b, j);
+        release(keep);
+        if (lda == NAME(padded)(width, pad))
+            break;
+    }
+    release(0);
+}
+
+static void NAME(check_scatter)(const verbs *v, ptrdiff_t pad, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t all,
+                                ptrdiff_t width)
+{
+    const ptrdiff_t used = ((steps - 1) * all + rows) * width;
+    ptrdiff_t t, b, j, lda;
+    for (lda = width;; lda = NAME(padded)(width, pad)) {
+        const real *A = NAME(numbers)(steps * rows, width, lda, -1, 1);
+        real *X;
+        seal();
+        at("%s float%d scatter steps=%d rows=%d of %d width=%d lda=%d", set, BITS, (int)steps, (int)rows, (int)all,
+           (int)width, (int)lda);
+        X = NAME(empty)(used);
+        v->scatter(steps, rows, width, A, lda, X, all * width, width);
+        for (t = 0; t < steps; t++)
+            for (b = 0; b < (t + 1 < steps ? all : rows); b++)
+                for (j = 0; j < width; j++)
+                    if (b < rows)
+                        NAME(same)(X[(t * all + b) * width + j], A[(t * rows + b) * lda + j], "X", t * all + b, j);
+                    else if (memcmp(X + (t * all + b) * width + j, guard(sizeof(real)), sizeof(real)) != 0)
+                        fail("X[%d, %d], another shard's, was written", (int)(t * all + b), (int)j);
+        release(0);
+        if (lda == NAME(padded)(width, pad))
+            break;
+    }
+}
+
+/* ---- The error */
+
+/* Y = g2(Z) of a row */
+static void NAME(outputs)(int activation, ptrdiff_t O, const real *z, truth *y)
+{
+    truth top = z[0], sum = 0;
+    ptrdiff_t o;
+    for (o = 0; o < O; o++) {
+        y[o] = NAME(g)(activation, z[o]);
+        top = z[o] > top ? z[o] : top;
+    }
+    if (activation != FASTBPTT_SOFTMAX)
+        return;
+    for (o = 0; o < O; o++)
+        sum += y[o] = M(exp)(z[o] - top);
+    for (o = 0; o < O; o++)
+        y[o] /= sum;
+}
+
+static void NAME(check_outputs)(const verbs *v, ptrdiff_t pad, int activation, int loss, ptrdiff_t rows, ptrdiff_t O)
+{
+    const fastbptt_error what = {activation, loss, O, O, NULL, 1, 1};
+    const ptrdiff_t ldz = NAME(padded)(O, pad);
+    const real *before = NAME(numbers)(rows, O, ldz, -3, 3);
+    real *Z;
+    const double errors = activation == FASTBPTT_SOFTMAX ? 24 + (double)O : 6;
+    truth y[256];
+    ptrdiff_t i, o;
+    seal();
+    Z = NAME(copied)(rows * ldz, before);
+    at("%s float%d error without targets %s %s rows=%d O=%d", set, BITS, activations[activation], losses_named[loss],
+       (int)rows, (int)O);
+    if (v->error(&what, rows, NULL, ldz, NULL, NULL, 0, Z, ldz, NULL) != 0)
+        fail("it is not 0");
+    for (i = 0; i < rows; i++) {
+        NAME(outputs)(activation, O, before + i * ldz, y);
+        for (o = 0; o < O; o++)
+            NAME(close)(ERRORS, Z[i * ldz + o], y[o], M(fabs)(y[o]), errors, "Y", i, o);
+    }
+    release(0);
+}
+
+/* e of one output where y = g2(z); ∂e/∂y, or ∂e/∂z of a fused loss, is put into `slope`, and their magnitudes behind */
+static truth NAME(loss)(const fastbptt_error *what, truth z, truth y, truth d, ptrdiff_t o, truth *slope,
+                        truth *e_magnitude, truth *slope_magnitude)
+{
+    const truth r = y - d, size = M(fabs)(y) + M(fabs)(d), q = what->threshold;
+    const int sign = (r > 0) - (r < 0);
+    truth level;
+    *slope_magnitude = 1;
+    *e_magnitude = size;
+    switch (what->loss) {
+    case FASTBPTT_SQUARED_ERROR:
+        *e_magnitude = size * size;
+        *slope_magnitude = 2 * size;
+        *slope = 2 * r;
+        return r * r;
+    case FASTBPTT_ABSOLUTE_ERROR:
+        *slope = sign;
+        return sign * r;
+    case FASTBPTT_HUBER:
+        *e_magnitude = size * (size + q);
+        *slope_magnitude = size + q;
+        *slope = sign * r > q ? sign * q : r;
+        return sign * r > q ? q * (sign * r) - q * q / 2 : r * r / 2;
+    case FASTBPTT_QUANTILE: /* Koenker and Bassett 1978, r being of the other sign */
+        level = what->levels[o / what->K];
+        *slope = sign > 0 ? 1 - level : sign * level;
+        return sign > 0 ? (1 - level) * r : -level * r;
+    case FASTBPTT_BINARY_CROSS_ENTROPY:
+        *e_magnitude = M(fabs)(z) * (1 + M(fabs)(d)) + 1;
+        *slope_magnitude = size;
+        *slope = r;
+        return NAME(g)(FASTBPTT_SOFTPLUS, z) - z * d;
+    case FASTBPTT_POISSON:
+        *e_magnitude = y + M(fabs)(d * z);
+        *slope_magnitude = size;
+        *slope = r;
+        return y - d * z;
+    }
+    *slope_magnitude = M(fabs)(d); /* FASTBPTT_GIVEN */
+    *slope = d;
+    return *e_magnitude = 0;
+}
+
+/* A row of every loss but cross-entropy: dz and its magnitudes; e is Σ e, Σ m e, and their magnitudes */
+static void NAME(error_row)(const fastbptt_error *what, const real *z, const real *d, const real *m,
+                            ptrdiff_t weight_width, truth *dz, truth *magnitude, truth e[4])
+{
+    const int fused = what->loss == FASTBPTT_BINARY_CROSS_ENTROPY || what->loss == FASTBPTT_POISSON;
+    truth y[256], inner = 0, inner_magnitude = 0, e_o, e_magnitude, weight;
+    ptrdiff_t o;
+    NAME(outputs)(what->activation, what->O, z, y);
+    e[0] = e[1] = e[2] = e[3] = 0;
+    for (o = 0; o < what->O; o++) {
+        weight = weight_width == 0 ? 1 : m[weight_width == 1 ? 0 : o % what->K];
+        dz[o] = magnitude[o] = 0;
+        if (weight == 0)
+            continue;
+        e_o = NAME(loss)(what, z[o], y[o], d[o % what->K], o, &dz[o], &e_magnitude, &magnitude[o]);
+        e[0] += e_o;
+        e[1] += weight * e_o;
+        e[2] += e_magnitude;
+        e[3] += weight * e_magnitude;
+        dz[o] *= weight * what->scale;
+        magnitude[o] *= weight * what->scale;
+        inner += dz[o] * y[o];
+        inner_magnitude += magnitude[o] * y[o];
+    }
+    for (o = 0; o < what->O && !fused; o++)
+        if (what->activation == FASTBPTT_SOFTMAX) {
+            dz[o] = y[o] * (dz[o] - inner);
+            magnitude[o] = y[o] * (magnitude[o] + inner_magnitude);
+        } else {
+            dz[o] *= NAME(g_prime)(what->activation, y[o]);
+            magnitude[o] *= what->activation == FASTBPTT_EXP || what->activation == FASTBPTT_SIGMOID ? y[o] : 1;
+        }
+}
+
+/* As `error_row`, of cross-entropy; d is NULL where there is a label */
+static void NAME(cross_entropy_row)(const fastbptt_error *what, const real *z, const real *d, ptrdiff_t label,
+                                    truth weight, truth *dz, truth *magnitude, truth e[4])
+{
+    truth y[256], mass = 0, target;
+    ptrdiff_t o;
+    NAME(outputs)(FASTBPTT_SOFTMAX, what->O, z, y);
+    e[0] = e[1] = e[2] = e[3] = 0;
+    for (o = 0; o < what->O; o++)
+        dz[o] = magnitude[o] = 0;
+    if (weight == 0)
+        return;
+    for (o = 0; o < what->O; o++)
+        mass += d != NULL ? d[o] : o == label;
+    for (o = 0; o < what->O; o++) {
+        target = d != NULL ? d[o] : o == label;
+        e[0] -= target * M(log)(y[o]);
+        e[2] += target * (1 + M(fabs)(M(log)(y[o])));
+        dz[o] = weight * what->scale * (y[o] * mass - target);
+        magnitude[o] = weight * what->scale * (y[o] * mass + target);
+    }
+    e[1] = weight * e[0];
+    e[3] = weight * e[2];
+}
+
+/* Targets of a row: nowhere so near to an output that rounding could change a derivative's sign, but sometimes equal to
+ * it where outputs are not rounded */
+static void NAME(targets)(const fastbptt_error *what, const real *z, real *d)
+{
+    const int jumps = what->loss == FASTBPTT_ABSOLUTE_ERROR || what->loss == FASTBPTT_QUANTILE;
+    truth y[256];
+    ptrdiff_t o, k;
+    NAME(outputs)(what->activation, what->O, z, y);
+    for (k = 0; k < what->K; k++)
+        switch (what->loss) {
+        case FASTBPTT_BINARY_CROSS_ENTROPY: d[k] = (real)(below(3) ? below(2) : uniform(0, 1)); break;
+        case FASTBPTT_CROSS_ENTROPY: d[k] = (real)(below(3) ? uniform(0, 1) : 0); break;
+        case FASTBPTT_POISSON: d[k] = (real)below(4); break;
+        default:
+            d[k] = (real)uniform(-1.5, 1.5);
+            if (what->activation == FASTBPTT_IDENTITY && below(6) == 0)
+                d[k] = z[k];
+            else
+                for (o = k; jumps && o < what->O; o += what->K)
+                    if (M(fabs)(y[o] - d[k]) < 0.01) {
+                        d[k] += (real)0.05;
+                        o = k - what->K;
+                    }
+        }
+}
+
+static void NAME(check_error)(const verbs *v, ptrdiff_t pad, int activation, int loss, ptrdiff_t rows, ptrdiff_t O,
+                              ptrdiff_t K, ptrdiff_t weight_width, int with_labels, int with_losses)
+{
+    const double levels[] = {0.5, 0.1, 0.95};
+    const fastbptt_error what = {activation, loss, O, K, levels, 0.7, 0.37};
+    const ptrdiff_t ldz = NAME(padded)(O, pad), ldd = NAME(padded)(K, pad);
+    const double few = activation == FASTBPTT_SOFTMAX ? 48 + 3 * (double)O : 24;
+    const real *before = NAME(numbers)(rows, O, ldz, -3, 3);
+    real *Z, *D = with_labels ? NULL : NAME(empty)(rows * ldd), *losses = NULL;
+    real *weights = weight_width ? NAME(numbers)(rows, weight_width, weight_width, 0.25, 2) : NULL;
+    ptrdiff_t *labels = with_labels ? new_block(rows, sizeof(ptrdiff_t)) : NULL;
+    truth dz[256], magnitude[256], e[4], total = 0, total_magnitude = 0;
+    double returned;
+    ptrdiff_t i, o, k;
+    for (i = 0; i < rows; i++) {
+        if (labels != NULL)
+            labels[i] = below(O);
+        else
+            NAME(targets)(&what, before + i * ldz, D + i * ldd);
+        for (k = 0; k < weight_width; k++)
+            if (below(3) == 0) {
+                weights[i * weight_width + k] = 0;
+                if (labels != NULL)
+                    labels[i] = -1;
+                for (o = k; o < K && D != NULL; o += weight_width)
+                    D[i * ldd + o] = (real)NAN;
+            }
+    }
+    seal();
+    Z = NAME(copied)(rows * ldz, before);
+    if (with_losses)
+        losses = NAME(empty)(rows);
+    at("%s float%d error %s %s rows=%d O=%d K=%d weights=%d labels=%d losses=%d", set, BITS, activations[activation],
+       losses_named[loss], (int)rows, (int)O, (int)K, (int)weight_width, with_labels, with_losses);
+    returned = v->error(&what, rows, D, ldd, labels, weights, weight_width, Z, ldz, losses);
+    for (i = 0; i < rows; i++) {
+        const real *z = before + i * ldz, *d = D != NULL ? D + i * ldd : NULL;
+        const real *m = weights != NULL ? weights + i * weight_width : NULL;
+        if (loss == FASTBPTT_CROSS_ENTROPY)
+            NAME(cross_entropy_row)(&what, z, d, labels != NULL ? labels[i] : 0, m != NULL ? m[0] : 1, dz, magnitude,
+                                    e);
+        else
+            NAME(error_row)(&what, z, d, m, weight_width, dz, magnitude, e);
+        for (o = 0; o < O; o++)
+            NAME(close)(ERRORS, Z[i * ldz + o], dz[o], magnitude[o], few, "delta_y", i, o);
+        if (losses != NULL)
+            NAME(close)(SUMS, losses[i], e[0], e[2], few + (double)O, "losses", i, 0);
+        total += e[1];
+        total_magnitude += e[3];
+    }
+    NAME(close)(SUMS, (real)returned, total, total_magnitude, few + (double)O + 17, "total", 0, 0);
+    release(0);
+}
+
+/* A NaN target or output makes its own error and derivative NaN, a softmax's whole row, and no other row's. */
+static void NAME(check_nan)(const verbs *v, ptrdiff_t pad, int activation, int loss, ptrdiff_t O, int in_target)
+{
+    const double level = 0.3;
+    const fastbptt_error what = {activation, loss, O, O, &level, 0.7, 0.37};
+    const ptrdiff_t rows = 3, ld = NAME(padded)(O, pad);
+    const int spreads = activation == FASTBPTT_SOFTMAX;
+    ptrdiff_t at_o, i, o;
+    for (at_o = 0; at_o < O; at_o++) {
+        real *D = NAME(numbers)(rows, O, ld, 0.25, 1), *Z = NAME(numbers)(rows, O, ld, -3, 3);
+        real *losses = NAME(empty)(rows);
+        (in_target ? D : Z)[ld + at_o] = (real)NAN;
+        at("%s float%d error %s %s O=%d NaN in %s[1, %d]", set, BITS, activations[activation], losses_named[loss],
+           (int)O, in_target ? "D" : "Z", (int)at_o);
+        v->error(&what, rows, D, ld, NULL, NULL, 0, Z, ld, losses);
+        for (i = 0; i < rows; i++) {
+            for (o = 0; o < O; o++)
+                if (i == 1 && (o == at_o || spreads))
+                    NAME(is_nan)(Z[i * ld + o], "delta_y", i, o);
+                else if (Z[i * ld + o] != Z[i * ld + o])
+                    fail("delta_y[%d, %d] is NaN", (int)i, (int)o);
+            if (i == 1)
+                NAME(is_nan)(losses[i], "losses", i, 0);
+            else if (losses[i] != losses[i])
+                fail("losses[%d] is NaN", (int)i);
+        }
+        release(0);
+    }
+}
+
+/* ---- Updates */
+
+static void NAME(check_update)(const verbs *v, int rule, int nesterov, double momentum, ptrdiff_t n)
+{
+    const int two = rule == FASTBPTT_ADAM || rule == FASTBPTT_ADAMW;
+    fastbptt_update what = {rule, nesterov, 0.01, momentum, 0.97, 0.9, 0.999, 1e-6, 0.05, 0, 0};
+    const real *gradient = NAME(numbers)(1, n, n, -2, 2), *before, *before_1, *before_2 = NULL;
+    real *theta, *slot_1, *slot_2 = NULL;
+    ptrdiff_t i;
+    int count;
+    before = NAME(numbers)(1, n, n, -1, 1);
+    before_1 = NAME(numbers)(1, n, n, rule == FASTBPTT_RMSPROP || rule == FASTBPTT_ADAGRAD ? 0 : -1, 1);
+    if (two)
+        before_2 = NAME(numbers)(1, n, n, 0, 1);
+    if (n > 2) { /* nothing but epsilon in the denominator */
+        ((real *)before_1)[1] = ((real *)gradient)[1] = 0;
+        if (two)
+            ((real *)before_2)[1] = 0;
+    }
+    seal();
+    for (count = 1; count < 100; count *= 9) {
+        const int keep = block_count;
+        theta = NAME(copied)(n, before);
+        slot_1 = NAME(copied)(n, before_1);
+        if (two)
+            slot_2 = NAME(copied)(n, before_2);
+        what.correction_1 = 1 - pow(what.beta_1, count);
+        what.correction_2 = 1 - pow(what.beta_2, count);
+        at("%s float%d update %s nesterov=%d momentum=%g n=%d count=%d", set, BITS, rules[rule], nesterov, momentum,
+           (int)n, count);
+        v->update(&what, n, gradient, theta, slot_1, slot_2);
+        for (i = 0; i < n; i++) {
+            const truth g = gradient[i], s = before_1[i], decay = rule == FASTBPTT_ADAMW;
+            truth first, step, size, second = 0; /* size: that of the step's numerator before anything cancels */
+            switch (rule) {
+            case FASTBPTT_SGD:
+                first = what.momentum * s + g;
+                step = nesterov ? g + what.momentum * first : first;
+                size = 2 * (M(fabs)(g) + M(fabs)(s));
+                NAME(close)(UPDATES, slot_1[i], first, size, 3, "slot_1", 0, i);
+                break;
+            case FASTBPTT_RMSPROP:
+            case FASTBPTT_ADAGRAD:
+                first = rule == FASTBPTT_ADAGRAD ? s + g * g : what.rho * s + (1 - (truth)what.rho) * g * g;
+                step = g / (M(sqrt)(first) + what.epsilon);
+                size = M(fabs)(step);
+                NAME(close)(UPDATES, slot_1[i], first, first, 6, "slot_1", 0, i);
+                break;
+            default:
+                first = what.beta_1 * s + (1 - (truth)what.beta_1) * g;
+                second = what.beta_2 * before_2[i] + (1 - (truth)what.beta_2) * g * g;
+                step = first / what.correction_1;
+                size = (M(fabs)(s) + M(fabs)(g)) / what.correction_1;
+                step /= M(sqrt)(second / what.correction_2) + what.epsilon;
+                size /= M(sqrt)(second / what.correction_2) + what.epsilon;
+                NAME(close)(UPDATES, slot_1[i], first, M(fabs)(s) + M(fabs)(g), 4, "slot_1", 0, i);
+                NAME(close)(UPDATES, slot_2[i], second, second, 8, "slot_2", 0, i);
+            }
+            NAME(close)(UPDATES, theta[i],
+                        before[i] * (1 - decay * what.learning_rate * what.weight_decay) - what.learning_rate * step,
+                        M(fabs)(before[i]) + what.learning_rate * size, 10, "theta", 0, i);
+        }
+        release(keep);
+    }
+    release(0);
+}
+
+/* ---- Elementary functions, through the verbs that use them */
+
+/* A <- g(A) for n numbers, n a multiple of `pad` */
+static void NAME(apply)(const verbs *v, ptrdiff_t pad, int activation, ptrdiff_t n, real *A)
+{
+    const fastbptt_error what = {activation, FASTBPTT_GIVEN, n, n, NULL, 1, 1};
+    if (activation == FASTBPTT_EXP)
+        v->error(&what, 1, NULL, n, NULL, NULL, 0, A, n, NULL);
+    else { /* g(A + S @ 0) with S < 0, so that -0 stays */
+        real *W = NAME(empty)(pad * pad), *S = NAME(empty)(2 * n), *P;
+        ptrdiff_t i;
+        for (i = 0; i < pad * pad; i++)
+            W[i] = 0;
+        for (i = 0; i < n; i++)
+            S[i] = -1;
+        memcpy(S + n, A, (size_t)n * sizeof(real));
+        P = NAME(pack)(v, pad, pad, W, 1, pad);
+        v->recur(activation, 1, n / pad, pad, P, pad, S);
+        memcpy(A, S + n, (size_t)n * sizeof(real));
+    }
+}
+
+/* The error in units in the last place of the expected number */
+static double NAME(ulps)(real got, truth expected)
+{
+    int exponent;
+    M(frexp)(expected, &exponent);
+    exponent -= FRACTION;
+    if (exponent < LOWEST_EXPONENT)
+        exponent = LOWEST_EXPONENT;
+    return (double)M(ldexp)(M(fabs)((truth)got - expected), -exponent);
+}
+
+/* The largest error of many arguments, near 0, over all of the domain, and of every magnitude */
+static double NAME(check_elementary)(const verbs *v, ptrdiff_t pad, int activation)
+{
+    const ptrdiff_t n = 3 * 8192;
+    real *x = NAME(empty)(n), *y;
+    double off, most = 0;
+    ptrdiff_t i;
+    for (i = 0; i < n; i++)
+        x[i] = (real)(i % 3 == 0 ? uniform(-3, 3) : i % 3 == 1 ? uniform(-DOMAIN, DOMAIN)
+                                                                : copysign(exp2(uniform(-60, 7)), uniform(-1, 1)));
+    seal();
+    y = NAME(copied)(n, x);
+    at("%s float%d %s of many numbers", set, BITS, activations[activation]);
+    NAME(apply)(v, pad, activation, n, y);
+    for (i = 0; i < n; i++) {
+        const truth expected = NAME(g)(activation, x[i]);
+        checks++;
+        if ((real)expected == y[i]) /* an infinite one too */
+            continue;
+        off = NAME(ulps)(y[i], expected);
+        if (!(off <= ulp_bound(activation, BITS) + SLACK))
+            fail("of %.17g it is %.17g, expected %.17g: off by %.3g ulp", (double)x[i], (double)y[i], (double)expected,
+                 off);
+        most = off > most ? off : most;
+    }
+    release(0);
+    return most;
+}
+
+static void NAME(check_special)(const verbs *v, ptrdiff_t pad, int activation)
+{
+    const real inf = (real)INFINITY, tiny = (real)M(ldexp)(1, LOWEST_EXPONENT), large = (real)M(ldexp)(1, 120);
+    const real special[] = {0, -(real)0, tiny, -tiny, 1, -1, large, -large, inf, -inf, (real)NAN};
+    const ptrdiff_t n = NAME(padded)(LENGTH(special), pad);
+    real *y = NAME(numbers)(1, n, n, -1, 1);
+    ptrdiff_t i;
+    memcpy(y, special, sizeof special);
+    at("%s float%d %s of special numbers", set, BITS, activations[activation]);
+    NAME(apply)(v, pad, activation, n, y);
+    for (i = 0; i < LENGTH(special); i++) {
+        const real x = special[i], expected = (real)NAME(g)(activation, x);
+        if (x != x || (activation == FASTBPTT_SOFTSIGN && x - x != 0)) /* ∞ / ∞ */
+            NAME(is_nan)(y[i], "g", 0, i);
+        else if (expected - expected != 0 || expected == 0 || x - x != 0) {
+            checks++;
+            if (y[i] != expected || (activation == FASTBPTT_TANH && signbit(y[i]) != signbit(expected)))
+                fail("of %g it is %g, expected %g", (double)x, (double)y[i], (double)expected);
+        } else
+            NAME(close)(ERRORS, y[i], expected, M(fabs)(expected), 6, "g", 0, i);
+    }
+    release(0);
+}
+
+/* ---- All of them */
+
+static void NAME(check_products)(const verbs *v, ptrdiff_t pad)
+{
+    static const ptrdiff_t depths[] = {1, 2, 5, 17, 64}, rows[] = {1, 2, 5, 16, 40}, large[] = {99, 100, 101, 130};
+    ptrdiff_t i, j, k;
+    for (i = 0; i < LENGTH(widths); i++) {
+        for (j = 0; j < LENGTH(depths); j++)
+            NAME(check_affine)(v, pad, depths[j], widths[i], (i + j) % 2, (i + j) % 3 != 0);
+        for (j = 1; j <= MOST_ROWS; j++)
+            NAME(check_accumulate)(v, pad, rows[(i + j) % LENGTH(rows)], j, widths[i], (i + j) % 2 * 3);
+        for (j = 1; j <= 2 * MOST_ROWS; j++)
+            NAME(check_column_sums)(v, pad, j, widths[i]);
+        NAME(check_accumulate)(v, pad, 3, 100, widths[i], i % 2);
+    }
+    for (i = 0; i < LENGTH(large); i++) { /* chunks of rows, and a packed right factor */
+        NAME(check_affine)(v, pad, large[i], 130, 0, 1);
+        for (k = 127; k <= 129; k++)
+            NAME(check_accumulate)(v, pad, k, 3 + i, large[i], 0);
+        NAME(check_accumulate)(v, pad, 129, large[i], 7 + 6 * i, 0);
+    }
+    NAME(check_accumulate)(v, pad, 257, 100, 33, 1);
+    NAME(check_column_sums)(v, pad, 1000, 9);
+}
+
+static void NAME(check_recurrences)(const verbs *v, ptrdiff_t pad)
+{
+    static const ptrdiff_t states[] = {1, 3, 8, 17, 24, 33};
+    ptrdiff_t i;
+    int activation;
+    for (i = 0; i < LENGTH(widths); i++) {
+        NAME(check_recur)(v, pad, (int)(i % FASTBPTT_SOFTMAX), widths[i]);
+        NAME(check_recur_back)(v, pad, (int)(i % FASTBPTT_SOFTMAX), widths[i], i % 3 != 0);
+    }
+    for (activation = 0; activation < FASTBPTT_SOFTMAX; activation++)
+        for (i = 0; i < LENGTH(states); i++) {
+            NAME(check_recur)(v, pad, activation, states[i]);
+            NAME(check_recur_back)(v, pad, activation, states[i], 0);
+            NAME(check_recur_back)(v, pad, activation, states[i], 1);
+        }
+}
+
+static void NAME(check_copies)(const verbs *v, ptrdiff_t pad)
+{
+    ptrdiff_t i, steps, rows;
+    for (i = 0; i < LENGTH(widths); i++)
+        for (steps = 1; steps <= 3; steps++)
+            for (rows = 1; rows <= 5; rows += 2) {
+                NAME(check_gather)(v, pad, steps, rows, rows, widths[i]);
+                NAME(check_gather)(v, pad, steps, rows, rows + 2, widths[i]);
+                NAME(check_gather)(v, pad, steps, rows, 0, widths[i]);  /* one row for all */
+                NAME(check_gather)(v, pad, steps, rows, -1, widths[i]); /* one step for all */
+                NAME(check_scatter)(v, pad, steps, rows, rows, widths[i]);
+                NAME(check_scatter)(v, pad, steps, rows, rows + 2, widths[i]);
+            }
+}
+
+/* One loss with one output activation, at all widths and all kinds of weights */
+static void NAME(check_head)(const verbs *v, ptrdiff_t pad, int activation, int loss)
+{
+    static const ptrdiff_t quantile_widths[] = {1, 2, 3, 4, 5, 8, 11, 16, 17, 33};
+    const int entropy = loss == FASTBPTT_CROSS_ENTROPY, quantile = loss == FASTBPTT_QUANTILE;
+    const ptrdiff_t count = quantile ? LENGTH(quantile_widths) : LENGTH(widths);
+    ptrdiff_t i, levels, weights, rows;
+    int labels;
+    for (i = 0; i < count; i++)
+        for (levels = 1; levels <= (quantile ? 3 : 1); levels++) {
+            const ptrdiff_t K = quantile ? quantile_widths[i] : widths[i], widest = entropy || K == 1 ? 1 : 2;
+            for (weights = 0; weights <= widest; weights++)
+                for (labels = 0; labels <= entropy; labels++) {
+                    rows = 1 + (i * 5 + levels * 3 + weights + activation) % MOST_ROWS;
+                    NAME(check_error)(v, pad, activation, loss, rows, levels * K, K, weights == 2 ? K : weights, labels,
+                                      (i + weights) % 2);
+                }
+        }
+    NAME(check_error)(v, pad, activation, loss, 70, 3, 3, 1, 0, 1); /* sums are handed over every 16 rows */
+    if (loss != FASTBPTT_GIVEN) /* which has no e */
+        for (i = 0; i < 20; i += 3) {
+            NAME(check_nan)(v, pad, activation, loss, widths[i], 0);
+            NAME(check_nan)(v, pad, activation, loss, widths[i], 1);
+        }
+}
+
+static void NAME(check_errors)(const verbs *v, ptrdiff_t pad)
+{
+    static const int heads[] = {FASTBPTT_IDENTITY, FASTBPTT_SIGMOID, FASTBPTT_TANH, FASTBPTT_SOFTMAX, FASTBPTT_EXP};
+    static const int plain[] = {FASTBPTT_SQUARED_ERROR, FASTBPTT_ABSOLUTE_ERROR, FASTBPTT_HUBER, FASTBPTT_QUANTILE,
+                                FASTBPTT_GIVEN};
+    ptrdiff_t i, j;
+    for (i = 0; i < LENGTH(heads); i++) {
+        for (j = 0; j < LENGTH(plain); j++)
+            NAME(check_head)(v, pad, heads[i], plain[j]);
+        for (j = 0; j < LENGTH(widths); j++)
+            NAME(check_outputs)(v, pad, heads[i], FASTBPTT_SQUARED_ERROR, 1 + j % MOST_ROWS, widths[j]);
+    }
+    NAME(check_head)(v, pad, FASTBPTT_SIGMOID, FASTBPTT_BINARY_CROSS_ENTROPY);
+    NAME(check_head)(v, pad, FASTBPTT_SOFTMAX, FASTBPTT_CROSS_ENTROPY);
+    NAME(check_head)(v, pad, FASTBPTT_EXP, FASTBPTT_POISSON);
+    NAME(check_outputs)(v, pad, FASTBPTT_SIGMOID, FASTBPTT_BINARY_CROSS_ENTROPY, 4, 9);
+    NAME(check_outputs)(v, pad, FASTBPTT_SOFTMAX, FASTBPTT_CROSS_ENTROPY, 4, 9);
+    NAME(check_outputs)(v, pad, FASTBPTT_EXP, FASTBPTT_POISSON, 4, 9);
+}
+
+static void NAME(check_updates)(const verbs *v)
+{
+    ptrdiff_t i;
+    int rule;
+    for (i = 0; i < LENGTH(widths); i++) {
+        for (rule = FASTBPTT_SGD; rule <= FASTBPTT_ADAMW; rule++)
+            NAME(check_update)(v, rule, 0, 0.9, widths[i]);
+        NAME(check_update)(v, FASTBPTT_SGD, 1, 0.9, widths[i]);
+        NAME(check_update)(v, FASTBPTT_SGD, 0, 0, widths[i]);
+    }
+}
+
+/* Everything, and one line about it */
+static void NAME(check)(const verbs *v, ptrdiff_t pad)
+{
+    static const int elementary[] = {FASTBPTT_EXP, FASTBPTT_ELU, FASTBPTT_SOFTSIGN, FASTBPTT_SIGMOID, FASTBPTT_TANH,
+                                     FASTBPTT_SOFTPLUS, FASTBPTT_LEAKY_RELU, FASTBPTT_RELU, FASTBPTT_IDENTITY};
+    double ulps[sizeof elementary / sizeof *elementary];
+    ptrdiff_t i;
+    checks = 0;
+    memset(worst, 0, sizeof worst);
+    for (i = 0; i < LENGTH(elementary); i++) {
+        ulps[i] = NAME(check_elementary)(v, pad, elementary[i]);
+        NAME(check_special)(v, pad, elementary[i]);
+    }
+    NAME(check_products)(v, pad);
+    NAME(check_recurrences)(v, pad);
+    NAME(check_copies)(v, pad);
+    NAME(check_errors)(v, pad);
+    NAME(check_updates)(v);
+    printf("%-8s float%d: %8ld checks;", set, BITS, checks);
+    for (i = 0; i < KINDS; i++)
+        printf(" %s %.1e", kinds[i], worst[i]);
+    printf("; ulp:");
+    for (i = 0; i < 7; i++)
+        printf(" %s %.2f", activations[elementary[i]], ulps[i]);
+    printf("\n");
+    fflush(stdout);
+}
+
+#undef real
+#undef truth
+#undef M
+#undef UNIT
+#undef FRACTION
+#undef LOWEST_EXPONENT
+#undef SLACK
+#undef DOMAIN
+#undef verbs
