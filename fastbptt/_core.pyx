@@ -287,6 +287,27 @@ cdef Call shard(const Plan *p, const Call *c, Py_ssize_t b, Py_ssize_t rows, Py_
     return s
 
 
+cdef fused number:
+    float
+    double
+    Py_ssize_t
+
+
+cdef void pick_rows(Py_ssize_t T, Py_ssize_t n, Py_ssize_t width, const number *source, Py_ssize_t B, const Py_ssize_t *rows,
+                    number *target) noexcept nogil:
+    """target = source[:, rows] of (T, B, width), for n rows; nothing where there is no source."""
+    cdef Py_ssize_t t, b, j
+    cdef const number *row
+    if source == NULL:
+        return
+    for t in range(T):
+        for b in range(n):
+            row = source + (t * B + rows[b]) * width
+            for j in range(width):
+                target[j] = row[j]
+            target += width
+
+
 cdef void gather_labels(Py_ssize_t steps, Py_ssize_t rows, const Py_ssize_t *labels, Py_ssize_t stride_t,
                         Py_ssize_t *gathered) noexcept nogil:
     cdef Py_ssize_t t
@@ -939,29 +960,19 @@ cdef class Engine:
 
     cdef void pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
         """Copy c.B sequences of the data to the batch: X, targets, weights, initial state."""
-        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, K = self.plan.error.K, width = data.weight_width, b, t
-        cdef Py_ssize_t *labels = <Py_ssize_t *> into[1]
-        for b in range(c.B):
-            self.copy_row(c.T, I, data.X, data.B, rows[b], into[0], c.B, b)
-            if data.labels != NULL:
-                for t in range(c.T):
-                    labels[t * c.B + b] = data.labels[t * data.B + rows[b]]
-            else:
-                self.copy_row(c.T, K, data.D, data.B, rows[b], into[1], c.B, b)
-            if width > 0:
-                self.copy_row(c.T, width, data.weights, data.B, rows[b], into[2], c.B, b)
-            if data.initial_state != NULL:
-                self.copy_row(1, H, data.initial_state, data.B, rows[b], into[3], c.B, b)
-
-    cdef void copy_row(self, Py_ssize_t T, Py_ssize_t width, const void *source, Py_ssize_t B, Py_ssize_t row, void *target,
-                       Py_ssize_t C, Py_ssize_t b) noexcept nogil:
-        """target[:, b] = source[:, row] for arrays (T, C, width) and (T, B, width)."""
+        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, K = self.plan.error.K, width = data.weight_width
+        if data.labels != NULL:
+            pick_rows(c.T, c.B, 1, data.labels, data.B, rows, <Py_ssize_t *> into[1])
         if self.type == cnp.NPY_FLOAT:
-            scatter(self.kernels, T, 1, width, <const float *> source + row * width, B * width,
-                    <float *> target + b * width, C * width, 0)
+            pick_rows(c.T, c.B, I, <const float *> data.X, data.B, rows, <float *> into[0])
+            pick_rows(c.T, c.B, K, <const float *> data.D, data.B, rows, <float *> into[1])
+            pick_rows(c.T, c.B, width, <const float *> data.weights, data.B, rows, <float *> into[2])
+            pick_rows(1, c.B, H, <const float *> data.initial_state, data.B, rows, <float *> into[3])
         else:
-            scatter(self.kernels, T, 1, width, <const double *> source + row * width, B * width,
-                    <double *> target + b * width, C * width, 0)
+            pick_rows(c.T, c.B, I, <const double *> data.X, data.B, rows, <double *> into[0])
+            pick_rows(c.T, c.B, K, <const double *> data.D, data.B, rows, <double *> into[1])
+            pick_rows(c.T, c.B, width, <const double *> data.weights, data.B, rows, <double *> into[2])
+            pick_rows(1, c.B, H, <const double *> data.initial_state, data.B, rows, <double *> into[3])
 
     cdef bint update_finite(self, const UpdateOptions *what, const void *gradient, void **state) noexcept nogil:
         """Update; whether all parameters are finite then."""
