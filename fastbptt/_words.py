@@ -26,11 +26,6 @@ def size(name, value, smallest=1):
     return int(value)
 
 
-def shown(thing):
-    """Its repr. A dataclass's own notes what is being shown, and once Ctrl-C has struck there it says "..." ever after."""
-    return getattr(type(thing).__repr__, "__wrapped__", repr)(thing)
-
-
 def flag(name, value):
     """`value` as a bool."""
     if not isinstance(value, (bool, np.bool_)):

@@ -525,7 +525,7 @@ class _Run:
     def _identity(self):
         """What a checkpoint must share with the run that goes on from it."""
         settings, source = self.settings, self.source
-        return {"optimizer": _words.shown(settings.optimizer), "schedule": _words.shown(settings.schedule),
+        return {"optimizer": repr(settings.optimizer), "schedule": repr(settings.schedule),
                 "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
                 **({"shuffle": source.shuffle, "data": self._digest()} if isinstance(source, Arrays)
                    else {"updates_per_epoch": source.updates_per_epoch})}
