@@ -190,14 +190,12 @@ def fit(network, source, validation, settings, entropy):
     try:
         run.history.stopped = run.loop()
         run.save()
-        run.close_partial_epoch()
-        run.restore_best()
+        run.close()
     except BaseException as error:
         run.fail(error)
         raise
     finally:
         run.progress.close()
-        run.tell_history()
     return run.history
 
 
@@ -434,7 +432,11 @@ class _Run:
 
     def _close_epoch(self):
         """Judge the epoch, write it down, call the callbacks; whether one of them ends the run."""
-        record = self._write_down(self._next())
+        spare = self._next()
+        due = (spare.epoch + 1) % self.settings.validation_every == 0
+        record = self._write_down(spare, self._judge(spare, spare.epoch) if due else math.nan)
+        self._commit(spare)
+        self.tell_history(spare)
         self.progress.epoch(record.epoch, record.train_loss, record.validation_loss)
         return self._call(self.settings.callbacks, record)
 
@@ -445,12 +447,22 @@ class _Run:
             self.state.theta[...] = self.network._theta  # they may have changed it
         return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
-    def close_partial_epoch(self):
-        """The updates made in an epoch that was not finished become the history's last entry."""
-        if self.state.averaged:
-            self._write_down(self._next())
+    def close(self):
+        """Write down an epoch that was not finished, judge the last one, return to the best parameters.
 
-    def _write_down(self, spare):
+        Only history and network learn of it: a run that goes on from the checkpoint does so from where it was.
+        """
+        spare, losses = self._next(), self.history.validation_loss
+        if spare.averaged:
+            self._write_down(spare, self._judge(spare, spare.epoch))
+        elif losses and math.isnan(losses[-1]):  # passed over, as it was not known to be the last
+            losses[-1] = self._judge(spare, spare.epoch - 1)
+        self.tell_history(spare)
+        if self.settings.patience is not None and spare.best_theta is not None:
+            self.network._theta[...] = spare.best_theta
+
+    def _write_down(self, spare, validation_loss):
+        """The epoch of `spare` into the history, and `spare` on to the next; what callbacks are told of it."""
         settings, history, epoch = self.settings, self.history, spare.epoch
         averaged = max(spare.averaged, 1)
         if self.network.reduction == "mean":
@@ -459,33 +471,27 @@ class _Run:
             train_loss = spare.loss
         if not spare.averaged:
             train_loss = math.nan  # every batch was skipped
-        validation_loss = self._judge(spare) if self.validation is not None else None
         history.train_loss.append(train_loss)
         history.penalty.append(spare.penalty / averaged)
         history.gradient_norm.append(spare.norm / averaged)
         history.learning_rate.append(self._learning_rate(spare))
         history.seconds.append(self._seconds())
-        if validation_loss is not None:
+        if self.validation is not None:
             history.validation_loss.append(validation_loss)
-        watched = train_loss if validation_loss is None else validation_loss
+        watched = train_loss if self.validation is None else validation_loss
         if not math.isnan(watched):
             spare.carried = tuple(settings.schedule.watch(spare.carried, watched))
         spare.epoch, spare.batch = epoch + 1, 0
         spare.loss = spare.weight = spare.penalty = spare.norm = 0.0
         spare.averaged = 0
-        self._commit(spare)
-        self.tell_history()
-        return Record(epoch, spare.updates, train_loss, None if validation_loss is None or math.isnan(validation_loss)
-                      else validation_loss, history.gradient_norm[-1], self.network)
+        return Record(epoch, spare.updates, train_loss, None if math.isnan(validation_loss) else validation_loss,
+                      history.gradient_norm[-1], self.network)
 
-    def _judge(self, spare):
-        """The validation loss after this epoch, NaN where it is not due; the best of them and its parameters are kept."""
-        settings, epoch = self.settings, spare.epoch
-        partial = spare.batch < self.source.updates_per_epoch
-        last = partial or epoch + 1 == self._most_epochs()
-        if (epoch + 1) % settings.validation_every and not last:
+    def _judge(self, spare, epoch):
+        """The validation loss after this epoch, NaN without a validation set; the best and its parameters are kept."""
+        if self.validation is None:
             return math.nan
-        X, D, weights = self.validation
+        settings, (X, D, weights) = self.settings, self.validation
         loss = self.network.evaluate(X, D, weights=weights, backend=settings.backend)
         if loss < spare.best_loss:
             spare.best_loss, spare.best_epoch = loss, epoch
@@ -495,17 +501,13 @@ class _Run:
             spare.target, spare.target_epoch = loss, epoch
         return loss
 
-    def restore_best(self):
-        if self.settings.patience is not None and self.state.best_theta is not None:
-            self.network._theta[...] = self.state.best_theta
-
     def _seconds(self):
         return self.state.seconds + time.monotonic() - self.begin
 
     # ---- What stays
 
-    def tell_history(self):
-        state, history = self.state, self.history
+    def tell_history(self, state):
+        history = self.history
         history.best_epoch, history.updates, history.skipped = state.best_epoch, state.updates, state.skipped
 
     def save(self):
@@ -519,7 +521,7 @@ class _Run:
         """Go on from the checkpoint, where there is one."""
         _checkpoint.read(self.settings.checkpoint, self.network, self.state, self.history, self._identity())
         self.network._theta[...] = self.state.theta
-        self.tell_history()
+        self.tell_history(self.state)
         self.progress.update(self._drawn())
 
     def _identity(self):
@@ -540,6 +542,7 @@ class _Run:
         names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
         self.history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
         self.history._truncate(self.state.epoch)
+        self.tell_history(self.state)
         try:
             self.save()
         except OSError as also:

@@ -2,12 +2,13 @@
 
 import itertools
 import signal
+import sys
 
 import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import RNN, _checkpoint, optimizers, schedules
+from fastbptt import RNN, _checkpoint, optimizers, schedules, training
 
 T, B, I, H, O = 5, 11, 2, 4, 1
 
@@ -99,6 +100,46 @@ def test_interrupted_by_signals_at_random_moments_again_and_again(tmp_path):
             assert outcome(net, history) == expected
 
 
+def interrupt_at_the_end(line):
+    """A trace function that raises KeyboardInterrupt in this line of those that the loop runs from its `save` on."""
+    saving = False
+
+    def trace(frame, event, _):
+        nonlocal line, saving
+        saving = saving or frame.f_code is training._Run.save.__code__
+        if frame.f_code.co_filename != training.__file__:
+            return None
+        if event == "line" and saving:
+            line -= 1
+            if line == 0:
+                raise KeyboardInterrupt
+        return trace
+    return trace
+
+
+def test_interrupted_in_any_line_after_the_last_update_a_run_still_goes_on(tmp_path):
+    X, D = data()
+    arguments = {"validation": data(1), "patience": 9, "batch_size": 4}
+    whole = network()
+    expected = outcome(whole, whole.fit(X, D, **arguments, updates=8))
+    for line in itertools.count(1):
+        path, net, finished = tmp_path / f"{line}.npz", network(), False
+        sys.settrace(interrupt_at_the_end(line))
+        try:
+            net.fit(X, D, **arguments, updates=5, checkpoint=path)  # within an epoch
+            finished = True
+        except KeyboardInterrupt:
+            entries = 1 if net.history.stopped == "interrupted" else 2  # where all but the return was done
+            assert len(net.history.train_loss) == len(net.history.validation_loss) == entries
+        finally:
+            sys.settrace(None)
+        net = network()
+        assert outcome(net, net.fit(X, D, **arguments, updates=8, checkpoint=path, resume=True)) == expected
+        if finished:
+            break
+    assert line > 30
+
+
 def test_a_run_that_failed_resumes_too(tmp_path):
     path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
     whole = network()
@@ -134,6 +175,22 @@ def test_a_finished_run_resumed_is_as_it_was_and_goes_on_where_it_is_given_more(
     longer, at_once = network(), network()
     assert (outcome(longer, longer.fit(**arguments | {"epochs": 8}, checkpoint=path, resume=True))
             == outcome(at_once, at_once.fit(**arguments | {"epochs": 8})))
+
+
+@pytest.mark.parametrize("end", [{"epochs": 4}, {"updates": 11}, {"updates": 12}, {"time_limit": 1e-9},
+                                 {"callbacks": lambda record: record.epoch == 3}])
+def test_what_the_last_epoch_of_a_run_is_judged_by_is_not_part_of_the_run_that_goes_on(end, tmp_path):
+    path = tmp_path / "run.npz"
+    arguments = RUNS["arrays"]() | {"epochs": 9, "validation": data(1), "validation_every": 3,
+                                    "schedule": schedules.Plateau(patience=0, threshold=0.9)}
+    at_once, net = network(), network()
+    expected = outcome(at_once, at_once.fit(**arguments))
+    history = net.fit(**arguments | end, checkpoint=path)
+    assert history.validation_loss[-1] == net.evaluate(*data(1))
+    assert len(history.validation_loss) == len(history.train_loss)
+    longer = network()
+    found = outcome(longer, longer.fit(**arguments, checkpoint=path, resume=True))
+    assert repr(found) == repr(expected)  # NaN is NaN
 
 
 def test_without_a_file_resume_begins_and_without_resume_a_run_begins_anew(tmp_path):
