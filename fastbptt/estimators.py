@@ -20,7 +20,7 @@ import warnings
 
 import numpy as np
 
-from . import _batches, _files, _words, optimizers, reference, schedules, training
+from . import _batches, _checkpoint, _files, _words, optimizers, reference, schedules, training
 from ._sklearn import NotFittedError, Parametric, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
@@ -73,7 +73,10 @@ class _Estimator(Parametric):
         data = _with_weight(self._to_engine(examples, coding, network.dtype))
         held = None if validation is None else self._validation_data(validation, coding, network)
         if self.early_stopping and held is None:
-            data, held = self._split(data, network._entropy)
+            entropy = network._entropy
+            if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
+                entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
+            data, held = self._split(data, entropy)
         X, D, weights = data
         seed = None if last is None else self._another_seed()
         try:

@@ -559,6 +559,16 @@ def test_callbacks_and_limits_are_those_of_the_engine(tmp_path):
     assert np.array_equal(model.network_.theta, regressor().fit(X, targets(X)).network_.theta)
 
 
+@pytest.mark.parametrize("random_state", [None, np.random.default_rng(0)], ids=["None", "Generator"])
+def test_a_run_that_holds_sequences_out_resumes_whatever_its_seed_was(random_state, tmp_path):
+    X = ragged(lengths=[4, 3, 5, 6, 2, 4, 3, 5, 4])
+    model = regressor(early_stopping=True, validation_fraction=0.3, n_iter_no_change=5, random_state=random_state)
+    model.fit(X, targets(X), callbacks=[lambda record: record.epoch == 1], checkpoint=tmp_path / "run.npz")
+    begun = model.loss_curve_, model.validation_loss_curve_
+    model.fit(X, targets(X), checkpoint=tmp_path / "run.npz", resume=True)
+    assert (model.loss_curve_[:2], model.validation_loss_curve_[:2]) == begun and model.n_iter_ == 5
+
+
 def test_an_interrupted_fit_keeps_the_last_whole_update():
     X = ragged()
 
