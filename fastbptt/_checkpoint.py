@@ -11,6 +11,8 @@ import numpy as np
 from . import _files
 
 PREFIX = "run."  # of all arrays that are not the network's parameters
+DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # what a damaged file leads to
+WHOLE = ("epoch", "batch", "updates", "skipped", "averaged")  # numbers that count
 
 
 def path(value):
@@ -68,13 +70,16 @@ def read(path, network, state, history, identity):
     header, arrays = _files.read(path)
     if header.get("kind") != "Checkpoint":
         raise ValueError(f"{path!r} holds a model, not the checkpoint of a run: fastbptt.load reads it")
-    theirs = network._from_header(header, arrays)
+    try:
+        theirs, identities = network._from_header(header, arrays), dict(header["run"]["identity"])
+    except DAMAGES as error:
+        raise ValueError(f"{path!r} is a damaged checkpoint, or one of another version: {error}") from error
     _compare(path, "network", theirs._config, network._config)
-    _compare(path, "run", header["run"]["identity"], identity)
+    _compare(path, "run", identities, identity)
     try:
         numbers, slots, best, curves = _contents(header["run"], arrays, state, history)
         theirs.load_state_dict({name: array for name, array in arrays.items() if not name.startswith(PREFIX)})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGES as error:
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
     for name, value in numbers.items():
         setattr(state, name, value)
@@ -91,14 +96,21 @@ def _contents(run, arrays, state, history):
     numbers = dict(run["numbers"])
     if set(numbers) != set(state.NUMBERS):
         raise ValueError("its numbers are not those of a run")
+    for name in WHOLE:
+        if type(numbers[name]) is not int or numbers[name] < 0:
+            raise ValueError(f"{name} is {numbers[name]!r}")
+    for name in set(numbers) - {*WHOLE, "carried", "best_epoch", "target_epoch"}:
+        if type(numbers[name]) not in (int, float):
+            raise ValueError(f"{name} is {numbers[name]!r}")
     numbers["carried"] = tuple(numbers["carried"])
     if run["slots"] != len(state.slots):
         raise ValueError(f"{run['slots']} slots, where the optimiser has {len(state.slots)}")
     slots = [_like(arrays[f"{PREFIX}slot_{n}"], slot) for n, slot in enumerate(state.slots)]
     best = arrays.get(f"{PREFIX}best_theta")
     curves = {name: arrays[PREFIX + name].tolist() for name in history.CURVES}
-    if len(curves["train_loss"]) != numbers["epoch"]:
-        raise ValueError("its history is not as long as its run")
+    for name, curve in curves.items():
+        if arrays[PREFIX + name].ndim != 1 or len(curve) != numbers["epoch"] and name != "validation_loss":
+            raise ValueError("its history is not as long as its run")
     return numbers, slots, None if best is None else _like(best, state.theta).copy(), curves
 
 

@@ -260,6 +260,27 @@ def test_another_networks_checkpoint_and_other_files_are_refused(tmp_path):
         network().fit(**arguments, checkpoint=path, resume=True)
 
 
+@pytest.mark.parametrize(("place", "value"), [
+    (["config"], None), (["config", "loss"], []), (["config", "leak"], 0.5), (["entropy"], "x"), (["run"], 5),
+    (["run", "identity"], None), (["run", "numbers"], []), (["run", "numbers", "batch"], "x"),
+    (["run", "numbers", "updates"], -1), (["run", "numbers", "best_loss"], None), (["run", "slots"], 7),
+])
+def test_a_damaged_header_is_refused_in_words_and_nothing_changes(place, value, tmp_path):
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
+    network().fit(**arguments, checkpoint=path)
+    header, arrays = _checkpoint._files.read(path)
+    part = header
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = value
+    _checkpoint._files.write(path, header, arrays)
+    net, bytes_ = network(), path.read_bytes()
+    before = net.theta.tobytes()
+    with pytest.raises(ValueError, match="damaged checkpoint"):
+        net.fit(**arguments, checkpoint=path, resume=True)
+    assert net.theta.tobytes() == before and path.read_bytes() == bytes_ and net.history is None
+
+
 def test_a_failed_write_leaves_the_last_checkpoint_and_is_named_in_the_error(tmp_path, monkeypatch):
     path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
     network().fit(**arguments, checkpoint=path)
