@@ -552,7 +552,8 @@ class _Run:
 def _first_bad(network, data, backend):
     """In words, where a batch's computation first leaves the finite numbers: going forward, else going back."""
     X, D, weights, initial_state = data
-    D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.maximum(D, 0)  # NaN and −1 may stand where no weight is
+    # NaN and any label may stand where no weight is
+    D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.clip(D, 0, network.output_size - 1)
     with np.errstate(all="ignore"):
         S = network.forward(X, initial_state, return_states=True, backend=backend)[2][1:]
         e = network.losses(X, D_read, initial_state=initial_state, backend=backend)

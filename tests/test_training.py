@@ -863,6 +863,17 @@ def test_a_run_of_bad_batches_alone_ends():
     assert net.theta.tobytes() == before
 
 
+@pytest.mark.parametrize("label", [-1, 99])
+def test_a_divergence_is_named_whatever_label_stands_where_no_weight_is(label):
+    X = np.full((4, 2, 2), 3e38)
+    D, weights = np.zeros((4, 2), int), np.ones((4, 2))
+    D[1, 0], weights[1, 0] = label, 0
+    net = RNN(2, 3, 3, activation="relu", loss="cross_entropy", output_activation="softmax", random_state=0)
+    for train in (lambda: net.fit(X, D, weights=weights), lambda: net.train_step(X, D, weights=weights)):
+        with pytest.raises(FloatingPointError, match="not finite in .*, first bad"):
+            train()
+
+
 def test_the_first_bad_state_is_named():
     X, D = data()
     net = network(activation="relu", initializer={"W_s": ("identity", 1e60), "W_x": "glorot_uniform"})
