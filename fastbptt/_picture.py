@@ -72,7 +72,7 @@ def _draw_losses(ax, history):
 def _draw_reach(ax, reach, unit):
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-    seen = max(min(24, len(reach) - 1), *np.flatnonzero(reach >= 1e-4)[-1:])  # what lies further back is too small
+    seen = max([min(24, len(reach) - 1), *np.flatnonzero(reach >= 1e-4)[-1:]])  # what lies further back is too small
     ax.plot(np.arange(len(reach)), reach, color=BLUE)
     ax.axhline(0.01, color="0.45", linestyle="--", linewidth=1)
     ax.annotate("1 %", (1, 0.01), xycoords=("axes fraction", "data"), xytext=(-4, 3), textcoords="offset points",

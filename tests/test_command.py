@@ -257,6 +257,14 @@ def test_many_series_of_unequal_lengths_are_forecast_by_one_network(shops, capsy
         np.testing.assert_allclose(found, forecaster.forecast()[n], rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Data has no positive values")
+def test_a_straight_line_is_forecast_without_error(folder, capsys):
+    (folder / "line.csv").write_text("v\n" + "".join(f"{t}\n" for t in range(100)))
+    assert main([*SHORT, "line.csv", "--horizon", "2"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"this network +0\.00 ", out) and "DISAGREE" not in out and "Saved the network" in out
+
+
 def test_rows_without_dates_are_steps(folder, no_matplotlib, capsys):
     Path("plain.csv").write_text("".join(f"{x:.4f}\n" for x in np.random.default_rng(0).standard_normal(80)))
     assert main([*SHORT, "plain.csv", "--horizon", "3"]) == 0

@@ -42,6 +42,14 @@ def test_a_right_network_passes(name):
     assert net.theta.tobytes() == before and net.history is history and net.dtype == network(**NETWORKS[name]).dtype
 
 
+def test_a_network_without_error_passes():
+    net = RNN(1, 16, 1, activation="elu", random_state=0)
+    zeros = np.zeros((96, 1, 1))
+    assert net.evaluate(zeros, zeros) == 0
+    check = net.gradcheck(zeros, zeros)
+    assert check.passed, check.describe()
+
+
 @pytest.mark.parametrize("parameter", ["W_x", "W_s", "b_s", "W_y", "b_y", "S_0"])
 @pytest.mark.parametrize("fault", ["sign", "one entry", "two times", "zero", "nan"])
 def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
