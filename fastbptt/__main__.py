@@ -303,6 +303,8 @@ def _train_candidates(args, data, candidates):
             calendar=data.calendar))
         candidates[-1].fit(data.values, data.dates, hidden_size=H, solver=args.solver, max_iter=args.max_iter,
                            random_state=args.random_state, verbose=sys.stderr is not None and sys.stderr.isatty())
+        if candidates[-1].regressor.history_.best_epoch is None:
+            raise FloatingPointError("the error on the held-out 10 % is not finite after any epoch")
         _print_candidate(candidates[-1], data)
 
 

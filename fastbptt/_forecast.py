@@ -324,6 +324,9 @@ def refuse(series, names, horizon, name_of=lambda n: "", unit="steps"):
             if not np.isfinite(x.std(axis=0)).all():
                 place = f" of {name_of(n)}" if name_of(n) else ""
                 raise ValueError(f"the numbers{place} are too large: their standard deviation is not finite")
+            if not (part.std(axis=0) > 0).all():
+                place = f" of {name_of(n)}" if name_of(n) else ""
+                raise ValueError(f"the numbers{place} are too small: their standard deviation is 0 to a computer")
 
 
 def differences(series, outputs, horizon):

@@ -265,6 +265,20 @@ def test_a_straight_line_is_forecast_without_error(folder, capsys):
     assert re.search(r"this network +0\.00 ", out) and "DISAGREE" not in out and "Saved the network" in out
 
 
+@pytest.mark.parametrize(("part", "factor", "code", "words"), [
+    (slice(None), 1e-200, 2, "fastbptt: the numbers are too small: their standard deviation is 0"),
+    (slice(70, 80), 1e25, 1, "fastbptt: training failed: the error on the held-out 10 % is not finite"),
+])
+def test_numbers_beyond_what_can_be_computed_with_end_in_one_line(folder, no_matplotlib, capsys, part, factor, code,
+                                                                  words):
+    values = np.random.default_rng(0).standard_normal(100).cumsum()
+    values[part] *= factor
+    (folder / "values.csv").write_text("v\n" + "".join(f"{float(value)!r}\n" for value in values))
+    assert main([*SHORT, "values.csv", "--horizon", "2"]) == code
+    err = capsys.readouterr().err
+    assert err.startswith(words) and err.count("\n") == 1 and not (folder / "values.npz").exists()
+
+
 def test_rows_without_dates_are_steps(folder, no_matplotlib, capsys):
     Path("plain.csv").write_text("".join(f"{x:.4f}\n" for x in np.random.default_rng(0).standard_normal(80)))
     assert main([*SHORT, "plain.csv", "--horizon", "3"]) == 0
