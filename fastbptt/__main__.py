@@ -47,7 +47,8 @@ def main(argv=None) -> int:
     try:
         args = _parser().parse_args(argv)
         code = args.run(args)
-        sys.stdout.flush()  # here, where a closed pipe is met below, and not as the process ends
+        if sys.stdout is not None:  # None where it is closed
+            sys.stdout.flush()  # here, where a closed pipe is met below, and not as the process ends
         return code
     except SystemExit as exit:  # --help and --version
         return exit.code
@@ -58,8 +59,18 @@ def main(argv=None) -> int:
         print("fastbptt: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, `head` say, has what it wanted: what is still buffered goes nowhere, silently
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return FAILED
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _drop_output()
+        print(f"fastbptt: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return FAILED
+
+
+def _drop_output():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser():
@@ -551,6 +562,8 @@ def _predict(args):
         raise Refusal(f"--steps {args.steps} cannot be forecast: {error}") from None
     text = _as_csv(forecaster, made, ids, calendar, ends)
     if args.output is None:
+        if sys.stdout is None:
+            raise Refusal("standard output is closed; --output FILE writes to a file")
         print(text, end="")
         if sys.stdout.isatty():  # else it is a file that other programs are to read
             print("Next: --output FILE writes this to a file, --steps N looks further ahead.", file=sys.stderr)

@@ -39,10 +39,10 @@ def no_training(monkeypatch):
     monkeypatch.setattr(fastbptt.RNN, "fit", fit)
 
 
-def run_outside(arguments, program=("-m", "fastbptt"), **environment):
+def run_outside(arguments, program=("-m", "fastbptt"), stdout=subprocess.PIPE, **environment):
     """The command in a process of its own, which finds the package that these tests run with (-P: not this folder's)."""
     environment = os.environ | {"PYTHONPATH": str(Path(fastbptt.__file__).parents[1])} | environment
-    return subprocess.Popen([sys.executable, "-P", *program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, "-P", *program, *arguments], stdout=stdout, stderr=subprocess.PIPE,
                             text=True, env=environment)
 
 
@@ -478,6 +478,23 @@ def test_an_encoding_without_greek_does_not_end_the_program():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_an_output_that_is_full_is_named_in_one_line():
+    with open("/dev/full", "w") as full:
+        process = run_outside(["info"], stdout=full)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and err == "fastbptt: standard output cannot be written: No space left on device\n"
+
+
+def test_without_standard_output_it_works_and_predict_says_where_to_write(model, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["info"]) == 0
+    assert main(["predict", model]) == 2
+    assert main(["predict", model, "--output", "ahead.csv"]) == 0
+    monkeypatch.undo()
+    assert capsys.readouterr().err == "fastbptt: standard output is closed; --output FILE writes to a file\n"
+
+
 def test_a_reader_that_leaves_early_causes_no_traceback():
     process = run_outside(["info"])
     process.stdout.close()
