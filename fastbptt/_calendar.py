@@ -60,10 +60,11 @@ class Calendar:
         return None if self.step is None else last + self.step * np.arange(1, steps + 1)
 
     def text(self, date) -> str:
-        """A date as the file writes it, with "-" between its parts."""
-        if self.day == "end":
-            return str((date + 1).astype("datetime64[D]") - 1)
-        return str(date) + self.day
+        """A date as the file writes it, with "-" between its parts; a month too short for the day has its last."""
+        if not self.day:
+            return str(date)
+        last = (date + 1).astype("datetime64[D]") - 1
+        return str(last if self.day == "end" else min(date.astype("datetime64[D]") + int(self.day[1:]) - 1, last))
 
     def header(self):
         """What JSON can hold of it."""
