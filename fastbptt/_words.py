@@ -50,8 +50,7 @@ def array(name, value, dtype):
     Integers and booleans are converted to a floating `dtype`. Raises TypeError for what holds no numbers, ValueError for
     complex numbers, masked arrays and ragged lists.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array, which is not supported: fill it, and give weights of 0 instead")
+    refuse_masked(name, value)
     if value is None or isinstance(value, (str, bytes, dict)):
         raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}")
     try:
@@ -67,6 +66,16 @@ def array(name, value, dtype):
     if np.dtype(dtype).kind == "i" and converted.dtype.kind == "f":
         raise TypeError(f"{name} must hold integers, got dtype {converted.dtype}")
     return np.require(converted, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def refuse_masked(name, value):
+    """Raise ValueError for a masked array, or a list of such, whose mask NumPy's conversions would drop in silence."""
+    if isinstance(value, (list, tuple)):
+        for n, item in enumerate(value):
+            if isinstance(item, np.ma.MaskedArray):
+                refuse_masked(f"{name}[{n}]", item)
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, which is not supported: fill it, and give weights of 0 instead")
 
 
 def first(bad, axes):

@@ -823,8 +823,7 @@ def _places(inputs, output):
 
 def _rows(name, value, inputs, output):
     """`value` as rows (M, ...), one for each target: from (N, T, ...), a list of (T_n, ...), or (M, ...) itself."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array, which is not supported: fill it, and give weights of 0 instead")
+    _words.refuse_masked(name, value)
     if not isinstance(value, (list, tuple)):
         value = np.asarray(value)
     if output == "last" or inputs.form in ("steps", "series"):

@@ -24,8 +24,7 @@ def to_time_major(X):
 
 
 def _to_time_major(X, name):
-    if isinstance(X, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array, which is not supported: fill it, and give weights of 0 instead")
+    _words.refuse_masked(name, X)
     if isinstance(X, np.ndarray) and X.ndim == 3:
         return X.swapaxes(0, 1).copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
     if not isinstance(X, (list, tuple, np.ndarray)):
@@ -188,6 +187,8 @@ def forecast_pairs(series, horizon, exogenous=None):
     X, D : arrays (N, T − horizon, I + E) and (N, T − horizon, I), or without N; views of `series` where they can be.
         Lists of (T_n − horizon, ...) for a list.
     """
+    _words.refuse_masked("series", series)
+    _words.refuse_masked("exogenous", exogenous)
     if is_list(series) or isinstance(series, (list, tuple)) and not series:
         return _list_of_pairs(series, horizon, exogenous)
     series = np.asarray(series)

@@ -970,6 +970,7 @@ BAD_Y = [
     (cube(), 3.0, {}, ValueError, "y must have 8 sequences"),
     (cube(), PLAIN + 1j, {}, ValueError, "Complex data not supported: y"),
     (cube(), np.ma.array(PLAIN), {}, ValueError, "y is a masked array"),
+    (cube(), list(np.ma.array(PLAIN)), {}, ValueError, r"y\[0\] is a masked array"),
     (cube(), PLAIN * 1e300, {"dtype": "float32"}, ValueError, "y contains a number too large for float32"),
     (cube(), [1, [2]] * 4, {"output": "last"}, ValueError, "y must have one entry of one shape for each sequence"),
 ]

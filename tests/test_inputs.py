@@ -67,6 +67,7 @@ NOT_NUMBERS = {
     "complex of another width": (lambda A: A.astype(np.complex64), ValueError, "complex"),
     "masked": (lambda A: np.ma.masked_array(A), ValueError, "masked"),
     "masked of another dtype": (lambda A: np.ma.masked_array(A.astype("f4"), mask=A > 0), ValueError, "masked"),
+    "list of masked": (lambda A: [np.ma.masked_array(a, mask=a > 0) for a in A], ValueError, "masked"),
     "ragged list": (lambda A: [[[1.0, 2.0, 3.0]], [[1.0, 2.0]]], ValueError, "inhomogeneous"),
 }
 not_numbers = pytest.mark.parametrize("bad", NOT_NUMBERS)

@@ -96,6 +96,18 @@ def test_what_holds_no_numbers_is_refused():
             to_time_major(X)
 
 
+def test_masks_are_not_dropped_in_silence():
+    plain = np.ones((N, T, I))
+    masked = np.ma.masked_array(plain, mask=plain > 0)
+    for X, name in ((masked, "X"), (list(masked), r"X\[0\]")):
+        with pytest.raises(ValueError, match=f"{name} is a masked array"):
+            to_time_major(X)
+        with pytest.raises(ValueError, match=f"{name.replace('X', 'series')} is a masked array"):
+            forecast_pairs(X, 1)
+        with pytest.raises(ValueError, match=f"{name.replace('X', 'exogenous')} is a masked array"):
+            forecast_pairs(plain, 1, X)
+
+
 @pytest.mark.parametrize("shape", [(T, I), (N, T, I)])
 @pytest.mark.parametrize("horizon", [1, 3, T - 1])
 def test_forecast_pairs_are_the_series_and_the_series_later(shape, horizon):
