@@ -58,6 +58,9 @@ def main(argv=None) -> int:
     except KeyboardInterrupt:
         print("fastbptt: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except MemoryError as error:
+        print(f"fastbptt: not enough memory: {error}", file=sys.stderr)
+        return FAILED
     except BrokenPipeError:  # the reader, `head` say, has what it wanted: what is still buffered goes nowhere, silently
         _drop_output()
         return FAILED
@@ -559,7 +562,8 @@ def _predict(args):
     try:
         made = forecaster.forecast(series, args.steps, ids=ids)
     except ValueError as error:
-        raise Refusal(f"--steps {args.steps} cannot be forecast: {error}") from None
+        what = "the series" if args.steps is None else f"--steps {args.steps}"
+        raise Refusal(f"{what} cannot be forecast: {error}") from None
     text = _as_csv(forecaster, made, ids, calendar, ends)
     if args.output is None:
         if sys.stdout is None:

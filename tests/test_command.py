@@ -374,6 +374,14 @@ def test_predict_reads_newer_data_of_the_same_columns(model, airline, capsys):
     np.testing.assert_allclose([float(row[1]) for row in rows[1:]], expected, rtol=1e-6)
 
 
+def test_numbers_too_large_to_forecast_from_are_refused_in_words(model, airline, capsys):
+    lines = Path(airline).read_text().splitlines()
+    rows = [f"{line.split(',')[0]},{n}e60" for n, line in enumerate(lines[1:])]
+    Path("new.csv").write_text("\n".join([lines[0], *rows]))
+    assert main(["predict", model, "new.csv"]) == 2
+    assert "fastbptt: the series cannot be forecast: series contains a number too large" in capsys.readouterr().err
+
+
 def test_predict_writes_its_file_whole_or_not_at_all(model, monkeypatch, capsys):
     Path("out.csv").write_text("before")
     os.chmod("out.csv", 0o640)
@@ -457,6 +465,13 @@ def test_info_runs_without_matplotlib(no_matplotlib, capsys):
 
 
 # ---- The command as a whole
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["gradcheck", "--activation", "tanh", "--loss", "huber"]])
+def test_more_units_than_memory_holds_end_in_one_line(folder, no_matplotlib, capsys, arguments):
+    assert main([*arguments, "--hidden-size", "2000000000"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("fastbptt: not enough memory: ") and err.count("\n") == 1
 
 
 def test_without_a_command_it_prints_help_and_refuses(capsys):
