@@ -93,16 +93,18 @@ def read(path, network, state, history, identity):
 
 def _contents(run, arrays, state, history):
     """Numbers, slots, best parameters and curves of a checkpoint, each held against what it must be."""
-    numbers = dict(run["numbers"])
+    numbers = {"owed": ()} | dict(run["numbers"])  # which files of earlier versions do not have
     if set(numbers) != set(state.NUMBERS):
         raise ValueError("its numbers are not those of a run")
     for name in WHOLE:
         if type(numbers[name]) is not int or numbers[name] < 0:
             raise ValueError(f"{name} is {numbers[name]!r}")
-    for name in set(numbers) - {*WHOLE, "carried", "best_epoch", "target_epoch"}:
+    for name in set(numbers) - {*WHOLE, "carried", "best_epoch", "target_epoch", "owed"}:
         if type(numbers[name]) not in (int, float):
             raise ValueError(f"{name} is {numbers[name]!r}")
-    numbers["carried"] = tuple(numbers["carried"])
+    numbers["carried"], numbers["owed"] = tuple(numbers["carried"]), tuple(numbers["owed"])
+    if numbers["owed"] and (len(numbers["owed"]) != 6 or numbers["owed"][0] not in ("callbacks", "update_callbacks")):
+        raise ValueError(f"it owes {numbers['owed']}")
     if run["slots"] != len(state.slots):
         raise ValueError(f"{run['slots']} slots, where the optimiser has {len(state.slots)}")
     slots = [_like(arrays[f"{PREFIX}slot_{n}"], slot) for n, slot in enumerate(state.slots)]

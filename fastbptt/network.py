@@ -388,7 +388,8 @@ class RNN:
             Report to standard error, by a bar where tqdm is installed; by default only on a terminal, if it takes long.
         n_threads : as of `forward`
         callbacks, update_callbacks : functions of a training.Record (epoch, update, losses, gradient_norm, network)
-            Called after each epoch, or each update; one that returns True ends the training.
+            Called after each epoch, or each update; one that returns True ends the training. Where they are interrupted,
+            or one raises, all of that moment are called again by the run that goes on from the checkpoint.
         backend : "core" or "reference"
 
         Returns

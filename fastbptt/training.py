@@ -221,9 +221,10 @@ class State:
     target: float = math.inf  # the loss that patience waits to be beaten
     target_epoch: int = -1    # the epoch that set it
     seconds: float = 0.0      # before this call
+    owed: tuple = ()          # which callbacks are not called yet, and the numbers of their Record
 
     NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
-               "best_loss", "best_epoch", "target", "target_epoch", "seconds")
+               "best_loss", "best_epoch", "target", "target_epoch", "seconds", "owed")
 
     def add(self, loss, penalty, norm, weight):
         """Add a batch to the epoch's sums."""
@@ -312,6 +313,8 @@ class _Run:
 
     def loop(self):
         """Updates and epochs until the run ends; why it did."""
+        if self.state.owed and self._call():  # in a resumed run
+            return "callback"
         while True:
             stopped = self._ended() or self._updates()
             if stopped:
@@ -349,9 +352,9 @@ class _Run:
             if settings.updates is not None and self._drawn() >= settings.updates:
                 return "updates"
             if self.stretch is None or not self._stretch():
-                record = self._update()
+                self._update()
                 self.progress.update()
-                if self._call(settings.update_callbacks, record):
+                if self.state.owed and self._call():
                     return "callback"
             if self.state.batch < self.source.updates_per_epoch and self._time_is_up():
                 return "time"
@@ -400,8 +403,9 @@ class _Run:
                 spare.updates += 1
                 self._add(spare, data, loss, penalty, norm)
                 network._theta[...] = spare.theta
+        if settings.update_callbacks:
+            spare.owed = "update_callbacks", epoch, spare.updates, loss, None, norm
         self._commit(spare)
-        return Record(epoch, spare.updates, loss, None, norm, network)
 
     def _add(self, state, data, loss, penalty, norm):
         """Add a batch to the sums, weighted as the loss is."""
@@ -434,17 +438,24 @@ class _Run:
         """Judge the epoch, write it down, call the callbacks; whether one of them ends the run."""
         spare = self._next()
         due = (spare.epoch + 1) % self.settings.validation_every == 0
-        record = self._write_down(spare, self._judge(spare, spare.epoch) if due else math.nan)
+        self._write_down(spare, self._judge(spare, spare.epoch) if due else math.nan)
         self._commit(spare)
         self.tell_history(spare)
-        self.progress.epoch(record.epoch, record.train_loss, record.validation_loss)
-        return self._call(self.settings.callbacks, record)
+        _, epoch, _, train_loss, validation_loss, _ = spare.owed
+        self.progress.epoch(epoch, train_loss, validation_loss)
+        return self._call()
 
-    def _call(self, callbacks, record):
-        """Call them all; whether one returned True."""
+    def _call(self):
+        """Call the callbacks that the state owes, all of them; whether one returned True.
+
+        Where they are cut off, the state goes on to owe them, and has the parameters of before.
+        """
+        name, *numbers = self.state.owed
+        callbacks, record = getattr(self.settings, name), Record(*numbers, self.network)
         answers = [callback(record) for callback in callbacks]
-        if callbacks:
-            self.state.theta[...] = self.network._theta  # they may have changed it
+        spare = self._next()  # with the parameters as they left them
+        spare.owed = ()
+        self._commit(spare)
         return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
     def close(self):
@@ -462,7 +473,7 @@ class _Run:
             self.network._theta[...] = spare.best_theta
 
     def _write_down(self, spare, validation_loss):
-        """The epoch of `spare` into the history, and `spare` on to the next; what callbacks are told of it."""
+        """The epoch of `spare` into the history, and `spare` on to the next."""
         settings, history, epoch = self.settings, self.history, spare.epoch
         averaged = max(spare.averaged, 1)
         if self.network.reduction == "mean":
@@ -484,8 +495,8 @@ class _Run:
         spare.epoch, spare.batch = epoch + 1, 0
         spare.loss = spare.weight = spare.penalty = spare.norm = 0.0
         spare.averaged = 0
-        return Record(epoch, spare.updates, train_loss, None if math.isnan(validation_loss) else validation_loss,
-                      history.gradient_norm[-1], self.network)
+        spare.owed = ("callbacks", epoch, spare.updates, train_loss,
+                      None if math.isnan(validation_loss) else validation_loss, history.gradient_norm[-1])
 
     def _judge(self, spare, epoch):
         """The validation loss after this epoch, NaN without a validation set; the best and its parameters are kept."""

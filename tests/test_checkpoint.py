@@ -166,6 +166,28 @@ def test_what_a_callback_changed_is_kept(tmp_path):
     assert outcome(net, net.fit(**arguments, callbacks=[prune], checkpoint=path, resume=True)) == expected
 
 
+@pytest.mark.parametrize("kind", ["callbacks", "update_callbacks"])
+@pytest.mark.parametrize("place", [0, 1], ids=["before", "after"])
+@pytest.mark.parametrize("call", [1, 3, 4])
+def test_callbacks_that_were_cut_off_are_called_again(kind, place, call, tmp_path):
+    def shrink(record):
+        record.network.theta = record.network.theta * 0.9
+
+    def enough(record):
+        return record.update >= (12 if kind == "callbacks" else 4)
+
+    def run(net, *others, **options):
+        callbacks = [shrink, enough]
+        callbacks[place:place] = others
+        return outcome(net, net.fit(**RUNS["arrays"](), **{kind: callbacks}, **options))
+
+    expected, path = run(network()), tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        run(network(), interrupt_after(call), checkpoint=path)
+    assert run(network(), checkpoint=path, resume=True) == expected
+    assert expected[-1] == "callback"
+
+
 def test_a_finished_run_resumed_is_as_it_was_and_goes_on_where_it_is_given_more(tmp_path):
     path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
     net = network()
