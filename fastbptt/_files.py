@@ -5,6 +5,7 @@ member "header" holds JSON as bytes.
 """
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -28,19 +29,26 @@ def write(path, header, arrays):
 
     The bytes go to a temporary file in the same folder, are flushed to the disk, and take the name `path` only then: a
     crash, a full disk or a kill at any moment leaves the old file, whole. (A kill can leave the temporary file too, named
-    .name.*.tmp: nobody can tell it from one that is being written.)
+    .name.*.tmp: nobody can tell it from one that is being written.) What is no file, a device or a pipe, is written to.
     """
-    path = os.path.abspath(os.fspath(path))
+    path = os.path.realpath(os.fspath(path))  # a link stays one
     folder, name = os.path.split(path)
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path!r} is a folder, not a file to write to")
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder {folder!r} to write {name!r} to")
     header = json.dumps({"format": FORMAT, "version": VERSION, **header}).encode()
+    arrays = {"header": np.frombuffer(header, np.uint8), **arrays}
+    if os.path.exists(path) and not os.path.isfile(path):  # a device, /dev/null say: nothing may take its place
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        with open(path, "wb") as file:
+            file.write(content.getvalue())
+        return
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            np.savez(file, header=np.frombuffer(header, np.uint8), **arrays)
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         if os.path.exists(path):

@@ -155,6 +155,24 @@ def test_half_a_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == ["a.npz"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")
+def test_a_pipe_or_a_link_stays_what_it_is(tmp_path):
+    net, pipe, link = network(), tmp_path / "pipe", tmp_path / "link.npz"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        try:
+            net.save(pipe)
+            assert pipe.is_fifo()
+            (tmp_path / "read.npz").write_bytes(reader.stdout.read())
+        finally:
+            reader.kill()
+    link.symlink_to(tmp_path / "file.npz")
+    net.save(link)
+    assert link.is_symlink() and len(list(tmp_path.iterdir())) == 4
+    for name in ("read.npz", "file.npz"):
+        assert load(tmp_path / name).theta.tobytes() == net.theta.tobytes()
+
+
 def test_saving_where_nothing_can_be_written_raises_and_leaves_nothing(tmp_path):
     with pytest.raises(FileNotFoundError):
         network().save(tmp_path / "missing" / "a.npz")
