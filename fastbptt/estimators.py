@@ -84,7 +84,7 @@ class _Estimator(Parametric):
                         patience=self.n_iter_no_change if self.early_stopping else None, random_state=seed, **settings)
         finally:
             if network.history is not None:  # the training began
-                curves = ([], []) if last is None else (self.loss_curve_, self.validation_loss_curve_)
+                curves = ([], []) if last is None else self._curves_before(network.history, options.get("resume"))
                 self._become(network, coding, examples.names)
                 self._take_curves(curves[0] + network.history.train_loss, curves[1] + network.history.validation_loss,
                                   network.history)
@@ -138,6 +138,14 @@ class _Estimator(Parametric):
         self.loss_ = loss_curve[-1] if loss_curve else math.nan
         watched = [loss for loss in validation_loss_curve or loss_curve if not math.isnan(loss)]
         self.best_loss_ = min(watched, default=math.nan)
+
+    def _curves_before(self, history, resumed):
+        """The curves so far; without what the last `fit` added, where `history` is that of its run, resumed."""
+        curves, known = (self.loss_curve_, self.validation_loss_curve_), self.history_
+        if not resumed or known is None or not known.seconds or known.seconds[0] not in history.seconds[:1]:
+            return curves
+        return tuple(curve[:len(curve) - len(added)]
+                     for curve, added in zip(curves, (known.train_loss, known.validation_loss)))
 
     def _another_seed(self):
         """For the order of a run that goes on from another, from the same random_state."""

@@ -559,6 +559,19 @@ def test_callbacks_and_limits_are_those_of_the_engine(tmp_path):
     assert np.array_equal(model.network_.theta, regressor().fit(X, targets(X)).network_.theta)
 
 
+def test_a_warm_start_that_is_resumed_has_each_epoch_once(tmp_path):
+    X, path = ragged(), tmp_path / "run.npz"
+    whole, model = (regressor(warm_start=True).fit(X, targets(X)) for _ in range(2))
+    whole.fit(X, targets(X), validation=(X, targets(X)))
+    model.fit(X, targets(X), validation=(X, targets(X)), callbacks=[lambda record: record.epoch == 2], checkpoint=path)
+    assert model.n_iter_ == 8
+    for _ in range(2):  # the second time it is done already
+        model.fit(X, targets(X), validation=(X, targets(X)), checkpoint=path, resume=True)
+        assert model.loss_curve_ == whole.loss_curve_ and model.n_iter_ == 10
+        assert model.validation_loss_curve_ == whole.validation_loss_curve_
+        assert np.array_equal(model.network_.theta, whole.network_.theta)
+
+
 @pytest.mark.parametrize("random_state", [None, np.random.default_rng(0)], ids=["None", "Generator"])
 def test_a_run_that_holds_sequences_out_resumes_whatever_its_seed_was(random_state, tmp_path):
     X = ragged(lengths=[4, 3, 5, 6, 2, 4, 3, 5, 4])
