@@ -41,14 +41,14 @@ def write(path, header, arrays):
     arrays = {"header": np.frombuffer(header, np.uint8), **arrays}
     if os.path.exists(path) and not os.path.isfile(path):  # a device, /dev/null say: nothing may take its place
         content = io.BytesIO()
-        np.savez(content, **arrays)
+        _savez(content, arrays)
         with open(path, "wb") as file:
             file.write(content.getvalue())
         return
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            np.savez(file, **arrays)
+            _savez(file, arrays)
             file.flush()
             os.fsync(file.fileno())
         if os.path.exists(path):
@@ -64,6 +64,15 @@ def write(path, header, arrays):
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _savez(file, arrays):
+    try:
+        np.savez(file, **arrays)
+    except ValueError as error:  # zipfile cannot close what an interrupt left open, and says that in place of it
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
 
 
 def read(path):

@@ -155,6 +155,19 @@ def test_half_a_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == ["a.npz"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # zipfile's, as it is dropped
+def test_an_interrupt_within_the_zip_is_an_interrupt(tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    network().save(tmp_path / "net.npz")
+    before = (tmp_path / "net.npz").read_bytes()
+    monkeypatch.setattr(zipfile._ZipWriteFile, "__init__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        network(random_state=9).save(tmp_path / "net.npz")
+    assert (tmp_path / "net.npz").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")
 def test_a_pipe_or_a_link_stays_what_it_is(tmp_path):
     net, pipe, link = network(), tmp_path / "pipe", tmp_path / "link.npz"
