@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -538,7 +538,7 @@ class _Run:
     def _identity(self):
         """What a checkpoint must share with the run that goes on from it."""
         settings, source = self.settings, self.source
-        return {"optimizer": repr(settings.optimizer), "schedule": repr(settings.schedule),
+        return {"optimizer": _described(settings.optimizer), "schedule": _described(settings.schedule),
                 "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
                 **({"shuffle": source.shuffle, "data": self._digest()} if isinstance(source, Arrays)
                    else {"updates_per_epoch": source.updates_per_epoch})}
@@ -558,6 +558,13 @@ class _Run:
             self.save()
         except OSError as also:
             error.add_note(f"and the checkpoint could not be written: {also}")
+
+
+def _described(rule):
+    """An optimiser or a schedule in words: its repr, which after an interrupt within it would be "..." from then on."""
+    if isinstance(rule, schedules._Given):
+        return repr(rule)
+    return f"{type(rule).__qualname__}({', '.join(f'{each.name}={getattr(rule, each.name)!r}' for each in fields(rule))})"
 
 
 def _first_bad(network, data, backend):

@@ -140,6 +140,16 @@ def test_interrupted_in_any_line_after_the_last_update_a_run_still_goes_on(tmp_p
     assert line > 30
 
 
+def test_a_repr_that_an_interrupt_has_spoilt_is_not_written_down(tmp_path, monkeypatch):
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]() | {"optimizer": optimizers.Adam(0.05)}
+    with monkeypatch.context() as patch:  # as dataclasses' guard against recursion leaves it
+        patch.setattr(optimizers.Adam, "__repr__", lambda self: "...")
+        network().fit(**arguments, checkpoint=path)
+    network().fit(**arguments, checkpoint=path, resume=True)
+    for rule in (optimizers.Adam(0.05), schedules.Plateau()):
+        assert training._described(rule) == repr(rule)
+
+
 def test_a_run_that_failed_resumes_too(tmp_path):
     path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
     whole = network()
