@@ -23,7 +23,8 @@ def chosen(name):
     environment = {key: value for key, value in os.environ.items() if key != "FASTBPTT_SIMD"}
     if name is not None:
         environment["FASTBPTT_SIMD"] = name
-    return subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)  # this package, not the folder of sources
+    return subprocess.run([sys.executable, "-P", "-c", SCRIPT], env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("name", _core.KERNEL_SETS)

@@ -29,6 +29,13 @@ def data(net, T=60, B=45):
         initial_state.astype(net.dtype)
 
 
+def run_python(script, environment=None):
+    """Run it in a process of its own, with the package that is tested here, not the folder of its sources."""
+    environment = {**(os.environ if environment is None else environment), "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, "-P", "-W", "ignore::DeprecationWarning", "-c", script], capture_output=True,
+                          text=True, timeout=300, env=environment)
+
+
 def bits(result):
     if isinstance(result, dict):
         return {name: bits(value) for name, value in result.items()}
@@ -77,7 +84,8 @@ print(count() - before)
 """
     if not os.path.isdir("/proc/self/task"):
         pytest.skip("no /proc here")
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "2\n"
+    run = run_python(script)
+    assert run.stdout == "2\n", run.stderr
 
 
 def test_training_has_the_same_bits_for_any_number_of_threads():
@@ -140,7 +148,8 @@ if child == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert net.loss_and_gradients(X, D, n_threads=2)[0] == loss
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], timeout=60, check=True)
+    run = run_python(script)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
@@ -161,14 +170,13 @@ except KeyboardInterrupt:
     assert net.loss_and_gradients(X[:50].copy(), D[:50].copy(), n_threads=2)[0] == small
     print("interrupted")
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    run = run_python(script)
     assert run.stdout == "interrupted\n", run.stderr
 
 
 def default(**variables):
     environment = {name: value for name, value in os.environ.items() if name not in _threading.VARIABLES} | variables
-    run = subprocess.run([sys.executable, "-c", "import fastbptt; print(fastbptt._core.threads())"], env=environment,
-                         capture_output=True, text=True, check=True)
+    run = run_python("import fastbptt; print(fastbptt._core.threads())", environment)
     return int(run.stdout), run.stderr
 
 
