@@ -79,5 +79,8 @@ extensions = [
 ]
 
 generated = Path("build")
-setup(cmdclass={"build_ext": BuildExt}, ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, build_dir=str(generated),
-                            include_path=[blas_int(generated / "generated")]))
+setup(
+    cmdclass={"build_ext": BuildExt},
+    ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, build_dir=str(generated),
+                          include_path=[blas_int(generated / "generated")]),
+)

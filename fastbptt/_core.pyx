@@ -701,8 +701,8 @@ if hasattr(os, "register_at_fork"):
 cdef class Engine:
     """The operations of networks of one configuration over flat parameters theta.
 
-    `n_threads` 0 stands for the default. Each returns NotImplemented where an argument is not a ready array of the network's dtype and of the right shape:
-    whoever calls then checks with words, converts, and calls again.
+    `n_threads` 0 stands for the default. Each returns NotImplemented where an argument is not a ready array of the network's
+    dtype and of the right shape: whoever calls then checks with words, converts, and calls again.
     """
 
     cdef Plan plan

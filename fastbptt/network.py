@@ -21,7 +21,8 @@ _core.set_default_threads(_threading.default())
 DTYPES = ("float32", "float64")
 REDUCTIONS = ("mean", "sum")
 BACKENDS = ("core", "reference")
-STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "batches")  # random streams; a new one goes to the end
+# Random streams; a new one goes to the end.
+STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "batches")
 
 
 class RNN:

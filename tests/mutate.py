@@ -54,7 +54,8 @@ OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py
 # ---------------------------------------------------------------------------------------------------------------------
 
 REFERENCE_FUNCTIONS = ("_d_huber", "_d_quantile", "recur_back", "error", "accumulate", "column_sums", "affine",
-                       "loss_and_gradients", "penalty", "d_penalty", "backward", "_backward", "gradient_terms", "_per_output", "_scale")
+                       "loss_and_gradients", "penalty", "d_penalty", "backward", "_backward", "gradient_terms",
+                       "_per_output", "_scale")
 REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second of each pair
 
 CORE_FUNCTIONS = {
@@ -1024,7 +1025,8 @@ def run(arguments, tree, with_reference, with_core, begin):
         print(f"{len(mutants)} mutants")
         return failures > 0
 
-    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", FASTBPTT_SIMD="blas", PYTEST_DEBUG_TEMPROOT=str(tree.parent))
+    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", FASTBPTT_SIMD="blas",
+                      PYTEST_DEBUG_TEMPROOT=str(tree.parent))
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [str(tree), str(tree / "tests"), *(entry for entry in sys.path if entry not in ("", here))]
     sys.dont_write_bytecode = True
