@@ -1,9 +1,10 @@
-"""What is timed: five networks from tiny to large, and their data.
+"""What is timed: named shapes, each with the reason it is there, shapes drawn at random, and the data of a shape.
 
-Sizes are those of the design's table, so that figures can be held against it: B sequences, T steps, I inputs, H hidden
-units, O outputs.
+B sequences, T steps, I inputs, H hidden units, O outputs. `choose` turns what stands behind --cells into cells: names of
+the groups below, or sizes as B,T,I,H,O.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,20 +18,104 @@ class Cell(NamedTuple):
     O: int
     why: str
 
+    @property
+    def sizes(self):
+        return tuple(self[:5])
 
-CELLS = [
-    Cell(1, 50, 4, 4, 1, "one sequence, tiny: what a call and a step cost"),
-    Cell(16, 100, 8, 32, 4, "small: a forecast of a few series"),
+
+# The ten cells that every claim about speed is made on
+BAR = [
+    Cell(1, 50, 4, 4, 1, "single trial: one sequence, tiny; what a call and a step cost"),
+    Cell(1, 100, 8, 16, 2, "cognitive model: one trial, a dozen units"),
+    Cell(16, 100, 8, 32, 4, "forecast of a few series"),
     Cell(32, 100, 10, 64, 10, "medium: where vector arithmetic begins to count"),
-    Cell(128, 28, 28, 100, 10, "rows of digits: many short sequences, H no multiple of 16"),
+    Cell(128, 28, 28, 100, 10, "rows of an image: many short sequences, H no multiple of 16"),
+    Cell(32, 100, 64, 128, 64, "character model, small"),
     Cell(64, 100, 100, 256, 100, "large: matrix products are all"),
+    Cell(64, 100, 256, 512, 256, "character model, large: the weights leave the first caches"),
+    Cell(1, 1000, 8, 64, 4, "system identification: one long record, a matrix-vector product a step"),
+    Cell(1, 1000, 16, 256, 4, "system identification, H = 256: the weights fill the second-level cache"),
 ]
+QUICK = [BAR[0], BAR[2], BAR[3], BAR[4], BAR[6]]  # the five of the README's table; continuous integration runs them
+EDGES = [
+    Cell(1, 1000, 1, 1, 1, "one unit: the smallest network there is"),
+    Cell(1, 10000, 4, 32, 2, "system identification, T = 10,000: states by far larger than the caches"),
+    Cell(2, 200, 16, 96, 8, "two rows: neither a vector nor a matrix"),
+    Cell(400, 20, 3, 24, 2, "trials of an experiment: many, short, small"),
+    Cell(512, 28, 28, 128, 10, "rows of an image, the largest batch"),
+    Cell(8, 50, 128, 1024, 128, "H = 1024: where BLAS is strongest, on few rows"),
+]
+
+# One size at a time away from one middle, for the pictures of scaling
+MIDDLE = (32, 100, 10, 64, 10)
+SWEPT = {
+    "B": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+    "T": (10, 30, 100, 300, 1000, 3000, 10000),
+    "H": (1, 4, 16, 32, 64, 128, 256, 512, 1024),
+}
+
+
+def sweep(letter):
+    """Cells along one size, through MIDDLE."""
+    place = Cell._fields.index(letter)
+    return [Cell(*(n if i == place else size for i, size in enumerate(MIDDLE)), f"scaling with {letter}")
+            for n in SWEPT[letter]]
+
+
+GROUPS = {
+    "quick": QUICK,
+    "bar": BAR,
+    "edges": EDGES,
+    "sweep_B": sweep("B"),
+    "sweep_T": sweep("T"),
+    "sweep_H": sweep("H"),
+    "all": [*BAR, *EDGES],
+}
+
+
+def choose(words):
+    """Cells of `words`: names of GROUPS, or sizes as B,T,I,H,O; each cell once."""
+    chosen = {}
+    for word in words:
+        if word in GROUPS:
+            found = GROUPS[word]
+        else:
+            try:
+                B, T, I, H, O = (int(n) for n in word.split(","))
+            except ValueError:
+                raise SystemExit(f"a cell is one of {', '.join(GROUPS)}, or B,T,I,H,O; got {word!r}") from None
+            found = [Cell(B, T, I, H, O, "asked for")]
+        chosen.update({cell.sizes: cell for cell in found if cell.sizes not in chosen})
+    return list(chosen.values())
+
+
+MOST_FLOPS = 2e10  # of a drawn cell, about 0.3 s of one core, so that a run of many ends
+MOST_STATES = 5e7  # T B max(I, H, O) of a drawn cell: 400 MB in float64
+
+
+def draw(count, seed):
+    """`count` cells, every size log-uniform: B to 512, T to 10,000, I and O to 256, H to 1024; too large ones drawn anew."""
+    rng = np.random.default_rng(seed)
+    cells = []
+    while len(cells) < count:
+        B, T, I, H, O = (round(math.exp(rng.uniform(0, math.log(most)))) for most in (512, 10_000, 256, 1024, 256))
+        cell = Cell(B, T, I, H, O, f"drawn, seed {seed}")
+        if flops(cell) <= MOST_FLOPS and T * B * max(I, H, O) <= MOST_STATES:
+            cells.append(cell)
+    return cells
+
+
+def flops(cell, what="gradients"):
+    """Floating-point operations of the matrix products, a multiply and an add counted as two; Adam's are left out."""
+    B, T, I, H, O = cell.sizes
+    forward = H * (H + I + O)
+    return 2 * T * B * (forward if what == "forward" else forward + H * (2 * H + I + 2 * O))
 
 
 def make(cell, dtype):
     """Parameters (dict), X (T, B, I) and D (T, B, O) of a cell, the same numbers in every dtype but for rounding."""
-    rng = np.random.default_rng(sum(cell[:5]))
-    B, T, I, H, O, _ = cell
+    rng = np.random.default_rng(sum(cell.sizes))
+    B, T, I, H, O = cell.sizes
     Q, _ = np.linalg.qr(rng.standard_normal((H, H)))
     parameters = {
         "W_x": rng.uniform(-1, 1, (H, I)) * np.sqrt(6 / (H + I)),

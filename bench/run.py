@@ -1,167 +1,196 @@
-"""Time the loss with all its gradients: fastbptt, its NumPy reference, and PyTorch's nn.RNN with autograd.
+"""Time fastbptt and its peers on the same work: loss and gradients, the forward pass, a training step, and what comes first.
 
-    pip install .                          # the installed package is what is timed
-    pip install torch==2.13.0              # or without: its rows are then missing
-    python bench/run.py                    # five cells in float32, under two minutes, CSV on standard output
-    python bench/run.py --dtype float64 --output results.csv
+    pip install .                                   # the installed package is what is timed
+    pip install torch==2.13.0 jax numba             # those that are missing are left out, and the header says so
+    python bench/run.py                             # five cells in float32, loss and gradients, CSV on standard output
+    python bench/run.py --cells bar --dtype float64 --threads 2 --output results.csv
+    python bench/run.py --what forward adam first import memory --cells 16,100,8,32,4
+    python bench/run.py --random 20 --seed 1 --contenders fastbptt jax_hand numba
+    python bench/report.py results.csv              # tables and pictures
 
-Every contender does the same work on the same numbers: tanh, biases, initial state zero, squared error summed over
-outputs and divided by T · B, gradients of all parameters but none of X. Each result is compared with the float64
-reference before anything is timed. Contenders take turns within one run, the first of a round being another each time;
-a sample is the mean of as many calls as take about 5 ms. Everything runs on one thread: BLAS's, OpenMP's and PyTorch's
-numbers of threads are set to 1 below, before NumPy is imported, and recorded.
+Every contender does the same work on the same numbers; `contenders/__init__.py` says which, and who they are. Each result
+is compared with the float64 reference before anything is timed. Each contender lives in a process of its own; only one
+of them works at a time, and they take turns, the first of a round being another each time, together with a large product
+of SciPy's BLAS, which tells what the processor gives just then. A sample is the mean of as many calls as take about 5 ms.
 
-OPENBLAS_CORETYPE, where it is set, makes OpenBLAS use another processor's kernels, mostly slower ones, in this process:
-leave it unset for figures that mean anything. It is recorded.
+The numbers of threads (--threads) are set in the environment of every process before it begins, and recorded; `cpu`, the
+processor time used per time passed, shows whether they were kept to.
+
+OPENBLAS_CORETYPE, where it is set, makes OpenBLAS use another processor's kernels, mostly slower ones: leave it unset for
+figures that mean anything. FASTBPTT_SIMD forces a kernel set upon fastbptt. Both are recorded.
 """
-
-import os
-
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "FASTBPTT_NUM_THREADS"):
-    os.environ[name] = "1"
 
 import argparse
 import csv
-import gc
+import os
+import pickle
 import platform
 import re
+import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import cases
 import numpy as np
 import scipy
-import threadpoolctl
+from contenders import LEARNING_RATE, REGISTRY
+from worker import ADAM_STEPS, Product
 
-TOLERANCES = {"float32": 2e-5, "float64": 1e-11}  # largest error of a gradient, relative to its largest entry
-SAMPLE_SECONDS = 0.005
-COLUMNS = ["B", "T", "I", "H", "O", "dtype", "contender", "min_us", "median_us", "ratio", "max_error", "rounds",
-           "calls"]
-
-
-def import_fastbptt():
-    """The installed package; exits where there is none, or one without its compiled module."""
-    try:
-        import fastbptt
-    except ImportError as error:
-        sys.exit(f"bench/run.py times the installed package: run `pip install .` first ({error})")
-    if not getattr(fastbptt._core, "__file__", "").endswith((".so", ".pyd")):
-        sys.exit("bench/run.py times the compiled module, and this fastbptt has none: run `pip install .` first")
-    return fastbptt
+# largest error relative to the largest entry: of the loss, of outputs, of each gradient; Adam's is that of the way that
+# the parameters have gone, as a whole: where a gradient is nearly zero its direction is rounding's
+TOLERANCES = {"float32": 2e-5, "float64": 1e-11}
+ADAM_TOLERANCES = {"float32": 1e-2, "float64": 1e-6}
+REPEATED = ("gradients", "forward", "adam")
+FRESH = ("first", "import", "memory")  # one figure of a process
+FRESH_ROUNDS = 3
+COLUMNS = ["what", "B", "T", "I", "H", "O", "dtype", "threads", "contender", "group", "variant", "unit", "min", "median",
+           "ratio", "gflops", "gemm_gflops", "cpu", "max_error", "rounds", "calls"]
 
 
-def import_torch():
-    try:
-        import torch
-    except ImportError:
-        return None
-    torch.set_num_threads(1)
-    return torch
+# ---- Processes
 
 
-# ---- Contenders: a function without arguments that returns the loss and a dict of the gradients as arrays
+class Process:
+    """A contender's process: process.ask(method, ...) is that method of worker.Worker in it."""
+
+    def __init__(self, name, threads):
+        environment = os.environ | environment_of(threads)
+        if name in REGISTRY:
+            environment |= dict(REGISTRY[name].environment)
+        worker = Path(__file__).resolve().with_name("worker.py")
+        self.name = name
+        self.process = subprocess.Popen([sys.executable, str(worker), name], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, env=environment)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def ask(self, *message):
+        try:
+            pickle.dump(message, self.process.stdin)
+            self.process.stdin.flush()
+            fine, answer = pickle.load(self.process.stdout)
+        except (EOFError, BrokenPipeError):
+            sys.exit(f"{self.name}: the process ended with {self.process.wait()} in {message}")
+        if not fine:
+            sys.exit(f"{self.name}: {message} failed\n{answer}")
+        return answer
 
 
-def network(fastbptt, cell, dtype):
+def environment_of(threads):
+    """Every library's own word for the number of threads; NPROC is XLA's, which else takes all cores."""
+    words = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "FASTBPTT_NUM_THREADS",
+             "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")
+    found = dict.fromkeys(words, str(threads))
+    if threads == 1:
+        found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    return found
+
+
+# ---- Checking
+
+
+def truth(cell, dtype, what):
+    """What the float64 reference makes of the very numbers that the contenders get."""
+    from fastbptt import reference
+
     parameters, X, D = cases.make(cell, dtype)
-    net = fastbptt.RNN(cell.I, cell.H, cell.O, dtype=dtype)
-    net.load_state_dict(parameters)
-    return net, X, D
+    parameters = {name: value.astype(np.float64) for name, value in parameters.items()}
+    X, D = X.astype(np.float64), D.astype(np.float64)
+    if what == "gradients":
+        return reference.loss_and_gradients(parameters, X, D)
+    if what == "forward":
+        return reference.forward(parameters, X)[0]
+    now, slots = dict(parameters), {name: [np.zeros_like(w)] * 2 for name, w in parameters.items()}
+    for count in range(1, ADAM_STEPS + 1):
+        _, gradients = reference.loss_and_gradients(now, X, D)
+        for name in now:
+            now[name], slots[name] = reference.update("adam", now[name], gradients[name], slots[name], count,
+                                                      learning_rate=LEARNING_RATE)
+    return parameters, now
 
 
-def fastbptt_contender(fastbptt, cell, dtype, backend="core"):
-    net, X, D = network(fastbptt, cell, dtype)
-    return lambda: net.loss_and_gradients(X, D, backend=backend)
+def largest_error(result, right, what):
+    """The largest error of loss, outputs and gradients, each relative to its largest entry; Adam's as said above."""
+    if what == "adam":
+        before, after = right
+        missed = sum(np.square(result[name] - after[name]).sum() for name in after)
+        return float(np.sqrt(missed / sum(np.square(after[name] - before[name]).sum() for name in after)))
+    if what == "forward":
+        pairs = [(result, right)]
+    else:
+        pairs = [(result[0], right[0]), *((result[1][name], value) for name, value in right[1].items())]
+    return float(max(np.abs(found - value).max() / np.abs(value).max() for found, value in pairs))
 
 
-def torch_contender(torch, cell, dtype):
-    """nn.RNN and a Linear layer, as a user writes them; the second bias of nn.RNN is zero here."""
-    parameters, X, D = cases.make(cell, dtype)
-    X, D = torch.from_numpy(X), torch.from_numpy(D)
-    rnn = torch.nn.RNN(cell.I, cell.H, dtype=getattr(torch, dtype))
-    linear = torch.nn.Linear(cell.H, cell.O, dtype=getattr(torch, dtype))
-    named = {"W_x": rnn.weight_ih_l0, "W_s": rnn.weight_hh_l0, "b_s": rnn.bias_ih_l0, "W_y": linear.weight,
-             "b_y": linear.bias}
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(torch.from_numpy(parameters[name]))
-        rnn.bias_hh_l0.zero_()
-    everything, steps = [*named.values(), rnn.bias_hh_l0], cell.T * cell.B
-
-    def call():
-        states, _ = rnn(X)
-        difference = linear(states) - D
-        loss = (difference * difference).sum() / steps
-        gradients = torch.autograd.grad(loss, everything)
-        return loss.item(), {name: gradient.numpy() for name, gradient in zip(named, gradients)}
-
-    return call
+def check(title, cell, dtype, what, result, right):
+    error = largest_error(result, right, what)
+    limit = (ADAM_TOLERANCES if what == "adam" else TOLERANCES)[dtype]
+    if not error < limit:
+        sys.exit(f"{title} is wrong at {cell.sizes}, {what}: error {error:.1e}, allowed {limit:.0e}; it was not timed")
+    return error
 
 
-def contenders(fastbptt, torch, cell, dtype):
-    calls = {
-        "fastbptt": fastbptt_contender(fastbptt, cell, dtype),
-        "NumPy reference": fastbptt_contender(fastbptt, cell, dtype, "reference"),
-    }
-    if torch is not None:
-        calls["PyTorch nn.RNN"] = torch_contender(torch, cell, dtype)
-    return calls
+# ---- Timing
 
 
-# ---- Checking and timing
+def measure(cell, dtype, threads, what, processes, gemm, seconds):
+    """A row for each contender, from samples of all in turn until the time is up."""
+    right = truth(cell, dtype, what)
+    ready = {}
+    for name, process in processes.items():
+        if dtype in REGISTRY[name].dtypes:
+            result, variant, calls = process.ask("prepare", cell, dtype, threads, what)
+            error = check(REGISTRY[name].title, cell, dtype, what, result, right)
+            ready[name] = {"variant": variant, "calls": calls, "max_error": f"{error:.1e}"}
+    gemm.ask("prepare", cell, dtype, threads, "gradients")
+    asked = {**{name: processes[name] for name in ready}, "gemm": gemm}
+    order, samples, end = list(asked), {name: [] for name in asked}, time.perf_counter() + seconds
+    while time.perf_counter() < end or len(samples["gemm"]) < 5:
+        for name in order:
+            samples[name].append(asked[name].ask("sample"))
+        order.append(order.pop(0))
+    times = {name: np.array(pairs) for name, pairs in samples.items()}
+    peak = 2e-9 * Product.N**3 / np.median(times["gemm"][:, 0])
+    base = np.median(times["fastbptt"][:, 0]) if "fastbptt" in times else None
+    for name, about in ready.items():
+        passed, used = times[name].T
+        median = np.median(passed)
+        yield about | row(what, cell, dtype, threads, name, "us", passed * 1e6, base and base * 1e6) | {
+            "gflops": f"{1e-9 * cases.flops(cell, what) / median:.2f}", "gemm_gflops": f"{peak:.1f}",
+            "cpu": f"{np.median(used / passed):.2f}"}
 
 
-def largest_error(result, truth):
-    """The largest error of the loss and of every gradient, each relative to its largest entry."""
-    loss, gradients = result
-    errors = [abs(loss - truth[0]) / abs(truth[0])]
-    errors += [np.abs(gradients[name] - value).max() / np.abs(value).max() for name, value in truth[1].items()]
-    return float(max(errors))
+def measure_fresh(cell, dtype, threads, what, names):
+    """A row for each contender, from FRESH_ROUNDS new processes, taken in turn; memory gives two."""
+    found = {name: [] for name in names if dtype in REGISTRY[name].dtypes}
+    for _ in range(FRESH_ROUNDS):
+        for name in found:
+            with Process(name, threads) as process:
+                found[name].append(process.ask("imports") if what == "import"
+                                   else process.ask(what, cell, dtype, threads))
+    figures = {name: np.array(values) for name, values in found.items()}
+    kinds = [("memory", "MB", [1e-6, 0]), ("memory, whole process", "MB", [0, 1e-6])] if what == "memory" \
+        else [(what, "us", 1e6)]
+    for title, unit, scale in kinds:
+        values = {name: (array * scale).sum(axis=-1) if what == "memory" else array * scale
+                  for name, array in figures.items()}
+        base = np.median(values["fastbptt"]) if "fastbptt" in values else None
+        for name in values:
+            yield row(title, cell, dtype, threads, name, unit, values[name], base)
 
 
-def samples(call, count):
-    """Mean seconds of `count` calls."""
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - start) / count
-
-
-def time_cell(calls, seconds):
-    """Seconds a call, samples of every contender taken in turn until the time is up; and calls a sample."""
-    counts = {}
-    for name, call in calls.items():
-        call()
-        counts[name] = max(1, round(SAMPLE_SECONDS / samples(call, 3)))
-    times, end, names = {name: [] for name in calls}, time.perf_counter() + seconds, list(calls)
-    gc.collect()
-    gc.disable()
-    try:
-        while time.perf_counter() < end or len(times[names[0]]) < 5:
-            for name in names:
-                times[name].append(samples(calls[name], counts[name]))
-            names.append(names.pop(0))
-    finally:
-        gc.enable()
-    return times, counts
-
-
-def measure(cell, dtype, fastbptt, torch, seconds):
-    net, X, D = network(fastbptt, cell, "float64")
-    truth = net.loss_and_gradients(X, D, backend="reference")
-    calls = contenders(fastbptt, torch, cell, dtype)
-    errors = {name: largest_error(call(), truth) for name, call in calls.items()}
-    for name, error in errors.items():
-        if not error < TOLERANCES[dtype]:
-            sys.exit(f"{name} is wrong at {tuple(cell[:5])}: relative error {error:.1e}; nothing was timed")
-    times, counts = time_cell(calls, seconds)
-    base = np.median(times["fastbptt"])
-    for name in calls:
-        yield dict(zip(COLUMNS, [*cell[:5], dtype, name, f"{min(times[name]) * 1e6:.1f}",
-                                 f"{np.median(times[name]) * 1e6:.1f}", f"{np.median(times[name]) / base:.2f}",
-                                 f"{errors[name]:.1e}", len(times[name]), counts[name]]))
+def row(what, cell, dtype, threads, name, unit, values, base):
+    median = np.median(values)
+    return dict(zip(COLUMNS[:9], [what, *(cell.sizes if cell else [""] * 5), dtype, threads, REGISTRY[name].title])) | {
+        "group": REGISTRY[name].group, "unit": unit, "min": f"{min(values):.1f}", "median": f"{median:.1f}",
+        "ratio": f"{median / base:.2f}" if base else "", "rounds": len(values)}
 
 
 # ---- The header
@@ -177,58 +206,109 @@ def processor():
     return f"{model[1] if model else platform.machine()}, {' '.join(vectors)}"
 
 
-def build(fastbptt):
-    """Compiler, from the module itself, and the flags that setup.py names."""
+def flags():
+    """The compiler's flags as setup.py names them."""
     setup = Path(__file__).resolve().parent.parent / "setup.py"
     text = setup.read_text(encoding="utf-8") if setup.exists() else ""
-    flags = re.search(r"^FLAGS = (.*(?:\n +.*)*)", text, re.MULTILINE)
-    return (f"{fastbptt._core.compiler()}; flags in setup.py: "
-            f"{' '.join(flags[1].split()) if flags else 'not found'}")
+    found = re.search(r"^FLAGS = (.*(?:\n +.*)*)", text, re.MULTILINE)
+    return " ".join(found[1].split()) if found else "not found"
 
 
-def header(fastbptt, torch, dtype):
+def peak(gemm, dtype, threads):
+    """GFLOP/s of the best of five large products."""
+    gemm.ask("prepare", cases.QUICK[0], dtype, threads, "gradients")
+    return 2e-9 * Product.N**3 / min(gemm.ask("sample")[0] for _ in range(5))
+
+
+def header(arguments, processes, gemm, missing):
     yield f"command: python bench/run.py {' '.join(sys.argv[1:])}".rstrip()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield f"processor: {processor()}; {usable} cores for this process"
     yield f"system: {platform.platform()}"
-    yield (f"versions: fastbptt {fastbptt.__version__}, Python {platform.python_version()}, NumPy {np.__version__}, "
-           f"SciPy {scipy.__version__}, PyTorch {torch.__version__ if torch else 'not installed'}")
-    yield f"build: {build(fastbptt)}"
-    for library in threadpoolctl.threadpool_info():
-        yield (f"threads: {library['num_threads']} in {library['internal_api']} {library['version'] or ''} "
-               f"({library.get('architecture', 'no kernels of its own')}), {Path(library['filepath']).name}")
-    if torch:
-        yield f"threads: {torch.get_num_threads()} in PyTorch"
+    if "fastbptt" in processes:
+        version, compiler, kernels = processes["fastbptt"].ask("core")
+        yield f"fastbptt: {version}, kernel set {kernels}, built by {compiler}; flags in setup.py: {flags()}"
+    versions = {REGISTRY[name].versions() for name in processes}
+    yield f"versions: Python {platform.python_version()}, SciPy {scipy.__version__}, {', '.join(sorted(versions))}"
+    for name, why in missing.items():
+        yield f"left out: {REGISTRY[name].title}, {why}"
+    for name, process in processes.items():
+        yield f"threads of {REGISTRY[name].title}: {'; '.join(process.ask('describe'))}"
+    for dtype in arguments.dtype:
+        product = f"{'sgemm' if dtype == 'float32' else 'dgemm'} of {Product.N} x {Product.N}"
+        yield f"peak: {peak(gemm, dtype, arguments.threads):.1f} GFLOP/s, {product}, {arguments.threads} threads"
+    yield f"threads of the peak: {'; '.join(gemm.ask('describe'))}"
     yield f"OPENBLAS_CORETYPE: {os.environ.get('OPENBLAS_CORETYPE', 'not set')}"
-    for name in sorted(name for name in os.environ if name.startswith("FASTBPTT_")):
-        yield f"{name}: {os.environ[name]}"
+    yield f"FASTBPTT_SIMD: {os.environ.get('FASTBPTT_SIMD', 'not set')}"
     if hasattr(os, "getloadavg"):
         yield f"load at the start: {os.getloadavg()[0]:.2f}"
-    yield "min_us, median_us: microseconds of one call, over the rounds; a sample is the mean of `calls` calls"
+    yield "min, median: over the rounds; a sample is the mean of `calls` calls; import and first: of new processes"
     yield "ratio: the row's median divided by fastbptt's median of the same cell and run; above 1, fastbptt was faster"
-    yield (f"max_error: of loss and gradients against the float64 reference, relative to the largest entry of each; "
-           f"checked to be under {TOLERANCES[dtype]:.0e} before timing")
+    yield "gflops: the matrix products' multiplications and additions, Adam's left out, divided by the median"
+    yield f"gemm_gflops: a product of {Product.N} x {Product.N} by SciPy's BLAS, the median of one a round, in between"
+    yield "cpu: processor time used per time passed"
+    yield (f"max_error: against the float64 reference, relative to the largest entry of each array, checked to be under "
+           f"{TOLERANCES}; of Adam, of the parameters' way over {ADAM_STEPS} steps, under {ADAM_TOLERANCES}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Time loss and gradients: fastbptt, its NumPy reference, PyTorch.")
-    parser.add_argument("--dtype", choices=list(TOLERANCES), default="float32")
+def parse():
+    parser = argparse.ArgumentParser(description="Time fastbptt and its peers on the same work.")
+    parser.add_argument("--cells", nargs="+", default=None,
+                        help=f"{', '.join(cases.GROUPS)}, or B,T,I,H,O (default quick)")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="N cells drawn log-uniformly, after --cells")
+    parser.add_argument("--seed", type=int, default=0, help="of --random (default 0)")
+    parser.add_argument("--dtype", nargs="+", choices=list(TOLERANCES), default=["float32"])
+    parser.add_argument("--threads", type=int, default=1, help="of every contender (default 1)")
+    parser.add_argument("--what", nargs="+", choices=[*REPEATED, *FRESH], default=["gradients"])
+    parser.add_argument("--contenders", nargs="+", choices=list(REGISTRY), default=list(REGISTRY))
     parser.add_argument("--seconds", type=float, default=10.0, help="of each cell (default 10)")
     parser.add_argument("--output", help="a file for the CSV; by default standard output")
     arguments = parser.parse_args()
-    fastbptt, torch = import_fastbptt(), import_torch()
-    output = open(arguments.output, "w", newline="", encoding="utf-8") if arguments.output else nullcontext(sys.stdout)
-    with output as file:
-        for line in header(fastbptt, torch, arguments.dtype):
-            print(f"# {line}", file=file)
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    words = arguments.cells or ([] if arguments.random else ["quick"])
+    arguments.cells = cases.choose(words) + cases.draw(arguments.random, arguments.seed)
+    return arguments
+
+
+def rows(arguments, processes, gemm):
+    for what in arguments.what:
+        for dtype in arguments.dtype:
+            if what == "import":
+                yield from measure_fresh(None, dtype, arguments.threads, what, processes)
+                continue
+            for cell in arguments.cells:
+                if what in FRESH:
+                    yield from measure_fresh(cell, dtype, arguments.threads, what, processes)
+                else:
+                    yield from measure(cell, dtype, arguments.threads, what, processes, gemm, arguments.seconds)
+
+
+def main():
+    arguments = parse()
+    if REGISTRY["fastbptt"].missing():
+        sys.exit("bench/run.py times the installed package: run `pip install .` first")
+    missing = {name: why for name in arguments.contenders if (why := REGISTRY[name].missing())}
+    names = [name for name in arguments.contenders if name not in missing]
+    lost = []
+    with ExitStack() as stack:
+        output = stack.enter_context(open(arguments.output, "w", newline="", encoding="utf-8")
+                                     if arguments.output else nullcontext(sys.stdout))
+        processes = {name: stack.enter_context(Process(name, arguments.threads)) for name in names}
+        gemm = stack.enter_context(Process("gemm", arguments.threads))
+        for line in header(arguments, processes, gemm, missing):
+            print(f"# {line}", file=output)
+        writer = csv.DictWriter(output, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for cell in cases.CELLS:
-            for row in measure(cell, arguments.dtype, fastbptt, torch, arguments.seconds):
-                writer.writerow(row)
-            file.flush()
+        for found in rows(arguments, processes, gemm):
+            writer.writerow(found)
+            output.flush()
+            if found["ratio"] and float(found["ratio"]) < 1:
+                lost.append(f"{found['what']}, {','.join(str(found[size]) for size in 'BTIHO')}, {found['dtype']}: "
+                            f"{found['contender']} took {found['ratio']} of fastbptt's time")
+        for line in lost:
+            print(f"# fastbptt lost: {line}", file=output)
+        print(f"# fastbptt lost {len(lost)} comparisons of those above", file=output)
         if hasattr(os, "getloadavg"):
-            print(f"# load at the end: {os.getloadavg()[0]:.2f}", file=file)
+            print(f"# load at the end: {os.getloadavg()[0]:.2f}", file=output)
 
 
 if __name__ == "__main__":

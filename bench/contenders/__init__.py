@@ -1,0 +1,77 @@
+"""Who is timed: fastbptt, what a user writes, and what an expert writes for the occasion.
+
+All do the same work on the same numbers: tanh, biases, initial state zero, squared error summed over outputs and divided
+by T · B, gradients of all five parameters and none of X. Each stands in a module of its own as a class:
+
+    contender = Class(problem, variant)   what may be done once for a shape: buffers, compilation
+    contender.gradients()                 the loss and a dict of the gradients, in its own kind of arrays, finished
+    contender.forward()                   the outputs Y (T, B, O)
+    contender.adam()                      one whole training step: gradients, then Adam in place, rate LEARNING_RATE
+    contender.parameters()                the parameters as they stand
+    contender.threads()                   how many threads it has been given, in words
+    Class.variants(problem)               ways of writing it; the fastest is timed, the first is the one to begin with
+
+What depends on the parameters' values (a transposed or packed weight matrix) is done within the call, for parameters
+change from call to call. Nothing heavy is imported here, not even NumPy: a module is imported by the
+process that times it, and that may have to time the import.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+from typing import NamedTuple
+
+LEARNING_RATE = 1e-3
+ALL = ("float32", "float64")
+
+
+class Problem(NamedTuple):
+    B: int
+    T: int
+    I: int
+    H: int
+    O: int
+    dtype: str
+    threads: int
+    parameters: dict
+    X: object  # (T, B, I)
+    D: object  # (T, B, O)
+
+
+class Contender(NamedTuple):
+    title: str
+    group: str  # "fastbptt", "user" or "expert"
+    module: str
+    type: str
+    needs: tuple  # modules that have to be installed; the first is the one whose import is timed
+    dtypes: tuple = ALL
+    environment: tuple = ()  # (name, value) pairs for its process
+
+    def missing(self):
+        """Why it cannot be timed here, or an empty string."""
+        absent = [name for name in self.needs if importlib.util.find_spec(name) is None]
+        if absent:
+            return f"{', '.join(absent)} not installed"
+            return importlib.import_module("contenders.onednn").missing()
+        return ""
+
+    def versions(self):
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in self.needs)
+
+    def load(self):
+        return getattr(importlib.import_module(f"contenders.{self.module}"), self.type)
+
+
+ONE_BLAS_THREAD = (("OPENBLAS_NUM_THREADS", "1"),)  # its own threads call BLAS
+
+REGISTRY = {
+    "fastbptt": Contender("fastbptt", "fastbptt", "ours", "Core", ("fastbptt",)),
+    "reference": Contender("NumPy reference", "user", "ours", "Reference", ("fastbptt",)),
+    "numpy": Contender("NumPy", "user", "plain_numpy", "Plain", ("numpy",)),
+    "torch": Contender("PyTorch nn.RNN", "user", "pytorch", "Module", ("torch",)),
+    "jax": Contender("JAX scan, autodiff", "user", "jax_scan", "Autodiff", ("jax",)),
+    "torch_hand": Contender("torch by hand", "expert", "pytorch", "ByHand", ("torch",)),
+    "jax_hand": Contender("JAX by hand", "expert", "jax_scan", "ByHand", ("jax",)),
+    "numba": Contender("Numba", "expert", "numba_loops", "Numba", ("numba", "scipy"), environment=ONE_BLAS_THREAD),
+}
+

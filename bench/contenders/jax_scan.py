@@ -1,0 +1,118 @@
+"""JAX: a scan differentiated by jax.value_and_grad, and back-propagation through time by hand as two scans."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from contenders import LEARNING_RATE
+
+
+def moved(before, gradient, m, v, rate, root):
+    m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient * gradient
+    return before - rate * m / (jnp.sqrt(v) / root + 1e-8), m, v
+
+
+class Autodiff:
+    """The input and output products stand outside the scan, which is not unrolled: by 4 it was slower (2026-11)."""
+
+    @staticmethod
+    def variants(problem):
+        return ("unroll 1",)
+
+    def __init__(self, problem, variant="unroll 1"):
+        if problem.dtype == "float64":
+            jax.config.update("jax_enable_x64", True)
+        self.unroll, self.vectors = int(variant.split()[-1]), "vectors" in variant
+        self.p = {name: jnp.asarray(value) for name, value in problem.parameters.items()}
+        self.X, self.D = jnp.asarray(problem.X), jnp.asarray(problem.D)
+        self.m, self.v = ({name: jnp.zeros_like(w) for name, w in self.p.items()} for _ in range(2))
+        self.count = 0
+        self.compiled = jax.jit(self.value_and_gradients), jax.jit(self.outputs), jax.jit(self.update,
+                                                                                          donate_argnums=(0, 3, 4))
+
+    def states(self, p, X):
+        A = X @ p["W_x"].T + p["b_s"]
+        W = p["W_s"].T
+
+        def step(s, a):
+            s = jnp.tanh(a + s @ W)
+            return s, s
+
+        return jax.lax.scan(step, jnp.zeros_like(A[0]), A, unroll=self.unroll)[1]
+
+    def outputs(self, p, X):
+        return self.states(p, X) @ p["W_y"].T + p["b_y"]
+
+    def loss(self, p, X, D):
+        difference = self.outputs(p, X) - D
+        return (difference * difference).sum() / (X.shape[0] * X.shape[1])
+
+    def value_and_gradients(self, p, X, D):
+        return jax.value_and_grad(self.loss)(p, X, D)
+
+    def update(self, p, X, D, m, v, rate, root):
+        loss, g = self.value_and_gradients(p, X, D)
+        new = {name: moved(p[name], g[name], m[name], v[name], rate, root) for name in p}
+        return loss, *({name: arrays[i] for name, arrays in new.items()} for i in range(3))
+
+    def gradients(self):
+        return jax.block_until_ready(self.compiled[0](self.p, self.X, self.D))
+
+    def forward(self):
+        return jax.block_until_ready(self.compiled[1](self.p, self.X))
+
+    def adam(self):
+        self.count += 1
+        scalar = self.X.dtype.type
+        rate, root = scalar(LEARNING_RATE / (1 - 0.9**self.count)), scalar(np.sqrt(1 - 0.999**self.count))
+        loss, self.p, self.m, self.v = self.compiled[2](self.p, self.X, self.D, self.m, self.v, rate, root)
+        jax.block_until_ready(self.p)
+        return float(loss)
+
+    def parameters(self):
+        return self.p
+
+    @staticmethod
+    def threads():
+        return f"NPROC={os.environ.get('NPROC')}, XLA_FLAGS={os.environ.get('XLA_FLAGS', 'not set')} for XLA"
+
+
+class ByHand(Autodiff):
+    """The weight gradients are one product each after the second scan, where autodiff adds them up within it.
+
+    Variants: one sequence as a matrix of one row or as a vector, and how many steps the scans are unrolled.
+    """
+
+    @staticmethod
+    def variants(problem):
+        return ("vectors, unroll 1", "unroll 1") if problem.B == 1 else ("unroll 1", "unroll 4")
+
+    def outputs(self, p, X):
+        T, B, _ = X.shape
+        states = self.states(p, X[:, 0] if self.vectors else X)
+        return (states @ p["W_y"].T + p["b_y"]).reshape(T, B, -1)
+
+    def value_and_gradients(self, p, X, D):
+        T, B, _ = X.shape
+        if self.vectors:
+            X, D = X[:, 0], D[:, 0]
+        S = self.states(p, X)
+        difference = S @ p["W_y"].T + p["b_y"] - D
+        loss = (difference * difference).sum() / (T * B)
+        delta_y = difference * (2 / (T * B))
+        W = p["W_s"]
+
+        def back(later, now):
+            dS, s = now
+            delta = (dS + later @ W) * (1 - s * s)
+            return delta, delta
+
+        _, delta = jax.lax.scan(back, jnp.zeros_like(S[0]), (delta_y @ p["W_y"], S), reverse=True, unroll=self.unroll)
+
+        def summed(left, right):  # Σ over steps and sequences of left ⊗ right, as one matrix product
+            return left.reshape(-1, left.shape[-1]).T @ right.reshape(-1, right.shape[-1])
+
+        rows = tuple(range(delta.ndim - 1))
+        return loss, {"W_x": summed(delta, X), "W_s": summed(delta[1:], S[:-1]), "b_s": delta.sum(rows),
+                      "W_y": summed(delta_y, S), "b_y": delta_y.sum(rows)}

@@ -1,0 +1,43 @@
+"""fastbptt, and the NumPy specification inside it."""
+
+import fastbptt
+from contenders import LEARNING_RATE
+
+
+class Core:
+    backend = "core"
+
+    @staticmethod
+    def variants(problem):
+        return ("",)
+
+    def __init__(self, problem, variant=""):
+        self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype)
+        self.net.load_state_dict(problem.parameters)
+        self.X, self.D = problem.X, problem.D
+        self.optimizer = fastbptt.optimizers.Adam(LEARNING_RATE)
+        self.options = {"backend": self.backend}  # n_threads=problem.threads belongs here once the calls take it
+
+    def gradients(self):
+        return self.net.loss_and_gradients(self.X, self.D, **self.options)
+
+    def forward(self):
+        return self.net.forward(self.X, **self.options)[0]
+
+    def adam(self):
+        return self.net.train_step(self.X, self.D, self.optimizer, **self.options)
+
+    def parameters(self):
+        return dict(self.net.parameters)
+
+    @staticmethod
+    def threads():
+        return "1 in fastbptt"
+
+
+class Reference(Core):
+    backend = "reference"
+
+    @staticmethod
+    def threads():
+        return "as NumPy's BLAS"

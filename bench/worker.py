@@ -1,0 +1,179 @@
+"""One contender in a process of its own, told by run.py through pipes what to do: python worker.py NAME.
+
+A process each keeps them apart: threads that wait by spinning, BLAS libraries, settings of threads, memory. A message is
+a pickled tuple (method, *arguments), its answer (True, value) or (False, traceback).
+"""
+
+import gc
+import importlib
+import os
+import pickle
+import re
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import contenders
+
+SAMPLE_SECONDS = 0.005  # a sample is the mean of as many calls as take about that
+WARM_SECONDS = 0.001  # calls before a sample, untimed, because the others have had the caches since
+ADAM_STEPS = 3  # before the parameters are compared
+
+
+class Product:
+    """The largest square product of BLAS as a contender: the rate that others are held against."""
+
+    N = 768
+
+    @staticmethod
+    def variants(problem):
+        return ("",)
+
+    def __init__(self, problem, variant=""):
+        import numpy as np
+        from scipy.linalg import blas
+
+        self.A = np.asfortranarray(np.random.default_rng(0).standard_normal((self.N, self.N)).astype(problem.dtype))
+        self.product = blas.sgemm if problem.dtype == "float32" else blas.dgemm
+
+    def gradients(self):
+        return self.product(1, self.A, self.A)
+
+    forward = adam = parameters = gradients
+
+    @staticmethod
+    def threads():
+        return "as SciPy's BLAS"
+
+
+class Worker:
+    def __init__(self, name):
+        self.entry = contenders.REGISTRY.get(name)
+
+    def type(self):
+        return self.entry.load() if self.entry else Product
+
+    def describe(self):
+        """Lines about threads, BLAS and kernels in this process."""
+        import threadpoolctl
+
+        kind = self.type()
+        lines = [kind.threads()]
+        for library in threadpoolctl.threadpool_info():
+            lines.append(f"{library['num_threads']} in {library['internal_api']} {library['version'] or ''} "
+                         f"({library.get('architecture', 'no kernels of its own')}), {Path(library['filepath']).name}")
+        return lines
+
+    def core(self):
+        """What only fastbptt knows of itself: version, compiler, kernel set."""
+        import fastbptt
+
+        if not getattr(fastbptt._core, "__file__", "").endswith((".so", ".pyd")):
+            raise ImportError("this fastbptt has no compiled module")
+        return fastbptt.__version__, fastbptt._core.compiler(), fastbptt._core.kernel_set()
+
+    def problem(self, cell, dtype, threads):
+        import cases
+
+        return contenders.Problem(*cell.sizes, dtype, threads, *cases.make(cell, dtype))
+
+    def prepare(self, cell, dtype, threads, what):
+        """The fastest variant stands ready; its result, its name, and the number of calls of a sample."""
+        kind, problem = self.type(), self.problem(cell, dtype, threads)
+        found = []
+        for variant in kind.variants(problem):
+            contender = kind(problem, variant)
+            call = getattr(contender, what)
+            if what == "adam":
+                for _ in range(ADAM_STEPS):
+                    call()
+                result = plain(contender.parameters())
+            else:
+                result = plain(call())
+            end, fastest = time.perf_counter() + 4 * SAMPLE_SECONDS, float("inf")
+            while fastest == float("inf") or time.perf_counter() < end:
+                start = time.perf_counter()
+                call()
+                fastest = min(fastest, time.perf_counter() - start)
+            found.append((fastest, variant, call, result))
+        fastest, variant, self.call, result = min(found, key=lambda one: one[0])
+        self.count = max(1, round(SAMPLE_SECONDS / fastest))
+        self.warm = min(self.count, round(WARM_SECONDS / fastest))
+        gc.collect()
+        return result, variant, self.count
+
+    def sample(self):
+        """Seconds and processor seconds of a call."""
+        call, count = self.call, self.count
+        gc.disable()
+        for _ in range(self.warm):
+            call()
+        cpu, start = time.process_time(), time.perf_counter()
+        for _ in range(count):
+            call()
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        gc.enable()
+        return seconds / count, cpu / count
+
+    def imports(self):
+        """Seconds that importing the contender's library takes, with whatever it imports."""
+        start = time.perf_counter()
+        importlib.import_module(self.entry.needs[0])
+        return time.perf_counter() - start
+
+    def first(self, cell, dtype, threads):
+        """Seconds of making the contender and of its first call, compilation included, its modules being imported."""
+        kind, problem = self.type(), self.problem(cell, dtype, threads)
+        variant = kind.variants(problem)[0]
+        start = time.perf_counter()
+        kind(problem, variant).gradients()
+        return time.perf_counter() - start
+
+    def memory(self, cell, dtype, threads):
+        """Bytes: by how much three calls, and what they need made, raise the resident memory; its peak as a whole."""
+        kind, problem = self.type(), self.problem(cell, dtype, threads)
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = resident("VmRSS")
+        contender = kind(problem, kind.variants(problem)[0])
+        for _ in range(3):
+            contender.gradients()
+        peak = resident("VmHWM")
+        return peak - before, peak
+
+
+def resident(key):
+    return 1024 * int(re.search(rf"^{key}:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
+
+
+def plain(result):
+    """A result with NumPy arrays in the place of the contender's own."""
+    import numpy as np
+
+    if isinstance(result, dict):
+        return {name: plain(value) for name, value in result.items()}
+    if isinstance(result, tuple):
+        return tuple(plain(value) for value in result)
+    return np.asarray(result).copy()
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no answer
+    worker = Worker(sys.argv[1])
+    while True:
+        try:
+            method, *arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer = True, getattr(worker, method)(*arguments)
+        except Exception:
+            answer = False, traceback.format_exc()
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
