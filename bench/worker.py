@@ -18,6 +18,7 @@ import contenders
 
 SAMPLE_SECONDS = 0.005  # a sample is the mean of as many calls as take about that
 WARM_SECONDS = 0.001  # calls before a sample, untimed, because the others have had the caches since
+WARM_ONCE = 0.02  # a call that takes up to this long is made once untimed; a longer one fills the caches by itself
 ADAM_STEPS = 3  # before the parameters are compared
 
 
@@ -99,7 +100,7 @@ class Worker:
             found.append((fastest, variant, call, result))
         fastest, variant, self.call, result = min(found, key=lambda one: one[0])
         self.count = max(1, round(SAMPLE_SECONDS / fastest))
-        self.warm = min(self.count, round(WARM_SECONDS / fastest))
+        self.warm = max(fastest < WARM_ONCE, round(WARM_SECONDS / fastest))
         gc.collect()
         return result, variant, self.count
 

@@ -52,6 +52,7 @@ class Contender(NamedTuple):
         absent = [name for name in self.needs if importlib.util.find_spec(name) is None]
         if absent:
             return f"{', '.join(absent)} not installed"
+        if self.module == "onednn":
             return importlib.import_module("contenders.onednn").missing()
         return ""
 
@@ -73,5 +74,6 @@ REGISTRY = {
     "torch_hand": Contender("torch by hand", "expert", "pytorch", "ByHand", ("torch",)),
     "jax_hand": Contender("JAX by hand", "expert", "jax_scan", "ByHand", ("jax",)),
     "numba": Contender("Numba", "expert", "numba_loops", "Numba", ("numba", "scipy"), environment=ONE_BLAS_THREAD),
+    "onednn": Contender("oneDNN vanilla_rnn", "expert", "onednn", "OneDNN", ("numpy",), ("float32",)),
 }
 

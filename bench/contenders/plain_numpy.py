@@ -1,4 +1,4 @@
-"""NumPy as a careful user writes it: whole-sequence products outside the loop over time, in-place operations within."""
+"""NumPy as a careful user writes it: whole-sequence products outside the loop over time, buffers that are made once."""
 
 import numpy as np
 from contenders import LEARNING_RATE
@@ -12,48 +12,51 @@ class Plain:
     def __init__(self, problem, variant=""):
         self.p = {name: value.copy() for name, value in problem.parameters.items()}
         self.X, self.D = problem.X, problem.D
+        B, T, I, H, O = problem[:5]
+        self.S, self.Y = np.zeros((T + 1, B, H), problem.dtype), np.empty((T * B, O), problem.dtype)
+        self.delta, self.slope = np.empty((T, B, H), problem.dtype), np.empty((T, B, H), problem.dtype)
+        self.row = np.empty((B, H), problem.dtype)
         self.slots = {name: (np.zeros_like(w), np.zeros_like(w)) for name, w in self.p.items()}
         self.count = 0
 
-    def states(self):
-        p, (T, B, I) = self.p, self.X.shape
-        H = len(p["b_s"])
-        S = np.empty((T + 1, B, H), self.X.dtype)
-        S[0] = 0
-        A = (self.X.reshape(T * B, I) @ p["W_x"].T).reshape(T, B, H)
-        A += p["b_s"]
+    def outputs(self):
+        """Y (T B, O); the states are in S."""
+        p, S, row, (T, B, I) = self.p, self.S, self.row, self.X.shape
+        H = S.shape[2]
+        after = S[1:].reshape(T * B, H)
+        np.matmul(self.X.reshape(T * B, I), p["W_x"].T, out=after)
+        after += p["b_s"]
         W = np.ascontiguousarray(p["W_s"].T)
-        for t in range(T):
-            a = S[t] @ W
-            a += A[t]
-            np.tanh(a, out=S[t + 1])
-        return S
-
-    def outputs(self, S):
-        return S[1:].reshape(-1, S.shape[2]) @ self.p["W_y"].T + self.p["b_y"]
+        for before, now in zip(S, S[1:]):
+            np.matmul(before, W, out=row)
+            now += row
+            np.tanh(now, out=now)
+        np.matmul(after, p["W_y"].T, out=self.Y)
+        self.Y += p["b_y"]
+        return self.Y
 
     def forward(self):
         T, B, _ = self.X.shape
-        return self.outputs(self.states()).reshape(T, B, -1)
+        return self.outputs().reshape(T, B, -1)
 
     def gradients(self):
-        p, (T, B, I) = self.p, self.X.shape
-        S = self.states()
+        p, S, delta, slope, row, (T, B, I) = self.p, self.S, self.delta, self.slope, self.row, self.X.shape
         H = S.shape[2]
-        difference = self.outputs(S) - self.D.reshape(T * B, -1)
-        flat = difference.ravel()
-        loss = float(flat @ flat) / (T * B)
-        delta_y = difference
+        delta_y = self.outputs()
+        delta_y -= self.D.reshape(T * B, -1)
+        errors = delta_y.ravel()
+        loss = float(errors @ errors) / (T * B)
         delta_y *= 2 / (T * B)
-        delta = (delta_y @ p["W_y"]).reshape(T, B, H)
-        slope = S[1:] * S[1:]
+        flat = delta.reshape(T * B, H)
+        np.matmul(delta_y, p["W_y"], out=flat)
+        np.multiply(S[1:], S[1:], out=slope)
         np.subtract(1, slope, out=slope)
         delta[T - 1] *= slope[T - 1]
         for t in range(T - 2, -1, -1):
-            d = delta[t]
-            d += delta[t + 1] @ p["W_s"]
-            d *= slope[t]
-        flat = delta.reshape(T * B, H)
+            now = delta[t]
+            np.matmul(delta[t + 1], p["W_s"], out=row)
+            now += row
+            now *= slope[t]
         return loss, {
             "W_x": flat.T @ self.X.reshape(T * B, I),
             "W_s": flat.T @ S[:-1].reshape(T * B, H),

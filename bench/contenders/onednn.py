@@ -1,0 +1,74 @@
+"""oneDNN's vanilla_rnn, called from C++ (onednn.cpp, built by build_onednn.py); the layer above it by oneDNN's sgemm."""
+
+import ctypes
+import math
+import os
+from pathlib import Path
+
+LIBRARY = Path(__file__).resolve().parents[2] / "build" / "bench" / "libonednn_driver.so"
+
+
+def missing():
+    return "" if LIBRARY.exists() else "its driver is not built (python bench/build_onednn.py)"
+
+
+def load():
+    library = ctypes.CDLL(str(LIBRARY))
+    library.driver_version.restype = ctypes.c_char_p
+    library.driver_make.restype = ctypes.c_void_p
+    library.driver_make.argtypes = [ctypes.c_void_p] * 6
+    library.driver_free.argtypes = library.driver_gradients.argtypes = library.driver_forward.argtypes = [ctypes.c_void_p]
+    library.driver_gradients.restype = library.driver_adam.restype = ctypes.c_double
+    library.driver_adam.argtypes = [ctypes.c_void_p, ctypes.c_double, ctypes.c_double]
+    return library
+
+
+class OneDNN:
+    @staticmethod
+    def variants(problem):
+        return ("",)
+
+    def __init__(self, problem, variant=""):
+        import numpy as np
+        from contenders import LEARNING_RATE
+
+        self.library, self.rate, self.count = load(), LEARNING_RATE, 0
+        self.theta = np.concatenate([value.ravel() for value in problem.parameters.values()])
+        self.g, self.Y = np.empty_like(self.theta), np.empty((problem.T, problem.B, problem.O), np.float32)
+        self.named, self.named_g = {}, {}
+        begin = 0
+        for name, value in problem.parameters.items():
+            for flat, named in ((self.theta, self.named), (self.g, self.named_g)):
+                named[name] = flat[begin:begin + value.size].reshape(value.shape)
+            begin += value.size
+        self.arrays = np.array(problem[:5], np.int64), problem.X, problem.D, self.theta, self.g, self.Y
+        self.driver = self.library.driver_make(*(array.ctypes.data for array in self.arrays))
+        if not self.driver:
+            raise RuntimeError("oneDNN made no primitive for this shape")
+
+    def __del__(self):
+        if getattr(self, "driver", None):
+            self.library.driver_free(self.driver)
+
+    def gradients(self):
+        loss = self.library.driver_gradients(self.driver)
+        if math.isnan(loss):
+            raise RuntimeError("oneDNN failed")
+        return loss, self.named_g
+
+    def forward(self):
+        if self.library.driver_forward(self.driver):
+            raise RuntimeError("oneDNN failed")
+        return self.Y
+
+    def adam(self):
+        self.count += 1
+        rate, root = self.rate / (1 - 0.9**self.count), math.sqrt(1 - 0.999**self.count)
+        return self.library.driver_adam(self.driver, rate, root)
+
+    def parameters(self):
+        return self.named
+
+    @staticmethod
+    def threads():
+        return f"{os.environ.get('OMP_NUM_THREADS')} in {load().driver_version().decode()}, by OMP_NUM_THREADS"

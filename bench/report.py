@@ -1,0 +1,199 @@
+"""Tables in Markdown and pictures from what run.py wrote.
+
+    python bench/report.py results.csv [more.csv ...] --pictures docs/bench      # tables on standard output
+
+A table a kind of work, number of threads and dtype: the median of every contender, and in brackets how many times
+fastbptt's median in the same run that is. Pictures, by matplotlib where it is installed: time of a step by network;
+GFLOP/s as a share of the run's own large product; scaling with B, T and H from the cells of cases.SWEPT; and with threads,
+from files of different --threads. Every row is shown, lost ones too.
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import cases
+
+SIZES = ["B", "T", "I", "H", "O"]
+LABELS = {"gradients": "Loss and gradients", "forward": "Forward pass", "adam": "Whole training step with Adam",
+          "first": "First call, with making and compiling", "import": "Import", "memory": "Memory that calls add",
+          "memory, whole process": "Peak memory of the process"}
+
+
+def read(paths):
+    """The comments (one list a file) and the rows, with numbers for sizes and figures."""
+    comments, rows = [], []
+    for path in paths:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = file.readlines()
+        comments.append((path, [line[2:].rstrip() for line in lines if line.startswith("# ")]))
+        for row in csv.DictReader(line for line in lines if not line.startswith("#")):
+            row["cell"] = tuple(int(row[size]) for size in SIZES) if row["B"] else ()
+            for name in ("min", "median", "ratio", "gflops", "gemm_gflops"):
+                row[name] = float(row[name]) if row[name] else None
+            row["threads"] = int(row["threads"])
+            rows.append(row)
+    return comments, rows
+
+
+def unique(values):
+    return list(dict.fromkeys(values))
+
+
+# ---- Tables
+
+
+def figure(value):
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def entry(row):
+    text = figure(row["median"])
+    return f"{text} ({row['ratio']:.2f})" if row["ratio"] is not None and row["group"] != "fastbptt" else text
+
+
+def table(rows):
+    """Cells down, contenders across; where the cell has several rows of a contender, the last."""
+    names = unique(row["contender"] for row in rows)
+    found = {(row["cell"], row["contender"]): row for row in rows}
+    yield f"| B, T, I, H, O | {' | '.join(names)} | fastest of the others |"
+    yield f"|---|{'---|' * len(names)}---|"
+    for cell in unique(row["cell"] for row in rows):
+        others = [row for (of, name), row in found.items() if of == cell and row["group"] != "fastbptt"]
+        best = min(others, key=lambda row: row["median"], default=None)
+        fastest = ""
+        if best:
+            ratio = "" if best["ratio"] is None else f", {best['ratio']:.2f}"
+            fastest = f"{best['contender']}{ratio}"
+        entries = [entry(found[cell, name]) if (cell, name) in found else "" for name in names]
+        yield f"| {', '.join(map(str, cell))} | {' | '.join(entries)} | {fastest} |"
+
+
+def tables(rows):
+    for what, dtype, threads in unique((row["what"], row["dtype"], row["threads"]) for row in rows):
+        chosen = [row for row in rows if (row["what"], row["dtype"], row["threads"]) == (what, dtype, threads)]
+        unit = {"us": "µs"}.get(chosen[0]["unit"], chosen[0]["unit"])
+        yield f"### {LABELS.get(what, what)}, {dtype}, {threads} thread{'s' if threads > 1 else ''} (median, {unit})"
+        yield ""
+        yield from table(chosen)
+        yield ""
+
+
+# ---- Pictures
+
+
+def style(name, names):
+    """A colour and a marker for each contender, the same in every picture; fastbptt is black."""
+    if name == "fastbptt":
+        return {"color": "black", "marker": "o", "linewidth": 2}
+    place = [other for other in names if other != "fastbptt"].index(name)
+    return {"color": f"C{place}", "marker": "sv^<>DPX*"[place % 9], "linewidth": 1}
+
+
+def lines(axes, rows, names, x, y):
+    for name in names:
+        points = sorted((x(row), y(row)) for row in rows if row["contender"] == name and y(row))
+        if points:
+            axes.plot(*zip(*points), label=name, markersize=4, **style(name, names))
+
+
+def by_network(axes, rows, names, y):
+    """Contenders' marks above each network, networks in the order of their work a step."""
+    order = sorted(unique(row["cell"] for row in rows),
+                   key=lambda cell: cases.flops(cases.Cell(*cell, "")) / cell[1])
+    place = {cell: i for i, cell in enumerate(order)}
+    lines(axes, rows, names, lambda row: place[row["cell"]], y)
+    axes.set_xticks(range(len(order)), [", ".join(map(str, cell)) for cell in order], rotation=60, ha="right", fontsize=7)
+    axes.set_xlabel("B, T, I, H, O")
+
+
+def swept(rows, letter):
+    """Rows of cells that differ from cases.MIDDLE in this size alone, where there are at least three."""
+    place = SIZES.index(letter)
+    chosen = [row for row in rows if all(a == b for i, (a, b) in enumerate(zip(row["cell"], cases.MIDDLE)) if i != place)]
+    return chosen if len({row["cell"] for row in chosen}) >= 3 else []
+
+
+def pictures(rows, folder):
+    """Write the PNGs that these rows give, and yield their paths."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = unique(row["contender"] for row in rows)
+
+    def finish(figure, axes, name):
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+        figure.tight_layout()
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=130)
+        plt.close(figure)
+        return path
+
+    folder.mkdir(parents=True, exist_ok=True)
+    timed = [row for row in rows if row["what"] in ("gradients", "forward", "adam")]
+    for what, dtype, threads in unique((row["what"], row["dtype"], row["threads"]) for row in timed):
+        chosen = [row for row in timed if (row["what"], row["dtype"], row["threads"]) == (what, dtype, threads)]
+        suffix = f"{what}_{dtype}_{threads}"
+        title = f"{LABELS[what]}, {dtype}, {threads} thread{'s' if threads > 1 else ''}"
+
+        figure, axes = plt.subplots(figsize=(8, 5))
+        by_network(axes, chosen, names, lambda row: row["median"] / row["cell"][1])
+        axes.set(yscale="log", ylabel="µs a time step (median)", title=title)
+        yield finish(figure, axes, f"step_{suffix}")
+
+        figure, axes = plt.subplots(figsize=(8, 5))
+        by_network(axes, chosen, names, lambda row: row["gflops"] / row["gemm_gflops"])
+        axes.set(ylabel="GFLOP/s as a share of a large product's", title=title, ylim=(0, None))
+        axes.axhline(1, color="grey", linewidth=0.8)
+        yield finish(figure, axes, f"gflops_{suffix}")
+
+        for letter in cases.SWEPT:
+            sweep = swept(chosen, letter)
+            if sweep:
+                figure, axes = plt.subplots(figsize=(7, 5))
+                lines(axes, sweep, names, lambda row: row["cell"][SIZES.index(letter)], lambda row: row["median"])
+                axes.set(xscale="log", yscale="log", xlabel=letter, ylabel="µs a call (median)",
+                         title=f"{title}: {letter}, else {', '.join(map(str, cases.MIDDLE))}")
+                yield finish(figure, axes, f"scaling_{letter}_{suffix}")
+
+    for what, dtype in unique((row["what"], row["dtype"]) for row in timed):
+        chosen = [row for row in timed if (row["what"], row["dtype"]) == (what, dtype)]
+        counts = sorted({row["threads"] for row in chosen})
+        for count in counts[1:]:
+            first = {(row["cell"], row["contender"]): row["median"] for row in chosen if row["threads"] == counts[0]}
+            later = [row for row in chosen if row["threads"] == count and (row["cell"], row["contender"]) in first]
+            if later:
+                figure, axes = plt.subplots(figsize=(8, 5))
+                by_network(axes, later, names, lambda row: first[row["cell"], row["contender"]] / row["median"])
+                axes.set(ylabel=f"times as fast as with {counts[0]} thread", ylim=(0, None),
+                         title=f"{LABELS[what]}, {dtype}: {count} threads")
+                axes.axhline(1, color="grey", linewidth=0.8)
+                yield finish(figure, axes, f"threads_{count}_{what}_{dtype}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Tables and pictures from the CSV files of run.py.")
+    parser.add_argument("files", nargs="+", help="CSV files of run.py")
+    parser.add_argument("--pictures", type=Path, help="a folder for PNG files; without it none are drawn")
+    arguments = parser.parse_args()
+    comments, rows = read(arguments.files)
+    if not rows:
+        sys.exit("no rows in these files")
+    for line in tables(rows):
+        print(line)
+    for path, found in comments:
+        print(f"{path}:\n")
+        for line in found:
+            print(f"- {line}")
+        print()
+    if arguments.pictures:
+        for path in pictures(rows, arguments.pictures):
+            print(path, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
