@@ -228,8 +228,9 @@ def header(arguments, processes, gemm, missing):
     if "fastbptt" in processes:
         version, compiler, kernels = processes["fastbptt"].ask("core")
         yield f"fastbptt: {version}, kernel set {kernels}, built by {compiler}; flags in setup.py: {flags()}"
-    versions = {REGISTRY[name].versions() for name in processes}
-    yield f"versions: Python {platform.python_version()}, SciPy {scipy.__version__}, {', '.join(sorted(versions))}"
+    versions = {f"numpy {np.__version__}", f"scipy {scipy.__version__}"}
+    versions.update(*(REGISTRY[name].versions() for name in processes))
+    yield f"versions: Python {platform.python_version()}, {', '.join(sorted(versions))}"
     for name, why in missing.items():
         yield f"left out: {REGISTRY[name].title}, {why}"
     for name, process in processes.items():

@@ -6,6 +6,7 @@ a pickled tuple (method, *arguments), its answer (True, value) or (False, traceb
 
 import gc
 import importlib
+import math
 import os
 import pickle
 import re
@@ -19,6 +20,7 @@ import contenders
 SAMPLE_SECONDS = 0.005  # a sample is the mean of as many calls as take about that
 WARM_SECONDS = 0.001  # calls before a sample, untimed, because the others have had the caches since
 WARM_ONCE = 0.02  # a call that takes up to this long is made once untimed; a longer one fills the caches by itself
+CHOICE_SECONDS = 0.1  # of each variant, before the one with the shortest call is chosen
 ADAM_STEPS = 3  # before the parameters are compared
 
 
@@ -82,27 +84,28 @@ class Worker:
     def prepare(self, cell, dtype, threads, what):
         """The fastest variant stands ready; its result, its name, and the number of calls of a sample."""
         kind, problem = self.type(), self.problem(cell, dtype, threads)
-        found = []
+        calls, results = {}, {}
         for variant in kind.variants(problem):
             contender = kind(problem, variant)
-            call = getattr(contender, what)
+            calls[variant] = call = getattr(contender, what)
             if what == "adam":
                 for _ in range(ADAM_STEPS):
                     call()
-                result = plain(contender.parameters())
+                results[variant] = plain(contender.parameters())
             else:
-                result = plain(call())
-            end, fastest = time.perf_counter() + 4 * SAMPLE_SECONDS, float("inf")
-            while fastest == float("inf") or time.perf_counter() < end:
+                results[variant] = plain(call())
+        times, end = dict.fromkeys(calls, math.inf), time.perf_counter() + CHOICE_SECONDS * len(calls)
+        while max(times.values()) == math.inf or time.perf_counter() < end:
+            for variant, call in calls.items():  # in turn, so that a busy processor does not choose
                 start = time.perf_counter()
                 call()
-                fastest = min(fastest, time.perf_counter() - start)
-            found.append((fastest, variant, call, result))
-        fastest, variant, self.call, result = min(found, key=lambda one: one[0])
-        self.count = max(1, round(SAMPLE_SECONDS / fastest))
-        self.warm = max(fastest < WARM_ONCE, round(WARM_SECONDS / fastest))
+                times[variant] = min(times[variant], time.perf_counter() - start)
+        fastest = min(times, key=times.get)
+        self.call, seconds = calls[fastest], times[fastest]
+        self.count = max(1, round(SAMPLE_SECONDS / seconds))
+        self.warm = max(seconds < WARM_ONCE, round(WARM_SECONDS / seconds))
         gc.collect()
-        return result, variant, self.count
+        return results[fastest], fastest, self.count
 
     def sample(self):
         """Seconds and processor seconds of a call."""

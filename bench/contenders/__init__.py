@@ -57,7 +57,7 @@ class Contender(NamedTuple):
         return ""
 
     def versions(self):
-        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in self.needs)
+        return [f"{name} {importlib.metadata.version(name)}" for name in self.needs if name != "fastbptt"]
 
     def load(self):
         return getattr(importlib.import_module(f"contenders.{self.module}"), self.type)
