@@ -23,7 +23,7 @@ def main():
     LIBRARY.parent.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).resolve().parent / "contenders" / "onednn.cpp"
     command = [os.environ.get("CXX", "g++"), "-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-fno-math-errno",
-               "-march=native", f"-I{prefix / 'include'}", str(source), "-o", str(LIBRARY), f"-L{folder}", "-ldnnl",
+               "-fopenmp", "-march=native", f"-I{prefix / 'include'}", str(source), "-o", str(LIBRARY), f"-L{folder}", "-ldnnl",
                f"-Wl,-rpath,{folder}", "-Wl,--disable-new-dtags"]  # so that what libdnnl needs is found there too
     print(" ".join(command))
     subprocess.run(command, check=True)

@@ -1,7 +1,7 @@
 """What is timed: named shapes, each with the reason it is there, shapes drawn at random, and the data of a shape.
 
-B sequences, T steps, I inputs, H hidden units, O outputs. `choose` turns what stands behind --cells into cells: names of
-the groups below, or sizes as B,T,I,H,O.
+B sequences, T steps, I inputs, H hidden units, O outputs. `choose` turns what stands behind --cells into cells: names
+of the groups below, or sizes as B,T,I,H,O.
 """
 
 import math
@@ -94,7 +94,10 @@ MOST_STATES = 5e7  # T B max(I, H, O) of a drawn cell: 400 MB in float64
 
 
 def draw(count, seed):
-    """`count` cells, every size log-uniform: B to 512, T to 10,000, I and O to 256, H to 1024; too large ones drawn anew."""
+    """`count` cells, every size log-uniform: B to 512, T to 10,000, I and O to 256, H to 1024.
+
+    Cells of too much work or memory are drawn anew.
+    """
     rng = np.random.default_rng(seed)
     cells = []
     while len(cells) < count:

@@ -3,9 +3,9 @@
     python bench/report.py results.csv [more.csv ...] --pictures docs/bench      # tables on standard output
 
 A table a kind of work, number of threads and dtype: the median of every contender, and in brackets how many times
-fastbptt's median in the same run that is. Pictures, by matplotlib where it is installed: time of a step by network;
-GFLOP/s as a share of the run's own large product; scaling with B, T and H from the cells of cases.SWEPT; and with threads,
-from files of different --threads. Every row is shown, lost ones too.
+fastbptt's median in the same run that is. Pictures, by matplotlib: time of a step by network; GFLOP/s as a share of the
+run's own large product; scaling with B, T and H from the cells of cases.SWEPT; and with threads, from files of different
+--threads. Every row is shown, lost ones too.
 """
 
 import argparse
@@ -104,14 +104,16 @@ def by_network(axes, rows, names, y):
                    key=lambda cell: cases.flops(cases.Cell(*cell, "")) / cell[1])
     place = {cell: i for i, cell in enumerate(order)}
     lines(axes, rows, names, lambda row: place[row["cell"]], y)
-    axes.set_xticks(range(len(order)), [", ".join(map(str, cell)) for cell in order], rotation=60, ha="right", fontsize=7)
+    names = [", ".join(map(str, cell)) for cell in order]
+    axes.set_xticks(range(len(order)), names, rotation=60, ha="right", fontsize=7)
     axes.set_xlabel("B, T, I, H, O")
 
 
 def swept(rows, letter):
     """Rows of cells that differ from cases.MIDDLE in this size alone, where there are at least three."""
     place = SIZES.index(letter)
-    chosen = [row for row in rows if all(a == b for i, (a, b) in enumerate(zip(row["cell"], cases.MIDDLE)) if i != place)]
+    others = [i for i in range(len(SIZES)) if i != place]
+    chosen = [row for row in rows if all(row["cell"][i] == cases.MIDDLE[i] for i in others)]
     return chosen if len({row["cell"] for row in chosen}) >= 3 else []
 
 

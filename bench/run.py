@@ -1,4 +1,4 @@
-"""Time fastbptt and its peers on the same work: loss and gradients, the forward pass, a training step, and what comes first.
+"""Time fastbptt and its peers on the same work: loss and gradients, forward pass, training step, and what comes first.
 
     pip install .                                   # the installed package is what is timed
     pip install torch==2.13.0 jax numba             # those that are missing are left out, and the header says so
@@ -8,16 +8,17 @@
     python bench/run.py --random 20 --seed 1 --contenders fastbptt jax_hand numba
     python bench/report.py results.csv              # tables and pictures
 
-Every contender does the same work on the same numbers; `contenders/__init__.py` says which, and who they are. Each result
-is compared with the float64 reference before anything is timed. Each contender lives in a process of its own; only one
-of them works at a time, and they take turns, the first of a round being another each time, together with a large product
-of SciPy's BLAS, which tells what the processor gives just then. A sample is the mean of as many calls as take about 5 ms.
+Every contender does the same work on the same numbers; `contenders/__init__.py` says which, and who they are. Each
+result is compared with the float64 reference before anything is timed. Each contender lives in a process of its own;
+only one of them works at a time, and they take turns, the first of a round being another each time, together with a
+large product of SciPy's BLAS, which tells what the processor gives just then. A sample is the mean of as many calls as
+take about 5 ms.
 
-The numbers of threads (--threads) are set in the environment of every process before it begins, and recorded; `cpu`, the
-processor time used per time passed, shows whether they were kept to.
+The numbers of threads (--threads) are set in the environment of every process before it begins, and recorded; `cpu`,
+the processor time used per time passed, shows whether they were kept to.
 
-OPENBLAS_CORETYPE, where it is set, makes OpenBLAS use another processor's kernels, mostly slower ones: leave it unset for
-figures that mean anything. FASTBPTT_SIMD forces a kernel set upon fastbptt. Both are recorded.
+OPENBLAS_CORETYPE, where it is set, makes OpenBLAS use another processor's kernels, mostly slower ones: leave it unset
+for figures that mean anything. FASTBPTT_SIMD forces a kernel set upon fastbptt. Both are recorded.
 """
 
 import argparse
@@ -44,9 +45,10 @@ TOLERANCES = {"float32": 2e-5, "float64": 1e-11}
 ADAM_TOLERANCES = {"float32": 1e-2, "float64": 1e-6}
 REPEATED = ("gradients", "forward", "adam")
 FRESH = ("first", "import", "memory")  # one figure of a process
+LEAST_ROUNDS = 7  # of a cell, however short --seconds
 FRESH_ROUNDS = 3
-COLUMNS = ["what", "B", "T", "I", "H", "O", "dtype", "threads", "contender", "group", "variant", "unit", "min", "median",
-           "ratio", "gflops", "gemm_gflops", "cpu", "max_error", "rounds", "calls"]
+COLUMNS = ["what", "B", "T", "I", "H", "O", "dtype", "threads", "contender", "group", "variant", "unit", "min",
+           "median", "ratio", "gflops", "gemm_gflops", "cpu", "max_error", "rounds", "calls"]
 
 
 # ---- Processes
@@ -152,7 +154,7 @@ def measure(cell, dtype, threads, what, processes, gemm, seconds):
     gemm.ask("prepare", cell, dtype, threads, "gradients")
     asked = {**{name: processes[name] for name in ready}, "gemm": gemm}
     order, samples, end = list(asked), {name: [] for name in asked}, time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples["gemm"]) < 5:
+    while time.perf_counter() < end or len(samples["gemm"]) < LEAST_ROUNDS:
         for name in order:
             samples[name].append(asked[name].ask("sample"))
         order.append(order.pop(0))
@@ -248,8 +250,8 @@ def header(arguments, processes, gemm, missing):
     yield "gflops: the matrix products' multiplications and additions, Adam's left out, divided by the median"
     yield f"gemm_gflops: a product of {Product.N} x {Product.N} by SciPy's BLAS, the median of one a round, in between"
     yield "cpu: processor time used per time passed"
-    yield (f"max_error: against the float64 reference, relative to the largest entry of each array, checked to be under "
-           f"{TOLERANCES}; of Adam, of the parameters' way over {ADAM_STEPS} steps, under {ADAM_TOLERANCES}")
+    yield (f"max_error: against the float64 reference, relative to the largest entry of each array, checked to be "
+           f"under {TOLERANCES}; of Adam, of the parameters' way over {ADAM_STEPS} steps, under {ADAM_TOLERANCES}")
 
 
 def parse():

@@ -1,7 +1,7 @@
 """One contender in a process of its own, told by run.py through pipes what to do: python worker.py NAME.
 
-A process each keeps them apart: threads that wait by spinning, BLAS libraries, settings of threads, memory. A message is
-a pickled tuple (method, *arguments), its answer (True, value) or (False, traceback).
+A process each keeps them apart: threads that wait by spinning, BLAS libraries, settings of threads, memory. A message
+is a pickled tuple (method, *arguments), its answer (True, value) or (False, traceback).
 """
 
 import gc

@@ -1,7 +1,7 @@
 """Who is timed: fastbptt, what a user writes, and what an expert writes for the occasion.
 
-All do the same work on the same numbers: tanh, biases, initial state zero, squared error summed over outputs and divided
-by T · B, gradients of all five parameters and none of X. Each stands in a module of its own as a class:
+All do the same work on the same numbers: tanh, biases, initial state zero, squared error summed over outputs and
+divided by T · B, gradients of all five parameters and none of X. Each is a class in one of the modules here:
 
     contender = Class(problem, variant)   what may be done once for a shape: buffers, compilation
     contender.gradients()                 the loss and a dict of the gradients, in its own kind of arrays, finished

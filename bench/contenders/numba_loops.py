@@ -4,7 +4,8 @@ Functions are made for one H, I, O and dtype, which LLVM then knows as constants
 the distance from one row to the next.
 
 Variants: "loops" is loops throughout; "mixed" has loops over time and np.dot for the products of whole sequences; "dot"
-has np.dot for the product of a step too. On two threads the batch is halved, and each half runs through all time.
+has np.dot for the product of a step too. On two threads the batch is halved, and each half runs through all time; small
+batches are tried on one thread too.
 """
 
 import math
@@ -37,8 +38,8 @@ def power_of_two(context, z):
 def make_tanh(real):
     """tanh x = 1 - 2 / (exp(2x) + 1), with exp(2x) = 2**n exp(r), |r| <= ln 2 / 2, by exp's series.
 
-    Only contraction is allowed here: reassociation would cancel what is added to round. Largest error 2e-7 in float32 and
-    4e-15 in float64; 0.4 and 1.5 ns an element (Zen 4, 2026-11).
+    Only contraction is allowed here: reassociation would cancel what is added to round. Largest error 2e-7 in float32
+    and 4e-15 in float64; 0.4 and 1.5 ns an element (Zen 4, 2026-11).
     """
     single = real is np.float32
     degree, end, rounder = (6, real(9.1), real(1.5 * 2**23)) if single else (11, real(20), real(1.5 * 2**52))
@@ -300,17 +301,20 @@ class Numba:
     @staticmethod
     def variants(problem):
         """Those that have a chance: loops are faster for the tiniest alone, np.dot for large batches (2026-11)."""
+        small = problem.B * problem.H**2 <= 2**17
         if problem.B == 1:
             return ("loops",) if problem.H <= 8 else ("mixed", "dot")
         if problem.H <= 8:
-            return ("loops", "mixed")
-        return ("dot", "mixed") if problem.B <= 8 or problem.B * problem.H**2 <= 2**17 else ("dot",)
+            ways = ("loops", "mixed")
+        else:
+            ways = ("dot", "mixed") if problem.B <= 8 or small else ("dot",)
+        return (*ways, *(f"{way}, one thread" for way in ways)) if problem.threads > 1 and small else ways
 
     def __init__(self, problem, variant="loops"):
         B, T, I, H, O = problem[:5]
         real = getattr(np, problem.dtype)
-        halves = min(problem.threads, B)
-        numba.set_num_threads(halves)
+        way, _, one = variant.partition(", ")
+        halves = 1 if one else min(problem.threads, B)
         most = -(-B // halves)
         shapes = [value.shape for value in problem.parameters.values()]
         ends = places([math.prod(shape) for shape in shapes])
@@ -327,7 +331,7 @@ class Numba:
         self.Y, self.constants = np.empty((T, B, O), real), [real(c) for c in (0.9, 0.999, 1e-8, 1)]
         self.real = real
 
-        forward, backward = make_passes(T, I, H, O, real, variant)
+        forward, backward = make_passes(T, I, H, O, real, way)
         scale, share, zero = real(2 / (T * B)), real(1 / (T * B)), real(0)
         w_x, w_s, b_s, w_y, b_y, size = ends
         s, y, d, a, xt, st, yt, x_own, d_own, length = begins

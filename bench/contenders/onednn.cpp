@@ -1,18 +1,19 @@
 // Loss and gradients by oneDNN's vanilla_rnn, for contenders/onednn.py; built by build_onednn.py.
 //
-// All arrays are the caller's and stand still: theta and gradient are W_x (H, I), W_s (H, H), b_s (H), W_y (O, H), b_y (O)
-// one behind the other. The initial state is given as zeros: without one the gradient of W_s is wrong (found with oneDNN
-// 3.2). vanilla_rnn's backward pass computes the gradient of X too, and cannot be told not to. It adds to the gradients of
-// the weights, which are therefore set to zero before. Weights are brought into the layouts that it asks for in every
-// call, since they change from call to call.
+// All arrays are the caller's and stand still: theta and gradient are W_x (H, I), W_s (H, H), b_s (H), W_y (O, H) and
+// b_y (O) one behind the other. The initial state is given as zeros: without one the gradient of W_s is wrong (found
+// with oneDNN 3.2). vanilla_rnn's backward pass computes the gradient of X too, and cannot be told not to. It adds to
+// the gradients of the weights, which are therefore set to zero before. Weights are brought into the layouts that it
+// asks for in every call, since they change from call to call.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <unordered_map>
+#include <cstdio>
 #include <vector>
 
 #include <oneapi/dnnl/dnnl.hpp>
+#include <omp.h>
 
 using namespace dnnl;
 using Desc = memory::desc;
@@ -39,15 +40,17 @@ vanilla_rnn_backward::primitive_desc backward_desc(const engine &e, const Desc &
     const auto tanh = algorithm::eltwise_tanh;
     const auto onward = rnn_direction::unidirectional_left2right;
 #if DNNL_VERSION_MAJOR >= 3
-    return {e, prop_kind::backward, tanh, onward, X, S_0, W_x, W_s, b, S, Desc(), X, S_0, W_x, W_s, b, S, Desc(), forward};
+    return {e, prop_kind::backward, tanh, onward, X, S_0, W_x, W_s, b, S, Desc(), X, S_0, W_x, W_s, b, S, Desc(),
+            forward};
 #else
-    return {vanilla_rnn_backward::desc(prop_kind::backward, tanh, onward, X, S_0, W_x, W_s, b, S, Desc(), X, S_0, W_x, W_s,
-                                       b, S, Desc()), e, forward};
+    return {vanilla_rnn_backward::desc(prop_kind::backward, tanh, onward, X, S_0, W_x, W_s, b, S, Desc(), X, S_0, W_x,
+                                       W_s, b, S, Desc()), e, forward};
 #endif
 }
 
 struct Driver {
     memory::dim B, T, I, H, O;
+    int threads;
     const float *D;
     float *theta, *gradient, *Y;
     float *W_y, *b_y, *dW_y, *db_y;
@@ -62,7 +65,9 @@ struct Driver {
     std::vector<float> m, v;
 
     Driver(const int64_t *sizes, const float *X_, const float *D_, float *theta_, float *gradient_, float *Y_)
-        : B(sizes[0]), T(sizes[1]), I(sizes[2]), H(sizes[3]), O(sizes[4]), D(D_), theta(theta_), gradient(gradient_), Y(Y_) {
+        : B(sizes[0]), T(sizes[1]), I(sizes[2]), H(sizes[3]), O(sizes[4]), threads(int(sizes[5])), D(D_),
+          theta(theta_), gradient(gradient_), Y(Y_) {
+        omp_set_num_threads(threads);
         const Desc x({T, B, I}, f32, Tag::tnc), s({T, B, H}, f32, Tag::tnc), s_0({1, 1, B, H}, f32, Tag::ldnc);
         const Desc w_x({1, 1, I, 1, H}, f32, Tag::ldgoi), w_s({1, 1, H, 1, H}, f32, Tag::ldgoi);
         const Desc b({1, 1, 1, H}, f32, Tag::ldgo);
@@ -130,6 +135,7 @@ struct Driver {
     float *states() { return static_cast<float *>(S.get_data_handle()); }
 
     void forward() {
+        omp_set_num_threads(threads);
         bring(W_x, infer_W_x);
         bring(W_s, infer_W_s);
         infer.execute(queue, {{DNNL_ARG_SRC_LAYER, X}, {DNNL_ARG_SRC_ITER, S_0}, {DNNL_ARG_WEIGHTS_LAYER, infer_W_x},
@@ -139,6 +145,7 @@ struct Driver {
     }
 
     double gradients() {
+        omp_set_num_threads(threads);
         bring(W_x, train_W_x);
         bring(W_s, train_W_s);
         train.execute(queue, {{DNNL_ARG_SRC_LAYER, X}, {DNNL_ARG_SRC_ITER, S_0}, {DNNL_ARG_WEIGHTS_LAYER, train_W_x},

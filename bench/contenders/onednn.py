@@ -1,4 +1,4 @@
-"""oneDNN's vanilla_rnn, called from C++ (onednn.cpp, built by build_onednn.py); the layer above it by oneDNN's sgemm."""
+"""oneDNN's vanilla_rnn, called from C++ (onednn.cpp, built by build_onednn.py); the layer above it is its sgemm."""
 
 import ctypes
 import math
@@ -17,16 +17,19 @@ def load():
     library.driver_version.restype = ctypes.c_char_p
     library.driver_make.restype = ctypes.c_void_p
     library.driver_make.argtypes = [ctypes.c_void_p] * 6
-    library.driver_free.argtypes = library.driver_gradients.argtypes = library.driver_forward.argtypes = [ctypes.c_void_p]
+    for function in (library.driver_free, library.driver_gradients, library.driver_forward):
+        function.argtypes = [ctypes.c_void_p]
     library.driver_gradients.restype = library.driver_adam.restype = ctypes.c_double
     library.driver_adam.argtypes = [ctypes.c_void_p, ctypes.c_double, ctypes.c_double]
     return library
 
 
 class OneDNN:
+    """Variants: where more than one thread is allowed, all of them, and one."""
+
     @staticmethod
     def variants(problem):
-        return ("",)
+        return ("",) if problem.threads == 1 else ("", "one thread")
 
     def __init__(self, problem, variant=""):
         import numpy as np
@@ -41,7 +44,8 @@ class OneDNN:
             for flat, named in ((self.theta, self.named), (self.g, self.named_g)):
                 named[name] = flat[begin:begin + value.size].reshape(value.shape)
             begin += value.size
-        self.arrays = np.array(problem[:5], np.int64), problem.X, problem.D, self.theta, self.g, self.Y
+        sizes = np.array([*problem[:5], 1 if variant else problem.threads], np.int64)
+        self.arrays = sizes, problem.X, problem.D, self.theta, self.g, self.Y
         self.driver = self.library.driver_make(*(array.ctypes.data for array in self.arrays))
         if not self.driver:
             raise RuntimeError("oneDNN made no primitive for this shape")

@@ -69,18 +69,20 @@ class Module:
 class ByHand:
     """Buffers and views of every time step are made once; a step is one product and one tanh, and back the same.
 
-    Variants: "mm" multiplies matrices; "mv", for one sequence, vectors.
+    Variants: "mm" multiplies matrices; "mv", for one sequence, vectors; and with one thread where more are allowed.
     """
 
     @staticmethod
     def variants(problem):
-        return ("mv", "mm") if problem.B == 1 else ("mm",)
+        ways = ("mv", "mm") if problem.B == 1 else ("mm",)
+        return ways if problem.threads == 1 else (*ways, *(f"{way}, one thread" for way in ways))
 
     def __init__(self, problem, variant="mm"):
         B, T, I, H, O = problem[:5]
         dtype = getattr(torch, problem.dtype)
         self.p, X, D = tensors(problem)
-        self.steps, self.vectors = T * B, variant == "mv"
+        self.steps, self.vectors = T * B, variant.startswith("mv")
+        self.several, self.limit = problem.threads > 1, 1 if "one thread" in variant else problem.threads
         self.X, self.D = X.view(T * B, I), D.view(T * B, O)
         self.S, self.delta = torch.zeros(T + 1, B, H, dtype=dtype), torch.empty(T, B, H, dtype=dtype)
         self.Y, self.squares = torch.empty(T * B, O, dtype=dtype), torch.empty(T * B, O, dtype=dtype)
@@ -100,6 +102,8 @@ class ByHand:
 
     def _forward(self):
         p = self.p
+        if self.several:
+            torch.set_num_threads(self.limit)
         torch.addmm(p["b_s"], self.X, p["W_x"].t(), out=self.after)
         if self.vectors:
             W = p["W_s"]
