@@ -109,10 +109,13 @@ def draw(count, seed):
 
 
 def flops(cell, what="gradients"):
-    """Floating-point operations of the matrix products, a multiply and an add counted as two; Adam's are left out."""
+    """Floating-point operations of the matrix products, a multiply and an add counted as two; Adam's are left out.
+
+    The state before the first step is zero: W_s has T - 1 products each way, and its gradient T - 1 terms.
+    """
     B, T, I, H, O = cell.sizes
-    forward = H * (H + I + O)
-    return 2 * T * B * (forward if what == "forward" else forward + H * (2 * H + I + 2 * O))
+    forward = H * ((T - 1) * H + T * (I + O))
+    return 2 * B * (forward if what == "forward" else forward + H * (2 * (T - 1) * H + T * (I + 2 * O)))
 
 
 def make(cell, dtype):

@@ -22,8 +22,11 @@ LABELS = {"gradients": "Loss and gradients", "forward": "Forward pass", "adam": 
 
 
 def read(paths):
-    """The comments (one list a file) and the rows, with numbers for sizes and figures."""
-    comments, rows = [], []
+    """The comments (one list a file) and the rows, with numbers for sizes and figures.
+
+    Of the same measurement in several files, the last stays.
+    """
+    comments, rows = [], {}
     for path in paths:
         with open(path, newline="", encoding="utf-8") as file:
             lines = file.readlines()
@@ -33,8 +36,8 @@ def read(paths):
             for name in ("min", "median", "ratio", "gflops", "gemm_gflops"):
                 row[name] = float(row[name]) if row[name] else None
             row["threads"] = int(row["threads"])
-            rows.append(row)
-    return comments, rows
+            rows[row["what"], row["cell"], row["dtype"], row["threads"], row["contender"]] = row
+    return comments, list(rows.values())
 
 
 def unique(values):
@@ -54,7 +57,7 @@ def entry(row):
 
 
 def table(rows):
-    """Cells down, contenders across; where the cell has several rows of a contender, the last."""
+    """Cells down, contenders across."""
     names = unique(row["contender"] for row in rows)
     found = {(row["cell"], row["contender"]): row for row in rows}
     yield f"| B, T, I, H, O | {' | '.join(names)} | fastest of the others |"
@@ -99,7 +102,9 @@ def lines(axes, rows, names, x, y):
 
 
 def by_network(axes, rows, names, y):
-    """Contenders' marks above each network, networks in the order of their work a step."""
+    """Contenders' marks above each network, in the order of their work a step; the cells of a sweep are left out."""
+    sweeps = {cell.sizes for letter in cases.SWEPT for cell in cases.sweep(letter)} - {cases.MIDDLE}
+    rows = [row for row in rows if row["cell"] not in sweeps] or rows
     order = sorted(unique(row["cell"] for row in rows),
                    key=lambda cell: cases.flops(cases.Cell(*cell, "")) / cell[1])
     place = {cell: i for i, cell in enumerate(order)}

@@ -128,7 +128,7 @@ def largest_error(result, right, what):
         pairs = [(result, right)]
     else:
         pairs = [(result[0], right[0]), *((result[1][name], value) for name, value in right[1].items())]
-    return float(max(np.abs(found - value).max() / np.abs(value).max() for found, value in pairs))
+    return float(max(np.abs(found - value).max() / (np.abs(value).max() or 1) for found, value in pairs))
 
 
 def check(title, cell, dtype, what, result, right):

@@ -343,7 +343,8 @@ class Numba:
 
         @njit
         def lay_out(work):
-            return work[s:y], work[y:d], work[d:a], work[a:xt], work[xt:st], work[st:yt], work[yt:x_own]
+            return (work[s:y], work[y:d], work[d:a], work[a:xt], work[xt:xt + H * I], work[st:st + H * H],
+                    work[yt:yt + O * H])
 
         if halves == 1:
             @njit
