@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contenders.onednn import LIBRARY
+from contenders.onednn import LIBRARY, SOURCE
 
 
 def main():
@@ -21,9 +21,8 @@ def main():
         sys.exit(f"there is no oneDNN under {prefix}: apt-get install libdnnl-dev, or give another --prefix")
     folder = found[0].parent
     LIBRARY.parent.mkdir(parents=True, exist_ok=True)
-    source = Path(__file__).resolve().parent / "contenders" / "onednn.cpp"
     command = [os.environ.get("CXX", "g++"), "-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-fno-math-errno",
-               "-fopenmp", "-march=native", f"-I{prefix / 'include'}", str(source), "-o", str(LIBRARY), f"-L{folder}", "-ldnnl",
+               "-fopenmp", "-march=native", f"-I{prefix / 'include'}", str(SOURCE), "-o", str(LIBRARY), f"-L{folder}", "-ldnnl",
                f"-Wl,-rpath,{folder}", "-Wl,--disable-new-dtags"]  # so that what libdnnl needs is found there too
     print(" ".join(command))
     subprocess.run(command, check=True)

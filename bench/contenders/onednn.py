@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parents[2] / "build" / "bench" / "libonednn_driver.so"
+SOURCE = Path(__file__).resolve().with_name("onednn.cpp")
 
 
 def missing():
-    return "" if LIBRARY.exists() else "its driver is not built (python bench/build_onednn.py)"
+    if LIBRARY.exists() and LIBRARY.stat().st_mtime >= SOURCE.stat().st_mtime:
+        return ""
+    return "its driver is not built, or older than its source (python bench/build_onednn.py)"
 
 
 def load():
