@@ -480,7 +480,8 @@ cdef int backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
         accumulate(k, n * B, H, H, delta, ldh, S, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
-        gather(k, n, B, I, <const floating *> c.X + t * c.B * I, c.B * I, I, X, ldi)
+        if n < T:  # of a single block forward has left X there
+            gather(k, n, B, I, <const floating *> c.X + t * c.B * I, c.B * I, I, X, ldi)
         accumulate(k, n * B, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
         if p.b_s >= 0:
             column_sums(k, n * B, H, delta, ldh, gradient + p.b_s)

@@ -508,6 +508,13 @@ static void NAME(column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdif
 
 /* ---- Copies */
 
+/* Whether a lane stands for one of `left` numbers */
+static INLINE MASK NAME(there)(ptrdiff_t left)
+{
+    static const real lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (MASK)(LOAD(lanes) < (real)MIN(left, W));
+}
+
 /* `width` numbers, and zeros up to ld */
 static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, real *y)
 {
@@ -527,10 +534,17 @@ static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, real
 static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride_t,
                          ptrdiff_t stride_b, real *A, ptrdiff_t lda)
 {
+    const real *end = X + (steps - 1) * stride_t + (rows - 1) * stride_b + width;
+    const MASK there = NAME(there)(width);
     ptrdiff_t t, b;
     for (t = 0; t < steps; t++)
-        for (b = 0; b < rows; b++)
-            NAME(copy)(width, lda, X + t * stride_t + b * stride_b, A + (t * rows + b) * lda);
+        for (b = 0; b < rows; b++, A += lda) {
+            const real *x = X + t * stride_t + b * stride_b;
+            if (lda == W && x + W <= end) /* what follows the row is the caller's as well */
+                STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
+            else
+                NAME(copy)(width, lda, x, A);
+        }
 }
 
 static void NAME(scatter)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *A, ptrdiff_t lda, real *X,
@@ -551,13 +565,6 @@ static INLINE double NAME(sum)(V v)
     UNROLL for (j = 0; j < W; j++)
         total += v[j];
     return total;
-}
-
-/* Whether a lane stands for one of `left` numbers */
-static INLINE MASK NAME(there)(ptrdiff_t left)
-{
-    static const real lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (MASK)(LOAD(lanes) < (real)MIN(left, W));
 }
 
 /* x[o % K], x[(o + 1) % K], ...: what stands beside the outputs o, o + 1, ... < O */
@@ -716,6 +723,28 @@ static double NAME(softmax_row)(const fastbptt_error *what, const real *d, ptrdi
     return m * *e;
 }
 
+/* z <- 2 scale (z - d), and Σ (z - d)²: what `row` does for the commonest of all losses, over all rows at once. */
+static double NAME(squares)(const fastbptt_error *what, ptrdiff_t rows, const real *D, real *Z, ptrdiff_t ld)
+{
+    const real factor = (real)what->scale;
+    double total = 0;
+    V sum = {0};
+    ptrdiff_t i, o;
+    for (i = 0; i < rows; i++, Z += ld, D += ld) {
+        for (o = 0; o < ld; o += W) {
+            const MASK there = NAME(there)(what->O - o);
+            V r = LOAD(Z + o) - LOAD(D + o);
+            sum += SELECT(there, r * r, SPLAT(0)); /* rounded before it is added, as a weighted one is */
+            STORE(Z + o, SELECT(there, r * 2 * factor, SPLAT(0)));
+        }
+        if (i % 16 == 15 || i == rows - 1) { /* seldom, and before much is lost to rounding */
+            total += NAME(sum)(sum);
+            sum = SPLAT(0);
+        }
+    }
+    return total;
+}
+
 static double NAME(error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, ptrdiff_t ldd,
                           const ptrdiff_t *labels, const real *weights, ptrdiff_t weight_width, real *Z, ptrdiff_t ldz,
                           real *losses)
@@ -733,6 +762,9 @@ static double NAME(error)(const fastbptt_error *what, ptrdiff_t rows, const real
         else
             NAME(activate)(what->activation, rows * ldz, Z);
     }
+    if (what->loss == FASTBPTT_SQUARED_ERROR && what->activation == FASTBPTT_IDENTITY && targets && !weight_width
+        && losses == NULL)
+        return NAME(squares)(what, rows, D, Z, ldz);
     for (i = 0; targets && i < rows; i++, Z += ldz) {
         const real *d = D != NULL ? D + i * ldd : NULL;
         const real *m = weight_width ? weights + i * weight_width : NULL;

@@ -167,6 +167,7 @@ EQUIVALENT = {
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
     ("_core.pyx:*", "return STOPPED", "return DONE"):
         "the exception is set already, and comes out of the next call of Python's that the core makes",
+    ("_core.pyx:backward", "if n < T:", "if n <= T:"): "a choice of speed alone",
     ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if i <= 0 and stopped(&s):"): "likewise",

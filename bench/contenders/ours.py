@@ -16,7 +16,7 @@ class Core:
         self.net.load_state_dict(problem.parameters)
         self.X, self.D = problem.X, problem.D
         self.optimizer = fastbptt.optimizers.Adam(LEARNING_RATE)
-        self.options = {"backend": self.backend}  # n_threads=problem.threads belongs here once the calls take it
+        self.options = {"backend": self.backend}  # threads are FASTBPTT_NUM_THREADS, as a user would have it
 
     def gradients(self):
         return self.net.loss_and_gradients(self.X, self.D, **self.options)
@@ -32,7 +32,7 @@ class Core:
 
     @staticmethod
     def threads():
-        return "1 in fastbptt"
+        return f"{fastbptt._core.threads()} in fastbptt"
 
 
 class Reference(Core):
