@@ -115,6 +115,7 @@ cdef enum:
     STOPPED = 1
     SHARD_WORK = 0x40000000    # multiplications of a float32 product of one step of a shard, at most, if it has over 8 rows
     SHARD_LEAST = 0x400000     # multiplications forward that are worth a shard: 0.2 ms with the gradient
+    SHARD_LEAST_ROWS = 512     # times steps: with 47 the shards' own gradients took an eighth of the time
     PARTIALS_BYTES = 0x4000000 # 64 MiB: of the gradients of all shards
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
@@ -263,7 +264,8 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t T, Py_ssize_t B, Py_ss
     cdef Py_ssize_t fewest = max(8, min(32, p.H // 16))  # 8 rows run at full speed where the weights stay in the cache
     cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * max(p.I, p.H, p.O))))
     cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * T * B / SHARD_LEAST)
-    shards = min(shards, B // fewest, max(1, PARTIALS_BYTES // (p.P * size)))
+    shards = min(shards, B // fewest, <Py_ssize_t> (<double> T * B / SHARD_LEAST_ROWS),
+                 max(1, PARTIALS_BYTES // (p.P * size)))
     shards = max(1, shards, (B + most - 1) // most)
     return (B + shards - 1) // shards
 
