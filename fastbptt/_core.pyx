@@ -452,8 +452,8 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     return DONE
 
 
-cdef int backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
-                  const floating *theta) noexcept nogil:
+cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                   const floating *theta) noexcept nogil:
     """From the saved S and delta_y to every other gradient."""
     cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
@@ -471,7 +471,7 @@ cdef int backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared
 
     while t >= 0:
         if later != NULL and stopped(c):
-            return STOPPED
+            return
         n = min(w.steps, T - t)
         S = <floating *> w.S + t * B * ldh
         delta_y = <floating *> w.delta_y + t * B * ldo
@@ -498,18 +498,17 @@ cdef int backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared
     if later == NULL:  # no step was taken
         if c.dS_0 != NULL:
             memset(c.dS_0, 0, B * H * sizeof(floating))
-        return DONE
+        return
     # dS_0 = delta[0] @ W_s                                                                           (B, H)
     affine(k, B, H, H, later, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
     if c.dS_0 != NULL:
         scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H)
     if p.S_0 >= 0 and c.initial_state == NULL:
         column_sums(k, B, H, delta, ldh, gradient + p.S_0)
-    return DONE
 
 
-cdef int terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
-               const floating *theta) noexcept nogil:
+cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                const floating *theta) noexcept nogil:
     """What each step i <= t contributes to the gradient of E_t, for t = T - 1, whose targets c.D and c.labels are."""
     cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
@@ -536,7 +535,7 @@ cdef int terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, W
 
     for i in range(T - 1, -1, -1):
         if stopped(c):
-            return STOPPED
+            return
         scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H)
         # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
         recur_back(k, p.activation, 1, B, H, Q_s, ldh, S + (i + 1) * B * ldh, <const floating *> NULL, delta)
@@ -548,7 +547,6 @@ cdef int terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, W
         if i > 0:
             affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.later, ldh)
             memcpy(delta, w.later, B * ldh * sizeof(floating))
-    return DONE
 
 
 cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shared, const floating *theta, Py_ssize_t i,

@@ -167,6 +167,7 @@ EQUIVALENT = {
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
     ("_core.pyx:*", "return STOPPED", "return DONE"):
         "the exception is set already, and comes out of the next call of Python's that the core makes",
+    ("_core.pyx:*", "return", "pass"): "what a call computes after it was stopped is thrown away",
     ("_core.pyx:backward", "if n < T:", "if n <= T:"): "a choice of speed alone",
     ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
@@ -441,6 +442,7 @@ def changes(statement, dialect):
         found.append(((), ast.AugAssign(statement.target, turned(), statement.value)))
         found.append(((), ast.Assign([statement.target], statement.value)))
     if isinstance(statement, (ast.AugAssign, ast.Continue)) or \
+            isinstance(statement, ast.Return) and statement.value is None or \
             isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) or \
             isinstance(statement, ast.Assign) and isinstance(statement.targets[0], (ast.Subscript, ast.Attribute)) or \
             isinstance(statement, ast.Assign) and dialect.c and reassigns(statement):
