@@ -858,15 +858,13 @@ cdef class Engine:
         Returns
         -------
         done : how many updates were made
-        refused : whether it ended at a batch that cannot be learnt from
         error : the exception that Ctrl-C raised, or None
         """
         cdef Plan *p = &self.plan
         cdef Call data, c
         cdef UpdateOptions what = options_of(rule, numbers)
-        cdef const Kernels *k = self.kernels
-        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), done = 0, begin, size = cnp.PyArray_ITEMSIZE(theta), slot
-        cdef Py_ssize_t bytes = p.P * size
+        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), done = 0, begin, slot
+        cdef Py_ssize_t bytes = p.P * cnp.PyArray_ITEMSIZE(theta)
         cdef const Py_ssize_t *order = <const Py_ssize_t *> cnp.PyArray_DATA(rows)
         cdef double *result = <double *> cnp.PyArray_DATA(results)
         cdef Py_ssize_t updates = cnp.PyArray_DIM(results, 1)
@@ -878,11 +876,11 @@ cdef class Engine:
         cdef Memory memory = None
         cdef Py_ssize_t needed
         cdef int status = DONE, threads, stop = 0
-        cdef bint held = False, refused = False
-        if not (self.prepare(&data, theta, X, initial_state) and self.take_targets(&data, D, weights)
+        cdef bint held = False
+        if not (self.prepare(&data, theta, X, initial_state) and self.point_at_targets(&data, D, weights)
                 and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(results, cnp.NPY_DOUBLE, 2) and updates * batch_size >= n):
             raise ValueError("data are not in order")
-        check_vectors(self.type, p.P, what.rule, theta, gradient, slots)
+        check_vectors(self.type, p.P, rule, theta, gradient, slots)
         for slot in range(n):
             if not 0 <= order[slot] < data.B:
                 raise ValueError("rows are not rows of the data")
@@ -920,6 +918,8 @@ cdef class Engine:
                     c.B = min(batch_size, n - begin)
                     self.pick(&data, &c, order + begin, into)
                     total = self.take_weights(&c)
+                    if not (total >= 0 and self.in_range(&c)):  # another thread has changed the data
+                        break
                     self.divide(&c)
                     c.total = c.penalty = 0
                     status = self.run_in(&c, memory.base, min(threads, max(1, <int> ((c.B + c.rows - 1) // c.rows))))
@@ -933,7 +933,6 @@ cdef class Engine:
                         norm = clip(p.P, <double *> c.gradient, max_grad_norm)
                     result[2 * updates + done], result[3 * updates + done] = norm, total
                     if not (isfinite(result[done] + c.penalty) and isfinite(norm)):
-                        refused = True
                         break
                     for slot in range(states):
                         memcpy(kept[slot], state[slot], bytes)
@@ -941,7 +940,6 @@ cdef class Engine:
                     if not self.update_finite(&what, c.gradient, state):
                         for slot in range(states):
                             memcpy(state[slot], kept[slot], bytes)
-                        refused = True
                         break
                     done += 1
                     if now() - start >= seconds or stopped(&c):
@@ -957,7 +955,7 @@ cdef class Engine:
             if held:
                 release_blas()
             self.check_in(memory)
-        return done, refused, error
+        return done, error
 
     cdef void pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
         """Copy c.B sequences of the data to the batch: X, targets, weights, initial state."""
@@ -1005,6 +1003,10 @@ cdef class Engine:
 
     cdef bint take_targets(self, Call *c, D, weights) noexcept:
         """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""
+        return self.point_at_targets(c, D, weights) and self.in_range(c) and self.take_weights(c) >= 0
+
+    cdef bint point_at_targets(self, Call *c, D, weights) noexcept:
+        """Put targets and weights into the call; False where their types or shapes are not in order."""
         cdef Py_ssize_t K = self.plan.error.K
         cdef bint labels = self.plan.error.loss == CROSS_ENTROPY and is_ready(D, cnp.NPY_INTP, 2)
         if labels:
@@ -1024,13 +1026,15 @@ cdef class Engine:
             else:
                 return False
             c.weights = cnp.PyArray_DATA(weights)
-        if labels:
-            if self.type == cnp.NPY_FLOAT:
-                if not labels_in_range(c.labels, c.T * c.B, self.plan.O, <const float *> c.weights):
-                    return False
-            elif not labels_in_range(c.labels, c.T * c.B, self.plan.O, <const double *> c.weights):
-                return False
-        return self.take_weights(c) >= 0
+        return True
+
+    cdef bint in_range(self, const Call *c) noexcept nogil:
+        """Whether every label that has a weight stands for an output."""
+        if c.labels == NULL:
+            return True
+        if self.type == cnp.NPY_FLOAT:
+            return labels_in_range(c.labels, c.T * c.B, self.plan.O, <const float *> c.weights)
+        return labels_in_range(c.labels, c.T * c.B, self.plan.O, <const double *> c.weights)
 
     cdef double take_weights(self, Call *c) noexcept nogil:
         """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
@@ -1179,7 +1183,7 @@ def update(str rule, theta, gradient, list slots, count, **numbers):
     if type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or not is_ready(theta, type, 1):
         raise ValueError("theta must be a contiguous float32 or float64 vector")
     n = cnp.PyArray_DIM(theta, 0)
-    check_vectors(type, n, what.rule, theta, gradient, slots)
+    check_vectors(type, n, rule, theta, gradient, slots)
     slot_2 = cnp.PyArray_DATA(slots[1]) if len(slots) == 2 else NULL
     if type == cnp.NPY_FLOAT:
         update_verb(k, &what, n, <const float *> cnp.PyArray_DATA(gradient), <float *> cnp.PyArray_DATA(theta),
@@ -1189,15 +1193,15 @@ def update(str rule, theta, gradient, list slots, count, **numbers):
                     <double *> cnp.PyArray_DATA(slots[0]), <double *> slot_2)
 
 
-cdef int check_vectors(int type, Py_ssize_t n, int rule, theta, gradient, list slots) except -1:
+cdef int check_vectors(int type, Py_ssize_t n, str rule, theta, gradient, list slots) except -1:
     for array in (theta, gradient, *slots):
         if not (is_ready(array, type, 1) and has_shape(array, n, -1, -1)):
             raise ValueError(f"gradient and slots must be contiguous vectors like theta, of length {n}")
     for array in (theta, *slots):
         if not cnp.PyArray_ISWRITEABLE(array):
             raise ValueError("theta and slots must be writable")
-    if len(slots) != (2 if rule in (ADAM, ADAMW) else 1):
-        raise ValueError(f"rule {rule} has not {len(slots)} slots")
+    if len(slots) != (2 if RULES[rule] in (ADAM, ADAMW) else 1):
+        raise ValueError(f"rule {rule!r} has not {len(slots)} slots")
     return 0
 
 

@@ -10,11 +10,11 @@
  * Design
  * ------
  * (a) A row of a block is padded to whole vectors, so no loop here has a scalar tail; only what is the caller's, biases and
- *     gradients, has one (`load_part`, and the buffer of `accumulate`). What stands in the padding is never stored there.
+ *     gradients, has one (`base` of `affine`, `buffer` of `outer`). What stands in the padding is never stored there.
  * (b) `pack` cuts a matrix into panels two vectors wide, the last one maybe narrower, each (K, width) and contiguous: P takes
  *     the place that (K, ldp) would. Few rows read up to four panels at once, so that there are sums enough in flight.
- * (c) `tile` is the only product. Each of its sums is one chain over k, from a base that is there before, whatever the
- *     tile's size: so a row has the same bits whatever rows stand beside it.
+ * (c) `tile` is the only product, but for a single small row's (`recur_row`). Each of its sums is one chain over k, whatever
+ *     the tile's size: so a row has the same bits whatever rows stand beside it.
  * (d) Elementary functions have no branches and no tables, in either type within these bounds, in units in the last place
  *     (10^7 arguments each, against float64 or the x87's long double): exp 1.1, elu 1.3, softsign 1.5, sigmoid 2.4, tanh
  *     2.2 (float32 1.2), softplus 2.8. They need IEEE arithmetic: -ffast-math would cancel SHIFT.

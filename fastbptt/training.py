@@ -250,8 +250,7 @@ class _Stretch:
     def __init__(self, network, source, settings, gradient):
         self.settings, self.gradient, self.numbers = settings, gradient, vars(settings.optimizer)
         self.before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
-        X, D, weights, initial_state = source.data
-        B = min(source.batch_size, X.shape[1])
+        B = min(source.batch_size, source.data[0].shape[1])
         self.batch = [None if array is None else np.empty((*array.shape[:axis], B, *array.shape[axis + 1:]), array.dtype)
                       for array, axis in zip(source.data, (1, 1, 1, 0))]
         self.is_mean = network.reduction == "mean"
@@ -260,7 +259,7 @@ class _Stretch:
         """Change `state` by as many updates as can be made, and return how many, and what Ctrl-C raised or None."""
         settings = self.settings
         results = np.empty((4, -(-len(rows) // source.batch_size)))
-        done, _, error = network._engines["core"].train(
+        done, error = network._engines["core"].train(
             state.theta, *source.data, rows, source.batch_size, settings.optimizer.rule,
             {**self.numbers, "learning_rate": learning_rate}, state.slots, state.updates, settings.max_grad_norm,
             self.gradient, self.before, self.batch, results, seconds, settings.threads)

@@ -38,7 +38,7 @@ class OneDNN:
         import numpy as np
         from contenders import LEARNING_RATE
 
-        self.library, self.rate, self.count = load(), LEARNING_RATE, 0
+        self.onednn, self.rate, self.count = load(), LEARNING_RATE, 0
         self.theta = np.concatenate([value.ravel() for value in problem.parameters.values()])
         self.g, self.Y = np.empty_like(self.theta), np.empty((problem.T, problem.B, problem.O), np.float32)
         self.named, self.named_g = {}, {}
@@ -49,29 +49,29 @@ class OneDNN:
             begin += value.size
         sizes = np.array([*problem[:5], 1 if variant else problem.threads], np.int64)
         self.arrays = sizes, problem.X, problem.D, self.theta, self.g, self.Y
-        self.driver = self.library.driver_make(*(array.ctypes.data for array in self.arrays))
+        self.driver = self.onednn.driver_make(*(array.ctypes.data for array in self.arrays))
         if not self.driver:
             raise RuntimeError("oneDNN made no primitive for this shape")
 
     def __del__(self):
         if getattr(self, "driver", None):
-            self.library.driver_free(self.driver)
+            self.onednn.driver_free(self.driver)
 
     def gradients(self):
-        loss = self.library.driver_gradients(self.driver)
+        loss = self.onednn.driver_gradients(self.driver)
         if math.isnan(loss):
             raise RuntimeError("oneDNN failed")
         return loss, self.named_g
 
     def forward(self):
-        if self.library.driver_forward(self.driver):
+        if self.onednn.driver_forward(self.driver):
             raise RuntimeError("oneDNN failed")
         return self.Y
 
     def adam(self):
         self.count += 1
         rate, root = self.rate / (1 - 0.9**self.count), math.sqrt(1 - 0.999**self.count)
-        return self.library.driver_adam(self.driver, rate, root)
+        return self.onednn.driver_adam(self.driver, rate, root)
 
     def parameters(self):
         return self.named
