@@ -19,12 +19,19 @@ assert RNN(3, 5, 2, random_state=0).gradcheck().passed
 """
 
 
-def chosen(name):
+OF_SIZES = """
+from fastbptt import RNN
+for dtype in ("float32", "float64"):
+    print(*(RNN(3, H, 2, dtype=dtype)._engine("core").kernel_set() for H in (1, 4, 5, 8, 9, 12, 13, 16, 17, 24, 25, 40)))
+"""
+
+
+def chosen(name, script=SCRIPT):
     environment = {key: value for key, value in os.environ.items() if key != "FASTBPTT_SIMD"}
     if name is not None:
         environment["FASTBPTT_SIMD"] = name
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)  # this package, not the folder of sources
-    return subprocess.run([sys.executable, "-P", "-c", SCRIPT], env=environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-P", "-c", script], env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("name", _core.KERNEL_SETS)
@@ -40,6 +47,23 @@ def test_a_set_is_taken_by_its_name_or_refused_with_words(name):
 def test_without_a_name_the_best_set_is_taken():
     found = [name for name in _core.KERNEL_SETS if not chosen(name).returncode]
     assert chosen(None).stdout.strip() == chosen("").stdout.strip() == found[-1]
+
+
+def test_narrow_networks_are_served_by_shorter_vectors():
+    best = chosen(None).stdout.strip()
+    found = chosen(None, OF_SIZES).stdout.split("\n")
+    if best == "avx512":
+        a, b = "avx2", "avx512"
+        assert found[0].split() == [a, a, a, a, b, b, b, b, a, a, b, b]
+        assert found[1].split() == [a, a, b, b, a, a, b, b, b, b, b, b]
+    else:
+        assert set(found[0].split() + found[1].split()) == {best}
+
+
+@pytest.mark.parametrize("name", _core.KERNEL_SETS)
+def test_a_name_forces_its_set_upon_every_size(name):
+    run = chosen(name, OF_SIZES)
+    assert run.returncode or set(run.stdout.split()) == {name}
 
 
 def test_an_unknown_name_is_refused_with_those_there_are():
