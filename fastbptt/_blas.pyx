@@ -10,7 +10,8 @@ Design
 (d) This set pads nothing (pad 1): a block of rows is one contiguous array, and pointwise stages run over all of it.
 (e) While a call is inside, BLAS is held at one thread (`hold_blas`): a product's bits depend on how many threads share it,
     two are slower than one at most sizes of a recurrent network, and hundreds of callers of a threaded OpenBLAS corrupt
-    its heap.
+    its heap. At most 32 products are in gemm or gemv at a time, whoever asks: OpenBLAS has buffers for so many
+    callers as it was built for threads (64 in SciPy's wheels), and says so or crashes where there are more.
 """
 
 import os
@@ -29,12 +30,31 @@ from ._kernels cimport (
     ErrorOptions, Kernels, UpdateOptions, exp, expm1, fabs, log, log1p, sqrt, tanh,
 )
 
+cdef extern from "_atomic.h" nogil:
+    long add "fastbptt_add"(long *counter, long n) noexcept
+    void enter "fastbptt_enter"(long *counter, long most) noexcept
+
 include "_blas_int.pxi"  # blas_int, which SciPy names from 1.18 on; written by setup.py
 
 # m n k under which plain loops beat gemm and gemv: the time of loops over that of BLAS is 0.3 at 16, 0.6 to 0.9 at 256, 1 to
 # 1.6 at 512, 1.2 to 2.3 at 2048 (2026-11, one core of an AMD Zen 3, OpenBLAS 0.3.30, float32 and float64).
 cdef enum:
     LOOPS_BELOW = 512
+
+cdef long products = 0         # in gemm or gemv
+cdef long most_products = 32
+
+
+def products_now():
+    """How many products are in gemm or gemv."""
+    return products
+
+
+def set_most_products(long n):
+    """Let n products be in gemm or gemv at a time; returns how many were let before. Only tests change it."""
+    global most_products
+    before, most_products = most_products, n
+    return before
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -63,7 +83,9 @@ cdef void product(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *A, P
                 b = B + l * ldb
                 for j in range(n):
                     c[j] += a * b[j]
-    elif m == 1:  # C[0] += Bᵀ A[0]
+        return
+    enter(&products, most_products)
+    if m == 1:  # C[0] += Bᵀ A[0]
         if floating is float:
             sgemv(as_it_is, &n_, &k_, &one, <float *> B, &ldb_, <float *> A, &step, &one, C, &unit)
         else:
@@ -73,6 +95,7 @@ cdef void product(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *A, P
             sgemm(as_it_is, a_transposed, &n_, &m_, &k_, &one, <float *> B, &ldb_, <float *> A, &lda_, &one, C, &ldc_)
         else:
             dgemm(as_it_is, a_transposed, &n_, &m_, &k_, &one, <double *> B, &ldb_, <double *> A, &lda_, &one, C, &ldc_)
+    add(&products, -1)
 
 
 cdef void pack(Py_ssize_t K, Py_ssize_t N, const floating *W, Py_ssize_t stride_k, Py_ssize_t stride_n, floating *P,
@@ -496,8 +519,8 @@ def _after_fork_in_parent():
 
 
 def _after_fork_in_child():
-    global inside
-    inside = 0  # the threads that were inside are not here
+    global inside, products
+    inside = products = 0  # the threads that were inside are not here
     PyThread_release_lock(lock)
 
 

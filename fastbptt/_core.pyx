@@ -53,13 +53,6 @@ cdef extern from *:
         return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
 
-    #if defined(_MSC_VER)
-    #include <intrin.h>
-    #define fastbptt_add(counter, n) (_InterlockedExchangeAdd((counter), (n)) + (n))
-    #else
-    #define fastbptt_add(counter, n) __atomic_add_fetch((counter), (n), __ATOMIC_SEQ_CST)
-    #endif
-
     #ifdef _OPENMP
     #define FASTBPTT_OPENMP 1
     #else
@@ -75,9 +68,11 @@ cdef extern from *:
     #endif
     """
     double now "fastbptt_now"() noexcept nogil
-    long add "fastbptt_add"(long *counter, long n) noexcept nogil  # at once, whoever else adds; the new value
     const int OPENMP "FASTBPTT_OPENMP"
     const char *COMPILER "FASTBPTT_COMPILER"
+
+cdef extern from "_atomic.h":
+    long add "fastbptt_add"(long *counter, long n) noexcept nogil  # the new value
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept  # leaves the exception set

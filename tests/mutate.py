@@ -188,6 +188,9 @@ EQUIVALENT = {
     ("_core.pyx:sum_of_weights", "return*-1", "return*-2"): "any number below 0 says that a weight is wrong",
     ("_blas.pyx:product", "cdef blas_int lda_ *", "lda_ = <blas_int> max(ak, ai)"): "the larger of two has no order",
     ("_blas.pyx:product", "if m * n * k < LOOPS_BELOW:", "if * < LOOPS_BELOW:"): "a choice of speed alone",
+    ("_blas.pyx:product", "enter(&products, most_products)", "pass"):
+        "how many are in BLAS changes no number; test_threads.py counts them, in processes of its own",
+    ("_blas.pyx:product", "add(&products, -1)", "add(&products, -2)"): "likewise",
     ("_blas.pyx:slope", "e[[]0] = 0", "*"): "of a derivative that the user gives, nobody reads the error",
     ("_blas.pyx:softmax*", "if z[[]o] > top or z[[]o] != z[[]o]:", "if z[[]o] > top:"):
         "a NaN comes out of exp and the sum in any case",

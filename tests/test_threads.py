@@ -210,3 +210,35 @@ def test_the_cores_are_those_of_the_control_group(tmp_path):
     assert _threading.cores(quota) == 1
     quota.write_text("max 100000\n")
     assert _threading.cores(quota) == _threading.cores("/no/such/file") >= 1
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_only_so_many_products_are_in_blas_at_once(most):
+    script = f"""
+import threading, numpy as np
+from fastbptt import RNN, _blas
+assert _blas.set_most_products({most}) == 32
+net = RNN(20, 300, 20, random_state=0)
+X, D = np.ones((2, 2, 60, 20), "float32")
+right = net.loss_and_gradients(X, D, n_threads=1)[1]["W_s"]
+wrong, seen, over = [], [], threading.Event()
+
+def work():
+    while not over.is_set():
+        if not np.array_equal(net.loss_and_gradients(X, D, n_threads=1)[1]["W_s"], right):
+            wrong.append(1)
+
+threads = [threading.Thread(target=work) for _ in range(12)]
+for thread in threads:
+    thread.start()
+for _ in range(100):
+    seen.append(_blas.products_now())
+    over.wait(0.003)
+over.set()
+for thread in threads:
+    thread.join()
+print(max(seen), len(wrong), _blas.products_now())
+"""
+    run = run_python(script, os.environ | {"FASTBPTT_SIMD": "blas", "OPENBLAS_NUM_THREADS": "1"})
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [str(most), "0", "0"]

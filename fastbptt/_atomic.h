@@ -1,0 +1,39 @@
+/* Counters that threads share. */
+#ifndef FASTBPTT_ATOMIC_H
+#define FASTBPTT_ATOMIC_H
+
+#if defined(_MSC_VER)
+#include <intrin.h>
+#define fastbptt_add(counter, n) (_InterlockedExchangeAdd((counter), (n)) + (n))
+#else
+#define fastbptt_add(counter, n) __atomic_add_fetch((counter), (n), __ATOMIC_SEQ_CST)
+#endif
+
+#if defined(_WIN32)
+#include <windows.h>
+#define fastbptt_yield() SwitchToThread()
+#else
+#include <sched.h>
+#define fastbptt_yield() sched_yield()
+#endif
+
+/* One more, once there are fewer than `most`; a counter that was never above `most` never is. */
+static inline void fastbptt_enter(long *counter, long most)
+{
+    for (;;) {
+#if defined(_MSC_VER)
+        long now = *(volatile long *)counter;
+        if (now < most && _InterlockedCompareExchange(counter, now + 1, now) == now)
+            return;
+#else
+        long now = __atomic_load_n(counter, __ATOMIC_RELAXED);
+        if (now < most
+            && __atomic_compare_exchange_n(counter, &now, now + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+            return;
+#endif
+        if (now >= most)
+            fastbptt_yield();
+    }
+}
+
+#endif
