@@ -312,8 +312,9 @@ class SequenceScaler(Parametric):
         _files.write(path, header | {"kind": "SequenceScaler"}, arrays)
 
     def _to_file(self):
-        """Header and arrays, under names that leave room for a model in the same file."""
-        return {"scaler": self.get_params()}, {"scaler.mean": self.mean_, "scaler.scale": self.scale_}
+        """Header and arrays, under names that leave room for a model in the same file. `per` is that of `fit`."""
+        per = "all" if self.mean_.ndim == 1 else "series"
+        return {"scaler": self.get_params() | {"per": per}}, {"scaler.mean": self.mean_, "scaler.scale": self.scale_}
 
     @classmethod
     def _from_file(cls, header, arrays):

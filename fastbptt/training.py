@@ -452,6 +452,10 @@ class _Run:
         name, *numbers = self.state.owed
         callbacks, record = getattr(self.settings, name), Record(*numbers, self.network)
         answers = [callback(record) for callback in callbacks]
+        if not np.isfinite(self.network._theta).all():
+            self.network._theta[...] = self.state.theta
+            raise FloatingPointError(f"{name} left parameters that are not finite after epoch {record.epoch}; they are those "
+                                     "of before again")
         spare = self._next()  # with the parameters as they left them
         spare.owed = ()
         self._commit(spare)
@@ -490,7 +494,8 @@ class _Run:
             history.validation_loss.append(validation_loss)
         watched = train_loss if self.validation is None else validation_loss
         if not math.isnan(watched):
-            spare.carried = tuple(settings.schedule.watch(spare.carried, watched))
+            spare.carried = tuple(number.item() if isinstance(number, np.generic) else number  # JSON knows none of NumPy's
+                                  for number in settings.schedule.watch(spare.carried, watched))
         spare.epoch, spare.batch = epoch + 1, 0
         spare.loss = spare.weight = spare.penalty = spare.norm = 0.0
         spare.averaged = 0
@@ -539,13 +544,14 @@ class _Run:
         settings, source = self.settings, self.source
         return {"optimizer": _described(settings.optimizer), "schedule": _described(settings.schedule),
                 "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
-                **({"shuffle": source.shuffle, "data": self._digest()} if isinstance(source, Arrays)
-                   else {"updates_per_epoch": source.updates_per_epoch})}
+                **({"shuffle": source.shuffle} if isinstance(source, Arrays)
+                   else {"updates_per_epoch": source.updates_per_epoch}), **self._digests()}
 
-    def _digest(self):
-        if not hasattr(self, "digest"):
-            self.digest = _checkpoint.digest(self.source.data)
-        return self.digest
+    def _digests(self):
+        if not hasattr(self, "digests"):
+            arrays = {"data": self.source.data if isinstance(self.source, Arrays) else None, "validation": self.validation}
+            self.digests = {name: _checkpoint.digest(data) for name, data in arrays.items() if data is not None}
+        return self.digests
 
     def fail(self, error):
         """After an interrupt or an error: the history says which, and the checkpoint holds the last whole state."""

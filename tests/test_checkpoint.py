@@ -1,5 +1,6 @@
 """A run that was interrupted and resumed is, to the bit, the run that was never interrupted."""
 
+import dataclasses
 import itertools
 import signal
 import sys
@@ -277,6 +278,49 @@ def test_another_run_is_not_resumed_and_nothing_changes(change, words, tmp_path)
         net.fit(**arguments | change, checkpoint=path, resume=True)
     assert words in str(caught.value)
     assert net.theta.tobytes() == before and path.read_bytes() == bytes_
+
+
+def test_another_validation_set_is_another_run(tmp_path):
+    options = {**RUNS["patience"](), "checkpoint": tmp_path / "run.npz"}
+    network().fit(**options)
+    for other in (data(2), None):
+        with pytest.raises(ValueError, match="of another run: validation is '[0-9a-f]{32}' there and "):
+            network().fit(**{**options, "validation": other, "patience": None if other is None else 2}, resume=True)
+
+
+def test_parameters_that_a_callback_spoils_reach_neither_network_nor_checkpoint(tmp_path):
+    def spoil(record):
+        if record.epoch == 2:
+            record.network.parameters["W_s"][0, 0] = np.nan
+
+    net, right = network(), network()
+    X, D = data()
+    with pytest.raises(FloatingPointError, match="callbacks left parameters that are not finite after epoch 2"):
+        net.fit(X, D, epochs=5, batch_size=4, callbacks=[spoil], checkpoint=tmp_path / "run.npz")
+    right.fit(X, D, epochs=3, batch_size=4)
+    assert np.array_equal(net.theta, right.theta)
+    assert np.array_equal(fastbptt.load(tmp_path / "run.npz").theta, right.theta)
+
+
+def test_what_a_schedule_carries_may_be_numpys_numbers(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Counting(schedules.Schedule):
+        def begin(self):
+            return (0,)
+
+        def watch(self, carried, loss):
+            return (np.int64(carried[0]) + 1,)
+
+        def factor(self, carried, epoch, epochs):
+            return 1 / (1 + carried[0])
+
+    X, D = data()
+    options = {"schedule": Counting(), "batch_size": 4, "checkpoint": tmp_path / "run.npz"}
+    whole, parts = network(), network()
+    whole.fit(X, D, epochs=5, schedule=Counting(), batch_size=4)
+    parts.fit(X, D, epochs=2, **options)
+    parts.fit(X, D, epochs=5, **options, resume=True)
+    assert np.array_equal(whole.theta, parts.theta)
 
 
 def test_another_networks_checkpoint_and_other_files_are_refused(tmp_path):

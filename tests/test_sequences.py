@@ -297,6 +297,13 @@ def test_what_cannot_be_scaled_is_refused(call, error, words):
         call()
 
 
+def test_a_scaler_whose_parameter_was_set_after_fit_is_saved_as_it_was_fitted(tmp_path):
+    scaler = SequenceScaler().fit(np.random.default_rng(0).standard_normal((4, 6, 2)))
+    scaler.set_params(per="series").save(tmp_path / "scaler.npz")
+    loaded = SequenceScaler._from_file(*_files.read(tmp_path / "scaler.npz"))
+    assert loaded.per == "all" and np.array_equal(loaded.mean_, scaler.mean_)
+
+
 @pytest.mark.parametrize("per", ["all", "series"])
 def test_a_loaded_scaler_is_the_saved_one(per, tmp_path):
     X = ragged()
