@@ -13,8 +13,8 @@
  *     gradients, has one (`base` of `affine`, `buffer` of `outer`). What stands in the padding is never stored there.
  * (b) `pack` cuts a matrix into panels two vectors wide, the last one maybe narrower, each (K, width) and contiguous: P takes
  *     the place that (K, ldp) would. Few rows read up to four panels at once, so that there are sums enough in flight.
- * (c) `tile` is the only product, but for a single small row's (`recur_row`). Each of its sums is one chain over k, whatever
- *     the tile's size: so a row has the same bits whatever rows stand beside it.
+ * (c) `tile` is the only product, but for a single small row's (`recur_row`). Each of its sums is one chain over k, or where a
+ *     panel has one vector two, whatever the number of rows: so a row has the same bits whatever rows stand beside it.
  * (d) Elementary functions have no branches and no tables, in either type within these bounds, in units in the last place
  *     (10^7 arguments each, against float64 or the x87's long double): exp 1.1, elu 1.3, softsign 1.5, sigmoid 2.4, tanh
  *     2.2 (float32 1.2), softplus 2.8. They need IEEE arithmetic: -ffast-math would cancel SHIFT.
@@ -81,36 +81,39 @@ typedef whole MASK __attribute__((vector_size(BYTES)));
 #define CLAMP(x, low, high) SELECT((x) > (high), SPLAT(high), SELECT((x) < (low), SPLAT(low), x)) /* NaN stays */
 #define POWER_OF_2(n) ((V)(((n) + EXPONENT_BIAS) << FRACTION_BITS)) /* its higher bits are shifted out */
 
-/* expm1(r), |r| <= ln 2 / 2: sums of sums (Estrin 1960), as one after the other waits for its last product */
-static INLINE V NAME(expm1_sum)(V r)
+/* expm1(f r), |f r| <= ln 2 / 2, f being a constant: sums of sums (Estrin 1960), as one after the other waits for its last
+ * product */
+static INLINE V NAME(expm1_sum)(const real f, V r)
 {
+    const real f2 = f * f, f3 = f2 * f, f4 = f2 * f2, f5 = f4 * f, f6 = f4 * f2, f7 = f4 * f3;
     V r2 = r * r, sum;
 #if BITS == 32
-    sum = ((r * (1.0f / 5040) + 1.0f / 720) * r2 + (r * (1.0f / 120) + 1.0f / 24)) * r2 + (r * (1.0f / 6) + 0.5f);
+    sum = ((r * (f7 / 5040) + f6 / 720) * r2 + (r * (f5 / 120) + f4 / 24)) * r2 + (r * (f3 / 6) + f2 / 2);
 #else
+    const real f8 = f4 * f4, f9 = f8 * f, f10 = f8 * f2, f11 = f8 * f3, f12 = f8 * f4, f13 = f8 * f5;
     V r4 = r2 * r2;
-    V low = (r * (1.0 / 120) + 1.0 / 24) * r2 + (r * (1.0 / 6) + 0.5);
-    V middle = (r * (1.0 / 362880) + 1.0 / 40320) * r2 + (r * (1.0 / 5040) + 1.0 / 720);
-    V high = (r * (1.0 / 6227020800) + 1.0 / 479001600) * r2 + (r * (1.0 / 39916800) + 1.0 / 3628800);
+    V low = (r * (f5 / 120) + f4 / 24) * r2 + (r * (f3 / 6) + f2 / 2);
+    V middle = (r * (f9 / 362880) + f8 / 40320) * r2 + (r * (f7 / 5040) + f6 / 720);
+    V high = (r * (f13 / 6227020800) + f12 / 479001600) * r2 + (r * (f11 / 39916800) + f10 / 3628800);
     sum = (high * r4 + middle) * r4 + low;
 #endif
-    return sum * r2 + r;
+    return sum * r2 + r * f;
 }
 
-/* q of x, and n as a real and as a whole number plus SHIFT_BITS */
-static INLINE V NAME(reduce)(V x, V *n, MASK *n_bits)
+/* q of f x, and n as a real and as a whole number plus SHIFT_BITS; f is a constant, a power of 2: it costs no rounding */
+static INLINE V NAME(reduce)(const real f, V x, V *n, MASK *n_bits)
 {
-    V z = x * LOG2_E + SHIFT;
+    V z = x * (f * LOG2_E) + SHIFT;
     *n = z - SHIFT;
     *n_bits = (MASK)z;
-    return NAME(expm1_sum)((x - *n * LN2_HIGH) - *n * LN2_LOW);
+    return NAME(expm1_sum)(f, (x - *n * (LN2_HIGH / f)) - *n * (LN2_LOW / f));
 }
 
 static INLINE V NAME(exp)(V x)
 {
     V n, q, half;
     MASK n_bits, half_bits;
-    q = NAME(reduce)(CLAMP(x, EXP_LOWEST, EXP_HIGHEST), &n, &n_bits);
+    q = NAME(reduce)(1, CLAMP(x, EXP_LOWEST, EXP_HIGHEST), &n, &n_bits);
     half = n * (real)0.5 + SHIFT; /* 2^n in two factors: it may be infinite, or less than a normal number */
     half_bits = (MASK)half;
     return (q + 1) * POWER_OF_2(half_bits - SHIFT_BITS) * POWER_OF_2(n_bits - half_bits);
@@ -121,7 +124,7 @@ static INLINE V NAME(expm1)(V x)
 {
     V n, q, scale;
     MASK n_bits;
-    q = NAME(reduce)(SELECT(x < EXPM1_LOWEST, SPLAT(EXPM1_LOWEST), x), &n, &n_bits);
+    q = NAME(reduce)(1, SELECT(x < EXPM1_LOWEST, SPLAT(EXPM1_LOWEST), x), &n, &n_bits);
     scale = POWER_OF_2(n_bits - SHIFT_BITS);
     return scale * q + (scale - 1);
 }
@@ -160,7 +163,7 @@ static INLINE V NAME(tanh)(V x)
     MASK n_bits;
 #if BITS == 32 /* 1 - 2 / (exp(2 a) + 1), and under 0.625 the polynomial of Cephes (Moshier) */
     V square = a * a, small;
-    q = NAME(reduce)(a + a, &n, &n_bits);
+    q = NAME(reduce)(2, a, &n, &n_bits);
     scale = POWER_OF_2(n_bits - SHIFT_BITS);
     large = 1 - 2 / (scale * q + (scale + 1));
     small = square * -5.70498872745e-3f + 2.06390887954e-2f;
@@ -170,7 +173,7 @@ static INLINE V NAME(tanh)(V x)
     small = small * square * a + a;
     large = SELECT(a < 0.625f, small, large);
 #else /* -t / (t + 2) with t = expm1(-2 a); 0 - t, as tanh(0) is no -0 */
-    q = NAME(reduce)(a * -2, &n, &n_bits);
+    q = NAME(reduce)(-2, a, &n, &n_bits);
     scale = POWER_OF_2(n_bits - SHIFT_BITS);
     large = (0 - (scale * q + (scale - 1))) / (scale * q + (scale + 1));
 #endif
@@ -263,12 +266,24 @@ static INLINE void NAME(tile)(const int m, const int nv, const int base_last, pt
                               ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
 {
     V c[MOST_ROWS][MOST_VECTORS], b[MOST_VECTORS];
-    ptrdiff_t k;
+    ptrdiff_t k = 0;
     int i, v;
     UNROLL for (i = 0; i < m; i++)
         UNROLL for (v = 0; v < nv; v++)
             c[i][v] = base_last ? SPLAT(0) : LOAD(base + i * ldbase + v * W);
-    for (k = 0; k < K; k++) {
+    if (nv == 1) { /* few sums: each in two parts, or one addition would wait for the other */
+        V odd[MOST_ROWS];
+        UNROLL for (i = 0; i < m; i++)
+            odd[i] = -SPLAT(0); /* which leaves every number as it is */
+        for (; k + 2 <= K; k += 2)
+            UNROLL for (i = 0; i < m; i++) {
+                c[i][0] += A[i * ai + k * ak] * LOAD(B + k * bk);
+                odd[i] += A[i * ai + (k + 1) * ak] * LOAD(B + (k + 1) * bk);
+            }
+        UNROLL for (i = 0; i < m; i++)
+            c[i][0] += odd[i];
+    }
+    for (; k < K; k++) {
         UNROLL for (v = 0; v < nv; v++)
             b[v] = LOAD(B + k * bk + v / 2 * pair + v % 2 * W);
         UNROLL for (i = 0; i < m; i++) {
@@ -373,10 +388,18 @@ static INLINE void NAME(recur_row)(const int nv, int activation, ptrdiff_t steps
     ptrdiff_t t, k;
     int v;
     for (t = 0; t < steps; t++, S += ld) {
-        V s[2];
+        V s[2], odd = -SPLAT(0); /* which leaves every number as it is */
         UNROLL for (v = 0; v < nv; v++)
             s[v] = LOAD(S + ld + v * W);
-        for (k = 0; k < H; k++)
+        k = 0;
+        if (nv == 1) {
+            for (; k + 2 <= H; k += 2) {
+                s[0] += S[k] * LOAD(P + k * ld);
+                odd += S[k + 1] * LOAD(P + (k + 1) * ld);
+            }
+            s[0] += odd;
+        }
+        for (; k < H; k++)
             UNROLL for (v = 0; v < nv; v++)
                 s[v] += S[k] * LOAD(P + k * ld + v * W);
         UNROLL for (v = 0; v < nv; v++)
@@ -391,10 +414,18 @@ static INLINE void NAME(recur_back_row)(const int nv, int activation, ptrdiff_t 
     ptrdiff_t t, k;
     int v;
     for (t = steps - 1; t >= 0; t--) {
-        V d[2];
+        V d[2], odd = -SPLAT(0);
         UNROLL for (v = 0; v < nv; v++)
             d[v] = LOAD(delta + t * ld + v * W);
-        for (k = 0; k < H && later != NULL; k++)
+        k = later != NULL ? 0 : H;
+        if (nv == 1) {
+            for (; k + 2 <= H; k += 2) {
+                d[0] += later[k] * LOAD(P + k * ld);
+                odd += later[k + 1] * LOAD(P + (k + 1) * ld);
+            }
+            d[0] += odd;
+        }
+        for (; k < H; k++)
             UNROLL for (v = 0; v < nv; v++)
                 d[v] += later[k] * LOAD(P + k * ld + v * W);
         later = delta + t * ld;
