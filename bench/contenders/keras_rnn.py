@@ -12,8 +12,8 @@ tf.config.threading.set_inter_op_parallelism_threads(int(os.environ["TF_NUM_INTE
 tf.get_logger().setLevel("ERROR")  # that each variant is traced is no news
 
 LONGEST_UNROLLED = 200  # steps, traced in 3 s (2026-11)
-# compiled in 5 s; 100 to 200 steps take 10 to 32 s, and calls took 0.9 to 1.4 times as long as without XLA (2026-11, on a
-# busy machine)
+# compiled in 5 s; 100 to 200 steps take 10 to 32 s, and calls took 0.9 to 1.4 times as long as without XLA (2026-11,
+# other work beside it)
 LONGEST_UNROLLED_XLA = 50
 EPSILON = 1e-8 * (1 - 0.999**2) ** 0.5  # Keras adds it before the bias correction: others' 1e-8 at the second step
 NAMES = ("W_x", "W_s", "b_s", "W_y", "b_y")  # in the order of the model's own weights, which are transposed
