@@ -1,11 +1,12 @@
 """Tables in Markdown and pictures from what run.py wrote.
 
     python bench/report.py results.csv [more.csv ...] --pictures docs/bench      # tables on standard output
+    python bench/report.py results.csv --readme docs/speed.svg                   # and README's picture
 
 A table a kind of work, number of threads and dtype: the median of every contender, and in brackets how many times
-fastbptt's median in the same run that is. Pictures, by matplotlib: time of a step by network; GFLOP/s as a share of the
-run's own large product; scaling with B, T and H from the cells of cases.SWEPT; and with threads, from files of different
---threads. Every row is shown, lost ones too.
+fastbptt's median in the same run that is. Another table: fastbptt's GFLOP/s in percent of the run's own large product.
+Pictures, by matplotlib: time of a step by network; GFLOP/s as a share of the large product's; scaling with B, T and H
+from the cells of cases.SWEPT; and with threads, from files of different --threads. Every row is shown, lost ones too.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import cases
 
+LEAST_ROWS = 32  # sequences at once, from which on a step's product can be held against a large one
 SIZES = ["B", "T", "I", "H", "O"]
 LABELS = {"gradients": "Loss and gradients", "forward": "Forward pass", "adam": "Whole training step with Adam",
           "first": "First call, with making and compiling", "import": "Import", "memory": "Memory that calls add",
@@ -83,6 +85,25 @@ def tables(rows):
         yield ""
 
 
+def shares(rows):
+    """Cells down, dtypes and threads across: fastbptt's GFLOP/s in percent of the large product's of the same run."""
+    found = {(row["cell"], f"{row['dtype']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"): row
+             for row in rows if row["what"] == "gradients" and row["group"] == "fastbptt"
+             and row["cell"][0] >= LEAST_ROWS and row["gflops"] and row["gemm_gflops"]}
+    if not found:
+        return
+    columns = unique(column for _, column in found)
+    yield f"### fastbptt's GFLOP/s in percent of a large matrix product's in the same run, B ≥ {LEAST_ROWS}"
+    yield ""
+    yield f"| B, T, I, H, O | {' | '.join(columns)} |"
+    yield f"|---|{'---|' * len(columns)}"
+    for cell in unique(cell for cell, _ in found):
+        chosen = [found.get((cell, column)) for column in columns]
+        entries = [f"{100 * row['gflops'] / row['gemm_gflops']:.0f}" if row else "" for row in chosen]
+        yield f"| {', '.join(map(str, cell))} | {' | '.join(entries)} |"
+    yield ""
+
+
 # ---- Pictures
 
 
@@ -101,17 +122,54 @@ def lines(axes, rows, names, x, y):
             axes.plot(*zip(*points), label=name, markersize=4, **style(name, names))
 
 
-def by_network(axes, rows, names, y):
-    """Contenders' marks above each network, in the order of their work a step; the cells of a sweep are left out."""
+def by_network(axes, rows, names, y, a_step=True):
+    """Contenders' marks above each network, in the order of their work a step, or a call; no cells of a sweep."""
     sweeps = {cell.sizes for letter in cases.SWEPT for cell in cases.sweep(letter)} - {cases.MIDDLE}
     rows = [row for row in rows if row["cell"] not in sweeps] or rows
     order = sorted(unique(row["cell"] for row in rows),
-                   key=lambda cell: cases.flops(cases.Cell(*cell, "")) / cell[1])
+                   key=lambda cell: cases.flops(cases.Cell(*cell, "")) / (cell[1] if a_step else 1))
     place = {cell: i for i, cell in enumerate(order)}
     lines(axes, rows, names, lambda row: place[row["cell"]], y)
     names = [", ".join(map(str, cell)) for cell in order]
-    axes.set_xticks(range(len(order)), names, rotation=60, ha="right", fontsize=7)
+    axes.set_xticks(range(len(order)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_xlabel("B, T, I, H, O")
+
+
+def finish(figure, axes, path, **options):
+    """The legend stands beside the axes, for lines cross all of them; its order is that of the lines at the left."""
+    import matplotlib.pyplot as plt
+
+    handles, names = axes.get_legend_handles_labels()
+    order = sorted(range(len(names)), key=lambda i: handles[i].get_ydata()[0], reverse=True)
+    axes.legend([handles[i] for i in order], [names[i] for i in order], fontsize=8, frameon=False, loc="upper left",
+                bbox_to_anchor=(1, 1))
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", **options)
+    plt.close(figure)
+    return path
+
+
+def readme_picture(rows, path):
+    """One SVG: time of loss and gradients by network, of the first dtype and number of threads in the files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in rows if row["what"] == "gradients"]
+    if not rows:
+        sys.exit("no rows of loss and gradients in these files")
+    dtype, threads = rows[0]["dtype"], rows[0]["threads"]
+    rows = [row for row in rows if (row["dtype"], row["threads"]) == (dtype, threads)]
+    names = unique(row["contender"] for row in rows)
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fastbptt"}):  # small; the same for the same rows
+        figure, axes = plt.subplots(figsize=(8, 4.6), facecolor="white")
+        by_network(axes, rows, names, lambda row: row["median"], a_step=False)
+        axes.set(yscale="log", ylabel="µs a call (median)",
+                 title=f"Loss and gradients, {dtype}, {threads} thread{'s' if threads > 1 else ''}")
+        return finish(figure, axes, path, format="svg", metadata={"Date": None})
 
 
 def swept(rows, letter):
@@ -131,16 +189,9 @@ def pictures(rows, folder):
 
     names = unique(row["contender"] for row in rows)
 
-    def finish(figure, axes, name):
-        axes.legend(fontsize=7)
-        axes.grid(alpha=0.3)
-        figure.tight_layout()
-        path = folder / f"{name}.png"
-        figure.savefig(path, dpi=130)
-        plt.close(figure)
-        return path
+    def save(figure, axes, name):
+        return finish(figure, axes, folder / f"{name}.png", dpi=130)
 
-    folder.mkdir(parents=True, exist_ok=True)
     timed = [row for row in rows if row["what"] in ("gradients", "forward", "adam")]
     for what, dtype, threads in unique((row["what"], row["dtype"], row["threads"]) for row in timed):
         chosen = [row for row in timed if (row["what"], row["dtype"], row["threads"]) == (what, dtype, threads)]
@@ -150,13 +201,13 @@ def pictures(rows, folder):
         figure, axes = plt.subplots(figsize=(8, 5))
         by_network(axes, chosen, names, lambda row: row["median"] / row["cell"][1])
         axes.set(yscale="log", ylabel="µs a time step (median)", title=title)
-        yield finish(figure, axes, f"step_{suffix}")
+        yield save(figure, axes, f"step_{suffix}")
 
         figure, axes = plt.subplots(figsize=(8, 5))
         by_network(axes, chosen, names, lambda row: row["gflops"] / row["gemm_gflops"])
         axes.set(ylabel="GFLOP/s as a share of a large product's", title=title, ylim=(0, None))
         axes.axhline(1, color="grey", linewidth=0.8)
-        yield finish(figure, axes, f"gflops_{suffix}")
+        yield save(figure, axes, f"gflops_{suffix}")
 
         for letter in cases.SWEPT:
             sweep = swept(chosen, letter)
@@ -165,7 +216,7 @@ def pictures(rows, folder):
                 lines(axes, sweep, names, lambda row: row["cell"][SIZES.index(letter)], lambda row: row["median"])
                 axes.set(xscale="log", yscale="log", xlabel=letter, ylabel="µs a call (median)",
                          title=f"{title}: {letter}, else {', '.join(map(str, cases.MIDDLE))}")
-                yield finish(figure, axes, f"scaling_{letter}_{suffix}")
+                yield save(figure, axes, f"scaling_{letter}_{suffix}")
 
     for what, dtype in unique((row["what"], row["dtype"]) for row in timed):
         chosen = [row for row in timed if (row["what"], row["dtype"]) == (what, dtype)]
@@ -179,18 +230,21 @@ def pictures(rows, folder):
                 axes.set(ylabel=f"times as fast as with {counts[0]} thread", ylim=(0, None),
                          title=f"{LABELS[what]}, {dtype}: {count} threads")
                 axes.axhline(1, color="grey", linewidth=0.8)
-                yield finish(figure, axes, f"threads_{count}_{what}_{dtype}")
+                yield save(figure, axes, f"threads_{count}_{what}_{dtype}")
 
 
 def main():
     parser = argparse.ArgumentParser(description="Tables and pictures from the CSV files of run.py.")
     parser.add_argument("files", nargs="+", help="CSV files of run.py")
     parser.add_argument("--pictures", type=Path, help="a folder for PNG files; without it none are drawn")
+    parser.add_argument("--readme", type=Path, help="a file for README's picture, an SVG")
     arguments = parser.parse_args()
     comments, rows = read(arguments.files)
     if not rows:
         sys.exit("no rows in these files")
     for line in tables(rows):
+        print(line)
+    for line in shares(rows):
         print(line)
     for path, found in comments:
         print(f"{path}:\n")
@@ -200,6 +254,8 @@ def main():
     if arguments.pictures:
         for path in pictures(rows, arguments.pictures):
             print(path, file=sys.stderr)
+    if arguments.readme:
+        print(readme_picture(rows, arguments.readme), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class Contender(NamedTuple):
     needs: tuple  # modules that have to be installed; the first is the one whose import is timed
     dtypes: tuple = ALL
     environment: tuple = ()  # (name, value) pairs for its process
+    adam_tolerance: float = 0  # at least that, whatever the dtype, where epsilon or constants are not quite the others'
 
     def missing(self):
         """Why it cannot be timed here, or an empty string."""
@@ -64,6 +65,7 @@ class Contender(NamedTuple):
 
 
 ONE_BLAS_THREAD = (("OPENBLAS_NUM_THREADS", "1"),)  # its own threads call BLAS
+TENSORFLOW = (("KERAS_BACKEND", "tensorflow"), ("CUDA_VISIBLE_DEVICES", "-1"), ("TF_CPP_MIN_LOG_LEVEL", "3"))
 
 REGISTRY = {
     "fastbptt": Contender("fastbptt", "fastbptt", "ours", "Core", ("fastbptt",)),
@@ -71,6 +73,8 @@ REGISTRY = {
     "numpy": Contender("NumPy", "user", "plain_numpy", "Plain", ("numpy",)),
     "torch": Contender("PyTorch nn.RNN", "user", "pytorch", "Module", ("torch",)),
     "jax": Contender("JAX scan, autodiff", "user", "jax_scan", "Autodiff", ("jax",)),
+    "keras": Contender("Keras SimpleRNN", "user", "keras_rnn", "Layers", ("keras", "tensorflow"),
+                       environment=TENSORFLOW, adam_tolerance=1e-3),
     "torch_hand": Contender("torch by hand", "expert", "pytorch", "ByHand", ("torch",)),
     "jax_hand": Contender("JAX by hand", "expert", "jax_scan", "ByHand", ("jax",)),
     "numba": Contender("Numba", "expert", "numba_loops", "Numba", ("numba", "scipy"), environment=ONE_BLAS_THREAD),
