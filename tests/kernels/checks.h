@@ -311,6 +311,22 @@ static void NAME(check_accumulate)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows
     release(0);
 }
 
+/* Products that each are lost beside a large gradient, but not their sum: they are added up by themselves. */
+static void NAME(check_small_products_are_not_lost)(const verbs *v, ptrdiff_t pad, ptrdiff_t M_, ptrdiff_t N)
+{
+    const ptrdiff_t rows = 64, lda = NAME(padded)(M_, pad), ldb = NAME(padded)(N, pad);
+    const real *A = NAME(numbers)(rows, M_, lda, 0.5, 0.5), *B = NAME(numbers)(rows, N, ldb, UNIT, UNIT);
+    real *C;
+    ptrdiff_t i;
+    seal();
+    C = NAME(numbers)(1, M_ * N, M_ * N, 1, 1);
+    at("%s float%d accumulate small products M=%d N=%d", set, BITS, (int)M_, (int)N);
+    v->accumulate(rows, M_, N, A, lda, B, ldb, C, N);
+    for (i = 0; i < M_ * N; i++)
+        NAME(same)(C[i], (real)(1 + 32 * UNIT), "C", i / N, i % N);
+    release(0);
+}
+
 static void NAME(check_column_sums)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptrdiff_t N)
 {
     const ptrdiff_t lda = NAME(padded)(N, pad);
@@ -611,6 +627,25 @@ static void NAME(check_error)(const verbs *v, ptrdiff_t pad, int activation, int
     release(0);
 }
 
+/* Equal errors, so that rounding goes the same way again and again: their sum is as exact as that of few rows. */
+static void NAME(check_total_of_many_rows)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, int with_losses)
+{
+    const fastbptt_error what = {FASTBPTT_IDENTITY, FASTBPTT_SQUARED_ERROR, 3, 3, NULL, 1, 1};
+    const ptrdiff_t ld = NAME(padded)(3, pad);
+    const real *D = NAME(numbers)(rows, 3, ld, 0, 0);
+    real *Z, *losses;
+    truth expected;
+    double returned;
+    seal();
+    Z = NAME(numbers)(rows, 3, ld, 0.1, 0.1);
+    losses = with_losses ? NAME(empty)(rows) : NULL;
+    expected = 3 * rows * (truth)Z[0] * Z[0];
+    at("%s float%d error total of many rows=%d losses=%d", set, BITS, (int)rows, with_losses);
+    returned = v->error(&what, rows, D, ld, NULL, NULL, 0, Z, ld, losses);
+    NAME(close)(SUMS, (real)returned, expected, expected, 32, "total", 0, 0);
+    release(0);
+}
+
 /* A NaN target or output makes its own error and derivative NaN, a softmax's whole row, and no other row's. */
 static void NAME(check_nan)(const verbs *v, ptrdiff_t pad, int activation, int loss, ptrdiff_t O, int in_target)
 {
@@ -770,11 +805,35 @@ static double NAME(check_elementary)(const verbs *v, ptrdiff_t pad, int activati
     return most;
 }
 
+/* Where the last terms of a series count most, near log1p(1) and where tanh's polynomial ends: rounding averages out
+ * over many arguments, a term that is missing or wrong does not. */
+static void NAME(check_ends_of_series)(const verbs *v, ptrdiff_t pad, int activation, double low, double high)
+{
+    const ptrdiff_t n = 4096;
+    const real *x = NAME(numbers)(1, n, n, low, high);
+    real *y;
+    double mean = 0;
+    ptrdiff_t i;
+    seal();
+    y = NAME(copied)(n, x);
+    at("%s float%d %s at the end of its series", set, BITS, activations[activation]);
+    NAME(apply)(v, pad, activation, n, y);
+    for (i = 0; i < n; i++) {
+        const truth expected = NAME(g)(activation, x[i]);
+        mean += copysign(NAME(ulps)(y[i], expected), (double)(y[i] - expected)) / (double)n;
+    }
+    checks++;
+    if (!(fabs(mean) <= 0.1 + SLACK))
+        fail("off by %.3g ulp on average", mean);
+    release(0);
+}
+
 static void NAME(check_special)(const verbs *v, ptrdiff_t pad, int activation)
 {
     const real inf = (real)INFINITY, tiny = (real)M(ldexp)(1, LOWEST_EXPONENT), large = (real)M(ldexp)(1, 120);
     const real special[] = {0, -(real)0, tiny, -tiny, 1, -1, large, -large, inf, -inf, (real)NAN};
     const ptrdiff_t n = NAME(padded)(LENGTH(special), pad);
+    const int signed_zero = activation == FASTBPTT_TANH || activation == FASTBPTT_RELU;
     real *y = NAME(numbers)(1, n, n, -1, 1);
     ptrdiff_t i;
     memcpy(y, special, sizeof special);
@@ -786,7 +845,7 @@ static void NAME(check_special)(const verbs *v, ptrdiff_t pad, int activation)
             NAME(is_nan)(y[i], "g", 0, i);
         else if (expected - expected != 0 || expected == 0 || x - x != 0) {
             checks++;
-            if (y[i] != expected || (activation == FASTBPTT_TANH && signbit(y[i]) != signbit(expected)))
+            if (y[i] != expected || (signed_zero && signbit(y[i]) != signbit(expected)))
                 fail("of %g it is %g, expected %g", (double)x, (double)y[i], (double)expected);
         } else
             NAME(close)(ERRORS, y[i], expected, M(fabs)(expected), 6, "g", 0, i);
@@ -808,6 +867,7 @@ static void NAME(check_products)(const verbs *v, ptrdiff_t pad)
         for (j = 1; j <= 2 * MOST_ROWS; j++)
             NAME(check_column_sums)(v, pad, j, widths[i]);
         NAME(check_accumulate)(v, pad, 3, 100, widths[i], i % 2);
+        NAME(check_small_products_are_not_lost)(v, pad, 1 + i % MOST_ROWS, widths[i]);
     }
     for (i = 0; i < LENGTH(large); i++) { /* chunks of rows, and a packed right factor */
         NAME(check_affine)(v, pad, large[i], 130, 0, 1);
@@ -889,6 +949,8 @@ static void NAME(check_errors)(const verbs *v, ptrdiff_t pad)
         for (j = 0; j < LENGTH(widths); j++)
             NAME(check_outputs)(v, pad, heads[i], FASTBPTT_SQUARED_ERROR, 1 + j % MOST_ROWS, widths[j]);
     }
+    NAME(check_total_of_many_rows)(v, pad, 4099, 0);
+    NAME(check_total_of_many_rows)(v, pad, 4099, 1);
     NAME(check_head)(v, pad, FASTBPTT_SIGMOID, FASTBPTT_BINARY_CROSS_ENTROPY);
     NAME(check_head)(v, pad, FASTBPTT_SOFTMAX, FASTBPTT_CROSS_ENTROPY);
     NAME(check_head)(v, pad, FASTBPTT_EXP, FASTBPTT_POISSON);
@@ -922,6 +984,8 @@ static void NAME(check)(const verbs *v, ptrdiff_t pad)
         ulps[i] = NAME(check_elementary)(v, pad, elementary[i]);
         NAME(check_special)(v, pad, elementary[i]);
     }
+    NAME(check_ends_of_series)(v, pad, FASTBPTT_SOFTPLUS, -0.01, 0.01);
+    NAME(check_ends_of_series)(v, pad, FASTBPTT_TANH, 0.6, 0.6249);
     NAME(check_products)(v, pad);
     NAME(check_recurrences)(v, pad);
     NAME(check_copies)(v, pad);

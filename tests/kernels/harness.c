@@ -1,11 +1,11 @@
 /* Every verb of every vector kernel set that this build and this processor have, against plain loops in a wider type.
  *
- *     cc -O3 -Ifastbptt tests/kernels/harness.c fastbptt/_kernels.c -lm && ./a.out
+ *     cc -O3 -Ifastbptt tests/kernels/harness.c fastbptt/_kernels.c -lm && ./a.out [SET [BITS]]
  *
  * One line for each set and real type: how much was compared, the largest errors relative to the sum of the magnitudes
  * that went in, and those of the elementary functions in units in the last place. Exits 1 with a line at the first
- * failure. There is no Python in here, so that it runs where Python does not: under an emulator, or whole under a
- * sanitizer. What is checked stands in checks.h, once for both types.
+ * failure, or names the case that crashed. There is no Python in here, so that it runs where Python does not: under an
+ * emulator, or whole under a sanitizer. What is checked stands in checks.h, once for both types.
  *
  * Every array lies in a block of its own, exactly as large as the verb may assume. Under AddressSanitizer that is all;
  * without it, the block lies between guards that are looked at afterwards. They hold signalling NaN: what is read there
@@ -16,6 +16,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,6 +32,9 @@
 #endif
 #ifndef GUARD
 #define GUARD 128 /* bytes: two of the widest vectors */
+#endif
+#if !GUARD
+#include <sanitizer/common_interface_defs.h>
 #endif
 #define MOST_BLOCKS 16
 #define LENGTH(a) ((ptrdiff_t)(sizeof(a) / sizeof(a)[0]))
@@ -63,6 +67,33 @@ static void fail(const char *format, ...)
     printf("\n");
     exit(1);
 }
+
+/* A crash, or the end of somebody's patience, says in which case it came; a sanitizer does so behind its report. */
+static void stopped(void)
+{
+    fprintf(stderr, "STOPPED: %s\n", where);
+}
+
+#if GUARD
+static void on_signal(int number)
+{
+    stopped();
+    _Exit(128 + number);
+}
+
+static void say_where_it_stopped(void)
+{
+    static const int numbers[] = {SIGSEGV, SIGFPE, SIGILL, SIGABRT, SIGTERM};
+    ptrdiff_t i;
+    for (i = 0; i < LENGTH(numbers); i++)
+        signal(numbers[i], on_signal);
+}
+#else
+static void say_where_it_stopped(void)
+{
+    __sanitizer_set_death_callback(stopped);
+}
+#endif
 
 /* ---- Blocks */
 
@@ -198,11 +229,14 @@ static double ulp_bound(int activation, int bits)
 #define BITS 64
 #include "checks.h"
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const char *const names[] = {"baseline", "avx2", "avx512"};
+    const char *only = argc > 1 ? argv[1] : "";
+    const int bits = argc > 2 ? atoi(argv[2]) : 0;
     const fastbptt_kernels *kernels, *best = NULL;
     ptrdiff_t i;
+    say_where_it_stopped();
     for (i = 0; i < LENGTH(names); i++) {
         kernels = fastbptt_vector_kernels(names[i]);
         if (kernels == NULL) {
@@ -214,12 +248,18 @@ int main(void)
             fail("calls itself %s", kernels->name);
         best = kernels;
         set = kernels->name;
-        check_f32(&kernels->f32, kernels->pad_f32);
-        check_f64(&kernels->f64, kernels->pad_f64);
+        if (*only && strcmp(only, set) != 0)
+            continue;
+        if (bits != 64)
+            check_f32(&kernels->f32, kernels->pad_f32);
+        if (bits != 32)
+            check_f64(&kernels->f64, kernels->pad_f64);
     }
     at("all sets");
     if (best == NULL)
         fail("there is none");
+    if (*only && fastbptt_vector_kernels(only) == NULL)
+        fail("there is no %s here", only);
     if (fastbptt_vector_kernels(NULL) != best || fastbptt_vector_kernels("") != NULL)
         fail("the best one is not taken without a name, or there is one without a name");
     return 0;
