@@ -235,6 +235,29 @@ static void NAME(check_recur)(const verbs *v, ptrdiff_t pad, int activation, ptr
     release(0);
 }
 
+/* Where everything added to -0 is -0, so is the sum: no rows may differ by a zero's sign from what they are beside others. */
+static void NAME(check_sign_of_zero)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptrdiff_t H)
+{
+    const ptrdiff_t ldh = NAME(padded)(H, pad), n = rows * ldh;
+    real *W = NAME(numbers)(H, H, H, 0, 0), *R = NAME(numbers)(rows, H, ldh, 0, 0), *P, *S, *delta;
+    const real *later = NAME(numbers)(rows, H, ldh, 1, 1);
+    ptrdiff_t i;
+    for (i = 0; i < H * H; i++)
+        W[i] = (real)-0.0;
+    P = NAME(pack)(v, H, H, W, 1, ldh);
+    S = NAME(numbers)(2 * rows, H, ldh, 1, 1);
+    delta = NAME(numbers)(rows, H, ldh, 0, 0);
+    for (i = 0; i < n; i++)
+        S[n + i] = delta[i] = (real)-0.0;
+    v->recur(FASTBPTT_TANH, 1, rows, H, P, ldh, S);
+    v->recur_back(FASTBPTT_TANH, 1, rows, H, P, ldh, R, later, delta);
+    at("%s float%d sign of zero rows=%d H=%d", set, BITS, (int)rows, (int)H);
+    for (i = 0; i < n; i++)
+        if (i % ldh < H && !(signbit(S[n + i]) && signbit(delta[i])))
+            fail("S or delta is 0, expected -0");
+    release(0);
+}
+
 static void NAME(check_recur_back)(const verbs *v, ptrdiff_t pad, int activation, ptrdiff_t H, int with_later)
 {
     const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
@@ -885,6 +908,8 @@ static void NAME(check_recurrences)(const verbs *v, ptrdiff_t pad)
     ptrdiff_t i;
     int activation;
     for (i = 0; i < LENGTH(widths); i++) {
+        NAME(check_sign_of_zero)(v, pad, 1, widths[i]);
+        NAME(check_sign_of_zero)(v, pad, 3, widths[i]);
         NAME(check_recur)(v, pad, (int)(i % FASTBPTT_SOFTMAX), widths[i]);
         NAME(check_recur_back)(v, pad, (int)(i % FASTBPTT_SOFTMAX), widths[i], i % 3 != 0);
     }
