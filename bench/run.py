@@ -10,9 +10,9 @@
 
 Every contender does the same work on the same numbers; `contenders/__init__.py` says which, and who they are. Each
 result is compared with the float64 reference before anything is timed. Each contender lives in a process of its own;
-only one of them works at a time, and they take turns, the first of a round being another each time, together with a
-large product of SciPy's BLAS, which tells what the processor gives just then. A sample is the mean of as many calls as
-take about 5 ms.
+only one of them works at a time, the others being stopped, and they take turns, the first of a round being another each
+time, together with a large product of SciPy's BLAS, which tells what the processor gives just then. A sample is the mean
+of as many calls as take about 5 ms.
 
 The numbers of threads (--threads) are set in the environment of every process before it begins, and recorded; `cpu`,
 the processor time used per time passed, shows whether they were kept to.
@@ -27,6 +27,7 @@ import os
 import pickle
 import platform
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -74,10 +75,13 @@ class Process:
         self.process.communicate()
 
     def ask(self, *message):
+        """Its answer. In between it is stopped: an idle thread of a BLAS or of OpenMP goes on looking for work for a while."""
         try:
+            self.process.send_signal(signal.SIGCONT)
             pickle.dump(message, self.process.stdin)
             self.process.stdin.flush()
             fine, answer = pickle.load(self.process.stdout)
+            self.process.send_signal(signal.SIGSTOP)
         except (EOFError, BrokenPipeError):
             sys.exit(f"{self.name}: the process ended with {self.process.wait()} in {message}")
         if not fine:
