@@ -14,6 +14,23 @@ The network, its error and its exact gradient are, for t = 1 ... T,
 
 T time steps, B sequences in the batch, I inputs, H hidden units, O outputs. Everything is time-major:
 X (T, B, I), S (T+1, B, H) with S[0] = S_0, so that S[t] comes before X[t] and S[t+1] after it, and Y (T, B, O).
+
+Sequences of every kind; each option stands by itself or with any other:
+
+    lengths (B,)       Sequence b ends after T_b = lengths[b] steps. What stands behind is not read; Y, S[t+1], losses
+                       and ∂E/∂X are 0 there. Its final state is S_{T_b}, which is its initial one where T_b = 0.
+    resets (T, B)      Where r_t is 1, step t begins with the network's own S_0 (learnt, else zero): S̃_{t-1} takes the
+                       place of S_{t-1} in every line above, and nothing goes back to the step before:
+                           S̃_{t-1} = r_t S_0 + (1 - r_t) S_{t-1}
+                           δ_t     = (δy_t W_y + (1 - r_{t+1}) δ_{t+1} W_s) ∘ g1'(S_t)
+                           ∂E/∂S_0 = Σ δ_t W_s over the steps that begin with S_0
+    output="last"      E = Σ_b m_b e(Y_b, D_b), Y_b = g2(S_{T_b} W_yᵀ + b_y): Y and D are (B, O), m is (B,). Without any
+                       step Y_b and m_b are 0.
+    X (T, B) of ids    X_t is the id's unit vector: X_t W_xᵀ looks up a column of W_x, ∂E/∂W_x adds δ_t to that column.
+    tbptt=(k1, k2)     Truncated BPTT: at the ends e = k1, 2 k1, ... and T the errors of the steps since the end before
+                       go back through the steps e, e-1, ..., e-k2+1, and S_{e-k2} is a constant. What is summed in
+                       ∂E/∂ is the δ_t of every end; δy_t is that of each error, once, however old.
+
 `parameters` is a dict of W_x (H, I), W_s (H, H), W_y (O, H) and, where the network has them, b_s (H,), b_y (O,) and
 a learnt S_0 (H,).
 
@@ -23,9 +40,11 @@ forward pass is exact to rounding: that is how the gradients below are tested.
 
 The compiled twin of this file is `_core.pyx`; the verbs have the same names there.
 
-Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Pascanu, Mikolov and
-Bengio 2013, ICML (clipping).
+Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
+Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -156,8 +175,9 @@ LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: thres
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def gather(X, dtype):
-    return np.asarray(X, dtype=dtype)
+def gather(X, dtype, I):  # noqa: E741
+    """X (T, B, I); ids (T, B) become the rows of the unit matrix."""
+    return np.eye(I, dtype=dtype)[X] if X.ndim == 2 else np.asarray(X, dtype=dtype)
 
 
 def pack(W):
@@ -168,25 +188,70 @@ def affine(A, P, b=None):
     return A @ P if b is None else A @ P + b
 
 
-def recur(activation, A, S_0, P):
-    """S (T+1, B, H) of S[t+1] = g1(A[t] + S[t] P)."""
+def only(there, A):
+    """A, and 0 where nothing is there; what stands in that place is not read."""
+    return np.where(there if A.ndim == there.ndim else there[..., None], A, 0)
+
+
+def restart(S, resets, initial):
+    """The states that steps begin with: S, and `initial` where a step is reset."""
+    return np.where(resets[..., None], initial, S)
+
+
+def recur(activation, A, S_0, P, alive, resets, initial):
+    """S (T+1, B, H) of S[t+1] = g1(A[t] + restart(S[t]) P), and 0 where no step is alive."""
     g, _ = ACTIVATIONS[activation]
     S = np.empty((len(A) + 1, *S_0.shape), A.dtype)
     S[0] = S_0
     for t in range(len(A)):
-        S[t + 1] = g(A[t] + S[t] @ P)
+        S[t + 1] = only(alive[t], g(A[t] + restart(S[t], resets[t], initial) @ P))
     return S
 
 
-def recur_back(activation, dS, R, P):
-    """delta (T, B, H) of delta[t] = (dS[t] + delta[t+1] P) ∘ g1'(R[t]), and delta[0] P."""
+def recur_back(activation, dS, R, P, resets):
+    """delta (T, B, H) of delta[t] = (dS[t] + delta[t+1] P) ∘ g1'(R[t]), and delta[0] P; a reset step's delta P is 0."""
     _, dg = ACTIVATIONS[activation]
     delta = np.empty_like(dS)
     carried = np.zeros(dS.shape[1:], dS.dtype)
     for t in reversed(range(len(dS))):
         delta[t] = (dS[t] + carried) * dg(R[t])
-        carried = delta[t] @ P
+        carried = only(~resets[t], delta[t] @ P)
     return delta, carried
+
+
+def windows(T, tbptt):
+    """(begin, since, end) of truncated BPTT: the errors of steps since ... end - 1 go back as far as step begin."""
+    k1, k2 = (T + 1, T + 1) if tbptt is None else tbptt
+    ends = [*range(k1, T, k1), T]
+    return [(max(0, end - k2), since, end) for since, end in zip([0, *ends], ends)]
+
+
+def recur_back_windows(activation, dS, R, P, resets, windows):
+    """recur_back of the errors of each window by themselves, summed; delta[0] P of those that reach the first step."""
+    delta = np.full_like(dS, -0.0)  # x + -0.0 is x to the bit, whatever the sign of a zero
+    dS_0 = np.full(dS.shape[1:], -0.0, dS.dtype)
+    for begin, since, end in windows:
+        errors = dS[begin:end].copy()
+        errors[:max(0, since - begin)] = 0
+        part, carried = recur_back(activation, errors, R[begin:end], P, resets[begin:end])
+        delta[begin:end] += part
+        if begin == 0:
+            dS_0 += carried
+    return delta, dS_0
+
+
+def read(S, lengths, output):
+    """The states that outputs are made of: S[1:], or (1, B, H), the state after each sequence's last step."""
+    return S[1:] if output == "sequence" else S[None, lengths, np.arange(len(lengths))]
+
+
+def read_back(dR, lengths, output, T):
+    """dS (T, B, H) of the dR that `read` gave the shape."""
+    if output == "sequence":
+        return dR
+    dS = np.zeros((T + 1, *dR.shape[1:]), dR.dtype)
+    dS[lengths, np.arange(len(lengths))] = dR[0]
+    return dS[1:]
 
 
 def error(Z, D, weights, scale, *, output_activation, loss, loss_parameter=None):
@@ -226,40 +291,49 @@ def scatter(A):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def forward(parameters, X, initial_state=None, *, activation="tanh", output_activation="identity", **_):
-    """Outputs Y (T, B, O), final state (B, H) and states S (T+1, B, H) of the network."""
-    p, X, S_0 = _prepare(parameters, X, initial_state)
+def forward(parameters, X, initial_state=None, *, lengths=None, resets=None, output="sequence", activation="tanh",
+            output_activation="identity", **_):
+    """Outputs Y (T, B, O), or (B, O) if output="last", final state (B, H) and states S (T+1, B, H) of the network."""
+    run = _forward(parameters, X, initial_state, activation, lengths, resets, output)
     g2, _ = OUTPUT_ACTIVATIONS[output_activation]
-    A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    S = recur(activation, A, S_0, pack(p["W_s"]))
-    Y = g2(affine(S[1:], pack(p["W_y"]), p.get("b_y")))
-    return scatter(Y), scatter(S[-1]), S
+    Y = only(run.there, g2(run.Z))
+    return scatter(Y if output == "sequence" else Y[0]), read(run.S, run.lengths, "last")[0], run.S
 
 
-def losses(parameters, X, D, initial_state=None, **options):
-    """e(Y_tb, D_tb) for each step and sequence (T, B), unweighted: the source's E_t before the sum over b."""
-    return _forward_and_error(parameters, X, D, None, initial_state, **options)[1]
+def losses(parameters, X, D, initial_state=None, *, output="sequence", **options):
+    """e(Y_tb, D_tb) of each step and sequence (T, B), or (B,) if output="last", unweighted.
+
+    It is the source's E_t before the sum over b.
+    """
+    run, _, (_, e, _, _) = _forward_and_error(parameters, X, D, None, initial_state, output=output, **options)
+    e = only(run.there, e)
+    return e if output == "sequence" else e[0]
 
 
-def loss(parameters, X, D, *, weights=None, initial_state=None, reduction="mean", **options):
+def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
     """The reduced error E, a scalar: Σ m e, divided by Σ m where reduction="mean" (0 where Σ m = 0)."""
-    X = np.asarray(X)
-    scale = _scale(reduction, weights, X.shape[:2])
-    return scale * _forward_and_error(parameters, X, D, weights, initial_state, **options)[2]
+    _, scale, (_, _, total, _) = _forward_and_error(parameters, X, D, weights, initial_state, **options)
+    return scale * total
 
 
-def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, reduction="mean", activation="tanh",
-                       output_activation="identity", loss="squared_error", loss_parameter=None, l1=None, l2=None,
-                       input_gradient=False, initial_state_gradient=False):
+def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
+                       output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
+                       loss="squared_error", loss_parameter=None, l1=None, l2=None, input_gradient=False,
+                       initial_state_gradient=False):
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
     ----------
     parameters : dict of arrays, as in the head of this module
-    X : (T, B, I)
+    X : (T, B, I), or ids (T, B), integers of 0 ... I-1
     D : (T, B, O); for cross_entropy also integer labels (T, B); for L quantiles (T, B, O / L)
     weights : (T, B) or of the shape of a real D, non-negative. D is not read where the weight is 0.
     initial_state : (B, H); without it the learnt S_0, else zero
+    lengths : (B,), integers of 0 ... T; what stands behind a sequence's end, in whatever argument, is not read and has
+        no weight
+    resets : (T, B) of bool: the steps before which the state becomes S_0, learnt or zero, whatever initial_state is
+    output : "sequence", or "last": the error is that of each sequence's last step, D and weights have no axis T
+    tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the whole error.
     l1, l2 : dict of a number for each penalised parameter
     input_gradient, initial_state_gradient : bool
         Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
@@ -267,17 +341,19 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, re
     Returns
     -------
     E : scalar;  gradients : dict
+
+    Raises
+    ------
+    ValueError : input_gradient is True and X are ids
     """
-    p, X, S_0 = _prepare(parameters, X, initial_state)
-    scale = _scale(reduction, weights, X.shape[:2])
-    A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    S = recur(activation, A, S_0, pack(p["W_s"]))
-    Z = affine(S[1:], pack(p["W_y"]), p.get("b_y"))
-    _, _, total, delta_y = error(Z, np.asarray(D), _weights(weights, X.shape[:2]), scale, loss=loss,
-                                 output_activation=output_activation, loss_parameter=_default(loss, loss_parameter))
-    gradients = _backward(p, X, S, delta_y, activation, initial_state is None, input_gradient, initial_state_gradient)
-    gradients = gradients | {name: gradients[name] + dw for name, dw in d_penalty(p, l1, l2).items()}
-    return scale * total + penalty(p, l1, l2), gradients
+    _refuse_gradient_of_ids(X, input_gradient)
+    run, scale, (_, _, total, delta_y) = _forward_and_error(
+        parameters, X, D, weights, initial_state, lengths=lengths, resets=resets, output=output, reduction=reduction,
+        activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter)
+    gradients = _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient,
+                          initial_state_gradient)
+    gradients = gradients | {name: gradients[name] + dw for name, dw in d_penalty(run.p, l1, l2).items()}
+    return scale * total + penalty(run.p, l1, l2), gradients
 
 
 def penalty(parameters, l1=None, l2=None):
@@ -294,30 +370,31 @@ def d_penalty(parameters, l1=None, l2=None):
             for name, w in parameters.items() if name in l1 or name in l2}
 
 
-def backward(parameters, X, dY, *, initial_state=None, activation="tanh", output_activation="identity",
-             input_gradient=False, initial_state_gradient=False, **_):
-    """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O)."""
-    p, X, S_0 = _prepare(parameters, X, initial_state)
-    A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    S = recur(activation, A, S_0, pack(p["W_s"]))
-    Z = affine(S[1:], pack(p["W_y"]), p.get("b_y"))
+def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None, output="sequence", tbptt=None,
+             activation="tanh", output_activation="identity", input_gradient=False, initial_state_gradient=False, **_):
+    """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
+    _refuse_gradient_of_ids(X, input_gradient)
+    run = _forward(parameters, X, initial_state, activation, lengths, resets, output)
     g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
-    delta_y = pull_back(np.asarray(dY, Z.dtype), g2(Z))
-    return _backward(p, X, S, delta_y, activation, initial_state is None, input_gradient, initial_state_gradient)
+    delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
+    return _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient, initial_state_gradient)
 
 
-def _backward(p, X, S, delta_y, activation, from_S_0, input_gradient, initial_state_gradient):
+def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial_state_gradient):
     """From delta_y = ∂E/∂Z to every gradient."""
-    dS = affine(delta_y, p["W_y"])
-    delta, dS_0 = recur_back(activation, dS, S[1:], p["W_s"])
-    gradients = {"W_x": accumulate(delta, X), "W_s": accumulate(delta, S[:-1])}
+    p, X, S, _, lengths, resets, _, output = run
+    dS = read_back(affine(delta_y, p["W_y"]), lengths, output, len(X))
+    delta, dS_0 = recur_back_windows(activation, dS, S[1:], p["W_s"], resets, windows(len(X), tbptt))
+    gradients = {"W_x": accumulate(delta, X), "W_s": accumulate(delta, restart(S[:-1], resets, p.get("S_0", 0)))}
     if "b_s" in p:
         gradients["b_s"] = column_sums(delta)
-    gradients["W_y"] = accumulate(delta_y, S[1:])
+    gradients["W_y"] = accumulate(delta_y, read(S, lengths, output))
     if "b_y" in p:
         gradients["b_y"] = column_sums(delta_y)
-    if "S_0" in p:  # one vector for every sequence; it has no part in a run from a given state
-        gradients["S_0"] = column_sums(dS_0) if from_S_0 else np.zeros_like(p["S_0"])
+    if "S_0" in p:  # one vector for every step that begins with it: the first, unless from a given state, and the reset
+        begins = resets.copy()
+        begins[:1] |= from_S_0
+        gradients["S_0"] = column_sums(affine(delta[begins], p["W_s"]))
     if input_gradient:
         gradients["X"] = affine(delta, p["W_x"])
     if initial_state_gradient:
@@ -339,13 +416,10 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, activation="tanh"
     "S" (t+1, B, H), ∂E_t/∂S_i for the state after X[i]. Summed over the batch, unweighted and not reduced: summed over
     i and t they are the gradient of reduction="sum".
     """
-    p, X, S_0 = _prepare(parameters, X, initial_state)
     t = range(len(X))[t]
-    X, D = X[:t + 1], np.asarray(D)[t:t + 1]
-    A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    S = recur(activation, A, S_0, pack(p["W_s"]))
-    Z = affine(S[t + 1:], pack(p["W_y"]), p.get("b_y"))
-    _, _, _, delta_y = error(Z, D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
+    p, X, S, Z, *_ = _forward(parameters, X[:t + 1], initial_state, activation)
+    D = np.asarray(D)[t:t + 1]
+    _, _, _, delta_y = error(Z[t:], D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
     _, dg = ACTIVATIONS[activation]
     dS = np.zeros_like(S[1:])
@@ -419,7 +493,7 @@ def _prepare(parameters, X, initial_state):
     if np.iscomplexobj(X) or np.iscomplexobj(initial_state):
         dtype = np.result_type(dtype, np.complex64)
     p = {name: np.asarray(value, dtype) for name, value in parameters.items()}
-    X = gather(X, dtype)
+    X = gather(X, dtype, p["W_x"].shape[1])
     shape = (X.shape[1], len(p["W_s"]))
     S_0 = initial_state if initial_state is not None else p.get("S_0", np.zeros((), dtype))
     return p, X, np.broadcast_to(S_0, shape)
@@ -430,22 +504,56 @@ def _wide(parameters):
     return np.result_type(np.float64, *parameters.values())
 
 
-def _forward_and_error(parameters, X, D, weights, initial_state, *, activation="tanh", output_activation="identity",
-                       loss="squared_error", loss_parameter=None, **_):
-    p, X, S_0 = _prepare(parameters, X, initial_state)
+class _Run(NamedTuple):
+    """What the forward pass leaves to the operations."""
+
+    p: dict
+    X: np.ndarray        # (T, B, I)
+    S: np.ndarray        # (T+1, B, H)
+    Z: np.ndarray        # (T, B, O), or (1, B, O) if output="last"
+    lengths: np.ndarray  # (B,)
+    resets: np.ndarray   # (T, B) of bool
+    there: np.ndarray    # (T, B) or (1, B) of bool: which outputs there are
+    output: str
+
+
+def _forward(parameters, X, initial_state, activation, lengths=None, resets=None, output="sequence"):
+    X = np.asarray(X)
+    T, B = X.shape[:2]
+    lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
+    alive = np.arange(T)[:, None] < lengths
+    resets = alive & (False if resets is None else np.asarray(resets, bool))
+    p, X, S_0 = _prepare(parameters, only(alive, X), initial_state)
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    S = recur(activation, A, S_0, pack(p["W_s"]))
-    Z = affine(S[1:], pack(p["W_y"]), p.get("b_y"))
-    return error(Z, np.asarray(D), _weights(weights, X.shape[:2]), 1, loss=loss, output_activation=output_activation,
-                 loss_parameter=_default(loss, loss_parameter))
+    S = recur(activation, A, S_0, pack(p["W_s"]), alive, resets, p.get("S_0", 0))
+    there = alive if output == "sequence" else lengths[None] > 0
+    Z = only(there, affine(read(S, lengths, output), pack(p["W_y"]), p.get("b_y")))
+    return _Run(p, X, S, Z, lengths, resets, there, output)
+
+
+def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
+                       reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
+                       loss_parameter=None, **_):
+    """The run, 1 or 1 / Σ m, and what `error` returns."""
+    run = _forward(parameters, X, initial_state, activation, lengths, resets, output)
+    weights = only(run.there, np.ones(run.there.shape) if weights is None else _in_time(weights, output))
+    scale = _scale(reduction, weights)
+    return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,
+                             loss_parameter=_default(loss, loss_parameter))
+
+
+def _in_time(A, output):
+    """A (T, B, ...); what belongs to last steps alone, (B, ...), as (1, B, ...)."""
+    return np.asarray(A) if output == "sequence" else np.asarray(A)[None]
+
+
+def _refuse_gradient_of_ids(X, input_gradient):
+    if input_gradient and np.ndim(X) == 2:
+        raise ValueError(f"input_gradient=True needs real inputs X (T, B, I), but X are ids of shape {np.shape(X)}")
 
 
 def _default(loss, loss_parameter):
     return LOSS_PARAMETERS.get(loss) if loss_parameter is None else loss_parameter
-
-
-def _weights(weights, shape):
-    return np.ones(shape) if weights is None else np.asarray(weights)
 
 
 def _per_output(weights, K):
@@ -453,10 +561,9 @@ def _per_output(weights, K):
     return weights if weights.ndim == 3 else np.broadcast_to(weights[..., None], (*weights.shape, K))
 
 
-def _scale(reduction, weights, shape):
+def _scale(reduction, weights):
     """1, or 1 / Σ m; weights for each output count with their mean over outputs, so that ones change nothing."""
     if reduction == "sum":
         return 1.0
-    m = _weights(weights, shape)
-    total = float(m.sum(dtype=np.float64)) / (m.shape[2] if m.ndim == 3 else 1)
+    total = float(weights.sum(dtype=np.float64)) / (weights.shape[2] if weights.ndim == 3 else 1)
     return 1.0 / total if total > 0 else 0.0

@@ -82,14 +82,14 @@ def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
 def test_a_wrong_back_propagation_fails(monkeypatch, fault):
     right = reference.recur_back
 
-    def wrong(activation, dS, R, P):
+    def wrong(activation, dS, R, P, *rest):
         if fault == "untransposed":
-            return right(activation, dS, R, P.T)
+            return right(activation, dS, R, P.T, *rest)
         if fault == "wrong state":
-            return right(activation, dS, np.roll(R, 1, axis=0), P)
+            return right(activation, dS, np.roll(R, 1, axis=0), P, *rest)
         dS = dS.copy()
         dS[-1] = 0
-        return right(activation, dS, R, P)
+        return right(activation, dS, R, P, *rest)
 
     monkeypatch.setattr(reference, "recur_back", wrong)
     check = network().gradcheck()
