@@ -8,13 +8,17 @@ from . import _words
 
 
 class Arrays:
-    """Mini-batches of the sequences of X (T, B, I), D, weights and initial_state, in an order of its own each epoch."""
+    """Mini-batches of the sequences of `data`, in an order of its own each epoch.
 
-    def __init__(self, X, D, weights, initial_state, batch_size, shuffle, entropy, stream):
-        self.data = X, D, weights, initial_state
+    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them.
+    """
+
+    def __init__(self, data, output, batch_size, shuffle, entropy, stream):
+        self.data, self.output = data, output
         self.batch_size = _words.size("batch_size", batch_size)
         self.shuffle, self.entropy, self.stream = _words.flag("shuffle", shuffle), entropy, stream
-        refuse_nonfinite("", X, D, weights)
+        X, D, weights, initial_state, lengths, _ = data
+        refuse_nonfinite("", X, D, weights, lengths)
         if initial_state is not None:
             _words.finite("initial_state", initial_state, "bh")
         if X.shape[1] == 0:
@@ -23,11 +27,16 @@ class Arrays:
         self.ordered = None, None  # an epoch and its order
 
     def batch(self, epoch, k):
-        """Batch k of an epoch: X, D, weights, initial_state."""
-        X, D, weights, initial_state = self.data
-        rows = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size]
-        return (X.take(rows, axis=1), D.take(rows, axis=1), None if weights is None else weights.take(rows, axis=1),
-                None if initial_state is None else initial_state[rows])
+        """Batch k of an epoch, like `data`."""
+        batch = take(self.data, self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.output)
+        X, D, weights, initial_state, lengths, resets = batch
+        if lengths is None:
+            return batch
+        steps = lengths.max()  # as compiled training does: what is longer than the longest is not there
+        X, resets = X[:steps], None if resets is None else resets[:steps]
+        if self.output == "sequence":
+            D, weights = D[:steps], None if weights is None else weights[:steps]
+        return X, D, weights, initial_state, lengths, resets
 
     def rest(self, epoch, k):
         """The sequences of an epoch from batch k on."""
@@ -42,12 +51,20 @@ class Arrays:
         return self.ordered[1]
 
 
+def take(data, sequences, output):
+    """These sequences of X, D, weights, initial_state, lengths, resets."""
+    steps = 0 if output == "last" else 1  # the axis of sequences in D and weights
+    return tuple(None if array is None else array.take(sequences, axis=axis)
+                 for array, axis in zip(data, (1, steps, steps, 0, 0, 1), strict=True))
+
+
 class Function:
-    """Fresh batches, f(batch_size, rng) -> X, D[, weights], or the next of an iterator."""
+    """Fresh batches, f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]], or the next of an iterator."""
 
     def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream):
         if not callable(batches) and not hasattr(batches, "__next__"):
-            raise TypeError("batches must be a function f(batch_size, rng) -> X, D[, weights] or an iterator of such, got "
+            raise TypeError("batches must be a function f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] or "
+                            f"an iterator of such, got "
                             f"{type(batches).__name__}")
         self.iterator = None if callable(batches) else batches
         self.function, self.check = batches, check
@@ -68,13 +85,15 @@ class Function:
             except StopIteration:
                 raise ValueError(f"batches has ended after {index} batches, before the run did") from None
             self.taken += 1
-        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-            raise TypeError(f"batches must give X, D or X, D, weights; batch {index} is a {type(data).__name__}"
+        if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 5:
+            raise TypeError(f"batches must give X, D[, weights[, lengths[, resets]]]; batch {index} is a {type(data).__name__}"
                             + (f" of {len(data)}" if isinstance(data, (tuple, list)) else ""))
         try:
-            return self.check(*data)
+            batch = self.check(*data)
+            refuse_nonfinite("", *batch[:3], batch[4])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
+        return batch
 
 
 def generator(entropy, stream, *position):
@@ -82,11 +101,16 @@ def generator(entropy, stream, *position):
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream, *position)))
 
 
-def refuse_nonfinite(whose, X, D, weights):
-    """Raise ValueError naming the first place where X, or D at a weight above 0, is NaN or infinite."""
-    _words.finite(f"{whose}X", X, "tbi")
+def refuse_nonfinite(whose, X, D, weights, lengths=None):
+    """Raise ValueError naming the first place where X, or D at a weight above 0, is NaN or infinite; padding may be."""
+    padding = None if lengths is None else np.arange(len(X))[:, None] >= lengths
+    if X.dtype.kind == "f":
+        _words.finite(f"{whose}X", X, "tbi", skip=None if padding is None else padding[..., None])
     if D.dtype.kind == "f":
-        unread = None
+        unread = np.zeros(D.shape, bool)
+        per_step = D.ndim - 1  # axes of steps and sequences, or where D is that of the last steps of sequences alone
         if weights is not None:
-            unread = np.broadcast_to((weights if weights.ndim == 3 else weights[..., None]) == 0, D.shape)
-        _words.finite(f"{whose}D", D, "tbo", skip=unread)
+            unread |= (weights if weights.ndim == D.ndim else weights[..., None]) == 0
+        if padding is not None and per_step == 2:
+            unread |= padding[..., None]
+        _words.finite(f"{whose}D", D, "tbo" if per_step == 2 else "bo", skip=unread)

@@ -139,19 +139,21 @@ cdef void column_sums(Py_ssize_t rows, Py_ssize_t N, const floating *A, Py_ssize
 
 
 cdef void gather(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const floating *X, Py_ssize_t stride_t,
-                 Py_ssize_t stride_b, floating *A, Py_ssize_t lda) noexcept nogil:
-    cdef Py_ssize_t t, b
+                 Py_ssize_t stride_b, const Py_ssize_t *index, floating *A, Py_ssize_t lda) noexcept nogil:
+    cdef Py_ssize_t t, b, place
     for t in range(steps):
         for b in range(rows):
-            memcpy(A + (t * rows + b) * lda, X + t * stride_t + b * stride_b, width * sizeof(floating))
+            place = index[b] if index != NULL else b
+            memcpy(A + (t * rows + b) * lda, X + t * stride_t + place * stride_b, width * sizeof(floating))
 
 
 cdef void scatter(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const floating *A, Py_ssize_t lda, floating *X,
-                  Py_ssize_t stride_t, Py_ssize_t stride_b) noexcept nogil:
-    cdef Py_ssize_t t, b
+                  Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index) noexcept nogil:
+    cdef Py_ssize_t t, b, place
     for t in range(steps):
         for b in range(rows):
-            memcpy(X + t * stride_t + b * stride_b, A + (t * rows + b) * lda, width * sizeof(floating))
+            place = index[b] if index != NULL else b
+            memcpy(X + t * stride_t + place * stride_b, A + (t * rows + b) * lda, width * sizeof(floating))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -222,11 +224,12 @@ cdef void differentiate(int activation, Py_ssize_t n, const floating *R, floatin
 
 
 cdef void recur(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
-                floating *S) noexcept nogil:
+                const floating *before, floating *S) noexcept nogil:
     cdef Py_ssize_t t, n = rows * ldh
     for t in range(steps):
-        product(rows, H, H, S + t * n, ldh, <Py_ssize_t> 1, P, ldh, S + (t + 1) * n, ldh)
-        activate(activation, n, S + (t + 1) * n)
+        product(rows, H, H, before, ldh, <Py_ssize_t> 1, P, ldh, S + t * n, ldh)
+        activate(activation, n, S + t * n)
+        before = S + t * n
 
 
 cdef void recur_back(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P,

@@ -15,6 +15,11 @@ Design
     thread's workspace, which `lay_out` alone lays out; weights are packed once a call (`share_out`). All of it is one
     piece of memory from a small pool of the engine: a warm call allocates nothing but what it returns.
 (e) Between blocks and shards a call polls for Ctrl-C, every 20 ms; `rows_of_a_shard` bounds what lies between.
+(f) Sequences of unequal lengths, or with resets, are an arranged call: each shard has its longest sequence first (`arrange`),
+    so that those which go on are the first rows of every step, and a step's rows follow the last step's without a gap.
+    Copies in and out then go by an index of places (`places`); the verbs between see rows alone. Padding has none.
+(g) Where an error stands on few steps (many weights of zero, or output="last"), the output's products see those rows only
+    (`pick`).
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
@@ -28,7 +33,7 @@ from cython.parallel cimport prange, threadid
 from libc.float cimport DBL_MAX
 from libc.limits cimport INT_MAX
 from libc.math cimport fabs, isfinite, sqrt
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memchr, memcpy, memmove, memset
 
 cimport numpy as cnp
 
@@ -129,6 +134,7 @@ cdef enum:
     SHARD_LEAST = 0x80000      # multiplications forward that are worth a shard: 0.05 ms with the gradient
     SHARD_LEAST_ROWS = 512     # times steps: with 47 the shards' own gradients took an eighth of the time
     PARTIALS_BYTES = 0x4000000 # 64 MiB: of the gradients of all shards
+    PICK_BELOW = 2             # rows with errors are picked where over half of the weights are zero
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
@@ -145,22 +151,28 @@ cdef struct Plan:
     ErrorOptions error           # with K, the targets a row
     Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0, P
     bint mean
+    bint last                    # errors and outputs are those of each sequence's last step
+    bint one_hot                 # inputs are ids
     Py_ssize_t penalties
     Penalty[6] penalty           # the first `penalties` of them
 
 
 cdef struct Call:
     # What one call is given and where it puts its results; void pointers are of the network's real type, NULL where
-    # a thing is absent. Time-major and C-contiguous. Of a shard: the pointers are moved on to its first row, rows is the
-    # number of its rows, and B, the whole batch's, stays the distance of time steps.
+    # a thing is absent. Time-major and C-contiguous; T is missing where the network's output is that of the last step.
+    # Of a shard: rows is the number of its sequences; the pointers are moved on to the first of them, unless the call is
+    # arranged, and B, the whole batch's, stays the distance of time steps.
     Py_ssize_t T, B, rows
     const void *theta            # (P,)
     const void *X                # (T, B, I)
+    const Py_ssize_t *ids        # (T, B), in place of X
     const void *initial_state    # (B, H)
     const void *D                # (T, B, K)
     const Py_ssize_t *labels     # (T, B)
     const void *weights          # (T, B) or (T, B, K)
     Py_ssize_t weight_width      # 0, 1 or K
+    const Py_ssize_t *lengths    # (B,)
+    const char *resets           # (T, B)
     ErrorOptions error
     void *Y                      # (T, B, O)
     void *S                      # (T + 1, B, H)
@@ -175,10 +187,20 @@ cdef struct Call:
     void *terms_S                # (T, B, H)
     double total                 # Σ m e
     double penalty               # where there is a gradient
+    bint last                    # errors and outputs are those of each sequence's last step
+    bint picks                   # errors stand on some steps only
     bint saves                   # S is kept for backward
     bint polls                   # for Ctrl-C: the thread that called does
     double polled                # time of the last poll
     volatile int *stop           # set once it came
+    # What `count` and `arrange` find
+    bint arranged
+    Py_ssize_t sequences         # that have any step
+    Py_ssize_t most              # steps of the longest
+    Py_ssize_t steps             # of all together
+    Py_ssize_t kept              # steps of the shard that has most
+    const Py_ssize_t *order      # (sequences,), shard by shard, each shard's longest first; NULL where nothing is arranged
+    const Py_ssize_t *alive      # (most + 1,), sequences of more than t steps
 
 
 cdef struct Shared:
@@ -188,7 +210,7 @@ cdef struct Shared:
     char *workspaces             # (threads, bytes)
     void *partials               # (shards, P), the gradients; of a single shard it is the call's
     double *totals               # (shards,), Σ m e
-    void *P_x                    # (I, ldh), packed for forward, as the next two
+    void *P_x                    # (I, ldh), packed for forward, as the next two; b_s is in it where inputs are ids
     void *P_s                    # (H, ldh)
     void *P_y                    # (H, ldo)
     void *Q_x                    # (H, ldi), packed for backward, as the next two
@@ -197,17 +219,29 @@ cdef struct Shared:
 
 
 cdef struct Workspace:
-    Py_ssize_t steps                           # of a block
+    Py_ssize_t rows                            # of a block, at most
     Py_ssize_t ldi, ldh, ldo, ldk
-    void *S                                    # saved   (T + 1, B, ldh), or (steps + 1, B, ldh) where nothing is saved
-    void *delta_y                              # saved   (T, B, ldo), likewise; holds Z and Y on the way
-    void *X                                    # scratch (steps, B, ldi)
-    void *D                                    # scratch (steps, B, ldk)
-    Py_ssize_t *labels                         # scratch (steps, B)
-    void *weights                              # scratch (steps, B, weight_width)
-    void *losses                               # scratch (steps, B)
-    void *delta                                # scratch (steps, B, ldh)
+    void *S                                    # saved   (B + kept, ldh): the first states, then the steps' rows; where
+                                               #         nothing is saved (B + rows, ldh)
+    void *delta_y                              # saved   (kept, ldo), likewise; holds Z and Y on the way
+    Py_ssize_t *first                          # saved   (most + 1,), the steps' first rows, of an arranged call
+    Py_ssize_t *begins                         # saved   (most + 1,), the blocks' first steps, likewise
+    void *X                                    # scratch (rows, ldi)
+    void *D                                    # scratch (rows, ldk)
+    Py_ssize_t *labels                         # scratch (rows,)
+    void *weights                              # scratch (rows, weight_width)
+    void *losses                               # scratch (rows,)
+    void *delta                                # scratch (rows, ldh)
     void *later                                # scratch (B, ldh), delta of the step after the block
+    Py_ssize_t *places                         # scratch (rows,), of a block's rows in the caller's arrays
+    void *before                               # scratch (rows, ldh), a block's states before each step
+    void *initial                              # scratch (ldh,), the state that a reset brings back
+    void *renewed                              # scratch (B, ldh), rows of one step of which some are reset
+    void *dropped                              # scratch (ldh,), Σ delta of the rows that are reset
+    Py_ssize_t *at                             # scratch (rows,), rows of a block that have an error
+    Py_ssize_t *outputs                        # scratch (rows,), their places in the caller's arrays
+    void *R                                    # scratch (rows, ldh), their states, or ∂E/∂S
+    void *table                                # scratch (I, ldh), ∂E/∂W_x of ids, transposed
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -225,21 +259,38 @@ cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t rows, Py_ssize_t ld, Py
 cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base,
                         Workspace *w) noexcept nogil:
     """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
-    cdef Py_ssize_t used = 0, kept, size = sizeof(floating), B = c.rows
-    w.ldi, w.ldh = padded(k, p.I, of), padded(k, p.H, of)
+    cdef Py_ssize_t used = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
+    cdef Py_ssize_t arranged = 1 if c.arranged else 0, picks = 1 if c.picks else 0, ids = 1 if p.one_hot else 0
+    w.ldi, w.ldh = 0 if p.one_hot else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of)
-    w.steps = BLOCK_BYTES // (max(B, 1) * (w.ldi + 2 * w.ldh + w.ldo + w.ldk) * size)
-    w.steps = max(1, min(w.steps, c.T))
-    kept = c.T if c.saves else w.steps
-    w.S = take(base, &used, (kept + 1) * B, w.ldh, size)
-    w.delta_y = take(base, &used, kept * B, w.ldo, size)
-    w.X = take(base, &used, w.steps * B, w.ldi, size)
-    w.D = take(base, &used, w.steps * B, w.ldk, size)
-    w.labels = <Py_ssize_t *> take(base, &used, w.steps * B if c.labels != NULL else 0, 1, sizeof(Py_ssize_t))
-    w.weights = take(base, &used, w.steps * B, c.weight_width, size)
-    w.losses = take(base, &used, w.steps * B if c.losses != NULL else 0, 1, size)
-    w.delta = take(base, &used, w.steps * B, w.ldh, size)
+    w.rows = BLOCK_BYTES // ((w.ldi + (2 + arranged + picks) * w.ldh + w.ldo + w.ldk) * size)
+    if c.arranged:
+        w.rows = max(B, min(w.rows, c.kept))
+    else:
+        w.rows = max(1, min(w.rows // max(B, 1), c.T)) * B
+    kept = w.rows
+    if c.saves:
+        kept = c.kept if c.arranged else c.T * B
+    w.S = take(base, &used, B + kept, w.ldh, size)
+    w.delta_y = take(base, &used, kept, w.ldo, size)
+    w.X = take(base, &used, w.rows, w.ldi, size)
+    w.D = take(base, &used, w.rows, w.ldk, size)
+    w.labels = <Py_ssize_t *> take(base, &used, w.rows if c.labels != NULL else 0, 1, word)
+    w.weights = take(base, &used, w.rows, c.weight_width, size)
+    w.losses = take(base, &used, w.rows if c.losses != NULL else 0, 1, size)
+    w.delta = take(base, &used, w.rows, w.ldh, size)
     w.later = take(base, &used, B, w.ldh, size)
+    w.first = <Py_ssize_t *> take(base, &used, arranged * (c.most + 1), 1, word)
+    w.begins = <Py_ssize_t *> take(base, &used, arranged * (c.most + 1), 1, word)
+    w.places = <Py_ssize_t *> take(base, &used, w.rows if c.arranged or p.one_hot else 0, 1, word)
+    w.before = take(base, &used, arranged * w.rows, w.ldh, size)
+    w.initial = take(base, &used, arranged, w.ldh, size)
+    w.renewed = take(base, &used, arranged * B, w.ldh, size)
+    w.dropped = take(base, &used, arranged, w.ldh, size)
+    w.at = <Py_ssize_t *> take(base, &used, picks * w.rows, 1, word)
+    w.outputs = <Py_ssize_t *> take(base, &used, picks * w.rows, 1, word)
+    w.R = take(base, &used, picks * w.rows, w.ldh, size)
+    w.table = take(base, &used, ids * p.I, w.ldh, size)
     return used
 
 
@@ -250,7 +301,7 @@ cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const 
     cdef Py_ssize_t ldi = padded(k, p.I, of), ldh = padded(k, p.H, of), ldo = padded(k, p.O, of)
     cdef Workspace w
     shared.rows = c.rows
-    shared.shards = (c.B + c.rows - 1) // c.rows if c.rows > 0 else 0
+    shared.shards = shards_of(c)
     shared.P_x = take(base, &used, p.I, ldh, size)
     shared.P_s = take(base, &used, p.H, ldh, size)
     shared.P_y = take(base, &used, p.H, ldo, size)
@@ -266,8 +317,30 @@ cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const 
     return used
 
 
-cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t T, Py_ssize_t B, Py_ssize_t size, Py_ssize_t work) noexcept nogil:
-    """Rows of a shard of a batch: as equal as can be, and from the shapes alone.
+# ---------------------------------------------------------------------------------------------------------------------
+# Shards, and sequences of unequal lengths
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+cdef void count(Call *c) noexcept nogil:
+    """How many sequences and steps there are, and whether they must be arranged."""
+    cdef Py_ssize_t b
+    c.sequences, c.most, c.steps = c.B, c.T, c.T * c.B
+    c.arranged = c.resets != NULL and memchr(c.resets, 1, c.T * c.B) != NULL
+    c.order = c.alive = NULL
+    if c.lengths == NULL:
+        return
+    c.sequences = c.most = c.steps = 0
+    for b in range(c.B):
+        c.sequences += c.lengths[b] > 0
+        c.most = max(c.most, c.lengths[b])
+        c.steps += c.lengths[b]
+    c.arranged = c.arranged or c.steps < c.T * c.B
+
+
+cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, Py_ssize_t size,
+                                Py_ssize_t work) noexcept nogil:
+    """Rows of a shard of a batch of B sequences of so many steps together: as equal as can be, and from the shapes alone.
 
     As many shards as threads may want, if each has work enough, and rows enough to use the weights that it reads; at least
     so many that one step stays under `work` multiplications; and not so many that their gradients fill the memory. Calls of
@@ -276,18 +349,68 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t T, Py_ssize_t B, Py_ss
     cdef double row = <double> p.H * (p.I + p.H + p.O)
     cdef Py_ssize_t fewest = max(8, min(32, p.H // 16))  # 8 rows run at full speed where the weights stay in the cache
     cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * max(p.I, p.H, p.O))))
-    cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * T * B / SHARD_LEAST)
-    shards = min(shards, B // fewest, <Py_ssize_t> (<double> T * B / SHARD_LEAST_ROWS),
+    cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * steps / SHARD_LEAST)
+    shards = min(shards, B // fewest, <Py_ssize_t> (<double> steps / SHARD_LEAST_ROWS),
                  max(1, PARTIALS_BYTES // (p.P * size)))
     shards = max(1, shards, (B + most - 1) // most)
     return (B + shards - 1) // shards
 
 
-cdef Call shard(const Plan *p, const Call *c, Py_ssize_t b, Py_ssize_t rows, Py_ssize_t size) noexcept nogil:
-    """The call for the rows b ... b + rows of the batch; `size` is that of a number."""
+cdef inline Py_ssize_t shards_of(const Call *c) noexcept nogil:
+    return (c.sequences + c.rows - 1) // c.rows if c.rows > 0 else 0
+
+
+cdef inline Py_ssize_t share(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
+    """How many of n sequences, dealt like cards, are shard i's."""
+    return (n - i + shards - 1) // shards if n > i else 0
+
+
+cdef inline Py_ssize_t dealt(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
+    """How many of them are those of the shards before i."""
+    return i * (n // shards) + min(i, n % shards)
+
+
+cdef void arrange(Call *c, Py_ssize_t *memory) noexcept nogil:
+    """Sort the sequences, the longest first, and deal them to the shards. `memory` has `ARRANGED(B, T)` words."""
+    cdef Py_ssize_t *order = memory
+    cdef Py_ssize_t *alive = memory + c.B
+    cdef Py_ssize_t *next = alive + c.T + 1
+    cdef Py_ssize_t b, t, n, shards = shards_of(c)
+    c.kept = 0
+    if not c.arranged:
+        return
+    memset(alive, 0, (c.most + 1) * sizeof(Py_ssize_t))
+    for b in range(c.B):
+        n = c.lengths[b] if c.lengths != NULL else c.T
+        if n > 0:
+            alive[n - 1] += 1
+    for t in range(c.most - 1, -1, -1):
+        alive[t] += alive[t + 1]
+        c.kept += share(alive[t], shards, 0)
+    memcpy(next, alive, (c.most + 1) * sizeof(Py_ssize_t))
+    for b in range(c.B):
+        n = c.lengths[b] if c.lengths != NULL else c.T
+        if n > 0:  # next[n]: how many longer ones, and equal ones before it, there are
+            order[dealt(c.sequences, shards, next[n] % shards) + next[n] // shards] = b
+            next[n] += 1
+    c.order, c.alive = order, alive
+
+
+cdef inline Py_ssize_t arranged_words(const Call *c) noexcept nogil:
+    return c.B + 2 * (c.T + 1) if c.arranged else 0
+
+
+cdef Call shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size) noexcept nogil:
+    """The call for shard i; `size` is that of a number."""
     cdef Call s = c[0]
-    s.rows = rows
-    s.X = <const char *> c.X + b * p.I * size
+    cdef Py_ssize_t b = i * c.rows
+    if c.arranged:
+        s.rows = share(c.sequences, shards_of(c), i)
+        s.order = c.order + dealt(c.sequences, shards_of(c), i)
+        return s
+    s.rows = min(c.rows, c.B - b)
+    s.X = <const char *> c.X + b * p.I * size if c.X != NULL else NULL
+    s.ids = c.ids + b if c.ids != NULL else NULL
     s.initial_state = <const char *> c.initial_state + b * p.H * size if c.initial_state != NULL else NULL
     s.D = <const char *> c.D + b * c.error.K * size if c.D != NULL else NULL
     s.labels = c.labels + b if c.labels != NULL else NULL
@@ -302,10 +425,69 @@ cdef Call shard(const Plan *p, const Call *c, Py_ssize_t b, Py_ssize_t rows, Py_
     return s
 
 
+cdef void number_rows(const Call *c, Py_ssize_t shards, Py_ssize_t i, Py_ssize_t *first) noexcept nogil:
+    """first[t]: how many rows shard i of an arranged call has before step t."""
+    cdef Py_ssize_t t, n = 0
+    for t in range(c.most):
+        first[t] = n
+        n += share(c.alive[t], shards, i)
+    first[c.most] = n
+
+
+cdef inline Py_ssize_t rows_before(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """Rows of the steps before t."""
+    return w.first[t] if c.arranged else t * c.rows
+
+
+cdef inline Py_ssize_t rows_at(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """Rows of step t: the sequences that have it."""
+    if not c.arranged:
+        return c.rows
+    return w.first[t + 1] - w.first[t] if t < c.most else 0
+
+
+cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """The step after the last one of the block that begins with step t."""
+    cdef Py_ssize_t end = t + 1
+    if not c.arranged:
+        return min(c.T, t + max(1, w.rows // max(c.rows, 1)))
+    while end < c.most and w.first[end + 1] - w.first[t] <= w.rows:
+        end += 1
+    return end
+
+
+cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept nogil:
+    return c.resets[t * c.B + c.order[row]]
+
+
+cdef bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """Whether the state before step t is a new one for any of its rows."""
+    cdef Py_ssize_t row
+    if c.resets == NULL or not c.arranged:
+        return False
+    for row in range(rows_at(c, w, t)):
+        if is_reset(c, t, row):
+            return True
+    return False
+
+
+cdef Py_ssize_t *find_places(const Plan *p, const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
+    """Where the rows of the steps t ... end stand in the caller's arrays (T, B, ...); NULL: in their order."""
+    cdef Py_ssize_t row, n = 0
+    if not (c.arranged or p.one_hot):
+        return NULL
+    for t in range(t, end):
+        for row in range(rows_at(c, w, t)):
+            w.places[n] = t * c.B + (c.order[row] if c.arranged else row)
+            n += 1
+    return w.places
+
+
 cdef fused number:
     float
     double
     Py_ssize_t
+    char
 
 
 cdef void pick_rows(Py_ssize_t T, Py_ssize_t n, Py_ssize_t width, const number *source, Py_ssize_t B, const Py_ssize_t *rows,
@@ -323,11 +505,11 @@ cdef void pick_rows(Py_ssize_t T, Py_ssize_t n, Py_ssize_t width, const number *
             target += width
 
 
-cdef void gather_labels(Py_ssize_t steps, Py_ssize_t rows, const Py_ssize_t *labels, Py_ssize_t stride_t,
+cdef void gather_labels(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places,
                         Py_ssize_t *gathered) noexcept nogil:
-    cdef Py_ssize_t t
-    for t in range(steps):
-        memcpy(gathered + t * rows, labels + t * stride_t, rows * sizeof(Py_ssize_t))
+    cdef Py_ssize_t i
+    for i in range(rows):
+        gathered[i] = c.labels[places[i] if places != NULL else (t + i // c.rows) * c.B + i % c.rows]
 
 
 @cython.final
@@ -374,12 +556,17 @@ cdef int pass_on() except -1:
 
 
 cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *shared, const floating *theta) noexcept nogil:
-    cdef Py_ssize_t I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t I = p.I, H = p.H, O = p.O, i, h
     cdef Py_ssize_t ldi = padded(k, I, theta), ldh = padded(k, H, theta), ldo = padded(k, O, theta)
+    cdef floating *P_x = <floating *> shared.P_x
     # P = W.T
-    pack(k, I, H, theta + p.W_x, 1, I, <floating *> shared.P_x, ldh)
+    pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
     pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
     pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
+    if p.one_hot and p.b_s >= 0:  # then W_x[:, id] + b_s is one row of P_x
+        for i in range(I):
+            for h in range(H):
+                P_x[i * ldh + h] += theta[p.b_s + h]
     if c.saves:
         # Q = W
         pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
@@ -388,14 +575,160 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
         pack(k, H, I, theta + p.W_x, I, 1, <floating *> shared.Q_x, ldi)
 
 
+# ---- Rows in and out: of steps t ... t + n of the caller's (T, B, width), or from and to `places` there
+
+
+cdef inline void read(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places,
+                      Py_ssize_t width, const floating *source, floating *A, Py_ssize_t lda) noexcept nogil:
+    if places != NULL:
+        gather(k, 1, rows, width, source, 0, width, places, A, lda)
+    else:
+        gather(k, rows // c.rows, c.rows, width, source + t * c.B * width, c.B * width, width, NULL, A, lda)
+
+
+cdef inline void write(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places,
+                       Py_ssize_t width, const floating *A, Py_ssize_t lda, floating *target) noexcept nogil:
+    if places != NULL:
+        scatter(k, 1, rows, width, A, lda, target, 0, width, places)
+    else:
+        scatter(k, rows // c.rows, c.rows, width, A, lda, target + t * c.B * width, c.B * width, width, NULL)
+
+
+cdef void look_up(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *P_x, Py_ssize_t ldh,
+                  floating *A) noexcept nogil:
+    """A = P_x[ids]                                                                                        (rows, H)"""
+    cdef Py_ssize_t i
+    for i in range(rows):
+        memcpy(A + i * ldh, P_x + c.ids[places[i]] * ldh, ldh * sizeof(floating))
+
+
+cdef void add_by_id(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *delta, Py_ssize_t ldh,
+                    floating *table) noexcept nogil:
+    """table[ids] += delta                                                                                 (rows, H)"""
+    cdef Py_ssize_t i, h
+    cdef floating *row
+    for i in range(rows):
+        row = table + c.ids[places[i]] * ldh
+        for h in range(ldh):
+            row[h] += delta[i * ldh + h]
+
+
+cdef Py_ssize_t pick(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end, const floating *weights) noexcept nogil:
+    """Which rows of the steps t ... end have an error, and where its target stands; how many these are."""
+    cdef Py_ssize_t row, j, place, n = 0, i = 0
+    cdef bint picked
+    for t in range(t, end):
+        for row in range(rows_at(c, w, t)):
+            place = c.order[row] if c.arranged else row
+            picked = row >= rows_at(c, w, t + 1) if c.arranged else t == c.T - 1
+            if not c.last:
+                place, picked = t * c.B + place, True
+            if picked and c.weight_width:
+                picked = False
+                for j in range(c.weight_width):
+                    picked = picked or weights[place * c.weight_width + j] != 0
+            if picked:
+                w.at[n], w.outputs[n] = i, place
+                n += 1
+            i += 1
+    return n
+
+
+# ---- The recurrence of a block, by as many steps at once as have the same rows
+
+
+cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_ssize_t rows, Py_ssize_t ldh,
+                     floating *S) noexcept nogil:
+    """The network's own first state, S_0 or zero                                                          (rows, H)"""
+    if p.S_0 >= 0:
+        gather(k, 1, rows, p.H, theta + p.S_0, 0, 0, NULL, S, ldh)
+    else:
+        memset(S, 0, rows * ldh * sizeof(floating))
+
+
+cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, floating *renewed) noexcept nogil:
+    """The states before step t: those of the step before, but for the rows that are reset."""
+    cdef Py_ssize_t row, rows = rows_at(c, w, t), ldh = w.ldh
+    memcpy(renewed, before, rows * ldh * sizeof(floating))
+    for row in range(rows if c.resets != NULL else 0):
+        if is_reset(c, t, row):
+            memcpy(renewed + row * ldh, w.initial, ldh * sizeof(floating))
+
+
+cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
+                        const floating *P_s, const floating *before, floating *S) noexcept nogil:
+    """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S."""
+    cdef Py_ssize_t rows, next, ldh = w.ldh
+    while t < end:
+        rows, next = rows_at(c, w, t), end
+        if c.arranged:
+            next = t + 1
+            while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
+                next += 1
+            if any_reset(c, w, t):
+                renew(c, w, t, before, <floating *> w.renewed)
+                before = <floating *> w.renewed
+        recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
+        before = S + (next - t - 1) * rows * ldh
+        S += (next - t) * rows * ldh
+        t = next
+
+
+cdef const floating *drop(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                          const floating *later) noexcept nogil:
+    """delta of step t as the step before receives it: nothing of the rows that are reset, whose sum goes to S_0."""
+    cdef Py_ssize_t row, ldh = w.ldh
+    cdef floating *kept = <floating *> w.renewed
+    if not any_reset(c, w, t):
+        return later
+    memmove(kept, later, rows_at(c, w, t) * ldh * sizeof(floating))
+    for row in range(rows_at(c, w, t)):
+        if is_reset(c, t, row):
+            column_sums(k, 1, p.H, kept + row * ldh, ldh, <floating *> w.dropped)
+            memset(kept + row * ldh, 0, ldh * sizeof(floating))
+    return kept
+
+
+cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                             Py_ssize_t end, const floating *Q_s, const floating *R, const floating *later,
+                             floating *delta) noexcept nogil:
+    """delta[t] = (delta[t] + delta[t + 1] @ W_s) * g1'(R[t]) for the steps t ... end; `later` is delta of step `end`."""
+    cdef Py_ssize_t rows, before, others, at, ldh = w.ldh
+    if not c.arranged:
+        recur_back(k, p.activation, end - t, c.rows, p.H, Q_s, ldh, R, later, delta)
+        return
+    while end > t:
+        rows, others, before = rows_at(c, w, end - 1), rows_at(c, w, end), end - 1
+        while before > t and rows_at(c, w, before - 1) == rows and not any_reset(c, w, before):
+            before -= 1
+        if others > 0:
+            later = drop(p, c, k, w, end, later)
+        if others < rows:  # of the others this is the last step
+            at = (w.first[end - 1] - w.first[t]) * ldh
+            if others > 0:
+                recur_back(k, p.activation, 1, others, p.H, Q_s, ldh, R + at, later, delta + at)
+            recur_back(k, p.activation, 1, rows - others, p.H, Q_s, ldh, R + at + others * ldh, <const floating *> NULL,
+                       delta + at + others * ldh)
+            later = delta + at
+            end -= 1
+        at = (w.first[before] - w.first[t]) * ldh
+        if end > before:
+            recur_back(k, p.activation, end - before, rows, p.H, Q_s, ldh, R + at, later, delta + at)
+        later, end = delta + at, before
+
+
 cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                  const floating *theta) noexcept nogil:
     """Outputs, states and errors; where c.gradient is wanted also delta_y, ∂E/∂W_y and ∂E/∂b_y."""
-    cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O, K = c.error.K, width = c.weight_width
+    cdef Py_ssize_t B = c.B, I = p.I, H = p.H, O = p.O, K = c.error.K, width = c.weight_width
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldk = w.ldk
-    cdef Py_ssize_t t = 0, n, step = c.B  # from one time step of the caller's arrays to the next
+    cdef Py_ssize_t t = 0, end, block = 0, rows, errors, before = c.rows, after
     cdef bint targets = c.D != NULL or c.labels != NULL
+    cdef const Py_ssize_t *places
+    cdef const Py_ssize_t *outputs
     cdef floating *S = <floating *> w.S
+    cdef floating *R
+    cdef floating *A
     cdef floating *Z = <floating *> w.delta_y
     cdef floating *X = <floating *> w.X
     cdef floating *D = <floating *> w.D if c.D != NULL else NULL
@@ -411,68 +744,100 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
 
     # S[0] = S_0                                                                                      (B, H)
     if c.initial_state != NULL:
-        gather(k, 1, B, H, <const floating *> c.initial_state, 0, H, S, ldh)
-    elif p.S_0 >= 0:
-        gather(k, 1, B, H, theta + p.S_0, 0, 0, S, ldh)
+        gather(k, 1, before, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
     else:
-        memset(S, 0, B * ldh * sizeof(floating))
-    if c.S != NULL:
-        scatter(k, 1, B, H, S, ldh, <floating *> c.S, 0, H)
+        own_states(p, k, theta, before, ldh, S)
+    if c.arranged:
+        own_states(p, k, theta, 1, ldh, <floating *> w.initial)
+    elif c.S != NULL:
+        scatter(k, 1, before, H, S, ldh, <floating *> c.S, 0, H, NULL)
 
-    while t < T:
+    while t < c.most:
         if t > 0 and stopped(c):
             return STOPPED
-        n = min(w.steps, T - t)
-        # X[t:t+n]                                                                                    (n B, I)
-        gather(k, n, B, I, <const floating *> c.X + t * step * I, step * I, I, X, ldi)
-        # A = X @ W_x.T + b_s, in the place of S[1:]                                                  (n B, H)
-        affine(k, n * B, I, H, X, ldi, P_x, ldh, b_s, S + B * ldh, ldh)
-        # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (n B, H)
-        recur(k, p.activation, n, B, H, P_s, ldh, S)
+        end = end_of_block(c, w, t)
+        if c.arranged:
+            w.begins[block] = t
+            block += 1
+        rows, after = rows_before(c, w, end) - rows_before(c, w, t), rows_at(c, w, end - 1)
+        places = find_places(p, c, w, t, end)
+        A = S + before * ldh
+        # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
+        if p.one_hot:
+            look_up(c, rows, places, P_x, ldh, A)
+        else:
+            read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
+            affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
+        # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
+        recur_through(p, c, k, w, t, end, P_s, S, A)
         if c.S != NULL:
-            scatter(k, n, B, H, S + B * ldh, ldh, <floating *> c.S + (t + 1) * step * H, step * H, H)
+            write(c, k, t, rows, places, H, A, ldh, <floating *> c.S + B * H)
 
         if targets or c.Y != NULL:
-            # Z = S[1:] @ W_y.T + b_y                                                                 (n B, O)
-            affine(k, n * B, H, O, S + B * ldh, ldh, P_y, ldo, b_y, Z, ldo)
-            # Y = g2(Z), or e and delta_y = scale ∂(Σ m e)/∂Z, in the place of Z                      (n B, O)
-            if D != NULL:
-                gather(k, n, B, K, <const floating *> c.D + t * step * K, step * K, K, D, ldk)
-            if labels != NULL:
-                gather_labels(n, B, c.labels + t * step, step, labels)
-            if width:
-                gather(k, n, B, width, <const floating *> c.weights + t * step * width, step * width, width, weights, width)
-            c.total += error(k, &c.error, n * B, D, ldk, labels, weights, width, Z, ldo, losses)
-            if losses != NULL:
-                scatter(k, n, B, 1, losses, 1, <floating *> c.losses + t * step, step, 1)
-            if c.Y != NULL:
-                scatter(k, n, B, O, Z, ldo, <floating *> c.Y + t * step * O, step * O, O)
-        if gradient != NULL:
-            # dW_y = delta_y.T @ S[1:] ;  db_y = delta_y.sum(axis=0)                                  (O, H) ; (O,)
-            accumulate(k, n * B, O, H, Z, ldo, S + B * ldh, ldh, gradient + p.W_y, H)
-            if p.b_y >= 0:
-                column_sums(k, n * B, O, Z, ldo, gradient + p.b_y)
+            R, errors, outputs = A, rows, places
+            if c.picks:
+                errors, outputs = pick(c, w, t, end, <const floating *> c.weights), w.outputs
+                if 0 < errors < rows:
+                    R = <floating *> w.R
+                    gather(k, 1, errors, H, A, 0, ldh, w.at, R, ldh)
+            # Z = S[1:] @ W_y.T + b_y                                                                 (errors, O)
+            if errors > 0:
+                affine(k, errors, H, O, R, ldh, P_y, ldo, b_y, Z, ldo)
+                # Y = g2(Z), or e and delta_y = scale ∂(Σ m e)/∂Z, in the place of Z                  (errors, O)
+                if D != NULL:
+                    read(c, k, t, errors, outputs, K, <const floating *> c.D, D, ldk)
+                if labels != NULL:
+                    gather_labels(c, t, errors, outputs, labels)
+                if width:
+                    read(c, k, t, errors, outputs, width, <const floating *> c.weights, weights, width)
+                c.total += error(k, &c.error, errors, D, ldk, labels, weights, width, Z, ldo, losses)
+                if losses != NULL:
+                    write(c, k, t, errors, outputs, 1, losses, 1, <floating *> c.losses)
+                if c.Y != NULL:
+                    write(c, k, t, errors, outputs, O, Z, ldo, <floating *> c.Y)
+                if gradient != NULL:
+                    # dW_y = delta_y.T @ S[1:] ;  db_y = delta_y.sum(axis=0)                          (O, H) ; (O,)
+                    accumulate(k, errors, O, H, Z, ldo, R, ldh, gradient + p.W_y, H)
+                    if p.b_y >= 0:
+                        column_sums(k, errors, O, Z, ldo, gradient + p.b_y)
+        if c.final_state != NULL and c.arranged:
+            write_last_states(p, c, k, w, t, end, A)
 
+        A += (rows - after) * ldh  # the last step's
         if c.saves:
-            S += n * B * ldh
-            Z += n * B * ldo
+            S = A
+            Z += rows * ldo
         else:  # the next block begins where this one ended
-            memmove(S, S + n * B * ldh, B * ldh * sizeof(floating))
-        t += n
+            memmove(S, A, after * ldh * sizeof(floating))
+        before, t = after, end
 
-    if c.final_state != NULL:
-        scatter(k, 1, B, H, S, ldh, <floating *> c.final_state, 0, H)
+    if c.final_state != NULL and not c.arranged:
+        scatter(k, 1, before, H, S, ldh, <floating *> c.final_state, 0, H, NULL)
     return DONE
+
+
+cdef void write_last_states(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                            Py_ssize_t end, const floating *S) noexcept nogil:
+    """final_state of the sequences whose last step is one of t ... end, whose rows begin at S."""
+    cdef Py_ssize_t others, begin = t
+    for t in range(t, end):
+        others = rows_at(c, w, t + 1)
+        if others < rows_at(c, w, t):
+            scatter(k, 1, rows_at(c, w, t) - others, p.H, S + (w.first[t] - w.first[begin] + others) * w.ldh, w.ldh,
+                    <floating *> c.final_state, 0, p.H, c.order + others)
 
 
 cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                    const floating *theta) noexcept nogil:
     """From the saved S and delta_y to every other gradient."""
-    cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t B = c.rows, I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
-    cdef Py_ssize_t n, t = (T - 1) // w.steps * w.steps if T > 0 else -1  # the last block's first step
+    cdef Py_ssize_t t, end = c.most, block = 0, rows, errors, i, h
+    cdef const Py_ssize_t *places
     cdef floating *S
+    cdef floating *A
     cdef floating *delta_y
+    cdef const floating *before
     cdef floating *X = <floating *> w.X
     cdef floating *delta = <floating *> w.delta
     cdef floating *later = NULL
@@ -481,43 +846,90 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     cdef floating *Q_y = <floating *> shared.Q_y
     cdef floating *gradient = <floating *> c.gradient
     cdef floating *dX = <floating *> c.dX
+    cdef floating *table = <floating *> w.table
 
-    while t >= 0:
+    if c.arranged:
+        memset(w.dropped, 0, ldh * sizeof(floating))
+        while block < c.most and (block == 0 or end_of_block(c, w, w.begins[block - 1]) < c.most):
+            block += 1
+    if p.one_hot:
+        memset(table, 0, I * ldh * sizeof(floating))
+
+    while end > 0:
         if later != NULL and stopped(c):
             return
-        n = min(w.steps, T - t)
-        S = <floating *> w.S + t * B * ldh
-        delta_y = <floating *> w.delta_y + t * B * ldo
-        # dS = delta_y @ W_y                                                                          (n B, H)
-        affine(k, n * B, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, delta, ldh)
-        # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (n B, H)
-        recur_back(k, p.activation, n, B, H, Q_s, ldh, S + B * ldh, later, delta)
+        if c.arranged:
+            block -= 1
+            t = w.begins[block]
+        else:
+            t = (end - 1) // (w.rows // B) * (w.rows // B)
+        rows = rows_before(c, w, end) - rows_before(c, w, t)
+        places = find_places(p, c, w, t, end)
+        A = <floating *> w.S + (B + rows_before(c, w, t)) * ldh
+        S = A - (rows_at(c, w, t - 1) if t > 0 else B) * ldh  # of the step before
+        delta_y = <floating *> w.delta_y + rows_before(c, w, t) * ldo
+        # dS = delta_y @ W_y                                                                          (rows, H)
+        errors = pick(c, w, t, end, <const floating *> c.weights) if c.picks else rows
+        if errors == rows:
+            affine(k, rows, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, delta, ldh)
+        else:
+            memset(delta, 0, rows * ldh * sizeof(floating))
+            if errors > 0:
+                affine(k, errors, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, <floating *> w.R, ldh)
+                scatter(k, 1, errors, H, <floating *> w.R, ldh, delta, 0, ldh, w.at)
+        # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
+        recur_back_through(p, c, k, w, t, end, Q_s, A, later, delta)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
-        accumulate(k, n * B, H, H, delta, ldh, S, ldh, gradient + p.W_s, H)
+        before = S
+        if c.arranged:
+            find_states_before(c, w, t, end, S, A, <floating *> w.before)
+            before = <floating *> w.before
+        accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
-        if n < T:  # of a single block forward has left X there
-            gather(k, n, B, I, <const floating *> c.X + t * c.B * I, c.B * I, I, X, ldi)
-        accumulate(k, n * B, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
+        if p.one_hot:
+            add_by_id(c, rows, places, delta, ldh, table)
+        else:
+            if end - t < c.most:  # of a single block forward has left X there
+                read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
+            accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
         if p.b_s >= 0:
-            column_sums(k, n * B, H, delta, ldh, gradient + p.b_s)
+            column_sums(k, rows, H, delta, ldh, gradient + p.b_s)
         if dX != NULL:
-            # dX = delta @ W_x                                                                        (n B, I)
-            affine(k, n * B, H, I, delta, ldh, Q_x, ldi, <const floating *> NULL, X, ldi)
-            scatter(k, n, B, I, X, ldi, dX + t * c.B * I, c.B * I, I)
+            # dX = delta @ W_x                                                                        (rows, I)
+            affine(k, rows, H, I, delta, ldh, Q_x, ldi, <const floating *> NULL, X, ldi)
+            write(c, k, t, rows, places, I, X, ldi, dX)
         later = <floating *> w.later
-        memcpy(later, delta, B * ldh * sizeof(floating))
-        t -= w.steps
+        memcpy(later, delta, rows_at(c, w, t) * ldh * sizeof(floating))
+        end = t
 
+    for i in range(I if p.one_hot else 0):
+        for h in range(H):
+            gradient[p.W_x + h * I + i] += table[i * ldh + h]
     if later == NULL:  # no step was taken
-        if c.dS_0 != NULL:
+        if c.dS_0 != NULL and not c.arranged:
             memset(c.dS_0, 0, B * H * sizeof(floating))
         return
     # dS_0 = delta[0] @ W_s                                                                           (B, H)
-    affine(k, B, H, H, later, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+    before = drop(p, c, k, w, 0, later)
+    affine(k, B, H, H, before, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
     if c.dS_0 != NULL:
-        scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H)
+        scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H, c.order)
     if p.S_0 >= 0 and c.initial_state == NULL:
         column_sums(k, B, H, delta, ldh, gradient + p.S_0)
+    if p.S_0 >= 0 and c.arranged:
+        affine(k, 1, H, H, <floating *> w.dropped, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+        column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
+
+
+cdef void find_states_before(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end, const floating *S,
+                             const floating *A, floating *before) noexcept nogil:
+    """before[t] = S[t - 1], or what a reset brought, for the steps t ... end; A holds their states, S those before them."""
+    cdef Py_ssize_t ldh = w.ldh
+    for t in range(t, end):
+        renew(c, w, t, S, before)
+        before += rows_at(c, w, t) * ldh
+        S = A
+        A += rows_at(c, w, t) * ldh
 
 
 cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
@@ -525,7 +937,7 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     """What each step i <= t contributes to the gradient of E_t, for t = T - 1, whose targets c.D and c.labels are."""
     cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, b, h
     cdef floating *S = <floating *> w.S
     cdef floating *delta_y = <floating *> w.delta_y
     cdef floating *X = <floating *> w.X
@@ -541,7 +953,7 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     # delta_y = ∂E_t/∂Z_t ;  dW_y = delta_y.T @ S[t + 1] ;  dS[t] = delta_y @ W_y
     affine(k, B, H, O, S + T * B * ldh, ldh, P_y, ldo, theta + p.b_y if p.b_y >= 0 else NULL, delta_y, ldo)
     if D != NULL:
-        gather(k, 1, B, c.error.K, <const floating *> c.D, 0, c.error.K, D, w.ldk)
+        gather(k, 1, B, c.error.K, <const floating *> c.D, 0, c.error.K, NULL, D, w.ldk)
     error(k, &c.error, B, D, w.ldk, c.labels, <const floating *> NULL, 0, delta_y, ldo, <floating *> NULL)
     accumulate(k, B, O, H, delta_y, ldo, S + T * B * ldh, ldh, <floating *> c.terms_W_y, H)
     affine(k, B, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, delta, ldh)
@@ -549,13 +961,18 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     for i in range(T - 1, -1, -1):
         if stopped(c):
             return
-        scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H)
+        scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
         # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
         recur_back(k, p.activation, 1, B, H, Q_s, ldh, S + (i + 1) * B * ldh, <const floating *> NULL, delta)
         # W_s[i] = delta[i].T @ S[i] ;  W_x[i] = delta[i].T @ X[i]                                  (H, H) ; (H, I)
         accumulate(k, B, H, H, delta, ldh, S + i * B * ldh, ldh, W_s + i * H * H, H)
-        gather(k, 1, B, I, <const floating *> c.X + i * c.B * I, 0, I, X, ldi)
-        accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
+        if p.one_hot:
+            for b in range(B):
+                for h in range(H):
+                    W_x[i * H * I + h * I + c.ids[i * c.B + b]] += delta[b * ldh + h]
+        else:
+            gather(k, 1, B, I, <const floating *> c.X + i * c.B * I, 0, I, NULL, X, ldi)
+            accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
         # dS[i - 1] = delta[i] @ W_s                                                                  (B, H)
         if i > 0:
             affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.later, ldh)
@@ -566,13 +983,14 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
                     int thread) noexcept nogil:
     """What the call asks for, of shard i, in the workspace of a thread, of which 0 is the one that called."""
     cdef Workspace w
-    cdef Py_ssize_t b = i * shared.rows
-    cdef Call s = shard(p, c, b, min(shared.rows, c.B - b), sizeof(floating))
+    cdef Call s = shard(p, c, i, sizeof(floating))
     cdef Call before
     s.polls = thread == 0
     if i > 0 and stopped(&s):
         return
     lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
+    if c.arranged:
+        number_rows(c, shared.shards, i, w.first)
     if c.terms_S != NULL:  # only the last step has an error
         before = s
         before.D = before.labels = NULL
@@ -590,6 +1008,38 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         c.polled = s.polled
 
 
+cdef void fill(const Plan *p, Call *c, const Kernels *k, const floating *theta) noexcept nogil:
+    """What the caller gets for steps and sequences that there are not: zeros, and first states."""
+    cdef Py_ssize_t b, H = p.H, size = sizeof(floating), steps = 1 if c.last else c.T
+    cdef floating *S = <floating *> c.S
+    cdef floating *last = <floating *> c.final_state
+    if c.Y != NULL:
+        memset(c.Y, 0, steps * c.B * p.O * size)
+    if c.losses != NULL:
+        memset(c.losses, 0, steps * c.B * size)
+    if c.dX != NULL:
+        memset(c.dX, 0, c.T * c.B * p.I * size)
+    if c.dS_0 != NULL:
+        memset(c.dS_0, 0, c.B * H * size)
+    if S != NULL:
+        memset(S, 0, (c.T + 1) * c.B * H * size)
+    for b in range(c.B):
+        if S != NULL:
+            first_row(p, c, b, theta, S + b * H)
+        if last != NULL:
+            first_row(p, c, b, theta, last + b * H)
+
+
+cdef void first_row(const Plan *p, const Call *c, Py_ssize_t b, const floating *theta, floating *row) noexcept nogil:
+    """The first state of sequence b                                                                           (H,)"""
+    cdef Py_ssize_t h
+    for h in range(p.H):
+        if c.initial_state != NULL:
+            row[h] = (<const floating *> c.initial_state)[b * p.H + h]
+        else:
+            row[h] = theta[p.S_0 + h] if p.S_0 >= 0 else 0
+
+
 cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta, int threads) noexcept nogil:
     """What the call asks for, in shards of c.rows rows, in the memory that `share_out` counted for so many threads."""
     cdef Shared shared
@@ -598,6 +1048,8 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     cdef floating *gradient = <floating *> c.gradient
     share_out(p, c, k, theta, base, threads, &shared)
     pack_weights(p, c, k, &shared, theta)
+    if c.arranged:
+        fill(p, c, k, theta)
     if threads == 1:
         for i in range(shared.shards):
             run_shard(p, c, k, &shared, theta, i, 0)
@@ -645,22 +1097,58 @@ cdef double sum_of_weights(const floating *weights, Py_ssize_t n) noexcept nogil
     return total if isfinite(total) else -1
 
 
-def total_weight(cnp.ndarray weights):
-    """Σ m of contiguous weights (T, B), or (T, B, K), which count with their mean; as `loss_and_gradients` sums them."""
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(weights), width = cnp.PyArray_DIM(weights, 2) if cnp.PyArray_NDIM(weights) == 3 else 1
-    if is_ready(weights, cnp.NPY_FLOAT, cnp.PyArray_NDIM(weights)):
-        return sum_of_weights(<const float *> cnp.PyArray_DATA(weights), n) / width
-    if is_ready(weights, cnp.NPY_DOUBLE, cnp.PyArray_NDIM(weights)):
-        return sum_of_weights(<const double *> cnp.PyArray_DATA(weights), n) / width
-    raise ValueError("weights must be a contiguous float32 or float64 array")
-
-
-cdef bint labels_in_range(const Py_ssize_t *labels, Py_ssize_t n, Py_ssize_t O, const floating *weights) noexcept nogil:
-    """Whether every label that has a weight is one of 0 ... O - 1."""
-    cdef Py_ssize_t i
+cdef Py_ssize_t count_nonzero(const floating *weights, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i, nonzero = 0
     for i in range(n):
-        if not 0 <= labels[i] < O and (weights == NULL or weights[i] > 0):
-            return False
+        nonzero += weights[i] != 0
+    return nonzero
+
+
+cdef double weigh(Call *c, const floating *weights) noexcept nogil:
+    """Σ m of the steps that there are, or -1 where one is negative or not finite; and whether it pays to pick."""
+    cdef Py_ssize_t t, b, steps = 1 if c.last else c.T, n = 0, nonzero = 0
+    cdef double total = 0, part
+    c.picks = c.last
+    if weights == NULL:
+        return <double> (c.sequences if c.last else c.steps)
+    if c.lengths == NULL:
+        n = steps * c.B * c.weight_width
+        total = sum_of_weights(weights, n)
+        nonzero = count_nonzero(weights, n)
+    else:
+        for t in range(steps):
+            for b in range(c.B):
+                if t < c.lengths[b]:
+                    part = sum_of_weights(weights + (t * c.B + b) * c.weight_width, c.weight_width)
+                    if part < 0:
+                        return -1
+                    total += part
+                    nonzero += count_nonzero(weights + (t * c.B + b) * c.weight_width, c.weight_width)
+                    n += c.weight_width
+        if not isfinite(total):
+            return -1
+    c.picks = c.last or PICK_BELOW * nonzero < n
+    return total / c.weight_width
+
+
+cdef bint labels_in_range(const Call *c, Py_ssize_t O, const floating *weights) noexcept nogil:
+    """Whether every label that is read is one of 0 ... O - 1."""
+    cdef Py_ssize_t t, b, i = 0
+    for t in range(1 if c.last else c.T):
+        for b in range(c.B):
+            if not 0 <= c.labels[i] < O and (weights == NULL or weights[i] > 0) and (c.lengths == NULL or t < c.lengths[b]):
+                return False
+            i += 1
+    return True
+
+
+cdef bint ids_in_range(const Call *c, Py_ssize_t I) noexcept nogil:
+    """Whether every id that is read is one of 0 ... I - 1."""
+    cdef Py_ssize_t t, b
+    for t in range(c.T):
+        for b in range(c.B):
+            if not 0 <= c.ids[t * c.B + b] < I and (c.lengths == NULL or t < c.lengths[b]):
+                return False
     return True
 
 
@@ -728,7 +1216,7 @@ cdef class Engine:
 
     def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
-                 dict l1, dict l2):
+                 dict l1, dict l2, bint last, bint one_hot):
         """l1 and l2 hold the penalty of each parameter that has one, by name."""
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
@@ -739,7 +1227,7 @@ cdef class Engine:
         # shards make BLAS pack the same weights more often: B = H = 2048 takes 1.2 times as long as in one shard at this
         # bound, and twice as long at a quarter of it (2026-11, AMD Zen 3, OpenBLAS 0.3.30).
         self.shard_work = SHARD_WORK if dtype == "float32" else SHARD_WORK // 2
-        p.I, p.H, p.O, p.mean = I, H, O, mean
+        p.I, p.H, p.O, p.mean, p.last, p.one_hot = I, H, O, mean, last, one_hot
         p.activation = ACTIVATIONS[activation]
         p.error.activation = OUTPUT_ACTIVATIONS[output_activation]
         p.error.loss = LOSSES[loss]
@@ -769,47 +1257,48 @@ cdef class Engine:
                 p.penalties += 1
             end = begin
 
-    def forward(self, theta, X, D, weights, initial_state, bint return_states, int n_threads):
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, bint return_states, int n_threads):
         """Y (T, B, O), final state (B, H) and, where asked for, S (T+1, B, H). D and weights are None."""
         cdef Call c
-        if not self.prepare(&c, theta, X, initial_state):
+        if not self.prepare(&c, theta, X, initial_state, lengths, resets):
             return NotImplemented
-        Y = self.fresh(3, c.T, c.B, self.plan.O, &c.Y)
+        Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
         self.run(&c, n_threads)
         return (Y, final_state, S) if return_states else (Y, final_state)
 
-    def losses(self, theta, X, D, weights, initial_state, int n_threads):
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads):
         """e (T, B); weights is None."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, None)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, None)):
             return NotImplemented
-        e = self.fresh(2, c.T, c.B, 0, &c.losses)
+        e = self.fresh_outputs(&c, 0, &c.losses)
         self.run(&c, n_threads)
         return e
 
-    def evaluate(self, theta, X, D, weights, initial_state, int n_threads):
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads):
         """The reduced error."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)):
             return NotImplemented
         self.run(&c, n_threads)
         return c.total * c.error.scale
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, bint input_gradient,
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, bint input_gradient,
                            bint initial_state_gradient, int n_threads):
         """The reduced error with penalties, and a dict of fresh gradients."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
+                and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         gradients = self.gradients(&c, input_gradient, initial_state_gradient, n_threads)
         return c.total * c.error.scale + c.penalty, gradients
 
-    def loss_into(self, theta, X, D, weights, initial_state, gradient, int n_threads):
+    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, int n_threads):
         """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, weights)
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
                 and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
@@ -817,27 +1306,27 @@ cdef class Engine:
         self.run(&c, n_threads)
         return c.total * c.error.scale, c.penalty
 
-    def backward(self, theta, X, dY, weights, initial_state, bint input_gradient, bint initial_state_gradient,
-                 int n_threads):
+    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, bint input_gradient,
+                 bint initial_state_gradient, int n_threads):
         """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state) and is_ready(dY, self.type, 3)
-                and has_shape(dY, c.T, c.B, self.plan.O)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.is_ready_target(&c, dY, self.plan.O)
+                and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         c.D = cnp.PyArray_DATA(dY)
         c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
         return self.gradients(&c, input_gradient, initial_state_gradient, n_threads)
 
-    def gradient_terms(self, theta, X, D, weights, initial_state, Py_ssize_t t, int n_threads):
-        """The dict of terms for step t, 0 <= t < T; weights is None."""
+    def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, Py_ssize_t t, int n_threads):
+        """The dict of terms for step t, 0 <= t < T; weights, lengths and resets are None."""
         cdef Call c
         cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O
-        if not (self.prepare(&c, theta, X, initial_state) and self.take_targets(&c, D, None)
+        if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, None)
                 and 0 <= t < cnp.PyArray_DIM(X, 0)):
             return NotImplemented
-        if c.D != NULL:
-            c.D = <char *> c.D + t * c.B * self.plan.error.K * cnp.PyArray_ITEMSIZE(X)
-        if c.labels != NULL:
+        if c.D != NULL and not c.last:
+            c.D = <char *> c.D + t * c.B * self.plan.error.K * cnp.PyArray_ITEMSIZE(D)
+        if c.labels != NULL and not c.last:
             c.labels += t * c.B
         c.T, c.saves, c.error.scale = t + 1, True, 1
         W_s = self.fresh(3, t + 1, H, H, &c.terms_W_s)
@@ -856,9 +1345,9 @@ cdef class Engine:
 
     # ---- Training
 
-    def train(self, theta, X, D, weights, initial_state, rows, Py_ssize_t batch_size, str rule, dict numbers, list slots,
-              Py_ssize_t count, double max_grad_norm, gradient, list before, list batch, results, double seconds,
-              int n_threads):
+    def train(self, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size, str rule,
+              dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch, results,
+              double seconds, int n_threads):
         """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
 
         Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
@@ -866,10 +1355,11 @@ cdef class Engine:
         Parameters
         ----------
         theta, gradient, slots, before : vectors (P,); `before` is like [theta, *slots], scratch like `gradient`
-        X, D, weights, initial_state : as of `loss_and_gradients`, already checked
+        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`, already checked
         rows : intp vector, the sequences that are left of the epoch, `batch_size` an update
-        count : updates made before
-        batch : scratch like [X, D, weights, initial_state] with batch_size sequences, None where that is None
+        earlier : updates made before
+        batch : scratch like [X, D, weights, initial_state, lengths, resets] with batch_size sequences, None where that is
+            None
         results : float64 (4, updates), overwritten: of each update data loss, penalty, norm of the gradient, Σ m
 
         Returns
@@ -885,16 +1375,16 @@ cdef class Engine:
         cdef const Py_ssize_t *order = <const Py_ssize_t *> cnp.PyArray_DATA(rows)
         cdef double *result = <double *> cnp.PyArray_DATA(results)
         cdef Py_ssize_t updates = cnp.PyArray_DIM(results, 1)
-        cdef void *into[4]
+        cdef void *into[6]
         cdef void *state[3]
         cdef void *kept[3]
         cdef Py_ssize_t states = 1 + len(slots)
         cdef double start = now(), total, norm
-        cdef Memory memory = None
+        cdef Memory memory = None, arrangement
         cdef Py_ssize_t needed
         cdef int status = DONE, threads, stop = 0
         cdef bint held = False
-        if not (self.prepare(&data, theta, X, initial_state) and self.point_at_targets(&data, D, weights)
+        if not (self.prepare(&data, theta, X, initial_state, lengths, resets) and self.point_at_targets(&data, D, weights)
                 and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(results, cnp.NPY_DOUBLE, 2) and updates * batch_size >= n):
             raise ValueError("data are not in order")
         check_vectors(self.type, p.P, rule, theta, gradient, slots)
@@ -906,25 +1396,20 @@ cdef class Engine:
             kept[slot] = cnp.PyArray_DATA(before[slot])
         if states < 3:
             state[2] = NULL
-        for slot in range(4):
+        for slot in range(6):
             into[slot] = cnp.PyArray_DATA(batch[slot]) if batch[slot] is not None else NULL
         c = data
         c.B, c.gradient, c.saves = min(batch_size, n), cnp.PyArray_DATA(gradient), True
-        c.X, c.weights, c.initial_state = into[0], into[2], into[3]
+        c.X, c.weights, c.initial_state = into[0] if data.X != NULL else NULL, into[2], into[3]
+        c.ids = <const Py_ssize_t *> into[0] if data.ids != NULL else NULL
+        c.lengths, c.resets = <const Py_ssize_t *> into[4], <const char *> into[5]
         if data.labels != NULL:
             c.labels = <const Py_ssize_t *> into[1]
         else:
             c.D = into[1]
         add(&in_flight, 1)
         try:
-            self.divide(&c)
-            threads = self.threads(&c, n_threads)
-            needed = self.plan_memory(&c, threads)
-            if n % batch_size:  # the last batch is a smaller one, whose shards may be others
-                c.B = n % batch_size
-                self.divide(&c)
-                needed = max(needed, self.plan_memory(&c, threads))
-            memory = self.check_out(needed)
+            memory, arrangement = self.check_out(1), Memory((c.B + 2 * (c.T + 1)) * sizeof(Py_ssize_t))
             if self.shares_products(&data):
                 hold_blas()
                 held = True
@@ -938,8 +1423,14 @@ cdef class Engine:
                     if not (total >= 0 and self.in_range(&c)):  # another thread has changed the data
                         break
                     self.divide(&c)
+                    arrange(&c, <Py_ssize_t *> arrangement.base)
+                    threads = self.threads(&c, n_threads)
+                    needed = self.plan_memory(&c, threads)
+                    if needed > memory.bytes:
+                        with gil:
+                            memory = Memory(needed)
                     c.total = c.penalty = 0
-                    status = self.run_in(&c, memory.base, min(threads, max(1, <int> ((c.B + c.rows - 1) // c.rows))))
+                    status = self.run_in(&c, memory.base, threads)
                     if status != DONE:
                         break
                     result[done] = c.total * c.error.scale
@@ -953,7 +1444,7 @@ cdef class Engine:
                         break
                     for slot in range(states):
                         memcpy(kept[slot], state[slot], bytes)
-                    count_in(&what, count + done + 1)
+                    count_in(&what, earlier + done + 1)
                     if not self.update_finite(&what, c.gradient, state):
                         for slot in range(states):
                             memcpy(state[slot], kept[slot], bytes)
@@ -975,19 +1466,25 @@ cdef class Engine:
         return done, error
 
     cdef void pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
-        """Copy c.B sequences of the data to the batch: X, targets, weights, initial state."""
-        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, K = self.plan.error.K, width = data.weight_width
-        if data.labels != NULL:
-            pick_rows(c.T, c.B, 1, data.labels, data.B, rows, <Py_ssize_t *> into[1])
+        """Copy c.B sequences of the data to the batch, no more steps of them than the longest has."""
+        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, K = self.plan.error.K, width = data.weight_width, targets
+        pick_rows(1, c.B, 1, data.lengths, data.B, rows, <Py_ssize_t *> into[4])
+        c.T = data.T
+        count(c)
+        c.T = c.most
+        targets = 1 if c.last else c.T
+        pick_rows(c.T, c.B, 1, data.resets, data.B, rows, <char *> into[5])
+        pick_rows(targets, c.B, 1, data.labels, data.B, rows, <Py_ssize_t *> into[1])
+        pick_rows(c.T, c.B, 1, data.ids, data.B, rows, <Py_ssize_t *> into[0])
         if self.type == cnp.NPY_FLOAT:
             pick_rows(c.T, c.B, I, <const float *> data.X, data.B, rows, <float *> into[0])
-            pick_rows(c.T, c.B, K, <const float *> data.D, data.B, rows, <float *> into[1])
-            pick_rows(c.T, c.B, width, <const float *> data.weights, data.B, rows, <float *> into[2])
+            pick_rows(targets, c.B, K, <const float *> data.D, data.B, rows, <float *> into[1])
+            pick_rows(targets, c.B, width, <const float *> data.weights, data.B, rows, <float *> into[2])
             pick_rows(1, c.B, H, <const float *> data.initial_state, data.B, rows, <float *> into[3])
         else:
             pick_rows(c.T, c.B, I, <const double *> data.X, data.B, rows, <double *> into[0])
-            pick_rows(c.T, c.B, K, <const double *> data.D, data.B, rows, <double *> into[1])
-            pick_rows(c.T, c.B, width, <const double *> data.weights, data.B, rows, <double *> into[2])
+            pick_rows(targets, c.B, K, <const double *> data.D, data.B, rows, <double *> into[1])
+            pick_rows(targets, c.B, width, <const double *> data.weights, data.B, rows, <double *> into[2])
             pick_rows(1, c.B, H, <const double *> data.initial_state, data.B, rows, <double *> into[3])
 
     cdef bint update_finite(self, const UpdateOptions *what, const void *gradient, void **state) noexcept nogil:
@@ -1003,42 +1500,70 @@ cdef class Engine:
 
     # ---- From Python's objects to a Call
 
-    cdef bint prepare(self, Call *c, theta, X, initial_state) noexcept:
+    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets) noexcept:
         """Put what every operation has into the call; False where something is not in order."""
+        cdef Py_ssize_t b
         memset(c, 0, sizeof(Call))
-        if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(X, self.type, 3)):
+        if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1)
+                and is_ready(X, cnp.NPY_INTP if self.plan.one_hot else self.type, 2 if self.plan.one_hot else 3)):
             return False
         c.T, c.B = cnp.PyArray_DIM(X, 0), cnp.PyArray_DIM(X, 1)
-        if cnp.PyArray_DIM(X, 2) != self.plan.I or c.T > INT_MAX or c.B > INT_MAX:
+        if (not self.plan.one_hot and cnp.PyArray_DIM(X, 2) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
             return False
-        c.theta, c.X, c.error = cnp.PyArray_DATA(theta), cnp.PyArray_DATA(X), self.plan.error
+        c.theta, c.error, c.last = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last
+        c.picks = c.last
         if initial_state is not None:
             if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.H, -1)):
                 return False
             c.initial_state = cnp.PyArray_DATA(initial_state)
+        if lengths is not None:
+            if not (is_ready(lengths, cnp.NPY_INTP, 1) and has_shape(lengths, c.B, -1, -1)):
+                return False
+            c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths)
+            for b in range(c.B):
+                if not (1 if c.last else 0) <= c.lengths[b] <= c.T:
+                    return False
+        elif c.last and c.T == 0:
+            return False
+        if resets is not None:
+            if not (is_ready(resets, cnp.NPY_BOOL, 2) and has_shape(resets, c.T, c.B, -1)):
+                return False
+            c.resets = <const char *> cnp.PyArray_DATA(resets)
+        if self.plan.one_hot:
+            c.ids = <const Py_ssize_t *> cnp.PyArray_DATA(X)
+            return ids_in_range(c, self.plan.I)
+        c.X = cnp.PyArray_DATA(X)
         return True
 
     cdef bint take_targets(self, Call *c, D, weights) noexcept:
         """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""
         return self.point_at_targets(c, D, weights) and self.in_range(c) and self.take_weights(c) >= 0
 
+    cdef bint is_ready_target(self, const Call *c, array, Py_ssize_t width) noexcept:
+        """Whether `array` is (T, B, width), or (B, width) where errors are those of the last steps."""
+        if c.last:
+            return is_ready(array, self.type, 2) and has_shape(array, c.B, width, -1)
+        return is_ready(array, self.type, 3) and has_shape(array, c.T, c.B, width)
+
+    cdef bint is_ready_row(self, const Call *c, array, int type) noexcept:
+        """Whether `array` is (T, B), or likewise (B,)."""
+        if c.last:
+            return is_ready(array, type, 1) and has_shape(array, c.B, -1, -1)
+        return is_ready(array, type, 2) and has_shape(array, c.T, c.B, -1)
+
     cdef bint point_at_targets(self, Call *c, D, weights) noexcept:
         """Put targets and weights into the call; False where their types or shapes are not in order."""
         cdef Py_ssize_t K = self.plan.error.K
-        cdef bint labels = self.plan.error.loss == CROSS_ENTROPY and is_ready(D, cnp.NPY_INTP, 2)
-        if labels:
-            if not has_shape(D, c.T, c.B, -1):
-                return False
+        if self.plan.error.loss == CROSS_ENTROPY and self.is_ready_row(c, D, cnp.NPY_INTP):
             c.labels = <const Py_ssize_t *> cnp.PyArray_DATA(D)
-        else:
-            if not (is_ready(D, self.type, 3) and has_shape(D, c.T, c.B, K)):
-                return False
+        elif self.is_ready_target(c, D, K):
             c.D = cnp.PyArray_DATA(D)
+        else:
+            return False
         if weights is not None:
-            if is_ready(weights, self.type, 2) and has_shape(weights, c.T, c.B, -1):
+            if self.is_ready_row(c, weights, self.type):
                 c.weight_width = 1
-            elif (is_ready(weights, self.type, 3) and has_shape(weights, c.T, c.B, K)
-                  and self.plan.error.loss != CROSS_ENTROPY):
+            elif self.is_ready_target(c, weights, K) and self.plan.error.loss != CROSS_ENTROPY:
                 c.weight_width = K
             else:
                 return False
@@ -1046,24 +1571,37 @@ cdef class Engine:
         return True
 
     cdef bint in_range(self, const Call *c) noexcept nogil:
-        """Whether every label that has a weight stands for an output."""
+        """Whether every label that is read stands for an output."""
         if c.labels == NULL:
             return True
         if self.type == cnp.NPY_FLOAT:
-            return labels_in_range(c.labels, c.T * c.B, self.plan.O, <const float *> c.weights)
-        return labels_in_range(c.labels, c.T * c.B, self.plan.O, <const double *> c.weights)
+            return labels_in_range(c, self.plan.O, <const float *> c.weights)
+        return labels_in_range(c, self.plan.O, <const double *> c.weights)
 
     cdef double take_weights(self, Call *c) noexcept nogil:
         """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
-        cdef double total = <double> c.T * <double> c.B
-        if c.weight_width > 0:
-            if self.type == cnp.NPY_FLOAT:
-                total = sum_of_weights(<const float *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
-            else:
-                total = sum_of_weights(<const double *> c.weights, c.T * c.B * c.weight_width) / c.weight_width
+        cdef double total
+        count(c)
+        if self.type == cnp.NPY_FLOAT:
+            total = weigh(c, <const float *> c.weights)
+        else:
+            total = weigh(c, <const double *> c.weights)
         if self.plan.mean:
             c.error.scale = 1 / total if total > 0 else 0
         return total
+
+    def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
+        """Σ m as `loss_and_gradients` finds it, for arguments that are checked already."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)):
+            raise ValueError("data are not in order")
+        return self.take_weights(&c)
+
+    cdef object fresh_outputs(self, Call *c, Py_ssize_t width, void **data):
+        """A new array (T, B, width), or (B, width) where outputs are those of the last steps; without width of one less."""
+        if c.last:
+            return self.fresh(2 if width else 1, c.B, width, 0, data)
+        return self.fresh(3 if width else 2, c.T, c.B, width, data)
 
     cdef object fresh(self, int ndim, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2, void **data):
         """A new array of the network's type, its memory unset and put into `data`."""
@@ -1104,26 +1642,26 @@ cdef class Engine:
             gradients["initial_state"] = dS_0
         return gradients
 
-    cdef int threads(self, const Call *c, int n_threads) noexcept:
+    cdef int threads(self, const Call *c, int n_threads) noexcept nogil:
         """How many threads serve the call: as asked for, or its share of `default_threads`; no more than shards."""
         if not OPENMP or forked or c.terms_S != NULL or c.rows == 0:  # the terms of all shards go to one place
             return 1
-        return <int> min(n_threads if n_threads > 0 else max(1, default_threads // in_flight),
-                         (c.B + c.rows - 1) // c.rows)
+        return <int> min(n_threads if n_threads > 0 else max(1, default_threads // in_flight), shards_of(c))
 
-    cdef Py_ssize_t plan_memory(self, Call *c, int threads) except -1:
-        """Divide the call into shards; the bytes that it needs with so many threads. Raises MemoryError."""
+    cdef Py_ssize_t plan_memory(self, Call *c, int threads) except -1 nogil:
+        """The bytes that the call, divided into shards, needs with so many threads. Raises MemoryError."""
         cdef Plan *p = &self.plan
         cdef Shared shared
         # far from overflow, so that `lay_out` may count in Py_ssize_t
-        if 16.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P > 2.0**62:
-            raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
+        if 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P > 2.0**62:
+            with gil:
+                raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
         if self.type == cnp.NPY_FLOAT:
             return share_out(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
         return share_out(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
 
     cdef void divide(self, Call *c) noexcept nogil:
-        c.rows = rows_of_a_shard(&self.plan, c.T, c.B, 4 if self.type == cnp.NPY_FLOAT else 8, self.shard_work)
+        c.rows = rows_of_a_shard(&self.plan, c.steps, c.sequences, 4 if self.type == cnp.NPY_FLOAT else 8, self.shard_work)
 
     cdef bint shares_products(self, const Call *c) noexcept:
         """Whether a BLAS may share products of the call among threads of its own."""
@@ -1137,12 +1675,16 @@ cdef class Engine:
 
     cdef int run(self, Call *c, int n_threads) except -1:
         """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
-        cdef Memory memory = None
+        cdef Memory memory = None, arrangement
         cdef int status, threads, stop = 0
         cdef bint held = False
         add(&in_flight, 1)
         try:
+            count(c)
             self.divide(c)
+            if c.arranged:
+                arrangement = Memory(arranged_words(c) * sizeof(Py_ssize_t))
+                arrange(c, <Py_ssize_t *> arrangement.base)
             threads = self.threads(c, n_threads)
             memory = self.check_out(self.plan_memory(c, threads))
             if self.shares_products(c):

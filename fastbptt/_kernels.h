@@ -45,17 +45,18 @@ typedef struct {
     /* P = W.T where the strides are (1, K), P = W where they are (N, 1)                              (K, N) */ \
     void (*pack)(ptrdiff_t K, ptrdiff_t N, const real *W, ptrdiff_t stride_k, ptrdiff_t stride_n, real *P, \
                  ptrdiff_t ldp); \
-    /* A[t, b] = X[t, b], of any strides                                            (steps, rows, width) */ \
+    /* A[t, b] = X[t, index[b]], of any strides; index may be NULL: X[t, b]          (steps, rows, width) */ \
     void (*gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride_t, \
-                   ptrdiff_t stride_b, real *A, ptrdiff_t lda); \
-    /* X[t, b] = A[t, b] */ \
+                   ptrdiff_t stride_b, const ptrdiff_t *index, real *A, ptrdiff_t lda); \
+    /* X[t, index[b]] = A[t, b], likewise */ \
     void (*scatter)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *A, ptrdiff_t lda, real *X, \
-                    ptrdiff_t stride_t, ptrdiff_t stride_b); \
+                    ptrdiff_t stride_t, ptrdiff_t stride_b, const ptrdiff_t *index); \
     /* C = A @ P + b, b may be NULL                                                                (rows, N) */ \
     void (*affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P, \
                    ptrdiff_t ldp, const real *b, real *C, ptrdiff_t ldc); \
-    /* S[t + 1] = g1(S[t + 1] + S[t] @ P), where S[1:] holds the input's part         (steps + 1, rows, H) */ \
-    void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, real *S); \
+    /* S[t] = g1(S[t] + S[t - 1] @ P), where S holds the input's part; S[-1] is `before`     (steps, rows, H) */ \
+    void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
+                  const real *before, real *S); \
     /* Z <- g2(Z) where D and labels are NULL; else Z <- scale ∂(Σ m e)/∂Z, losses[row] = e unless losses is NULL, and \
      * Σ m e is returned. weights holds 0, 1 or K numbers a row; what has weight 0 is not read in D.     (rows, O) */ \
     double (*error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, ptrdiff_t ldd, const ptrdiff_t *labels, \

@@ -69,13 +69,13 @@ cdef extern from "_kernels.h" nogil:
         void (*pack)(Py_ssize_t K, Py_ssize_t N, const float *W, Py_ssize_t stride_k, Py_ssize_t stride_n, float *P,
                      Py_ssize_t ldp) noexcept nogil
         void (*gather)(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const float *X, Py_ssize_t stride_t,
-                       Py_ssize_t stride_b, float *A, Py_ssize_t lda) noexcept nogil
+                       Py_ssize_t stride_b, const Py_ssize_t *index, float *A, Py_ssize_t lda) noexcept nogil
         void (*scatter)(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const float *A, Py_ssize_t lda, float *X,
-                        Py_ssize_t stride_t, Py_ssize_t stride_b) noexcept nogil
+                        Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index) noexcept nogil
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *A, Py_ssize_t lda, const float *P,
                        Py_ssize_t ldp, const float *b, float *C, Py_ssize_t ldc) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
-                      float *S) noexcept nogil
+                      const float *before, float *S) noexcept nogil
         double (*error)(const ErrorOptions *what, Py_ssize_t rows, const float *D, Py_ssize_t ldd,
                         const Py_ssize_t *labels, const float *weights, Py_ssize_t weight_width, float *Z,
                         Py_ssize_t ldz, float *losses) noexcept nogil
@@ -91,13 +91,13 @@ cdef extern from "_kernels.h" nogil:
         void (*pack)(Py_ssize_t K, Py_ssize_t N, const double *W, Py_ssize_t stride_k, Py_ssize_t stride_n, double *P,
                      Py_ssize_t ldp) noexcept nogil
         void (*gather)(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const double *X, Py_ssize_t stride_t,
-                       Py_ssize_t stride_b, double *A, Py_ssize_t lda) noexcept nogil
+                       Py_ssize_t stride_b, const Py_ssize_t *index, double *A, Py_ssize_t lda) noexcept nogil
         void (*scatter)(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const double *A, Py_ssize_t lda,
-                        double *X, Py_ssize_t stride_t, Py_ssize_t stride_b) noexcept nogil
+                        double *X, Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index) noexcept nogil
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *A, Py_ssize_t lda, const double *P,
                        Py_ssize_t ldp, const double *b, double *C, Py_ssize_t ldc) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
-                      Py_ssize_t ldh, double *S) noexcept nogil
+                      Py_ssize_t ldh, const double *before, double *S) noexcept nogil
         double (*error)(const ErrorOptions *what, Py_ssize_t rows, const double *D, Py_ssize_t ldd,
                         const Py_ssize_t *labels, const double *weights, Py_ssize_t weight_width, double *Z,
                         Py_ssize_t ldz, double *losses) noexcept nogil
@@ -128,19 +128,21 @@ cdef inline void pack(const Kernels *k, Py_ssize_t K, Py_ssize_t N, const floati
 
 
 cdef inline void gather(const Kernels *k, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const floating *X,
-                        Py_ssize_t stride_t, Py_ssize_t stride_b, floating *A, Py_ssize_t lda) noexcept nogil:
+                        Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index, floating *A,
+                        Py_ssize_t lda) noexcept nogil:
     if floating is float:
-        k.f32.gather(steps, rows, width, X, stride_t, stride_b, A, lda)
+        k.f32.gather(steps, rows, width, X, stride_t, stride_b, index, A, lda)
     else:
-        k.f64.gather(steps, rows, width, X, stride_t, stride_b, A, lda)
+        k.f64.gather(steps, rows, width, X, stride_t, stride_b, index, A, lda)
 
 
 cdef inline void scatter(const Kernels *k, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const floating *A,
-                         Py_ssize_t lda, floating *X, Py_ssize_t stride_t, Py_ssize_t stride_b) noexcept nogil:
+                         Py_ssize_t lda, floating *X, Py_ssize_t stride_t, Py_ssize_t stride_b,
+                         const Py_ssize_t *index) noexcept nogil:
     if floating is float:
-        k.f32.scatter(steps, rows, width, A, lda, X, stride_t, stride_b)
+        k.f32.scatter(steps, rows, width, A, lda, X, stride_t, stride_b, index)
     else:
-        k.f64.scatter(steps, rows, width, A, lda, X, stride_t, stride_b)
+        k.f64.scatter(steps, rows, width, A, lda, X, stride_t, stride_b, index)
 
 
 cdef inline void affine(const Kernels *k, Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const floating *A,
@@ -153,11 +155,11 @@ cdef inline void affine(const Kernels *k, Py_ssize_t rows, Py_ssize_t K, Py_ssiz
 
 
 cdef inline void recur(const Kernels *k, int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
-                       const floating *P, Py_ssize_t ldh, floating *S) noexcept nogil:
+                       const floating *P, Py_ssize_t ldh, const floating *before, floating *S) noexcept nogil:
     if floating is float:
-        k.f32.recur(activation, steps, rows, H, P, ldh, S)
+        k.f32.recur(activation, steps, rows, H, P, ldh, before, S)
     else:
-        k.f64.recur(activation, steps, rows, H, P, ldh, S)
+        k.f64.recur(activation, steps, rows, H, P, ldh, before, S)
 
 
 cdef inline double error(const Kernels *k, const ErrorOptions *what, Py_ssize_t rows, const floating *D,

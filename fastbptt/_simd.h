@@ -382,7 +382,8 @@ static void NAME(add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdif
 
 /* One row of nv vectors, nv and the kind being constants: what one step hands to the next leaves the registers only to be
  * read as factors. H = 4, float32, AVX2: 23 ns a step for 26, and going back 8 for 11 (AMD Zen 4, 2026-11). */
-static INLINE void NAME(recur_row)(const int nv, int activation, ptrdiff_t steps, ptrdiff_t H, const real *P, real *S)
+static INLINE void NAME(recur_row)(const int nv, int activation, ptrdiff_t steps, ptrdiff_t H, const real *P,
+                                   const real *before, real *S)
 {
     const ptrdiff_t ld = nv * W;
     ptrdiff_t t, k;
@@ -390,20 +391,21 @@ static INLINE void NAME(recur_row)(const int nv, int activation, ptrdiff_t steps
     for (t = 0; t < steps; t++, S += ld) {
         V s[2], odd = -SPLAT(0); /* which leaves every number as it is */
         UNROLL for (v = 0; v < nv; v++)
-            s[v] = LOAD(S + ld + v * W);
+            s[v] = LOAD(S + v * W);
         k = 0;
         if (nv == 1) {
             for (; k + 2 <= H; k += 2) {
-                s[0] += S[k] * LOAD(P + k * ld);
-                odd += S[k + 1] * LOAD(P + (k + 1) * ld);
+                s[0] += before[k] * LOAD(P + k * ld);
+                odd += before[k + 1] * LOAD(P + (k + 1) * ld);
             }
             s[0] += odd;
         }
         for (; k < H; k++)
             UNROLL for (v = 0; v < nv; v++)
-                s[v] += S[k] * LOAD(P + k * ld + v * W);
+                s[v] += before[k] * LOAD(P + k * ld + v * W);
         UNROLL for (v = 0; v < nv; v++)
-            STORE(S + ld + v * W, NAME(g)(activation, s[v]));
+            STORE(S + v * W, NAME(g)(activation, s[v]));
+        before = S;
     }
 }
 
@@ -434,17 +436,19 @@ static INLINE void NAME(recur_back_row)(const int nv, int activation, ptrdiff_t 
     }
 }
 
-static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, real *S)
+static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh,
+                        const real *before, real *S)
 {
     ptrdiff_t t, n = rows * ldh;
     if (n == W)
-        NAME(recur_row)(1, activation, steps, H, P, S);
+        NAME(recur_row)(1, activation, steps, H, P, before, S);
     else if (rows == 1 && n == 2 * W)
-        NAME(recur_row)(2, activation, steps, H, P, S);
+        NAME(recur_row)(2, activation, steps, H, P, before, S);
     else
         for (t = 0; t < steps; t++, S += n) {
-            NAME(add_product)(rows, H, S, ldh, P, ldh, S + n, ldh);
-            NAME(activate)(activation, n, S + n);
+            NAME(add_product)(rows, H, before, ldh, P, ldh, S, ldh);
+            NAME(activate)(activation, n, S);
+            before = S;
         }
 }
 
@@ -563,14 +567,17 @@ static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, real
 }
 
 static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride_t,
-                         ptrdiff_t stride_b, real *A, ptrdiff_t lda)
+                         ptrdiff_t stride_b, const ptrdiff_t *index, real *A, ptrdiff_t lda)
 {
-    const real *end = X + (steps - 1) * stride_t + (rows - 1) * stride_b + width;
     const MASK there = NAME(there)(width);
-    ptrdiff_t t, b;
+    const real *end;
+    ptrdiff_t t, b, last = rows - 1;
+    for (b = 0; index != NULL && b < rows; b++)
+        last = b == 0 || index[b] > last ? index[b] : last;
+    end = X + (steps - 1) * stride_t + last * stride_b + width;
     for (t = 0; t < steps; t++)
         for (b = 0; b < rows; b++, A += lda) {
-            const real *x = X + t * stride_t + b * stride_b;
+            const real *x = X + t * stride_t + (index != NULL ? index[b] : b) * stride_b;
             if (lda == W && x + W <= end) /* what follows the row is the caller's as well */
                 STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
             else
@@ -579,12 +586,13 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
 }
 
 static void NAME(scatter)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *A, ptrdiff_t lda, real *X,
-                          ptrdiff_t stride_t, ptrdiff_t stride_b)
+                          ptrdiff_t stride_t, ptrdiff_t stride_b, const ptrdiff_t *index)
 {
     ptrdiff_t t, b;
     for (t = 0; t < steps; t++)
         for (b = 0; b < rows; b++)
-            NAME(copy)(width, width, A + (t * rows + b) * lda, X + t * stride_t + b * stride_b);
+            NAME(copy)(width, width, A + (t * rows + b) * lda,
+                       X + t * stride_t + (index != NULL ? index[b] : b) * stride_b);
 }
 
 /* ---- The error */

@@ -58,7 +58,7 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
         X, D, initial_state = _random_data(network, rng)
     elif D is None:
         raise TypeError("D must be given with X")
-    X, initial_state = network._check_inputs(X, initial_state)
+    X, initial_state, _, _ = network._check_inputs(X, initial_state)
     D, weights = network._check_targets(X, D, weights)
     data = {"X": X, "D": D, "weights": weights, "initial_state": initial_state}
     options = network._engines["reference"].options
@@ -99,9 +99,13 @@ def _in_dtype(network, dtype):
 
 def _random_data(network, rng, T=12, B=3):
     """Inputs, an initial state and targets that the network's loss can take."""
-    X = rng.standard_normal((T, B, network.input_size))
+    if network.one_hot:
+        X = rng.integers(network.input_size, size=(T, B))
+    else:
+        X = rng.standard_normal((T, B, network.input_size))
     initial_state = rng.uniform(-0.5, 0.5, (B, network.hidden_size)) if not network.learn_initial_state else None
     loss = network.loss[0] if isinstance(network.loss, tuple) else network.loss
+    steps = (B,) if network.output == "last" else (T, B)
     if loss == "cross_entropy":
-        return X, rng.integers(network.output_size, size=(T, B)), initial_state
-    return X, rng.uniform(0, 1, (T, B, network.target_size)), initial_state
+        return X, rng.integers(network.output_size, size=steps), initial_state
+    return X, rng.uniform(0, 1, (*steps, network.target_size)), initial_state

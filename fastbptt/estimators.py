@@ -30,7 +30,7 @@ __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 
 OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
-NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "l1", "l2")
+NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "l1", "l2")
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
                "resume", "n_threads")  # of RNN.fit, which `fit` hands on
 
@@ -70,17 +70,17 @@ class _Estimator(Parametric):
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
         coding = self._learn_coding(examples) if last is None else self._coding()
         network = self._new_network(examples.inputs, coding, last)
-        data = _with_weight(self._to_engine(examples, coding, network.dtype))
+        data = _with_weight(self._to_engine(examples, coding, network.dtype), self.output)
         held = None if validation is None else self._validation_data(validation, coding, network)
         if self.early_stopping and held is None:
             entropy = network._entropy
             if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
                 entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
             data, held = self._split(data, entropy)
-        X, D, weights = data
+        X, D, weights, lengths = data
         seed = None if last is None else self._another_seed()
         try:
-            network.fit(X, D, weights=weights, validation=held, batch_size=self._batch_size(),
+            network.fit(X, D, weights=weights, lengths=lengths, validation=held, batch_size=self._batch_size(),
                         patience=self.n_iter_no_change if self.early_stopping else None, random_state=seed, **settings)
         finally:
             if network.history is not None:  # the training began
@@ -101,9 +101,10 @@ class _Estimator(Parametric):
             self._check_names(examples.names)
         coding = self._coding() if fitted else self._learn_coding(examples, classes)
         network = self.network_ if fitted else self._new_network(examples.inputs, coding)
-        data = _with_weight(self._to_engine(examples, coding, network.dtype))
-        source = _batches.Arrays(*data, None, self._batch_size(), self.shuffle, network._entropy,
-                                 STREAMS.index("shuffling"))
+        data = _with_weight(self._to_engine(examples, coding, network.dtype), self.output)
+        X, D, weights, lengths = data
+        source = _batches.Arrays((X, D, weights, None, lengths, None), self.output, self._batch_size(), self.shuffle,
+                                 network._entropy, STREAMS.index("shuffling"))
         if not fitted:
             self._become(network, coding, examples.names)
             self._take_curves([], [], None)
@@ -117,10 +118,10 @@ class _Estimator(Parametric):
             self._stepper = training.Stepper(self.network_, optimizer)
         losses, shares = [], []
         for k in range(source.updates_per_epoch):
-            X, D, weights, initial_state = source.batch(len(self.loss_curve_), k)
-            losses.append(self._stepper.step(self.network_, optimizer, (X, D, weights, initial_state),
+            batch = source.batch(len(self.loss_curve_), k)
+            losses.append(self._stepper.step(self.network_, optimizer, batch,
                                              math.inf if max_grad_norm is None else max_grad_norm, 0, "core"))
-            shares.append(X.shape[0] * X.shape[1] if weights is None else weights.sum(dtype=np.float64))
+            shares.append(self.network_._total_weight(*batch))
         return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
 
     def _become(self, network, coding, names):
@@ -275,20 +276,22 @@ class _Estimator(Parametric):
         return f"sequence {n[m]}" if self.output == "last" and inputs.form != "steps" else inputs.place(t[m], n[m])
 
     def _to_engine(self, examples, coding, dtype):
-        """X (T, N, I), D (T, N, O) or class numbers (T, N), and weights (T, N) or None.
+        """X (T, N, I), D (T, N, O) or class numbers (T, N), weights (T, N) or None, and lengths (N,), None where all are T.
 
-        That a step is padding, or with output="last" not the last, is told by its weight of zero alone.
+        With output="last" D and weights have no T.
         """
         inputs, weights = examples.inputs, examples.weights
-        places, (T, N) = _places(inputs, self.output), inputs.padded.shape[:2]
         targets = self._encode(examples, coding, dtype)
-        D = np.full((T, N, *targets.shape[1:]), -1 if targets.dtype.kind == "i" else 0, targets.dtype)
-        D[places] = targets
-        m = None
-        if weights is not None or len(targets) < T * N:
-            m = np.zeros((T, N), dtype)
-            m[places] = 1 if weights is None else weights
-        return _cast("X", inputs.padded, dtype), D, m
+        X, T = _cast("X", inputs.padded, dtype), len(inputs.padded)
+        lengths = None if (inputs.lengths == T).all() else inputs.lengths
+        if self.output == "last":
+            return X, targets, None if weights is None else _cast("sample_weight", weights, dtype), lengths
+        D, places = np.zeros((*X.shape[:2], *targets.shape[1:]), targets.dtype), _places(inputs, self.output)
+        D[places], m = targets, None
+        if weights is not None:
+            m = np.zeros(X.shape[:2], dtype)
+            m[places] = weights
+        return X, D, m, lengths
 
     def _validation_data(self, validation, coding, network):
         if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
@@ -312,12 +315,10 @@ class _Estimator(Parametric):
                              f"{N} sequence(s) and leaves none to train on; give validation=(X, y)")
         order = _batches.generator(entropy, STREAMS.index("validation")).permutation(N)
         if self.output == "last" and data[1].dtype.kind == "i":
-            labels = data[1].max(axis=0)  # −1 but at the last step
-            order = order[np.argsort(labels[order], kind="stable")]
+            order = order[np.argsort(data[1][order], kind="stable")]
         held = np.zeros(N, bool)
         held[order[((np.arange(count) + 0.5) * N / count).astype(int)]] = True
-        return [tuple(None if array is None else np.ascontiguousarray(array[:, rows]) for array in data)
-                for rows in (~held, held)]
+        return [_take(data, np.flatnonzero(rows), self.output) for rows in (~held, held)]
 
     # ---- Results
 
@@ -327,8 +328,8 @@ class _Estimator(Parametric):
         inputs = self._read_inputs(X)
         self._check_features(inputs)
         self._check_names(_feature_names(X))
-        Y, _ = self.network_.forward(_cast("X", inputs.padded, self.network_.dtype))
-        return Y[_places(inputs, self.output)], inputs
+        Y, _ = self.network_.forward(_cast("X", inputs.padded, self.network_.dtype), lengths=inputs.lengths)
+        return Y if self.output == "last" else Y[inputs.steps()], inputs
 
     def _restore(self, rows, inputs):
         return rows if self.output == "last" else inputs.restore(rows)
@@ -371,7 +372,11 @@ class _Estimator(Parametric):
     @classmethod
     def _from_file(cls, header, arrays):
         try:
-            return cls._from_header(header, RNN._from_file(header, arrays))
+            output = header["params"]["output"]
+            config = {"output": output, **header["config"]}  # which of the first versions did not say
+            if config["output"] != output:
+                raise ValueError(f"its output is {output!r}, its network's {config['output']!r}")
+            return cls._from_header(header, RNN._from_file({**header, "config": config}, arrays))
         except (AttributeError, OverflowError, RecursionError) as error:  # what a made-up header can lead to
             raise ValueError(f"its header is no estimator's: {error}") from None
 
@@ -875,13 +880,19 @@ def _entries_are_single(value):
     return all(np.ndim(entry) == 0 for entry in value)
 
 
-def _with_weight(data):
-    """X, D and weights without those sequences that have no weight at all."""
-    X, D, weights = data
-    if weights is None or weights.any(axis=0).all():
+def _take(data, sequences, output):
+    """These sequences of X, D, weights and lengths."""
+    X, D, weights, _, lengths, _ = _batches.take((*data[:3], None, data[3], None), sequences, output)
+    return X, D, weights, lengths
+
+
+def _with_weight(data, output):
+    """X, D, weights and lengths without those sequences that have no weight at all."""
+    weights = data[2]
+    if weights is None:
         return data
-    kept = weights.any(axis=0)
-    return tuple(np.ascontiguousarray(array[:, kept]) for array in data)
+    kept = weights > 0 if output == "last" else weights.any(axis=0)
+    return data if kept.all() else _take(data, np.flatnonzero(kept), output)
 
 
 def _cast(name, value, dtype):

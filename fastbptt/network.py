@@ -20,6 +20,7 @@ _core.set_default_threads(_threading.default())
 
 DTYPES = ("float32", "float64")
 REDUCTIONS = ("mean", "sum")
+OUTPUTS = ("sequence", "last")
 BACKENDS = ("core", "reference")
 # Random streams; a new one goes to the end.
 STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "batches")
@@ -57,6 +58,11 @@ class RNN:
         Whether there are b_s (H,) and b_y (O,).
     learn_initial_state : bool
         Whether S_0 (H,), the state of every sequence that is given none, is a parameter; else it is zero.
+    output : "sequence" or "last"
+        Whether there is an output at each step, or one for each sequence, at its last step: outputs Y are then (B, O),
+        targets D (B, O) or labels (B,), and weights and `losses` (B,), wherever this page has (T, B, ...).
+    one_hot : bool
+        Inputs X are ids (T, B), integers from 0 to I − 1, which stand for one-hot vectors: W_x's columns are looked up.
     l1, l2 : float or dict
         Penalties l1 Σ |w| and l2 Σ w², without ½ and not divided by anything, on W_x, W_s and W_y, or on each parameter
         that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
@@ -78,7 +84,7 @@ class RNN:
 
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
-                 learn_initial_state=False, l1=0.0, l2=0.0, random_state=None, **unknown):
+                 learn_initial_state=False, output="sequence", one_hot=False, l1=0.0, l2=0.0, random_state=None, **unknown):
         if unknown:
             raise TypeError(_unknown_option(*unknown))
         loss_name, loss_parameter = _check_loss(loss)
@@ -93,6 +99,8 @@ class RNN:
             "dtype": _check_dtype(dtype),
             "bias": _words.flag("bias", bias),
             "learn_initial_state": _words.flag("learn_initial_state", learn_initial_state),
+            "output": _words.choose("output", output, OUTPUTS),
+            "one_hot": _words.flag("one_hot", one_hot),
             "l1": _check_penalty("l1", l1),
             "l2": _check_penalty("l2", l2),
         }, _entropy(random_state))
@@ -133,10 +141,11 @@ class RNN:
         l1, l2 = (_by_parameter(name, getattr(self, name), shapes) for name in ("l1", "l2"))
         self._engines = {
             "core": _core.Engine(self.dtype, I, H, O, self.target_size, self.activation, self.output_activation, loss,
-                                 loss_parameter, self.reduction == "mean", self.bias, self.learn_initial_state, l1, l2),
+                                 loss_parameter, self.reduction == "mean", self.bias, self.learn_initial_state, l1, l2,
+                                 self.output == "last", self.one_hot),
             "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
                                           output_activation=self.output_activation, reduction=self.reduction, l1=l1,
-                                          l2=l2),
+                                          l2=l2, output=self.output),
         }
 
     def _stream(self, name):
@@ -145,7 +154,8 @@ class RNN:
 
     # ---- Outputs, errors, gradients
 
-    def forward(self, X, initial_state=None, *, return_states=False, n_threads=None, backend="core"):
+    def forward(self, X, initial_state=None, *, lengths=None, resets=None, return_states=False, n_threads=None,
+                backend="core"):
         """Outputs Y (T, B, O) and the final state (B, H) for inputs X (T, B, I).
 
         Parameters
@@ -153,6 +163,13 @@ class RNN:
         X : array (T, B, I)
         initial_state : array (B, H), optional
             By default the learnt S_0, else zero. The final state of one call is the initial state of the next.
+        lengths : array (B,) of int, optional
+            Here and wherever there is `lengths`: steps of each sequence, from 0 to T, in any order. What stands behind
+            them is padding, which nothing reads (NaN is legal there) and no time is spent on; Y, S and gradients are 0
+            there. The final state is that after the sequence's own last step; without any step it is the initial state.
+        resets : array (T, B) of bool, optional
+            Here and wherever there is `resets`: where one is True, the state before that step is the network's own first
+            state (S_0 where it is learnt, else zero), whatever initial_state was given, and the gradient ends there.
         return_states : bool
             Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t].
         n_threads : int, optional
@@ -165,17 +182,18 @@ class RNN:
         ------
         TypeError, ValueError : an argument is of the wrong kind, or of the wrong shape.
         """
-        return self._run(backend, n_threads, "forward", X, (), None, initial_state, bool(return_states))
+        return self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states))
 
-    def losses(self, X, D, *, initial_state=None, n_threads=None, backend="core"):
+    def losses(self, X, D, *, initial_state=None, lengths=None, resets=None, n_threads=None, backend="core"):
         """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
-        return self._run(backend, n_threads, "losses", X, D, None, initial_state)
+        return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets)
 
-    def evaluate(self, X, D, *, initial_state=None, weights=None, n_threads=None, backend="core"):
+    def evaluate(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, n_threads=None,
+                 backend="core"):
         """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
-        return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state)
+        return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets)
 
-    def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, input_gradient=False,
+    def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, input_gradient=False,
                            initial_state_gradient=False, n_threads=None, backend="core"):
         """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
 
@@ -186,9 +204,10 @@ class RNN:
         initial_state : array (B, H), optional
         weights : array (T, B), or of the shape of a real D, optional
             Non-negative weights m of the errors. Where m is 0, D is never read: NaN and label −1 are legal there. A
-            weight for each output counts in Σ m with its mean over outputs.
+            weight for each output counts in Σ m with its mean over outputs. Steps without weight cost no output product.
+        lengths, resets : as of `forward`; Σ m is over the steps that there are
         input_gradient, initial_state_gradient : bool
-            Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
+            Add "X" (T, B, I), which ids have not, and "initial_state" (B, H) to the gradients.
         backend : "core" or "reference"
 
         Returns
@@ -203,22 +222,22 @@ class RNN:
         and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
         """
         if backend == "core" and n_threads is None:  # at once: a small network's whole call takes 4 µs, and `_run` 0.5
-            result = self._engines["core"].loss_and_gradients(self._theta, X, D, weights, initial_state, input_gradient,
-                                                              initial_state_gradient, 0)
+            result = self._engines["core"].loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets,
+                                                              input_gradient, initial_state_gradient, 0)
             if result is not NotImplemented:
                 return result
-        return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, bool(input_gradient),
-                         bool(initial_state_gradient))
+        return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
+                         bool(input_gradient), bool(initial_state_gradient))
 
-    def backward(self, X, dY, *, initial_state=None, input_gradient=False, initial_state_gradient=False,
-                 n_threads=None, backend="core"):
+    def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, input_gradient=False,
+                 initial_state_gradient=False, n_threads=None, backend="core"):
         """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
 
         The outputs are computed again, as nothing is remembered between calls: it takes as long as
         `loss_and_gradients`.
         """
-        return self._run(backend, n_threads, "backward", X, dY, None, initial_state, bool(input_gradient),
-                         bool(initial_state_gradient))
+        return self._run(backend, n_threads, "backward", X, dY, None, initial_state, lengths, resets,
+                         bool(input_gradient), bool(initial_state_gradient))
 
     def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core"):
         """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
@@ -239,7 +258,7 @@ class RNN:
         IndexError : t is outside −T ... T−1.
         """
         t = _words.size("t", t, smallest=-(2**31))
-        return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, t)
+        return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, None, None, t)
 
     def gradcheck(self, X=None, D=None, *, initial_state=None, weights=None, entries=100, random_state=0):
         """Compare this network's gradients, reference and core, with complex-step derivatives.
@@ -257,32 +276,38 @@ class RNN:
         return diagnostics.gradcheck(self, X, D, initial_state=initial_state, weights=weights, entries=entries,
                                      random_state=random_state)
 
-    def _run(self, backend, n_threads, operation, X, D, weights, initial_state, *rest):
+    def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest):
         """Run an operation: at once where the core finds its arguments in order, else after checks and conversions."""
         run = getattr(self._engine(backend), operation)
         threads = _threads(n_threads)
         if backend == "core":
-            result = run(self._theta, X, D, weights, initial_state, *rest, threads)
+            result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
             if result is not NotImplemented:
                 return result
-        X, initial_state = self._check_inputs(X, initial_state)
+        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
         if operation == "backward":
-            D = _check_shape("dY", _words.array("dY", D, self.dtype), (*X.shape[:2], self.output_size), "(T, B, O)")
+            D = self._check_rows("dY", D, X, self.output_size, "O")
         elif operation != "forward":
-            D, weights = self._check_targets(X, D, weights)
+            D, weights = self._check_targets(X, D, weights, lengths)
+        if operation in ("loss_and_gradients", "backward") and rest[0] and self.one_hot:
+            raise ValueError("input_gradient=True: ids have no gradient (one_hot=True)")
         if operation == "gradient_terms":
             t, T = rest[0], X.shape[0]
             if not -T <= t < T:
                 raise IndexError(f"t={t} is out of range for {T} time steps")
             rest = (t % T,)
-        return run(self._theta, X, D, weights, initial_state, *rest, threads)
+        return run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
 
-    def _loss_into(self, gradient, X, D, weights, initial_state, threads, backend):
+    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend):
         """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
 
         NotImplemented where the core finds them not in order.
         """
-        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, gradient, threads)
+        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient, threads)
+
+    def _total_weight(self, X, D, weights, initial_state, lengths, resets):
+        """Σ m, for arguments that are checked already."""
+        return self._engines["core"].total_weight(self._theta, X, D, weights, initial_state, lengths, resets)
 
     def _engine(self, backend):
         try:
@@ -293,50 +318,91 @@ class RNN:
 
     # ---- Checks
 
-    def _check_inputs(self, X, initial_state):
-        X = _words.array("X", X, self.dtype)
-        if X.ndim != 3:
-            raise ValueError(f"X must be 3-D (T, B, I), got {X.ndim}-D with shape {X.shape}")
-        if X.shape[2] != self.input_size:
-            raise ValueError(f"X has {X.shape[2]} features, but this network expects input_size={self.input_size}; "
-                             f"shape {X.shape} was read as (T, B, I)")
+    def _check_inputs(self, X, initial_state, lengths=None, resets=None):
+        if self.one_hot:
+            X = self._check_ids(X)
+        else:
+            X = _words.array("X", X, self.dtype)
+            if X.ndim != 3:
+                raise ValueError(f"X must be 3-D (T, B, I), got {X.ndim}-D with shape {X.shape}")
+            if X.shape[2] != self.input_size:
+                raise ValueError(f"X has {X.shape[2]} features, but this network expects input_size={self.input_size}; "
+                                 f"shape {X.shape} was read as (T, B, I)")
+        T, B = X.shape[:2]
         if initial_state is not None:
             initial_state = _check_shape("initial_state", _words.array("initial_state", initial_state, self.dtype),
-                                         (X.shape[1], self.hidden_size), "(B, H)")
-        return X, initial_state
+                                         (B, self.hidden_size), "(B, H)")
+        if lengths is not None:
+            lengths = _check_shape("lengths", _words.array("lengths", lengths, np.intp), (B,), "(B,)")
+            bad = (lengths < 0) | (lengths > T)
+            if bad.any():
+                raise ValueError(f"lengths must be from 0 to T = {T}, got {lengths[bad][0]} for sequence {bad.argmax()}")
+        if self.output == "last":
+            steps = np.full(B, T) if lengths is None else lengths
+            if not steps.all():
+                raise ValueError(f'sequence {steps.argmin()} has no steps, and with output="last" each needs one')
+        if resets is not None:
+            if np.asarray(resets).dtype != bool:
+                raise TypeError(f"resets must hold True and False, got dtype {np.asarray(resets).dtype}")
+            resets = _check_shape("resets", np.require(resets, bool, ["C_CONTIGUOUS", "ALIGNED"]), (T, B), "(T, B)")
+        if self.one_hot:
+            bad = ((X < 0) | (X >= self.input_size)) & _is_step(T, B, lengths)
+            if bad.any():
+                place, words = _words.first(bad, "tb")
+                raise ValueError(f"X has id {X[place]} at {words}, but this network's ids are 0 to {self.input_size - 1} "
+                                 f"(input_size={self.input_size})")
+        return X, initial_state, lengths, resets
 
-    def _check_targets(self, X, D, weights):
-        shape = (*X.shape[:2], self.target_size)
-        labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == 2
+    def _check_ids(self, X):
+        X = _words.array("X", X, np.intp)
+        if X.ndim != 2:
+            raise ValueError(f"X must be ids, 2-D (T, B), as the network has one_hot=True; got {X.ndim}-D with shape {X.shape}")
+        return X
+
+    def _check_rows(self, name, value, X, width, letter):
+        """`value` as numbers (T, B, width), or (B, width) where outputs are those of the last steps."""
+        shape, letters = ((X.shape[1], width), f"(B, {letter})") if self.output == "last" else (
+            (*X.shape[:2], width), f"(T, B, {letter})")
+        return _check_shape(name, _words.array(name, value, self.dtype), shape, letters)
+
+    def _check_targets(self, X, D, weights, lengths=None):
+        last = self.output == "last"
+        shape = X.shape[1:2] if last else X.shape[:2]
+        steps, axes = "(B,)" if last else "(T, B)", "b" if last else "tb"
+        is_step = None if last or lengths is None else _is_step(*shape, lengths)
+        labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == len(shape)
         if labels:
-            D = _check_shape("D", _words.array("D", D, np.intp), shape[:2], "(T, B)")
+            D = _check_shape("D", _words.array("D", D, np.intp), shape, steps)
         else:
-            letters = "(T, B, O)" if self.target_size == self.output_size else "(T, B, O / levels)"
-            D = _check_shape("D", _words.array("D", D, self.dtype), shape, letters)
+            D = self._check_rows("D", D, X, self.target_size, "O" if self.target_size == self.output_size else "O / levels")
         if weights is not None:
             weights = _words.array("weights", weights, self.dtype)
-            per_output = weights.ndim == 3 and self._engines["reference"].loss != "cross_entropy"
-            _check_shape("weights", weights, shape if per_output else shape[:2], "of D" if per_output else "(T, B)")
-            _words.finite("weights", weights, "tbo")
-            if (weights < 0).any():
-                place, words = _words.first(weights < 0, "tbo")
+            per_output = weights.ndim == len(shape) + 1 and self._engines["reference"].loss != "cross_entropy"
+            _check_shape("weights", weights, (*shape, self.target_size) if per_output else shape,
+                         "of D" if per_output else steps)
+            read = weights if is_step is None else np.where(is_step[..., None] if per_output else is_step, weights, 0)
+            _words.finite("weights", read, axes + "o")
+            if (read < 0).any():
+                place, words = _words.first(read < 0, axes + "o")
                 raise ValueError(f"weights must not be negative, got {weights[place]} at {words}")
             with np.errstate(over="ignore"):
-                if not np.isfinite(weights.sum(dtype=np.float64)):
+                if not np.isfinite(read.sum(dtype=np.float64)):
                     raise ValueError("weights must have a finite sum, got infinity")
         if labels:
             bad = (D < 0) | (D >= self.output_size)
             if weights is not None:
-                bad &= weights > 0
+                bad &= read > 0
+            if is_step is not None:
+                bad &= is_step
             if bad.any():
-                place, words = _words.first(bad, "tb")
+                place, words = _words.first(bad, axes)
                 raise ValueError(f"D has label {D[place]} at {words}, but this network's labels are 0 to "
                                  f"{self.output_size - 1} (output_size={self.output_size})")
         return D, weights
 
     # ---- Training
 
-    def fit(self, X=None, D=None, *, weights=None, initial_state=None, batches=None, validation=None, epochs=None,
+    def fit(self, X=None, D=None, *, weights=None, initial_state=None, lengths=None, resets=None, batches=None, validation=None, epochs=None,
             updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam", learning_rate=None, schedule=None,
             max_grad_norm=None, patience=None, min_improvement=0.0, shuffle=True, random_state=None, validation_every=1,
             time_limit=None, on_nonfinite="raise", checkpoint=None, checkpoint_every=60, resume=False, progress=None,
@@ -345,11 +411,13 @@ class RNN:
 
         Parameters
         ----------
-        X, D, weights, initial_state : as of `loss_and_gradients`; NaN and infinity are refused, but in D at weight 0
+        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`; NaN and infinity are refused, but in
+            padding and in D at weight 0
             Mini-batches are whole sequences of them.
         batches : function or iterator, in place of X and D
-            f(batch_size, rng) -> X, D[, weights] with X (T, B, I); an iterator gives the same. T and B may change.
-        validation : (X, D), (X, D, weights) or float, optional
+            f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] with X (T, B, I); an iterator gives the same. weights
+            and lengths may be None; T and B may change.
+        validation : (X, D[, weights[, lengths[, resets]]]) or float, optional
             Evaluated after each epoch. A number is the share of the sequences of X, D that is split off at random.
         epochs, updates : int, optional
             The run ends after so many epochs or updates, whichever comes first; 100 epochs by default.
@@ -411,11 +479,11 @@ class RNN:
         if resume is True and checkpoint is not None:
             entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
         if batches is None:
-            data, validation = self._training_data(X, D, weights, initial_state, validation, entropy)
-            source = _batches.Arrays(*data, batch_size, shuffle, entropy, STREAMS.index("shuffling"))
+            data, validation = self._training_data(X, D, weights, initial_state, lengths, resets, validation, entropy)
+            source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"))
         else:
-            if weights is not None or initial_state is not None:
-                raise TypeError("weights and initial_state belong to X and D; batches give their own weights")
+            if any(given is not None for given in (weights, initial_state, lengths, resets)):
+                raise TypeError("weights, initial_state, lengths and resets belong to X and D; batches give their own")
             if isinstance(validation, numbers.Real):
                 raise TypeError(f"validation={validation!r} is a share of X and D, and batches have none: give (X, D)")
             validation = self._check_validation(validation)
@@ -429,15 +497,15 @@ class RNN:
             update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend)
         return training.fit(self, source, validation, settings, entropy)
 
-    def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None,
-                   max_grad_norm=None, n_threads=None, backend="core"):
+    def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None, lengths=None,
+                   resets=None, max_grad_norm=None, n_threads=None, backend="core"):
         """One update by the gradient of this batch, for loops of one's own; the data loss before it.
 
         What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes.
 
         Parameters
         ----------
-        X, D, weights, initial_state : as of `loss_and_gradients`
+        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`
         optimizer, learning_rate, max_grad_norm, n_threads : as of `fit`
 
         Raises
@@ -447,19 +515,20 @@ class RNN:
         self._engine(backend)
         optimizer = optimizers.make(optimizer, learning_rate)
         limit = math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0)
-        X, initial_state = self._check_inputs(X, initial_state)
-        data = (X, *self._check_targets(X, D, weights), initial_state)
+        X, *others = self._check_inputs(X, initial_state, lengths, resets)
+        data = (X, *self._check_targets(X, D, weights, lengths), *others)
         stepper = self.__dict__.get("_stepper")
         if stepper is None or stepper.kind is not type(optimizer):
             stepper = self._stepper = training.Stepper(self, optimizer)
         return stepper.step(self, optimizer, data, limit, _threads(n_threads), backend)
 
-    def _training_data(self, X, D, weights, initial_state, validation, entropy):
+    def _training_data(self, X, D, weights, initial_state, lengths, resets, validation, entropy):
         """Checked data and validation set; the latter split off where it is a share."""
-        X, initial_state = self._check_inputs(X, initial_state)
-        D, weights = self._check_targets(X, D, weights)
+        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
+        D, weights = self._check_targets(X, D, weights, lengths)
+        data = X, D, weights, initial_state, lengths, resets
         if not isinstance(validation, numbers.Real) or isinstance(validation, bool):
-            return (X, D, weights, initial_state), self._check_validation(validation)
+            return data, self._check_validation(validation)
         share, B = _words.number("validation", validation, 0, 1), X.shape[1]
         if initial_state is not None:
             raise TypeError("a share as validation cannot be judged from an initial_state: give validation=(X, D)")
@@ -468,43 +537,41 @@ class RNN:
             raise ValueError(f"validation={validation} of {B} sequences leaves {B - count} to train and {count} to judge by")
         order = _batches.generator(entropy, STREAMS.index("validation")).permutation(B)
         held, kept = np.sort(order[:count]), np.sort(order[count:])
-        data, validation = ([None if array is None else array.take(rows, axis=1) for array in (X, D, weights)]
-                            for rows in (kept, held))
-        return (*data, None), tuple(validation)
+        data, (X, D, weights, _, lengths, resets) = (_batches.take(data, rows, self.output) for rows in (kept, held))
+        return data, (X, D, weights, lengths, resets)
 
     def _check_validation(self, validation):
         if validation is None:
             return None
-        if not isinstance(validation, tuple) or len(validation) not in (2, 3):
-            raise TypeError("validation must be a tuple (X, D) or (X, D, weights), or a share of X and D, got "
-                            f"{type(validation).__name__}")
+        if not isinstance(validation, tuple) or not 2 <= len(validation) <= 5:
+            raise TypeError("validation must be a tuple (X, D), (X, D, weights), (X, D, weights, lengths) or (X, D, weights, "
+                            f"lengths, resets), or a share of X and D, got {type(validation).__name__}")
         try:
-            X, _ = self._check_inputs(validation[0], None)
-            return X, *self._check_targets(X, *validation[1:], *[None] * (3 - len(validation)))
+            X, D, weights, _, lengths, resets = self._check_batch(*validation)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation's {error}") from None
+        return X, D, weights, lengths, resets
 
-    def _check_batch(self, X, D, weights=None):
-        X, _ = self._check_inputs(X, None)
-        D, weights = self._check_targets(X, D, weights)
-        _batches.refuse_nonfinite("", X, D, weights)
-        return X, D, weights, None
+    def _check_batch(self, X, D, weights=None, lengths=None, resets=None):
+        X, _, lengths, resets = self._check_inputs(X, None, lengths, resets)
+        return X, *self._check_targets(X, D, weights, lengths), None, lengths, resets
 
-    def objective(self, X, D, *, initial_state=None, weights=None, n_threads=None, backend="core") -> Callable:
+    def objective(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, n_threads=None,
+                  backend="core") -> Callable:
         """`fun(theta) -> (E, gradient)` in float64, as scipy.optimize wants it with jac=True; the network stays as it is.
 
         >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
         >>> net.theta = result.x
         """
-        X, initial_state = self._check_inputs(X, initial_state)
-        D, weights = self._check_targets(X, D, weights)
+        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
+        D, weights = self._check_targets(X, D, weights, lengths)
         engine = self._engine(backend)
         size, dtype, threads = self._theta.size, self.dtype, _threads(n_threads)
 
         def fun(theta):
             gradient = np.empty(size, dtype)
             theta = _check_shape("theta", _words.array("theta", theta, dtype), (size,), "(P,)")
-            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, gradient, threads)
+            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, lengths, resets, gradient, threads)
             return loss + penalty, gradient.astype(np.float64)
 
         return fun
@@ -641,38 +708,41 @@ class _ReferenceEngine:
     def _parameters(self, theta):
         return _views(theta, self.shapes)
 
-    def forward(self, theta, X, D, weights, initial_state, return_states, n_threads):
-        Y, final_state, S = reference.forward(self._parameters(theta), X, initial_state, **self.options)
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads):
+        Y, final_state, S = reference.forward(self._parameters(theta), X, initial_state, lengths=lengths, resets=resets,
+                                              **self.options)
         return (Y, final_state, S) if return_states else (Y, final_state)
 
-    def losses(self, theta, X, D, weights, initial_state, n_threads):
-        return reference.losses(self._parameters(theta), X, D, initial_state, **self.options)
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
+        return reference.losses(self._parameters(theta), X, D, initial_state, lengths=lengths, resets=resets, **self.options)
 
-    def evaluate(self, theta, X, D, weights, initial_state, n_threads):
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
         return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
-                                    **self.options))
+                                    lengths=lengths, resets=resets, **self.options))
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, input_gradient, initial_state_gradient, n_threads):
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, input_gradient,
+                           initial_state_gradient, n_threads):
         loss, gradients = reference.loss_and_gradients(
-            self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
+            self._parameters(theta), X, D, weights=weights, initial_state=initial_state, lengths=lengths, resets=resets,
             input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, **self.options)
         return float(loss), gradients
 
-    def loss_into(self, theta, X, D, weights, initial_state, gradient, n_threads):
+    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, n_threads):
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
-        loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=initial_state,
-                                                       **self.options | dict.fromkeys(penalties))
+        loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=initial_state, lengths=lengths,
+                                                       resets=resets, **self.options | dict.fromkeys(penalties))
         for name, dw in reference.d_penalty(p, **penalties).items():
             gradients[name] = gradients[name] + dw
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         return float(loss), float(reference.penalty(p, **penalties))
 
-    def backward(self, theta, X, dY, weights, initial_state, input_gradient, initial_state_gradient, n_threads):
-        return reference.backward(self._parameters(theta), X, dY, initial_state=initial_state,
-                                  input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
-                                  **self.options)
+    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, input_gradient, initial_state_gradient,
+                 n_threads):
+        return reference.backward(self._parameters(theta), X, dY, initial_state=initial_state, lengths=lengths,
+                                  resets=resets, input_gradient=input_gradient,
+                                  initial_state_gradient=initial_state_gradient, **self.options)
 
-    def gradient_terms(self, theta, X, D, weights, initial_state, t, n_threads):
+    def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, t, n_threads):
         return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
 
 
@@ -733,6 +803,11 @@ def _check_dtype(dtype):
     if name not in DTYPES or dtype is None:
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
     return name
+
+
+def _is_step(T, B, lengths):
+    """Where a sequence has a step, (T, B)."""
+    return np.ones((T, B), bool) if lengths is None else np.arange(T)[:, None] < lengths
 
 
 def _check_shape(name, value, shape, letters):

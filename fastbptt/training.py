@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from . import _checkpoint, _core, _words, optimizers, reference, schedules
-from ._batches import Arrays, refuse_nonfinite
+from ._batches import Arrays, refuse_nonfinite, take
 from ._progress import Progress
 
 ON_NONFINITE = ("raise", "skip")
@@ -180,7 +180,7 @@ def _functions(name, given):
 def fit(network, source, validation, settings, entropy):
     """The loop behind RNN.fit, which documents and has checked the arguments; `source` is Arrays or Function."""
     if validation is not None:
-        refuse_nonfinite("validation's ", *validation)
+        refuse_nonfinite("validation's ", *validation[:4])
         if 0 in validation[0].shape[:2]:
             raise ValueError(f"validation's X has nothing to judge by: shape {validation[0].shape} was read as (T, B, I)")
     run = _Run(network, source, validation, settings, entropy)
@@ -251,8 +251,7 @@ class _Stretch:
         self.settings, self.gradient, self.numbers = settings, gradient, vars(settings.optimizer)
         self.before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
         B = min(source.batch_size, source.data[0].shape[1])
-        self.batch = [None if array is None else np.empty((*array.shape[:axis], B, *array.shape[axis + 1:]), array.dtype)
-                      for array, axis in zip(source.data, (1, 1, 1, 0))]
+        self.batch = [None if array is None else np.empty_like(array) for array in take(source.data, np.arange(B), source.output)]
         self.is_mean = network.reduction == "mean"
 
     def run(self, network, source, state, rows, learning_rate, seconds):
@@ -408,11 +407,7 @@ class _Run:
 
     def _add(self, state, data, loss, penalty, norm):
         """Add a batch to the sums, weighted as the loss is."""
-        X, _, m, _ = data
-        if self.network.reduction == "mean":
-            weight = float(X.shape[0] * X.shape[1]) if m is None else _core.total_weight(m)
-        else:
-            weight = 1.0
+        weight = self.network._total_weight(*data) if self.network.reduction == "mean" else 1.0
         state.add(loss, penalty, norm, weight)
 
     def _learning_rate(self, state):
@@ -506,8 +501,8 @@ class _Run:
         """The validation loss after this epoch, NaN without a validation set; the best and its parameters are kept."""
         if self.validation is None:
             return math.nan
-        settings, (X, D, weights) = self.settings, self.validation
-        loss = self.network.evaluate(X, D, weights=weights, backend=settings.backend)
+        settings, (X, D, weights, lengths, resets) = self.settings, self.validation
+        loss = self.network.evaluate(X, D, weights=weights, lengths=lengths, resets=resets, backend=settings.backend)
         if loss < spare.best_loss:
             spare.best_loss, spare.best_epoch = loss, epoch
             if settings.patience is not None:
@@ -574,23 +569,26 @@ def _described(rule):
 
 def _first_bad(network, data, backend):
     """In words, where a batch's computation first leaves the finite numbers: going forward, else going back."""
-    X, D, weights, initial_state = data
+    X, D, weights, initial_state, lengths, resets = data
     # NaN and any label may stand where no weight is
     D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.clip(D, 0, network.output_size - 1)
+    more = {"initial_state": initial_state, "lengths": lengths, "resets": resets, "backend": backend}
     with np.errstate(all="ignore"):
-        S = network.forward(X, initial_state, return_states=True, backend=backend)[2][1:]
-        e = network.losses(X, D_read, initial_state=initial_state, backend=backend)
-        _, gradients = network.loss_and_gradients(X, D, weights=weights, initial_state=initial_state,
-                                                  input_gradient=True, backend=backend)
+        S = network.forward(X, return_states=True, **more)[2][1:]
+        e = network.losses(X, D_read, **more)
+        _, gradients = network.loss_and_gradients(X, D, weights=weights, input_gradient=not network.one_hot, **more)
     if weights is not None:
-        e = np.where((weights if weights.ndim == 2 else weights.max(axis=2)) == 0, 0, e)
-    dX = gradients.pop("X")
+        e = np.where((weights if weights.ndim == e.ndim else weights.max(axis=-1)) == 0, 0, e)
+    if network.output == "last":  # it is found by the state that it was computed from
+        e = e[None]
+    dX = gradients.pop("X", np.zeros((0, 1, 1)))
     names = [name for name, gradient in gradients.items() if not np.isfinite(gradient).all()]
     which = f", first bad gradient that of {names[0]}" if names else ""
     for what, values in (("state", S), ("error", e[..., None])):
         bad = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
         if len(bad):
-            return f", first bad {what} at time step {bad[0]}{which}"
+            place = "the last step" if what == "error" and network.output == "last" else f"time step {bad[0]}"
+            return f", first bad {what} at {place}{which}"
     bad = np.flatnonzero(~np.isfinite(dX).all(axis=(1, 2)))
     return f", going back bad from time step {bad[-1]}{which}" if len(bad) else which
 

@@ -58,11 +58,11 @@ def padded(rows, fill=0):
 # ---- The engine's run
 
 
-def test_a_ragged_regressor_is_the_engine_with_padding_and_zero_weights():
+def test_a_ragged_regressor_is_the_engine_with_lengths():
     X = ragged()
     y, m = targets(X), [np.linspace(0.5, 2, len(x)) for x in X]
     net = RNN(I, H, O, dtype="float64", l2=1e-3, random_state=0)
-    history = net.fit(padded(X), padded(y), weights=padded(m), epochs=5, batch_size=3, optimizer=optimizers.Adam(),
+    history = net.fit(padded(X), padded(y), weights=padded(m), lengths=LENGTHS, epochs=5, batch_size=3, optimizer=optimizers.Adam(),
                       max_grad_norm=1.0, schedule="cosine")
     model = regressor(l2=1e-3, max_grad_norm=1.0, learning_rate="cosine").fit(X, y, m)
     assert np.array_equal(model.network_.theta, net.theta)
@@ -76,25 +76,21 @@ def test_an_array_needs_no_weights_and_is_the_engine_transposed():
     assert np.array_equal(regressor().fit(X, X[:, :, :O]).network_.theta, net.theta)
 
 
-def test_a_classifier_of_sequences_is_the_engine_weighted_at_the_last_real_steps():
+def test_a_classifier_of_sequences_is_the_engine_with_an_error_at_the_last_real_steps():
     X = ragged()
     y, m = labels(X), np.linspace(1, 2, N)
-    D, weights = np.full((T, N), -1), np.zeros((T, N))
-    for n, length in enumerate(LENGTHS):
-        D[length - 1, n], weights[length - 1, n] = y[n] == "up", m[n]
-    net = RNN(I, H, 2, dtype="float64", loss="cross_entropy", output_activation="softmax", random_state=0)
-    net.fit(padded(X), D, weights=weights, epochs=5, batch_size=3)
+    net = RNN(I, H, 2, dtype="float64", loss="cross_entropy", output_activation="softmax", output="last", random_state=0)
+    net.fit(padded(X), np.array([label == "up" for label in y], int), weights=m, lengths=LENGTHS, epochs=5, batch_size=3)
     model = classifier().fit(X, y, m)
     assert np.array_equal(model.network_.theta, net.theta)
     assert model.classes_.tolist() == ["down", "up"] and model.n_outputs_ == 2
 
 
-def test_a_classifier_of_steps_is_the_engine_with_labels_of_minus_one_at_padding():
+def test_a_classifier_of_steps_is_the_engine_with_lengths():
     X = ragged()
     y = [(x[:, 0] > 0) * 3 + 4 for x in X]
     net = RNN(I, H, 2, dtype="float64", loss="cross_entropy", output_activation="softmax", random_state=0)
-    net.fit(padded(X), padded([(v == 7).astype(int) for v in y], fill=-1), weights=padded([np.ones(len(x)) for x in X]),
-            epochs=5, batch_size=3)
+    net.fit(padded(X), padded([(v == 7).astype(int) for v in y], fill=-1), lengths=LENGTHS, epochs=5, batch_size=3)
     model = classifier(output="sequence").fit(X, y)
     assert np.array_equal(model.network_.theta, net.theta) and model.classes_.tolist() == [4, 7]
 
@@ -220,12 +216,11 @@ def test_predictions_of_ragged_sequences_are_those_of_one_at_a_time():
 def test_output_last_is_what_the_last_real_step_gives():
     X = ragged()
     model = regressor(output="last").fit(X, [x[0, 0] for x in X])
-    Y = model.network_.forward(padded(X))[0]
-    assert model.predict(X).tolist() == [Y[length - 1, n, 0] for n, length in enumerate(LENGTHS)]
+    Y = [model.network_.forward(x[:, None])[0][0] for x in X]
+    assert model.predict(X).tolist() == pytest.approx([y[0] for y in Y], rel=1e-14)
     sure = classifier().fit(X, labels(X))
-    Y = sure.network_.forward(padded(X))[0]
-    expected = np.array([Y[length - 1, n] for n, length in enumerate(LENGTHS)])
-    assert np.array_equal(sure.predict_proba(X), expected)
+    expected = np.array([sure.network_.forward(x[:, None])[0][0] for x in X])
+    np.testing.assert_allclose(sure.predict_proba(X), expected, rtol=1e-14)
     assert sure.predict(X).tolist() == [["down", "up"][k] for k in expected.argmax(axis=1)]
 
 
@@ -401,15 +396,14 @@ def test_the_split_takes_whole_sequences_at_random_and_labels_in_proportion(monk
     kept = []
     for seed in range(3):
         model = classifier(early_stopping=True, validation_fraction=0.25, max_iter=1, random_state=seed)
-        trained, D, (held, D_held, m_held) = held_out(model, X, y)
-        assert np.bincount(D_held[-1]).tolist() == [7, 2, 1] and np.bincount(D[-1]).tolist() == [21, 6, 3]
+        trained, D, (held, D_held, *_) = held_out(model, X, y)
+        assert np.bincount(D_held).tolist() == [7, 2, 1] and np.bincount(D).tolist() == [21, 6, 3]
         assert sorted([*trained[0, :, 0], *held[0, :, 0]]) == list(range(40))
-        assert (m_held == [[0], [1]]).all()
         kept.append(tuple(held[0, :, 0]))
     assert len(set(kept)) == 3
-    trained, _, (held, _, _) = held_out(regressor(early_stopping=True, max_iter=1), X[:3], X[:3, :, 0])
+    trained, _, (held, *_) = held_out(regressor(early_stopping=True, max_iter=1), X[:3], X[:3, :, 0])
     assert held.shape[1] == 1 and trained.shape[1] == 2
-    trained, _, (held, _, _) = held_out(regressor(early_stopping=True, max_iter=1), X, X[:, :, 0])
+    trained, _, (held, *_) = held_out(regressor(early_stopping=True, max_iter=1), X, X[:, :, 0])
     assert held.shape[1] == 4 and sorted([*trained[0, :, 0], *held[0, :, 0]]) == list(range(40))
 
 
@@ -421,7 +415,7 @@ def test_partial_fit_is_train_step_after_train_step():
     losses = []
     for _ in range(4):
         assert model.partial_fit(X, y) is model
-        losses.append(net.train_step(padded(X), padded(y), weights=padded([np.ones(len(x)) for x in X])))
+        losses.append(net.train_step(padded(X), padded(y), lengths=LENGTHS))
     assert np.array_equal(model.network_.theta, net.theta)
     assert model.loss_curve_ == pytest.approx(losses, rel=1e-15) and model.n_iter_ == 4 and model.history_ is None
 

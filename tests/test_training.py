@@ -483,7 +483,7 @@ def test_a_real_sigint_at_any_moment_leaves_a_whole_update(backend):
         for count in range(len(whole), updates + 1):
             if count:
                 b = (count - 1) % B
-                replay._loss_into(gradient, X[:, b:b + 1].copy(), D[:, b:b + 1].copy(), None, None, 0, backend)
+                replay._loss_into(gradient, X[:, b:b + 1].copy(), D[:, b:b + 1].copy(), *[None] * 4, 0, backend)
                 optimizers.Adam().update(replay._theta, gradient, slots, count, backend=backend)
             whole[replay.theta.tobytes()] = count
         return whole.get(state, -1) >= B  # the first epoch was over

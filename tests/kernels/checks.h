@@ -201,7 +201,7 @@ static void NAME(check_recur)(const verbs *v, ptrdiff_t pad, int activation, ptr
 {
     const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
     const double scale = 2 / sqrt((double)H);
-    const real *W = NAME(numbers)(H, H, H, -scale, scale), *before, *P;
+    const real *W = NAME(numbers)(H, H, H, -scale, scale), *before, *elsewhere, *P;
     real *S, *S_few;
     ptrdiff_t t, i, j, few, first;
     truth magnitude, expected;
@@ -211,7 +211,7 @@ static void NAME(check_recur)(const verbs *v, ptrdiff_t pad, int activation, ptr
     seal();
     at("%s float%d recur %s rows=%d H=%d", set, BITS, activations[activation], MOST_ROWS, (int)H);
     S = NAME(copied)((steps + 1) * n, before);
-    v->recur(activation, steps, MOST_ROWS, H, P, ldh, S);
+    v->recur(activation, steps, MOST_ROWS, H, P, ldh, S, S + n);
     for (i = 0; i < n; i++)
         if (i % ldh < H)
             NAME(same)(S[i], before[i], "S[0]", i / ldh, i % ldh);
@@ -228,8 +228,12 @@ static void NAME(check_recur)(const verbs *v, ptrdiff_t pad, int activation, ptr
         at("%s float%d recur %s rows=%d H=%d", set, BITS, activations[activation], (int)few, (int)H);
         first = below(MOST_ROWS - few + 1);
         S_few = NAME(part)(steps + 1, MOST_ROWS, ldh, before, first, few);
-        v->recur(activation, steps, few, H, P, ldh, S_few);
+        v->recur(activation, steps, few, H, P, ldh, S_few, S_few + few * ldh);
         NAME(same_part)(steps + 1, MOST_ROWS, H, ldh, S, first, few, S_few);
+        elsewhere = NAME(copied)(few * ldh, S_few); /* the state before the first step need not stand before it */
+        S_few = NAME(part)(steps, MOST_ROWS, ldh, before + n, first, few);
+        v->recur(activation, steps, few, H, P, ldh, elsewhere, S_few);
+        NAME(same_part)(steps, MOST_ROWS, H, ldh, S + n, first, few, S_few);
         release(keep);
     }
     release(0);
@@ -249,7 +253,7 @@ static void NAME(check_sign_of_zero)(const verbs *v, ptrdiff_t pad, ptrdiff_t ro
     delta = NAME(numbers)(rows, H, ldh, 0, 0);
     for (i = 0; i < n; i++)
         S[n + i] = delta[i] = (real)-0.0;
-    v->recur(FASTBPTT_TANH, 1, rows, H, P, ldh, S);
+    v->recur(FASTBPTT_TANH, 1, rows, H, P, ldh, S, S + n);
     v->recur_back(FASTBPTT_TANH, 1, rows, H, P, ldh, R, later, delta);
     at("%s float%d sign of zero rows=%d H=%d", set, BITS, (int)rows, (int)H);
     for (i = 0; i < n; i++)
@@ -388,7 +392,7 @@ static void NAME(check_gather)(const verbs *v, ptrdiff_t pad, ptrdiff_t steps, p
         at("%s float%d gather steps=%d rows=%d of %d width=%d lda=%d", set, BITS, (int)steps, (int)rows, (int)all,
            (int)width, (int)lda);
         A = NAME(empty)(steps * rows * lda);
-        v->gather(steps, rows, width, X, stride_t, stride_b, A, lda);
+        v->gather(steps, rows, width, X, stride_t, stride_b, NULL, A, lda);
         for (t = 0; t < steps; t++)
             for (b = 0; b < rows; b++)
                 for (j = 0; j < width; j++)
@@ -412,7 +416,7 @@ static void NAME(check_scatter)(const verbs *v, ptrdiff_t pad, ptrdiff_t steps, 
         at("%s float%d scatter steps=%d rows=%d of %d width=%d lda=%d", set, BITS, (int)steps, (int)rows, (int)all,
            (int)width, (int)lda);
         X = NAME(empty)(used);
-        v->scatter(steps, rows, width, A, lda, X, all * width, width);
+        v->scatter(steps, rows, width, A, lda, X, all * width, width, NULL);
         for (t = 0; t < steps; t++)
             for (b = 0; b < (t + 1 < steps ? all : rows); b++)
                 for (j = 0; j < width; j++)
@@ -424,6 +428,43 @@ static void NAME(check_scatter)(const verbs *v, ptrdiff_t pad, ptrdiff_t steps, 
         if (lda == NAME(padded)(width, pad))
             break;
     }
+}
+
+/* Rows in an order of their own, of `all`, and back; what no row stands for is neither read nor written. */
+static void NAME(check_index)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptrdiff_t all, ptrdiff_t width)
+{
+    const ptrdiff_t lda = NAME(padded)(width, pad);
+    ptrdiff_t *index = new_block(all, sizeof(ptrdiff_t)), used = 0, b, j, other;
+    real *X, *A, *back;
+    for (b = 0; b < all; b++)
+        index[b] = b;
+    for (b = 0; b < rows; b++) {
+        ptrdiff_t chosen = b + below(all - b);
+        other = index[b];
+        index[b] = index[chosen];
+        index[chosen] = other;
+        used = index[b] >= used ? index[b] + 1 : used;
+    }
+    at("%s float%d index rows=%d of %d width=%d", set, BITS, (int)rows, (int)all, (int)width);
+    X = NAME(numbers)(1, used * width, used * width, -1, 1); /* ends with the last row that is meant */
+    seal();
+    A = NAME(empty)(rows * lda);
+    v->gather(1, rows, width, X, 0, width, index, A, lda);
+    for (b = 0; b < rows; b++)
+        for (j = 0; j < lda; j++)
+            NAME(same)(A[b * lda + j], j < width ? X[index[b] * width + j] : 0, "A", b, j);
+    back = NAME(empty)(used * width);
+    v->scatter(1, rows, width, A, lda, back, 0, width, index);
+    for (b = 0; b < rows; b++)
+        for (j = 0; j < width; j++)
+            NAME(same)(back[index[b] * width + j], X[index[b] * width + j], "X", index[b], j);
+    for (other = 0; other < used; other++) {
+        for (b = 0; b < rows && index[b] != other; b++)
+            ;
+        if (b == rows && memcmp(back + other * width, guard(sizeof(real)), sizeof(real)) != 0)
+            fail("X[%d], which no row stands for, was written", (int)other);
+    }
+    release(0);
 }
 
 /* ---- The error */
@@ -783,7 +824,7 @@ static void NAME(apply)(const verbs *v, ptrdiff_t pad, int activation, ptrdiff_t
             S[i] = -1;
         memcpy(S + n, A, (size_t)n * sizeof(real));
         P = NAME(pack)(v, pad, pad, W, 1, pad);
-        v->recur(activation, 1, n / pad, pad, P, pad, S);
+        v->recur(activation, 1, n / pad, pad, P, pad, S, S + n);
         memcpy(A, S + n, (size_t)n * sizeof(real));
     }
 }
@@ -933,6 +974,7 @@ static void NAME(check_copies)(const verbs *v, ptrdiff_t pad)
                 NAME(check_gather)(v, pad, steps, rows, -1, widths[i]); /* one step for all */
                 NAME(check_scatter)(v, pad, steps, rows, rows, widths[i]);
                 NAME(check_scatter)(v, pad, steps, rows, rows + 2, widths[i]);
+                NAME(check_index)(v, pad, rows, rows + steps - 1, widths[i]);
             }
 }
 
