@@ -20,6 +20,8 @@ Design
     Copies in and out then go by an index of places (`places`); the verbs between see rows alone. Padding has none.
 (g) Where an error stands on few steps (many weights of zero, or output="last"), the output's products see those rows only
     (`pick`).
+(h) Truncated BPTT goes back once for each window of k1 steps (`backward`), over what one forward pass has saved; blocks begin
+    anew with each window.
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
@@ -173,6 +175,7 @@ cdef struct Call:
     Py_ssize_t weight_width      # 0, 1 or K
     const Py_ssize_t *lengths    # (B,)
     const char *resets           # (T, B)
+    Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
     ErrorOptions error
     void *Y                      # (T, B, O)
     void *S                      # (T + 1, B, H)
@@ -225,7 +228,7 @@ cdef struct Workspace:
                                                #         nothing is saved (B + rows, ldh)
     void *delta_y                              # saved   (kept, ldo), likewise; holds Z and Y on the way
     Py_ssize_t *first                          # saved   (most + 1,), the steps' first rows, of an arranged call
-    Py_ssize_t *begins                         # saved   (most + 1,), the blocks' first steps, likewise
+    Py_ssize_t *begins                         # saved   (most + 1,), the blocks' first steps, likewise or of windows
     void *X                                    # scratch (rows, ldi)
     void *D                                    # scratch (rows, ldk)
     Py_ssize_t *labels                         # scratch (rows,)
@@ -233,6 +236,7 @@ cdef struct Workspace:
     void *losses                               # scratch (rows,)
     void *delta                                # scratch (rows, ldh)
     void *later                                # scratch (B, ldh), delta of the step after the block
+    void *first_delta                          # scratch (B, ldh), delta of the first step, summed over windows
     Py_ssize_t *places                         # scratch (rows,), of a block's rows in the caller's arrays
     void *before                               # scratch (rows, ldh), a block's states before each step
     void *initial                              # scratch (ldh,), the state that a reset brings back
@@ -261,6 +265,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
     cdef Py_ssize_t used = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef Py_ssize_t arranged = 1 if c.arranged else 0, picks = 1 if c.picks else 0, ids = 1 if p.one_hot else 0
+    cdef Py_ssize_t windows = 1 if c.k1 > 0 else 0
     w.ldi, w.ldh = 0 if p.one_hot else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of)
     w.rows = BLOCK_BYTES // ((w.ldi + (2 + arranged + picks) * w.ldh + w.ldo + w.ldk) * size)
@@ -281,7 +286,8 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     w.delta = take(base, &used, w.rows, w.ldh, size)
     w.later = take(base, &used, B, w.ldh, size)
     w.first = <Py_ssize_t *> take(base, &used, arranged * (c.most + 1), 1, word)
-    w.begins = <Py_ssize_t *> take(base, &used, arranged * (c.most + 1), 1, word)
+    w.begins = <Py_ssize_t *> take(base, &used, (arranged | windows) * (c.most + 1), 1, word)
+    w.first_delta = take(base, &used, windows * B, w.ldh, size)
     w.places = <Py_ssize_t *> take(base, &used, w.rows if c.arranged or p.one_hot else 0, 1, word)
     w.before = take(base, &used, arranged * w.rows, w.ldh, size)
     w.initial = take(base, &used, arranged, w.ldh, size)
@@ -448,10 +454,12 @@ cdef inline Py_ssize_t rows_at(const Call *c, const Workspace *w, Py_ssize_t t) 
 
 cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
     """The step after the last one of the block that begins with step t."""
-    cdef Py_ssize_t end = t + 1
+    cdef Py_ssize_t end = t + 1, most = c.most
+    if c.k1 > 0:
+        most = min(most, (t // c.k1 + 1) * c.k1)
     if not c.arranged:
-        return min(c.T, t + max(1, w.rows // max(c.rows, 1)))
-    while end < c.most and w.first[end + 1] - w.first[t] <= w.rows:
+        return min(most, t + max(1, w.rows // max(c.rows, 1)))
+    while end < most and w.first[end + 1] - w.first[t] <= w.rows:
         end += 1
     return end
 
@@ -505,11 +513,27 @@ cdef void pick_rows(Py_ssize_t T, Py_ssize_t n, Py_ssize_t width, const number *
             target += width
 
 
+cdef inline Py_ssize_t place(const Call *c, Py_ssize_t t, const Py_ssize_t *places, Py_ssize_t row) noexcept nogil:
+    """Where in the caller's arrays (T, B, ...) a row of the block that begins with step t stands."""
+    return places[row] if places != NULL else (t + row // c.rows) * c.B + row % c.rows
+
+
 cdef void gather_labels(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places,
                         Py_ssize_t *gathered) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(rows):
-        gathered[i] = c.labels[places[i] if places != NULL else (t + i // c.rows) * c.B + i % c.rows]
+    cdef Py_ssize_t row
+    for row in range(rows):
+        gathered[row] = c.labels[place(c, t, places, row)]
+
+
+cdef void add_rows(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places, Py_ssize_t width,
+                   const floating *A, Py_ssize_t lda, floating *target) noexcept nogil:
+    """target[place] += A                                                                              (rows, width)"""
+    cdef Py_ssize_t row, j
+    cdef floating *sum
+    for row in range(rows):
+        sum = target + place(c, t, places, row) * width
+        for j in range(width):
+            sum[j] += A[row * lda + j]
 
 
 @cython.final
@@ -560,13 +584,15 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
     cdef Py_ssize_t ldi = padded(k, I, theta), ldh = padded(k, H, theta), ldo = padded(k, O, theta)
     cdef floating *P_x = <floating *> shared.P_x
     # P = W.T
-    pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
+    if p.one_hot:  # no product reads it: W_x[:, id] + b_s is a row
+        memset(P_x, 0, I * ldh * sizeof(floating))
+        for h in range(H):
+            for i in range(I):
+                P_x[i * ldh + h] = theta[p.W_x + h * I + i] + (theta[p.b_s + h] if p.b_s >= 0 else 0)
+    else:
+        pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
     pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
     pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
-    if p.one_hot and p.b_s >= 0:  # then W_x[:, id] + b_s is one row of P_x
-        for i in range(I):
-            for h in range(H):
-                P_x[i * ldh + h] += theta[p.b_s + h]
     if c.saves:
         # Q = W
         pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
@@ -698,7 +724,7 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
         recur_back(k, p.activation, end - t, c.rows, p.H, Q_s, ldh, R, later, delta)
         return
     while end > t:
-        rows, others, before = rows_at(c, w, end - 1), rows_at(c, w, end), end - 1
+        rows, others, before = rows_at(c, w, end - 1), rows_at(c, w, end) if later != NULL else 0, end - 1
         while before > t and rows_at(c, w, before - 1) == rows and not any_reset(c, w, before):
             before -= 1
         if others > 0:
@@ -756,7 +782,7 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
         if t > 0 and stopped(c):
             return STOPPED
         end = end_of_block(c, w, t)
-        if c.arranged:
+        if c.arranged or c.k1 > 0:
             w.begins[block] = t
             block += 1
         rows, after = rows_before(c, w, end) - rows_before(c, w, t), rows_at(c, w, end - 1)
@@ -830,53 +856,103 @@ cdef void write_last_states(const Plan *p, const Call *c, const Kernels *k, cons
 cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                    const floating *theta) noexcept nogil:
     """From the saved S and delta_y to every other gradient."""
-    cdef Py_ssize_t B = c.rows, I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, since = 0, end, block = 0, i, h
+    cdef bint begun = False  # some error went back through the first step
+    cdef const floating *first
+    cdef floating *first_delta = <floating *> w.first_delta
+    cdef floating *delta = <floating *> w.delta
+    cdef floating *Q_s = <floating *> shared.Q_s
+    cdef floating *gradient = <floating *> c.gradient
+    cdef floating *table = <floating *> w.table
+
+    if c.arranged:
+        memset(w.dropped, 0, ldh * sizeof(floating))
+    if p.one_hot:
+        memset(table, 0, p.I * ldh * sizeof(floating))
+    first = <floating *> w.later
+    if c.k1 == 0:
+        if c.most > 0:
+            block = blocks_until(c, w, c.most, 0) if c.arranged else 0
+            begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block)
+    else:
+        memset(first_delta, 0, B * ldh * sizeof(floating))
+        while since < c.most:  # the errors of steps since ... end go back through the k2 steps before `end`
+            end = min(since + c.k1, c.T)
+            block = blocks_until(c, w, min(end, c.most), block)
+            if backward_through(p, c, k, shared, w, theta, max(0, end - c.k2), since, min(end, c.most), block):
+                begun = True
+                for i in range(rows_at(c, w, 0) * ldh):
+                    first_delta[i] += first[i]
+            since = end
+        first = first_delta
+    if c.stop[0]:
+        return
+
+    for i in range(p.I if p.one_hot else 0):
+        for h in range(H):
+            gradient[p.W_x + h * p.I + i] += table[i * ldh + h]
+    # dS_0 = delta[0] @ W_s                                                                           (B, H)
+    if not begun:
+        if c.dS_0 != NULL and not c.arranged:
+            memset(c.dS_0, 0, B * H * sizeof(floating))
+    else:
+        affine(k, B, H, H, drop(p, c, k, w, 0, first), ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+        if c.dS_0 != NULL:
+            scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H, c.order)
+        if p.S_0 >= 0 and c.initial_state == NULL:
+            column_sums(k, B, H, delta, ldh, gradient + p.S_0)
+    if p.S_0 >= 0 and c.arranged:
+        affine(k, 1, H, H, <floating *> w.dropped, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+        column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
+
+
+cdef Py_ssize_t blocks_until(const Call *c, const Workspace *w, Py_ssize_t end, Py_ssize_t block) noexcept nogil:
+    """How many blocks end with step `end` or before; `block` of them are known to."""
+    while block == 0 or end_of_block(c, w, w.begins[block - 1]) < end:
+        block += 1
+    return block
+
+
+cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                           const floating *theta, Py_ssize_t begin, Py_ssize_t since, Py_ssize_t end,
+                           Py_ssize_t block) noexcept nogil:
+    """The errors of the steps since ... end, back through the steps begin ... end, before which `block` blocks ended.
+
+    Whether they came to the first step of all; its delta is then in w.later.
+    """
+    cdef Py_ssize_t I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
-    cdef Py_ssize_t t, end = c.most, block = 0, rows, errors, i, h
+    cdef Py_ssize_t t, of_block, rows
     cdef const Py_ssize_t *places
     cdef floating *S
     cdef floating *A
-    cdef floating *delta_y
     cdef const floating *before
     cdef floating *X = <floating *> w.X
     cdef floating *delta = <floating *> w.delta
     cdef floating *later = NULL
     cdef floating *Q_x = <floating *> shared.Q_x
     cdef floating *Q_s = <floating *> shared.Q_s
-    cdef floating *Q_y = <floating *> shared.Q_y
     cdef floating *gradient = <floating *> c.gradient
     cdef floating *dX = <floating *> c.dX
-    cdef floating *table = <floating *> w.table
 
-    if c.arranged:
-        memset(w.dropped, 0, ldh * sizeof(floating))
-        while block < c.most and (block == 0 or end_of_block(c, w, w.begins[block - 1]) < c.most):
-            block += 1
-    if p.one_hot:
-        memset(table, 0, I * ldh * sizeof(floating))
-
-    while end > 0:
+    while end > begin:
         if later != NULL and stopped(c):
-            return
-        if c.arranged:
+            return False
+        if c.arranged or c.k1 > 0:
             block -= 1
-            t = w.begins[block]
+            of_block = w.begins[block]
         else:
-            t = (end - 1) // (w.rows // B) * (w.rows // B)
+            of_block = (end - 1) // (w.rows // c.rows) * (w.rows // c.rows)
+        t = max(of_block, begin)
         rows = rows_before(c, w, end) - rows_before(c, w, t)
         places = find_places(p, c, w, t, end)
-        A = <floating *> w.S + (B + rows_before(c, w, t)) * ldh
-        S = A - (rows_at(c, w, t - 1) if t > 0 else B) * ldh  # of the step before
-        delta_y = <floating *> w.delta_y + rows_before(c, w, t) * ldo
+        A = <floating *> w.S + (c.rows + rows_before(c, w, t)) * ldh
+        S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # of the step before
         # dS = delta_y @ W_y                                                                          (rows, H)
-        errors = pick(c, w, t, end, <const floating *> c.weights) if c.picks else rows
-        if errors == rows:
-            affine(k, rows, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, delta, ldh)
+        if end > since:
+            bring_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta)
         else:
             memset(delta, 0, rows * ldh * sizeof(floating))
-            if errors > 0:
-                affine(k, errors, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, <floating *> w.R, ldh)
-                scatter(k, 1, errors, H, <floating *> w.R, ldh, delta, 0, ldh, w.at)
         # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
         recur_back_through(p, c, k, w, t, end, Q_s, A, later, delta)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
@@ -887,7 +963,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
         if p.one_hot:
-            add_by_id(c, rows, places, delta, ldh, table)
+            add_by_id(c, rows, places, delta, ldh, <floating *> w.table)
         else:
             if end - t < c.most:  # of a single block forward has left X there
                 read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
@@ -897,28 +973,38 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         if dX != NULL:
             # dX = delta @ W_x                                                                        (rows, I)
             affine(k, rows, H, I, delta, ldh, Q_x, ldi, <const floating *> NULL, X, ldi)
-            write(c, k, t, rows, places, I, X, ldi, dX)
+            if c.k1 > 0:
+                add_rows(c, t, rows, places, I, X, ldi, dX)
+            else:
+                write(c, k, t, rows, places, I, X, ldi, dX)
         later = <floating *> w.later
         memcpy(later, delta, rows_at(c, w, t) * ldh * sizeof(floating))
         end = t
+    if begin > 0 and later != NULL:
+        drop(p, c, k, w, begin, later)  # what a reset there has from S_0, which is no constant
+    return begin == 0 and later != NULL
 
-    for i in range(I if p.one_hot else 0):
-        for h in range(H):
-            gradient[p.W_x + h * I + i] += table[i * ldh + h]
-    if later == NULL:  # no step was taken
-        if c.dS_0 != NULL and not c.arranged:
-            memset(c.dS_0, 0, B * H * sizeof(floating))
+
+cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
+                     Py_ssize_t of_block, Py_ssize_t t, Py_ssize_t end, floating *dS) noexcept nogil:
+    """dS = delta_y @ W_y for the steps t ... end of the block of_block ... end                             (rows, H)"""
+    cdef Py_ssize_t O = p.O, H = p.H, ldh = w.ldh, ldo = w.ldo, i, skipped = 0, errors
+    cdef Py_ssize_t above = rows_before(c, w, t) - rows_before(c, w, of_block)
+    cdef Py_ssize_t rows = rows_before(c, w, end) - rows_before(c, w, t)
+    cdef const floating *delta_y = <floating *> w.delta_y + rows_before(c, w, of_block) * ldo
+    errors = pick(c, w, of_block, end, <const floating *> c.weights) if c.picks else above + rows
+    if errors == above + rows:
+        affine(k, rows, O, H, delta_y + above * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS, ldh)
         return
-    # dS_0 = delta[0] @ W_s                                                                           (B, H)
-    before = drop(p, c, k, w, 0, later)
-    affine(k, B, H, H, before, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
-    if c.dS_0 != NULL:
-        scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H, c.order)
-    if p.S_0 >= 0 and c.initial_state == NULL:
-        column_sums(k, B, H, delta, ldh, gradient + p.S_0)
-    if p.S_0 >= 0 and c.arranged:
-        affine(k, 1, H, H, <floating *> w.dropped, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
-        column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
+    memset(dS, 0, rows * ldh * sizeof(floating))
+    while skipped < errors and w.at[skipped] < above:
+        skipped += 1
+    for i in range(skipped, errors):
+        w.at[i] -= above
+    if skipped < errors:
+        affine(k, errors - skipped, O, H, delta_y + skipped * ldo, ldo, Q_y, ldh, <const floating *> NULL, <floating *> w.R,
+               ldh)
+        scatter(k, 1, errors - skipped, H, <floating *> w.R, ldh, dS, 0, ldh, w.at + skipped)
 
 
 cdef void find_states_before(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end, const floating *S,
@@ -1008,7 +1094,7 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         c.polled = s.polled
 
 
-cdef void fill(const Plan *p, Call *c, const Kernels *k, const floating *theta) noexcept nogil:
+cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
     """What the caller gets for steps and sequences that there are not: zeros, and first states."""
     cdef Py_ssize_t b, H = p.H, size = sizeof(floating), steps = 1 if c.last else c.T
     cdef floating *S = <floating *> c.S
@@ -1049,7 +1135,9 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     share_out(p, c, k, theta, base, threads, &shared)
     pack_weights(p, c, k, &shared, theta)
     if c.arranged:
-        fill(p, c, k, theta)
+        fill(p, c, theta)
+    elif c.k1 > 0 and c.dX != NULL:
+        memset(c.dX, 0, c.T * c.B * p.I * sizeof(floating))
     if threads == 1:
         for i in range(shared.shards):
             run_shard(p, c, k, &shared, theta, i, 0)
@@ -1199,6 +1287,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+cdef int truncate(Call *c, tbptt) except -1:
+    """Put (k1, k2), which are at least 1, or None into the call."""
+    if tbptt is not None:
+        c.k1, c.k2 = tbptt
+        c.k1, c.k2 = min(c.k1, max(c.T, 1)), min(c.k2, max(c.T, 1))
+        if c.k1 == c.k2 == max(c.T, 1):  # one window, through all steps
+            c.k1 = c.k2 = 0
+    return 0
+
+
 @cython.final
 cdef class Engine:
     """The operations of networks of one configuration over flat parameters theta.
@@ -1285,13 +1383,14 @@ cdef class Engine:
         self.run(&c, n_threads)
         return c.total * c.error.scale
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, bint input_gradient,
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, bint input_gradient,
                            bint initial_state_gradient, int n_threads):
         """The reduced error with penalties, and a dict of fresh gradients."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
                 and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
+        truncate(&c, tbptt)
         gradients = self.gradients(&c, input_gradient, initial_state_gradient, n_threads)
         return c.total * c.error.scale + c.penalty, gradients
 
@@ -1306,7 +1405,7 @@ cdef class Engine:
         self.run(&c, n_threads)
         return c.total * c.error.scale, c.penalty
 
-    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, bint input_gradient,
+    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, bint input_gradient,
                  bint initial_state_gradient, int n_threads):
         """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
         cdef Call c
@@ -1315,6 +1414,7 @@ cdef class Engine:
             return NotImplemented
         c.D = cnp.PyArray_DATA(dY)
         c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
+        truncate(&c, tbptt)
         return self.gradients(&c, input_gradient, initial_state_gradient, n_threads)
 
     def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, Py_ssize_t t, int n_threads):

@@ -193,8 +193,8 @@ class RNN:
         """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
         return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets)
 
-    def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, input_gradient=False,
-                           initial_state_gradient=False, n_threads=None, backend="core"):
+    def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, tbptt=None,
+                           input_gradient=False, initial_state_gradient=False, n_threads=None, backend="core"):
         """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
 
         Parameters
@@ -206,6 +206,9 @@ class RNN:
             Non-negative weights m of the errors. Where m is 0, D is never read: NaN and label −1 are legal there. A
             weight for each output counts in Σ m with its mean over outputs. Steps without weight cost no output product.
         lengths, resets : as of `forward`; Σ m is over the steps that there are
+        tbptt : (k1, k2), optional
+            Truncated BPTT: after every k1 steps, and at the end, the errors since the last such moment go back through the
+            last k2 steps; what is older is a constant (Williams and Peng 1990). The loss remains the whole one.
         input_gradient, initial_state_gradient : bool
             Add "X" (T, B, I), which ids have not, and "initial_state" (B, H) to the gradients.
         backend : "core" or "reference"
@@ -221,23 +224,25 @@ class RNN:
         each thread, whose shard of the batch has B' sequences, a block of time steps of about 256 KiB, the weights twice,
         and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
         """
+        if tbptt is not None:
+            tbptt = _check_tbptt(tbptt)
         if backend == "core" and n_threads is None:  # at once: a small network's whole call takes 4 µs, and `_run` 0.5
-            result = self._engines["core"].loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets,
+            result = self._engines["core"].loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, tbptt,
                                                               input_gradient, initial_state_gradient, 0)
             if result is not NotImplemented:
                 return result
-        return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
+        return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets, tbptt,
                          bool(input_gradient), bool(initial_state_gradient))
 
-    def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, input_gradient=False,
-                 initial_state_gradient=False, n_threads=None, backend="core"):
+    def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None,
+                 input_gradient=False, initial_state_gradient=False, n_threads=None, backend="core"):
         """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
 
         The outputs are computed again, as nothing is remembered between calls: it takes as long as
         `loss_and_gradients`.
         """
         return self._run(backend, n_threads, "backward", X, dY, None, initial_state, lengths, resets,
-                         bool(input_gradient), bool(initial_state_gradient))
+                         None if tbptt is None else _check_tbptt(tbptt), bool(input_gradient), bool(initial_state_gradient))
 
     def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core"):
         """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
@@ -289,7 +294,7 @@ class RNN:
             D = self._check_rows("dY", D, X, self.output_size, "O")
         elif operation != "forward":
             D, weights = self._check_targets(X, D, weights, lengths)
-        if operation in ("loss_and_gradients", "backward") and rest[0] and self.one_hot:
+        if operation in ("loss_and_gradients", "backward") and rest[1] and self.one_hot:
             raise ValueError("input_gradient=True: ids have no gradient (one_hot=True)")
         if operation == "gradient_terms":
             t, T = rest[0], X.shape[0]
@@ -720,11 +725,11 @@ class _ReferenceEngine:
         return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
                                     lengths=lengths, resets=resets, **self.options))
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, input_gradient,
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, input_gradient,
                            initial_state_gradient, n_threads):
         loss, gradients = reference.loss_and_gradients(
             self._parameters(theta), X, D, weights=weights, initial_state=initial_state, lengths=lengths, resets=resets,
-            input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, **self.options)
+            tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, **self.options)
         return float(loss), gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, n_threads):
@@ -736,10 +741,10 @@ class _ReferenceEngine:
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         return float(loss), float(reference.penalty(p, **penalties))
 
-    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, input_gradient, initial_state_gradient,
-                 n_threads):
+    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, input_gradient,
+                 initial_state_gradient, n_threads):
         return reference.backward(self._parameters(theta), X, dY, initial_state=initial_state, lengths=lengths,
-                                  resets=resets, input_gradient=input_gradient,
+                                  resets=resets, tbptt=tbptt, input_gradient=input_gradient,
                                   initial_state_gradient=initial_state_gradient, **self.options)
 
     def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, t, n_threads):
@@ -777,6 +782,12 @@ def _check_loss(loss):
     if not levels:
         raise ValueError("loss 'quantile' needs at least one level")
     return name, levels
+
+
+def _check_tbptt(tbptt):
+    if not isinstance(tbptt, tuple) or len(tbptt) != 2:
+        raise TypeError(f"tbptt must be (k1, k2): every k1 steps, errors go back k2 steps; got {type(tbptt).__name__} {tbptt!r}")
+    return _words.size("k1 of tbptt", tbptt[0]), _words.size("k2 of tbptt", tbptt[1])
 
 
 def _check_penalty(name, value):
