@@ -22,6 +22,8 @@ Design
     (`pick`).
 (h) Truncated BPTT goes back once for each window of k1 steps (`backward`), over what one forward pass has saved; blocks begin
     anew with each window.
+(i) Under a limit of memory (`fit_into`) forward keeps the states at the ends of segments alone, and `backward` computes each
+    segment again before it goes back through it. Segments are whole blocks, so that nothing is summed in another order.
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
@@ -137,6 +139,8 @@ cdef enum:
     SHARD_LEAST_ROWS = 512     # times steps: with 47 the shards' own gradients took an eighth of the time
     PARTIALS_BYTES = 0x4000000 # 64 MiB: of the gradients of all shards
     PICK_BELOW = 2             # rows with errors are picked where over half of the weights are zero
+    NO_LIMIT = 0               # of memory
+    AUTOMATIC = -1
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
@@ -201,7 +205,9 @@ cdef struct Call:
     Py_ssize_t sequences         # that have any step
     Py_ssize_t most              # steps of the longest
     Py_ssize_t steps             # of all together
-    Py_ssize_t kept              # steps of the shard that has most
+    Py_ssize_t kept              # steps of the shard that has most, over all its sequences
+    Py_ssize_t segments          # at most, of a call that computes states again; else 0
+    Py_ssize_t segment_rows      # of a segment, at most
     const Py_ssize_t *order      # (sequences,), shard by shard, each shard's longest first; NULL where nothing is arranged
     const Py_ssize_t *alive      # (most + 1,), sequences of more than t steps
 
@@ -224,8 +230,9 @@ cdef struct Shared:
 cdef struct Workspace:
     Py_ssize_t rows                            # of a block, at most
     Py_ssize_t ldi, ldh, ldo, ldk
-    void *S                                    # saved   (B + kept, ldh): the first states, then the steps' rows; where
-                                               #         nothing is saved (B + rows, ldh)
+    Py_ssize_t origin                          # the row of `kept` that S and delta_y begin with: of the segment's first step
+    void *S                                    # saved   (B + kept, ldh): the first states, then the steps' rows; or
+                                               #         (B + segment_rows, ldh); where nothing is saved (B + rows, ldh)
     void *delta_y                              # saved   (kept, ldo), likewise; holds Z and Y on the way
     Py_ssize_t *first                          # saved   (most + 1,), the steps' first rows, of an arranged call
     Py_ssize_t *begins                         # saved   (most + 1,), the blocks' first steps, likewise or of windows
@@ -236,6 +243,10 @@ cdef struct Workspace:
     void *losses                               # scratch (rows,)
     void *delta                                # scratch (rows, ldh)
     void *later                                # scratch (B, ldh), delta of the step after the block
+    Py_ssize_t segments                        # that there are
+    Py_ssize_t *borders                        # saved   (segments + 1,), their first steps
+    Py_ssize_t *border_blocks                  # saved   (segments + 1,), the blocks before them
+    void *border_states                        # saved   (segments, B, ldh), the states before them
     void *first_delta                          # scratch (B, ldh), delta of the first step, summed over windows
     Py_ssize_t *places                         # scratch (rows,), of a block's rows in the caller's arrays
     void *before                               # scratch (rows, ldh), a block's states before each step
@@ -274,8 +285,10 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     else:
         w.rows = max(1, min(w.rows // max(B, 1), c.T)) * B
     kept = w.rows
-    if c.saves:
-        kept = c.kept if c.arranged else c.T * B
+    if c.segments > 0:
+        kept = max(w.rows, c.segment_rows)
+    elif c.saves:
+        kept = steps_of_a_shard(c)
     w.S = take(base, &used, B + kept, w.ldh, size)
     w.delta_y = take(base, &used, kept, w.ldo, size)
     w.X = take(base, &used, w.rows, w.ldi, size)
@@ -287,6 +300,9 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     w.later = take(base, &used, B, w.ldh, size)
     w.first = <Py_ssize_t *> take(base, &used, arranged * (c.most + 1), 1, word)
     w.begins = <Py_ssize_t *> take(base, &used, (arranged | windows) * (c.most + 1), 1, word)
+    w.borders = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
+    w.border_blocks = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
+    w.border_states = take(base, &used, c.segments * B, w.ldh, size)
     w.first_delta = take(base, &used, windows * B, w.ldh, size)
     w.places = <Py_ssize_t *> take(base, &used, w.rows if c.arranged or p.one_hot else 0, 1, word)
     w.before = take(base, &used, arranged * w.rows, w.ldh, size)
@@ -364,6 +380,11 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, P
 
 cdef inline Py_ssize_t shards_of(const Call *c) noexcept nogil:
     return (c.sequences + c.rows - 1) // c.rows if c.rows > 0 else 0
+
+
+cdef inline Py_ssize_t steps_of_a_shard(const Call *c) noexcept nogil:
+    """Of the shard that has most, over all its sequences."""
+    return c.kept if c.arranged else c.T * c.rows
 
 
 cdef inline Py_ssize_t share(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
@@ -746,13 +767,32 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
 cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                  const floating *theta) noexcept nogil:
     """Outputs, states and errors; where c.gradient is wanted also delta_y, ∂E/∂W_y and ∂E/∂b_y."""
+    cdef Py_ssize_t H = p.H, ldh = w.ldh
+    cdef floating *S = <floating *> w.S
+    # S[0] = S_0                                                                                      (B, H)
+    if c.initial_state != NULL:
+        gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
+    else:
+        own_states(p, k, theta, c.rows, ldh, S)
+    if c.arranged:
+        own_states(p, k, theta, 1, ldh, <floating *> w.initial)
+    elif c.S != NULL:
+        scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
+    w.origin = w.segments = 0
+    return forward_through(p, c, k, shared, w, theta, 0, c.most, False)
+
+
+cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, const floating *theta,
+                         Py_ssize_t t, Py_ssize_t until, bint again) noexcept nogil:
+    """The steps t ... until, from the states before them; `again`: for S and delta_y alone."""
     cdef Py_ssize_t B = c.B, I = p.I, H = p.H, O = p.O, K = c.error.K, width = c.weight_width
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldk = w.ldk
-    cdef Py_ssize_t t = 0, end, block = 0, rows, errors, before = c.rows, after
-    cdef bint targets = c.D != NULL or c.labels != NULL
+    cdef Py_ssize_t end, block = 0, rows, errors, before = c.rows if t == 0 else rows_at(c, w, t - 1), after
+    cdef bint targets = c.D != NULL or c.labels != NULL, keeps = c.saves and (c.segments == 0 or again)
+    cdef double total
     cdef const Py_ssize_t *places
     cdef const Py_ssize_t *outputs
-    cdef floating *S = <floating *> w.S
+    cdef floating *S = <floating *> w.S + (c.rows - before) * w.ldh
     cdef floating *R
     cdef floating *A
     cdef floating *Z = <floating *> w.delta_y
@@ -768,21 +808,13 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
 
-    # S[0] = S_0                                                                                      (B, H)
-    if c.initial_state != NULL:
-        gather(k, 1, before, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
-    else:
-        own_states(p, k, theta, before, ldh, S)
-    if c.arranged:
-        own_states(p, k, theta, 1, ldh, <floating *> w.initial)
-    elif c.S != NULL:
-        scatter(k, 1, before, H, S, ldh, <floating *> c.S, 0, H, NULL)
-
-    while t < c.most:
+    while t < until:
         if t > 0 and stopped(c):
             return STOPPED
         end = end_of_block(c, w, t)
-        if c.arranged or c.k1 > 0:
+        if c.segments > 0 and not again:
+            mark_border(c, w, t, end, block, S, before)
+        if (c.arranged or c.k1 > 0) and not again:
             w.begins[block] = t
             block += 1
         rows, after = rows_before(c, w, end) - rows_before(c, w, t), rows_at(c, w, end - 1)
@@ -796,7 +828,7 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
         recur_through(p, c, k, w, t, end, P_s, S, A)
-        if c.S != NULL:
+        if c.S != NULL and not again:
             write(c, k, t, rows, places, H, A, ldh, <floating *> c.S + B * H)
 
         if targets or c.Y != NULL:
@@ -816,12 +848,14 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
                     gather_labels(c, t, errors, outputs, labels)
                 if width:
                     read(c, k, t, errors, outputs, width, <const floating *> c.weights, weights, width)
-                c.total += error(k, &c.error, errors, D, ldk, labels, weights, width, Z, ldo, losses)
+                total = error(k, &c.error, errors, D, ldk, labels, weights, width, Z, ldo, losses)
+                if not again:
+                    c.total += total
                 if losses != NULL:
                     write(c, k, t, errors, outputs, 1, losses, 1, <floating *> c.losses)
                 if c.Y != NULL:
                     write(c, k, t, errors, outputs, O, Z, ldo, <floating *> c.Y)
-                if gradient != NULL:
+                if gradient != NULL and not again:
                     # dW_y = delta_y.T @ S[1:] ;  db_y = delta_y.sum(axis=0)                          (O, H) ; (O,)
                     accumulate(k, errors, O, H, Z, ldo, R, ldh, gradient + p.W_y, H)
                     if p.b_y >= 0:
@@ -830,16 +864,31 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
             write_last_states(p, c, k, w, t, end, A)
 
         A += (rows - after) * ldh  # the last step's
-        if c.saves:
+        if keeps:
             S = A
             Z += rows * ldo
         else:  # the next block begins where this one ended
             memmove(S, A, after * ldh * sizeof(floating))
         before, t = after, end
 
+    if c.segments > 0 and not again:
+        w.borders[w.segments] = until
+        w.border_blocks[w.segments] = block
     if c.final_state != NULL and not c.arranged:
         scatter(k, 1, before, H, S, ldh, <floating *> c.final_state, 0, H, NULL)
     return DONE
+
+
+cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end, Py_ssize_t block, const floating *S,
+                      Py_ssize_t rows) noexcept nogil:
+    """Let a new segment begin with the block t ... end where the last one has no room for it; S are the states before it."""
+    cdef Py_ssize_t begin = w.borders[w.segments - 1] if w.segments > 0 else 0
+    if w.segments > 0 and rows_before(c, w, end) - rows_before(c, w, begin) <= max(w.rows, c.segment_rows):
+        return
+    w.borders[w.segments] = t
+    w.border_blocks[w.segments] = block
+    memcpy(<floating *> w.border_states + w.segments * c.rows * w.ldh, S, rows * w.ldh * sizeof(floating))
+    w.segments += 1
 
 
 cdef void write_last_states(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
@@ -871,15 +920,18 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         memset(table, 0, p.I * ldh * sizeof(floating))
     first = <floating *> w.later
     if c.k1 == 0:
-        if c.most > 0:
+        if c.segments > 0:
+            begun = backward_again(p, c, k, shared, w, theta)
+        elif c.most > 0:
             block = blocks_until(c, w, c.most, 0) if c.arranged else 0
-            begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block)
+            begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block, <floating *> NULL)
     else:
         memset(first_delta, 0, B * ldh * sizeof(floating))
         while since < c.most:  # the errors of steps since ... end go back through the k2 steps before `end`
             end = min(since + c.k1, c.T)
             block = blocks_until(c, w, min(end, c.most), block)
-            if backward_through(p, c, k, shared, w, theta, max(0, end - c.k2), since, min(end, c.most), block):
+            if backward_through(p, c, k, shared, w, theta, max(0, end - c.k2), since, min(end, c.most), block,
+                                <floating *> NULL):
                 begun = True
                 for i in range(rows_at(c, w, 0) * ldh):
                     first_delta[i] += first[i]
@@ -913,12 +965,32 @@ cdef Py_ssize_t blocks_until(const Call *c, const Workspace *w, Py_ssize_t end, 
     return block
 
 
-cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
-                           const floating *theta, Py_ssize_t begin, Py_ssize_t since, Py_ssize_t end,
-                           Py_ssize_t block) noexcept nogil:
-    """The errors of the steps since ... end, back through the steps begin ... end, before which `block` blocks ended.
+cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                         const floating *theta) noexcept nogil:
+    """All errors back through all steps, segment by segment, each computed again; whether they came to the first step."""
+    cdef Py_ssize_t i, begin, end, before, ldh = w.ldh
+    cdef const floating *later = NULL
+    for i in range(w.segments - 1, -1, -1):
+        begin, end = w.borders[i], w.borders[i + 1]
+        before = rows_at(c, w, begin - 1) if begin > 0 else c.rows
+        w.origin = rows_before(c, w, begin)
+        memcpy(<floating *> w.S + (c.rows - before) * ldh, <floating *> w.border_states + i * c.rows * ldh,
+               before * ldh * sizeof(floating))
+        if forward_through(p, c, k, shared, w, theta, begin, end, True) != DONE:
+            return False
+        if not backward_through(p, c, k, shared, w, theta, begin, begin, end, w.border_blocks[i + 1], later) and begin == 0:
+            return False
+        later = <floating *> w.later
+    return later != NULL
 
-    Whether they came to the first step of all; its delta is then in w.later.
+
+cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                           const floating *theta, Py_ssize_t begin, Py_ssize_t since, Py_ssize_t end, Py_ssize_t block,
+                           const floating *later) noexcept nogil:
+    """The errors of the steps since ... end, back through the steps begin ... end, the last of `block` blocks.
+
+    `later` is delta of the step after them, if that goes back too. Whether they came to the first step of all; its delta
+    is then in w.later.
     """
     cdef Py_ssize_t I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
@@ -929,7 +1001,6 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     cdef const floating *before
     cdef floating *X = <floating *> w.X
     cdef floating *delta = <floating *> w.delta
-    cdef floating *later = NULL
     cdef floating *Q_x = <floating *> shared.Q_x
     cdef floating *Q_s = <floating *> shared.Q_s
     cdef floating *gradient = <floating *> c.gradient
@@ -946,7 +1017,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         t = max(of_block, begin)
         rows = rows_before(c, w, end) - rows_before(c, w, t)
         places = find_places(p, c, w, t, end)
-        A = <floating *> w.S + (c.rows + rows_before(c, w, t)) * ldh
+        A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
         S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # of the step before
         # dS = delta_y @ W_y                                                                          (rows, H)
         if end > since:
@@ -978,9 +1049,9 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             else:
                 write(c, k, t, rows, places, I, X, ldi, dX)
         later = <floating *> w.later
-        memcpy(later, delta, rows_at(c, w, t) * ldh * sizeof(floating))
+        memcpy(w.later, delta, rows_at(c, w, t) * ldh * sizeof(floating))
         end = t
-    if begin > 0 and later != NULL:
+    if begin > 0 and later != NULL and c.segments == 0:
         drop(p, c, k, w, begin, later)  # what a reset there has from S_0, which is no constant
     return begin == 0 and later != NULL
 
@@ -991,7 +1062,7 @@ cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Works
     cdef Py_ssize_t O = p.O, H = p.H, ldh = w.ldh, ldo = w.ldo, i, skipped = 0, errors
     cdef Py_ssize_t above = rows_before(c, w, t) - rows_before(c, w, of_block)
     cdef Py_ssize_t rows = rows_before(c, w, end) - rows_before(c, w, t)
-    cdef const floating *delta_y = <floating *> w.delta_y + rows_before(c, w, of_block) * ldo
+    cdef const floating *delta_y = <floating *> w.delta_y + (rows_before(c, w, of_block) - w.origin) * ldo
     errors = pick(c, w, of_block, end, <const floating *> c.weights) if c.picks else above + rows
     if errors == above + rows:
         affine(k, rows, O, H, delta_y + above * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS, ldh)
@@ -1383,18 +1454,19 @@ cdef class Engine:
         self.run(&c, n_threads)
         return c.total * c.error.scale
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, bint input_gradient,
-                           bint initial_state_gradient, int n_threads):
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
+                           bint input_gradient, bint initial_state_gradient, int n_threads):
         """The reduced error with penalties, and a dict of fresh gradients."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
                 and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         truncate(&c, tbptt)
-        gradients = self.gradients(&c, input_gradient, initial_state_gradient, n_threads)
+        gradients = self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
         return c.total * c.error.scale + c.penalty, gradients
 
-    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, int n_threads):
+    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, Py_ssize_t memory_limit,
+                  int n_threads):
         """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
@@ -1402,11 +1474,11 @@ cdef class Engine:
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
-        self.run(&c, n_threads)
+        self.run(&c, n_threads, memory_limit)
         return c.total * c.error.scale, c.penalty
 
-    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, bint input_gradient,
-                 bint initial_state_gradient, int n_threads):
+    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
+                 bint input_gradient, bint initial_state_gradient, int n_threads):
         """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.is_ready_target(&c, dY, self.plan.O)
@@ -1415,7 +1487,7 @@ cdef class Engine:
         c.D = cnp.PyArray_DATA(dY)
         c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
         truncate(&c, tbptt)
-        return self.gradients(&c, input_gradient, initial_state_gradient, n_threads)
+        return self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
 
     def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, Py_ssize_t t, int n_threads):
         """The dict of terms for step t, 0 <= t < T; weights, lengths and resets are None."""
@@ -1447,7 +1519,7 @@ cdef class Engine:
 
     def train(self, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size, str rule,
               dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch, results,
-              double seconds, int n_threads):
+              double seconds, Py_ssize_t memory_limit, int n_threads):
         """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
 
         Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
@@ -1525,7 +1597,7 @@ cdef class Engine:
                     self.divide(&c)
                     arrange(&c, <Py_ssize_t *> arrangement.base)
                     threads = self.threads(&c, n_threads)
-                    needed = self.plan_memory(&c, threads)
+                    needed = self.fit_into(&c, memory_limit, &threads)
                     if needed > memory.bytes:
                         with gil:
                             memory = Memory(needed)
@@ -1720,14 +1792,15 @@ cdef class Engine:
         cnp.set_array_base(array, flat)
         return array
 
-    cdef dict gradients(self, Call *c, bint input_gradient, bint initial_state_gradient, int n_threads):
+    cdef dict gradients(self, Call *c, Py_ssize_t memory_limit, bint input_gradient, bint initial_state_gradient,
+                        int n_threads):
         """Run the call for all gradients; the dict of them, views of one fresh vector."""
         cdef Plan *p = &self.plan
         flat = self.fresh(1, p.P, 0, 0, &c.gradient)
         c.saves = True
         dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if input_gradient else None
         dS_0 = self.fresh(2, c.B, p.H, 0, &c.dS_0) if initial_state_gradient else None
-        self.run(c, n_threads)
+        self.run(c, n_threads, memory_limit)
         gradients = {"W_x": self.view(flat, p.W_x, 2, p.H, p.I), "W_s": self.view(flat, p.W_s, 2, p.H, p.H)}
         if p.b_s >= 0:
             gradients["b_s"] = self.view(flat, p.b_s, 1, p.H, 0)
@@ -1760,6 +1833,75 @@ cdef class Engine:
             return share_out(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
         return share_out(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
 
+    cdef Py_ssize_t fit_into(self, Call *c, Py_ssize_t limit, int *threads) except -1 nogil:
+        """The bytes that the call needs: at most `limit`, where it is one, by more segments, then by fewer threads.
+
+        AUTOMATIC stands for the least that can be. Raises MemoryError where the limit is below that.
+        """
+        cdef Py_ssize_t needed, least, best, segments
+        while True:
+            c.segments = best = 0
+            segments, needed = 1, self.plan_memory(c, threads[0])
+            if limit == NO_LIMIT or 0 < limit >= needed or not c.saves or c.k1 > 0:
+                return needed
+            least = needed
+            while segments < steps_of_a_shard(c):
+                segments += 1 + segments // 16
+                needed = self.plan_segments(c, segments, threads[0])
+                if 0 < limit >= needed:
+                    return needed
+                if needed < least:
+                    least, best = needed, segments
+                elif needed > 2 * least:  # the borders need more than shorter segments save
+                    break
+            if limit == AUTOMATIC and best > 0:
+                return self.plan_segments(c, best, threads[0])
+            if limit == AUTOMATIC:
+                c.segments = 0
+                return self.plan_memory(c, threads[0])
+            if threads[0] == 1:
+                with gil:
+                    raise MemoryError(f"memory_limit={limit} bytes, but this call needs at least {least}")
+            threads[0] -= 1
+
+    cdef Py_ssize_t plan_segments(self, Call *c, Py_ssize_t segments, int threads) except -1 nogil:
+        """The bytes that the call needs with about so many segments, which are put into the call."""
+        cdef Py_ssize_t most = steps_of_a_shard(c), rows
+        cdef Workspace w
+        c.segments, c.segment_rows = segments, (most + segments - 1) // segments
+        if self.type == cnp.NPY_FLOAT:
+            lay_out(&self.plan, c, self.kernels, <const float *> c.theta, NULL, &w)
+        else:
+            lay_out(&self.plan, c, self.kernels, <const double *> c.theta, NULL, &w)
+        if c.arranged:  # whose blocks have various numbers of rows: a segment may lack nearly one
+            c.segment_rows = max(c.segment_rows, 2 * w.rows)
+            rows = c.segment_rows - w.rows + 1
+        else:
+            c.segment_rows = rows = max(1, c.segment_rows // w.rows) * w.rows
+        c.segments = (most + rows - 1) // rows
+        return self.plan_memory(c, threads)
+
+    def workspace(self, theta, Py_ssize_t T, Py_ssize_t B, lengths, bint resets, bint labels, Py_ssize_t weight_width,
+                  bint picks, tbptt, Py_ssize_t memory_limit, int n_threads):
+        """The bytes that `loss_and_gradients` takes for its workspace; lengths are None or intp (B,), checked."""
+        cdef Call c
+        cdef Memory arrangement
+        cdef int threads
+        memset(&c, 0, sizeof(Call))
+        c.T, c.B, c.error, c.last, c.picks = T, B, self.plan.error, self.plan.last, self.plan.last or picks
+        c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # not read; absent ones would need less
+        c.labels = <const Py_ssize_t *> c.theta if labels else NULL
+        c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), True, weight_width
+        c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
+        truncate(&c, tbptt)
+        count(&c)
+        c.arranged = c.arranged or resets
+        self.divide(&c)
+        arrangement = Memory(arranged_words(&c) * sizeof(Py_ssize_t))
+        arrange(&c, <Py_ssize_t *> arrangement.base)
+        threads = self.threads(&c, n_threads)
+        return self.fit_into(&c, memory_limit, &threads) + arranged_words(&c) * sizeof(Py_ssize_t)
+
     cdef void divide(self, Call *c) noexcept nogil:
         c.rows = rows_of_a_shard(&self.plan, c.steps, c.sequences, 4 if self.type == cnp.NPY_FLOAT else 8, self.shard_work)
 
@@ -1773,10 +1915,11 @@ cdef class Engine:
             return run(&self.plan, c, self.kernels, base, <const float *> c.theta, threads)
         return run(&self.plan, c, self.kernels, base, <const double *> c.theta, threads)
 
-    cdef int run(self, Call *c, int n_threads) except -1:
+    cdef int run(self, Call *c, int n_threads, Py_ssize_t memory_limit=NO_LIMIT) except -1:
         """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
         cdef Memory memory = None, arrangement
         cdef int status, threads, stop = 0
+        cdef Py_ssize_t needed
         cdef bint held = False
         add(&in_flight, 1)
         try:
@@ -1786,7 +1929,8 @@ cdef class Engine:
                 arrangement = Memory(arranged_words(c) * sizeof(Py_ssize_t))
                 arrange(c, <Py_ssize_t *> arrangement.base)
             threads = self.threads(c, n_threads)
-            memory = self.check_out(self.plan_memory(c, threads))
+            needed = self.fit_into(c, memory_limit, &threads)
+            memory = self.check_out(needed)
             if self.shares_products(c):
                 hold_blas()
                 held = True

@@ -194,7 +194,8 @@ class RNN:
         return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets)
 
     def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, tbptt=None,
-                           input_gradient=False, initial_state_gradient=False, n_threads=None, backend="core"):
+                           memory_limit=None, input_gradient=False, initial_state_gradient=False, n_threads=None,
+                           backend="core"):
         """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
 
         Parameters
@@ -209,6 +210,10 @@ class RNN:
         tbptt : (k1, k2), optional
             Truncated BPTT: after every k1 steps, and at the end, the errors since the last such moment go back through the
             last k2 steps; what is older is a constant (Williams and Peng 1990). The loss remains the whole one.
+        memory_limit : int or "auto", optional
+            Bytes that the workspace may take, or "auto" for as few as can be. Where that does not hold all states, only
+            those at the ends of segments are kept, and each segment is computed again on the way back: the same bits, for
+            about a third more time. A sequence of T steps then needs memory for about 2 √T of them (Chen et al. 2016).
         input_gradient, initial_state_gradient : bool
             Add "X" (T, B, I), which ids have not, and "initial_state" (B, H) to the gradients.
         backend : "core" or "reference"
@@ -224,17 +229,16 @@ class RNN:
         each thread, whose shard of the batch has B' sequences, a block of time steps of about 256 KiB, the weights twice,
         and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
         """
-        if tbptt is not None:
-            tbptt = _check_tbptt(tbptt)
+        tbptt, memory_limit = _check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt)
         if backend == "core" and n_threads is None:  # at once: a small network's whole call takes 4 µs, and `_run` 0.5
             result = self._engines["core"].loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, tbptt,
-                                                              input_gradient, initial_state_gradient, 0)
+                                                              memory_limit, input_gradient, initial_state_gradient, 0)
             if result is not NotImplemented:
                 return result
         return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets, tbptt,
-                         bool(input_gradient), bool(initial_state_gradient))
+                         memory_limit, bool(input_gradient), bool(initial_state_gradient))
 
-    def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None,
+    def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None, memory_limit=None,
                  input_gradient=False, initial_state_gradient=False, n_threads=None, backend="core"):
         """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
 
@@ -242,7 +246,36 @@ class RNN:
         `loss_and_gradients`.
         """
         return self._run(backend, n_threads, "backward", X, dY, None, initial_state, lengths, resets,
-                         None if tbptt is None else _check_tbptt(tbptt), bool(input_gradient), bool(initial_state_gradient))
+                         _check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
+                         bool(initial_state_gradient))
+
+    def memory_estimate(self, T, B, *, lengths=None, resets=False, weights=None, sparse=False, tbptt=None, memory_limit=None,
+                        n_threads=None) -> int:
+        """Bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, beside the gradients that it returns.
+
+        Parameters
+        ----------
+        lengths, tbptt, memory_limit, n_threads : as of `loss_and_gradients`
+        resets : bool
+            Whether there will be any.
+        weights : None, "step" or "output"
+            Whether there will be weights (T, B), or of D's shape.
+        sparse : bool
+            Whether over half of them will be zero.
+
+        With a cross-entropy loss D is taken for labels.
+        """
+        T, B = _words.size("T", T, smallest=0), _words.size("B", B, smallest=0)
+        if lengths is not None:
+            lengths = self._check_lengths(lengths, T, B)
+        widths = {None: 0, "step": 1, "output": self.target_size}
+        if weights not in widths:
+            raise ValueError(f'weights must be None, "step" or "output", got {weights!r}')
+        tbptt = _check_tbptt(tbptt)
+        return self._engines["core"].workspace(
+            self._theta, T, B, lengths, _words.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
+            widths[weights], _words.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
+            _threads(n_threads))
 
     def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core"):
         """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
@@ -294,7 +327,7 @@ class RNN:
             D = self._check_rows("dY", D, X, self.output_size, "O")
         elif operation != "forward":
             D, weights = self._check_targets(X, D, weights, lengths)
-        if operation in ("loss_and_gradients", "backward") and rest[1] and self.one_hot:
+        if operation in ("loss_and_gradients", "backward") and rest[2] and self.one_hot:
             raise ValueError("input_gradient=True: ids have no gradient (one_hot=True)")
         if operation == "gradient_terms":
             t, T = rest[0], X.shape[0]
@@ -303,12 +336,13 @@ class RNN:
             rest = (t % T,)
         return run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
 
-    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend):
+    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0):
         """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
 
         NotImplemented where the core finds them not in order.
         """
-        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient, threads)
+        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
+                                                memory_limit, threads)
 
     def _total_weight(self, X, D, weights, initial_state, lengths, resets):
         """Σ m, for arguments that are checked already."""
@@ -338,10 +372,7 @@ class RNN:
             initial_state = _check_shape("initial_state", _words.array("initial_state", initial_state, self.dtype),
                                          (B, self.hidden_size), "(B, H)")
         if lengths is not None:
-            lengths = _check_shape("lengths", _words.array("lengths", lengths, np.intp), (B,), "(B,)")
-            bad = (lengths < 0) | (lengths > T)
-            if bad.any():
-                raise ValueError(f"lengths must be from 0 to T = {T}, got {lengths[bad][0]} for sequence {bad.argmax()}")
+            lengths = self._check_lengths(lengths, T, B)
         if self.output == "last":
             steps = np.full(B, T) if lengths is None else lengths
             if not steps.all():
@@ -357,6 +388,13 @@ class RNN:
                 raise ValueError(f"X has id {X[place]} at {words}, but this network's ids are 0 to {self.input_size - 1} "
                                  f"(input_size={self.input_size})")
         return X, initial_state, lengths, resets
+
+    def _check_lengths(self, lengths, T, B):
+        lengths = _check_shape("lengths", _words.array("lengths", lengths, np.intp), (B,), "(B,)")
+        bad = (lengths < 0) | (lengths > T)
+        if bad.any():
+            raise ValueError(f"lengths must be from 0 to T = {T}, got {lengths[bad][0]} for sequence {bad.argmax()}")
+        return lengths
 
     def _check_ids(self, X):
         X = _words.array("X", X, np.intp)
@@ -411,7 +449,7 @@ class RNN:
             updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam", learning_rate=None, schedule=None,
             max_grad_norm=None, patience=None, min_improvement=0.0, shuffle=True, random_state=None, validation_every=1,
             time_limit=None, on_nonfinite="raise", checkpoint=None, checkpoint_every=60, resume=False, progress=None,
-            callbacks=(), update_callbacks=(), n_threads=None, backend="core"):
+            callbacks=(), update_callbacks=(), memory_limit=None, n_threads=None, backend="core"):
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
         Parameters
@@ -460,6 +498,7 @@ class RNN:
             arguments must be the same, but for when it ends and what is shown.
         progress : bool, optional
             Report to standard error, by a bar where tqdm is installed; by default only on a terminal, if it takes long.
+        memory_limit : as of `loss_and_gradients`, for each batch
         n_threads : as of `forward`
         callbacks, update_callbacks : functions of a training.Record (epoch, update, losses, gradient_norm, network)
             Called after each epoch, or each update; one that returns True ends the training. Where they are interrupted,
@@ -499,7 +538,8 @@ class RNN:
             updates=updates, max_grad_norm=max_grad_norm, patience=patience, min_improvement=min_improvement,
             validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
-            update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend)
+            update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
+            memory_limit=_check_memory_limit(memory_limit))
         return training.fit(self, source, validation, settings, entropy)
 
     def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None, lengths=None,
@@ -576,7 +616,7 @@ class RNN:
         def fun(theta):
             gradient = np.empty(size, dtype)
             theta = _check_shape("theta", _words.array("theta", theta, dtype), (size,), "(P,)")
-            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, lengths, resets, gradient, threads)
+            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, lengths, resets, gradient, 0, threads)
             return loss + penalty, gradient.astype(np.float64)
 
         return fun
@@ -725,14 +765,14 @@ class _ReferenceEngine:
         return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
                                     lengths=lengths, resets=resets, **self.options))
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, input_gradient,
-                           initial_state_gradient, n_threads):
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit,
+                           input_gradient, initial_state_gradient, n_threads):
         loss, gradients = reference.loss_and_gradients(
             self._parameters(theta), X, D, weights=weights, initial_state=initial_state, lengths=lengths, resets=resets,
             tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, **self.options)
         return float(loss), gradients
 
-    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, n_threads):
+    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads):
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
         loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=initial_state, lengths=lengths,
                                                        resets=resets, **self.options | dict.fromkeys(penalties))
@@ -741,7 +781,7 @@ class _ReferenceEngine:
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         return float(loss), float(reference.penalty(p, **penalties))
 
-    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, input_gradient,
+    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads):
         return reference.backward(self._parameters(theta), X, dY, initial_state=initial_state, lengths=lengths,
                                   resets=resets, tbptt=tbptt, input_gradient=input_gradient,
@@ -784,7 +824,26 @@ def _check_loss(loss):
     return name, levels
 
 
+def _check_memory_limit(limit, tbptt=None):
+    """As the core takes it: 0 for none, −1 for as little as can be."""
+    if limit is None:
+        return 0
+    if tbptt is not None:
+        raise ValueError("memory_limit has no effect on truncated BPTT: give tbptt or memory_limit, not both")
+    return -1 if isinstance(limit, str) and _words.choose("memory_limit", limit, ("auto",)) else _bytes(limit)
+
+
+def _bytes(limit):
+    if isinstance(limit, (bool, np.bool_)) or not isinstance(limit, numbers.Integral):
+        raise TypeError(f'memory_limit must be a number of bytes, "auto" or None, got {type(limit).__name__} {limit!r}')
+    if not 0 < limit < 2**62:
+        raise ValueError(f"memory_limit must be a positive number of bytes, got {limit}")
+    return int(limit)
+
+
 def _check_tbptt(tbptt):
+    if tbptt is None:
+        return None
     if not isinstance(tbptt, tuple) or len(tbptt) != 2:
         raise TypeError(f"tbptt must be (k1, k2): every k1 steps, errors go back k2 steps; got {type(tbptt).__name__} {tbptt!r}")
     return _words.size("k1 of tbptt", tbptt[0]), _words.size("k2 of tbptt", tbptt[1])

@@ -128,11 +128,12 @@ class Settings:
     update_callbacks: tuple
     threads: int
     backend: str
+    memory_limit: int
 
 
 def settings(validation, *, optimizer, learning_rate, schedule, epochs, updates, max_grad_norm, patience, min_improvement,
              validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume, progress, callbacks,
-             update_callbacks, threads, backend):
+             update_callbacks, threads, backend, memory_limit):
     """The arguments of `fit` that do not hold data, checked; RNN.fit documents them."""
     if epochs is None and updates is None:
         epochs = 100
@@ -161,6 +162,7 @@ def settings(validation, *, optimizer, learning_rate, schedule, epochs, updates,
         _functions("update_callbacks", update_callbacks),
         threads,
         backend,
+        memory_limit,
     )
 
 
@@ -261,7 +263,7 @@ class _Stretch:
         done, error = network._engines["core"].train(
             state.theta, *source.data, rows, source.batch_size, settings.optimizer.rule,
             {**self.numbers, "learning_rate": learning_rate}, state.slots, state.updates, settings.max_grad_norm,
-            self.gradient, self.before, self.batch, results, seconds, settings.threads)
+            self.gradient, self.before, self.batch, results, seconds, settings.memory_limit, settings.threads)
         for loss, penalty, norm, weight in results[:, :done].T.tolist():
             state.add(loss, penalty, norm, weight if self.is_mean else 1.0)
         state.batch += done
@@ -383,7 +385,7 @@ class _Run:
         network, settings, spare = self.network, self.settings, self._next()
         epoch, k = spare.epoch, spare.batch
         data = self.source.batch(epoch, k)
-        loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend)
+        loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend, settings.memory_limit)
         gradient, norm = self.clip_norm(self.gradient, settings.max_grad_norm)
         spare.batch += 1
         if not (math.isfinite(loss + penalty) and math.isfinite(norm)):

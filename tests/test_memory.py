@@ -1,0 +1,124 @@
+"""memory_limit: the same bits in less memory; memory_estimate: what a call takes, to the byte."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from test_truncation import draw
+
+from fastbptt import RNN
+
+SLACK = 64  # bytes by which a piece of memory is aligned
+
+
+def estimate(net, arguments, **more):
+    """memory_estimate for the arguments of loss_and_gradients."""
+    T, B = arguments["X"].shape[:2]
+    weights, resets = arguments.get("weights"), arguments.get("resets")
+    return net.memory_estimate(T, B, lengths=arguments.get("lengths"), resets=resets is not None and bool(resets.any()),
+                               weights=None if weights is None else "step",
+                               sparse=weights is not None and is_sparse(weights, arguments), **more)
+
+
+def is_sparse(weights, arguments):
+    lengths, T = arguments.get("lengths"), len(arguments["X"])
+    if lengths is not None and weights.ndim == 2:
+        weights = weights[np.arange(T)[:, None] < lengths]
+    return bool(2 * (weights != 0).sum() < weights.size)
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+@pytest.mark.parametrize("seed", range(60))
+def test_every_limit_gives_the_same_bits(seed, long):
+    net, arguments = draw(seed + 5000, long)
+    del arguments["tbptt"]
+    loss, gradients = net.loss_and_gradients(**arguments)
+    dY = np.random.default_rng(seed).standard_normal(net.forward(arguments["X"], lengths=arguments["lengths"])[0].shape)
+    given = {name: value for name, value in arguments.items() if name not in ("D", "weights")}
+    expected = net.backward(dY=dY, **given)
+    all_kept, least = (estimate(net, arguments, memory_limit=limit, n_threads=1) for limit in (None, "auto"))
+    assert least <= all_kept
+    for limit in ("auto", least, (least + all_kept) // 2, all_kept, 2**40):
+        again, in_less = net.loss_and_gradients(**arguments, memory_limit=limit, n_threads=2)
+        assert again == loss
+        assert all(np.array_equal(in_less[name], gradients[name]) for name in gradients)
+    again = net.backward(dY=dY, memory_limit="auto", **given)
+    assert all(np.array_equal(again[name], expected[name]) for name in expected)
+
+
+def taken(net, call):
+    """The most memory that a call has at a time beside what it returns, once the engine's pool is empty."""
+    net = net.copy()
+    tracemalloc.start()
+    try:
+        result = call(net)
+        kept, most = tracemalloc.get_traced_memory()
+        del result
+        return most
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("limit", [None, "auto", 300_000])
+def test_the_estimate_is_what_a_call_takes(limit):
+    net = RNN(3, 20, 2, random_state=0)
+    rng = np.random.default_rng(0)
+    X, D = rng.standard_normal((3000, 4, 3)).astype(np.float32), rng.standard_normal((3000, 4, 2)).astype(np.float32)
+    expected = net.memory_estimate(3000, 4, memory_limit=limit, n_threads=1)
+    most = taken(net, lambda net: net.loss_and_gradients(X, D, memory_limit=limit, n_threads=1))
+    outside = 4 * net.theta.size + 20_000  # the gradients, and Python's objects
+    assert expected <= most <= expected + SLACK + outside
+    if limit is None:
+        assert expected > 4 * 3000 * 4 * 20
+    else:
+        assert expected < 400_000
+
+
+def test_a_long_record_takes_memory_as_the_root_of_its_length():
+    net = RNN(4, 64, 2)
+    assert net.memory_estimate(1_000_000, 1, n_threads=1) > 4 * 64 * 1_000_000
+    assert net.memory_estimate(1_000_000, 1, memory_limit="auto", n_threads=1) < 2_000_000
+    assert net.memory_estimate(1_000_000, 1, memory_limit=64 * 2**20, n_threads=1) <= 64 * 2**20
+    assert net.memory_estimate(100_000_000, 1, memory_limit="auto", n_threads=1) < 20_000_000
+
+
+def test_fewer_threads_serve_where_the_limit_leaves_no_room_for_more():
+    net = RNN(4, 64, 2)
+    alone = net.memory_estimate(200, 64, memory_limit="auto", n_threads=1)
+    assert net.memory_estimate(200, 64, n_threads=2) > net.memory_estimate(200, 64, n_threads=1)
+    assert net.memory_estimate(200, 64, memory_limit=alone, n_threads=2) <= alone
+
+
+def test_a_limit_below_the_least_is_refused_with_it():
+    net = RNN(4, 64, 2)
+    least = net.memory_estimate(5000, 1, memory_limit="auto", n_threads=1)
+    with pytest.raises(MemoryError, match=f"memory_limit=1000 bytes, but this call needs at least {least}"):
+        net.loss_and_gradients(np.ones((5000, 1, 4), "f"), np.ones((5000, 1, 2), "f"), memory_limit=1000, n_threads=1)
+
+
+def test_training_under_a_limit_is_the_same_run():
+    rng = np.random.default_rng(0)
+    X, D = rng.standard_normal((800, 6, 3)), rng.standard_normal((800, 6, 1))
+    free, bound, slow = (RNN(3, 10, 1, random_state=0) for _ in range(3))
+    free.fit(X, D, epochs=3, batch_size=4)
+    bound.fit(X, D, epochs=3, batch_size=4, memory_limit="auto")
+    slow.fit(X, D, epochs=3, batch_size=4, memory_limit="auto", update_callbacks=lambda record: None)
+    assert np.array_equal(free.theta, bound.theta) and np.array_equal(free.theta, slow.theta)
+
+
+@pytest.mark.parametrize(("arguments", "error", "words"), [
+    ({"memory_limit": 0}, ValueError, "positive number of bytes, got 0"),
+    ({"memory_limit": -1}, ValueError, "positive number of bytes, got -1"),
+    ({"memory_limit": 1e6}, TypeError, 'a number of bytes, "auto" or None, got float 1000000.0'),
+    ({"memory_limit": True}, TypeError, "got bool True"),
+    ({"memory_limit": "least"}, ValueError, "choose from auto"),
+    ({"memory_limit": "auto", "tbptt": (1, 1)}, ValueError, "give tbptt or memory_limit, not both"),
+])
+@pytest.mark.parametrize("backend", ["core", "reference"])
+def test_a_bad_limit_is_refused(backend, arguments, error, words):
+    net = RNN(1, 2, 1)
+    with pytest.raises(error) as raised:
+        net.loss_and_gradients(np.ones((3, 1, 1)), np.ones((3, 1, 1)), backend=backend, **arguments)
+    assert words in str(raised.value)
+    with pytest.raises(error):
+        net.memory_estimate(3, 1, **arguments)
