@@ -226,11 +226,11 @@ def windows(T, tbptt):
     return [(max(0, end - k2), since, end) for since, end in zip([0, *ends], ends)]
 
 
-def recur_back_windows(activation, dS, R, P, resets, windows):
+def recur_back_windows(activation, dS, R, P, resets, tbptt):
     """recur_back of the errors of each window by themselves, summed; delta[0] P of those that reach the first step."""
     delta = np.full_like(dS, -0.0)  # x + -0.0 is x to the bit, whatever the sign of a zero
-    dS_0 = np.full(dS.shape[1:], -0.0, dS.dtype)
-    for begin, since, end in windows:
+    dS_0 = np.zeros(dS.shape[1:], dS.dtype)
+    for begin, since, end in windows(len(dS), tbptt):
         errors = dS[begin:end].copy()
         errors[:max(0, since - begin)] = 0
         part, carried = recur_back(activation, errors, R[begin:end], P, resets[begin:end])
@@ -384,16 +384,17 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
     """From delta_y = ∂E/∂Z to every gradient."""
     p, X, S, _, lengths, resets, _, output = run
     dS = read_back(affine(delta_y, p["W_y"]), lengths, output, len(X))
-    delta, dS_0 = recur_back_windows(activation, dS, S[1:], p["W_s"], resets, windows(len(X), tbptt))
+    delta, dS_0 = recur_back_windows(activation, dS, S[1:], p["W_s"], resets, tbptt)
     gradients = {"W_x": accumulate(delta, X), "W_s": accumulate(delta, restart(S[:-1], resets, p.get("S_0", 0)))}
     if "b_s" in p:
         gradients["b_s"] = column_sums(delta)
     gradients["W_y"] = accumulate(delta_y, read(S, lengths, output))
     if "b_y" in p:
         gradients["b_y"] = column_sums(delta_y)
-    if "S_0" in p:  # one vector for every step that begins with it: the first, unless from a given state, and the reset
+    if "S_0" in p:  # one vector for every step that begins with it
         begins = resets.copy()
-        begins[:1] |= from_S_0
+        if from_S_0:
+            begins[:1] = True
         gradients["S_0"] = column_sums(affine(delta[begins], p["W_s"]))
     if input_gradient:
         gradients["X"] = affine(delta, p["W_x"])

@@ -567,6 +567,15 @@ def test_one_window_is_the_plain_gradient_to_the_bit(seed):
             assert gradient.tobytes() == of_dY[name].tobytes(), f"∂E/∂{name} of dY, {tbptt}; {call}"
 
 
+def test_one_window_keeps_the_sign_of_a_zero():
+    dS, R, P, resets = -np.ones((3, 2, 2)), np.zeros((3, 2, 2)), np.eye(2), np.zeros((3, 2), bool)  # δ is -1 · 0
+    expected = reference.recur_back("relu", dS, R, P, resets)
+    assert np.signbit(expected[0]).all()
+    for tbptt in (None, (3, 3)):
+        for result, truth in zip(reference.recur_back_windows("relu", dS, R, P, resets, tbptt), expected, strict=True):
+            assert result.tobytes() == truth.tobytes()
+
+
 @every_seed
 def test_windows_that_reach_the_first_step_sum_to_the_plain_gradient(seed):
     call = draw(f"all windows {seed}")
