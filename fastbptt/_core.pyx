@@ -1819,7 +1819,7 @@ cdef class Engine:
         """How many threads serve the call: as asked for, or its share of `default_threads`; no more than shards."""
         if not OPENMP or forked or c.terms_S != NULL or c.rows == 0:  # the terms of all shards go to one place
             return 1
-        return <int> min(n_threads if n_threads > 0 else max(1, default_threads // in_flight), shards_of(c))
+        return <int> min(n_threads if n_threads > 0 else max(1, default_threads // max(1, in_flight)), shards_of(c))
 
     cdef Py_ssize_t plan_memory(self, Call *c, int threads) except -1 nogil:
         """The bytes that the call, divided into shards, needs with so many threads. Raises MemoryError."""
