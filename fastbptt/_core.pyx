@@ -210,7 +210,7 @@ cdef struct Shared:
     char *workspaces             # (threads, bytes)
     void *partials               # (shards, P), the gradients; of a single shard it is the call's
     double *totals               # (shards,), Σ m e
-    void *P_x                    # (I, ldh), packed for forward, as the next two; b_s is in it where inputs are ids
+    void *P_x                    # (I, ldh), packed for forward, as the next two; where inputs are ids a table of rows
     void *P_s                    # (H, ldh)
     void *P_y                    # (H, ldo)
     void *Q_x                    # (H, ldi), packed for backward, as the next two
@@ -556,23 +556,31 @@ cdef int pass_on() except -1:
 
 
 cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *shared, const floating *theta) noexcept nogil:
-    cdef Py_ssize_t I = p.I, H = p.H, O = p.O, i, h
+    cdef Py_ssize_t I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = padded(k, I, theta), ldh = padded(k, H, theta), ldo = padded(k, O, theta)
     cdef floating *P_x = <floating *> shared.P_x
     # P = W.T
-    pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
+    if p.one_hot:
+        tabulate(p, theta, P_x, ldh)
+    else:
+        pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
     pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
     pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
-    if p.one_hot and p.b_s >= 0:  # then W_x[:, id] + b_s is one row of P_x
-        for i in range(I):
-            for h in range(H):
-                P_x[i * ldh + h] += theta[p.b_s + h]
     if c.saves:
         # Q = W
         pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)
     if c.dX != NULL:
         pack(k, H, I, theta + p.W_x, I, 1, <floating *> shared.Q_x, ldi)
+
+
+cdef void tabulate(const Plan *p, const floating *theta, floating *table, Py_ssize_t ldh) noexcept nogil:
+    """table[id] = W_x[:, id] + b_s, row by row: a packed matrix lies in panels                            (I, H)"""
+    cdef Py_ssize_t i, h
+    memset(table, 0, p.I * ldh * sizeof(floating))
+    for i in range(p.I):
+        for h in range(p.H):
+            table[i * ldh + h] = theta[p.W_x + h * p.I + i] + (theta[p.b_s + h] if p.b_s >= 0 else 0)
 
 
 # ---- Rows in and out: of steps t ... t + n of the caller's (T, B, width), or from and to `places` there
@@ -594,12 +602,12 @@ cdef inline void write(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t
         scatter(k, rows // c.rows, c.rows, width, A, lda, target + t * c.B * width, c.B * width, width, NULL)
 
 
-cdef void look_up(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *P_x, Py_ssize_t ldh,
+cdef void look_up(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *table, Py_ssize_t ldh,
                   floating *A) noexcept nogil:
-    """A = P_x[ids]                                                                                        (rows, H)"""
+    """A = table[ids]                                                                                      (rows, H)"""
     cdef Py_ssize_t i
     for i in range(rows):
-        memcpy(A + i * ldh, P_x + c.ids[places[i]] * ldh, ldh * sizeof(floating))
+        memcpy(A + i * ldh, table + c.ids[places[i]] * ldh, ldh * sizeof(floating))
 
 
 cdef void add_by_id(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *delta, Py_ssize_t ldh,
