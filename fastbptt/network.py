@@ -244,6 +244,7 @@ class RNN:
 
         Parameters
         ----------
+        D : as of `loss_and_gradients`; with output="last" the targets of step t
         t : int
             A Python index into Y: 0 is the first step, −1 the last.
 
