@@ -328,7 +328,7 @@ cdef void count(Call *c) noexcept nogil:
     c.sequences, c.most, c.steps = c.B, c.T, c.T * c.B
     c.arranged = c.resets != NULL and memchr(c.resets, 1, c.T * c.B) != NULL
     c.order = c.alive = NULL
-    if c.lengths == NULL:
+    if c.lengths == NULL or c.T == 0:
         return
     c.sequences = c.most = c.steps = 0
     for b in range(c.B):
@@ -1139,6 +1139,15 @@ cdef double weigh(Call *c, const floating *weights) noexcept nogil:
     return total / c.weight_width
 
 
+cdef bint lengths_in_range(const Call *c) noexcept nogil:
+    """Whether every length is one of 0 ... T, or where errors are those of the last steps of 1 ... T."""
+    cdef Py_ssize_t b
+    for b in range(c.B):
+        if not (1 if c.last else 0) <= c.lengths[b] <= c.T:
+            return False
+    return True
+
+
 cdef bint labels_in_range(const Call *c, Py_ssize_t O, const floating *weights) noexcept nogil:
     """Whether every label that is read is one of 0 ... O - 1."""
     cdef Py_ssize_t t, b, i = 0
@@ -1426,9 +1435,10 @@ cdef class Engine:
                 while status == DONE and done * batch_size < n:
                     begin = done * batch_size
                     c.B = min(batch_size, n - begin)
-                    self.pick(&data, &c, order + begin, into)
+                    if not self.pick(&data, &c, order + begin, into):  # a callback or another thread has changed the data
+                        break
                     total = self.take_weights(&c)
-                    if not (total >= 0 and self.in_range(&c)):  # another thread has changed the data
+                    if not (total >= 0 and self.in_range(&c)):  # likewise
                         break
                     self.divide(&c)
                     arrange(&c, <Py_ssize_t *> arrangement.base)
@@ -1473,11 +1483,16 @@ cdef class Engine:
             self.check_in(memory)
         return done, error
 
-    cdef void pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
-        """Copy c.B sequences of the data to the batch, no more steps of them than the longest has."""
+    cdef bint pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
+        """Copy c.B sequences of the data to the batch, no more steps of them than the longest has.
+
+        False where a length or an id is out of range.
+        """
         cdef Py_ssize_t I = self.plan.I, H = self.plan.H, K = self.plan.error.K, width = data.weight_width, targets
         pick_rows(1, c.B, 1, data.lengths, data.B, rows, <Py_ssize_t *> into[4])
         c.T = data.T
+        if c.lengths != NULL and not lengths_in_range(c):
+            return False
         count(c)
         c.T = c.most
         targets = 1 if c.last else c.T
@@ -1494,6 +1509,7 @@ cdef class Engine:
             pick_rows(targets, c.B, K, <const double *> data.D, data.B, rows, <double *> into[1])
             pick_rows(targets, c.B, width, <const double *> data.weights, data.B, rows, <double *> into[2])
             pick_rows(1, c.B, H, <const double *> data.initial_state, data.B, rows, <double *> into[3])
+        return c.ids == NULL or ids_in_range(c, I)
 
     cdef bint update_finite(self, const UpdateOptions *what, const void *gradient, void **state) noexcept nogil:
         """Update; whether all parameters are finite then."""
@@ -1510,7 +1526,6 @@ cdef class Engine:
 
     cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets) noexcept:
         """Put what every operation has into the call; False where something is not in order."""
-        cdef Py_ssize_t b
         memset(c, 0, sizeof(Call))
         if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1)
                 and is_ready(X, cnp.NPY_INTP if self.plan.one_hot else self.type, 2 if self.plan.one_hot else 3)):
@@ -1528,10 +1543,9 @@ cdef class Engine:
             if not (is_ready(lengths, cnp.NPY_INTP, 1) and has_shape(lengths, c.B, -1, -1)):
                 return False
             c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths)
-            for b in range(c.B):
-                if not (1 if c.last else 0) <= c.lengths[b] <= c.T:
-                    return False
-        elif c.last and c.T == 0:
+            if not lengths_in_range(c):
+                return False
+        elif c.last and c.T == 0 and c.B > 0:
             return False
         if resets is not None:
             if not (is_ready(resets, cnp.NPY_BOOL, 2) and has_shape(resets, c.T, c.B, -1)):
