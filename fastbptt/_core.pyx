@@ -219,7 +219,7 @@ cdef struct Shared:
     char *workspaces             # (threads, bytes)
     void *partials               # (shards, P), the gradients; of a single shard it is the call's
     double *totals               # (shards,), Σ m e
-    void *P_x                    # (I, ldh), packed for forward, as the next two; b_s is in it where inputs are ids
+    void *P_x                    # (I, ldh), packed for forward, as the next two; where inputs are ids a table of rows
     void *P_s                    # (H, ldh)
     void *P_y                    # (H, ldo)
     void *Q_x                    # (H, ldi), packed for backward, as the next two
@@ -350,7 +350,7 @@ cdef void count(Call *c) noexcept nogil:
     c.sequences, c.most, c.steps = c.B, c.T, c.T * c.B
     c.arranged = c.resets != NULL and memchr(c.resets, 1, c.T * c.B) != NULL
     c.order = c.alive = NULL
-    if c.lengths == NULL:
+    if c.lengths == NULL or c.T == 0:
         return
     c.sequences = c.most = c.steps = 0
     for b in range(c.B):
@@ -601,15 +601,12 @@ cdef int pass_on() except -1:
 
 
 cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *shared, const floating *theta) noexcept nogil:
-    cdef Py_ssize_t I = p.I, H = p.H, O = p.O, i, h
+    cdef Py_ssize_t I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = padded(k, I, theta), ldh = padded(k, H, theta), ldo = padded(k, O, theta)
     cdef floating *P_x = <floating *> shared.P_x
     # P = W.T
-    if p.one_hot:  # no product reads it: W_x[:, id] + b_s is a row
-        memset(P_x, 0, I * ldh * sizeof(floating))
-        for h in range(H):
-            for i in range(I):
-                P_x[i * ldh + h] = theta[p.W_x + h * I + i] + (theta[p.b_s + h] if p.b_s >= 0 else 0)
+    if p.one_hot:
+        tabulate(p, theta, P_x, ldh)
     else:
         pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
     pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
@@ -620,6 +617,15 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)
     if c.dX != NULL:
         pack(k, H, I, theta + p.W_x, I, 1, <floating *> shared.Q_x, ldi)
+
+
+cdef void tabulate(const Plan *p, const floating *theta, floating *table, Py_ssize_t ldh) noexcept nogil:
+    """table[id] = W_x[:, id] + b_s, row by row: a packed matrix lies in panels                            (I, H)"""
+    cdef Py_ssize_t i, h
+    memset(table, 0, p.I * ldh * sizeof(floating))
+    for i in range(p.I):
+        for h in range(p.H):
+            table[i * ldh + h] = theta[p.W_x + h * p.I + i] + (theta[p.b_s + h] if p.b_s >= 0 else 0)
 
 
 # ---- Rows in and out: of steps t ... t + n of the caller's (T, B, width), or from and to `places` there
@@ -641,12 +647,12 @@ cdef inline void write(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t
         scatter(k, rows // c.rows, c.rows, width, A, lda, target + t * c.B * width, c.B * width, width, NULL)
 
 
-cdef void look_up(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *P_x, Py_ssize_t ldh,
+cdef void look_up(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *table, Py_ssize_t ldh,
                   floating *A) noexcept nogil:
-    """A = P_x[ids]                                                                                        (rows, H)"""
+    """A = table[ids]                                                                                      (rows, H)"""
     cdef Py_ssize_t i
     for i in range(rows):
-        memcpy(A + i * ldh, P_x + c.ids[places[i]] * ldh, ldh * sizeof(floating))
+        memcpy(A + i * ldh, table + c.ids[places[i]] * ldh, ldh * sizeof(floating))
 
 
 cdef void add_by_id(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *delta, Py_ssize_t ldh,
@@ -1290,6 +1296,15 @@ cdef double weigh(Call *c, const floating *weights) noexcept nogil:
     return total / c.weight_width
 
 
+cdef bint lengths_in_range(const Call *c) noexcept nogil:
+    """Whether every length is one of 0 ... T, or where errors are those of the last steps of 1 ... T."""
+    cdef Py_ssize_t b
+    for b in range(c.B):
+        if not (1 if c.last else 0) <= c.lengths[b] <= c.T:
+            return False
+    return True
+
+
 cdef bint labels_in_range(const Call *c, Py_ssize_t O, const floating *weights) noexcept nogil:
     """Whether every label that is read is one of 0 ... O - 1."""
     cdef Py_ssize_t t, b, i = 0
@@ -1590,9 +1605,10 @@ cdef class Engine:
                 while status == DONE and done * batch_size < n:
                     begin = done * batch_size
                     c.B = min(batch_size, n - begin)
-                    self.pick(&data, &c, order + begin, into)
+                    if not self.pick(&data, &c, order + begin, into):  # a callback or another thread has changed the data
+                        break
                     total = self.take_weights(&c)
-                    if not (total >= 0 and self.in_range(&c)):  # another thread has changed the data
+                    if not (total >= 0 and self.in_range(&c)):  # likewise
                         break
                     self.divide(&c)
                     arrange(&c, <Py_ssize_t *> arrangement.base)
@@ -1637,11 +1653,16 @@ cdef class Engine:
             self.check_in(memory)
         return done, error
 
-    cdef void pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
-        """Copy c.B sequences of the data to the batch, no more steps of them than the longest has."""
+    cdef bint pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
+        """Copy c.B sequences of the data to the batch, no more steps of them than the longest has.
+
+        False where a length or an id is out of range.
+        """
         cdef Py_ssize_t I = self.plan.I, H = self.plan.H, K = self.plan.error.K, width = data.weight_width, targets
         pick_rows(1, c.B, 1, data.lengths, data.B, rows, <Py_ssize_t *> into[4])
         c.T = data.T
+        if c.lengths != NULL and not lengths_in_range(c):
+            return False
         count(c)
         c.T = c.most
         targets = 1 if c.last else c.T
@@ -1658,6 +1679,7 @@ cdef class Engine:
             pick_rows(targets, c.B, K, <const double *> data.D, data.B, rows, <double *> into[1])
             pick_rows(targets, c.B, width, <const double *> data.weights, data.B, rows, <double *> into[2])
             pick_rows(1, c.B, H, <const double *> data.initial_state, data.B, rows, <double *> into[3])
+        return c.ids == NULL or ids_in_range(c, I)
 
     cdef bint update_finite(self, const UpdateOptions *what, const void *gradient, void **state) noexcept nogil:
         """Update; whether all parameters are finite then."""
@@ -1674,7 +1696,6 @@ cdef class Engine:
 
     cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets) noexcept:
         """Put what every operation has into the call; False where something is not in order."""
-        cdef Py_ssize_t b
         memset(c, 0, sizeof(Call))
         if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1)
                 and is_ready(X, cnp.NPY_INTP if self.plan.one_hot else self.type, 2 if self.plan.one_hot else 3)):
@@ -1692,10 +1713,9 @@ cdef class Engine:
             if not (is_ready(lengths, cnp.NPY_INTP, 1) and has_shape(lengths, c.B, -1, -1)):
                 return False
             c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths)
-            for b in range(c.B):
-                if not (1 if c.last else 0) <= c.lengths[b] <= c.T:
-                    return False
-        elif c.last and c.T == 0:
+            if not lengths_in_range(c):
+                return False
+        elif c.last and c.T == 0 and c.B > 0:
             return False
         if resets is not None:
             if not (is_ready(resets, cnp.NPY_BOOL, 2) and has_shape(resets, c.T, c.B, -1)):

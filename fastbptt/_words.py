@@ -68,6 +68,18 @@ def array(name, value, dtype):
     return np.require(converted, dtype, ["C_CONTIGUOUS", "ALIGNED"])
 
 
+def flags(name, value):
+    """`value` as a C-contiguous, aligned array of bool, which nothing else is converted to."""
+    refuse_masked(name, value)
+    try:
+        converted = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is no array of True and False: {error}") from error
+    if converted.dtype != bool:
+        raise TypeError(f"{name} must hold True and False, got dtype {converted.dtype}")
+    return np.require(converted, bool, ["C_CONTIGUOUS", "ALIGNED"])
+
+
 def refuse_masked(name, value):
     """Raise ValueError for a masked array, or a list of such, whose mask NumPy's conversions would drop in silence."""
     if isinstance(value, (list, tuple)):

@@ -282,6 +282,7 @@ class RNN:
 
         Parameters
         ----------
+        D : as of `loss_and_gradients`; with output="last" the targets of step t
         t : int
             A Python index into Y: 0 is the first step, −1 the last.
 
@@ -378,9 +379,7 @@ class RNN:
             if not steps.all():
                 raise ValueError(f'sequence {steps.argmin()} has no steps, and with output="last" each needs one')
         if resets is not None:
-            if np.asarray(resets).dtype != bool:
-                raise TypeError(f"resets must hold True and False, got dtype {np.asarray(resets).dtype}")
-            resets = _check_shape("resets", np.require(resets, bool, ["C_CONTIGUOUS", "ALIGNED"]), (T, B), "(T, B)")
+            resets = _check_shape("resets", _words.flags("resets", resets), (T, B), "(T, B)")
         if self.one_hot:
             bad = ((X < 0) | (X >= self.input_size)) & _is_step(T, B, lengths)
             if bad.any():

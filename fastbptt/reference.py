@@ -403,13 +403,13 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
     return gradients
 
 
-def gradient_terms(parameters, X, D, t, initial_state=None, *, activation="tanh", output_activation="identity",
-                   loss="squared_error", loss_parameter=None, **_):
+def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh",
+                   output_activation="identity", loss="squared_error", loss_parameter=None, **_):
     """The source's sum taken apart: what each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
 
         ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s,   the last factor with S_{i-1} held fixed,
 
-    and so for W_x. t is a Python index into Y.
+    and so for W_x. t is a Python index into Y; if output="last", D (B, O) is that of step t.
 
     Returns
     -------
@@ -419,7 +419,7 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, activation="tanh"
     """
     t = range(len(X))[t]
     p, X, S, Z, *_ = _forward(parameters, X[:t + 1], initial_state, activation)
-    D = np.asarray(D)[t:t + 1]
+    D = _in_time(D, output)[t if output == "sequence" else 0:][:1]
     _, _, _, delta_y = error(Z[t:], D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
     _, dg = ACTIVATIONS[activation]

@@ -214,13 +214,14 @@ def draw(shape=SHAPES["discriminating"], activation="tanh", head=HEADS[0], choic
     name = f"{shape[:5]} {activation} {head.name} {choice} {seed}"
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     for _ in range(1000):
-        case = _draw(rng, shape, activation, head, choice, recurrent_scale)
+        case = sample(rng, shape, activation, head, choice, recurrent_scale)
         if away_from_kinks(case):
             return case
     raise RuntimeError(f"no draw of {case} stays away from the kinks")
 
 
-def _draw(rng, shape, activation, head, choice, recurrent_scale):
+def sample(rng, shape, activation, head, choice, recurrent_scale):
+    """A random Case, however near to a kink."""
     T, B, I, H, K, _ = shape  # noqa: E741
     O = K * head.levels  # noqa: E741
 
