@@ -1,25 +1,343 @@
-"""`step`, one step at a time, and the draws of `generate`: against `forward`, by hand, and by frequency."""
+"""`step`, one step at a time: against `forward`, to the bit, and what is refused; and the draw of ids."""
+
+import tracemalloc
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from fastbptt import reference
+from fastbptt import RNN, _core, reference
 
+T, B, I, H, O = 7, 5, 3, 6, 2
+BACKENDS = ["core", "reference"]
 DTYPES = ["float32", "float64"]
 
+both_backends = pytest.mark.parametrize("backend", BACKENDS)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
+vectors_only = pytest.mark.skipif(_core.kernel_set() == "blas", reason="BLAS may serve one row otherwise than many")
 
 
-@pytest.mark.parametrize("ids", [False, True])
-def test_a_step_of_the_reference_is_forward_over_one_step(ids):
-    rng = np.random.default_rng(0)
-    p = {"W_x": rng.normal(size=(6, 3)), "W_s": rng.normal(size=(6, 6)), "W_y": rng.normal(size=(2, 6)), "S_0": rng.normal(size=6)}
-    X = rng.integers(3, size=(4, 5)) if ids else rng.normal(size=(4, 5, 3))
-    Y, _, S = reference.forward(p, X, activation="relu", output_activation="sigmoid")
-    state = None
-    for t in range(4):
-        y, state = reference.step(p, X[t], state, activation="relu", output_activation="sigmoid")
-        assert (y == Y[t]).all() and (state == S[t + 1]).all()
+def network(output_size=O, *, sizes=(I, H), seed=0, **options):
+    """A network none of whose parameters is zero."""
+    net = RNN(*sizes, output_size, **{"dtype": "float64", "random_state": 0, **options})
+    rng = np.random.default_rng(seed)
+    for name in ("b_s", "b_y", "S_0"):
+        if name in net.parameters:
+            net.parameters[name] = rng.standard_normal(net.parameters[name].shape)
+    return net
+
+
+def inputs(net, steps=T, batch=B, seed=1):
+    rng = np.random.default_rng(seed)
+    if net.one_hot:
+        return rng.integers(net.input_size, size=(steps, batch))
+    return rng.standard_normal((steps, batch, net.input_size)).astype(net.dtype)
+
+
+def stepwise(net, X, state=None, **where):
+    outputs, states = [], []
+    for x in X:
+        y, state = net.step(x, state, **where)
+        outputs.append(y)
+        states.append(state)
+    return np.array(outputs), np.array(states)
+
+
+@contextmanager
+def refused(net, error, *words, untouched=()):
+    """The block raises exactly `error` with all `words`, and changes neither the parameters nor the arrays."""
+    before = [array.tobytes() for array in (net.theta, *untouched)]
+    with pytest.raises(error) as caught:
+        yield
+    assert caught.type is error
+    for word in words:
+        assert word in str(caught.value), f"{word!r} is not in: {caught.value}"
+    assert [array.tobytes() for array in (net.theta, *untouched)] == before
+
+
+# ---- A step against forward
+
+OPTIONS = {
+    "plain": {},
+    "float32": {"dtype": "float32"},
+    "relu, exp": {"activation": "relu", "output_activation": "exp"},
+    "softplus without bias": {"activation": "softplus", "bias": False},
+    "sigmoid, softmax": {"activation": "sigmoid", "output_activation": "softmax"},
+    "a learnt first state": {"learn_initial_state": True},
+    "ids": {"one_hot": True},
+    "ids in float32, without bias": {"one_hot": True, "dtype": "float32", "bias": False},
+    "quantiles": {"loss": ("quantile", (0.25, 0.75))},
+}
+every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
+
+
+@every_option
+@both_backends
+def test_steps_are_the_steps_of_forward(options, backend):
+    net = network(**options)
+    X, tolerance = inputs(net), 1e-12 if net.dtype == "float64" else 1e-5
+    for state in (None, np.random.default_rng(2).standard_normal((B, H)).astype(net.dtype)):
+        Y, final, S = net.forward(X, state, return_states=True, backend="reference")
+        outputs, states = stepwise(net, X, state, backend=backend)
+        assert outputs.dtype == states.dtype == net.dtype
+        np.testing.assert_allclose(outputs, Y, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(states, S[1:], rtol=tolerance, atol=tolerance)
+
+
+# Sizes with and without tails of vectors, and above those at which the kernels change tiles; batches likewise.
+@vectors_only
+@both_dtypes
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 6, 2), (4, 16, 1), (16, 64, 4), (33, 40, 17), (7, 130, 65)])
+def test_steps_have_the_bits_of_forward_whatever_the_batch(sizes, dtype):
+    I, H, O = sizes  # noqa: E741
+    net = network(O, sizes=(I, H), dtype=dtype, learn_initial_state=True)
+    X = inputs(net, 6, 19)
+    Y, _, S = net.forward(X, return_states=True)
+    for rows in (slice(0, 1), slice(3, 5), slice(2, 10), slice(0, 19)):
+        outputs, states = stepwise(net, X[:, rows])
+        assert outputs.tobytes() == Y[:, rows].tobytes(), rows
+        assert states.tobytes() == S[1:, rows].tobytes(), rows
+
+
+@vectors_only
+@every_option
+def test_steps_have_the_bits_of_forward_with_every_option(options):
+    net = network(**options)
+    X = inputs(net)
+    Y, _, S = net.forward(X, return_states=True)
+    outputs, states = stepwise(net, X)
+    assert outputs.tobytes() == Y.tobytes() and states.tobytes() == S[1:].tobytes()
+
+
+@both_backends
+def test_a_step_of_a_network_of_last_outputs_is_its_output_if_it_ended_here(backend):
+    net = network(output="last", learn_initial_state=True)
+    X = inputs(net)
+    outputs, states = stepwise(net, X, backend=backend)
+    for t in range(T):
+        Y, final = net.forward(X[:t + 1], backend=backend)
+        np.testing.assert_allclose(outputs[t], Y, rtol=1e-12)
+        np.testing.assert_allclose(states[t], final, rtol=1e-12)
+
+
+@both_backends
+def test_a_first_step_begins_with_the_learnt_state_else_with_zero(backend):
+    for learnt in (False, True):
+        net = network(learn_initial_state=learnt)
+        x = inputs(net)[0]
+        first = np.broadcast_to(net.parameters["S_0"], (B, H)) if learnt else np.zeros((B, H))
+        for one, other in zip(net.step(x, backend=backend), net.step(x, first, backend=backend)):
+            np.testing.assert_array_equal(one, other)
+
+
+@both_backends
+def test_what_comes_back_is_the_callers_own_and_what_goes_in_is_left_alone(backend):
+    net = network()
+    x, state = inputs(net)[0], np.ones((B, H))
+    before = x.copy()
+    y, new = net.step(x, state, backend=backend)
+    again, _ = net.step(x, state, backend=backend)
+    assert (again == y).all() and (state == 1).all() and (x == before).all()
+    for result in (y, new):
+        result[...] = np.nan
+    assert not np.isnan(again).any() and (state == 1).all() and (x == before).all()
+    assert (net.step(x, state, backend=backend)[0] == again).all()
+
+
+@both_backends
+def test_lists_integers_read_only_and_strided_arrays_are_converted(backend):
+    net = network()
+    x, state = np.arange(B * I).reshape(B, I), np.ones((B, H))
+    expected = net.step(x.astype(float), state, backend=backend)
+    fixed = x.astype(float)
+    fixed.flags.writeable = False
+    for X, S in ((x.tolist(), state.tolist()), (x, state.astype("f4")), (fixed, state), (np.asfortranarray(x), state[:, ::-1])):
+        for one, other in zip(net.step(X, S, backend=backend), expected):
+            np.testing.assert_array_equal(one, other)
+    ids = network(one_hot=True)
+    for x in ([0, 1, 2, 1, 0], np.array([0, 1, 2, 1, 0], np.uint8), np.array([0, 9, 1, 9, 2, 9, 1, 9, 0])[::2]):
+        np.testing.assert_array_equal(ids.step(x, backend=backend)[0], ids.step(np.array([0, 1, 2, 1, 0]), backend=backend)[0])
+
+
+@both_backends
+def test_an_empty_batch_makes_empty_results(backend):
+    net = network()
+    y, state = net.step(np.zeros((0, I)), np.zeros((0, H)), out=(np.zeros((0, O)), np.zeros((0, H))), backend=backend)
+    assert y.shape == (0, O) and state.shape == (0, H)
+    assert net.step(np.zeros((0, I)), backend=backend)[1].shape == (0, H)
+
+
+# ---- out=
+
+
+@every_option
+@both_backends
+def test_out_gets_the_same_bits_and_comes_back(options, backend):
+    net = network(**options)
+    x, state = inputs(net)[0], np.random.default_rng(2).standard_normal((B, H)).astype(net.dtype)
+    expected = net.step(x, state, backend=backend)
+    for new in (np.full((B, H), np.nan, net.dtype), state):  # the second in place
+        out = np.full((B, O), np.nan, net.dtype), new
+        results = net.step(x, state, out=out, backend=backend)
+        for result, array, value in zip(results, out, expected, strict=True):
+            assert result is array and result.tobytes() == value.tobytes()
+
+
+def test_the_state_may_be_overwritten_by_a_view_of_the_same_memory():
+    net = network()
+    x, state = inputs(net)[0], np.ones((B, H))
+    expected = net.step(x, state)
+    for backend in BACKENDS:
+        memory = np.ones((B, H))
+        net.step(x, memory, out=(np.empty((B, O)), memory[:]), backend=backend)
+        np.testing.assert_allclose(memory, expected[1], rtol=1e-12)
+
+
+def test_a_batch_of_many_shards_may_overwrite_its_state():
+    net = network()
+    net._engines["core"].shard_work = 1
+    X = inputs(net, T, 40)
+    expected = stepwise(net, X)
+    for n_threads in (1, 2, 3):
+        state, y = np.zeros((40, H)), np.empty((40, O))
+        for t in range(T):
+            net.step(X[t], state, out=(y, state), n_threads=n_threads)
+            assert y.tobytes() == expected[0][t].tobytes() and state.tobytes() == expected[1][t].tobytes()
+
+
+def frozen(array):
+    array.flags.writeable = False
+    return array
+
+
+BAD_OUT = {
+    "a list": (lambda y, s: [y, s], TypeError, ("out must be a tuple of two arrays, (y, state)", "list")),
+    "one array": (lambda y, s: y, TypeError, ("out must be a tuple", "ndarray")),
+    "three arrays": (lambda y, s: (y, s, s), TypeError, ("out must be a tuple", "3")),
+    "no output": (lambda y, s: (None, s), TypeError, ("out's y must be a NumPy array", "NoneType")),
+    "a list for a state": (lambda y, s: (y, s.tolist()), TypeError, ("out's state must be a NumPy array", "list")),
+    "masked": (lambda y, s: (np.ma.masked_array(y), s), TypeError, ("out's y", "MaskedArray")),
+    "another dtype": (lambda y, s: (y.astype("f4"), s), TypeError, ("out's y must have the network's dtype, float64, got f",)),
+    "integers": (lambda y, s: (y, s.astype(int)), TypeError, ("out's state must have", "int64")),
+    "another byte order": (lambda y, s: (y.astype(">f8"), s), TypeError, ("out's y must have", "float64", ">f8")),
+    "too few rows": (lambda y, s: (y[1:], s), ValueError, ("out's y must have shape (B, O) = (5, 2), got (4, 2)",)),
+    "too wide": (lambda y, s: (y, np.zeros((B, H + 1))), ValueError, ("out's state must have shape (B, H) = (5, 6)", "(5, 7)")),
+    "an axis of time": (lambda y, s: (y[None], s), ValueError, ("out's y must have shape", "(1, 5, 2)")),
+    "Fortran order": (lambda y, s: (np.asfortranarray(y), s), ValueError, ("out's y must be C-contiguous",)),
+    "strided": (lambda y, s: (y, np.zeros((B, 2 * H))[:, ::2]), ValueError, ("out's state must be C-contiguous", "strides")),
+    "read-only": (lambda y, s: (frozen(y), s), ValueError, ("out's y must be", "writable=False")),
+    "unaligned": (lambda y, s: (np.zeros(B * O * 8 + 1, np.uint8)[1:].view(float).reshape(B, O), s), ValueError, ("aligned",)),
+}
+
+
+@both_backends
+@pytest.mark.parametrize("bad", BAD_OUT)
+def test_out_that_cannot_be_written_to_is_refused(bad, backend):
+    make, error, words = BAD_OUT[bad]
+    net = network()
+    y, new, x, state = np.full((B, O), 7.0), np.full((B, H), 7.0), inputs(net)[0], np.ones((B, H))
+    with refused(net, error, *words, untouched=(y, new, x, state)):
+        net.step(x, state, out=make(y, new), backend=backend)
+
+
+@both_backends
+def test_out_that_overlaps_is_refused(backend):
+    net = network(H, sizes=(H, H))  # so that any array may stand for another
+    memory = np.arange(4.0 * B * H)
+
+    def at(row):
+        return memory[row * H:(row + B) * H].reshape(B, H)
+
+    one, other, third, own = at(0), at(B), at(2 * B), net.parameters["W_s"][:B]
+    for x, state, out, words in (
+            (one, other, (third, third), "out's y overlaps out's state"),
+            (one, other, (third, at(2 * B + 1)), "out's y overlaps out's state"),
+            (one, other, (one, third), "out's y overlaps x"),
+            (one, other, (other, third), "out's y overlaps state"),
+            (one, other, (at(1), third), "out's y overlaps x"),
+            (one, other, (third, one), "out's state overlaps x"),
+            (one, one, (third, one), "out's state overlaps x"),
+            (one, third, (other, at(2 * B + 1)), "out's state overlaps state, and is not that very array"),
+            (one, None, (one, third), "out's y overlaps x"),
+            (one, other, (third, own), "out's state overlaps the parameters"),
+            (one, other, (own, third), "out's y overlaps the parameters")):
+        with refused(net, ValueError, words, untouched=(memory,)):
+            net.step(x, state, out=out, backend=backend)
+    ids = network(one_hot=True)
+    shared = np.zeros(max(B * O, B * H))
+    with refused(ids, ValueError, "out's y overlaps x", untouched=(shared,)):
+        ids.step(shared.view(np.intp)[:B], out=(shared[:B * O].reshape(B, O), np.zeros((B, H))), backend=backend)
+    side_by_side = net.step(one, other, out=(third, other), backend=backend)
+    assert side_by_side[0] is third and side_by_side[1] is other
+
+
+def test_a_thousand_steps_with_out_allocate_nothing():
+    for net in (network(), network(dtype="float32", one_hot=True), network(output="last", learn_initial_state=True)):
+        x, state, y = inputs(net)[0], np.zeros((B, H), net.dtype), np.empty((B, O), net.dtype)
+        out = y, state
+
+        def run(n):
+            for _ in range(n):
+                net.step(x, state, out=out)
+
+        run(10)
+        tracemalloc.start()
+        try:
+            run(10)
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            run(1000)
+            now, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert now - before < 200 and peak - before < 1000  # frames and counters; a workspace has more
+
+
+# ---- Bad arguments of a step
+
+BAD_STEPS = {
+    "x without a batch": ({"x": np.ones(I)}, ValueError, ("x must be 2-D (B, I)", "1-D", "(3,)")),
+    "x in time": ({"x": np.ones((1, B, I))}, ValueError, ("x must be 2-D (B, I)", "3-D", "(1, 5, 3)")),
+    "x too wide": ({"x": np.ones((B, I + 1))}, ValueError, ("x has 4 features", "input_size=3", "(5, 4) was read as (B, I)")),
+    "x of text": ({"x": "abc"}, TypeError, ("x must be an array of numbers", "str")),
+    "no x": ({"x": None}, TypeError, ("x must be an array of numbers", "NoneType")),
+    "complex x": ({"x": np.ones((B, I), complex)}, ValueError, ("x is complex",)),
+    "masked x": ({"x": np.ma.masked_array(np.ones((B, I)))}, ValueError, ("x is a masked array",)),
+    "state of too few": ({"state": np.ones((B - 1, H))}, ValueError, ("state must have shape (B, H) = (5, 6)", "(4, 6)")),
+    "state for all": ({"state": np.ones(H)}, ValueError, ("state must have shape (B, H) = (5, 6)", "(6,)")),
+    "state of text": ({"state": "zero"}, TypeError, ("state must be an array of numbers", "str")),
+    "no threads": ({"n_threads": 0}, ValueError, ("n_threads must be from 1",)),
+    "half a thread": ({"n_threads": 0.5}, TypeError, ("n_threads must be an int",)),
+}
+
+
+@both_backends
+@pytest.mark.parametrize("bad", BAD_STEPS)
+def test_a_bad_argument_of_a_step_is_refused(bad, backend):
+    arguments, error, words = BAD_STEPS[bad]
+    net, out = network(), (np.full((B, O), 7.0), np.full((B, H), 7.0))
+    for given in ({}, {"out": out}):
+        with refused(net, error, *words, untouched=out):
+            net.step(**{"x": np.ones((B, I)), **arguments, **given}, backend=backend)
+
+
+@both_backends
+@pytest.mark.parametrize(("x", "error", "words"), [
+    (np.zeros((B, I)), TypeError, ("x must hold integers", "float64")),
+    (np.zeros((1, B), int), ValueError, ("x must be ids, 1-D (B,)", "2-D", "(1, 5)")),
+    (np.array([0, 1, I, 0, 0]), ValueError, ("x has id 3 at (b) = (2,)", "0 to 2")),
+    (np.array([0, 1, 1, 0, -1]), ValueError, ("x has id -1", "0 to 2 (input_size=3)")),
+])
+def test_bad_ids_of_a_step_are_refused(x, error, words, backend):
+    net = network(one_hot=True)
+    with refused(net, error, *words):
+        net.step(x, backend=backend)
+
+
+def test_an_unknown_backend_is_refused():
+    net = network(I)
+    with refused(net, ValueError, "unknown backend 'cores'", "did you mean 'core'"):
+        net.step(np.ones((B, I)), backend="cores")
 
 
 # ---- sample: the id for a given u, frequencies, extremes
