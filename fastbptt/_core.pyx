@@ -30,6 +30,7 @@ Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld
 
 import os
 
+cimport cpython
 cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython cimport floating
@@ -1343,6 +1344,13 @@ cdef inline bint has_shape(object a, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2
     return shape[0] == n0 and (n1 < 0 or shape[1] == n1) and (n2 < 0 or shape[2] == n2)
 
 
+cdef inline bint overlap(object a, object b) noexcept:
+    """Whether two C-contiguous arrays have a byte in common."""
+    cdef const char *A = cnp.PyArray_BYTES(a)
+    cdef const char *B = cnp.PyArray_BYTES(b)
+    return cnp.PyArray_SIZE(a) and cnp.PyArray_SIZE(b) and A < B + cnp.PyArray_NBYTES(b) and B < A + cnp.PyArray_NBYTES(a)
+
+
 cdef long in_flight = 0        # calls under way
 cdef int default_threads = 1   # of all calls together that do not say how many
 cdef bint forked = False       # libgomp hangs where a child of fork opens a parallel region
@@ -1451,6 +1459,22 @@ cdef class Engine:
         S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
         self.run(&c, n_threads)
         return (Y, final_state, S) if return_states else (Y, final_state)
+
+    def step(self, theta, x, state, out, int n_threads):
+        """y (B, O) and the next state (B, H) for x (B, I) or ids (B,), in the arrays of the tuple `out` where it is given.
+
+        The next state may overwrite `state`: a shard reads its rows of it before it writes them.
+        """
+        cdef Call c
+        if not self.prepare(&c, theta, x, state, None, None, 0):
+            return NotImplemented
+        c.last = c.picks = False  # one step is the last in any case
+        if out is None:
+            out = self.fresh(2, c.B, self.plan.O, 0, &c.Y), self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
+        elif not self.take_out(&c, theta, x, state, out):
+            return NotImplemented
+        self.run(&c, n_threads)
+        return out
 
     def losses(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads):
         """e (T, B); weights is None."""
@@ -1694,14 +1718,17 @@ cdef class Engine:
 
     # ---- From Python's objects to a Call
 
-    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets) noexcept:
-        """Put what every operation has into the call; False where something is not in order."""
+    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1) noexcept:
+        """Put what every operation has into the call; False where something is not in order.
+
+        `in_time` is the number of X's axes of time: 0 where X is a single step.
+        """
         memset(c, 0, sizeof(Call))
-        if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1)
-                and is_ready(X, cnp.NPY_INTP if self.plan.one_hot else self.type, 2 if self.plan.one_hot else 3)):
+        if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(
+                X, cnp.NPY_INTP if self.plan.one_hot else self.type, in_time + (1 if self.plan.one_hot else 2))):
             return False
-        c.T, c.B = cnp.PyArray_DIM(X, 0), cnp.PyArray_DIM(X, 1)
-        if (not self.plan.one_hot and cnp.PyArray_DIM(X, 2) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
+        c.T, c.B = cnp.PyArray_DIM(X, 0) if in_time else 1, cnp.PyArray_DIM(X, in_time)
+        if (not self.plan.one_hot and cnp.PyArray_DIM(X, in_time + 1) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
             return False
         c.theta, c.error, c.last = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last
         c.picks = c.last
@@ -1726,6 +1753,22 @@ cdef class Engine:
             return ids_in_range(c, self.plan.I)
         c.X = cnp.PyArray_DATA(X)
         return True
+
+    cdef bint take_out(self, Call *c, theta, x, state, out) noexcept:
+        """Put the arrays of out = (y, next state) into the call; False where they are not in order.
+
+        Neither may overlap what the step reads, but for the next state, which may stand where `state` does.
+        """
+        if not (cpython.PyTuple_Check(out) and cpython.PyTuple_GET_SIZE(out) == 2):
+            return False
+        y, next = <object> cpython.PyTuple_GET_ITEM(out, 0), <object> cpython.PyTuple_GET_ITEM(out, 1)
+        if not (is_ready(y, self.type, 2) and has_shape(y, c.B, self.plan.O, -1) and cnp.PyArray_ISWRITEABLE(y)
+                and is_ready(next, self.type, 2) and has_shape(next, c.B, self.plan.H, -1) and cnp.PyArray_ISWRITEABLE(next)):
+            return False
+        c.Y, c.final_state = cnp.PyArray_DATA(y), cnp.PyArray_DATA(next)
+        if overlap(y, next) or overlap(y, x) or overlap(y, theta) or overlap(next, x) or overlap(next, theta):
+            return False
+        return state is None or not overlap(y, state) and (c.final_state == c.initial_state or not overlap(next, state))
 
     cdef bint take_targets(self, Call *c, D, weights) noexcept:
         """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""

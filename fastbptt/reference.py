@@ -300,6 +300,27 @@ def forward(parameters, X, initial_state=None, *, lengths=None, resets=None, out
     return scatter(Y if output == "sequence" else Y[0]), read(run.S, run.lengths, "last")[0], run.S
 
 
+def step(parameters, x, state=None, **options):
+    """The output y (B, O) and the state (B, H) after one step with x (B, I), or ids (B,), from the state (B, H)."""
+    y, state, _ = forward(parameters, np.asarray(x)[None], state, **options | {"output": "last"})
+    return y, state
+
+
+def sample(Y, temperature, u):
+    """Ids (B,) drawn from p ∝ Y^(1 / temperature), for probabilities Y (B, O) and u (B,), uniform in [0, 1).
+
+    It is the first id whose cumulative p exceeds u. Temperature 0 is the limit: the most probable id, of equals the first.
+    What has probability 0 is never drawn. In float64 whatever Y is, so that Σ p is known to 1e-16 and u times it is below it.
+    """
+    if temperature == 0:
+        return Y.argmax(axis=-1)
+    with np.errstate(divide="ignore", over="ignore"):  # the logarithm of 0, and what it is divided by 1e-300, is -inf
+        logarithm = np.log(Y, dtype=np.float64)
+        p = np.exp((logarithm - logarithm.max(axis=-1, keepdims=True)) / temperature)
+    cumulative = p.cumsum(axis=-1)
+    return (cumulative <= u[:, None] * cumulative[:, -1:]).sum(axis=-1)
+
+
 def losses(parameters, X, D, initial_state=None, *, output="sequence", **options):
     """e(Y_tb, D_tb) of each step and sequence (T, B), or (B,) if output="last", unweighted.
 
