@@ -4,9 +4,9 @@
     python bench/options.py --cells 32,100,10,64,10 --dtype float64 --seconds 5
 
 fastbptt alone, one thread where nothing else is said, in one process: the two calls of a row take turns, the first of a
-round being the other each time. `ratio` is the median, over the rounds, of the first's time divided by the second's in the
-same round; at the bar or below, the option costs no more than it was meant to. Each call's result is compared with the
-float64 reference before it is timed. A sample is the mean of as many calls as take about 5 ms.
+round being the other each time. `ratio` is the median, over the rounds, of the first's time divided by the second's in
+the same round; at the bar or below, the option costs no more than it was meant to. Each call's result is compared with
+the float64 reference before it is timed. A sample is the mean of as many calls as take about 5 ms.
 """
 
 import argparse
@@ -58,6 +58,7 @@ def comparisons(cell, dtype):
     plain = Call({}, X, D, {})
     uneven = Call({}, X, D, {"lengths": lengths})
     window = max(1, T // 10)
+    ends = [*range(window, T, window), T]
 
     def against_plain(title, why, bar, **arguments):
         return Comparison(title, why, bar, cell, plain._replace(arguments=arguments), plain)
@@ -67,14 +68,20 @@ def comparisons(cell, dtype):
                    Call({"one_hot": True}, ids, D, {}), Call({}, np.eye(IDS, dtype=dtype)[ids], D, {})),
         Comparison('output="last" / "sequence"', "output products of one step instead of T", 1, cell,
                    Call({"output": "last"}, X, D[-1], {}), plain),
-        against_plain("lengths, all T / none", "neutral: nothing is left out", NEUTRAL, lengths=np.full(B, T)),
-        against_plain("resets, all False / none", "neutral: nothing begins anew", NEUTRAL, resets=np.zeros((T, B), bool)),
-        against_plain("weights of ones / none", "neutral: T B numbers to read", NEUTRAL, weights=np.ones((T, B), dtype)),
-        Comparison("uniform lengths, 2 threads / 1", "the bar is 1 / 1.7; a batch of little work (under about 0.5 ms) is "
-                   "served by one thread", 1 / 1.7, cell, uneven._replace(arguments={"lengths": lengths, "n_threads": 2}), uneven),
-        against_plain("tbptt k1 = k2 = T/10 / none", "as many steps back, in ten pieces", None, tbptt=(window, window)),
-        against_plain("tbptt k1 = T/10, k2 = T / none", "each of ten windows goes back to the beginning: 5.5 times the steps "
-                      "back", None, tbptt=(window, T)),
+        against_plain("lengths, all T / none", "neutral: nothing is left out", NEUTRAL,
+                      lengths=np.full(B, T)),
+        against_plain("resets, all False / none", "neutral: nothing begins anew", NEUTRAL,
+                      resets=np.zeros((T, B), bool)),
+        against_plain("weights of ones / none", "neutral: T B numbers to read", NEUTRAL,
+                      weights=np.ones((T, B), dtype)),
+        Comparison("uniform lengths, 2 threads / 1",
+                   "the bar is 1 / 1.7; one sequence, or a batch of little work (under about 0.5 ms), is served by one thread",
+                   1 / 1.7 if B > 1 else None, cell, uneven._replace(arguments=uneven.arguments | {"n_threads": 2}), uneven),
+        against_plain("tbptt k1 = k2 = T/10 / none", f"as many steps back, in {len(ends)} windows", None,
+                      tbptt=(window, window)),
+        against_plain("tbptt k1 = T/10, k2 = T / none",
+                      f"{len(ends)} windows, each back to the beginning: {sum(ends) / T:.1f} times the steps back", None,
+                      tbptt=(window, T)),
     ]
 
 
@@ -118,8 +125,9 @@ def main():
     parser.add_argument("--dtype", choices=list(TOLERANCES), default="float32")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each row (default 4)")
     arguments = parser.parse_args()
-    print(f"fastbptt {fastbptt.__version__}, kernel set {fastbptt._core.kernel_set()}, built by {fastbptt._core.compiler()}; "
-          f"{processor()}; Python {platform.python_version()}, NumPy {np.__version__}; {arguments.dtype}\n")
+    version, core = fastbptt.__version__, fastbptt._core
+    print(f"fastbptt {version}, kernel set {core.kernel_set()}, built by {core.compiler()}; {processor()}; "
+          f"Python {platform.python_version()}, NumPy {np.__version__}; {arguments.dtype}\n")
     print("| B, T, I, H, O | loss and gradients | µs | µs | ratio | bar | why |\n|---|---|---|---|---|---|---|")
     for cell in cases.choose(arguments.cells):
         for comparison in comparisons(cell, arguments.dtype):

@@ -98,9 +98,10 @@ def test_lengths_refuse_what_they_are_not_of():
 def test_options_are_timed():
     done = program("options.py", *TINY)
     assert done.returncode == 0, done.stderr
-    rows = re.findall(r"^\| 4, 20, .* \| (.*) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]*) \| .+ \|$", done.stdout, re.MULTILINE)
+    rows = re.findall(r"^\| 4, 20, .* \| (.*) \| [\d.]+ \| [\d.]+ \| [\d.]+ \| ([\d.]*) \| .+ \|$", done.stdout,
+                      re.MULTILINE)
     assert len(rows) == 8
-    assert [bar for title, *_, bar in rows if title.endswith("none") and "tbptt" not in title] == ["1.05"] * 3
+    assert [bar for title, bar in rows if title.endswith("none") and "tbptt" not in title] == ["1.05"] * 3
 
 
 def test_an_option_whose_gradients_are_wrong_is_not_timed(tmp_path):
