@@ -1,7 +1,7 @@
 """What is timed: named shapes, each with the reason it is there, shapes drawn at random, and the data of a shape.
 
 B sequences, T steps, I inputs, H hidden units, O outputs. `choose` turns what stands behind --cells into cells: names
-of the groups below, or sizes as B,T,I,H,O.
+of the groups below, or sizes as B,T,I,H,O. With --lengths a cell's sequences are of unequal length, drawn by `lengths`.
 """
 
 import math
@@ -17,6 +17,7 @@ class Cell(NamedTuple):
     H: int
     O: int
     why: str
+    lengths: str = ""  # one of LENGTHS, or nothing: the calls are told of no lengths
 
     @property
     def sizes(self):
@@ -108,18 +109,53 @@ def draw(count, seed):
     return cells
 
 
+# How long the B sequences of a cell are, of T steps at most
+LENGTHS = {
+    "full": lambda rng, B, T: np.full(B, T),
+    "equal": lambda rng, B, T: np.full(B, max(1, T // 2)),
+    "uniform": lambda rng, B, T: rng.integers(1, T, B, endpoint=True),
+    "geometric": lambda rng, B, T: rng.geometric(min(1, 4 / T), B).clip(1, T),  # of mean T / 4: a few long ones
+}
+
+
+def lengths(cell):
+    """Steps of each sequence (B,), from 1 to T, in random order, or None where a cell has no lengths.
+
+    The longest ones are shortened by a step until all make a multiple of B, as many as in `full_batches`.
+    """
+    if not cell.lengths:
+        return None
+    found = LENGTHS[cell.lengths](np.random.default_rng(sum(cell.sizes)), cell.B, cell.T).astype(np.int64)
+    found[np.argsort(-found, kind="stable")[:found.sum() % cell.B]] -= 1
+    return found.clip(1)
+
+
+def steps(cell):
+    """Steps of all sequences together, padding not counted."""
+    return int(lengths(cell).sum()) if cell.lengths else cell.B * cell.T
+
+
+def full_batches(cell):
+    """The cell of as many sequences and steps in which all sequences are equally long: what no padding would cost."""
+    return cell._replace(T=steps(cell) // cell.B, lengths="")
+
+
 def flops(cell, what="gradients"):
     """Floating-point operations of the matrix products, a multiply and an add counted as two; Adam's are left out.
 
     The state before the first step is zero: W_s has T - 1 products each way, and its gradient T - 1 terms.
     """
-    B, T, I, H, O = cell.sizes
-    forward = H * ((T - 1) * H + T * (I + O))
-    return 2 * B * (forward if what == "forward" else forward + H * (2 * (T - 1) * H + T * (I + 2 * O)))
+    B, _, I, H, O = cell.sizes
+    N = steps(cell)
+    forward = H * ((N - B) * H + N * (I + O))
+    return 2 * (forward if what == "forward" else forward + H * (2 * (N - B) * H + N * (I + 2 * O)))
 
 
 def make(cell, dtype):
-    """Parameters (dict), X (T, B, I) and D (T, B, O) of a cell, the same numbers in every dtype but for rounding."""
+    """Parameters (dict), X (T, B, I), D (T, B, O) and lengths, the same numbers in every dtype but for rounding.
+
+    Behind the ends of sequences stand numbers like any other: what leaks from there shows in the gradients.
+    """
     rng = np.random.default_rng(sum(cell.sizes))
     B, T, I, H, O = cell.sizes
     Q, _ = np.linalg.qr(rng.standard_normal((H, H)))
@@ -131,4 +167,5 @@ def make(cell, dtype):
         "b_y": rng.uniform(-0.1, 0.1, O),
     }
     arrays = {name: np.ascontiguousarray(value, dtype) for name, value in parameters.items()}
-    return arrays, rng.standard_normal((T, B, I)).astype(dtype), rng.standard_normal((T, B, O)).astype(dtype)
+    X, D = (rng.standard_normal((T, B, size)).astype(dtype) for size in (I, O))
+    return arrays, X, D, lengths(cell)

@@ -5,18 +5,23 @@
 
 A table a kind of work, number of threads and dtype: the median of every contender, and in brackets how many times
 fastbptt's median in the same run that is. Another table: fastbptt's GFLOP/s in percent of the run's own large product.
+Rows of --lengths have tables of their own, with fastbptt's time divided by that of its full batches.
 Pictures, by matplotlib: time of a step by network; GFLOP/s as a share of the large product's; scaling with B, T and H
-from the cells of cases.SWEPT; and with threads, from files of different --threads. Every row is shown, lost ones too.
+from the cells of cases.SWEPT; time of a step that there is by lengths; and scaling with threads, from files of different
+--threads. Every row is shown, lost ones too.
 """
 
 import argparse
 import csv
+import math
 import sys
 from pathlib import Path
 
 import cases
+from contenders import REGISTRY
 
 LEAST_ROWS = 32  # sequences at once, from which on a step's product can be held against a large one
+FULL_BATCHES = REGISTRY["full_batches"].title
 SIZES = ["B", "T", "I", "H", "O"]
 LABELS = {"gradients": "Loss and gradients", "forward": "Forward pass", "adam": "Whole training step with Adam",
           "first": "First call, with making and compiling", "import": "Import", "memory": "Memory that calls add",
@@ -35,10 +40,11 @@ def read(paths):
         comments.append((path, [line[2:].rstrip() for line in lines if line.startswith("# ")]))
         for row in csv.DictReader(line for line in lines if not line.startswith("#")):
             row["cell"] = tuple(int(row[size]) for size in SIZES) if row["B"] else ()
+            row["lengths"] = row.get("lengths") or ""
             for name in ("min", "median", "ratio", "gflops", "gemm_gflops"):
                 row[name] = float(row[name]) if row[name] else None
             row["threads"] = int(row["threads"])
-            rows[row["what"], row["cell"], row["dtype"], row["threads"], row["contender"]] = row
+            rows[row["what"], row["cell"], row["lengths"], row["dtype"], row["threads"], row["contender"]] = row
     return comments, list(rows.values())
 
 
@@ -58,13 +64,19 @@ def entry(row):
     return f"{text} ({row['ratio']:.2f})" if row["ratio"] is not None and row["group"] != "fastbptt" else text
 
 
+def label(row):
+    return ", ".join(map(str, (*row["cell"], row["lengths"]) if row["lengths"] else row["cell"]))
+
+
 def table(rows):
     """Cells down, contenders across."""
     names = unique(row["contender"] for row in rows)
-    found = {(row["cell"], row["contender"]): row for row in rows}
-    yield f"| B, T, I, H, O | {' | '.join(names)} | fastest of the others |"
-    yield f"|---|{'---|' * len(names)}---|"
-    for cell in unique(row["cell"] for row in rows):
+    found = {(label(row), row["contender"]): row for row in rows}
+    uneven = FULL_BATCHES in names and "fastbptt" in names
+    yield f"| B, T, I, H, O{', lengths' if rows[0]['lengths'] else ''} | {' | '.join(names)} | fastest of the others |" \
+        f"{' fastbptt over its full batches |' if uneven else ''}"
+    yield f"|---|{'---|' * len(names)}---|{'---|' if uneven else ''}"
+    for cell in unique(label(row) for row in rows):
         others = [row for (of, name), row in found.items() if of == cell and row["group"] != "fastbptt"]
         best = min(others, key=lambda row: row["median"], default=None)
         fastest = ""
@@ -72,12 +84,19 @@ def table(rows):
             ratio = "" if best["ratio"] is None else f", {best['ratio']:.2f}"
             fastest = f"{best['contender']}{ratio}"
         entries = [entry(found[cell, name]) if (cell, name) in found else "" for name in names]
-        yield f"| {', '.join(map(str, cell))} | {' | '.join(entries)} | {fastest} |"
+        ours, ideal = (found[cell, name]["median"] if (cell, name) in found else 0 for name in ("fastbptt", FULL_BATCHES))
+        over = f" {ours / ideal if ideal else math.nan:.2f} |" if uneven else ""
+        yield f"| {cell} | {' | '.join(entries)} | {fastest} |{over}"
+
+
+def kind(row):
+    """What a table has in common; the last is whether there are lengths."""
+    return row["what"], row["dtype"], row["threads"], bool(row["lengths"])
 
 
 def tables(rows):
-    for what, dtype, threads in unique((row["what"], row["dtype"], row["threads"]) for row in rows):
-        chosen = [row for row in rows if (row["what"], row["dtype"], row["threads"]) == (what, dtype, threads)]
+    for what, dtype, threads, uneven in unique(kind(row) for row in rows):
+        chosen = [row for row in rows if kind(row) == (what, dtype, threads, uneven)]
         unit = {"us": "µs"}.get(chosen[0]["unit"], chosen[0]["unit"])
         yield f"### {LABELS.get(what, what)}, {dtype}, {threads} thread{'s' if threads > 1 else ''} (median, {unit})"
         yield ""
@@ -88,7 +107,7 @@ def tables(rows):
 def shares(rows):
     """Cells down, dtypes and threads across: fastbptt's GFLOP/s in percent of the large product's of the same run."""
     found = {(row["cell"], f"{row['dtype']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"): row
-             for row in rows if row["what"] == "gradients" and row["group"] == "fastbptt"
+             for row in rows if row["what"] == "gradients" and row["group"] == "fastbptt" and not row["lengths"]
              and row["cell"][0] >= LEAST_ROWS and row["gflops"] and row["gemm_gflops"]}
     if not found:
         return
@@ -109,9 +128,9 @@ def shares(rows):
 
 def style(name, names):
     """A colour and a marker for each contender, the same in every picture; fastbptt is black."""
-    if name == "fastbptt":
-        return {"color": "black", "marker": "o", "linewidth": 2}
-    place = [other for other in names if other != "fastbptt"].index(name)
+    if name in ("fastbptt", FULL_BATCHES):
+        return {"color": "black", "marker": "o", "linewidth": 2, "linestyle": "-" if name == "fastbptt" else ":"}
+    place = [other for other in names if other not in ("fastbptt", FULL_BATCHES)].index(name)
     return {"color": f"C{place}", "marker": "sv^<>DPX*"[place % 9], "linewidth": 1}
 
 
@@ -133,6 +152,15 @@ def by_network(axes, rows, names, y, a_step=True):
     names = [", ".join(map(str, cell)) for cell in order]
     axes.set_xticks(range(len(order)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_xlabel("B, T, I, H, O")
+
+
+def by_lengths(axes, rows, names):
+    """Contenders' marks above each kind of lengths, in the order of the file: time divided by the steps that there are."""
+    order = unique(label(row) for row in rows)
+    lines(axes, rows, names, lambda row: order.index(label(row)),
+          lambda row: 1e3 * row["median"] / cases.steps(cases.Cell(*row["cell"], "", row["lengths"])))
+    axes.set_xticks(range(len(order)), order, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_xlabel("B, T, I, H, O, lengths")
 
 
 def finish(figure, axes, path, **options):
@@ -158,7 +186,7 @@ def readme_picture(rows, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [row for row in rows if row["what"] == "gradients"]
+    rows = [row for row in rows if row["what"] == "gradients" and not row["lengths"]]
     if not rows:
         sys.exit("no rows of loss and gradients in these files")
     dtype, threads = rows[0]["dtype"], rows[0]["threads"]
@@ -192,7 +220,16 @@ def pictures(rows, folder):
     def save(figure, axes, name):
         return finish(figure, axes, folder / f"{name}.png", dpi=130)
 
-    timed = [row for row in rows if row["what"] in ("gradients", "forward", "adam")]
+    for what, dtype, threads, uneven in unique(kind(row) for row in rows):
+        if uneven and what == "gradients":
+            chosen = [row for row in rows if kind(row) == (what, dtype, threads, uneven)]
+            figure, axes = plt.subplots(figsize=(8, 5))
+            by_lengths(axes, chosen, names)
+            axes.set(yscale="log", ylabel="ns a step that there is (median)",
+                     title=f"{LABELS[what]}, {dtype}, {threads} thread{'s' if threads > 1 else ''}")
+            yield save(figure, axes, f"lengths_{what}_{dtype}_{threads}")
+
+    timed = [row for row in rows if row["what"] in ("gradients", "forward", "adam") and not row["lengths"]]
     for what, dtype, threads in unique((row["what"], row["dtype"], row["threads"]) for row in timed):
         chosen = [row for row in timed if (row["what"], row["dtype"], row["threads"]) == (what, dtype, threads)]
         suffix = f"{what}_{dtype}_{threads}"

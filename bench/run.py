@@ -6,6 +6,7 @@
     python bench/run.py --cells bar --dtype float64 --threads 2 --output results.csv
     python bench/run.py --what forward adam first import memory --cells 16,100,8,32,4
     python bench/run.py --random 20 --seed 1 --contenders fastbptt jax_hand numba
+    python bench/run.py --lengths full equal uniform geometric --cells 32,100,10,64,10  # sequences of unequal length
     python bench/report.py results.csv              # tables and pictures
 
 Every contender does the same work on the same numbers; `contenders/__init__.py` says which, and who they are. Each
@@ -16,6 +17,10 @@ of as many calls as take about 5 ms.
 
 The numbers of threads (--threads) are set in the environment of every process before it begins, and recorded; `cpu`,
 the processor time used per time passed, shows whether they were kept to.
+
+With --lengths the same B sequences have T steps at most (cases.LENGTHS), and every contender has its own way with the
+padding. `full_batches` is fastbptt without lengths, on as many steps in B sequences of one length: what the same work
+costs where nothing is unequal.
 
 OPENBLAS_CORETYPE, where it is set, makes OpenBLAS use another processor's kernels, mostly slower ones: leave it unset
 for figures that mean anything. FASTBPTT_SIMD forces a kernel set upon fastbptt. Both are recorded.
@@ -48,7 +53,7 @@ REPEATED = ("gradients", "forward", "adam")
 FRESH = ("first", "import", "memory")  # one figure of a process
 LEAST_ROUNDS = 7  # of a cell, however short --seconds
 FRESH_ROUNDS = 3
-COLUMNS = ["what", "B", "T", "I", "H", "O", "dtype", "threads", "contender", "group", "variant", "unit", "min",
+COLUMNS = ["what", "B", "T", "I", "H", "O", "lengths", "dtype", "threads", "contender", "group", "variant", "unit", "min",
            "median", "ratio", "gflops", "gemm_gflops", "cpu", "max_error", "rounds", "calls"]
 
 
@@ -106,11 +111,11 @@ def truth(cell, dtype, what):
     """What the float64 reference makes of the very numbers that the contenders get."""
     from fastbptt import reference
 
-    parameters, X, D = cases.make(cell, dtype)
+    parameters, X, D, lengths = cases.make(cell, dtype)
     parameters = {name: value.astype(np.float64) for name, value in parameters.items()}
     X, D = X.astype(np.float64), D.astype(np.float64)
     if what == "gradients":
-        return reference.loss_and_gradients(parameters, X, D)
+        return reference.loss_and_gradients(parameters, X, D, lengths=lengths)
     if what == "forward":
         return reference.forward(parameters, X)[0]
     now, slots = dict(parameters), {name: [np.zeros_like(w)] * 2 for name, w in parameters.items()}
@@ -139,22 +144,29 @@ def check(contender, cell, dtype, what, result, right):
     error = largest_error(result, right, what)
     limit = max(ADAM_TOLERANCES[dtype], contender.adam_tolerance) if what == "adam" else TOLERANCES[dtype]
     if not error < limit:
-        sys.exit(f"{contender.title} is wrong at {cell.sizes}, {what}: error {error:.1e}, allowed {limit:.0e}; "
-                 "it was not timed")
+        sys.exit(f"{contender.title} is wrong at {','.join(map(str, cell.sizes))} {cell.lengths}, {what}: "
+                 f"error {error:.1e}, allowed {limit:.0e}; it was not timed")
     return error
 
 
 # ---- Timing
 
 
+def own_cell(name, cell):
+    """What a contender is given for a cell."""
+    return cases.full_batches(cell) if REGISTRY[name].full_batches else cell
+
+
 def measure(cell, dtype, threads, what, processes, gemm, seconds):
     """A row for each contender, from samples of all in turn until the time is up."""
-    right = truth(cell, dtype, what)
-    ready = {}
+    ready, rights = {}, {}
     for name, process in processes.items():
-        if dtype in REGISTRY[name].dtypes:
-            result, variant, calls = process.ask("prepare", cell, dtype, threads, what)
-            error = check(REGISTRY[name], cell, dtype, what, result, right)
+        if REGISTRY[name].takes(cell, dtype):
+            own = own_cell(name, cell)
+            if own not in rights:
+                rights[own] = truth(own, dtype, what)
+            result, variant, calls = process.ask("prepare", own, dtype, threads, what)
+            error = check(REGISTRY[name], own, dtype, what, result, rights[own])
             ready[name] = {"variant": variant, "calls": calls, "max_error": f"{error:.1e}"}
     gemm.ask("prepare", cell, dtype, threads, "gradients")
     asked = {**{name: processes[name] for name in ready}, "gemm": gemm}
@@ -170,18 +182,18 @@ def measure(cell, dtype, threads, what, processes, gemm, seconds):
         passed, used = times[name].T
         median = np.median(passed)
         yield about | row(what, cell, dtype, threads, name, "us", passed * 1e6, base and base * 1e6) | {
-            "gflops": f"{1e-9 * cases.flops(cell, what) / median:.2f}", "gemm_gflops": f"{peak:.1f}",
+            "gflops": f"{1e-9 * cases.flops(own_cell(name, cell), what) / median:.2f}", "gemm_gflops": f"{peak:.1f}",
             "cpu": f"{np.median(used / passed):.2f}"}
 
 
 def measure_fresh(cell, dtype, threads, what, names):
     """A row for each contender, from FRESH_ROUNDS new processes, taken in turn; memory gives two."""
-    found = {name: [] for name in names if dtype in REGISTRY[name].dtypes}
+    found = {name: [] for name in names if REGISTRY[name].takes(cell, dtype)}
     for _ in range(FRESH_ROUNDS):
         for name in found:
             with Process(name, threads) as process:
                 found[name].append(process.ask("imports") if what == "import"
-                                   else process.ask(what, cell, dtype, threads))
+                                   else process.ask(what, own_cell(name, cell), dtype, threads))
     figures = {name: np.array(values) for name, values in found.items()}
     kinds = [("memory", "MB", [1e-6, 0]), ("memory, whole process", "MB", [0, 1e-6])] if what == "memory" \
         else [(what, "us", 1e6)]
@@ -195,7 +207,8 @@ def measure_fresh(cell, dtype, threads, what, names):
 
 def row(what, cell, dtype, threads, name, unit, values, base):
     median = np.median(values)
-    return dict(zip(COLUMNS[:9], [what, *(cell.sizes if cell else [""] * 5), dtype, threads, REGISTRY[name].title])) | {
+    place = (*cell.sizes, cell.lengths) if cell else [""] * 6
+    return dict(zip(COLUMNS[:10], [what, *place, dtype, threads, REGISTRY[name].title])) | {
         "group": REGISTRY[name].group, "unit": unit, "min": f"{min(values):.1f}", "median": f"{median:.1f}",
         "ratio": f"{median / base:.2f}" if base else "", "rounds": len(values)}
 
@@ -255,6 +268,11 @@ def header(arguments, processes, gemm, missing):
     yield "gflops: the matrix products' multiplications and additions, Adam's left out, divided by the median"
     yield f"gemm_gflops: a product of {Product.N} x {Product.N} by SciPy's BLAS, the median of one a round, in between"
     yield "cpu: processor time used per time passed"
+    for cell in arguments.cells:
+        if cell.lengths:
+            found = cases.lengths(cell)
+            yield (f"lengths of {','.join(map(str, cell.sizes))}, {cell.lengths}: {found.min()} to {found.max()}, "
+                   f"{found.sum()} of {cell.B * cell.T} steps")
     yield (f"max_error: against the float64 reference, relative to the largest entry of each array, checked to be "
            f"under {TOLERANCES}; of Adam, of the parameters' way over {ADAM_STEPS} steps, under {ADAM_TOLERANCES}"
            + "".join(f", {REGISTRY[name].title} {REGISTRY[name].adam_tolerance}" for name in processes
@@ -267,6 +285,8 @@ def parse():
                         help=f"{', '.join(cases.GROUPS)}, or B,T,I,H,O (default quick)")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="N cells drawn log-uniformly, after --cells")
     parser.add_argument("--seed", type=int, default=0, help="of --random (default 0)")
+    parser.add_argument("--lengths", nargs="+", choices=list(cases.LENGTHS),
+                        help="each cell with sequences of such lengths; gradients, first and memory")
     parser.add_argument("--dtype", nargs="+", choices=list(TOLERANCES), default=["float32"])
     parser.add_argument("--threads", type=int, default=1, help="of every contender (default 1)")
     parser.add_argument("--what", nargs="+", choices=[*REPEATED, *FRESH], default=["gradients"])
@@ -276,6 +296,10 @@ def parse():
     arguments = parser.parse_args()
     words = arguments.cells or ([] if arguments.random else ["quick"])
     arguments.cells = cases.choose(words) + cases.draw(arguments.random, arguments.seed)
+    if arguments.lengths:
+        if {"forward", "adam"}.intersection(arguments.what):
+            parser.error("--lengths is of gradients, first and memory: the peers' outputs in the padding are not 0")
+        arguments.cells = [cell._replace(lengths=kind) for cell in arguments.cells for kind in arguments.lengths]
     return arguments
 
 
@@ -297,7 +321,8 @@ def main():
     if REGISTRY["fastbptt"].missing():
         sys.exit("bench/run.py times the installed package: run `pip install .` first")
     missing = {name: why for name in arguments.contenders if (why := REGISTRY[name].missing())}
-    names = [name for name in arguments.contenders if name not in missing]
+    names = [name for name in arguments.contenders if name not in missing
+             and bool(arguments.lengths) in REGISTRY[name].lengths]
     lost = []
     with ExitStack() as stack:
         output = stack.enter_context(open(arguments.output, "w", newline="", encoding="utf-8")
@@ -311,8 +336,9 @@ def main():
         for found in rows(arguments, processes, gemm):
             writer.writerow(found)
             output.flush()
-            if found["ratio"] and float(found["ratio"]) < 1:
-                lost.append(f"{found['what']}, {','.join(str(found[size]) for size in 'BTIHO')}, {found['dtype']}: "
+            if found["ratio"] and float(found["ratio"]) < 1 and found["group"] != "fastbptt":
+                lost.append(f"{found['what']}, {','.join(str(found[size]) for size in 'BTIHO')}, "
+                            f"{found['lengths'] and found['lengths'] + ', '}{found['dtype']}: "
                             f"{found['contender']} took {found['ratio']} of fastbptt's time")
         for line in lost:
             print(f"# fastbptt lost: {line}", file=output)

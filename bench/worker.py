@@ -50,6 +50,28 @@ class Product:
         return "as SciPy's BLAS"
 
 
+class Sampler:
+    """Samples of a call that takes about so many seconds."""
+
+    def __init__(self, call, seconds):
+        self.call = call
+        self.count = max(1, round(SAMPLE_SECONDS / seconds))
+        self.warm = max(seconds < WARM_ONCE, round(WARM_SECONDS / seconds))
+
+    def sample(self):
+        """Seconds and processor seconds of a call."""
+        call, count = self.call, self.count
+        gc.disable()
+        for _ in range(self.warm):
+            call()
+        cpu, start = time.process_time(), time.perf_counter()
+        for _ in range(count):
+            call()
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        gc.enable()
+        return seconds / count, cpu / count
+
+
 class Worker:
     def __init__(self, name):
         self.entry = contenders.REGISTRY.get(name)
@@ -101,24 +123,12 @@ class Worker:
                 call()
                 times[variant] = min(times[variant], time.perf_counter() - start)
         fastest = min(times, key=times.get)
-        self.call, seconds = calls[fastest], times[fastest]
-        self.count = max(1, round(SAMPLE_SECONDS / seconds))
-        self.warm = max(seconds < WARM_ONCE, round(WARM_SECONDS / seconds))
+        self.sampler = Sampler(calls[fastest], times[fastest])
         gc.collect()
-        return results[fastest], fastest, self.count
+        return results[fastest], fastest, self.sampler.count
 
     def sample(self):
-        """Seconds and processor seconds of a call."""
-        call, count = self.call, self.count
-        gc.disable()
-        for _ in range(self.warm):
-            call()
-        cpu, start = time.process_time(), time.perf_counter()
-        for _ in range(count):
-            call()
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        gc.enable()
-        return seconds / count, cpu / count
+        return self.sampler.sample()
 
     def imports(self):
         """Seconds that importing the contender's library takes, with whatever it imports."""

@@ -13,8 +13,21 @@ def moved(before, gradient, m, v, rate, root):
     return before - rate * m / (jnp.sqrt(v) / root + 1e-8), m, v
 
 
+def present(difference, lengths):
+    """The difference with zeros behind the sequences' ends, and the number of steps that there are."""
+    T, B, _ = difference.shape
+    if lengths is None:
+        return difference, T * B
+    return jnp.where((jnp.arange(T)[:, None] < lengths)[:, :, None], difference, 0), \
+        lengths.sum().astype(difference.dtype)
+
+
 class Autodiff:
-    """The input and output products stand outside the scan, which is not unrolled: by 4 it was slower (2026-11)."""
+    """The input and output products stand outside the scan, which is not unrolled: by 4 it was slower (2026-11).
+
+    With lengths a mask takes the padding out of the loss, which is compiled for T steps. The states run on behind the
+    ends, where nothing reads them: keeping them would be one more operation a step and the same gradients.
+    """
 
     @staticmethod
     def variants(problem):
@@ -26,10 +39,11 @@ class Autodiff:
         self.unroll, self.vectors = int(variant.split()[-1]), "vectors" in variant
         self.p = {name: jnp.asarray(value) for name, value in problem.parameters.items()}
         self.X, self.D = jnp.asarray(problem.X), jnp.asarray(problem.D)
+        self.lengths = None if problem.lengths is None else jnp.asarray(problem.lengths)
         self.m, self.v = ({name: jnp.zeros_like(w) for name, w in self.p.items()} for _ in range(2))
         self.count = 0
         self.compiled = jax.jit(self.value_and_gradients), jax.jit(self.outputs), jax.jit(self.update,
-                                                                                          donate_argnums=(0, 3, 4))
+                                                                                          donate_argnums=(0, 4, 5))
 
     def states(self, p, X):
         A = X @ p["W_x"].T + p["b_s"]
@@ -44,20 +58,20 @@ class Autodiff:
     def outputs(self, p, X):
         return self.states(p, X) @ p["W_y"].T + p["b_y"]
 
-    def loss(self, p, X, D):
-        difference = self.outputs(p, X) - D
-        return (difference * difference).sum() / (X.shape[0] * X.shape[1])
+    def loss(self, p, X, D, lengths):
+        difference, steps = present(self.outputs(p, X) - D, lengths)
+        return (difference * difference).sum() / steps
 
-    def value_and_gradients(self, p, X, D):
-        return jax.value_and_grad(self.loss)(p, X, D)
+    def value_and_gradients(self, p, X, D, lengths):
+        return jax.value_and_grad(self.loss)(p, X, D, lengths)
 
-    def update(self, p, X, D, m, v, rate, root):
-        loss, g = self.value_and_gradients(p, X, D)
+    def update(self, p, X, D, lengths, m, v, rate, root):
+        loss, g = self.value_and_gradients(p, X, D, lengths)
         new = {name: moved(p[name], g[name], m[name], v[name], rate, root) for name in p}
         return loss, *({name: arrays[i] for name, arrays in new.items()} for i in range(3))
 
     def gradients(self):
-        return jax.block_until_ready(self.compiled[0](self.p, self.X, self.D))
+        return jax.block_until_ready(self.compiled[0](self.p, self.X, self.D, self.lengths))
 
     def forward(self):
         return jax.block_until_ready(self.compiled[1](self.p, self.X))
@@ -66,7 +80,7 @@ class Autodiff:
         self.count += 1
         scalar = self.X.dtype.type
         rate, root = scalar(LEARNING_RATE / (1 - 0.9**self.count)), scalar(np.sqrt(1 - 0.999**self.count))
-        loss, self.p, self.m, self.v = self.compiled[2](self.p, self.X, self.D, self.m, self.v, rate, root)
+        loss, self.p, self.m, self.v = self.compiled[2](self.p, self.X, self.D, self.lengths, self.m, self.v, rate, root)
         jax.block_until_ready(self.p)
         return float(loss)
 
@@ -93,14 +107,14 @@ class ByHand(Autodiff):
         states = self.states(p, X[:, 0] if self.vectors else X)
         return (states @ p["W_y"].T + p["b_y"]).reshape(T, B, -1)
 
-    def value_and_gradients(self, p, X, D):
+    def value_and_gradients(self, p, X, D, lengths):
         T, B, _ = X.shape
         if self.vectors:
-            X, D = X[:, 0], D[:, 0]
+            X = X[:, 0]
         S = self.states(p, X)
-        difference = S @ p["W_y"].T + p["b_y"] - D
-        loss = (difference * difference).sum() / (T * B)
-        delta_y = difference * (2 / (T * B))
+        difference, steps = present((S @ p["W_y"].T + p["b_y"]).reshape(D.shape) - D, lengths)
+        loss = (difference * difference).sum() / steps
+        delta_y = (difference * (2 / steps)).reshape(*S.shape[:-1], -1)
         W = p["W_s"]
 
         def back(later, now):

@@ -28,6 +28,8 @@ def turned(array):
 class Layers:
     """Sequences are held batch first, as Keras wants them: they are laid out so once.
 
+    With lengths the SimpleRNN gets a mask, by which it keeps the state behind a sequence's end, and the loss the same.
+
     Variants: "XLA" compiles with jit_compile=True; "unrolled" has no loop over time, where there are few steps.
     """
 
@@ -47,22 +49,32 @@ class Layers:
         ])
         self.model.set_weights([turned(problem.parameters[name]) for name in NAMES])
         self.X, self.D = (tf.constant(np.ascontiguousarray(turned(array))) for array in (problem.X, problem.D))
-        self.steps, self.optimizer = T * B, None
+        self.lengths = None if problem.lengths is None else tf.constant(problem.lengths)
+        self.optimizer = None
         self.compiled = [tf.function(method, jit_compile="XLA" in variant)
                          for method in (self.loss_and_gradients, self.model, self.update)]
 
-    def loss_and_gradients(self, X, D):
+    def loss_and_gradients(self, X, D, lengths):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.square(self.model(X, training=True) - D)) / self.steps
+            loss = self.loss(X, D, lengths)
         return loss, tape.gradient(loss, self.model.trainable_weights)
 
-    def update(self, X, D):
-        loss, gradients = self.loss_and_gradients(X, D)
+    def loss(self, X, D, lengths):
+        B, T, _ = X.shape
+        if lengths is None:
+            return tf.reduce_sum(tf.square(self.model(X, training=True) - D)) / (T * B)
+        mask = tf.sequence_mask(lengths, T)
+        rnn, dense = self.model.layers
+        squares = tf.reduce_sum(tf.square(dense(rnn(X, mask=mask, training=True)) - D), axis=2)
+        return tf.reduce_sum(squares * tf.cast(mask, squares.dtype)) / tf.cast(tf.reduce_sum(lengths), squares.dtype)
+
+    def update(self, X, D, lengths):
+        loss, gradients = self.loss_and_gradients(X, D, lengths)
         self.optimizer.apply(gradients)
         return loss
 
     def gradients(self):
-        loss, gradients = self.compiled[0](self.X, self.D)
+        loss, gradients = self.compiled[0](self.X, self.D, self.lengths)
         return float(loss), dict(zip(NAMES, map(turned, gradients)))
 
     def forward(self):
@@ -72,7 +84,7 @@ class Layers:
         if self.optimizer is None:  # Keras rounds its 0.9 and 0.999 to float32 in float64 too
             self.optimizer = keras.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON)
             self.optimizer.build(self.model.trainable_variables)
-        return float(self.compiled[2](self.X, self.D))
+        return float(self.compiled[2](self.X, self.D, self.lengths))
 
     def parameters(self):
         return dict(zip(NAMES, map(turned, self.model.get_weights())))

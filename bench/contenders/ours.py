@@ -15,6 +15,8 @@ class Core:
         self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype)
         self.net.load_state_dict(problem.parameters)
         self.X, self.D = problem.X, problem.D
+        if problem.lengths is not None:
+            self.options = self.options | {"lengths": problem.lengths}
         self.optimizer = fastbptt.optimizers.Adam(LEARNING_RATE)
 
     def gradients(self):

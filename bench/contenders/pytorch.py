@@ -4,6 +4,7 @@ import os
 
 import torch
 from contenders import LEARNING_RATE
+from torch.nn.utils.rnn import pack_padded_sequence
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
@@ -14,7 +15,10 @@ def tensors(problem):
 
 
 class Module:
-    """nn.RNN and a Linear layer. nn.RNN has a second bias, here zero and not trained: less work than its default."""
+    """nn.RNN and a Linear layer. nn.RNN has a second bias, here zero and not trained: less work than its default.
+
+    With lengths it runs over the padding, up to the longest sequence of the batch, and a mask takes that out of the loss.
+    """
 
     @staticmethod
     def variants(problem):
@@ -32,13 +36,23 @@ class Module:
                 parameter.copy_(parameters[name])
             self.rnn.bias_hh_l0.zero_()
         self.rnn.bias_hh_l0.requires_grad_(False)
+        self.lengths = None if problem.lengths is None else torch.from_numpy(problem.lengths)
         self.everything, self.steps = list(self.named.values()), problem.T * problem.B
         self.optimizer = None  # made when it is needed: torch.optim takes seconds to import what it may compile with
 
     def loss(self):
+        if self.lengths is not None:
+            return self.masked_loss()
         states, _ = self.rnn(self.X)
         difference = self.linear(states) - self.D
         return (difference * difference).sum() / self.steps
+
+    def masked_loss(self):
+        longest = int(self.lengths.max())
+        states, _ = self.rnn(self.X[:longest])
+        difference = self.linear(states) - self.D[:longest]
+        mask = torch.arange(longest)[:, None] < self.lengths
+        return ((difference * difference).sum(2) * mask).sum() / self.lengths.sum()
 
     def gradients(self):
         loss = self.loss()
@@ -64,6 +78,16 @@ class Module:
     @staticmethod
     def threads():
         return f"{torch.get_num_threads()} in PyTorch"
+
+
+class Packed(Module):
+    """PackedSequence: the sequences, longest first, without padding; outputs and errors are made of its rows."""
+
+    def masked_loss(self):
+        X, D = (pack_padded_sequence(array, self.lengths, enforce_sorted=False) for array in (self.X, self.D))
+        states, _ = self.rnn(X)
+        difference = self.linear(states.data) - D.data
+        return (difference * difference).sum() / self.lengths.sum()
 
 
 class ByHand:
