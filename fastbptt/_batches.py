@@ -51,6 +51,63 @@ class Arrays:
         return self.ordered[1]
 
 
+class Windows:
+    """The mini-batches of Arrays, each in windows of k1 steps whose errors go back k2 steps: batch k is one window."""
+
+    def __init__(self, arrays, k1, k2):
+        self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
+        self.k1, self.k2, self.shuffle = k1, k2, arrays.shuffle
+        self.windows = max(1, -(-len(self.data[0]) // k1))
+        self.updates_per_epoch = arrays.updates_per_epoch * self.windows
+        self.taken = None, None  # a mini-batch that was asked for last, and which
+
+    def window(self, k):
+        """Of batch k: the first step that is read, the first that has an error, and the end."""
+        since = k % self.windows * self.k1
+        end = min(since + self.k1, len(self.data[0]))
+        return min(since, max(0, end - self.k2)), since, end
+
+    def batch(self, epoch, k):
+        """X, D, weights, initial_state, lengths, resets of the steps that batch k reads."""
+        start, _, end = self.window(k)
+        which = epoch, k // self.windows
+        if self.taken[0] != which:
+            order = self.arrays._order(epoch)
+            rows = order[which[1] * self.batch_size:(which[1] + 1) * self.batch_size]
+            self.taken = which, take(self.data, rows, self.output)
+        X, D, weights, initial_state, lengths, resets = self.taken[1]
+        X, D, weights, resets = (None if array is None else array[start:end] for array in (X, D, weights, resets))
+        return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
+
+    def carried(self, k, S):
+        """Of the states S of batch k those that the next one needs; None after the last window of a mini-batch."""
+        if (k + 1) % self.windows == 0:
+            return None
+        return S[self.window(k + 1)[0] - self.window(k)[0]:].copy()
+
+    def shape(self, k):
+        """(n, B) of the states that are carried to batch k; None where there are none."""
+        start, since, _ = self.window(k)
+        first = k // self.windows * self.batch_size
+        return None if since == 0 else (since - start + 1, min(self.batch_size, self.data[0].shape[1] - first))
+
+
+CUT = 2**22  # numbers of X that are read at a time
+
+
+def cut(X, D, weights, resets, k1):
+    """Pieces of series, some windows of k1 steps each, that memory holds beside one another."""
+    X, D = (array if isinstance(array, np.ndarray) else np.asarray(array) for array in (X, D))
+    if X.ndim < 2 or D.ndim < 2 or len(X) != len(D):
+        raise ValueError(f"X and D must have the same T, got shapes {X.shape} and {D.shape}")
+    for name, array in (("weights", weights), ("resets", resets)):
+        if array is not None and np.shape(array)[:1] != X.shape[:1]:
+            raise ValueError(f"{name} must have the T of X, got shapes {np.shape(array)} and {X.shape}")
+    steps = max(1, CUT // max(1, X[:1].size) // k1) * k1
+    for t in range(0, len(X), steps):
+        yield tuple(None if array is None else array[t:t + steps] for array in (X, D, weights, resets))
+
+
 def take(data, sequences, output):
     """These sequences of X, D, weights, initial_state, lengths, resets."""
     steps = 0 if output == "last" else 1  # the axis of sequences in D and weights

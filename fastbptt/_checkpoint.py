@@ -53,13 +53,17 @@ def write(path, network, state, history, entropy, identity, seconds):
     arrays = {f"{PREFIX}slot_{n}": slot for n, slot in enumerate(state.slots)}
     if state.best_theta is not None:
         arrays[f"{PREFIX}best_theta"] = state.best_theta
+    if state.states is not None:
+        arrays[f"{PREFIX}states"] = state.states.reshape(-1, network.hidden_size)
     for name in history.CURVES:
         arrays[PREFIX + name] = np.array(getattr(history, name)[:state.epoch], np.float64)
     _files.write(path, header, network._named(state.theta) | arrays)
 
 
-def read(path, network, state, history, identity):
+def read(path, network, state, history, identity, windows=None):
     """Put what `write` wrote into state and history; nothing where there is no file.
+
+    `windows` is the source of batches whose states are carried from one to the next, where it is one.
 
     Raises
     ------
@@ -78,13 +82,18 @@ def read(path, network, state, history, identity):
     _compare(path, "run", identities, identity)
     try:
         numbers, slots, best, curves = _contents(header["run"], arrays, state, history)
+        shape = None if windows is None else windows.shape(numbers["batch"])
+        states = None
+        if shape is not None:  # (n, B)
+            states = np.empty((*shape, network.hidden_size), network.dtype)
+            states[...] = _like(arrays[f"{PREFIX}states"], states.reshape(-1, network.hidden_size)).reshape(states.shape)
         theirs.load_state_dict({name: array for name, array in arrays.items() if not name.startswith(PREFIX)})
     except DAMAGES as error:
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
     for name, value in numbers.items():
         setattr(state, name, value)
     state.theta[...] = theirs._theta
-    state.best_theta = best
+    state.best_theta, state.states = best, states
     for mine, its in zip(state.slots, slots):
         mine[...] = its
     for name, curve in curves.items():

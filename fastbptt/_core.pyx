@@ -181,6 +181,9 @@ cdef struct Call:
     const Py_ssize_t *lengths    # (B,)
     const char *resets           # (T, B)
     Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
+    Py_ssize_t past              # steps whose states are known, and which have no error
+    const void *past_states      # (past, B, H)
+    bint own_start               # initial_state is the S_0 of its time
     ErrorOptions error
     void *Y                      # (T, B, O)
     void *S                      # (T + 1, B, H)
@@ -479,6 +482,8 @@ cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) no
     cdef Py_ssize_t end = t + 1, most = c.most
     if c.k1 > 0:
         most = min(most, (t // c.k1 + 1) * c.k1)
+    if t < c.past:
+        most = min(most, c.past)
     if not c.arranged:
         return min(most, t + max(1, w.rows // max(c.rows, 1)))
     while end < most and w.first[end + 1] - w.first[t] <= w.rows:
@@ -828,17 +833,20 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         places = find_places(p, c, w, t, end)
         A = S + before * ldh
         # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
-        if p.one_hot:
+        if t < c.past:
+            read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+        elif p.one_hot:
             look_up(c, rows, places, P_x, ldh, A)
         else:
             read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
-        recur_through(p, c, k, w, t, end, P_s, S, A)
+        if t >= c.past:
+            recur_through(p, c, k, w, t, end, P_s, S, A)
         if c.S != NULL and not again:
             write(c, k, t, rows, places, H, A, ldh, <floating *> c.S + B * H)
 
-        if targets or c.Y != NULL:
+        if (targets or c.Y != NULL) and t >= c.past:
             R, errors, outputs = A, rows, places
             if c.picks:
                 errors, outputs = pick(c, w, t, end, <const floating *> c.weights), w.outputs
@@ -912,7 +920,7 @@ cdef void write_last_states(const Plan *p, const Call *c, const Kernels *k, cons
 cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                    const floating *theta) noexcept nogil:
     """From the saved S and delta_y to every other gradient."""
-    cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, since = 0, end, block = 0, i, h
+    cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, since = c.past, end, block = 0, i, h
     cdef bint begun = False  # some error went back through the first step
     cdef const floating *first
     cdef floating *first_delta = <floating *> w.first_delta
@@ -958,7 +966,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         affine(k, B, H, H, drop(p, c, k, w, 0, first), ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
         if c.dS_0 != NULL:
             scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H, c.order)
-        if p.S_0 >= 0 and c.initial_state == NULL:
+        if p.S_0 >= 0 and (c.initial_state == NULL or c.own_start):
             column_sums(k, B, H, delta, ldh, gradient + p.S_0)
     if p.S_0 >= 0 and c.arranged:
         affine(k, 1, H, H, <floating *> w.dropped, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
@@ -1272,17 +1280,19 @@ cdef Py_ssize_t count_nonzero(const floating *weights, Py_ssize_t n) noexcept no
 
 cdef double weigh(Call *c, const floating *weights) noexcept nogil:
     """Σ m of the steps that there are, or -1 where one is negative or not finite; and whether it pays to pick."""
-    cdef Py_ssize_t t, b, steps = 1 if c.last else c.T, n = 0, nonzero = 0
+    cdef Py_ssize_t t, b, steps = 1 if c.last else c.T, n = 0, nonzero = 0, known = 0
     cdef double total = 0, part
     c.picks = c.last
     if weights == NULL:
-        return <double> (c.sequences if c.last else c.steps)
+        for b in range(c.B if c.past > 0 else 0):
+            known += min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
+        return <double> (c.sequences if c.last else c.steps - known)
     if c.lengths == NULL:
-        n = steps * c.B * c.weight_width
-        total = sum_of_weights(weights, n)
-        nonzero = count_nonzero(weights, n)
+        n = (steps - c.past) * c.B * c.weight_width
+        total = sum_of_weights(weights + c.past * c.B * c.weight_width, n)
+        nonzero = count_nonzero(weights + c.past * c.B * c.weight_width, n)
     else:
-        for t in range(steps):
+        for t in range(c.past, steps):
             for b in range(c.B):
                 if t < c.lengths[b]:
                     part = sum_of_weights(weights + (t * c.B + b) * c.weight_width, c.weight_width)
@@ -1515,6 +1525,33 @@ cdef class Engine:
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
         self.run(&c, n_threads, memory_limit)
         return c.total * c.error.scale, c.penalty
+
+    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, bint own_start, Py_ssize_t k2,
+                    gradient, S, int n_threads):
+        """The reduced error of the steps after `past`, the penalties, and Σ m; their errors go back k2 steps.
+
+        past (n, B, H) are the states after the first n steps, from initial_state on; own_start says that this was the
+        network's own. The flat gradient overwrites `gradient` (P,), the states after all steps S (T+1, B, H).
+        """
+        cdef Call c
+        cdef double total
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)
+                and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
+                and has_shape(past, cnp.PyArray_DIM(past, 0), c.B, self.plan.H)
+                and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
+                and cnp.PyArray_ISWRITEABLE(gradient) and is_ready(S, self.type, 3)
+                and has_shape(S, c.T + 1, c.B, self.plan.H) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
+            return NotImplemented
+        c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
+        total = self.take_weights(&c)
+        if total < 0:
+            return NotImplemented
+        c.k1, c.k2 = max(c.T, 1), k2
+        if c.past == 0 and k2 >= c.T:
+            c.k1 = c.k2 = 0
+        c.gradient, c.saves, c.S = cnp.PyArray_DATA(gradient), True, cnp.PyArray_DATA(S)
+        self.run(&c, n_threads)
+        return c.total * c.error.scale, c.penalty, total
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
                  bint input_gradient, bint initial_state_gradient, int n_threads):

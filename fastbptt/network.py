@@ -453,6 +453,11 @@ class RNN:
         return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
                                                 memory_limit, threads)
 
+    def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend):
+        """`_loss_into` for the last window of truncated BPTT, and its Σ m: see `window_into` of the core."""
+        return self._engines[backend].window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start,
+                                                  k2, gradient, S, threads)
+
     def _total_weight(self, X, D, weights, initial_state, lengths, resets):
         """Σ m, for arguments that are checked already."""
         return self._engines["core"].total_weight(self._theta, X, D, weights, initial_state, lengths, resets)
@@ -609,7 +614,7 @@ class RNN:
 
     def fit(self, X=None, D=None, *, weights=None, initial_state=None, lengths=None, resets=None, batches=None, validation=None, epochs=None,
             updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam", learning_rate=None, schedule=None,
-            max_grad_norm=None, patience=None, min_improvement=0.0, shuffle=True, random_state=None, validation_every=1,
+            max_grad_norm=None, tbptt=None, patience=None, min_improvement=0.0, shuffle=True, random_state=None, validation_every=1,
             time_limit=None, on_nonfinite="raise", checkpoint=None, checkpoint_every=60, resume=False, progress=None,
             callbacks=(), update_callbacks=(), memory_limit=None, n_threads=None, backend="core"):
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
@@ -639,6 +644,11 @@ class RNN:
             object with numbers of its own, or f(epoch) -> factor.
         max_grad_norm : float, optional
             The gradient is scaled down to this Euclidean norm where it exceeds it (Pascanu et al. 2013).
+        tbptt : (k1, k2), optional
+            Truncated BPTT: an update after every k1 steps of a mini-batch, and at its end, by the errors since the last
+            one, which go back through the last k2 steps; the states are carried on. An epoch has as many times more
+            updates. What goes back meets the states as they were computed, by the parameters of their time, with the
+            present parameters (Williams and Peng 1990). A window in which no step has a weight makes no update.
         patience : int, optional
             Stop after this many epochs without a validation loss that is lower by more than `min_improvement`, and in any
             case return to the parameters of the lowest one.
@@ -686,12 +696,18 @@ class RNN:
             entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
         if batches is None:
             data, validation = self._training_data(X, D, weights, initial_state, lengths, resets, validation, entropy)
+            if tbptt is not None and self.output == "last":
+                raise ValueError('tbptt of fit needs output="sequence": most windows have no last step, and so no error')
             source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"))
+            if tbptt is not None:
+                source = _batches.Windows(source, *_check_tbptt(tbptt))
         else:
             if any(given is not None for given in (weights, initial_state, lengths, resets)):
                 raise TypeError("weights, initial_state, lengths and resets belong to X and D; batches give their own")
             if isinstance(validation, numbers.Real):
                 raise TypeError(f"validation={validation!r} is a share of X and D, and batches have none: give (X, D)")
+            if tbptt is not None:
+                raise TypeError("tbptt belongs to X and D: batches of windows have no state to carry on; see `stream`")
             validation = self._check_validation(validation)
             source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
                                        STREAMS.index("batches"))
@@ -701,7 +717,7 @@ class RNN:
             validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
             update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
-            memory_limit=_check_memory_limit(memory_limit))
+            memory_limit=_check_memory_limit(memory_limit, tbptt))
         return training.fit(self, source, validation, settings, entropy)
 
     def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None, lengths=None,
@@ -728,6 +744,69 @@ class RNN:
         if stepper is None or stepper.kind is not type(optimizer):
             stepper = self._stepper = training.Stepper(self, optimizer)
         return stepper.step(self, optimizer, data, limit, _threads(n_threads), backend)
+
+    def stream(self, X, D=None, *, tbptt, weights=None, resets=None, initial_state=None, optimizer="adam", learning_rate=None,
+               max_grad_norm=None, callback=None, n_threads=None, backend="core"):
+        """Train on one pass over a series, or several at once, that may be far larger than memory, by truncated BPTT.
+
+        Parameters
+        ----------
+        X, D, weights, resets : as of `loss_and_gradients`; memory maps are read a piece at a time
+            Or X alone: an iterable of chunks (X, D[, weights[, resets]]) of any lengths T and one B, None where absent.
+        tbptt : (k1, k2)
+            An update after every k1 steps, and at the end, by the errors since the last one, which go back through the last
+            k2 steps. States are carried on, also from chunk to chunk: how a series is cut into chunks changes no bit.
+        initial_state : array (B, H), optional
+        optimizer, learning_rate, max_grad_norm, n_threads, backend : as of `fit`
+        callback : function of a training.Record, called after each update; one that returns True ends the stream
+
+        Returns
+        -------
+        training.StreamHistory : the losses of all updates, and the final state; also kept as the attribute `history`.
+
+        Raises
+        ------
+        FloatingPointError, KeyboardInterrupt : the parameters are those of the last whole update.
+        """
+        self._engine(backend)
+        tbptt = _check_tbptt(tbptt)
+        if tbptt is None:
+            raise TypeError("stream needs tbptt=(k1, k2)")
+        if self.output == "last":
+            raise ValueError('stream needs output="sequence": a stream has no last step')
+        optimizer = optimizers.make(optimizer, learning_rate)
+        limit = math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be a function of a record, got {type(callback).__name__}")
+        if D is not None:
+            chunks = _batches.cut(X, D, weights, resets, tbptt[0])
+        elif weights is not None or resets is not None:
+            raise TypeError("weights and resets belong to X and D; chunks give their own")
+        else:
+            chunks = X
+        if initial_state is not None:
+            initial_state = _words.array("initial_state", initial_state, self.dtype)
+            if initial_state.ndim != 2 or initial_state.shape[1] != self.hidden_size:
+                raise ValueError(f"initial_state must have shape (B, H) = (B, {self.hidden_size}), got {initial_state.shape}")
+            _words.finite("initial_state", initial_state, "bh")
+        return training.stream(self, self._checked_chunks(chunks, initial_state), *tbptt, initial_state, optimizer, limit, callback,
+                               _threads(n_threads), backend)
+
+    def _checked_chunks(self, chunks, initial_state):
+        B = None if initial_state is None else len(initial_state)
+        for n, chunk in enumerate(chunks):
+            if not isinstance(chunk, (tuple, list)) or not 2 <= len(chunk) <= 4:
+                raise TypeError(f"chunk {n} must be (X, D[, weights[, resets]]), got {type(chunk).__name__}")
+            X, D, weights, resets = (*chunk, *[None] * (4 - len(chunk)))
+            try:
+                X, D, weights, _, _, resets = self._check_batch(X, D, weights, None, resets)
+                _batches.refuse_nonfinite("", X, D, weights)
+                if B is not None and X.shape[1] != B:
+                    raise ValueError(f"X has {X.shape[1]} sequences, where the stream has {B}")
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"chunk {n}: {error}") from None
+            B = X.shape[1]
+            yield X, D, weights, resets
 
     def _training_data(self, X, D, weights, initial_state, lengths, resets, validation, entropy):
         """Checked data and validation set; the latter split off where it is a share."""
@@ -950,6 +1029,18 @@ class _ReferenceEngine:
             gradients[name] = gradients[name] + dw
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         return float(loss), float(reference.penalty(p, **penalties))
+
+    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads):
+        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
+        given = {"weights": weights, "initial_state": initial_state, "lengths": lengths, "resets": resets, "past": past}
+        run, scale, (_, _, total, _) = reference._forward_and_error(p, X, D, **given, **self.options)
+        _, gradients = reference.loss_and_gradients(p, X, D, **given, own_start=own_start, tbptt=(max(len(X), 1), k2),
+                                                    **self.options)
+        S[...] = run.S
+        np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
+        there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
+        weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
+        return float(scale * total), float(reference.penalty(p, **penalties)), float(weight)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads):

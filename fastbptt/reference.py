@@ -198,13 +198,13 @@ def restart(S, resets, initial):
     return np.where(resets[..., None], initial, S)
 
 
-def recur(activation, A, S_0, P, alive, resets, initial):
-    """S (T+1, B, H) of S[t+1] = g1(A[t] + restart(S[t]) P), and 0 where no step is alive."""
+def recur(activation, A, S_0, P, alive, resets, initial, past=()):
+    """S (T+1, B, H) of S[t+1] = g1(A[t] + restart(S[t]) P), and 0 where no step is alive. S[1:] begins with `past`."""
     g, _ = ACTIVATIONS[activation]
     S = np.empty((len(A) + 1, *S_0.shape), A.dtype)
     S[0] = S_0
     for t in range(len(A)):
-        S[t + 1] = only(alive[t], g(A[t] + restart(S[t], resets[t], initial) @ P))
+        S[t + 1] = only(alive[t], past[t] if t < len(past) else g(A[t] + restart(S[t], resets[t], initial) @ P))
     return S
 
 
@@ -340,7 +340,7 @@ def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
 def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
                        output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
                        loss="squared_error", loss_parameter=None, l1=None, l2=None, input_gradient=False,
-                       initial_state_gradient=False):
+                       initial_state_gradient=False, past=None, own_start=False):
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
@@ -355,6 +355,9 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     resets : (T, B) of bool: the steps before which the state becomes S_0, learnt or zero, whatever initial_state is
     output : "sequence", or "last": the error is that of each sequence's last step, D and weights have no axis T
     tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the whole error.
+    past : (n, B, H), the states after the first n steps, which were computed before, by other parameters perhaps. These
+        steps have no error; the errors of the others go back through them with the present parameters.
+    own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
     l1, l2 : dict of a number for each penalised parameter
     input_gradient, initial_state_gradient : bool
         Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
@@ -370,8 +373,8 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     _refuse_gradient_of_ids(X, input_gradient)
     run, scale, (_, _, total, delta_y) = _forward_and_error(
         parameters, X, D, weights, initial_state, lengths=lengths, resets=resets, output=output, reduction=reduction,
-        activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter)
-    gradients = _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient,
+        activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter, past=past)
+    gradients = _backward(run, delta_y, activation, tbptt, initial_state is None or own_start, input_gradient,
                           initial_state_gradient)
     gradients = gradients | {name: gradients[name] + dw for name, dw in d_penalty(run.p, l1, l2).items()}
     return scale * total + penalty(run.p, l1, l2), gradients
@@ -539,7 +542,7 @@ class _Run(NamedTuple):
     output: str
 
 
-def _forward(parameters, X, initial_state, activation, lengths=None, resets=None, output="sequence"):
+def _forward(parameters, X, initial_state, activation, lengths=None, resets=None, output="sequence", past=None):
     X = np.asarray(X)
     T, B = X.shape[:2]
     lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
@@ -547,17 +550,18 @@ def _forward(parameters, X, initial_state, activation, lengths=None, resets=None
     resets = alive & (False if resets is None else np.asarray(resets, bool))
     p, X, S_0 = _prepare(parameters, only(alive, X), initial_state)
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    S = recur(activation, A, S_0, pack(p["W_s"]), alive, resets, p.get("S_0", 0))
-    there = alive if output == "sequence" else lengths[None] > 0
+    past = () if past is None else np.asarray(past, A.dtype)
+    S = recur(activation, A, S_0, pack(p["W_s"]), alive, resets, p.get("S_0", 0), past)
+    there = alive & (np.arange(T)[:, None] >= len(past)) if output == "sequence" else lengths[None] > 0
     Z = only(there, affine(read(S, lengths, output), pack(p["W_y"]), p.get("b_y")))
     return _Run(p, X, S, Z, lengths, resets, there, output)
 
 
 def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
                        reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
-                       loss_parameter=None, **_):
+                       loss_parameter=None, past=None, **_):
     """The run, 1 or 1 / Σ m, and what `error` returns."""
-    run = _forward(parameters, X, initial_state, activation, lengths, resets, output)
+    run = _forward(parameters, X, initial_state, activation, lengths, resets, output, past)
     weights = only(run.there, np.ones(run.there.shape) if weights is None else _in_time(weights, output))
     scale = _scale(reduction, weights)
     return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from . import _checkpoint, _core, _words, optimizers, reference, schedules
-from ._batches import Arrays, refuse_nonfinite, take
+from ._batches import Arrays, Windows, refuse_nonfinite, take
 from ._progress import Progress
 
 ON_NONFINITE = ("raise", "skip")
@@ -223,6 +223,7 @@ class State:
     target: float = math.inf  # the loss that patience waits to be beaten
     target_epoch: int = -1    # the epoch that set it
     seconds: float = 0.0      # before this call
+    states: np.ndarray | None = None  # of the network, carried to the next window; never written to
     owed: tuple = ()          # which callbacks are not called yet, and the numbers of their Record
 
     NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
@@ -240,7 +241,7 @@ class State:
         """Become a copy of `other` with these parameters; the arrays stay this state's own."""
         for name in self.NUMBERS:
             setattr(self, name, getattr(other, name))
-        self.best_theta = other.best_theta
+        self.best_theta, self.states = other.best_theta, other.states
         self.theta[...] = theta
         for mine, its in zip(self.slots, other.slots):
             mine[...] = its
@@ -385,7 +386,16 @@ class _Run:
         network, settings, spare = self.network, self.settings, self._next()
         epoch, k = spare.epoch, spare.batch
         data = self.source.batch(epoch, k)
-        loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend, settings.memory_limit)
+        if isinstance(self.source, Windows):
+            loss, penalty, weight = self._window(data, k, spare)
+            if weight == 0:  # nothing to learn from
+                spare.batch += 1
+                self._commit(spare)
+                return
+        else:
+            loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend,
+                                               settings.memory_limit)
+            weight = None
         gradient, norm = self.clip_norm(self.gradient, settings.max_grad_norm)
         spare.batch += 1
         if not (math.isfinite(loss + penalty) and math.isfinite(norm)):
@@ -397,19 +407,37 @@ class _Run:
                                        backend=settings.backend)
             if not np.isfinite(spare.theta).all():
                 self._refuse(data, "update", loss + penalty, norm)
+                states = spare.states
                 spare.take(self.state, network._theta)
-                spare.batch, spare.skipped = k + 1, spare.skipped + 1
+                spare.batch, spare.skipped, spare.states = k + 1, spare.skipped + 1, states
             else:
                 spare.updates += 1
-                self._add(spare, data, loss, penalty, norm)
+                self._add(spare, data, loss, penalty, norm, weight)
                 network._theta[...] = spare.theta
         if settings.update_callbacks:
             spare.owed = "update_callbacks", epoch, spare.updates, loss, None, norm
         self._commit(spare)
 
-    def _add(self, state, data, loss, penalty, norm):
-        """Add a batch to the sums, weighted as the loss is."""
-        weight = self.network._total_weight(*data) if self.network.reduction == "mean" else 1.0
+    def _window(self, data, k, spare):
+        """Loss, penalty and Σ m of a window of truncated BPTT; the states that the next one needs are put into `spare`."""
+        network, settings, source = self.network, self.settings, self.source
+        X, D, weights, initial_state, lengths, resets = data
+        S = np.empty((len(X) + 1, X.shape[1], network.hidden_size), network.dtype)
+        own_start, past = False, S[:0]
+        if spare.states is not None:
+            own_start = initial_state is None and source.window(k)[0] == 0
+            initial_state, past = spare.states[0], spare.states[1:]
+        found = network._window_into(self.gradient, X, D, weights, initial_state, lengths, resets, past, own_start, source.k2,
+                                     S, settings.threads, settings.backend)
+        spare.states = source.carried(k, S)
+        return found
+
+    def _add(self, state, data, loss, penalty, norm, weight=None):
+        """Add a batch to the sums, weighted as the loss is, by its Σ m."""
+        if self.network.reduction != "mean":
+            weight = 1.0
+        elif weight is None:
+            weight = self.network._total_weight(*data)
         state.add(loss, penalty, norm, weight)
 
     def _learning_rate(self, state):
@@ -531,7 +559,8 @@ class _Run:
 
     def resume(self):
         """Go on from the checkpoint, where there is one."""
-        _checkpoint.read(self.settings.checkpoint, self.network, self.state, self.history, self._identity())
+        windows = self.source if isinstance(self.source, Windows) else None
+        _checkpoint.read(self.settings.checkpoint, self.network, self.state, self.history, self._identity(), windows)
         self.network._theta[...] = self.state.theta
         self.tell_history(self.state)
         self.progress.update(self._drawn())
@@ -541,12 +570,13 @@ class _Run:
         settings, source = self.settings, self.source
         return {"optimizer": _described(settings.optimizer), "schedule": _described(settings.schedule),
                 "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
-                **({"shuffle": source.shuffle} if isinstance(source, Arrays)
+                **({"tbptt": (source.k1, source.k2)} if isinstance(source, Windows) else {}),
+                **({"shuffle": source.shuffle} if isinstance(source, (Arrays, Windows))
                    else {"updates_per_epoch": source.updates_per_epoch}), **self._digests()}
 
     def _digests(self):
         if not hasattr(self, "digests"):
-            arrays = {"data": self.source.data if isinstance(self.source, Arrays) else None, "validation": self.validation}
+            arrays = {"data": self.source.data if isinstance(self.source, (Arrays, Windows)) else None, "validation": self.validation}
             self.digests = {name: _checkpoint.digest(data) for name, data in arrays.items() if data is not None}
         return self.digests
 
@@ -608,13 +638,16 @@ class Stepper:
         self.theta, self.gradient = network.theta, np.empty_like(network._theta)
         self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)
 
-    def step(self, network, optimizer, data, max_grad_norm, threads, backend):
-        """One update, whole or not at all; the data loss before it."""
+    def step(self, network, optimizer, data, max_grad_norm, threads, backend, compute=None):
+        """One update, whole or not at all; the data loss before it.
+
+        compute() -> loss, penalty, with `gradient` overwritten, stands in for the loss of `data`.
+        """
         slots, spare = self.slots
         for mine, its in zip(spare, slots):
             mine[...] = its
         self.theta[...] = network._theta
-        loss, penalty = network._loss_into(self.gradient, *data, threads, backend)
+        loss, penalty = compute() if compute else network._loss_into(self.gradient, *data, threads, backend)
         clip_norm = _core.clip_norm if backend == "core" else reference.clip_norm
         gradient, norm = clip_norm(self.gradient, max_grad_norm)
         what = "loss" if not math.isfinite(loss + penalty) else "gradient"
@@ -628,4 +661,154 @@ class Stepper:
                                      f"norm {norm}; the parameters are those before this step")
         network._theta[...] = self.theta
         self.slots, self.count = (spare, slots), self.count + 1
+        self.norm = norm
         return loss
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Streams
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class StreamHistory:
+    """What RNN.stream did.
+
+    Attributes
+    ----------
+    loss : list of float
+        Data loss of each update's window, before the update.
+    gradient_norm : list of float
+        Before clipping, penalties included.
+    steps : int
+        Time steps that were read.
+    final_state : array (B, H)
+        The state after them, with which the stream can be gone on with; None where there were none.
+    stopped : str
+        "end", or "callback", "interrupted", "nonfinite" or "error".
+    """
+
+    loss: list[float] = field(default_factory=list)
+    gradient_norm: list[float] = field(default_factory=list)
+    steps: int = 0
+    final_state: np.ndarray | None = None
+    stopped: str = ""
+
+
+def stream(network, chunks, k1, k2, initial_state, optimizer, max_grad_norm, callback, threads, backend):
+    """The loop behind RNN.stream; `chunks` gives checked (X, D, weights, resets), which may be of any length."""
+    history, stepper = StreamHistory(), Stepper(network, optimizer)
+    window = _Window(network, stepper.gradient, k1, k2, initial_state, threads, backend)
+    network.history = history
+    try:
+        for chunk in chunks:
+            for ready in window.add(chunk):
+                if _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history):
+                    history.stopped = "callback"
+                    return history
+        ready = window.rest()
+        if ready is not None:
+            _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history)
+        history.stopped = "end"
+    except BaseException as error:
+        names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
+        history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
+        raise
+    return history
+
+
+def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, history):
+    """One update by a window that ends with these new steps; whether the callback ends the stream."""
+    loss, penalty, weight = window.compute(steps)
+    if weight > 0:
+        stepper.step(network, optimizer, window.data(), max_grad_norm, window.threads, window.backend, lambda: (loss, penalty))
+        history.loss.append(loss)
+        history.gradient_norm.append(stepper.norm)
+    window.move_on()
+    history.steps, history.final_state = window.read, window.states[-1].copy()
+    if weight == 0 or callback is None:
+        return False
+    answer = callback(Record(0, len(history.loss), loss, None, stepper.norm, network))
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+
+class _Window:
+    """The last steps of a stream: those whose states are known, and behind them those to learn from."""
+
+    def __init__(self, network, gradient, k1, k2, initial_state, threads, backend):
+        self.network, self.gradient, self.k1, self.k2 = network, gradient, k1, k2
+        self.threads, self.backend = threads, backend
+        self.own_start, self.states = initial_state is None, None if initial_state is None else initial_state[None]
+        self.known = None     # X, D, weights, resets of the steps that the states but the first stand behind
+        self.waiting = []     # chunks that do not make a window yet
+        self.read = 0
+
+    def add(self, chunk):
+        """The windows of k1 new steps that this chunk completes, one after another."""
+        self.waiting.append(chunk)
+        while sum(len(part[0]) for part in self.waiting) >= self.k1:
+            yield self._take(self.k1)
+        self.waiting = [_joined([part]) for part in self.waiting]
+
+    def rest(self):
+        """What no window has taken, None where there is nothing."""
+        left = sum(len(part[0]) for part in self.waiting)
+        return self._take(left) if left else None
+
+    def _take(self, n):
+        """The first n steps of those that wait."""
+        taken = []
+        while n > 0:
+            part = self.waiting.pop(0)
+            if len(part[0]) > n:
+                self.waiting.insert(0, tuple(None if array is None else array[n:] for array in part))
+                part = tuple(None if array is None else array[:n] for array in part)
+            taken.append(part)
+            n -= len(part[0])
+        return _joined(taken)
+
+    def compute(self, new):
+        """Loss, penalty and Σ m of the new steps; the gradient is in `gradient`."""
+        self.new = len(new[0])
+        self._forget(max(0, self.k2 - self.new))
+        self.steps = new if self.known is None else _joined([self.known, new])
+        X, D, weights, resets = self.steps
+        self.S = np.empty((len(X) + 1, X.shape[1], self.network.hidden_size), self.network.dtype)
+        past = self.S[:0] if self.states is None else self.states[1:]
+        own = self.own_start and self.states is not None and self.read == len(past)
+        return self.network._window_into(self.gradient, X, D, weights, None if self.states is None else self.states[0], None,
+                                         resets, past, own, self.k2, self.S, self.threads, self.backend)
+
+    def _forget(self, most):
+        """All but the last `most` of the known steps, and the states before and after these."""
+        first = max(0, len(self.known[0]) - most) if self.known is not None else 0
+        if first > 0:
+            self.states = self.states[first:].copy()
+            self.known = tuple(None if array is None else array[first:].copy() for array in self.known) if most else None
+
+    def data(self):
+        """The window as RNN.loss_and_gradients takes it, to find words for what is not finite."""
+        X, D, weights, resets = self.steps
+        return X, D, weights, None if self.states is None else self.states[0], None, resets
+
+    def move_on(self):
+        """Keep of the steps and states what the next window goes back through."""
+        self.read += self.new
+        self.known, self.states = self.steps, self.S
+        self._forget(self.k2 - 1)  # the last window may be of one step
+
+
+def _joined(parts):
+    """Pieces of (X, D, weights, resets) as one; where one of them has weights or resets, the others get neutral ones."""
+    if len(parts) == 1:
+        return tuple(None if array is None else array.copy() for array in parts[0])  # whoever made it may use it again
+    joined = []
+    for n, arrays in enumerate(zip(*parts)):
+        if all(array is None for array in arrays):
+            joined.append(None)
+            continue
+        model = next(array for array in arrays if array is not None)
+        neutral = 1 if n == 2 else 0
+        joined.append(np.concatenate([np.full((len(part[0]), *model.shape[1:]), neutral, model.dtype) if array is None else array
+                                      for part, array in zip(parts, arrays)]))
+    return tuple(joined)
