@@ -188,6 +188,7 @@ EQUIVALENT = {
     ("reference.py:gradient_terms", "dS = np.zeros_like(S[[]1:])", "dS = np.*_like(S[[]*"): "every step is overwritten",
     ("_core.pyx:*", "* theta + p.W_x, *", "* theta, *"): "p.W_x is 0",
     ("_core.pyx:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
+    ("_core.pyx:forward", "if t > 0 and stopped(c):", "if*stopped(c):"): "no number depends on how often a call polls",
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
         "no number depends on how often a call polls",
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
@@ -228,6 +229,15 @@ EQUIVALENT = {
     ("_core.pyx:end_of_block", "cdef Py_ssize_t end = t + 1", "end = t*"): "a step always fits into a block: the loop adds it",
     ("_core.pyx:tabulate", "memset*", "*"): "nobody reads what pads a row",
     ("_core.pyx:write_last_states", "others = *", "others = rows_at(c, w, t + 2)"): "what is written too early is overwritten",
+    ("_core.pyx:count_nonzero", "nonzero += *", "*"): "whether rows with errors are picked is a choice of speed alone",
+    ("_core.pyx:weigh", "*nonzero*", "*"): "likewise",
+    ("_core.pyx:weigh", "n *", "*"): "likewise",
+    ("_core.pyx:forward", "cdef const floating [*]b_s*", "*p.b_y*"): "a network has both biases or none",
+    ("_core.pyx:forward", "cdef floating [*]losses*", "losses = <floating [*]> w.S *"):
+        "the states before a block are not needed any more when its losses are written",
+    ("_core.pyx:forward", "gather(k, 1, before, *", "gather(k, 2, before, *"):
+        "the same rows a second time, into memory that is written before it is read",
+    ("_core.pyx:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",
     ("_core.pyx:pick", "picked = False", "picked = True"): "a choice of speed alone: the error without weight is 0",
     ("_core.pyx:own_states", "gather(*, 0, 0, *)", "gather(k, rows, 1, *)"): "both distances are 0",
     ("_core.pyx:own_states", "gather(k, 1, *)", "gather(k, 2, *)"):
