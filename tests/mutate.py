@@ -238,6 +238,10 @@ EQUIVALENT = {
     ("_core.pyx:forward", "gather(k, 1, before, *", "gather(k, 2, before, *"):
         "the same rows a second time, into memory that is written before it is read",
     ("_core.pyx:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",
+    ("_core.pyx:forward", "if c.final_state != NULL and c.arranged:", "if c.final_state != NULL:"):
+        "where nothing is arranged no sequence ends before the others",
+    ("_core.pyx:backward", "cdef Py_ssize_t block = 0", "block = 1"): "where there is a step there is a block",
+    ("_core.pyx:backward", "while block < c.most and *", "while block == 0 or *"): "the last block ends with c.most",
     ("_core.pyx:pick", "picked = False", "picked = True"): "a choice of speed alone: the error without weight is 0",
     ("_core.pyx:own_states", "gather(*, 0, 0, *)", "gather(k, rows, 1, *)"): "both distances are 0",
     ("_core.pyx:own_states", "gather(k, 1, *)", "gather(k, 2, *)"):
