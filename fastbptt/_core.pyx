@@ -498,9 +498,7 @@ cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept 
 cdef bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
     """Whether the state before step t is a new one for any of its rows."""
     cdef Py_ssize_t row
-    if c.resets == NULL or not c.arranged:
-        return False
-    for row in range(rows_at(c, w, t)):
+    for row in range(rows_at(c, w, t) if c.resets != NULL and c.arranged else 0):
         if is_reset(c, t, row):
             return True
     return False
@@ -682,7 +680,7 @@ cdef Py_ssize_t pick(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t
             picked = row >= rows_at(c, w, t + 1) if c.arranged else t == c.T - 1
             if not c.last:
                 place, picked = t * c.B + place, True
-            if picked and c.weight_width:
+            if picked and c.weight_width > 0:
                 picked = False
                 for j in range(c.weight_width):
                     picked = picked or weights[place * c.weight_width + j] != 0

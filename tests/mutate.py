@@ -45,7 +45,7 @@ from pathlib import Path
 
 STALLED = 20  # seconds in one test after which a mutant counts as hanging; the slowest test takes about three
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
-              "test_shards.py", "test_inputs.py", "test_penalties.py")
+              "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_inputs.py", "test_penalties.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -61,17 +61,28 @@ REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second
 
 CORE_FUNCTIONS = {
     "_core.pyx": {
-        "pack_weights": None,
-        "forward": ("if targets or c.Y != NULL:", "t += n"),
+        **dict.fromkeys(("count", "share", "dealt", "arrange", "number_rows", "rows_before", "rows_at", "end_of_block",
+                         "is_reset", "any_reset", "find_places", "pack_weights", "tabulate", "read", "write", "look_up",
+                         "add_by_id", "pick", "own_states", "renew", "recur_through", "drop", "recur_back_through")),
+        "forward": None,
+        "write_last_states": None,
         "backward": None,
+        "find_states_before": None,
         "terms": None,
         "shard": None,
         "gather_labels": None,
         "run_shard": None,
+        "fill": None,
+        "first_row": None,
         "run": None,
         "penalize": None,
         "sum_of_weights": None,
-        "Engine.gradient_terms": ("if c.D != NULL:", None),
+        "count_nonzero": None,
+        "weigh": None,
+        "lengths_in_range": None,
+        "labels_in_range": None,
+        "ids_in_range": None,
+        "Engine.gradient_terms": ("if c.D != NULL and not c.last:", None),
         "Engine.take_targets": None,
         "Engine.point_at_targets": ("if weights is not None:", None),
         "Engine.in_range": None,
@@ -92,8 +103,20 @@ LIKELY = [
     ("*:sum_of_weights", "if*", ["bad_weight"]),
     ("_core.pyx:forward", "*c.Y*", ["every_operation_for_every_shape", "outputs"]),
     ("_core.pyx:*ward", "*t [/*-]*", ["across_blocks", "move_on_with_the_blocks"]),
-    ("_core.pyx:*ward", "*w.steps*", ["across_blocks", "move_on_with_the_blocks"]),
-    ("_core.pyx:forward", "*n [*] B *", ["across_blocks", "move_on_with_the_blocks"]),
+    ("_core.pyx:*ward", "*end_of_block*", ["many_blocks", "across_blocks", "move_on_with_the_blocks"]),
+    ("_core.pyx:*ward", "*begins*", ["many_blocks"]),
+    ("_core.pyx:*ward", "*one_hot*", ["kind_of_sequences[True"]),
+    ("_core.pyx:*ward", "*arranged*", ["kind_of_sequences"]),
+    ("_core.pyx:*ward", "*picks*", ["kind_of_sequences", "random_kinds", "many_blocks"]),
+    ("_core.pyx:lengths_in_range", "*", ["refused_in_words"]),
+    ("_core.pyx:ids_in_range", "*", ["an_id_of_no_input", "kind_of_sequences[True"]),
+    ("_core.pyx:labels_in_range", "*", ["label", "padding_is_not_read"]),
+    ("_core.pyx:fill", "*", ["empty_call", "kind_of_sequences"]),
+    ("_core.pyx:first_row", "*", ["empty_call", "kind_of_sequences"]),
+    *((f"_core.pyx:{name}", "*", ["kind_of_sequences", "random_kinds", "many_blocks", "divided"]) for name in (
+        "count*", "share", "dealt", "arrange", "number_rows", "rows_*", "end_of_block", "*_reset", "find_*", "read", "write",
+        "pick", "own_states", "renew", "recur_*through", "drop", "write_last_states", "weigh", "tabulate", "look_up",
+        "add_by_id")),
     ("*:penalize", "*", ["penalties"]),
     ("*penalty", "*", ["penalties"]),
     ("*shard", "*", ["shard"]),
@@ -166,13 +189,14 @@ EQUIVALENT = {
     ("reference.py:gradient_terms", "dS = np.zeros_like(S[[]1:])", "dS = np.*_like(S[[]*"): "every step is overwritten",
     ("_core.pyx:*", "* theta + p.W_x, *", "* theta, *"): "p.W_x is 0",
     ("_core.pyx:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
+    ("_core.pyx:forward", "if t > 0 and stopped(c):", "if*stopped(c):"): "no number depends on how often a call polls",
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
         "no number depends on how often a call polls",
     ("_core.pyx:backward", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
     ("_core.pyx:*", "return STOPPED", "return DONE"):
         "the exception is set already, and comes out of the next call of Python's that the core makes",
-    ("_core.pyx:*", "return", "pass"): "what a call computes after it was stopped is thrown away",
-    ("_core.pyx:backward", "if n < T:", "if n <= T:"): "a choice of speed alone",
+    ("_core.pyx:[bt]*", "return", "pass"): "what a call computes after it was stopped is thrown away",
+    ("_core.pyx:backward", "if end - t < c.most:", "if end - t <= c.most:"): "a choice of speed alone",
     ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if i <= 0 and stopped(&s):"): "likewise",
@@ -200,6 +224,29 @@ EQUIVALENT = {
     ("_blas.pyx:error", "*labels[[]i] if labels != NULL else 0*", "*labels[[]i] if labels != NULL else 1*"):
         "where there are no labels the argument is not read",
     ("_core.pyx:*", "if p.b_s >= 0:", "if p.b_y >= 0:"): "a network has both biases or none",
+    ("_core.pyx:arrange", "cdef Py_ssize_t [*]next = alive + c.T + 1", "next = alive + c.T"):
+        "of the two entries that are one then, neither is read",
+    ("_core.pyx:arrange", "c.kept = 0", "*"): "memory is laid out for more rows than there are",
+    ("_core.pyx:end_of_block", "cdef Py_ssize_t end = t + 1", "end = t*"): "a step always fits into a block: the loop adds it",
+    ("_core.pyx:tabulate", "memset*", "*"): "nobody reads what pads a row",
+    ("_core.pyx:write_last_states", "others = *", "others = rows_at(c, w, t + 2)"): "what is written too early is overwritten",
+    ("_core.pyx:count_nonzero", "nonzero += *", "*"): "whether rows with errors are picked is a choice of speed alone",
+    ("_core.pyx:weigh", "*nonzero*", "*"): "likewise",
+    ("_core.pyx:weigh", "n *", "*"): "likewise",
+    ("_core.pyx:forward", "cdef const floating [*]b_s*", "*p.b_y*"): "a network has both biases or none",
+    ("_core.pyx:forward", "cdef floating [*]losses*", "losses = <floating [*]> w.S *"):
+        "the states before a block are not needed any more when its losses are written",
+    ("_core.pyx:forward", "gather(k, 1, before, *", "gather(k, 2, before, *"):
+        "the same rows a second time, into memory that is written before it is read",
+    ("_core.pyx:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",
+    ("_core.pyx:forward", "if c.final_state != NULL and c.arranged:", "if c.final_state != NULL:"):
+        "where nothing is arranged no sequence ends before the others",
+    ("_core.pyx:backward", "cdef Py_ssize_t block = 0", "block = 1"): "where there is a step there is a block",
+    ("_core.pyx:backward", "while block < c.most and *", "while block == 0 or *"): "the last block ends with c.most",
+    ("_core.pyx:pick", "picked = False", "picked = True"): "a choice of speed alone: the error without weight is 0",
+    ("_core.pyx:own_states", "gather(*, 0, 0, *)", "gather(k, rows, 1, *)"): "both distances are 0",
+    ("_core.pyx:own_states", "gather(k, 1, *)", "gather(k, 2, *)"):
+        "the same rows a second time, into memory that is written before it is read",
     ("_core.pyx:terms", "gather(k, 1, *, 0, *)", "gather(k, 2, *, 0, *)"):
         "the same rows a second time, into scratch that is written before it is read",
     ("_core.pyx:terms", "cdef floating *D = <floating [*]> w.D *", "D = <floating [*]> w.delta *"):
@@ -210,6 +257,8 @@ EQUIVALENT = {
 NO_MUTANT = {
     "_core.pyx:shard:*  return s": "there is no other struct to return, and each of its fields has its mutants",
     "reference.py:recur_back_windows:*  for *": "what it runs over is a function of its own, which has its mutants",
+    "_core.pyx:find_places:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
+    "_core.pyx:drop:*  return *": "likewise",
 }
 
 
@@ -378,7 +427,7 @@ def calls(node, dialect):
         yield args[0]
     elif name in UNARY and len(args) == 1:
         yield args[0]
-    elif name == "min":
+    elif name in ("min", "max"):
         yield from args
     elif name in ("zeros", "zeros_like", "ones", "ones_like"):
         other = name.replace("zeros", "ones") if "zeros" in name else name.replace("ones", "zeros")
@@ -448,7 +497,8 @@ def changes(statement, dialect):
     """(path, node) of every mutation of a statement; the path () stands for all of it."""
     found, kinds = [], {}
     if isinstance(statement, ast.AugAssign):
-        turned = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}[type(statement.op)]
+        turned = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.BitOr: ast.BitAnd}[
+            type(statement.op)]
         found.append(((), ast.AugAssign(statement.target, turned(), statement.value)))
         found.append(((), ast.Assign([statement.target], statement.value)))
     if isinstance(statement, (ast.AugAssign, ast.Continue)) or \
@@ -690,7 +740,7 @@ class Instrumented:
         groups = {}
         for *_, code in body:
             if code.startswith("cdef "):
-                for base, attribute in re.findall(r"= (?:<[^>]*> )?(\w)\.(\w+)", code):
+                for base, attribute in re.findall(r"= (?:<[^>]*> )?(\w)\.(\w+)(?= if|,|$)", code):
                     groups.setdefault((base, "*" in code), []).append(attribute)
         siblings = {(base, one): other for (base, _), names in groups.items()
                     for one, other in zip(names, names[1:] + names[:1]) if one != other}
@@ -1001,7 +1051,7 @@ def main():
     parser.add_argument("--reference", action="store_true", help="only reference.py")
     parser.add_argument("--core", action="store_true", help="only the compiled core")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
-    parser.add_argument("-k", metavar="PATTERN", default="", help="only mutants whose line contains PATTERN")
+    parser.add_argument("-k", metavar="PATTERN", default="", help="only mutants whose line matches this regular expression")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     arguments = parser.parse_args()
     both = arguments.reference == arguments.core
@@ -1032,7 +1082,7 @@ def run(arguments, tree, with_reference, with_core, begin):
         reason = next((words for pattern, words in NO_MUTANT.items() if fnmatch.fnmatchcase(statement, pattern)), None)
         print(f"{'no mutant' if reason else 'NO MUTANT'} of {statement}{f': {reason}' if reason else ''}")
         failures += reason is None
-    mutants = [mutant for mutant in mutants if arguments.k in str(mutant)]
+    mutants = [mutant for mutant in mutants if re.search(arguments.k, str(mutant))]
     if arguments.list:
         print(*mutants, sep="\n")
         print(f"{len(mutants)} mutants")
