@@ -30,6 +30,7 @@ import copy
 import fnmatch
 import io
 import os
+import random
 import re
 import resource
 import select
@@ -1059,6 +1060,8 @@ def main():
     parser.add_argument("--core", action="store_true", help="only the compiled core")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("-k", metavar="PATTERN", default="", help="only mutants whose line matches this regular expression")
+    parser.add_argument("--at-most", type=int, metavar="N", help="only N of the mutants, drawn at random")
+    parser.add_argument("--seed", default="", help="of that draw, any text")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     arguments = parser.parse_args()
     both = arguments.reference == arguments.core
@@ -1090,6 +1093,10 @@ def run(arguments, tree, with_reference, with_core, begin):
         print(f"{'no mutant' if reason else 'NO MUTANT'} of {statement}{f': {reason}' if reason else ''}")
         failures += reason is None
     mutants = [mutant for mutant in mutants if re.search(arguments.k, str(mutant))]
+    if arguments.at_most is not None and arguments.at_most < len(mutants):
+        print(f"{arguments.at_most} of {len(mutants)} mutants, drawn by --seed {arguments.seed!r}")
+        chosen = set(random.Random(arguments.seed).sample(range(len(mutants)), arguments.at_most))
+        mutants = [mutant for n, mutant in enumerate(mutants) if n in chosen]
     if arguments.list:
         print(*mutants, sep="\n")
         print(f"{len(mutants)} mutants")
@@ -1146,7 +1153,7 @@ def run(arguments, tree, with_reference, with_core, begin):
         print(f"{len(runner.baseline_failures)} tests fail without any mutant and had no part:",
               *runner.baseline_failures, sep="\n    ")
     stale = []
-    if not arguments.k:
+    if not arguments.k and arguments.at_most is None:
         places = {mutant.place.split(":")[0] for mutant in mutants}
         stale = [key for key in EQUIVALENT if key not in used
                  and any(fnmatch.fnmatchcase(place, key[0].split(":")[0]) for place in places)]
