@@ -104,10 +104,10 @@ LIKELY = [
     ("_core.pyx:forward", "*c.Y*", ["every_operation_for_every_shape", "outputs"]),
     ("_core.pyx:*ward*", "*t [/*-]*", ["across_blocks", "move_on_with_the_blocks"]),
     ("_core.pyx:*", "*k1*", ["reference_s", "windows_of_several_blocks"]),
-    ("_core.pyx:*", "*segment*", ["every_limit"]),
-    ("_core.pyx:mark_border", "*", ["every_limit"]),
-    ("_core.pyx:backward_again", "*", ["every_limit"]),
-    ("_core.pyx:*ward_through", "*again*", ["every_limit"]),
+    ("_core.pyx:*", "*segment*", ["where_a_segment_does", "every_limit"]),
+    ("_core.pyx:mark_border", "*", ["where_a_segment_does", "every_limit"]),
+    ("_core.pyx:backward_again", "*", ["where_a_segment_does", "every_limit"]),
+    ("_core.pyx:*ward_through", "*again*", ["where_a_segment_does", "every_limit"]),
     ("_core.pyx:add_rows", "*", ["reference_s"]),
     ("_core.pyx:blocks_until", "*", ["reference_s", "windows_of_several_blocks", "many_blocks"]),
     ("_core.pyx:bring_back", "*", ["reference_s", "windows_of_several_blocks", "random_kinds"]),
@@ -177,9 +177,9 @@ LIKELY = [
     ("*", "*Q_x*", ["gradient_of_X"]),
     ("*", "*dX*", ["gradient_of_X"]),
     ("*", "*[ (]X*", ["gradient_of_W_x", "gradient_of_X"]),
-    ("*:backward", "*", ["test_all_gradients", "across_blocks", "blocks", "large_shapes"]),
+    ("*:backward*", "*", ["test_all_gradients", "across_blocks", "blocks", "large_shapes"]),
     ("*:run", "*", ["test_all_gradients", "terms_", "same_bits", "leaks"]),
-    ("*:forward", "*", ["gradient_of_W_y", "derivative_of_the_loss", "blocks", "large_shapes"]),
+    ("*:forward*", "*", ["gradient_of_W_y", "derivative_of_the_loss", "blocks", "large_shapes"]),
 ]
 
 # (place, original, mutated) -> why no test can tell. Shell patterns.
@@ -197,14 +197,17 @@ EQUIVALENT = {
     ("reference.py:gradient_terms", "dS = np.zeros_like(S[[]1:])", "dS = np.*_like(S[[]*"): "every step is overwritten",
     ("_core.pyx:*", "* theta + p.W_x, *", "* theta, *"): "p.W_x is 0",
     ("_core.pyx:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
-    ("_core.pyx:forward", "if t > 0 and stopped(c):", "if*stopped(c):"): "no number depends on how often a call polls",
-    ("_core.pyx:backward", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
+    ("_core.pyx:forward_through", "if t > 0 and stopped(c):", "if*stopped(c):"): "no number depends on how often a call polls",
+    ("_core.pyx:backward_through", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
         "no number depends on how often a call polls",
-    ("_core.pyx:backward", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
+    ("_core.pyx:backward_through", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
     ("_core.pyx:*", "return STOPPED", "return DONE"):
         "the exception is set already, and comes out of the next call of Python's that the core makes",
     ("_core.pyx:[bt]*", "return", "pass"): "what a call computes after it was stopped is thrown away",
-    ("_core.pyx:backward", "if end - t < c.most:", "if end - t <= c.most:"): "a choice of speed alone",
+    ("_core.pyx:backward*", "if c.stop[[]0]:", "*"): "likewise",
+    ("_core.pyx:backward_through", "return False", "return True"): "likewise",
+    ("_core.pyx:backward_again", "if forward_through(*) != DONE:", "if forward_through(*) == STOPPED:"): "there is no third status",
+    ("_core.pyx:backward_through", "if end - t < c.most:", "if end - t <= c.most:"): "a choice of speed alone",
     ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if i <= 0 and stopped(&s):"): "likewise",
@@ -241,16 +244,17 @@ EQUIVALENT = {
     ("_core.pyx:count_nonzero", "nonzero += *", "*"): "whether rows with errors are picked is a choice of speed alone",
     ("_core.pyx:weigh", "*nonzero*", "*"): "likewise",
     ("_core.pyx:weigh", "n *", "*"): "likewise",
-    ("_core.pyx:forward", "cdef const floating [*]b_s*", "*p.b_y*"): "a network has both biases or none",
-    ("_core.pyx:forward", "cdef floating [*]losses*", "losses = <floating [*]> w.S *"):
+    ("_core.pyx:forward_through", "cdef const floating [*]b_s*", "*p.b_y*"): "a network has both biases or none",
+    ("_core.pyx:forward_through", "cdef floating [*]losses*", "losses = <floating [*]> w.S *"):
         "the states before a block are not needed any more when its losses are written",
-    ("_core.pyx:forward", "gather(k, 1, before, *", "gather(k, 2, before, *"):
+    ("_core.pyx:forward_through", "cdef floating [*]losses*", "losses = <floating [*]> w.delta_y *"):
+        "the loss of a row is written behind the rows that are still to be read",
+    ("_core.pyx:forward", "gather(k, 1, c.rows, *", "gather(k, 2, c.rows, *"):
         "the same rows a second time, into memory that is written before it is read",
     ("_core.pyx:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",
-    ("_core.pyx:forward", "if c.final_state != NULL and c.arranged:", "if c.final_state != NULL:"):
+    ("_core.pyx:forward_through", "if c.final_state != NULL and c.arranged:", "if c.final_state != NULL:"):
         "where nothing is arranged no sequence ends before the others",
     ("_core.pyx:backward", "cdef Py_ssize_t block = 0", "block = 1"): "where there is a step there is a block",
-    ("_core.pyx:backward", "while block < c.most and *", "while block == 0 or *"): "the last block ends with c.most",
     ("_core.pyx:pick", "picked = False", "picked = True"): "a choice of speed alone: the error without weight is 0",
     ("_core.pyx:own_states", "gather(*, 0, 0, *)", "gather(k, rows, 1, *)"): "both distances are 0",
     ("_core.pyx:own_states", "gather(k, 1, *)", "gather(k, 2, *)"):
