@@ -249,6 +249,8 @@ EQUIVALENT = {
         "the states before a block are not needed any more when its losses are written",
     ("_core.pyx:forward_through", "cdef floating [*]losses*", "losses = <floating [*]> w.delta_y *"):
         "the loss of a row is written behind the rows that are still to be read",
+    ("_core.pyx:forward_through", "if c.segments > 0 and not again:", "if c.segments > 0:"):
+        "none of the segments that are computed again is longer than it was",
     ("_core.pyx:forward", "gather(k, 1, c.rows, *", "gather(k, 2, c.rows, *"):
         "the same rows a second time, into memory that is written before it is read",
     ("_core.pyx:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",

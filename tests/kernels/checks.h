@@ -451,8 +451,8 @@ static void NAME(check_index)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptr
     A = NAME(empty)(rows * lda);
     v->gather(1, rows, width, X, 0, width, index, A, lda);
     for (b = 0; b < rows; b++)
-        for (j = 0; j < lda; j++)
-            NAME(same)(A[b * lda + j], j < width ? X[index[b] * width + j] : 0, "A", b, j);
+        for (j = 0; j < width; j++)
+            NAME(same)(A[b * lda + j], X[index[b] * width + j], "A", b, j);
     back = NAME(empty)(used * width);
     v->scatter(1, rows, width, A, lda, back, 0, width, index);
     for (b = 0; b < rows; b++)
