@@ -46,7 +46,8 @@ from pathlib import Path
 
 STALLED = 20  # seconds in one test after which a mutant counts as hanging; the slowest test takes about three
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
-              "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_inputs.py", "test_penalties.py")
+              "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_stream.py", "test_inputs.py",
+              "test_penalties.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -103,6 +104,7 @@ LIKELY = [
     ("*:sum_of_weights", "if*", ["bad_weight"]),
     ("_core.pyx:forward", "*c.Y*", ["every_operation_for_every_shape", "outputs"]),
     ("_core.pyx:*ward*", "*t [/*-]*", ["across_blocks", "move_on_with_the_blocks"]),
+    ("_core.pyx:*", "*past*", ["fit_is_the_definition"]),
     ("_core.pyx:*", "*k1*", ["reference_s", "windows_of_several_blocks"]),
     ("_core.pyx:*", "*segment*", ["where_a_segment_does", "every_limit"]),
     ("_core.pyx:mark_border", "*", ["where_a_segment_does", "every_limit"]),
@@ -251,6 +253,9 @@ EQUIVALENT = {
         "the loss of a row is written behind the rows that are still to be read",
     ("_core.pyx:forward_through", "if c.segments > 0 and not again:", "if c.segments > 0:"):
         "none of the segments that are computed again is longer than it was",
+    ("_core.pyx:forward_through", "if c.S != NULL and not again:", "if c.S != NULL:"): "the same states a second time",
+    ("_core.pyx:forward_through", "if (targets or c.Y != NULL) and t >= c.past:", "if t >= c.past:"):
+        "where there are neither targets nor outputs nobody reads what is computed",
     ("_core.pyx:forward", "gather(k, 1, c.rows, *", "gather(k, 2, c.rows, *"):
         "the same rows a second time, into memory that is written before it is read",
     ("_core.pyx:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",

@@ -50,7 +50,7 @@ def test_every_limit_gives_the_same_bits(seed, long):
 @pytest.mark.parametrize("learnt", [False, True])
 def test_sequences_that_end_where_a_segment_does(learnt, resets):
     rng = np.random.default_rng(0)
-    T = B = 120
+    T = B = 500  # with every step a sequence ends
     net = RNN(3, 33, 2, dtype="float64", learn_initial_state=learnt, random_state=0)
     if learnt:
         net.parameters["S_0"] = rng.standard_normal(33)
@@ -58,8 +58,11 @@ def test_sequences_that_end_where_a_segment_does(learnt, resets):
                  "lengths": rng.permutation(T) + 1, "initial_state": None if learnt else rng.standard_normal((B, 33)),
                  "resets": rng.uniform(size=(T, B)) < 0.01 if resets else None, "initial_state_gradient": True}
     loss, gradients = net.loss_and_gradients(**arguments)
-    for n_threads in (1, 2):
-        again, in_less = net.loss_and_gradients(**arguments, memory_limit="auto", n_threads=n_threads)
+    all_kept, least = (net.memory_estimate(T, B, lengths=arguments["lengths"], resets=resets, memory_limit=limit, n_threads=1)
+                       for limit in (None, "auto"))
+    assert least < all_kept / 1.4
+    for limit in (least, (3 * least + all_kept) // 4, (least + all_kept) // 2):
+        again, in_less = net.loss_and_gradients(**arguments, memory_limit=limit, n_threads=1)
         assert again == loss
         assert all(np.array_equal(in_less[name], gradients[name]) for name in gradients)
 
