@@ -612,10 +612,10 @@ class RNN:
 
     # ---- Training
 
-    def fit(self, X=None, D=None, *, weights=None, initial_state=None, lengths=None, resets=None, batches=None, validation=None, epochs=None,
-            updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam", learning_rate=None, schedule=None,
-            max_grad_norm=None, tbptt=None, patience=None, min_improvement=0.0, shuffle=True, random_state=None, validation_every=1,
-            time_limit=None, on_nonfinite="raise", checkpoint=None, checkpoint_every=60, resume=False, progress=None,
+    def fit(self, X=None, D=None, *, weights=None, initial_state=None, lengths=None, resets=None, batches=None,
+            validation=None, epochs=None, updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam",
+            learning_rate=None, schedule=None, max_grad_norm=None, tbptt=None, patience=None, min_improvement=0.0,
+            shuffle=True, random_state=None, validation_every=1, time_limit=None, on_nonfinite="raise", checkpoint=None, checkpoint_every=60, resume=False, progress=None,
             callbacks=(), update_callbacks=(), memory_limit=None, n_threads=None, backend="core"):
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
@@ -789,8 +789,8 @@ class RNN:
             if initial_state.ndim != 2 or initial_state.shape[1] != self.hidden_size:
                 raise ValueError(f"initial_state must have shape (B, H) = (B, {self.hidden_size}), got {initial_state.shape}")
             _words.finite("initial_state", initial_state, "bh")
-        return training.stream(self, self._checked_chunks(chunks, initial_state), *tbptt, initial_state, optimizer, limit, callback,
-                               _threads(n_threads), backend)
+        chunks = self._checked_chunks(chunks, initial_state)
+        return training.stream(self, chunks, *tbptt, initial_state, optimizer, limit, callback, _threads(n_threads), backend)
 
     def _checked_chunks(self, chunks, initial_state):
         B = None if initial_state is None else len(initial_state)
@@ -1106,7 +1106,8 @@ def _check_tbptt(tbptt):
     if tbptt is None:
         return None
     if not isinstance(tbptt, tuple) or len(tbptt) != 2:
-        raise TypeError(f"tbptt must be (k1, k2): every k1 steps, errors go back k2 steps; got {type(tbptt).__name__} {tbptt!r}")
+        raise TypeError("tbptt must be (k1, k2): every k1 steps, errors go back k2 steps; got "
+                        f"{type(tbptt).__name__} {tbptt!r}")
     return _words.size("k1 of tbptt", tbptt[0]), _words.size("k2 of tbptt", tbptt[1])
 
 

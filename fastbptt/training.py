@@ -254,7 +254,8 @@ class _Stretch:
         self.settings, self.gradient, self.numbers = settings, gradient, vars(settings.optimizer)
         self.before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
         B = min(source.batch_size, source.data[0].shape[1])
-        self.batch = [None if array is None else np.empty_like(array) for array in take(source.data, np.arange(B), source.output)]
+        first = take(source.data, np.arange(B), source.output)
+        self.batch = [None if array is None else np.empty_like(array) for array in first]
         self.is_mean = network.reduction == "mean"
 
     def run(self, network, source, state, rows, learning_rate, seconds):
@@ -576,7 +577,7 @@ class _Run:
 
     def _digests(self):
         if not hasattr(self, "digests"):
-            arrays = {"data": self.source.data if isinstance(self.source, (Arrays, Windows)) else None, "validation": self.validation}
+            arrays = {"data": getattr(self.source, "data", None), "validation": self.validation}
             self.digests = {name: _checkpoint.digest(data) for name, data in arrays.items() if data is not None}
         return self.digests
 
@@ -809,6 +810,7 @@ def _joined(parts):
             continue
         model = next(array for array in arrays if array is not None)
         neutral = 1 if n == 2 else 0
-        joined.append(np.concatenate([np.full((len(part[0]), *model.shape[1:]), neutral, model.dtype) if array is None else array
-                                      for part, array in zip(parts, arrays)]))
+        joined.append(np.concatenate([
+            np.full((len(part[0]), *model.shape[1:]), neutral, model.dtype) if array is None else array
+            for part, array in zip(parts, arrays)]))
     return tuple(joined)
