@@ -615,8 +615,9 @@ class RNN:
     def fit(self, X=None, D=None, *, weights=None, initial_state=None, lengths=None, resets=None, batches=None,
             validation=None, epochs=None, updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam",
             learning_rate=None, schedule=None, max_grad_norm=None, tbptt=None, patience=None, min_improvement=0.0,
-            shuffle=True, random_state=None, validation_every=1, time_limit=None, on_nonfinite="raise", checkpoint=None, checkpoint_every=60, resume=False, progress=None,
-            callbacks=(), update_callbacks=(), memory_limit=None, n_threads=None, backend="core"):
+            shuffle=True, random_state=None, validation_every=1, time_limit=None, on_nonfinite="raise", checkpoint=None,
+            checkpoint_every=60, resume=False, progress=None, callbacks=(), update_callbacks=(), memory_limit=None,
+            n_threads=None, backend="core"):
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
         Parameters
