@@ -279,11 +279,9 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
                         Workspace *w) noexcept nogil:
     """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
     cdef Py_ssize_t used = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
-    cdef Py_ssize_t arranged = 1 if c.arranged else 0, picks = 1 if c.picks else 0, ids = 1 if p.one_hot else 0
-    cdef Py_ssize_t windows = 1 if c.k1 > 0 else 0
     w.ldi, w.ldh = 0 if p.one_hot else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of)
-    w.rows = BLOCK_BYTES // ((w.ldi + (2 + arranged + picks) * w.ldh + w.ldo + w.ldk) * size)
+    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0)) * w.ldh + w.ldo + w.ldk) * size)
     if c.arranged:
         w.rows = max(B, min(w.rows, c.kept))
     else:
@@ -302,21 +300,28 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     w.losses = take(base, &used, w.rows if c.losses != NULL else 0, 1, size)
     w.delta = take(base, &used, w.rows, w.ldh, size)
     w.later = take(base, &used, B, w.ldh, size)
-    w.first = <Py_ssize_t *> take(base, &used, arranged * (c.most + 1), 1, word)
-    w.begins = <Py_ssize_t *> take(base, &used, (arranged | windows) * (c.most + 1), 1, word)
-    w.borders = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
-    w.border_blocks = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
-    w.border_states = take(base, &used, c.segments * B, w.ldh, size)
-    w.first_delta = take(base, &used, windows * B, w.ldh, size)
-    w.places = <Py_ssize_t *> take(base, &used, w.rows if c.arranged or p.one_hot else 0, 1, word)
-    w.before = take(base, &used, arranged * w.rows, w.ldh, size)
-    w.initial = take(base, &used, arranged, w.ldh, size)
-    w.renewed = take(base, &used, arranged * B, w.ldh, size)
-    w.dropped = take(base, &used, arranged, w.ldh, size)
-    w.at = <Py_ssize_t *> take(base, &used, picks * w.rows, 1, word)
-    w.outputs = <Py_ssize_t *> take(base, &used, picks * w.rows, 1, word)
-    w.R = take(base, &used, picks * w.rows, w.ldh, size)
-    w.table = take(base, &used, ids * p.I, w.ldh, size)
+    if c.arranged:
+        w.first = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
+        w.before = take(base, &used, w.rows, w.ldh, size)
+        w.initial = take(base, &used, 1, w.ldh, size)
+        w.renewed = take(base, &used, B, w.ldh, size)
+        w.dropped = take(base, &used, 1, w.ldh, size)
+    if c.arranged or c.k1 > 0:
+        w.begins = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
+    if c.arranged or p.one_hot:
+        w.places = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
+    if c.k1 > 0:
+        w.first_delta = take(base, &used, B, w.ldh, size)
+    if c.segments > 0:
+        w.borders = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
+        w.border_blocks = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
+        w.border_states = take(base, &used, c.segments * B, w.ldh, size)
+    if c.picks:
+        w.at = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
+        w.outputs = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
+        w.R = take(base, &used, w.rows, w.ldh, size)
+    if p.one_hot:
+        w.table = take(base, &used, p.I, w.ldh, size)
     return used
 
 

@@ -337,14 +337,14 @@ class RNN:
         each thread, whose shard of the batch has B' sequences, a block of time steps of about 256 KiB, the weights twice,
         and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
         """
-        tbptt, memory_limit = _check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt)
-        if backend == "core" and n_threads is None:  # at once: a small network's whole call takes 4 µs, and `_run` 0.5
-            result = self._engines["core"].loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, tbptt,
-                                                              memory_limit, input_gradient, initial_state_gradient, 0)
+        if n_threads is tbptt is memory_limit is None and backend == "core":  # at once: a small call takes 4 µs, `_run` 0.5
+            result = self._engines["core"].loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, None,
+                                                              0, input_gradient, initial_state_gradient, 0)
             if result is not NotImplemented:
                 return result
-        return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets, tbptt,
-                         memory_limit, bool(input_gradient), bool(initial_state_gradient))
+        return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
+                         _check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
+                         bool(initial_state_gradient))
 
     def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None, memory_limit=None,
                  input_gradient=False, initial_state_gradient=False, n_threads=None, backend="core"):
