@@ -10,10 +10,10 @@
     python bench/report.py results.csv              # tables and pictures
 
 Every contender does the same work on the same numbers; `contenders/__init__.py` says which, and who they are. Each
-result is compared with the float64 reference before anything is timed. Each contender lives in a process of its own;
-only one of them works at a time, the others being stopped, and they take turns, the first of a round being another each
-time, together with a large product of SciPy's BLAS, which tells what the processor gives just then. A sample is the mean
-of as many calls as take about 5 ms.
+result is compared with the float64 reference before anything is timed; who is wrong is not. Each contender lives in a
+process of its own; only one of them works at a time, the others being stopped, and they take turns, the first of a
+round being another each time, together with a large product of SciPy's BLAS, which tells what the processor gives
+just then. A sample is the mean of as many calls as take about 5 ms.
 
 The numbers of threads (--threads) are set in the environment of every process before it begins, and recorded; `cpu`,
 the processor time used per time passed, shows whether they were kept to.
@@ -141,12 +141,16 @@ def largest_error(result, right, what):
 
 
 def check(contender, cell, dtype, what, result, right):
+    """The largest error, or None where it is too large: a peer is then left out of the cell, and fastbptt ends the run."""
     error = largest_error(result, right, what)
     limit = max(ADAM_TOLERANCES[dtype], contender.adam_tolerance) if what == "adam" else TOLERANCES[dtype]
-    if not error < limit:
-        sys.exit(f"{contender.title} is wrong at {','.join(map(str, cell.sizes))} {cell.lengths}, {what}: "
-                 f"error {error:.1e}, allowed {limit:.0e}; it was not timed")
-    return error
+    if error < limit:
+        return error
+    words = (f"{contender.title} is wrong at {','.join(map(str, cell.sizes))} {cell.lengths}, {what}: "
+             f"error {error:.1e}, allowed {limit:.0e}; it was not timed")
+    if contender.group == "fastbptt":
+        sys.exit(words)
+    print(words, file=sys.stderr)
 
 
 # ---- Timing
@@ -167,7 +171,8 @@ def measure(cell, dtype, threads, what, processes, gemm, seconds):
                 rights[own] = truth(own, dtype, what)
             result, variant, calls = process.ask("prepare", own, dtype, threads, what)
             error = check(REGISTRY[name], own, dtype, what, result, rights[own])
-            ready[name] = {"variant": variant, "calls": calls, "max_error": f"{error:.1e}"}
+            if error is not None:
+                ready[name] = {"variant": variant, "calls": calls, "max_error": f"{error:.1e}"}
     gemm.ask("prepare", cell, dtype, threads, "gradients")
     asked = {**{name: processes[name] for name in ready}, "gemm": gemm}
     order, samples, end = list(asked), {name: [] for name in asked}, time.perf_counter() + seconds

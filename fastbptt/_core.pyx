@@ -644,6 +644,8 @@ cdef inline void read(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t 
                       Py_ssize_t width, const floating *source, floating *A, Py_ssize_t lda) noexcept nogil:
     if places != NULL:
         gather(k, 1, rows, width, source, 0, width, places, A, lda)
+    elif c.rows == c.B:
+        gather(k, 1, rows, width, source + t * c.B * width, 0, width, NULL, A, lda)
     else:
         gather(k, rows // c.rows, c.rows, width, source + t * c.B * width, c.B * width, width, NULL, A, lda)
 
@@ -652,6 +654,8 @@ cdef inline void write(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t
                        Py_ssize_t width, const floating *A, Py_ssize_t lda, floating *target) noexcept nogil:
     if places != NULL:
         scatter(k, 1, rows, width, A, lda, target, 0, width, places)
+    elif c.rows == c.B:
+        scatter(k, 1, rows, width, A, lda, target + t * c.B * width, 0, width, NULL)
     else:
         scatter(k, rows // c.rows, c.rows, width, A, lda, target + t * c.B * width, c.B * width, width, NULL)
 

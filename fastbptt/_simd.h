@@ -575,14 +575,20 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
     for (b = 0; index != NULL && b < rows; b++)
         last = b == 0 || index[b] > last ? index[b] : last;
     end = X + (steps - 1) * stride_t + last * stride_b + width;
-    for (t = 0; t < steps; t++)
-        for (b = 0; b < rows; b++, A += lda) {
-            const real *x = X + t * stride_t + (index != NULL ? index[b] : b) * stride_b;
-            if (lda == W && x + W <= end) /* what follows the row is the caller's as well */
+    for (t = 0; t < steps; t++) {
+        const real *x = X + t * stride_t;
+        b = 0;
+        if (lda == W && index == NULL) /* what follows the row is the caller's as well */
+            for (; b < rows && x + W <= end; b++, x += stride_b, A += W)
+                STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
+        for (; b < rows; b++, A += lda) {
+            x = X + t * stride_t + (index != NULL ? index[b] : b) * stride_b;
+            if (lda == W && x + W <= end)
                 STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
             else
                 NAME(copy)(width, lda, x, A);
         }
+    }
 }
 
 static void NAME(scatter)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *A, ptrdiff_t lda, real *X,
@@ -766,12 +772,13 @@ static double NAME(softmax_row)(const fastbptt_error *what, const real *d, ptrdi
 static double NAME(squares)(const fastbptt_error *what, ptrdiff_t rows, const real *D, real *Z, ptrdiff_t ld)
 {
     const real factor = (real)what->scale;
+    const MASK all = NAME(there)(W), last = NAME(there)(what->O - (ld - W));
     double total = 0;
     V sum = {0};
     ptrdiff_t i, o;
     for (i = 0; i < rows; i++, Z += ld, D += ld) {
         for (o = 0; o < ld; o += W) {
-            const MASK there = NAME(there)(what->O - o);
+            const MASK there = o + W < ld ? all : last;
             V r = LOAD(Z + o) - LOAD(D + o);
             sum += SELECT(there, r * r, SPLAT(0)); /* rounded before it is added, as a weighted one is */
             STORE(Z + o, SELECT(there, r * 2 * factor, SPLAT(0)));

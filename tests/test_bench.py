@@ -63,7 +63,8 @@ def test_a_contender_whose_padding_leaks_is_not_timed(leak, tmp_path):
         pytest.skip(f"{library} is not installed")
     folder = broken_copy(tmp_path, f"contenders/{module}.py", right, wrong)
     done = program("run.py", *TINY, "--lengths", "uniform", "--contenders", contender, folder=folder)
-    assert done.returncode == 1
+    assert done.returncode == (1 if library == "fastbptt" else 0)  # a peer is left out, and the others are timed
+    assert not re.search("^gradients,", done.stdout, re.MULTILINE), done.stdout
     assert re.search(r"is wrong at 4,20,3,5,2 uniform, gradients: error .*it was not timed", done.stderr), done.stderr
 
 
