@@ -448,6 +448,7 @@ cdef Call shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size) noe
     s.X = <const char *> c.X + b * p.I * size if c.X != NULL else NULL
     s.ids = c.ids + b if c.ids != NULL else NULL
     s.initial_state = <const char *> c.initial_state + b * p.H * size if c.initial_state != NULL else NULL
+    s.past_states = <const char *> c.past_states + b * p.H * size if c.past_states != NULL else NULL
     s.D = <const char *> c.D + b * c.error.K * size if c.D != NULL else NULL
     s.labels = c.labels + b if c.labels != NULL else NULL
     s.weights = <const char *> c.weights + b * c.weight_width * size if c.weights != NULL else NULL

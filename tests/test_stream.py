@@ -97,6 +97,18 @@ def test_both_backends_make_the_same_run(options, tbptt):
     assert histories[0].updates == histories[1].updates
 
 
+@pytest.mark.parametrize("options", [{}, {"lengths": np.arange(40) % (T + 1)}], ids=["plain", "lengths"])
+def test_each_shard_of_a_batch_goes_on_from_states_of_its_own(options):
+    rng = np.random.default_rng(0)
+    X, D, thetas = rng.standard_normal((T, 40, 3)), rng.standard_normal((T, 40, 2)), []
+    for backend, shard_work in (("core", 1), ("core", 1 << 30), ("reference", 1)):
+        net = network()
+        net._engines["core"].shard_work = shard_work
+        net.fit(X, D, epochs=1, batch_size=40, tbptt=(5, 12), learning_rate=1e-2, backend=backend, **options)
+        thetas.append(net.theta)
+    assert np.abs(thetas[0] - thetas[2]).max() < 1e-12 and np.abs(thetas[1] - thetas[2]).max() < 1e-12
+
+
 @every_option
 def test_one_window_of_all_steps_is_plain_training_to_the_bit(options):
     whole, windows = network(), network()
