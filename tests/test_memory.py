@@ -117,7 +117,8 @@ def test_a_limit_below_the_least_is_refused_with_it():
         net.loss_and_gradients(np.ones((5000, 1, 4), "f"), np.ones((5000, 1, 2), "f"), memory_limit=1000, n_threads=1)
 
 
-@pytest.mark.parametrize("more", [{}, {"lengths": np.arange(5000, 0, -1250)}, {"resets": True}], ids=["plain", "lengths", "resets"])
+@pytest.mark.parametrize("more", [{}, {"lengths": np.arange(5000, 0, -1250)}, {"resets": True}],
+                         ids=["plain", "lengths", "resets"])
 def test_a_limit_counts_all_that_the_estimate_counts(more):
     net = RNN(4, 4, 2)
     least, all_kept = (net.memory_estimate(5000, 4, memory_limit=limit, n_threads=1, **more) for limit in ("auto", None))
