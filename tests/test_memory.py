@@ -1,9 +1,11 @@
 """memory_limit: the same bits in less memory; memory_estimate: what a call takes, to the byte."""
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+from test_threads import run_python
 from test_truncation import draw
 
 from fastbptt import RNN
@@ -93,6 +95,38 @@ def test_the_estimate_is_what_a_call_takes(limit):
         assert expected > 4 * 3000 * 4 * 20
     else:
         assert expected < 400_000
+
+
+RESIDENT = """
+import numpy as np
+from fastbptt import RNN
+
+def kilobytes(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name))
+
+T, B, limit = {T}, {B}, {limit}
+lengths = {lengths}
+net = RNN(2, 40, 2, dtype="float64", random_state=0)
+X, D = np.full((T, B, 2), 0.5), np.full((T, B, 2), 0.25)
+net.loss_and_gradients(X[:5], D[:5], lengths=None if lengths is None else lengths // T, n_threads=1)
+before = kilobytes("VmRSS")
+result = net.loss_and_gradients(X, D, lengths=lengths, memory_limit=limit, input_gradient=True, n_threads=1)
+grown = 1024 * (kilobytes("VmHWM") - before)
+expected = net.memory_estimate(T, B, lengths=lengths, memory_limit=limit, n_threads=1)
+print(grown, expected, sum(gradient.nbytes for gradient in result[1].values()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc, which tells the resident memory")
+@pytest.mark.parametrize(("T", "B", "limit", "lengths"), [
+    (50_000, 6, None, None), (80_000, 8, None, "np.linspace(1, T, B).astype(int)"), (700_000, 1, 200_000_000, None)])
+def test_resident_memory_grows_by_the_estimate(T, B, limit, lengths):
+    run = run_python(RESIDENT.format(T=T, B=B, limit=limit, lengths=lengths))
+    assert run.returncode == 0, run.stderr
+    grown, expected, returned = map(int, run.stdout.split())
+    assert expected > 100e6 and (limit is None or expected <= limit)
+    assert abs(grown - expected - returned) < 0.1 * expected, (grown, expected, returned)
 
 
 def test_a_long_record_takes_memory_as_the_root_of_its_length():
