@@ -468,7 +468,7 @@ def test_core_and_reference_agree_on_every_kind_of_sequences(lengths, resets, ou
 @pytest.mark.parametrize("weights", ["none", "few steps"])
 def test_core_and_reference_agree_over_many_blocks(weights, resets, output):
     for lengths in ("none", "uniform", "one long"):
-        check(call_of(Kind(400, 9, 3, 33, 2, "tanh", "squared_error-identity", True, "learnt", "sum", weights, lengths,
+        check(call_of(Kind(200, 9, 3, 33, 2, "tanh", "squared_error-identity", True, "learnt", "sum", weights, lengths,
                            resets, output, False, "one", 1)))
 
 
