@@ -34,6 +34,13 @@ Sequences of every kind; each option stands by itself or with any other:
 `parameters` is a dict of W_x (H, I), W_s (H, H), W_y (O, H) and, where the network has them, b_s (H,), b_y (O,) and
 a learnt S_0 (H,).
 
+Maps on the parameters: with `maps` every line above uses θ', and the gradient that is returned is that by θ. For each
+entry m is 1 where the connection is present, else 0; s is 1 or -1 where its sign is fixed, that of Dale's law say; f is 1
+where it is trainable, else 0:
+
+    θ' = m θ, or m s |θ| where the sign is fixed
+    ∂E/∂θ = f m ∂E/∂θ', or f m s sign(θ) ∂E/∂θ', where sign(0) = 1: so that what is 0 can leave it
+
 Every function takes any float or complex dtype. Wherever a function of this file is not analytic (an absolute value,
 a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
 forward pass is exact to rounding: that is how the gradients below are tested.
@@ -41,7 +48,8 @@ forward pass is exact to rounding: that is how the gradients below are tested.
 The compiled twin of this file is `_core.pyx`; the verbs have the same names there.
 
 Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
-Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping).
+Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping); Song, Yang and Wang 2016, PLoS
+Computational Biology 12:e1004792 (Dale's law by an absolute value).
 """
 
 from typing import NamedTuple
@@ -171,6 +179,39 @@ LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: thres
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Maps on the parameters
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Map(NamedTuple):
+    """What is done to a parameter; each array has its shape."""
+
+    present: np.ndarray    # m, bool
+    sign: np.ndarray       # s, 1 or -1; 0 where the sign is free
+    trainable: np.ndarray  # f, bool
+
+
+def effective(parameters, maps=None):
+    """θ' of every parameter. `maps` is a dict of a Map for each parameter that has one."""
+    return dict(parameters) | {name: _map(np.asarray(parameters[name]), each) for name, each in (maps or {}).items()}
+
+
+def pulled_back(gradients, parameters, maps=None):
+    """∂E/∂θ, made of ∂E/∂θ'; of the terms of a gradient too, whose last axes are the parameter's."""
+    return gradients | {name: _pull_back(gradients[name], np.asarray(parameters[name]), each)
+                        for name, each in (maps or {}).items() if name in gradients}
+
+
+def _map(w, of):
+    return np.where(of.present, np.where(of.sign == 0, w, np.where(of.sign < 0, -_abs(w), _abs(w))), 0).astype(w.dtype)
+
+
+def _pull_back(dw, w, of):
+    turned = (of.sign != 0) & ((w.real < 0) != (of.sign < 0))
+    return np.where(of.present & of.trainable, np.where(turned, -dw, dw), 0).astype(dw.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The verbs: one line of mathematics each. P is a packed matrix, that is a transposed one: affine(A, pack(W), b) = A Wᵀ + b
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -292,9 +333,9 @@ def scatter(A):
 
 
 def forward(parameters, X, initial_state=None, *, lengths=None, resets=None, output="sequence", activation="tanh",
-            output_activation="identity", **_):
+            output_activation="identity", maps=None, **_):
     """Outputs Y (T, B, O), or (B, O) if output="last", final state (B, H) and states S (T+1, B, H) of the network."""
-    run = _forward(parameters, X, initial_state, activation, lengths, resets, output)
+    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
     g2, _ = OUTPUT_ACTIVATIONS[output_activation]
     Y = only(run.there, g2(run.Z))
     return scatter(Y if output == "sequence" else Y[0]), read(run.S, run.lengths, "last")[0], run.S
@@ -339,7 +380,7 @@ def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
 
 def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
                        output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
-                       loss="squared_error", loss_parameter=None, l1=None, l2=None, input_gradient=False,
+                       loss="squared_error", loss_parameter=None, l1=None, l2=None, maps=None, input_gradient=False,
                        initial_state_gradient=False, past=None, own_start=False):
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
@@ -358,7 +399,8 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     past : (n, B, H), the states after the first n steps, which were computed before, by other parameters perhaps. These
         steps have no error; the errors of the others go back through them with the present parameters.
     own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
-    l1, l2 : dict of a number for each penalised parameter
+    l1, l2 : dict of a number for each penalised parameter; they fall on θ'
+    maps : dict of a Map for each parameter that has one
     input_gradient, initial_state_gradient : bool
         Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
 
@@ -373,11 +415,12 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     _refuse_gradient_of_ids(X, input_gradient)
     run, scale, (_, _, total, delta_y) = _forward_and_error(
         parameters, X, D, weights, initial_state, lengths=lengths, resets=resets, output=output, reduction=reduction,
-        activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter, past=past)
+        activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter, past=past,
+        maps=maps)
     gradients = _backward(run, delta_y, activation, tbptt, initial_state is None or own_start, input_gradient,
                           initial_state_gradient)
     gradients = gradients | {name: gradients[name] + dw for name, dw in d_penalty(run.p, l1, l2).items()}
-    return scale * total + penalty(run.p, l1, l2), gradients
+    return scale * total + penalty(run.p, l1, l2), pulled_back(gradients, parameters, maps)
 
 
 def penalty(parameters, l1=None, l2=None):
@@ -395,13 +438,15 @@ def d_penalty(parameters, l1=None, l2=None):
 
 
 def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None, output="sequence", tbptt=None,
-             activation="tanh", output_activation="identity", input_gradient=False, initial_state_gradient=False, **_):
+             activation="tanh", output_activation="identity", maps=None, input_gradient=False, initial_state_gradient=False,
+             **_):
     """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
     _refuse_gradient_of_ids(X, input_gradient)
-    run = _forward(parameters, X, initial_state, activation, lengths, resets, output)
+    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
     g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
-    return _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient, initial_state_gradient)
+    gradients = _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient, initial_state_gradient)
+    return pulled_back(gradients, parameters, maps)
 
 
 def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial_state_gradient):
@@ -428,7 +473,7 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
 
 
 def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh",
-                   output_activation="identity", loss="squared_error", loss_parameter=None, **_):
+                   output_activation="identity", loss="squared_error", loss_parameter=None, maps=None, **_):
     """The source's sum taken apart: what each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
 
         ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s,   the last factor with S_{i-1} held fixed,
@@ -442,7 +487,7 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
     i and t they are the gradient of reduction="sum".
     """
     t = range(len(X))[t]
-    p, X, S, Z, *_ = _forward(parameters, X[:t + 1], initial_state, activation)
+    p, X, S, Z, *_ = _forward(effective(parameters, maps), X[:t + 1], initial_state, activation)
     D = _in_time(D, output)[t if output == "sequence" else 0:][:1]
     _, _, _, delta_y = error(Z[t:], D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
@@ -456,7 +501,7 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
         W_x[i] = accumulate(delta, X[i])
         if i > 0:
             dS[i - 1] = delta @ p["W_s"]
-    return {"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, S[t + 1:]), "S": dS}
+    return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, S[t + 1:]), "S": dS}, parameters, maps)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -559,9 +604,9 @@ def _forward(parameters, X, initial_state, activation, lengths=None, resets=None
 
 def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
                        reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
-                       loss_parameter=None, past=None, **_):
+                       loss_parameter=None, past=None, maps=None, **_):
     """The run, 1 or 1 / Σ m, and what `error` returns."""
-    run = _forward(parameters, X, initial_state, activation, lengths, resets, output, past)
+    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output, past)
     weights = only(run.there, np.ones(run.there.shape) if weights is None else _in_time(weights, output))
     scale = _scale(reduction, weights)
     return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,
