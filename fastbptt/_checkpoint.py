@@ -57,7 +57,7 @@ def write(path, network, state, history, entropy, identity, seconds):
         arrays[f"{PREFIX}states"] = state.states.reshape(-1, network.hidden_size)
     for name in history.CURVES:
         arrays[PREFIX + name] = np.array(getattr(history, name)[:state.epoch], np.float64)
-    _files.write(path, header, network._named(state.theta) | arrays)
+    _files.write(path, header, network._arrays(state.theta) | arrays)
 
 
 def read(path, network, state, history, identity, windows=None):
@@ -87,7 +87,7 @@ def read(path, network, state, history, identity, windows=None):
         if shape is not None:  # (n, B)
             states = np.empty((*shape, network.hidden_size), network.dtype)
             states[...] = _like(arrays[f"{PREFIX}states"], states.reshape(-1, network.hidden_size)).reshape(states.shape)
-        theirs.load_state_dict({name: array for name, array in arrays.items() if not name.startswith(PREFIX)})
+        theirs.load_state_dict({name: array for name, array in arrays.items() if "." not in name})
     except DAMAGES as error:
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
     for name, value in numbers.items():
@@ -133,9 +133,12 @@ def _like(array, expected):
 
 
 def _compare(path, what, theirs, ours):
-    ours = json.loads(json.dumps(ours))  # tuples become lists, as they did on the way into the file
-    theirs = json.loads(json.dumps(theirs))
+    ours, theirs = (json.loads(json.dumps(each, default=_in_words)) for each in (ours, theirs))  # no tuples but lists
     differ = [name for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)]
     if differ:
         raise ValueError(f"checkpoint {path!r} is of another {what}: " + "; ".join(
             f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here" for name in differ))
+
+
+def _in_words(array):
+    return f"array {array.shape} {digest([array])}"

@@ -13,7 +13,8 @@ Design
     own, and these are summed in order: so the bits are the same for any number of threads.
 (d) What must live from forward to backward is saved: S and delta_y. All else is scratch of one block. Both lie in a
     thread's workspace, which `lay_out` alone lays out; weights are packed once a call (`share_out`). All of it is one
-    piece of memory from a small pool of the engine: a warm call allocates nothing but what it returns.
+    piece of memory from a small pool of the engine: a warm call allocates nothing but what it returns. Maps on the
+    parameters act before the packing, and once more on the finished gradient; nothing between knows them.
 (e) Between blocks and shards a call polls for Ctrl-C, every 20 ms; `rows_of_a_shard` bounds what lies between.
 (f) Sequences of unequal lengths, or with resets, are an arranged call: each shard has its longest sequence first (`arrange`),
     so that those which go on are the first rows of every step, and a step's rows follow the last step's without a gap.
@@ -145,6 +146,13 @@ cdef enum:
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
+cdef enum:                     # the bits of an entry of theta under maps
+    PRESENT = 1
+    TRAINABLE = 2
+    POSITIVE = 4
+    NEGATIVE = 8
+
+
 cdef struct Penalty:
     # Of theta[begin:end]: l1 Σ |w| + l2 Σ w².
     Py_ssize_t begin, end
@@ -160,6 +168,7 @@ cdef struct Plan:
     bint mean
     bint last                    # errors and outputs are those of each sequence's last step
     bint one_hot                 # inputs are ids
+    const unsigned char *maps    # (P,), or NULL where theta is what the network computes with
     Py_ssize_t penalties
     Penalty[6] penalty           # the first `penalties` of them
 
@@ -223,6 +232,7 @@ cdef struct Shared:
     char *workspaces             # (threads, bytes)
     void *partials               # (shards, P), the gradients; of a single shard it is the call's
     double *totals               # (shards,), Σ m e
+    void *theta                  # (P,), the effective parameters; absent without maps
     void *P_x                    # (I, ldh), packed for forward, as the next two; where inputs are ids a table of rows
     void *P_s                    # (H, ldh)
     void *P_y                    # (H, ldo)
@@ -340,6 +350,8 @@ cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const 
     shared.Q_s = take(base, &used, p.H, ldh, size)
     shared.Q_y = take(base, &used, p.O, ldh, size)
     shared.totals = <double *> take(base, &used, shared.shards, 1, sizeof(double))
+    if p.maps != NULL:
+        shared.theta = take(base, &used, 1, p.P, size)
     shared.partials = c.gradient
     if c.gradient != NULL and shared.shards > 1:
         shared.partials = take(base, &used, shared.shards, p.P, size)
@@ -627,6 +639,50 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)
     if c.dX != NULL:
         pack(k, H, I, theta + p.W_x, I, 1, <floating *> shared.Q_x, ldi)
+
+
+cdef const floating *map_parameters(const Plan *p, const floating *theta, floating *mapped) noexcept nogil:
+    """mapped = m theta, or m s |theta| where the sign is fixed                                                 (P,)"""
+    cdef Py_ssize_t i
+    cdef int bits
+    for i in range(p.P):
+        bits = p.maps[i]
+        if not bits & PRESENT:
+            mapped[i] = 0
+        elif bits & (POSITIVE | NEGATIVE):
+            mapped[i] = -theta[i] if (theta[i] < 0) != ((bits & NEGATIVE) != 0) else theta[i]
+        else:
+            mapped[i] = theta[i]
+    return mapped
+
+
+cdef void pull_back(const Plan *p, const floating *theta, Py_ssize_t begin, Py_ssize_t n, floating *gradient) noexcept nogil:
+    """gradient = f m s sign(theta) gradient, of theta[begin : begin + n], where sign(0) = 1                    (n,)"""
+    cdef Py_ssize_t i
+    cdef int bits
+    for i in range(n):
+        bits = p.maps[begin + i]
+        if not bits & TRAINABLE:
+            gradient[i] = 0
+        elif bits & (POSITIVE | NEGATIVE) and (theta[begin + i] < 0) != ((bits & NEGATIVE) != 0):
+            gradient[i] = -gradient[i]
+
+
+cdef void pull_back_terms(const Plan *p, const Call *c, const floating *theta) noexcept nogil:
+    """`pull_back` of each step's terms."""
+    cdef Py_ssize_t i, I = p.I, H = p.H
+    for i in range(c.T):
+        pull_back(p, theta, p.W_s, H * H, <floating *> c.terms_W_s + i * H * H)
+        pull_back(p, theta, p.W_x, H * I, <floating *> c.terms_W_x + i * H * I)
+    pull_back(p, theta, p.W_y, p.O * H, <floating *> c.terms_W_y)
+
+
+cdef void hold(const Plan *p, const floating *before, floating *theta) noexcept nogil:
+    """theta = before where it is not trainable                                                                 (P,)"""
+    cdef Py_ssize_t i
+    for i in range(p.P):
+        if not p.maps[i] & TRAINABLE:
+            theta[i] = before[i]
 
 
 cdef void tabulate(const Plan *p, const floating *theta, floating *table, Py_ssize_t ldh) noexcept nogil:
@@ -1226,7 +1282,10 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     cdef Py_ssize_t i, j
     cdef floating *partial
     cdef floating *gradient = <floating *> c.gradient
+    cdef const floating *given = theta
     share_out(p, c, k, theta, base, threads, &shared)
+    if p.maps != NULL:
+        theta = map_parameters(p, given, <floating *> shared.theta)
     pack_weights(p, c, k, &shared, theta)
     if c.arranged:
         fill(p, c, theta)
@@ -1251,6 +1310,11 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
                     gradient[j] += partial[j]
         if c.error.loss != GIVEN:
             c.penalty = penalize(p, theta, gradient)
+    if p.maps != NULL:
+        if gradient != NULL:
+            pull_back(p, given, 0, p.P, gradient)
+        elif c.terms_S != NULL:
+            pull_back_terms(p, c, given)
     return DONE
 
 
@@ -1435,13 +1499,14 @@ cdef class Engine:
     cdef const Kernels *kernels
     cdef int type
     cdef object levels          # the array that plan.error.levels points to
+    cdef object maps            # likewise
     cdef list pool
     cdef public Py_ssize_t shard_work  # multiplications of one step of a shard; tests make shards small by it
 
     def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
-                 dict l1, dict l2, bint last, bint one_hot):
-        """l1 and l2 hold the penalty of each parameter that has one, by name."""
+                 dict l1, dict l2, bint last, bint one_hot, maps):
+        """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None."""
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
@@ -1471,6 +1536,12 @@ cdef class Engine:
             p.b_y, p.P = p.P, p.P + O
         if learn_initial_state:
             p.S_0, p.P = p.P, p.P + H
+        p.maps = NULL
+        if maps is not None:
+            self.maps = cnp.PyArray_ContiguousFromAny(maps, cnp.NPY_UBYTE, 1, 1)
+            if cnp.PyArray_DIM(self.maps, 0) != p.P:
+                raise ValueError("maps are not those of these parameters")
+            p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
         p.penalties, end = 0, p.P
         for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
                             ("W_x", p.W_x)):
@@ -1717,7 +1788,7 @@ cdef class Engine:
                     for slot in range(states):
                         memcpy(kept[slot], state[slot], bytes)
                     count_in(&what, earlier + done + 1)
-                    if not self.update_finite(&what, c.gradient, state):
+                    if not self.update_finite(&what, c.gradient, state, kept[0]):
                         for slot in range(states):
                             memcpy(state[slot], kept[slot], bytes)
                         break
@@ -1765,15 +1836,20 @@ cdef class Engine:
             pick_rows(1, c.B, H, <const double *> data.initial_state, data.B, rows, <double *> into[3])
         return c.ids == NULL or ids_in_range(c, I)
 
-    cdef bint update_finite(self, const UpdateOptions *what, const void *gradient, void **state) noexcept nogil:
-        """Update; whether all parameters are finite then."""
+    cdef bint update_finite(self, const UpdateOptions *what, const void *gradient, void **state,
+                            const void *before) noexcept nogil:
+        """Update what is trainable, the parameters were those of `before`; whether all are finite then."""
         cdef Py_ssize_t P = self.plan.P
         if self.type == cnp.NPY_FLOAT:
             update_verb(chosen, what, P, <const float *> gradient, <float *> state[0], <float *> state[1],
                         <float *> state[2])
+            if self.plan.maps != NULL:
+                hold(&self.plan, <const float *> before, <float *> state[0])
             return all_finite(P, <const float *> state[0])
         update_verb(chosen, what, P, <const double *> gradient, <double *> state[0], <double *> state[1],
                     <double *> state[2])
+        if self.plan.maps != NULL:
+            hold(&self.plan, <const double *> before, <double *> state[0])
         return all_finite(P, <const double *> state[0])
 
     # ---- From Python's objects to a Call

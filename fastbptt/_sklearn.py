@@ -6,6 +6,8 @@ import functools
 import inspect
 import sys
 
+from . import _words
+
 
 class NotFittedError(ValueError, AttributeError):
     """Raised where something must be fitted first; scikit-learn's own of that name where scikit-learn is imported."""
@@ -64,7 +66,7 @@ class Parametric:
         return {parameter.name: parameter.default for parameter in parameters}
 
     def __repr__(self):
-        changed = [f"{name}={getattr(self, name)!r}" for name, default in self._defaults().items()
+        changed = [f"{name}={_words.short(getattr(self, name))}" for name, default in self._defaults().items()
                    if repr(getattr(self, name)) != repr(default)]
         return f"{type(self).__name__}({', '.join(changed)})"
 

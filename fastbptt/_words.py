@@ -113,3 +113,12 @@ def seed(name, value):
     if value < 0:
         raise ValueError(f"{name} must not be negative, got {value}")
     return int(value)
+
+
+def short(value):
+    """repr, but that an array is told by its shape alone."""
+    if isinstance(value, np.ndarray):
+        return f"<array {value.shape}>"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {short(each)}" for key, each in value.items()) + "}"
+    return repr(value)

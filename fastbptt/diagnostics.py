@@ -72,8 +72,11 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
         for k, j in enumerate(chosen[name]):
             value.flat[j] += 1j * STEP
             loss = reference.loss(parameters, **data, **options)
-            derivative[name][k] = (loss + reference.penalty(parameters, options["l1"], options["l2"])).imag / STEP
+            effective = reference.effective(parameters, options["maps"])
+            derivative[name][k] = (loss + reference.penalty(effective, options["l1"], options["l2"])).imag / STEP
             value.flat[j] = value.flat[j].real
+        if name in options["maps"]:  # what is frozen has no gradient
+            derivative[name] *= options["maps"][name].trainable.flat[chosen[name]]
 
     errors = {}
     for backend, dtype in (("reference", "float64"), ("core", "float64"), ("core", "float32")):

@@ -20,7 +20,7 @@ import warnings
 
 import numpy as np
 
-from . import _batches, _checkpoint, _files, _words, optimizers, reference, schedules, training
+from . import _batches, _checkpoint, _files, _maps, _words, optimizers, reference, schedules, training
 from ._sklearn import NotFittedError, Parametric, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
@@ -30,7 +30,8 @@ __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 
 OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
-NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "l1", "l2")
+NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "l1", "l2",
+                   *_maps.OPTIONS)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
                "resume", "n_threads")  # of RNN.fit, which `fit` hands on
 
@@ -367,7 +368,7 @@ class _Estimator(Parametric):
             "history": None if self.history_ is None else dataclasses.asdict(self.history_),
         }
         params = {name: _pack(name, value) for name, value in self.get_params().items()}
-        return self.network_._header() | {"params": params, "fitted": fitted}, dict(self.network_.parameters)
+        return self.network_._header() | {"params": params, "fitted": fitted}, self.network_._arrays(self.network_._theta)
 
     @classmethod
     def _from_file(cls, header, arrays):
@@ -427,7 +428,8 @@ class RNNRegressor(_Estimator):
     ----------
     hidden_size : int
         H.
-    activation, reduction, initializer, bias, learn_initial_state, l1, l2 : as of RNN
+    activation, reduction, initializer, bias, learn_initial_state, l1, l2, connectivity, trainable, dale_ratio,
+    dale_signs, nonnegative, autapses : as of RNN
     output_activation : str, optional
         As of RNN; by default "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
@@ -502,7 +504,8 @@ class RNNRegressor(_Estimator):
                  learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None, early_stopping=False,
                  validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True, random_state=None,
                  warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999,
-                 epsilon=1e-8):
+                 epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(),
+                 autapses=True):
         pass
 
     def partial_fit(self, X, y, sample_weight=None):
@@ -713,7 +716,8 @@ class RNNClassifier(_Estimator):
                  learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None,
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
                  random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
-                 beta_2=0.999, epsilon=1e-8):
+                 beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None, dale_signs=None,
+                 nonnegative=(), autapses=True):
         pass
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):

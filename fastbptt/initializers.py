@@ -36,7 +36,7 @@ def _normal(shape, rng, deviation=None):
 def _spectral_radius(shape, rng, radius=1.1):
     """Normal, scaled so that the largest eigenvalue has this modulus (1.1: Sutskever et al. 2013)."""
     W = rng.standard_normal(shape)
-    largest = np.abs(np.linalg.eigvals(W)).max() if shape[0] == shape[1] else np.linalg.norm(W, 2)
+    largest = _radius(W) if shape[0] == shape[1] else np.linalg.norm(W, 2)
     return W * (radius / largest)
 
 
@@ -53,8 +53,12 @@ INITIALIZERS = {"orthogonal": _orthogonal, "glorot_uniform": _glorot_uniform, "t
                 "spectral_radius": _spectral_radius, "sparse": _sparse, "normal": _normal}
 
 
-def draw(initializer, parameters, seed):
-    """Start values for every parameter; each draws from a stream of its own, so that no option shifts another's."""
+def draw(initializer, parameters, seed, maps=None):
+    """Start values for every parameter; each draws from a stream of its own, so that no option shifts another's.
+
+    What a name drew is made to fit the parameter's reference.Map; of what a function or an array gave only that is taken
+    out which is absent.
+    """
     names = dict.fromkeys(parameters)
     if isinstance(initializer, dict):
         unknown = [name for name in initializer if name not in names]
@@ -69,8 +73,39 @@ def draw(initializer, parameters, seed):
         names["W_s"] = initializer
     fixed_streams = dict(zip(("W_x", "W_s", "b_s", "W_y", "b_y", "S_0"), seed.spawn(6)))
     hidden_size = len(parameters["W_s"])
-    return {name: _initial(name, names[name], view.shape, np.random.default_rng(fixed_streams[name]), hidden_size)
-            for name, view in parameters.items()}
+    drawn = {name: _initial(name, names[name], view.shape, np.random.default_rng(fixed_streams[name]), hidden_size)
+             for name, view in parameters.items()}
+    return drawn | {name: _fitted(name, drawn[name], of, by_name=not callable(names[name])
+                                  and not isinstance(names[name], np.ndarray)) for name, of in (maps or {}).items()}
+
+
+def _fitted(name, W, of, by_name):
+    """W as it begins under a map: 0 where it is absent.
+
+    Where a sign is fixed it is |W|. Of a recurrent matrix the inhibitory entries of each row are then scaled so that they
+    balance the excitatory ones (Rajan and Abbott 2006, PRL 97:188104: without that one eigenvalue is far outside the others),
+    and all so that the largest eigenvalue keeps the modulus that it had when W was drawn.
+    """
+    if np.shape(W) != of.present.shape:  # which is refused with words by whoever takes it
+        return W
+    fitted = np.where(of.present, W, 0)
+    if not by_name or of.present.all() and not of.sign.any():
+        return fitted
+    fitted = np.where(of.sign == 0, fitted, np.abs(fitted))
+    if not name.startswith("W_s"):
+        return fitted
+    excitation, inhibition = ((fitted * (of.sign == sign)).sum(axis=1, keepdims=True) for sign in (1, -1))
+    balanced = (excitation > 0) & (inhibition > 0)
+    fitted = np.where((of.sign < 0) & balanced, fitted * excitation / np.where(balanced, inhibition, 1), fitted)
+    signed = np.where(of.sign < 0, -fitted, fitted)
+    radius = _radius(signed)
+    if radius <= 0.1 * np.linalg.norm(signed, 2):  # a chain, say, whose eigenvalues are 0 or rounding errors
+        return fitted
+    return fitted * (_radius(W) / radius)
+
+
+def _radius(W):
+    return np.abs(np.linalg.eigvals(W)).max()
 
 
 def _check_initializer(initializer, alone):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from . import (
-    _batches, _checkpoint, _core, _files, _threading, _words, diagnostics, initializers, optimizers, reference, training,
+    _batches, _checkpoint, _core, _files, _maps, _threading, _words, diagnostics, initializers, optimizers, reference, training,
 )
 
 _core.set_default_threads(_threading.default())
@@ -66,16 +66,31 @@ class RNN:
     l1, l2 : float or dict
         Penalties l1 Σ |w| and l2 Σ w², without ½ and not divided by anything, on W_x, W_s and W_y, or on each parameter
         that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
-        `losses`, `backward` and `gradient_terms`.
+        `losses`, `backward` and `gradient_terms`. They fall on the effective parameters.
+    connectivity : dict of arrays of 0 and 1, optional
+        Which entries of a parameter are present: {"W_s": (H, H)}. The others are 0 for ever, whatever stands in their place.
+    trainable : dict of bool, or arrays of bool, optional
+        Which entries of a parameter training may change, {"W_x": False} or {"W_s": (H, H)}: the gradient of the others is 0,
+        no optimiser moves them, and clipping does not see them.
+    dale_ratio, dale_signs : float in (0, 1]; array (H,) of 1 and −1; optional, one of them
+        Dale's law: all connections W_s that leave a unit have its sign. The first round(dale_ratio · H) units excite, the
+        others inhibit; or each as dale_signs says. The effective W_s is |W_s| diag(signs).
+    nonnegative : tuple of str
+        Parameters whose effective value is their absolute one. Under Dale's law ("W_x", "W_y") makes inputs and readout
+        excitatory, and connectivity={"W_y": ...} says which units are read.
+    autapses : bool
+        Whether a unit is connected to itself: else the diagonal of W_s is absent.
     random_state : None, int or numpy.random.Generator
         Seed of the network's random streams.
 
     Attributes
     ----------
     parameters : dict of writable views, W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as
-        the network has them. Assigning copies: ``net.parameters["W_s"] = W``.
+        the network has them. Assigning copies: ``net.parameters["W_s"] = W``. They are what is trained, before connectivity,
+        signs and the like: what the network computes with is `effective_parameters()`.
     theta : array (P,), all parameters in that order, copied out and in.
     history : training.History of the last `fit`, or None.
+    unit_signs : array (H,) of 1 and −1, or None without Dale's law.
 
     References
     ----------
@@ -84,7 +99,9 @@ class RNN:
 
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
-                 learn_initial_state=False, output="sequence", one_hot=False, l1=0.0, l2=0.0, random_state=None, **unknown):
+                 learn_initial_state=False, output="sequence", one_hot=False, l1=0.0, l2=0.0, connectivity=None,
+                 trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True, random_state=None,
+                 **unknown):
         if unknown:
             raise TypeError(_unknown_option(*unknown))
         loss_name, loss_parameter = _check_loss(loss)
@@ -103,8 +120,9 @@ class RNN:
             "one_hot": _words.flag("one_hot", one_hot),
             "l1": _check_penalty("l1", l1),
             "l2": _check_penalty("l2", l2),
+            **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
         }, _entropy(random_state))
-        self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation")))
+        self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
 
     def __setattr__(self, name, value):
         if name == "parameters" and name in self.__dict__:
@@ -139,13 +157,16 @@ class RNN:
         self._theta = _aligned(size, self.dtype)
         self.__dict__["parameters"] = _Parameters(_views(self._theta, shapes))
         l1, l2 = (_by_parameter(name, getattr(self, name), shapes) for name in ("l1", "l2"))
+        self._maps, self.unit_signs = _maps.build(config, shapes)
+        codes = _maps.codes(self._maps, shapes)
+        self._held = None if codes is None else np.flatnonzero(codes & _maps.TRAINABLE == 0)
         self._engines = {
             "core": _core.Engine(self.dtype, I, H, O, self.target_size, self.activation, self.output_activation, loss,
                                  loss_parameter, self.reduction == "mean", self.bias, self.learn_initial_state, l1, l2,
-                                 self.output == "last", self.one_hot),
+                                 self.output == "last", self.one_hot, codes),
             "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
                                           output_activation=self.output_activation, reduction=self.reduction, l1=l1,
-                                          l2=l2, output=self.output),
+                                          l2=l2, output=self.output, maps=self._maps),
         }
 
     def _stream(self, name):
@@ -893,6 +914,13 @@ class RNN:
         theta = np.concatenate([checked[name].ravel() for name in self.parameters])
         self._theta[...] = theta  # one copy: no interrupt leaves half of it
 
+    def effective_parameters(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters that the network computes with: those to look at, of weights and eigenvalues.
+
+        They differ from `parameters` where connections are absent (0 here) or signs are fixed (|w| times the sign).
+        """
+        return {name: np.array(value) for name, value in reference.effective(self.parameters, self._maps).items()}
+
     def copy(self) -> RNN:
         """A network of its own with the same options, parameters and random streams."""
         return copy.copy(self)
@@ -901,10 +929,19 @@ class RNN:
         """Write the network to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
         for name, value in self.parameters.items():
             _words.finite(name, value, "ij")  # `load` would refuse it
-        _files.write(path, self._header() | {"kind": "RNN"}, dict(self.parameters))
+        _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
 
     def _header(self):
-        return {"config": self._config, "entropy": self._entropy}
+        return {"config": _maps.split(self._config)[0], "entropy": self._entropy}
+
+    def _arrays(self, theta):
+        """What a file holds beside the header: the parameters, and the arrays among the options."""
+        return self._named(theta) | _maps.split(self._config)[1]
+
+    def _hold(self, theta):
+        """Put back into an updated flat vector what is frozen or absent, which weight decay say has moved."""
+        if self._held is not None:
+            theta[self._held] = self._theta[self._held]
 
     def _named(self, theta):
         """Views of a flat vector under the names of the parameters."""
@@ -919,7 +956,7 @@ class RNN:
     @classmethod
     def _from_header(cls, header, arrays):
         """A network of zeros with the header's options; the arrays must be large enough for it."""
-        config, entropy = dict(header["config"]), header["entropy"]
+        config, entropy = _maps.join(header["config"], arrays), header["entropy"]
         loss = config["loss"]
         if isinstance(loss, list):  # JSON knows no tuples
             config["loss"] = (loss[0], tuple(loss[1]) if isinstance(loss[1], list) else loss[1])
@@ -937,7 +974,7 @@ class RNN:
         self.theta = state["theta"]
 
     def __repr__(self):
-        options = ", ".join(f"{name}={value!r}" for name, value in self._config.items())
+        options = ", ".join(f"{name}={_words.short(value)}" for name, value in self._config.items())
         return f"RNN({options})"
 
 
@@ -1026,10 +1063,11 @@ class _ReferenceEngine:
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
         loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=initial_state, lengths=lengths,
                                                        resets=resets, **self.options | dict.fromkeys(penalties))
-        for name, dw in reference.d_penalty(p, **penalties).items():
+        effective = reference.effective(p, self.options["maps"])
+        for name, dw in reference.pulled_back(reference.d_penalty(effective, **penalties), p, self.options["maps"]).items():
             gradients[name] = gradients[name] + dw
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        return float(loss), float(reference.penalty(p, **penalties))
+        return float(loss), float(reference.penalty(effective, **penalties))
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads):
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
@@ -1041,7 +1079,7 @@ class _ReferenceEngine:
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
         weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
-        return float(scale * total), float(reference.penalty(p, **penalties)), float(weight)
+        return float(scale * total), float(reference.penalty(run.p, **penalties)), float(weight)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads):

@@ -406,6 +406,7 @@ class _Run:
             rate = self._learning_rate(spare)
             settings.optimizer._update(spare.theta, gradient, spare.slots, spare.updates + 1, learning_rate=rate,
                                        backend=settings.backend)
+            network._hold(spare.theta)
             if not np.isfinite(spare.theta).all():
                 self._refuse(data, "update", loss + penalty, norm)
                 states = spare.states
@@ -655,6 +656,7 @@ class Stepper:
         if math.isfinite(loss + penalty) and math.isfinite(norm):
             optimizer._update(self.theta, gradient, spare, self.count + 1, learning_rate=optimizer.learning_rate,
                               backend=backend)
+            network._hold(self.theta)
             what = "" if np.isfinite(self.theta).all() else "update"
         if what:
             culprit = "" if what == "update" else _first_bad(network, data, backend)
