@@ -48,8 +48,8 @@ from ._kernels cimport (
     ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GIVEN, HUBER, IDENTITY,
     LEAKY_RELU, POISSON, QUANTILE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
     ErrorOptions, Kernels, UpdateOptions,
-    accumulate, affine, column_sums, error, gather, pack, padded, recur, recur_back, scatter, update as update_verb,
-    vector_kernels,
+    accumulate, affine, column_sums, error, gather, hold, map_parameters, pack, padded, pull_back, recur, recur_back, scatter,
+    update as update_verb, vector_kernels,
 )
 
 cnp.import_array()
@@ -146,13 +146,6 @@ cdef enum:
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
-cdef enum:                     # the bits of an entry of theta under maps
-    PRESENT = 1
-    TRAINABLE = 2
-    POSITIVE = 4
-    NEGATIVE = 8
-
-
 cdef struct Penalty:
     # Of theta[begin:end]: l1 Σ |w| + l2 Σ w².
     Py_ssize_t begin, end
@@ -168,7 +161,7 @@ cdef struct Plan:
     bint mean
     bint last                    # errors and outputs are those of each sequence's last step
     bint one_hot                 # inputs are ids
-    const unsigned char *maps    # (P,), or NULL where theta is what the network computes with
+    const unsigned char *maps    # (P,), see _maps.h; NULL where theta is what the network computes with
     Py_ssize_t penalties
     Penalty[6] penalty           # the first `penalties` of them
 
@@ -641,48 +634,13 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
         pack(k, H, I, theta + p.W_x, I, 1, <floating *> shared.Q_x, ldi)
 
 
-cdef const floating *map_parameters(const Plan *p, const floating *theta, floating *mapped) noexcept nogil:
-    """mapped = m theta, or m s |theta| where the sign is fixed                                                 (P,)"""
-    cdef Py_ssize_t i
-    cdef int bits
-    for i in range(p.P):
-        bits = p.maps[i]
-        if not bits & PRESENT:
-            mapped[i] = 0
-        elif bits & (POSITIVE | NEGATIVE):
-            mapped[i] = -theta[i] if (theta[i] < 0) != ((bits & NEGATIVE) != 0) else theta[i]
-        else:
-            mapped[i] = theta[i]
-    return mapped
-
-
-cdef void pull_back(const Plan *p, const floating *theta, Py_ssize_t begin, Py_ssize_t n, floating *gradient) noexcept nogil:
-    """gradient = f m s sign(theta) gradient, of theta[begin : begin + n], where sign(0) = 1                    (n,)"""
-    cdef Py_ssize_t i
-    cdef int bits
-    for i in range(n):
-        bits = p.maps[begin + i]
-        if not bits & TRAINABLE:
-            gradient[i] = 0
-        elif bits & (POSITIVE | NEGATIVE) and (theta[begin + i] < 0) != ((bits & NEGATIVE) != 0):
-            gradient[i] = -gradient[i]
-
-
 cdef void pull_back_terms(const Plan *p, const Call *c, const floating *theta) noexcept nogil:
     """`pull_back` of each step's terms."""
     cdef Py_ssize_t i, I = p.I, H = p.H
     for i in range(c.T):
-        pull_back(p, theta, p.W_s, H * H, <floating *> c.terms_W_s + i * H * H)
-        pull_back(p, theta, p.W_x, H * I, <floating *> c.terms_W_x + i * H * I)
-    pull_back(p, theta, p.W_y, p.O * H, <floating *> c.terms_W_y)
-
-
-cdef void hold(const Plan *p, const floating *before, floating *theta) noexcept nogil:
-    """theta = before where it is not trainable                                                                 (P,)"""
-    cdef Py_ssize_t i
-    for i in range(p.P):
-        if not p.maps[i] & TRAINABLE:
-            theta[i] = before[i]
+        pull_back(H * H, p.maps + p.W_s, theta + p.W_s, <floating *> c.terms_W_s + i * H * H)
+        pull_back(H * I, p.maps + p.W_x, theta + p.W_x, <floating *> c.terms_W_x + i * H * I)
+    pull_back(p.O * H, p.maps + p.W_y, theta + p.W_y, <floating *> c.terms_W_y)
 
 
 cdef void tabulate(const Plan *p, const floating *theta, floating *table, Py_ssize_t ldh) noexcept nogil:
@@ -1285,7 +1243,9 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     cdef const floating *given = theta
     share_out(p, c, k, theta, base, threads, &shared)
     if p.maps != NULL:
-        theta = map_parameters(p, given, <floating *> shared.theta)
+        # p = effective(theta, maps)                                                                  (P,)
+        map_parameters(p.P, p.maps, given, <floating *> shared.theta)
+        theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
     if c.arranged:
         fill(p, c, theta)
@@ -1312,7 +1272,8 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
             c.penalty = penalize(p, theta, gradient)
     if p.maps != NULL:
         if gradient != NULL:
-            pull_back(p, given, 0, p.P, gradient)
+            # gradient = pulled_back(gradient, theta, maps)                                           (P,)
+            pull_back(p.P, p.maps, given, gradient)
         elif c.terms_S != NULL:
             pull_back_terms(p, c, given)
     return DONE
@@ -1844,12 +1805,12 @@ cdef class Engine:
             update_verb(chosen, what, P, <const float *> gradient, <float *> state[0], <float *> state[1],
                         <float *> state[2])
             if self.plan.maps != NULL:
-                hold(&self.plan, <const float *> before, <float *> state[0])
+                hold(P, self.plan.maps, <const float *> before, <float *> state[0])
             return all_finite(P, <const float *> state[0])
         update_verb(chosen, what, P, <const double *> gradient, <double *> state[0], <double *> state[1],
                     <double *> state[2])
         if self.plan.maps != NULL:
-            hold(&self.plan, <const double *> before, <double *> state[0])
+            hold(P, self.plan.maps, <const double *> before, <double *> state[0])
         return all_finite(P, <const double *> state[0])
 
     # ---- From Python's objects to a Call

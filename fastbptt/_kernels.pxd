@@ -11,6 +11,18 @@ cdef extern from "_elementary.h" nogil:
     float tanh_f32 "fastbptt_tanhf"(float x)
     double tanh_f64 "fastbptt_tanh"(double x)
 
+cdef extern from "_maps.h" nogil:
+    void map_parameters_f32 "fastbptt_map_parameters_f32"(Py_ssize_t n, const unsigned char *maps, const float *theta,
+                                                          float *mapped) noexcept
+    void map_parameters_f64 "fastbptt_map_parameters_f64"(Py_ssize_t n, const unsigned char *maps, const double *theta,
+                                                          double *mapped) noexcept
+    void pull_back_f32 "fastbptt_pull_back_f32"(Py_ssize_t n, const unsigned char *maps, const float *theta,
+                                                float *gradient) noexcept
+    void pull_back_f64 "fastbptt_pull_back_f64"(Py_ssize_t n, const unsigned char *maps, const double *theta,
+                                                double *gradient) noexcept
+    void hold_f32 "fastbptt_hold_f32"(Py_ssize_t n, const unsigned char *maps, const float *before, float *theta) noexcept
+    void hold_f64 "fastbptt_hold_f64"(Py_ssize_t n, const unsigned char *maps, const double *before, double *theta) noexcept
+
 cdef extern from "_kernels.h" nogil:
     enum:
         TANH "FASTBPTT_TANH"
@@ -259,3 +271,28 @@ cdef inline floating sqrt(floating x) noexcept nogil:
         return math.sqrtf(x)
     else:
         return math.sqrt(x)
+
+
+# ---- Maps on the parameters: _maps.h
+
+
+cdef inline void map_parameters(Py_ssize_t n, const unsigned char *maps, const floating *theta,
+                                floating *mapped) noexcept nogil:
+    if floating is float:
+        map_parameters_f32(n, maps, theta, mapped)
+    else:
+        map_parameters_f64(n, maps, theta, mapped)
+
+
+cdef inline void pull_back(Py_ssize_t n, const unsigned char *maps, const floating *theta, floating *gradient) noexcept nogil:
+    if floating is float:
+        pull_back_f32(n, maps, theta, gradient)
+    else:
+        pull_back_f64(n, maps, theta, gradient)
+
+
+cdef inline void hold(Py_ssize_t n, const unsigned char *maps, const floating *before, floating *theta) noexcept nogil:
+    if floating is float:
+        hold_f32(n, maps, before, theta)
+    else:
+        hold_f64(n, maps, before, theta)

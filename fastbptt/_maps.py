@@ -10,7 +10,7 @@ from . import _words
 from .reference import Map
 
 OPTIONS = ("connectivity", "trainable", "dale_ratio", "dale_signs", "nonnegative", "autapses")
-PRESENT, TRAINABLE, POSITIVE, NEGATIVE = 1, 2, 4, 8  # the bits of an entry, as _core has them
+PRESENT, TRAINABLE, SIGNED, NEGATIVE = 1, 2, 4, 8  # the bits of an entry, as _maps.h has them
 
 
 def options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses):
@@ -70,7 +70,7 @@ def codes(maps, shapes):
         code = np.full(shape, PRESENT | TRAINABLE, np.uint8)
         if name in maps:
             present, sign, trainable = maps[name]
-            code = (PRESENT * present + TRAINABLE * (present & trainable) + POSITIVE * (sign > 0) + NEGATIVE * (sign < 0))
+            code = PRESENT * present + TRAINABLE * (present & trainable) + SIGNED * (sign != 0) + NEGATIVE * (sign < 0)
         parts.append(code.astype(np.uint8).ravel())
     return np.concatenate(parts)
 

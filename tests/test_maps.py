@@ -412,11 +412,12 @@ def test_repr_is_short():
 
 # ---- What they begin with
 
+HALF = {"W_s": entries((40, 40), 0.5, 0) | np.eye(40, dtype=bool)}
+
 
 @pytest.mark.parametrize("initializer", ["orthogonal", "glorot_uniform", "normal", "sparse", "torch", "identity",
                                          ("spectral_radius", 1.3)], ids=str)
-@pytest.mark.parametrize("options", [{"dale_ratio": 0.8}, {"connectivity": {"W_s": entries((40, 40), 0.5, 0) | np.eye(40, dtype=bool)}},
-                                     {"dale_ratio": 0.5, "connectivity": {"W_s": entries((40, 40), 0.5, 0) | np.eye(40, dtype=bool)}}],
+@pytest.mark.parametrize("options", [{"dale_ratio": 0.8}, {"connectivity": HALF}, {"dale_ratio": 0.5, "connectivity": HALF}],
                          ids=["dale", "sparse", "both"])
 def test_what_a_name_draws_keeps_its_spectral_radius_under_maps(initializer, options):
     plain = RNN(I, 40, O, dtype="float64", initializer=initializer, random_state=0)
@@ -460,7 +461,7 @@ def test_maps_shift_no_other_draw():
 @pytest.mark.parametrize("options, error, words", [
     ({"connectivity": np.ones((H, H))}, TypeError, "connectivity must be a dict by parameter.*got ndarray"),
     ({"connectivity": {"W": np.ones((H, H))}}, ValueError, "connectivity names 'W', but this network's parameters are W_x"),
-    ({"connectivity": {"W_s": np.ones((H, H + 1))}}, ValueError, r"connectivity\['W_s'\] must have shape \(7, 7\), got \(7, 8\)"),
+    ({"connectivity": {"W_s": np.ones((H, H + 1))}}, ValueError, r"\['W_s'\] must have shape \(7, 7\), got \(7, 8\)"),
     ({"connectivity": {"W_s": np.ones(H)}}, ValueError, r"must have shape \(7, 7\), got \(7,\)"),
     ({"connectivity": {"W_s": False}}, ValueError, r"must have shape \(7, 7\), got \(\)"),
     ({"connectivity": {"W_s": np.full((H, H), 0.5)}}, ValueError, r"connectivity\['W_s'\] must hold 0 and 1 alone, got 0.5"),
