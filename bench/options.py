@@ -51,12 +51,15 @@ class Comparison(NamedTuple):
 
 
 def comparisons(cell, dtype):
-    T, B = cell.T, cell.B
+    T, B, H = cell.T, cell.B, cell.H
     wide = cell._replace(I=IDS)
     _, X, D, lengths = cases.make(cell._replace(lengths="uniform"), dtype)
     ids = np.random.default_rng(sum(cell.sizes)).integers(0, IDS, (T, B))
     plain = Call({}, X, D, {})
     uneven = Call({}, X, D, {"lengths": lengths})
+    rng = np.random.default_rng(0)
+    maps = {"dale_ratio": 0.8, "autapses": False, "nonnegative": ("W_x", "W_y"), "connectivity": {"W_s": rng.random((H, H)) < 0.5},
+            "trainable": {"b_s": rng.random(H) < 0.5}}
     window = max(1, T // 10)
     ends = [*range(window, T, window), T]
 
@@ -74,6 +77,8 @@ def comparisons(cell, dtype):
                       resets=np.zeros((T, B), bool)),
         against_plain("weights of ones / none", "neutral: T B numbers to read", NEUTRAL,
                       weights=np.ones((T, B), dtype)),
+        Comparison("Dale's law, half the connections, frozen entries / none", "two passes over the parameters a call", NEUTRAL,
+                   cell, Call(maps, X, D, {}), plain),
         Comparison("uniform lengths, 2 threads / 1",
                    "the bar is 1 / 1.7; one sequence, or a batch of little work (under about 0.5 ms), is served by one thread",
                    1 / 1.7 if B > 1 else None, cell, uneven._replace(arguments=uneven.arguments | {"n_threads": 2}), uneven),

@@ -47,7 +47,7 @@ from pathlib import Path
 STALLED = 20  # seconds in one test after which a mutant counts as hanging; the slowest test takes about three
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
               "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_stream.py", "test_inputs.py",
-              "test_penalties.py")
+              "test_penalties.py", "test_maps.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -55,10 +55,10 @@ OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py
 # What is mutated: file, function, and where only a part of it belongs to the backward path, the lines from ... to
 # ---------------------------------------------------------------------------------------------------------------------
 
-REFERENCE_FUNCTIONS = ("_d_huber", "_d_quantile", "only", "restart", "recur_back", "windows", "recur_back_windows",
-                       "read", "read_back", "error", "accumulate", "column_sums", "affine", "loss_and_gradients",
-                       "penalty", "d_penalty", "backward", "_backward", "gradient_terms", "_forward_and_error", "_in_time",
-                       "_per_output", "_scale")
+REFERENCE_FUNCTIONS = ("effective", "pulled_back", "_map", "_pull_back", "_d_huber", "_d_quantile", "only", "restart",
+                       "recur_back", "windows", "recur_back_windows", "read", "read_back", "error", "accumulate",
+                       "column_sums", "affine", "loss_and_gradients", "penalty", "d_penalty", "backward", "_backward",
+                       "gradient_terms", "_forward_and_error", "_in_time", "_per_output", "_scale")
 REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second of each pair
 
 CORE_FUNCTIONS = {
@@ -76,6 +76,7 @@ CORE_FUNCTIONS = {
         "fill": None,
         "first_row": None,
         "run": None,
+        "pull_back_terms": None,
         "penalize": None,
         "sum_of_weights": None,
         "count_nonzero": None,
@@ -94,6 +95,8 @@ CORE_FUNCTIONS = {
                                 "differentiate", "recur_back", "slope", "softmax_row", "softmax", "fused_row",
                                 "plain_row", "error")),
 }
+
+MAPS = ["of_the_definition", "by_theta_is", "terms_sum", "is_the_reference_in_every", "mapped_network"]
 
 # (pattern of the place, pattern of the statement, fragments of test names, the likeliest first). All that match count, in
 # this order.
@@ -127,6 +130,8 @@ LIKELY = [
         "count*", "share", "dealt", "arrange", "number_rows", "rows_*", "end_of_block", "*_reset", "find_*", "read", "write",
         "pick", "own_states", "renew", "recur_*through", "drop", "write_last_states", "weigh", "tabulate", "look_up",
         "add_by_id")),
+    *((f"*:{name}", "*", MAPS) for name in ("effective", "pulled_back", "_map", "_pull_back", "pull_back_terms")),
+    ("*", "*maps*", MAPS),
     ("*:penalize", "*", ["penalties"]),
     ("*penalty", "*", ["penalties"]),
     ("*shard", "*", ["shard"]),
@@ -199,6 +204,7 @@ EQUIVALENT = {
     ("reference.py:gradient_terms", "dS = np.zeros_like(S[[]1:])", "dS = np.*_like(S[[]*"): "every step is overwritten",
     ("_core.pyx:*", "* theta + p.W_x, *", "* theta, *"): "p.W_x is 0",
     ("_core.pyx:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
+    ("_core.pyx:*", "* p.maps + p.W_x, *", "* p.maps, *"): "p.W_x is 0",
     ("_core.pyx:forward_through", "if t > 0 and stopped(c):", "if*stopped(c):"): "no number depends on how often a call polls",
     ("_core.pyx:backward_through", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
         "no number depends on how often a call polls",
@@ -316,7 +322,7 @@ PYTHON = Dialect(c=False)
 
 # What may be taken for one another: of equal rank, so that the wrong one is often of a legal size.
 CONFUSED = {"W_x": "W_s", "W_s": "W_y", "W_y": "W_x", "b_s": "b_y", "b_y": "S_0", "S_0": "b_s"}
-POINTER_ATTRIBUTES = {"labels", "terms_W_s", "terms_W_x", "terms_W_y", "gradient", "dS_0", "dX", "later", "X", "D", "S",
+POINTER_ATTRIBUTES = {"maps", "labels", "terms_W_s", "terms_W_x", "terms_W_y", "gradient", "dS_0", "dX", "later", "X", "D", "S",
                       "Y", "weights", "losses", "levels"}
 UNARY = {"_abs", "_sign", "expm1", "fabs", "exp", "log", "log1p", "sigmoid"}
 OPPOSITE = {ast.Gt: ast.LtE, ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.GtE: ast.Lt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,

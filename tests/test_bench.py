@@ -101,8 +101,8 @@ def test_options_are_timed():
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| 4, 20, .* \| (.*) \| [\d.]+ \| [\d.]+ \| [\d.]+ \| ([\d.]*) \| .+ \|$", done.stdout,
                       re.MULTILINE)
-    assert len(rows) == 8
-    assert [bar for title, bar in rows if title.endswith("none") and "tbptt" not in title] == ["1.05"] * 3
+    assert len(rows) == 9
+    assert [bar for title, bar in rows if title.endswith("none") and "tbptt" not in title] == ["1.05"] * 4
 
 
 def test_an_option_whose_gradients_are_wrong_is_not_timed(tmp_path):

@@ -5,7 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.optimize
 from cases import STEP, assert_close
+from test_memory import taken
 
 import fastbptt
 from fastbptt import RNN, _files, optimizers, reference
@@ -259,6 +261,15 @@ def test_threads_and_shards_change_no_bit(dtype):
         assert_close(gradients[name], truth, TOLERANCE[dtype], name)
 
 
+def test_the_estimate_of_memory_counts_the_effective_parameters():
+    plain, net = RNN(3, 200, 2, random_state=0), RNN(3, 200, 2, dale_ratio=0.8, random_state=0)
+    expected, P = net.memory_estimate(10, 1, n_threads=1), 4 * net.theta.size
+    assert 0 <= expected - plain.memory_estimate(10, 1, n_threads=1) - P < 64
+    x, d = np.ones((10, 1, 3), np.float32), np.ones((10, 1, 2), np.float32)
+    most = taken(net, lambda net: net.loss_and_gradients(x, d, n_threads=1))
+    assert expected <= most <= expected + P + 20_000  # the gradients, and Python's objects
+
+
 # ---- Training
 
 
@@ -313,6 +324,13 @@ def test_training_keeps_what_is_frozen_or_absent_to_the_bit_and_moves_all_else(t
     assert changed.all(), f"{(~changed).sum()} entries did not move"
     signs = np.sign(net.effective_parameters()["W_s"])
     assert (signs[:, :4] >= 0).all() and (signs[:, 4:] <= 0).all()
+
+
+def test_scipys_minimizer_keeps_what_is_frozen_or_absent():
+    net = network()
+    before, fixed = net.theta, held(net)
+    result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B", options={"maxiter": 20})
+    assert (result.x[fixed] == before[fixed]).all() and (result.x[~fixed] != before[~fixed]).all()
 
 
 @every_optimizer
