@@ -112,7 +112,7 @@ def _by_parameter(option, given):
 
 def _flags(name, value):
     """An array of 0 and 1, or False and True, as uint8."""
-    value = np.array(_words.array(name, value, np.float64))
+    value = _words.array(name, value, np.float64)
     bad = (value != 0) & (value != 1)
     if bad.any():
         raise ValueError(f"{name} must hold 0 and 1 alone, got {value[bad][0]}")

@@ -405,8 +405,9 @@ def test_an_interrupted_run_goes_on_to_the_bit(optimizer, backend, tmp_path):
     assert second.theta.tobytes() == whole.theta.tobytes()
 
 
-@pytest.mark.parametrize("changed", [{"connectivity": {"W_s": entries((H, H), 0.8, 11)}}, {"trainable": {"W_s": False}},
-                                     {"dale_ratio": 0.8}, {"autapses": True}, {"nonnegative": ("W_x",)}], ids=str)
+@pytest.mark.parametrize("changed", [{"connectivity": every_option()["connectivity"] | {"W_s": entries((H, H), 0.8, 11)}},
+                                     {"trainable": {"W_s": False}}, {"dale_ratio": 0.8}, {"autapses": True},
+                                     {"nonnegative": ("W_x",)}], ids=str)
 def test_a_run_of_other_maps_is_not_gone_on_with(changed, tmp_path):
     network().fit(X, D, epochs=1, checkpoint=tmp_path / "run.npz")
     with pytest.raises(ValueError, match=f"of another network: {next(iter(changed))}"):
@@ -455,9 +456,15 @@ def radius(W):
 
 
 def test_a_chain_begins_as_it_was_drawn():
-    chain = np.eye(5, k=-1)[[3, 0, 4, 1, 2]][:, [3, 0, 4, 1, 2]]  # its eigenvalues are 0
-    plain, net = RNN(I, 5, O, random_state=0), RNN(I, 5, O, random_state=0, connectivity={"W_s": chain})
+    order = [3, 0, 4, 1, 5, 2]
+    chain = np.tri(6, k=-1)[order][:, order]  # its eigenvalues are 0
+    plain, net = RNN(I, 6, O, random_state=0), RNN(I, 6, O, random_state=0, connectivity={"W_s": chain})
     np.testing.assert_array_equal(net.parameters["W_s"], plain.parameters["W_s"] * chain)
+
+
+def test_a_small_spectral_radius_is_not_brought_back_by_huge_weights():
+    norms = [np.linalg.norm(RNN(1, 2, 1, dale_ratio=0.5, random_state=seed).parameters["W_s"], 2) for seed in range(50)]
+    assert 5 < max(norms) < 10
 
 
 def test_given_start_values_are_taken_as_they_are_where_they_are_present():
