@@ -38,6 +38,9 @@ REFUSED = {
         ({}, [lambda net: RNN(2, 5, 2, bias=False, l1={"b_y": 1.0})], ValueError, "l1 names 'b_y', but this network's"),
         ({}, [lambda net: RNN(2, 5, 2, l2={"S_0": 1.0})], ValueError, "l2 names 'S_0', but this network's parameters are"),
         ({}, [lambda net: RNN(2, 5, 2, initializer={"S_0": "normal"})], ValueError, "initializer names ['S_0'], but")],
+    "`dale_ratio` and `dale_signs` together; either with `nonnegative` of W_s": [
+        ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, dale_signs=np.ones(5))], TypeError, "give dale_ratio or dale_signs"),
+        ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, nonnegative=("W_s",))], ValueError, "nonnegative names 'W_s', whose")],
     "weights for each output with `cross_entropy`": [
         (LABELS, calls(("evaluate", "loss_and_gradients", "objective", "fit", "train_step"), weights=np.ones((T, B, 2))),
          ValueError, "weights must have shape (T, B) = (4, 3), got (4, 3, 2)"),
