@@ -38,6 +38,8 @@ def to_torch(parameters, options):
     """
     if options["activation"] not in ("tanh", "relu"):
         raise ValueError(f"nn.RNN knows tanh and relu, this network's activation is {options['activation']!r}")
+    if options.get("leak", 1) != 1 or options.get("leak_form", "rate") != "rate":
+        raise ValueError(f"nn.RNN has no leak, this network has leak={options['leak']} in the {options['leak_form']} form")
     suffixes = [name.removeprefix("W_s") for name in parameters if name.startswith("W_s")]
     sizes = {len(parameters["W_s" + suffix]) for suffix in suffixes}
     if len(sizes) > 1:
@@ -229,26 +231,25 @@ def from_psychrnn(file):
     parameters = {ours: _array(theirs, weights[theirs]) for ours, theirs in names.items()}
     parameters["S_0"] = np.atleast_2d(parameters["S_0"])[0]  # (1, H) there
     options = _sizes(parameters, [parameters["W_y"], parameters["b_y"]], "W_in") | {"learn_initial_state": True}
-    connectivity = {}
+    there = {}
     for ours, theirs in (("W_x", "input_connectivity"), ("W_s", "rec_connectivity"), ("W_y", "output_connectivity")):
-        if theirs in weights:
-            there = _array(theirs, weights[theirs])
-            if there.shape != parameters[ours].shape or not np.isin(there, (0, 1)).all():
-                raise ValueError(f"{theirs} must be zeros and ones of shape {parameters[ours].shape}, got shape {there.shape}")
-            parameters[ours] = parameters[ours] * there
-            if not there.all():
-                connectivity[ours] = there
+        there[ours] = _array(theirs, weights[theirs]) if theirs in weights else np.ones_like(parameters[ours])
+        if there[ours].shape != parameters[ours].shape or not np.isin(there[ours], (0, 1)).all():
+            raise ValueError(f"{theirs} must be zeros and ones of shape {parameters[ours].shape}, "
+                             f"got shape {there[ours].shape}")
+    ratio = weights.get("dale_ratio")
+    if ratio is not None and np.asarray(ratio).dtype != object and ratio:  # 0 is none there
+        H = len(parameters["W_s"])
+        derived = np.where(np.arange(H) < int(ratio * H), 1, -1).astype(parameters["W_s"].dtype)
+        rec, out = (np.diag(_array(name, weights[name])) if name in weights else derived for name in ("Dale_rec", "Dale_out"))
+        parameters |= {"W_x": abs(parameters["W_x"]), "W_s": abs(parameters["W_s"]) * rec, "W_y": abs(parameters["W_y"]) * out}
+        there["W_y"] = there["W_y"] * (out != 0)
+        options |= {"dale_signs": rec, "nonnegative": ("W_x", "W_y") if (out >= 0).all() else ("W_x",)}
+    for ours in there:
+        parameters[ours] = parameters[ours] * there[ours]
+    connectivity = {ours: present for ours, present in there.items() if not present.all()}
     if connectivity:
         options["connectivity"] = connectivity
-    ratio = weights.get("dale_ratio")
-    ratio = None if ratio is None or np.asarray(ratio).dtype == object else float(np.asarray(ratio))
-    if ratio:  # 0 is none there
-        H = len(parameters["W_s"])
-        rec = np.diag(_array("Dale_rec", weights["Dale_rec"])) if "Dale_rec" in weights else (
-            np.where(np.arange(H) < int(ratio * H), 1, -1).astype(np.float32))
-        out = np.diag(_array("Dale_out", weights["Dale_out"])) if "Dale_out" in weights else rec
-        parameters |= {"W_x": abs(parameters["W_x"]), "W_s": abs(parameters["W_s"]) * rec, "W_y": abs(parameters["W_y"]) * out}
-        options["dale_ratio"] = ratio
     return _found(options, parameters)
 
 
@@ -302,7 +303,8 @@ def _sizes(parameters, head, first):
         raise ValueError(f"layers or directions are missing: what is there is {', '.join(sorted(given))} by our names")
     for name in names:
         if parameters[name].ndim != 2 or parameters[name].shape[0] != parameters[name].shape[1]:
-            raise ValueError(f"the recurrent weights must be square, got {parameters[name].shape} for {name}: of an LSTM or GRU?")
+            raise ValueError(f"the recurrent weights must be square, got shape {parameters[name].shape} for "
+                             f"{name}: of an LSTM or GRU?")
     if parameters["W_x"].ndim != 2:
         raise ValueError(f"{first} must have two dimensions, got shape {parameters['W_x'].shape}")
     hidden = [len(parameters[name]) for name in names[::1 + both]]

@@ -974,8 +974,8 @@ class RNN:
             PsychRNN's transfer_function: the file does not say. relu is its default.
         **options
             Of RNN. dt and tau, or leak = dt / tau, are needed, for the file does not have them; noise_std is PsychRNN's
-            rec_noise. connectivity and dale_ratio are the file's. PsychRNN also keeps W_in of a network with Dale's law
-            from becoming negative in training, which is not done here.
+            rec_noise. connectivity, dale_signs and nonnegative are the file's: with a dale_ratio also W_in cannot become
+            negative, nor W_out, of which the inhibitory units' columns are absent or negative, as Dale_out says.
 
         Raises
         ------
@@ -995,7 +995,7 @@ class RNN:
     def _converted(cls, found, options):
         """A network of what was found, and of options that do not contradict it."""
         for name in options.keys() & found.options.keys():
-            if name == "connectivity" or options[name] != found.options[name]:
+            if isinstance(found.options[name], (dict, np.ndarray)) or options[name] != found.options[name]:
                 raise ValueError(f"{name} is {found.options[name]!r} in what was given, got {name}={options[name]!r}")
         if "initializer" in options:
             raise TypeError("a converted network takes no initializer: its parameters are given")

@@ -197,6 +197,9 @@ def test_what_torch_cannot_compute_is_not_written():
         network(activation="sigmoid").to_torch()
     with pytest.raises(ValueError, match=r"one hidden size for all layers, this network has \[4, 5\]"):
         convert.to_torch(stack((5, 4)), {"activation": "tanh"})
+    for leak, form in ((0.5, "rate"), (1, "current")):
+        with pytest.raises(ValueError, match=f"nn.RNN has no leak, this network has leak={leak} in the {form} form"):
+            convert.to_torch(stack((5,)), {"activation": "tanh", "leak": leak, "leak_form": form})
 
 
 # ---- Keras
@@ -327,43 +330,56 @@ def test_what_is_no_plain_network_of_keras_is_refused(layers, words):
 # ---- PsychRNN
 
 
-def psychrnn_weights(dale_ratio=None, raw=False):
+def psychrnn_weights(dale_ratio=None, raw=False, readout=0):
     """As `get_weights` of PsychRNN 1.0 names them; raw, as its initialisers write them, before signs and connectivity."""
     rng = np.random.default_rng(4)
     there = {name: (rng.random(shape) < 0.7).astype(np.float32) for name, shape in (
         ("input_connectivity", (H, I)), ("rec_connectivity", (H, H)), ("output_connectivity", (O, H)))}
     dale = np.where(np.arange(H) < int((1 if dale_ratio is None else dale_ratio) * H), 1, -1).astype(np.float32)
+    out = np.where(dale > 0, 1, readout).astype(np.float32)
     weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in (
         ("W_in", (H, I)), ("W_rec", (H, H)), ("W_out", (O, H)), ("b_rec", H), ("b_out", O), ("init_state", (1, H)))}
     acting = {name: weights[name] * mask for name, mask in zip(("W_in", "W_rec", "W_out"), there.values())}
     if dale_ratio:
-        acting = {"W_in": abs(acting["W_in"]), "W_rec": abs(acting["W_rec"]) * dale, "W_out": abs(acting["W_out"]) * (dale > 0)}
+        acting = {"W_in": abs(acting["W_in"]), "W_rec": abs(acting["W_rec"]) * dale, "W_out": abs(acting["W_out"]) * out}
     truth = weights | acting
     return (weights if raw else truth) | there | {
-        "Dale_rec": np.diag(dale), "Dale_out": np.diag(dale > 0).astype(np.float32),
+        "Dale_rec": np.diag(dale), "Dale_out": np.diag(out),
         "dale_ratio": dale_ratio}, truth
 
 
 @pytest.mark.parametrize("raw", [False, True])
-@pytest.mark.parametrize("dale_ratio", [None, 0.0, 0.8, 0.5])
-def test_a_file_of_psychrnn_holds_weights_as_they_act(dale_ratio, raw, tmp_path):
-    weights, truth = psychrnn_weights(dale_ratio, raw)
+@pytest.mark.parametrize("dale_ratio, readout", [(None, 0), (0.0, 0), (0.8, 0), (0.5, -1)])
+def test_a_file_of_psychrnn_holds_weights_as_they_act(dale_ratio, readout, raw, tmp_path):
+    weights, truth = psychrnn_weights(dale_ratio, raw, readout)
     np.savez(tmp_path / "weights.npz", **weights | {"W_in/Adam": np.ones(3)})
     for given in (weights, tmp_path / "weights.npz", str(tmp_path / "weights.npz")):
         found = convert.from_psychrnn(given)
         assert_same(found.parameters, {"W_x": truth["W_in"], "W_s": truth["W_rec"], "W_y": truth["W_out"],
                                        "b_s": truth["b_rec"], "b_y": truth["b_out"], "S_0": truth["init_state"][0]})
         options = dict(found.options)
+        read = np.diag(weights["Dale_out"]) != 0 if dale_ratio else True
         assert_same(options.pop("connectivity"), {"W_x": weights["input_connectivity"], "W_s": weights["rec_connectivity"],
-                                                  "W_y": weights["output_connectivity"]})
-        assert options == {"input_size": I, "hidden_size": H, "output_size": O, "bias": True, "learn_initial_state": True} | (
-            {"dale_ratio": dale_ratio} if dale_ratio else {})
+                                                  "W_y": weights["output_connectivity"] * read})
+        if dale_ratio:
+            np.testing.assert_array_equal(options.pop("dale_signs"), np.diag(weights["Dale_rec"]))
+            assert options.pop("nonnegative") == (("W_x", "W_y") if readout == 0 else ("W_x",))
+        assert options == {"input_size": I, "hidden_size": H, "output_size": O, "bias": True, "learn_initial_state": True}
         assert found.dtype == "float32"
+
+
+def test_what_a_file_of_psychrnn_does_not_say_is_all_there():
+    weights, truth = psychrnn_weights()
+    names = ("W_in", "W_rec", "W_out", "b_rec", "b_out", "init_state")
+    found = convert.from_psychrnn({name: weights[name] for name in names})
+    assert "connectivity" not in found.options and "dale_signs" not in found.options
+    np.testing.assert_array_equal(found.parameters["W_s"], truth["W_rec"])
 
 
 def test_signs_of_units_are_made_of_the_ratio_where_a_file_has_no_matrix_of_them():
     weights, truth = psychrnn_weights(0.8, raw=True)
     found = convert.from_psychrnn(without(weights, "Dale_rec"))
+    np.testing.assert_array_equal(found.options["dale_signs"], [1, 1, 1, 1, -1])
     np.testing.assert_array_equal(found.parameters["W_s"], truth["W_rec"])
     assert found.dtype == "float32"
 
