@@ -105,7 +105,7 @@ def _torch_head(name, state):
     """Weight and bias of the one nn.Linear in a state dict; nothing of an empty one."""
     weights = [key for key in state if key.rpartition(".")[2] == "weight"]
     prefix = weights[0].removesuffix("weight") if weights else ""
-    if set(state) - {prefix + "weight", prefix + "bias"} or (state and not weights):
+    if set(state) - {prefix + "weight", prefix + "bias"}:
         raise ValueError(f"{name} must hold one nn.Linear, with weight and bias, got {', '.join(map(repr, state))}")
     return [state[key] for key in (prefix + "weight", prefix + "bias") if key in state]
 

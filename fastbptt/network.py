@@ -916,7 +916,8 @@ class RNN:
         --------
         ``module.load_state_dict({name: torch.from_numpy(value) for name, value in net.to_torch().items()})``
         """
-        return convert.to_torch(self.parameters, self._config)
+        parameters = getattr(self, "effective_parameters", self.state_dict)()  # with absent entries and signs as they act
+        return convert.to_torch(parameters, self._config)
 
     @classmethod
     def from_torch(cls, rnn, linear=None, **options) -> RNN:

@@ -376,6 +376,41 @@ def test_what_a_file_of_psychrnn_does_not_say_is_all_there():
     np.testing.assert_array_equal(found.parameters["W_s"], truth["W_rec"])
 
 
+def psychrnn_forward(weights, X, leak):
+    """Outputs of PsychRNN's Basic with relu and without noise, from its own description, in float64."""
+    state, outputs = weights["init_state"].astype(float), []
+    for x in X:
+        recurrent = np.maximum(state, 0) @ weights["W_rec"].T.astype(float)
+        state = (1 - leak) * state + leak * (recurrent + x @ weights["W_in"].T.astype(float) + weights["b_rec"])
+        outputs.append(np.maximum(state, 0) @ weights["W_out"].T.astype(float) + weights["b_out"])
+    return np.array(outputs)
+
+
+@pytest.mark.skipif(not hasattr(RNN(1, 1, 1), "leak") or not hasattr(RNN, "effective_parameters"),
+                    reason="needs leaky units, connectivity and Dale's law")
+@pytest.mark.parametrize("dale_ratio, readout", [(None, 0), (0.8, 0), (0.5, -1)])
+def test_the_network_made_of_a_file_of_psychrnn_computes_what_that_did(dale_ratio, readout, tmp_path):
+    weights, truth = psychrnn_weights(dale_ratio, False, readout)
+    np.savez(tmp_path / "weights.npz", **weights)
+    X = np.random.default_rng(5).standard_normal((20, B, I))
+    expected = psychrnn_forward(truth, X, 0.1)
+    for options in ({"dt": 10, "tau": 100}, {"leak": 0.1}):
+        net = RNN.from_psychrnn(tmp_path / "weights.npz", dtype="float64", **options)
+        assert net.activation == "relu" and net.leak == 0.1 and net.leak_form == "current"
+        for backend in ("core", "reference"):
+            np.testing.assert_allclose(net.forward(X, backend=backend)[0], expected, rtol=0, atol=1e-12 * abs(expected).max())
+    effective = net.effective_parameters()
+    for name, theirs in (("W_x", "W_in"), ("W_s", "W_rec"), ("W_y", "W_out")):
+        np.testing.assert_array_equal(effective[name], truth[theirs].astype(float))
+    net.fit(X, expected + 1, epochs=3, learning_rate=1e-2)
+    effective = net.effective_parameters()
+    for name, theirs in (("W_x", "input_connectivity"), ("W_s", "rec_connectivity"), ("W_y", "output_connectivity")):
+        assert (effective[name][weights[theirs] == 0] == 0).all()
+    if dale_ratio:
+        assert (effective["W_s"] * np.diag(weights["Dale_rec"]) >= 0).all() and (effective["W_x"] >= 0).all()
+        assert (effective["W_y"][:, np.diag(weights["Dale_out"]) == 0] == 0).all()
+
+
 def test_signs_of_units_are_made_of_the_ratio_where_a_file_has_no_matrix_of_them():
     weights, truth = psychrnn_weights(0.8, raw=True)
     found = convert.from_psychrnn(without(weights, "Dale_rec"))
