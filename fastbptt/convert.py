@@ -150,9 +150,6 @@ def from_keras(layers):
     sequences = [layer.get_config()["return_sequences"] for pair in pairs for layer in pair]
     if not all(sequences[:-len(pairs[-1])]):
         raise ValueError("a SimpleRNN before another must have return_sequences=True")
-    if not sequences[-1] and len(pairs[-1]) == 2:
-        raise ValueError("a Bidirectional with return_sequences=False gives the backward direction's state at the first step; "
-                         'output="last" is both directions at the last step')
     options |= {"activation": activations.pop(), "output": "sequence" if sequences[-1] else "last"}
     return _keras_found([[_keras_arrays(layer) for layer in pair] for pair in pairs], head, options)
 

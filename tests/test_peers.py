@@ -312,7 +312,8 @@ class Model(torch.nn.Module):
         return self.linear(self.rnn(X, initial_state)[0])
 
 
-STACKS = [(1, False)]  # layers and whether in two directions, as far as RNN has them
+# Layers, and whether in two directions: as far as RNN has them
+STACKS = [(1, False), (3, False), (1, True), (2, True)] if hasattr(RNN(1, 1, 1), "bidirectional") else [(1, False)]
 every_stack = pytest.mark.parametrize("layers, bidirectional", STACKS)
 
 
@@ -386,9 +387,14 @@ def test_a_model_of_keras_and_the_network_made_of_it_compute_the_same(keras, act
         assert_close(np.asarray(model(X.swapaxes(0, 1))).swapaxes(0, 1), Y, 0, "Y of its own weights", net)
 
 
-def test_a_keras_model_of_the_last_step(keras):
-    model = keras.Sequential([keras.Input((20, 3), dtype="float64"), keras.layers.SimpleRNN(7, dtype="float64"),
-                              keras.layers.Dropout(0.5, dtype="float64"), keras.layers.Dense(2, dtype="float64")])
+@every_stack
+def test_a_keras_model_of_the_last_step(keras, layers, bidirectional):
+    keras.utils.set_random_seed(1)
+    rnns = [keras.layers.SimpleRNN(7, return_sequences=k < layers - 1, dtype="float64") for k in range(layers)]
+    if bidirectional:
+        rnns = [keras.layers.Bidirectional(rnn, dtype="float64") for rnn in rnns]
+    model = keras.Sequential([keras.Input((20, 3), dtype="float64"), *rnns, keras.layers.Dropout(0.5, dtype="float64"),
+                              keras.layers.Dense(2, dtype="float64")])
     X = np.random.default_rng(19).normal(size=(20, 4, 3))
     net = RNN.from_keras(model)
     assert net.output == "last"

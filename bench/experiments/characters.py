@@ -1,6 +1,6 @@
 """Python's own standard library, character by character, by truncated BPTT; then text of the network's own.
 
-    python bench/experiments/characters.py [--passes 2] [--seed 0] [--picture characters.png]
+    python bench/experiments/characters.py [--passes 3] [--seed 0] [--picture characters.png]
 
 The text is all modules at the top of the standard library of the Python that runs this, in the order of their names; every
 twentieth is held out. Other characters than 96 of ASCII are read as one. There is no published figure for this text; beside
@@ -57,8 +57,8 @@ def compressed(learnt, held):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--passes", type=int, default=2)
-    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--at-most", type=int, metavar="CHARACTERS", help="learn from the first of them alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture")
