@@ -1,4 +1,7 @@
-"""Against PyTorch, in float64: another implementation, another derivation of the gradient (reverse-mode autodiff)."""
+"""Against PyTorch, in float64: another implementation, another derivation of the gradient (reverse-mode autodiff).
+
+And networks that go to PyTorch and back, and come from Keras, where that is installed too.
+"""
 
 import cases
 import numpy as np
@@ -288,6 +291,114 @@ def test_ten_epochs_of_training(ours, make, schedule, backend):
     np.testing.assert_allclose(history.learning_rate, rates, rtol=1e-12)
     np.testing.assert_allclose(history.train_loss, losses, rtol=1e-9)
     np.testing.assert_allclose(history.gradient_norm[-1], norm.item(), rtol=1e-7)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Converters
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Model(torch.nn.Module):
+    """A module as a user of PyTorch writes it."""
+
+    def __init__(self, sizes, nonlinearity="tanh", bias=True, layers=1, bidirectional=False):
+        super().__init__()
+        I, H, O = sizes
+        self.rnn = torch.nn.RNN(I, H, layers, nonlinearity=nonlinearity, bias=bias, bidirectional=bidirectional,
+                                dtype=torch.float64)
+        self.linear = torch.nn.Linear(H * (1 + bidirectional), O, bias=bias, dtype=torch.float64)
+
+    def forward(self, X, initial_state=None):
+        return self.linear(self.rnn(X, initial_state)[0])
+
+
+# Layers, and whether in two directions: as far as RNN has them
+STACKS = [(1, False), (3, False), (1, True), (2, True)] if hasattr(RNN(1, 1, 1), "bidirectional") else [(1, False)]
+every_stack = pytest.mark.parametrize("layers, bidirectional", STACKS)
+
+
+@every_stack
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_module_of_torch_and_the_network_made_of_it_compute_the_same(nonlinearity, bias, layers, bidirectional):
+    torch.manual_seed(0)
+    model = Model((3, 7, 2), nonlinearity, bias, layers, bidirectional)
+    X = np.random.default_rng(15).normal(size=(20, 4, 3))
+    Y = model(tensor(X)).detach().numpy()
+    for net in (RNN.from_torch(model), RNN.from_torch(model.rnn, model.linear),
+                RNN.from_torch(model.state_dict(), activation=nonlinearity)):
+        assert (net.activation, net.bias, net.dtype) == (nonlinearity, bias, "float64")
+        assert_close(net.forward(X)[0], Y, LIMIT, "Y", net)
+    assert_close(RNN.from_torch(model.rnn).forward(X)[0], model.rnn(tensor(X))[0].detach().numpy(), LIMIT, "S", net)
+
+
+@every_stack
+@pytest.mark.parametrize("learn_initial_state", [True, False])
+def test_a_network_and_the_module_of_torch_made_of_it_compute_the_same(learn_initial_state, layers, bidirectional):
+    shape = {} if layers == 1 else {"hidden_size": (7,) * layers}
+    shape |= {"bidirectional": True} if bidirectional else {}
+    net = RNN(**{"input_size": 3, "hidden_size": 7, "output_size": 2, "dtype": "float64", "random_state": 0,
+                 "learn_initial_state": learn_initial_state} | shape)
+    net.theta = np.random.default_rng(16).normal(size=net.theta.size)
+    state = {name: torch.from_numpy(value) for name, value in net.to_torch().items()}
+    initial_state = state.pop("h_0").expand(-1, 4, -1).contiguous() if learn_initial_state else None
+    model = Model((3, 7, 2), layers=layers, bidirectional=bidirectional)
+    model.load_state_dict(state)
+    X = np.random.default_rng(17).normal(size=(20, 4, 3))
+    assert_close(net.forward(X)[0], model(tensor(X), initial_state).detach().numpy(), LIMIT, "Y", net)
+    again = RNN.from_torch(model.state_dict() | ({"h_0": initial_state[:, :1]} if learn_initial_state else {}))
+    np.testing.assert_array_equal(again.theta, net.theta)
+
+
+def test_other_modules_of_torch_are_refused():
+    for module in (torch.nn.LSTM(3, 4), torch.nn.GRU(3, 4)):
+        with pytest.raises(ValueError, match="of an LSTM or GRU"):
+            RNN.from_torch(module)
+    with pytest.raises(ValueError, match="must hold one nn.RNN"):
+        RNN.from_torch(torch.nn.Linear(3, 4))
+
+
+@pytest.fixture
+def keras():
+    return pytest.importorskip("keras")
+
+
+@every_stack
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softsign", "elu"])
+def test_a_model_of_keras_and_the_network_made_of_it_compute_the_same(keras, activation, layers, bidirectional):
+    keras.utils.set_random_seed(0)
+
+    def layer():
+        rnn = keras.layers.SimpleRNN(7, activation=activation, return_sequences=True, dtype="float64",
+                                     bias_initializer="random_normal")
+        return keras.layers.Bidirectional(rnn, dtype="float64") if bidirectional else rnn
+
+    dense = keras.layers.Dense(2, activation="sigmoid", dtype="float64", bias_initializer="random_normal")
+    model = keras.Sequential([keras.Input((20, 3), dtype="float64"), *(layer() for _ in range(layers)), dense])
+    X = np.random.default_rng(18).normal(size=(20, 4, 3))
+    Y = np.asarray(model(X.swapaxes(0, 1))).swapaxes(0, 1)
+    assert Y.dtype == np.float64
+    for net in (RNN.from_keras(model), RNN.from_keras(model.layers),
+                RNN.from_keras(model.get_weights(), activation=activation, output_activation="sigmoid")):
+        assert_close(net.forward(X)[0], Y, LIMIT, "Y", net)
+    p = net.parameters
+    if (layers, bidirectional) == (1, False):
+        model.set_weights([p["W_x"].T, p["W_s"].T, p["b_s"], p["W_y"].T, p["b_y"]])
+        assert_close(np.asarray(model(X.swapaxes(0, 1))).swapaxes(0, 1), Y, 0, "Y of its own weights", net)
+
+
+@every_stack
+def test_a_keras_model_of_the_last_step(keras, layers, bidirectional):
+    keras.utils.set_random_seed(1)
+    rnns = [keras.layers.SimpleRNN(7, return_sequences=k < layers - 1, dtype="float64") for k in range(layers)]
+    if bidirectional:
+        rnns = [keras.layers.Bidirectional(rnn, dtype="float64") for rnn in rnns]
+    model = keras.Sequential([keras.Input((20, 3), dtype="float64"), *rnns, keras.layers.Dropout(0.5, dtype="float64"),
+                              keras.layers.Dense(2, dtype="float64")])
+    X = np.random.default_rng(19).normal(size=(20, 4, 3))
+    net = RNN.from_keras(model)
+    assert net.output == "last"
+    assert_close(net.forward(X)[0], np.asarray(model(X.swapaxes(0, 1))), LIMIT, "Y", net)
 
 
 def test_shapes_are_at_least_thirty():

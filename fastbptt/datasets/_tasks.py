@@ -228,10 +228,18 @@ def fraction_wrong(Y, D, weights=None, *, tolerance=0.04):
 
 def _prepare(batch_size, length, random_state, name, smallest):
     """A generator, and the sizes T (or delay) and B, checked."""
-    B, T = _words.size("batch_size", batch_size), _words.size(name, length, smallest)
+    _words.size("batch_size", batch_size)  # which comes first
+    T = _words.size(name, length, smallest)
+    rng, B = _generator(batch_size, random_state)
+    return rng, T, B
+
+
+def _generator(batch_size, random_state):
+    """A generator, and the size B, checked."""
+    B = _words.size("batch_size", batch_size)
     if isinstance(random_state, np.random.Generator):
-        return random_state, T, B
-    return np.random.default_rng(None if random_state is None else _words.seed("random_state", random_state)), T, B
+        return random_state, B
+    return np.random.default_rng(None if random_state is None else _words.seed("random_state", random_state)), B
 
 
 def _only_last(T, B):

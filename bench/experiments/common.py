@@ -1,0 +1,19 @@
+"""What the experiments share: a picture of curves."""
+
+
+def picture(path, curves, x, y, *, level=None, logarithmic=False, limits=None):
+    """Draw {name: (x, y)} and a level (value, name), with matplotlib, to `path`; nothing without one."""
+    if path is None:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    ax = figure.subplots()
+    for (name, (at, values)), color in zip(curves.items(), ("#0072B2", "#D55E00", "#009E73")):  # Okabe and Ito
+        ax.plot(at, values, label=name, color=color)
+    if level is not None:
+        ax.axhline(level[0], label=level[1], color="0.5", linestyle=":")
+    ax.set(xlabel=x, ylabel=y, yscale="log" if logarithmic else "linear", ylim=limits)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    figure.savefig(path, dpi=100)

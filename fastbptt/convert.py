@@ -1,0 +1,320 @@
+"""Networks of PyTorch, Keras and PsychRNN as arrays under their names, and back. None of the three is imported.
+
+Objects of theirs are known by their methods, and their arrays by what NumPy makes of them. Each `from_*` returns a `Found`:
+what the other network says of itself, its parameters under our names, and the dtype that these are in.
+
+Parameters of layer k of a stack end in `_l{k}` but for layer 0, those of the backward direction in `_reverse` too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _words
+
+
+class Found(NamedTuple):
+    options: dict  # of RNN, sizes among them: what the other network says, so that saying otherwise is an error
+    parameters: dict  # by name; those that are missing are zero
+    dtype: str
+
+
+# ---- PyTorch
+
+_RECURRENT = re.compile(r"((?:.*\.)?)(weight|bias)_(ih|hh)_l(\d+)(_reverse)?")
+
+
+def to_torch(parameters, options):
+    """The parameters under the names of a module that has nn.RNN as `rnn` and nn.Linear as `linear`; all are copies.
+
+    nn.RNN has two biases where one will do: bias_ih is b_s, bias_hh is zero. Learnt initial states, which nn.RNN takes as
+    an argument, are `h_0` (layers · directions, 1, H).
+    """
+    if options["activation"] not in ("tanh", "relu"):
+        raise ValueError(f"nn.RNN knows tanh and relu, this network's activation is {options['activation']!r}")
+    if options.get("leak", 1) != 1 or options.get("leak_form", "rate") != "rate":
+        raise ValueError(f"nn.RNN has no leak, this network has leak={options['leak']} in the {options['leak_form']} form")
+    suffixes = [name.removeprefix("W_s") for name in parameters if name.startswith("W_s")]
+    sizes = {len(parameters["W_s" + suffix]) for suffix in suffixes}
+    if len(sizes) > 1:
+        raise ValueError(f"nn.RNN has one hidden size for all layers, this network has {sorted(sizes)}")
+    state = {}
+    for suffix in suffixes:
+        theirs = suffix if suffix.startswith("_l") else "_l0" + suffix
+        state[f"rnn.weight_ih{theirs}"] = parameters["W_x" + suffix].copy()
+        state[f"rnn.weight_hh{theirs}"] = parameters["W_s" + suffix].copy()
+        if "b_s" + suffix in parameters:
+            state[f"rnn.bias_ih{theirs}"] = parameters["b_s" + suffix].copy()
+            state[f"rnn.bias_hh{theirs}"] = np.zeros_like(parameters["b_s" + suffix])
+    state["linear.weight"] = parameters["W_y"].copy()
+    if "b_y" in parameters:
+        state["linear.bias"] = parameters["b_y"].copy()
+    if "S_0" in parameters:
+        state["h_0"] = np.stack([parameters["S_0" + suffix] for suffix in suffixes])[:, None]
+    return state
+
+
+def from_torch(rnn, linear=None):
+    """What RNN.from_torch finds in modules or state dicts."""
+    state = _torch_state("rnn", rnn)
+    matches = {name: match for name in state if (match := _RECURRENT.fullmatch(name))}
+    prefixes = sorted({match[1] for match in matches.values()})
+    if len(prefixes) != 1:
+        raise ValueError(f"rnn must hold one nn.RNN, with weight_ih_l0 and so on; it holds {len(prefixes)}, its keys are "
+                         f"{', '.join(map(repr, state))}")
+    parameters = {}
+    for name, (_, kind, side, layer, reverse) in ((name, match.groups("")) for name, match in matches.items()):
+        suffix = (f"_l{layer}" if int(layer) else "") + reverse
+        if kind == "bias":
+            parameters["b_s" + suffix] = parameters.get("b_s" + suffix, 0) + state[name]
+        else:
+            parameters[("W_x" if side == "ih" else "W_s") + suffix] = state[name]
+    others = {name: value for name, value in state.items() if name not in matches}
+    initial = others.pop("h_0", None)
+    head = _torch_head("rnn", others) if linear is None else _torch_head("linear", _torch_state("linear", linear))
+    if linear is not None and others:
+        raise ValueError(f"rnn holds what no plain network has: {', '.join(map(repr, others))}")
+    options = _sizes(parameters, head, "weight_ih_l0 of rnn")
+    if initial is not None:
+        suffixes = [name.removeprefix("W_s") for name in _recurrent_names(parameters)]
+        if initial.shape[:-1] != (len(suffixes), 1):
+            raise ValueError(f"h_0 must have shape (layers · directions, 1, H) = ({len(suffixes)}, 1, H), got {initial.shape}")
+        parameters |= {"S_0" + suffix: S_0 for suffix, S_0 in zip(suffixes, initial[:, 0])}
+        options["learn_initial_state"] = True
+    said = {module.nonlinearity for module in _modules(rnn) if hasattr(module, "nonlinearity")}
+    if len(said) == 1:
+        options["activation"] = said.pop()
+    return _found(options, parameters)
+
+
+def _torch_state(name, given):
+    """The arrays of a module or a state dict."""
+    state = given.state_dict() if hasattr(given, "state_dict") else given
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{name} must be a module or a state dict, got {type(given).__name__}")
+    return {str(key): _array(f"{name}[{key!r}]", value) for key, value in state.items()}
+
+
+def _torch_head(name, state):
+    """Weight and bias of the one nn.Linear in a state dict; nothing of an empty one."""
+    weights = [key for key in state if key.rpartition(".")[2] == "weight"]
+    prefix = weights[0].removesuffix("weight") if weights else ""
+    if set(state) - {prefix + "weight", prefix + "bias"}:
+        raise ValueError(f"{name} must hold one nn.Linear, with weight and bias, got {', '.join(map(repr, state))}")
+    return [state[key] for key in (prefix + "weight", prefix + "bias") if key in state]
+
+
+def _modules(given):
+    return given.modules() if hasattr(given, "modules") else [given]
+
+
+# ---- Keras
+
+_KERAS_NAMES = {"linear": "identity", "exponential": "exp"} | {
+    name: name for name in ("tanh", "relu", "sigmoid", "softplus", "elu", "softsign", "softmax")}
+_KERAS_ACTIVATIONS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not in ("exp", "softmax")}
+_KERAS_OUTPUTS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not in ("relu", "softplus", "elu", "softsign")}
+_KERAS_SKIPPED = ("InputLayer", "Dropout", "SpatialDropout1D")  # of which prediction knows nothing
+
+
+def from_keras(layers):
+    """What RNN.from_keras finds in a Sequential, layers, or the list of weights of either."""
+    if isinstance(layers, (list, tuple)) and not any(hasattr(layer, "get_weights") for layer in layers):
+        return _from_keras_weights([_array(f"layers[{n}]", array) for n, array in enumerate(layers)])
+    if _is(layers, "Sequential"):
+        layers = layers.layers
+    elif not isinstance(layers, (list, tuple)):
+        layers = [layers]
+    layers = [layer for layer in layers if not any(_is(layer, name) for name in _KERAS_SKIPPED)]
+    head = []
+    options = {}
+    if layers and _is(layers[-1], "TimeDistributed"):
+        layers = [*layers[:-1], layers[-1].layer]
+    if layers and _is(layers[-1], "Dense"):
+        *layers, dense = layers
+        head = _keras_arrays(dense)
+        options["output_activation"] = _keras_activation(dense, _KERAS_OUTPUTS)
+    pairs = [_keras_directions(layer) for layer in layers]
+    if not pairs or len({len(pair) for pair in pairs}) != 1:
+        raise ValueError("layers must be SimpleRNN, all of them or none in Bidirectional, and a last Dense; got "
+                         f"{', '.join(type(layer).__name__ for layer in layers) or 'none'}")
+    activations = {_keras_activation(layer, _KERAS_ACTIVATIONS) for pair in pairs for layer in pair}
+    if len(activations) != 1:
+        raise ValueError(f"the layers' activations differ, a network here has one: {', '.join(sorted(activations))}")
+    sequences = [layer.get_config()["return_sequences"] for pair in pairs for layer in pair]
+    if not all(sequences[:-len(pairs[-1])]):
+        raise ValueError("a SimpleRNN before another must have return_sequences=True")
+    options |= {"activation": activations.pop(), "output": "sequence" if sequences[-1] else "last"}
+    return _keras_found([[_keras_arrays(layer) for layer in pair] for pair in pairs], head, options)
+
+
+def _from_keras_weights(arrays):
+    """A kernel, a recurrent kernel and perhaps a bias for each layer and direction; then a kernel and perhaps a bias."""
+    groups = []
+    for array in arrays:
+        if groups and (array.ndim == 1 or (len(groups[-1]) == 1 and array.ndim == 2)):
+            groups[-1].append(array)
+        else:
+            groups.append([array])
+    *groups, head = groups if groups and (len(groups[-1]) == 1 or groups[-1][1].ndim == 1) else [*groups, []]
+    if not groups or any([array.ndim for array in group] not in ([2, 2], [2, 2, 1]) for group in groups) or (
+            [array.ndim for array in head] not in ([], [2], [2, 1])):
+        raise ValueError("layers as a list of weights must be kernel, recurrent_kernel(, bias) for each SimpleRNN, then "
+                         f"kernel(, bias) of Dense; got shapes {', '.join(str(array.shape) for array in arrays)}")
+    if not head and len(groups) > 1:
+        raise ValueError("without the weights of a Dense several SimpleRNN may be a stack or two directions: give the layers")
+    both = bool(head) and len(head[0]) == 2 * len(groups[-1][1])
+    return _keras_found([groups[n:n + 1 + both] for n in range(0, len(groups), 1 + both)], head, {})
+
+
+def _keras_found(pairs, head, options):
+    """Kernels are (inputs, units) there and (units, inputs) here."""
+    parameters = {}
+    for k, pair in enumerate(pairs):
+        for direction, arrays in zip(("", "_reverse"), pair):
+            suffix = (f"_l{k}" if k else "") + direction
+            parameters |= {name + suffix: array.T for name, array in zip(("W_x", "W_s", "b_s"), arrays)}
+    return _found(_sizes(parameters, [array.T for array in head], "the kernel of the first SimpleRNN") | options, parameters)
+
+
+def _keras_directions(layer):
+    """The SimpleRNN of a layer, one or two."""
+    pair = [layer.forward_layer, layer.backward_layer] if _is(layer, "Bidirectional") else [layer]
+    for part in pair:
+        if not _is(part, "SimpleRNN"):
+            raise ValueError(f"layers must be SimpleRNN, Bidirectional of them and a last Dense, got {type(part).__name__}")
+    if len(pair) == 2 and layer.get_config()["merge_mode"] != "concat":
+        raise ValueError(f"a Bidirectional must have merge_mode='concat', got {layer.get_config()['merge_mode']!r}")
+    if [part.get_config()["go_backwards"] for part in pair] != [False, True][:len(pair)]:
+        raise ValueError("a SimpleRNN with go_backwards=True stands only in Bidirectional, as its backward layer")
+    return pair
+
+
+def _keras_activation(layer, names):
+    name = layer.get_config()["activation"]
+    if not isinstance(name, str) or name not in names:
+        raise ValueError(f"activation {name!r} of {type(layer).__name__} is none of {', '.join(names)}")
+    return names[name]
+
+
+def _keras_arrays(layer):
+    arrays = [_array(f"{type(layer).__name__}.get_weights()[{n}]", array) for n, array in enumerate(layer.get_weights())]
+    if not arrays:
+        raise ValueError(f"{type(layer).__name__} has no weights yet: build the model first")
+    return arrays
+
+
+def _is(given, name):
+    return any(kind.__name__ == name for kind in type(given).__mro__)
+
+
+# ---- PsychRNN
+
+
+def from_psychrnn(file):
+    """What RNN.from_psychrnn finds in an .npz of PsychRNN, or in the dict of its `get_weights`."""
+    weights = file if isinstance(file, Mapping) else _read_npz(file)
+    names = {"W_x": "W_in", "W_s": "W_rec", "W_y": "W_out", "b_s": "b_rec", "b_y": "b_out", "S_0": "init_state"}
+    missing = [theirs for theirs in names.values() if theirs not in weights]
+    if missing:
+        raise ValueError(f"file is not of a Basic network of PsychRNN: it has no {', '.join(missing)}, "
+                         f"only {', '.join(map(repr, weights)) or 'nothing'}")
+    parameters = {ours: _array(theirs, weights[theirs]) for ours, theirs in names.items()}
+    parameters["S_0"] = np.atleast_2d(parameters["S_0"])[0]  # (1, H) there
+    options = _sizes(parameters, [parameters["W_y"], parameters["b_y"]], "W_in") | {"learn_initial_state": True}
+    there = {}
+    for ours, theirs in (("W_x", "input_connectivity"), ("W_s", "rec_connectivity"), ("W_y", "output_connectivity")):
+        there[ours] = _array(theirs, weights[theirs]) if theirs in weights else np.ones_like(parameters[ours])
+        if there[ours].shape != parameters[ours].shape or not np.isin(there[ours], (0, 1)).all():
+            raise ValueError(f"{theirs} must be zeros and ones of shape {parameters[ours].shape}, "
+                             f"got shape {there[ours].shape}")
+    ratio = weights.get("dale_ratio")
+    if ratio is not None and np.asarray(ratio).dtype != object and ratio:  # 0 is none there
+        H = len(parameters["W_s"])
+        derived = np.where(np.arange(H) < int(ratio * H), 1, -1).astype(parameters["W_s"].dtype)
+        rec, out = (np.diag(_array(name, weights[name])) if name in weights else derived for name in ("Dale_rec", "Dale_out"))
+        parameters |= {"W_x": abs(parameters["W_x"]), "W_s": abs(parameters["W_s"]) * rec, "W_y": abs(parameters["W_y"]) * out}
+        there["W_y"] = there["W_y"] * (out != 0)
+        options |= {"dale_signs": rec, "nonnegative": ("W_x", "W_y") if (out >= 0).all() else ("W_x",)}
+    for ours in there:
+        parameters[ours] = parameters[ours] * there[ours]
+    connectivity = {ours: present for ours, present in there.items() if not present.all()}
+    if connectivity:
+        options["connectivity"] = connectivity
+    return _found(options, parameters)
+
+
+def _read_npz(file):
+    """The arrays of an .npz; an array of objects, which is what PsychRNN writes for no dale_ratio, as None."""
+    arrays = {}
+    try:
+        with np.load(os.fspath(file), allow_pickle=False) as archive:
+            for name in archive.files:
+                try:
+                    arrays[name] = archive[name]
+                except ValueError:
+                    if name != "dale_ratio":
+                        raise
+                    arrays[name] = None
+    except (ValueError, TypeError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{os.fspath(file)!r} is not an .npz of PsychRNN, or a damaged one: {error}") from error
+    return arrays
+
+
+# ---- What they share
+
+
+def _array(name, value):
+    """A tensor, a variable or an array as an array of floats."""
+    for method in ("detach", "cpu", "numpy"):
+        if hasattr(value, method):
+            value = getattr(value, method)()
+    value = np.asarray(value)
+    return _words.array(name, value, value.dtype if value.dtype == np.float64 else np.float32)
+
+
+def _recurrent_names(parameters):
+    """Names of the recurrent matrices in the order of `parameters` of an RNN: by layer, then by direction."""
+    def place(name):
+        layer = re.fullmatch(r"W_s(?:_l(\d+))?(_reverse)?", name)
+        return int(layer[1] or 0), bool(layer[2])
+    return sorted((name for name in parameters if name.startswith("W_s")), key=place)
+
+
+def _sizes(parameters, head, first):
+    """Sizes, depth and directions that the parameters have, and W_y and b_y among them; without a head Y is S."""
+    names = _recurrent_names(parameters)
+    both = any(name.endswith("_reverse") for name in names)
+    expected = ["W_s" + (f"_l{k}" if k else "") + reverse for k in range(len(names) // (1 + both))
+                for reverse in ("", "_reverse")[:1 + both]]
+    given = {name for name in parameters if name.startswith("W_")} - {"W_y"}
+    if names != expected or given != {kind + name[3:] for name in names for kind in ("W_x", "W_s")}:
+        raise ValueError(f"layers or directions are missing: what is there is {', '.join(sorted(given))} by our names")
+    for name in names:
+        if parameters[name].ndim != 2 or parameters[name].shape[0] != parameters[name].shape[1]:
+            raise ValueError(f"the recurrent weights must be square, got shape {parameters[name].shape} for "
+                             f"{name}: of an LSTM or GRU?")
+    if parameters["W_x"].ndim != 2:
+        raise ValueError(f"{first} must have two dimensions, got shape {parameters['W_x'].shape}")
+    hidden = [len(parameters[name]) for name in names[::1 + both]]
+    width = hidden[-1] * (1 + both)
+    parameters |= dict(zip(("W_y", "b_y"), head if len(head) else [np.eye(width, dtype=parameters["W_s"].dtype)]))
+    if parameters["W_y"].ndim != 2 or parameters["W_y"].shape[1] != width:
+        raise ValueError(f"the output weights must be (O, {width}) by our layout, as the states are; got shape "
+                         f"{parameters['W_y'].shape}")
+    options = {"input_size": parameters["W_x"].shape[1], "hidden_size": hidden[0] if len(hidden) == 1 else tuple(hidden),
+               "output_size": len(parameters["W_y"])}
+    return options | ({"bidirectional": True} if both else {})
+
+
+def _found(options, parameters):
+    options["bias"] = any(name.startswith("b_") for name in parameters)
+    return Found(options, parameters, np.result_type(*parameters.values()).name)

@@ -1,0 +1,47 @@
+"""The experiments run, say what they found, and draw it. Their figures stand in bench/experiments/README.md."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[1] / "bench" / "experiments"
+pytestmark = pytest.mark.skipif(not EXPERIMENTS.exists(), reason="no bench beside the tests")
+
+
+@pytest.fixture
+def experiment(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    return importlib.import_module
+
+
+@pytest.mark.parametrize("name, arguments, words", [
+    ("digits", ["--epochs", "1"], "% of 297 test digits"),
+    ("adding", ["--updates", "60"], "% wrong by 0.04"),
+    ("characters", ["--at-most", "30000", "--passes", "1", "--hidden", "8"], "bits per held-out character"),
+])
+def test_an_experiment_runs_and_draws(experiment, monkeypatch, tmp_path, capsys, name, arguments, words):
+    pytest.importorskip("matplotlib")
+    if name == "digits":
+        pytest.importorskip("sklearn")
+    monkeypatch.setattr(sys, "argv", [name, *arguments, "--picture", str(tmp_path / "curves.png")])
+    experiment(name).main()
+    assert words in capsys.readouterr().out
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_columns_of_the_text_are_its_pieces_side_by_side(experiment):
+    characters = experiment("characters")
+    text = "".join(chr(32 + n % 90) for n in range(32 * 70 + 5)) + "é"
+    X = characters.columns(text)
+    assert X.shape == (70, 32) and X.flags.c_contiguous
+    np.testing.assert_array_equal(X.T.ravel(), characters.ids(text)[:32 * 70])
+    assert characters.ids("é\n ~").tolist() == [96, 0, 1, 95]
+
+
+def test_the_last_of_the_numbers_asked_for_are_what_the_adding_problem_judges(experiment):
+    X, D = experiment("adding").draw(50, np.random.default_rng(0))
+    assert X.shape == (100, 50, 2) and D.shape == (50, 1)
+    np.testing.assert_allclose(D[:, 0], (X[..., 0] * X[..., 1]).sum(axis=0) / 2)
