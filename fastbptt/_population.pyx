@@ -339,7 +339,7 @@ cdef struct Training:
     bint own_order               # (n, epochs, B)
     double *losses               # (n, epochs), the epoch's mean
     double *penalties            # (n, epochs)
-    double *norms                # (n, epochs), of the last update's gradient
+    double *norms                # (n, epochs), of the gradients, their mean
 
 
 cdef struct Kept:
@@ -348,7 +348,8 @@ cdef struct Kept:
     void *slot_2                 # (P,)
     void *rates                  # (1,)
     void *going                  # (1,)
-    double *sums                 # (3, L): of the epoch Σ m e, of it Σ m, and the penalty
+    double *sums                 # (4, L), of the epoch: Σ m e, Σ m, penalties, norms
+    double *penalty              # (L,), of an update
     double *norm                 # (L,)
 
 
@@ -362,7 +363,8 @@ cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *ba
     kept.slot_2 = take(base, &used, p.P * size)
     kept.rates = take(base, &used, size)
     kept.going = take(base, &used, size)
-    kept.sums = <double *> take(base, &used, 3 * lane.lanes(kernels, of) * sizeof(double))
+    kept.sums = <double *> take(base, &used, 4 * lane.lanes(kernels, of) * sizeof(double))
+    kept.penalty = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
     kept.norm = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
     return used
 
@@ -463,10 +465,9 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ss
     cdef UpdateOptions what = t.what
     cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, data.n - first), l, epoch, begin_row, count
     cdef floating *theta
-    cdef double *penalty
+    cdef Py_ssize_t batches = (data.B + t.batch_size - 1) // t.batch_size
     lay_out_training(p, data, batch, t, of, base, &g, &b, &kept)
     theta = <floating *> g.theta
-    penalty = kept.sums + 2 * L
     rows_into_lanes(first, L, data.N, p.P, <const floating *> data.theta, theta)
     rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_1, <floating *> kept.slot_1)
     if t.slot_2 != NULL:
@@ -476,7 +477,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ss
     enter(p, data, &g, first, n, theta)
     count = t.earlier
     for epoch in range(t.epochs):
-        memset(kept.sums, 0, 2 * L * sizeof(double))
+        memset(kept.sums, 0, 4 * L * sizeof(double))
         begin_row = 0
         while begin_row < data.B:
             c = batch[0]
@@ -499,23 +500,27 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ss
             forward(p, &c, &b, theta)
             error(p, &c, &b, theta)
             backward(p, &c, &b, theta)
-            memset(penalty, 0, L * sizeof(double))
-            penalize(p, t, L, theta, <floating *> b.gradient, penalty)
+            memset(kept.penalty, 0, L * sizeof(double))
+            penalize(p, t, L, theta, <floating *> b.gradient, kept.penalty)
             clip(p, t.max_norm, L, <floating *> b.gradient, kept.norm)
             for l in range(L):
                 kept.sums[l] += b.totals[l]
                 kept.sums[L + l] += b.weight[l]
+                kept.sums[2 * L + l] += kept.penalty[l]
+                kept.sums[3 * L + l] += kept.norm[l]
             count += 1
             what.correction_1, what.correction_2 = 1 - what.beta_1**<double> count, 1 - what.beta_2**<double> count
-            if select_going(p, L, &b, penalty, kept.norm, <floating *> kept.going):
+            if select_going(p, L, &b, kept.penalty, kept.norm, <floating *> kept.going):
                 lane.update(kernels, &what, p.P, <const floating *> kept.rates, <const floating *> kept.going,
                             <const floating *> b.gradient, theta, <floating *> kept.slot_1, <floating *> kept.slot_2)
             begin_row += c.B
         for l in range(n):
-            t.losses[(first + l) * t.epochs + epoch] = (
-                kept.sums[l] / kept.sums[L + l] if p.mean and kept.sums[L + l] > 0 else kept.sums[l])
-            t.penalties[(first + l) * t.epochs + epoch] = penalty[l]
-            t.norms[(first + l) * t.epochs + epoch] = kept.norm[l]
+            if not p.mean:
+                t.losses[(first + l) * t.epochs + epoch] = kept.sums[l] / batches
+            elif kept.sums[L + l] > 0:
+                t.losses[(first + l) * t.epochs + epoch] = kept.sums[l] / kept.sums[L + l]
+            t.penalties[(first + l) * t.epochs + epoch] = kept.sums[2 * L + l] / batches
+            t.norms[(first + l) * t.epochs + epoch] = kept.sums[3 * L + l] / batches
     rows_out_of_lanes(first, L, data.N, p.P, theta, <floating *> data.theta)
     rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_1, <floating *> t.slot_1)
     if t.slot_2 != NULL:
