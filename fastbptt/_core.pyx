@@ -449,6 +449,7 @@ cdef Call shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size) noe
     s.X = <const char *> c.X + b * p.I * size if c.X != NULL else NULL
     s.ids = c.ids + b if c.ids != NULL else NULL
     s.initial_state = <const char *> c.initial_state + b * p.H * size if c.initial_state != NULL else NULL
+    s.past_states = <const char *> c.past_states + b * p.H * size if c.past_states != NULL else NULL
     s.D = <const char *> c.D + b * c.error.K * size if c.D != NULL else NULL
     s.labels = c.labels + b if c.labels != NULL else NULL
     s.weights = <const char *> c.weights + b * c.weight_width * size if c.weights != NULL else NULL
@@ -1959,19 +1960,20 @@ cdef class Engine:
     cdef Py_ssize_t fit_into(self, Call *c, Py_ssize_t limit, int *threads) except -1 nogil:
         """The bytes that the call needs: at most `limit`, where it is one, by more segments, then by fewer threads.
 
-        AUTOMATIC stands for the least that can be. Raises MemoryError where the limit is below that.
+        The limit is that of the arrangement too. AUTOMATIC stands for the least that can be. Raises MemoryError where the
+        limit is below that.
         """
-        cdef Py_ssize_t needed, least, best, segments
+        cdef Py_ssize_t needed, least, best, segments, arranged = arranged_words(c) * sizeof(Py_ssize_t)
         while True:
             c.segments = best = 0
             segments, needed = 1, self.plan_memory(c, threads[0])
-            if limit == NO_LIMIT or 0 < limit >= needed or not c.saves or c.k1 > 0:
+            if limit == NO_LIMIT or 0 < limit >= needed + arranged or not c.saves or c.k1 > 0:
                 return needed
             least = needed
             while segments < steps_of_a_shard(c):
                 segments += 1 + segments // 16
                 needed = self.plan_segments(c, segments, threads[0])
-                if 0 < limit >= needed:
+                if 0 < limit >= needed + arranged:
                     return needed
                 if needed < least:
                     least, best = needed, segments
@@ -1984,7 +1986,7 @@ cdef class Engine:
                 return self.plan_memory(c, threads[0])
             if threads[0] == 1:
                 with gil:
-                    raise MemoryError(f"memory_limit={limit} bytes, but this call needs at least {least}")
+                    raise MemoryError(f"memory_limit={limit} bytes, but this call needs at least {least + arranged}")
             threads[0] -= 1
 
     cdef Py_ssize_t plan_segments(self, Call *c, Py_ssize_t segments, int threads) except -1 nogil:

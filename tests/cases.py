@@ -6,6 +6,7 @@ float32, so that both types compute on the same data.
 """
 
 import itertools
+import os
 import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,8 @@ import numpy as np
 
 from fastbptt import RNN, reference
 
+# Whether everything is run. A plain run takes a part, other for other cases, of what differs in nothing else.
+ALL = os.environ.get("FASTBPTT_TESTS") == "all"
 STEP = 1e-30  # of the complex-step derivative
 KINK = 1e-3  # draws nearer than this to a kink are drawn again
 
@@ -109,9 +112,17 @@ class Choice(NamedTuple):
     reduction: str
 
 
-# Every combination, and six of them among which every two options meet in every two values.
+# Every combination.
 CHOICES = [Choice(*c) for c in itertools.product((True, False), (True, False), (False, True),
                                                  ("none", "step", "output"), ("mean", "sum"))]
+
+
+def some_choices(turn):
+    """A third of all combinations, another in each of three turns; or all of them."""
+    return CHOICES if ALL else CHOICES[turn % 3::3]
+
+
+# Six among which every two options meet in every two values.
 COVERING_CHOICES = [
     Choice(True, True, False, "none", "mean"),
     Choice(False, False, True, "none", "sum"),

@@ -5,6 +5,7 @@ import itertools
 import signal
 import sys
 
+import cases
 import numpy as np
 import pytest
 
@@ -69,7 +70,7 @@ def test_interrupted_at_any_update_and_resumed_it_is_the_same_run(run, optimizer
     arguments = {"optimizer": OPTIMIZERS[optimizer], "backend": backend, "random_state": 5}
     whole = network(**options_of(run))
     expected = outcome(whole, whole.fit(**RUNS[run](), **arguments))
-    for updates in (1, 3, 4, 7):
+    for updates in (1, 3, 4, 7) if cases.ALL or optimizer == "adam" else (4,):
         path = tmp_path / f"{updates}.npz"
         with pytest.raises(KeyboardInterrupt):
             network(**options_of(run)).fit(**RUNS[run](), **arguments, checkpoint=path, checkpoint_every=3600,

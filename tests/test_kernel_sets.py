@@ -1,5 +1,6 @@
 """The kernel sets: which one serves, and what the vector sets promise that BLAS cannot."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ for dtype in ("float32", "float64"):
 """
 
 
+@functools.cache
 def chosen(name, script=SCRIPT):
     environment = {key: value for key, value in os.environ.items() if key != "FASTBPTT_SIMD"}
     if name is not None:

@@ -1,9 +1,11 @@
-"""Lengths, resets, errors of the last step and ids, each with every other option: the core against the reference.
+"""Lengths, resets, errors of the last step, ids, truncation, memory limits, streams, steps and closed loops, each with every
+other option: the core against the reference.
 
 A kind of call is a row of VALUES, drawn at random. 200 of them are run here. FASTBPTT_KINDS=all draws at least 2000 by
 hypothesis, which shrinks what fails, sees to it that every two values of two options met in 20 of them, and prints how
 often they did. float64 is held to 1e-11, float32 to the bar of test_core.py. Then what is promised to the bit: padding is
-not read, threads and neighbours change nothing, an option that asks for nothing costs nothing.
+not read, threads, neighbours, memory limits and the cuts of a stream change nothing, steps and closed loops are `forward`, an
+option that asks for nothing costs nothing. REFUSED lists the pairs of options that have no meaning.
 """
 
 import dataclasses
@@ -21,7 +23,7 @@ from test_inputs import refused
 from test_kernel_sets import vectors_only
 
 import fastbptt
-from fastbptt import RNN, _batches, _files
+from fastbptt import RNN, _batches, _core, _files
 from fastbptt.estimators import RNNClassifier, RNNRegressor
 
 ALL = os.environ.get("FASTBPTT_KINDS") == "all"
@@ -60,6 +62,11 @@ VALUES = {
     "ids": (False, True),
     "shards": ("one", "several"),
     "threads": (1, 2),
+    "tbptt": ("none", "whole", "k1 = k2", "k1 > k2", "k1 < k2"),
+    "memory": ("none", "auto", "least", "half"),
+    "gradients": ("parameters", "input", "state", "all"),
+    "training": ("none", "fit", "stream"),
+    "inference": ("none", "step", "generate"),
 }
 
 
@@ -81,22 +88,49 @@ class Kind(NamedTuple):
     ids: bool
     shards: str
     threads: int
+    tbptt: str = "none"
+    memory: str = "none"
+    gradients: str = "all"
+    training: str = "none"
+    inference: str = "none"
+
+    @property
+    def conflict(self):
+        """Names of options whose values have no meaning together; () where there are none."""
+        truncated, last = self.tbptt != "none", self.output == "last"
+        fit, stream, generate = self.training == "fit", self.training == "stream", self.inference == "generate"
+        return next((names for names, meaningless in {
+            ("weights", "head"): "output" in self.weights and self.head.startswith("cross_entropy"),
+            ("head", "O"): "softmax" in self.head and self.O == 1,  # whose outputs are constant
+            ("output", "B", "T"): last and self.B > 0 and self.T == 0,
+            ("output", "B", "lengths"): last and self.B > 0 and self.lengths == "zeros",
+            ("ids", "gradients"): self.ids and self.gradients in ("input", "all"),
+            ("memory", "tbptt"): self.memory != "none" and truncated,
+            ("training", "B"): fit and self.B == 0,
+            ("training", "output", "tbptt"): fit and last and truncated,
+            ("training", "output"): stream and last,
+            ("training", "tbptt"): stream and not truncated,
+            ("training", "lengths"): stream and self.lengths != "none",
+            ("inference", "T"): generate and self.T == 0,
+            ("inference", "lengths"): generate and self.lengths != "none",
+            ("inference", "resets"): generate and self.resets != "none",
+        }.items() if meaningless), ())
 
     @property
     def is_legal(self):
-        if "output" in self.weights and self.head.startswith("cross_entropy"):
-            return False
-        if "softmax" in self.head and self.O == 1:  # whose outputs are constant
-            return False
-        return self.output == "sequence" or self.B == 0 or self.T > 0 and self.lengths != "zeros"
+        return not self.conflict
 
 
 def random_kind(rng, **fixed):
-    """A legal Kind with these values, or None where none was met."""
-    for _ in range(100):
-        kind = Kind(**{name: fixed.get(name, values[rng.integers(len(values))]) for name, values in VALUES.items()})
+    """A legal Kind with these values, or None where there is none: what is in conflict is drawn again, if it is not fixed."""
+    def drawn(names):
+        return {name: VALUES[name][rng.integers(len(VALUES[name]))] for name in names if name not in fixed}
+
+    kind = Kind(**drawn(VALUES), **fixed)
+    for _ in range(1000):
         if kind.is_legal:
             return kind
+        kind = kind._replace(**drawn(kind.conflict))
     return None
 
 
@@ -114,6 +148,7 @@ class Call:
     initial_state: np.ndarray | None
     lengths: np.ndarray | None
     resets: np.ndarray | None
+    tbptt: tuple | None
 
     def __str__(self):
         return str(self.kind)
@@ -171,7 +206,7 @@ def call_of(kind, seed=0):
     D, dY, weights = (None if array is None else array[0] if last else array[:kind.T] for array in (D, dY, weights))
     X = rng.integers(kind.I, size=(kind.T, kind.B)) if kind.ids else case.X[:kind.T]
     return Call(kind, head, case.parameters, X, D, dY, weights, case.initial_state, lengths_of(kind, rng),
-                resets_of(kind, rng))
+                resets_of(kind, rng), tbptt_of(kind, rng))
 
 
 def lengths_of(kind, rng):
@@ -191,27 +226,163 @@ def resets_of(kind, rng):
     return None if kind.resets == "none" else resets
 
 
-def results(call, dtype, backend, n_threads=1, network=None):
+def tbptt_of(kind, rng):
+    """(k1, k2), of which there are at most five windows."""
+    least = max(1, -(-kind.T // 5))
+    small, large = np.sort(rng.integers(least, max(least, kind.T) + 1, 2))
+    return {"none": None, "whole": (max(kind.T, 1), max(kind.T, 1) + int(rng.integers(3))), "k1 = k2": (int(small), int(small)),
+            "k1 > k2": (int(large), int(rng.integers(1, max(2, large)))),
+            "k1 < k2": (int(small), int(rng.choice([large, kind.T])) + 1)}[kind.tbptt]
+
+
+def limit_of(call, net, weights, n_threads):
+    """The memory_limit of a call: a number, "auto" or None."""
+    if call.kind.memory in ("none", "auto"):
+        return None if call.kind.memory == "none" else "auto"
+    (T, B), resets = call.X.shape[:2], call.resets
+    there = ~call.padding if call.kind.output == "sequence" else slice(None)
+    least, most = (net.memory_estimate(
+        T, B, lengths=call.lengths, resets=resets is not None and bool((resets & ~call.padding).any()),
+        weights=None if weights is None else "output" if "output" in call.kind.weights else "step",
+        sparse=weights is not None and bool(2 * np.count_nonzero(weights[there]) < weights[there].size),
+        memory_limit=limit, n_threads=n_threads) for limit in ("auto", None))
+    return least if call.kind.memory == "least" else (least + most) // 2
+
+
+def results(call, dtype, backend, n_threads=1):
     """Every tensor that the operations return, by name."""
-    net, data = network or call.network(dtype), call.data(dtype)
+    net, data = call.network(dtype), call.data(dtype)
     X, D, dY = (data.pop(name) for name in ("X", "D", "dY"))
     how = {"backend": backend, "n_threads": n_threads}
-    gradients = {"input_gradient": not call.kind.ids, "initial_state_gradient": True}
+    gradients = {"input_gradient": call.kind.gradients in ("input", "all"),
+                 "initial_state_gradient": call.kind.gradients in ("state", "all"),
+                 "tbptt": call.tbptt}
     weights = data.pop("weights")
+    limit, limit_of_backward = (limit_of(call, net, m, n_threads) for m in (weights, None))
+    if limit is not None and call.head.levels > 1:  # dY has more columns than D
+        limit_of_backward = "auto"
     found = dict(zip(("Y", "final state", "S"), net.forward(X, return_states=True, **data, **how)))
     found["losses"] = net.losses(X, D, **data, **how)
     found["E of evaluate"] = net.evaluate(X, D, weights=weights, **data, **how)
-    found["E"], of_E = net.loss_and_gradients(X, D, weights=weights, **data, **gradients, **how)
+    found["E"], of_E = net.loss_and_gradients(X, D, weights=weights, memory_limit=limit, **data, **gradients,
+                                                  **how)
     found["E of objective"], found["gradient of objective"] = net.objective(X, D, weights=weights, **data, **how)(net.theta)
-    of_dY = net.backward(X, dY, **data, **gradients, **how)
+    of_dY = net.backward(X, dY, memory_limit=limit_of_backward, **data, **gradients, **how)
     return found | {f"∂E/∂{name}": value for name, value in of_E.items()} | {
         f"∂E/∂{name} of backward": value for name, value in of_dY.items()}
 
 
+# An update by as much as is not lost in the rounding of theta, and not by so much that its own is enlarged on the way.
+UPDATES = {"optimizer": "sgd", "learning_rate": 0.05, "max_grad_norm": 1.0}
+
+
+def training(call, dtype, backend, n_threads=1, cuts=()):
+    """What the training of this kind leaves, by name; a stream is cut into chunks before the steps `cuts`, if any."""
+    net, data = call.network(dtype), call.data(dtype)
+    del data["dY"]
+    how = {**UPDATES, "backend": backend, "n_threads": n_threads, "tbptt": call.tbptt}
+    if call.kind.training == "fit":
+        history = net.fit(**data, **how, epochs=2, batch_size=call.X.shape[1] // 2 + 1, random_state=0,
+                          memory_limit="auto" if call.kind.memory == "auto" else None)
+        losses = np.nan_to_num(history.train_loss)  # NaN where no window has a weight
+        return {"theta of fit": net.theta, "losses of fit": losses}
+    del data["lengths"]
+    if len(cuts):
+        initial_state, edges = data.pop("initial_state"), [0, *cuts, len(call.X)]
+        data = {"X": [tuple(None if array is None else array[a:b] for array in (data[name] for name in STREAMED))
+                      for a, b in zip(edges, edges[1:])], "initial_state": initial_state}
+    history = net.stream(**data, **how)
+    final = np.zeros((0, 0)) if history.final_state is None else history.final_state
+    return {"theta of stream": net.theta, "losses of stream": np.array(history.loss), "final state of stream": final}
+
+
+STREAMED = ("X", "D", "weights", "resets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Collect(fastbptt.optimizers.Optimizer):
+    """No update, but the gradients."""
+
+    gradients: list = dataclasses.field(default_factory=list)
+
+    def update(self, theta, gradient, slots, count, learning_rate):
+        self.gradients.append(gradient.copy())
+
+
+def check_sums(call):
+    """Where no update changes the parameters, the errors and gradients of all batches and windows are those of the call."""
+    net, data, optimizer = call.network(reduction="sum"), call.data(), Collect()
+    del data["dY"]
+    E, gradients = net.loss_and_gradients(**data, tbptt=call.tbptt)
+    if call.kind.training == "fit":
+        history = net.fit(**data, tbptt=call.tbptt, optimizer=optimizer, epochs=1, batch_size=call.X.shape[1] // 2 + 1,
+                          random_state=0)
+        losses = np.nan_to_num(history.train_loss)
+    else:
+        del data["lengths"]
+        losses = np.array(net.stream(**data, tbptt=call.tbptt, optimizer=optimizer).loss)
+    expected = np.concatenate([gradient.ravel() for gradient in gradients.values()])
+    found = np.sum(optimizer.gradients, axis=0) if optimizer.gradients else np.zeros_like(expected)
+    each = np.abs(optimizer.gradients).max(initial=1e-3) if optimizer.gradients else 1e-3
+    assert error_of(found, expected) <= LIMIT * each, call
+    assert abs(losses.sum() - E) <= LIMIT * max(np.abs(losses).sum(), 1e-3), call
+
+
+def step_by_step(call, dtype, backend):
+    """What `forward` returns, made by `step` alone: Y, final state, S."""
+    net, data = call.network(dtype), call.data(dtype)
+    Y, _, S = net.forward(data["X"], data["initial_state"], return_states=True, backend=backend)
+    Y[...], S[1:] = 0, 0
+    for t, x in enumerate(data["X"]):
+        state, alive = S[t].copy(), ~call.padding[t]
+        if call.resets is not None:
+            state[call.resets[t]] = net.parameters.get("S_0", 0)
+        y, state = net.step(x, state, backend=backend)
+        S[t + 1, alive] = state[alive]
+        rows = call.steps == t + 1 if call.kind.output == "last" else alive
+        (Y if call.kind.output == "last" else Y[t])[rows] = y[rows]
+    return {"Y": Y, "final state": S[call.steps, np.arange(len(call.steps))], "S": S}
+
+
+def closed_loop(call, dtype, backend, steps=3):
+    """What `generate` returns, and `forward` of the prefix and of what was fed back: Y or ids, final state."""
+    net, kind = call.network(dtype), call.kind
+    prefix, initial_state = call.data(dtype)["X"], call.initial_state
+
+    def feed(y, rng):
+        return y.argmax(axis=-1) % kind.I if kind.ids else np.resize(np.tanh(y), (len(y), kind.I)).astype(dtype)
+
+    by_itself = kind.I == kind.O * call.head.levels == kind.O and (
+        "softmax" in kind.head if kind.ids else call.head.output_activation not in ("exp", "identity"))
+    found, state = net.generate(steps, prefix=prefix, initial_state=initial_state, feed=None if by_itself else feed,
+                                temperature=0 if by_itself and kind.ids else 1, return_state=True, backend=backend)
+    expected, whole = [], prefix
+    for k in range(steps):
+        Y, final = net.forward(whole, initial_state, backend=backend)
+        y = Y if kind.output == "last" else Y[-1]
+        x = feed(y, None) if not by_itself else y.argmax(axis=-1) if kind.ids else y
+        expected.append(x if by_itself and kind.ids else y)
+        whole = np.concatenate([whole, x[None]])
+    return {"generated": found, "state": state}, {"generated": np.array(expected), "state": final}
+
+
+def everything(call, dtype, backend, n_threads=1):
+    return results(call, dtype, backend, n_threads) | (
+        training(call, dtype, backend, n_threads) if call.kind.training != "none" else {})
+
+
 def check(call):
-    """Core against reference, in both types; in float32 where there is no kink."""
-    truth = results(call, "float64", "reference")
-    result = results(call, "float64", "core", call.kind.threads)
+    """Core against reference, in both types; in float32 where there is no kink. And what is promised to the bit."""
+    check_against_reference(call)
+    if call.kind.training != "none":
+        check_sums(call)
+    for dtype in ("float64", "float32"):
+        check_bits(call, dtype)
+
+
+def check_against_reference(call):
+    truth = everything(call, "float64", "reference")
+    result = everything(call, "float64", "core", call.kind.threads)
     assert list(result) == list(truth)
     for name in truth:
         value, true = np.asarray(result[name]), truth[name]
@@ -222,14 +393,16 @@ def check(call):
         assert error <= limit, f"{name} is off by {error:.1e} where {limit:.1e} is allowed; {call}"
     if call.kind.activation not in SMOOTH or call.head.loss in ("absolute_error", "huber", "quantile"):
         return
-    result, rough = results(call, "float32", "core", call.kind.threads), results(call, "float32", "reference")
+    result, rough = everything(call, "float32", "core", call.kind.threads), everything(call, "float32", "reference")
     errors = {name: error_of(rough[name], truth[name]) for name in truth}
     limits = {name: allowed(errors[name], truth[name]) for name in truth}
     if any(error_of(result[name], truth[name]) > limits[name] for name in truth):
         limits = {name: allowed(error, truth[name]) for name, error in errors_close_by(call, errors).items()}
     for name in truth:
         assert np.ndim(truth[name]) == 0 or result[name].dtype == rough[name].dtype, name
-        assert error_of(result[name], truth[name]) <= limits[name], f"{name} in float32; {call}"
+        # all steps with an id are added up one after another, where the reference's product has several sums
+        limit = limits[name] * (2 if call.kind.ids and "W_x" in name else 1)
+        assert error_of(result[name], truth[name]) <= limit, f"{name} in float32; {call}"
 
 
 def errors_close_by(call, errors, runs=16):
@@ -244,9 +417,44 @@ def errors_close_by(call, errors, runs=16):
     for _ in range(runs):
         other = call.but(parameters={name: nudged(value) for name, value in call.parameters.items()},
                          **{name: nudged(getattr(call, name)) for name in ("X", "D", "weights", "initial_state", "dY")})
-        truth, rough = (results(other, dtype, "reference") for dtype in ("float64", "float32"))
+        truth, rough = (everything(other, dtype, "reference") for dtype in ("float64", "float32"))
         errors = {name: max(errors[name], error_of(rough[name], truth[name])) for name in truth}
     return errors
+
+
+def check_bits(call, dtype):
+    """A window of all steps, a limit of memory and more threads change no bit, nor does where a stream is cut."""
+    kind = call.kind
+    plain = call.but(tbptt=None if kind.tbptt == "whole" else call.tbptt, kind=kind._replace(memory="none"))
+    if kind.tbptt == "whole" or kind.memory != "none" or kind.threads > 1:
+        assert_same_bits(results(call, dtype, "core", kind.threads), results(plain, dtype, "core"), call)
+    if kind.training == "stream":
+        whole = training(call, dtype, "core")
+        rng = np.random.default_rng(len(call.X))
+        for count in (1, 3, len(call.X)):
+            cuts = np.sort(rng.integers(0, len(call.X) + 1, count))
+            assert_same_bits(training(call, dtype, "core", kind.threads, cuts), whole, call)
+        if len(call.X) and call.X.shape[1]:
+            net, data = call.network(dtype), call.data(dtype)
+            del data["dY"]
+            net.fit(**data, **UPDATES, tbptt=call.tbptt, epochs=1, batch_size=call.X.shape[1], shuffle=False)
+            assert_same_bits({"theta": net.theta}, {"theta": whole["theta of stream"]}, call)
+    if kind.training == "fit":
+        assert_same_bits(training(call, dtype, "core", kind.threads), training(plain, dtype, "core"), call)
+    same = assert_same_bits if _core.kernel_set() != "blas" else assert_near  # a BLAS's row has other bits beside others
+    if kind.inference == "step":
+        steps, whole = step_by_step(call, dtype, "core"), results(call, dtype, "core")
+        same(steps, {name: whole[name] for name in steps}, call)
+    if kind.inference == "generate":
+        same(*closed_loop(call, dtype, "core"), call)
+        assert_near(*closed_loop(call, dtype, "reference"), call)
+
+
+def assert_near(found, expected, call):
+    for name in expected:
+        size = max(np.abs(expected[name]).max(initial=0), 1e-3)
+        assert error_of(found[name], expected[name]) <= (1e-5 if found[name].dtype == np.float32 else LIMIT) * size, \
+            f"{name}; {call}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -277,7 +485,7 @@ def test_core_and_reference_agree_on_every_kind_of_sequences(lengths, resets, ou
 @pytest.mark.parametrize("weights", ["none", "few steps"])
 def test_core_and_reference_agree_over_many_blocks(weights, resets, output):
     for lengths in ("none", "uniform", "one long"):
-        check(call_of(Kind(400, 9, 3, 33, 2, "tanh", "squared_error-identity", True, "learnt", "sum", weights, lengths,
+        check(call_of(Kind(200, 9, 3, 33, 2, "tanh", "squared_error-identity", True, "learnt", "sum", weights, lengths,
                            resets, output, False, "one", 1)))
 
 
@@ -301,8 +509,7 @@ def test_core_and_reference_agree_on_thousands_of_kinds():
     possible = []
     for (a, of_a), (b, of_b) in itertools.combinations(VALUES.items(), 2):
         for pair in itertools.product([(a, value) for value in of_a], [(b, value) for value in of_b]):
-            while random_kind(rng, **dict(pair)) and met[pair] < OF_EACH_PAIR:
-                kind = random_kind(rng, **dict(pair))
+            while met[pair] < OF_EACH_PAIR and (kind := random_kind(rng, **dict(pair))):
                 met.update(pairs(kind))
                 met[None] += 1
                 check(call_of(kind, int(rng.integers(2**32))))
@@ -437,8 +644,9 @@ def alone(call, b):
 @pytest.mark.parametrize("weights", ["none", "few steps"])
 @pytest.mark.parametrize("output", VALUES["output"])
 def test_a_sequence_has_the_same_bits_beside_any_others(output, weights, dtype):
-    calls = [*random_calls(4, 8, lengths="uniform", B=13, T=30, reduction="sum", output=output, weights=weights),
-             *random_calls(5, 2, lengths="one long", B=40, T=280, reduction="sum", output=output, weights=weights)]
+    fixed = {"reduction": "sum", "output": output, "weights": weights, "tbptt": "none"}  # whose windows depend on the longest
+    calls = [*random_calls(4, 8, lengths="uniform", B=13, T=30, **fixed),
+             *random_calls(5, 2, lengths="one long", B=40, T=280, **fixed)]
     for call in calls:
         whole = results(call, dtype, "core")
         for b in (0, 4, 12, int(call.steps.argmax())):

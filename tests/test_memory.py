@@ -1,9 +1,11 @@
 """memory_limit: the same bits in less memory; memory_estimate: what a call takes, to the byte."""
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+from test_threads import run_python
 from test_truncation import draw
 
 from fastbptt import RNN
@@ -95,6 +97,38 @@ def test_the_estimate_is_what_a_call_takes(limit):
         assert expected < 400_000
 
 
+RESIDENT = """
+import numpy as np
+from fastbptt import RNN
+
+def kilobytes(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name))
+
+T, B, limit = {T}, {B}, {limit}
+lengths = {lengths}
+net = RNN(2, 40, 2, dtype="float64", random_state=0)
+X, D = np.full((T, B, 2), 0.5), np.full((T, B, 2), 0.25)
+net.loss_and_gradients(X[:5], D[:5], lengths=None if lengths is None else lengths // T, n_threads=1)
+before = kilobytes("VmRSS")
+result = net.loss_and_gradients(X, D, lengths=lengths, memory_limit=limit, input_gradient=True, n_threads=1)
+grown = 1024 * (kilobytes("VmHWM") - before)
+expected = net.memory_estimate(T, B, lengths=lengths, memory_limit=limit, n_threads=1)
+print(grown, expected, sum(gradient.nbytes for gradient in result[1].values()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc, which tells the resident memory")
+@pytest.mark.parametrize(("T", "B", "limit", "lengths"), [
+    (50_000, 6, None, None), (80_000, 8, None, "np.linspace(1, T, B).astype(int)"), (700_000, 1, 200_000_000, None)])
+def test_resident_memory_grows_by_the_estimate(T, B, limit, lengths):
+    run = run_python(RESIDENT.format(T=T, B=B, limit=limit, lengths=lengths))
+    assert run.returncode == 0, run.stderr
+    grown, expected, returned = map(int, run.stdout.split())
+    assert expected > 100e6 and (limit is None or expected <= limit)
+    assert abs(grown - expected - returned) < 0.1 * expected, (grown, expected, returned)
+
+
 def test_a_long_record_takes_memory_as_the_root_of_its_length():
     net = RNN(4, 64, 2)
     assert net.memory_estimate(1_000_000, 1, n_threads=1) > 4 * 64 * 1_000_000
@@ -115,6 +149,17 @@ def test_a_limit_below_the_least_is_refused_with_it():
     least = net.memory_estimate(5000, 1, memory_limit="auto", n_threads=1)
     with pytest.raises(MemoryError, match=f"memory_limit=1000 bytes, but this call needs at least {least}"):
         net.loss_and_gradients(np.ones((5000, 1, 4), "f"), np.ones((5000, 1, 2), "f"), memory_limit=1000, n_threads=1)
+
+
+@pytest.mark.parametrize("more", [{}, {"lengths": np.arange(5000, 0, -1250)}, {"resets": True}],
+                         ids=["plain", "lengths", "resets"])
+def test_a_limit_counts_all_that_the_estimate_counts(more):
+    net = RNN(4, 4, 2)
+    least, all_kept = (net.memory_estimate(5000, 4, memory_limit=limit, n_threads=1, **more) for limit in ("auto", None))
+    for limit in (least, (least + all_kept) // 2, all_kept):
+        assert net.memory_estimate(5000, 4, memory_limit=limit, n_threads=1, **more) <= limit
+    with pytest.raises(MemoryError, match=f"memory_limit={least - 1} bytes, but this call needs at least {least}"):
+        net.memory_estimate(5000, 4, memory_limit=least - 1, n_threads=1, **more)
 
 
 def test_training_under_a_limit_is_the_same_run():

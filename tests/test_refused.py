@@ -1,0 +1,106 @@
+"""Pairs of options that have no meaning: README lists them, and each of them raises, in words, before anything is touched."""
+
+import re
+
+import numpy as np
+import pytest
+from test_inputs import refused
+from test_readme import README, text
+
+from fastbptt import RNN, optimizers
+
+T, B = 4, 3
+X, D = np.random.default_rng(0).standard_normal((2, T, B, 2))
+IDS, STATE = np.zeros((T, B), int), np.zeros((B, 5))
+RESETS, WEIGHTS, LENGTHS = np.zeros((T, B), bool), np.ones((T, B)), np.full(B, T)
+LABELS = {"loss": "cross_entropy", "output_activation": "softmax"}
+IN_GENERAL = (X, D)
+
+
+def batches(batch_size, rng):
+    return X, D
+
+
+def calls(methods, *data, **arguments):
+    """Of each of these methods one with these arguments."""
+    return [lambda net, method=method: getattr(net, method)(*(data or IN_GENERAL), **arguments) for method in methods]
+
+
+GRADIENTS, UNEXPECTED = ("loss_and_gradients", "backward"), "unexpected keyword argument '{}'"
+
+# As README lists them: options of the network, calls, error, words.
+REFUSED = {
+    "a `loss` of `binary_cross_entropy`, `cross_entropy` or `poisson` with an `output_activation` other than its own": [
+        ({}, [lambda net, loss=loss: RNN(2, 5, 2, loss=loss, output_activation="tanh")], ValueError,
+         f"loss='{loss}' needs output_activation='{fused}', got 'tanh'")
+        for loss, fused in (("binary_cross_entropy", "sigmoid"), ("cross_entropy", "softmax"), ("poisson", "exp"))],
+    "`l1`, `l2` or `initializer` by the name of a parameter that `bias=False` or `learn_initial_state=False` leaves out": [
+        ({}, [lambda net: RNN(2, 5, 2, bias=False, l1={"b_y": 1.0})], ValueError, "l1 names 'b_y', but this network's"),
+        ({}, [lambda net: RNN(2, 5, 2, l2={"S_0": 1.0})], ValueError, "l2 names 'S_0', but this network's parameters are"),
+        ({}, [lambda net: RNN(2, 5, 2, initializer={"S_0": "normal"})], ValueError, "initializer names ['S_0'], but")],
+    "weights for each output with `cross_entropy`": [
+        (LABELS, calls(("evaluate", "loss_and_gradients", "objective", "fit", "train_step"), weights=np.ones((T, B, 2))),
+         ValueError, "weights must have shape (T, B) = (4, 3), got (4, 3, 2)"),
+        (LABELS, calls(("stream",), weights=np.ones((T, B, 2)), tbptt=(2, 2)), ValueError, "weights must have shape")],
+    "`one_hot=True` with `input_gradient=True`": [
+        ({"one_hot": True}, calls(GRADIENTS, IDS, D, input_gradient=True), ValueError, "ids have no gradient (one_hot=True)")],
+    '`output="last"` with a sequence of no steps, and with `tbptt` of `fit`, and with `stream`': [
+        ({"output": "last"}, calls(("losses", "evaluate", *GRADIENTS, "objective", "fit", "train_step"), X, D[0],
+                                   lengths=[1, 0, 2]), ValueError, 'sequence 1 has no steps, and with output="last" each'),
+        ({"output": "last"}, [lambda net: net.forward(X, lengths=[0, 1, 2])], ValueError, "sequence 0 has no steps"),
+        ({"output": "last"}, calls(("fit",), X, D[0], tbptt=(2, 2)), ValueError, 'tbptt of fit needs output="sequence"'),
+        ({"output": "last"}, calls(("stream",), X, D[0], tbptt=(2, 2)), ValueError, 'stream needs output="sequence"')],
+    "`tbptt` with `memory_limit`": [
+        ({}, calls((*GRADIENTS, "fit"), tbptt=(2, 2), memory_limit="auto"), ValueError, "give tbptt or memory_limit, not both"),
+        ({}, calls(("memory_estimate",), T, B, tbptt=(2, 2), memory_limit=10**9), ValueError, "not both")],
+    "`stream` without `tbptt`, or with `lengths` or `memory_limit`": [
+        ({}, calls(("stream",), tbptt=None), TypeError, "stream needs tbptt=(k1, k2)"),
+        *[({}, calls(("stream",), tbptt=(2, 2), **{name: value}), TypeError, UNEXPECTED.format(name))
+          for name, value in (("lengths", LENGTHS), ("memory_limit", "auto"))]],
+    "chunks of a `stream` with `weights` or `resets` beside them": [
+        ({}, calls(("stream",), [(X, D)], tbptt=(2, 2), **more), TypeError, "weights and resets belong to X and D; chunks")
+        for more in ({"weights": WEIGHTS}, {"resets": RESETS})],
+    "`batches` of `fit` with X and D, `weights`, `initial_state`, `lengths`, `resets`, `tbptt` or a share as `validation`": [
+        ({}, [lambda net: net.fit(X, D, batches=batches)], TypeError, "give X and D, or batches, not both"),
+        *[({}, [lambda net, more=more: net.fit(batches=batches, **more)], TypeError, "belong to X and D; batches give their")
+          for more in ({"weights": WEIGHTS}, {"initial_state": STATE}, {"lengths": LENGTHS}, {"resets": RESETS})],
+        ({}, [lambda net: net.fit(batches=batches, tbptt=(2, 2))], TypeError, "tbptt belongs to X and D"),
+        ({}, [lambda net: net.fit(batches=batches, validation=0.5)], TypeError, "validation=0.5 is a share of X and D")],
+    "a share as `validation` with `initial_state`": [
+        ({}, calls(("fit",), validation=0.3, initial_state=STATE), TypeError, "cannot be judged from an initial_state")],
+    "`patience` without `validation`, `resume` without `checkpoint`": [
+        ({}, calls(("fit",), patience=3), ValueError, "patience needs validation=(X, D)"),
+        ({}, calls(("fit",), resume=True), ValueError, "resume=True needs checkpoint=")],
+    "`learning_rate` beside an optimiser that is an object": [
+        ({}, calls(("fit", "train_step"), optimizer=optimizers.SGD(), learning_rate=0.1), ValueError, "which has its own"),
+        ({}, calls(("stream",), tbptt=(2, 2), optimizer=optimizers.SGD(), learning_rate=0.1), ValueError, "which has its own")],
+    "`lengths` or `resets` with `step`, `generate`, `gradient_terms` or `gradcheck`": [
+        ({}, [call], TypeError, UNEXPECTED.format(name))
+        for name, value in (("lengths", LENGTHS), ("resets", RESETS))
+        for call in (*calls(("step",), X[0], **{name: value}), *calls(("generate",), 3, prefix=X, **{name: value}),
+                     *calls(("gradient_terms",), X, D, 1, **{name: value}), *calls(("gradcheck",), **{name: value}))],
+    "`temperature` of `generate` with `feed`, or without `one_hot=True`": [
+        ({}, calls(("generate",), 3, prefix=X, temperature=2), TypeError, "temperature=2.0 belongs to ids that are sampled"),
+        ({"one_hot": True, **LABELS}, calls(("generate",), 3, prefix=IDS, temperature=2, feed=lambda y, rng: y), TypeError,
+         "temperature=2.0 belongs to ids that are sampled")],
+    "`generate` without `feed` where O is not I, of several quantile levels, and of `one_hot=True` without softmax": [
+        ({"output_size": 3}, calls(("generate",), 3, prefix=X), ValueError, "output_size=3 outputs are no input of input_size"),
+        ({"loss": ("quantile", (0.25, 0.75))}, calls(("generate",), 3, prefix=X), ValueError, "are 2 quantile levels"),
+        ({"one_hot": True}, calls(("generate",), 3, prefix=IDS), ValueError, "output_activation='softmax', and this network")],
+}
+
+
+@pytest.mark.parametrize(("options", "call", "error", "words"), [
+    (options, call, error, words) for rows in REFUSED.values() for options, of_row, error, words in rows for call in of_row])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_pair_without_meaning_is_refused_in_words(options, call, error, words, dtype):
+    net = RNN(2, 5, **{"output_size": 2, "dtype": dtype, "random_state": 0, **options})
+    with refused(net, error, words):
+        call(net)
+
+
+@pytest.mark.skipif(not README.exists(), reason="no README beside the tests")
+def test_readme_lists_exactly_these_pairs():
+    listed = re.search(r"have no meaning.*?:\n\n(.*?)\n\n", text(), re.DOTALL).group(1)
+    rows = re.split(r"^- ", listed, flags=re.MULTILINE)[1:]
+    assert [" ".join(row.split()).rstrip(";.") for row in rows] == list(REFUSED)
