@@ -19,5 +19,5 @@ from .population import Population, PopulationHistory
 from .sequences import SequenceScaler
 from .training import History
 
-__all__ = ["RNN", "RNNRegressor", "RNNClassifier", "SequenceScaler", "load", "History", "Population", "PopulationHistory", "datasets", "diagnostics",
-           "optimizers", "reference", "schedules", "sequences", "__version__"]
+__all__ = ["RNN", "RNNRegressor", "RNNClassifier", "Population", "PopulationHistory", "SequenceScaler", "load", "History",
+           "datasets", "diagnostics", "optimizers", "reference", "schedules", "sequences", "__version__"]

@@ -131,8 +131,8 @@ cdef extern from "_kernels.h" nogil:
                        float *theta, float *slot_1, float *slot_2) noexcept nogil
 
     ctypedef struct LaneVerbs_f64 "fastbptt_lane_verbs_f64":
-        void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *x, int shared, const double *W, const double *b,
-                       double *C) noexcept nogil
+        void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *x, int shared, const double *W,
+                       const double *b, double *C) noexcept nogil
         void (*affine_back)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *x, const double *W,
                             double *C) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W, const double *ends,
@@ -148,8 +148,8 @@ cdef extern from "_kernels.h" nogil:
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const double *A, double *sums) noexcept nogil
         void (*gather)(Py_ssize_t n, Py_ssize_t count, const double **source, double *target) noexcept nogil
         void (*scatter)(Py_ssize_t n, Py_ssize_t count, const double *source, double **target) noexcept nogil
-        void (*update)(const UpdateOptions *what, Py_ssize_t n, const double *rates, const double *going, const double *gradient,
-                       double *theta, double *slot_1, double *slot_2) noexcept nogil
+        void (*update)(const UpdateOptions *what, Py_ssize_t n, const double *rates, const double *going,
+                       const double *gradient, double *theta, double *slot_1, double *slot_2) noexcept nogil
 
     ctypedef struct Kernels "fastbptt_kernels":
         const char *name

@@ -56,11 +56,11 @@ static INLINE void NAME(lanes_product)(const int shared, ptrdiff_t rows, ptrdiff
             const real *xr = x + r * xi + (shared ? 0 : v), *br = base != NULL ? base + r * bi + v : NULL;
             real *c = C + r * ci + v;
             for (n = 0; n + 2 <= N; n += 2)
-                NAME(lanes_tile)(4, 2, 1, shared, K, xr, xi, xk, w + n * wn + v, wn, wk, br != NULL ? br + n * bn : NULL, bi, bn,
-                                 c + n * LANES, ci);
+                NAME(lanes_tile)(4, 2, 1, shared, K, xr, xi, xk, w + n * wn + v, wn, wk, br != NULL ? br + n * bn : NULL, bi,
+                                 bn, c + n * LANES, ci);
             if (n < N)
-                NAME(lanes_tile)(4, 1, 1, shared, K, xr, xi, xk, w + n * wn + v, wn, wk, br != NULL ? br + n * bn : NULL, bi, bn,
-                                 c + n * LANES, ci);
+                NAME(lanes_tile)(4, 1, 1, shared, K, xr, xi, xk, w + n * wn + v, wn, wk, br != NULL ? br + n * bn : NULL, bi,
+                                 bn, c + n * LANES, ci);
         }
     for (; r < rows; r++) {
         const real *xr = x + r * xi, *br = base != NULL ? base + r * bi : NULL;
@@ -88,8 +88,8 @@ static INLINE void NAME(lanes_end)(ptrdiff_t rows, ptrdiff_t N, ptrdiff_t t, con
         }
 }
 
-static void NAME(lanes_affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, int shared, const real *w, const real *b,
-                               real *C)
+static void NAME(lanes_affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, int shared, const real *w,
+                               const real *b, real *C)
 {
     if (shared)
         NAME(lanes_product)(1, rows, K, N, x, K, 1, w, K * LANES, LANES, b, 0, LANES, C);

@@ -124,7 +124,8 @@ cdef void into_lanes(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t c
     lane.gather(kernels, n, count, sources, target)
 
 
-cdef void out_of_lanes(Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, const floating *source, floating *target) noexcept nogil:
+cdef void out_of_lanes(Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, const floating *source,
+                       floating *target) noexcept nogil:
     cdef floating *targets[64]
     cdef Py_ssize_t l
     for l in range(n):

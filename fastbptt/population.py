@@ -70,7 +70,8 @@ class Population:
     input_size, hidden_size, output_size, and every option of `RNN` by name
         What all of them are.
     random_state : None, int, Generator, or sequence of n ints
-        Seed of all, from which each gets its own, or a seed for each. Network k is ``RNN(..., random_state=population.seeds[k])``.
+        Seed of all, from which each gets its own, or a seed for each. Network k is what
+        ``RNN(..., random_state=population.seeds[k])`` makes.
 
     Wherever a method takes X (T, B, I), D (T, B, O), weights (T, B) or (T, B, O), initial_state (B, H) or lengths (B,), as
     RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own.
@@ -376,8 +377,8 @@ class Population:
         if finite:
             for k in range(n if own_X else 1):
                 of = lengths if lengths is None or lengths.ndim == 1 else lengths[k if own_X else lengths[:, 0].argmax()]
-                skip = None if of is None or net.one_hot else np.broadcast_to(~_network._is_step(T, B, of)[..., None], one.shape)
                 if not net.one_hot:
+                    skip = None if of is None else np.broadcast_to(~_network._is_step(T, B, of)[..., None], one.shape)
                     _words.finite(f"{name}X", X[k] if own_X else X, "tbi", skip)
         return X, D, weights, initial_state, lengths
 
@@ -620,8 +621,8 @@ def _flat_penalties(net):
     flat = []
     for name in ("l1", "l2"):
         numbers = net._engines["reference"].options[name]
-        flat.append(np.concatenate([np.full(value.size, numbers.get(key, 0), net.dtype) for key, value in net.parameters.items()])
-                    if numbers else None)
+        values = [np.full(value.size, numbers.get(key, 0), net.dtype) for key, value in net.parameters.items()]
+        flat.append(np.concatenate(values) if numbers else None)
     return flat
 
 
