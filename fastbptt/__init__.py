@@ -3,7 +3,7 @@
 try:
     import fastbptt._core as _core  # a plain "from . import" would not say which module is missing
 except ModuleNotFoundError as error:
-    if error.name not in ("fastbptt._core", "fastbptt._blas"):
+    if error.name not in ("fastbptt._core", "fastbptt._blas", "fastbptt._population"):
         raise
     raise ImportError(
         f"no compiled fastbptt in {__path__[0]}: run `pip install .` in the source folder and start Python elsewhere, or "
@@ -15,8 +15,9 @@ from . import datasets, diagnostics, optimizers, reference, schedules, sequences
 from ._version import __version__
 from .estimators import RNNClassifier, RNNRegressor
 from .network import RNN, load
+from .population import Population, PopulationHistory
 from .sequences import SequenceScaler
 from .training import History
 
-__all__ = ["RNN", "RNNRegressor", "RNNClassifier", "SequenceScaler", "load", "History", "datasets", "diagnostics",
-           "optimizers", "reference", "schedules", "sequences", "__version__"]
+__all__ = ["RNN", "RNNRegressor", "RNNClassifier", "Population", "PopulationHistory", "SequenceScaler", "load", "History",
+           "datasets", "diagnostics", "optimizers", "reference", "schedules", "sequences", "__version__"]

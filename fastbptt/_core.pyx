@@ -34,6 +34,7 @@ import os
 cimport cpython
 cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.pycapsule cimport PyCapsule_New
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.float cimport DBL_MAX
@@ -2224,6 +2225,11 @@ def clip_norm(gradient, double max_norm):
     if is_ready(gradient, cnp.NPY_DOUBLE, 1) and cnp.PyArray_ISWRITEABLE(gradient):
         return gradient, clip(cnp.PyArray_DIM(gradient, 0), <double *> cnp.PyArray_DATA(gradient), max_norm)
     raise ValueError("gradient must be a contiguous, writable float32 or float64 vector")
+
+
+def lane_kernels():
+    """The kernel set of this process for many networks at once, in a capsule."""
+    return PyCapsule_New(<void *> chosen, b"fastbptt.kernels", NULL)
 
 
 def kernel_set():

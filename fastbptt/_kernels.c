@@ -96,7 +96,18 @@ END_OF_TARGET
             JOIN(recur, set, bits), JOIN(error, set, bits), JOIN(recur_back, set, bits), JOIN(accumulate, set, bits), \
             JOIN(column_sums, set, bits), JOIN(update, set, bits) \
     }
-#define KERNELS(set, bytes) {#set, (bytes) / 4, (bytes) / 8, VERBS(set, 32), VERBS(set, 64)}
+#define LANE_VERBS(set, bits) \
+    { \
+        JOIN(lanes_affine, set, bits), JOIN(lanes_affine_back, set, bits), JOIN(lanes_recur, set, bits), \
+            JOIN(lanes_recur_back, set, bits), JOIN(lanes_output, set, bits), JOIN(lanes_error, set, bits), \
+            JOIN(lanes_accumulate, set, bits), JOIN(lanes_column_sums, set, bits), JOIN(lanes_gather, set, bits), \
+            JOIN(lanes_scatter, set, bits), JOIN(lanes_update, set, bits) \
+    }
+#define KERNELS(set, bytes) \
+    { \
+        #set, (bytes) / 4, (bytes) / 8, VERBS(set, 32), VERBS(set, 64), (bytes) / 2, (bytes) / 4, LANE_VERBS(set, 32), \
+            LANE_VERBS(set, 64) \
+    }
 
 /* The best first. */
 const fastbptt_kernels *fastbptt_vector_kernels(const char *name)

@@ -74,14 +74,51 @@ typedef struct {
     void (*update)(const fastbptt_update *what, ptrdiff_t n, const real *gradient, real *theta, real *slot_1, \
                    real *slot_2);
 
+/* The same for many networks of one shape, one a lane: every number is `lanes` reals beside each other, in arrays that are
+ * contiguous. What is the same for all of them may be shared: one real a number then. Rows are steps times sequences. */
+#define FASTBPTT_LANE_VERBS(real) \
+    /* C = x @ W.T + b, b may be NULL                                                               (rows, N) */ \
+    void (*affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, int shared, const real *W, const real *b, \
+                   real *C); \
+    /* C = x @ W                                                                                    (rows, N) */ \
+    void (*affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, const real *W, real *C); \
+    /* S[t] = g1(S[t] + S[t - 1] @ W.T), and 0 from step ends[row] on; ends (rows,) may be NULL       (steps, rows, H) */ \
+    void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *ends, \
+                  const real *before, real *S); \
+    /* delta[t] = (delta[t] + delta[t + 1] @ W) * g1'(R[t]), likewise                           (steps, rows, H) */ \
+    void (*recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *ends, \
+                       const real *R, real *delta); \
+    /* Z <- g2(Z)                                                                                   (rows, O) */ \
+    void (*output)(int activation, ptrdiff_t rows, ptrdiff_t O, real *Z); \
+    /* Z <- scale ∂(Σ m e)/∂Z; e is put into losses (rows,), which may be NULL, Σ m e is added to totals; what->scale is \
+     * not read, but scale (lanes,). weights has 0, 1 or K numbers a row; what has weight 0 is not read in D.  (rows, O) */ \
+    void (*error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, int shared_D, const real *weights, \
+                  int weight_width, int shared_weights, const real *scale, real *Z, real *losses, double *totals); \
+    /* C += A.T @ x                                                                                    (M, N) */ \
+    void (*accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, const real *x, int shared, real *C); \
+    /* sums += A.sum(axis=0)                                                                             (N,) */ \
+    void (*column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, real *sums); \
+    /* target[i, l] = source[l][i] of the first n networks, and 0 of the others                       (count,) */ \
+    void (*gather)(ptrdiff_t n, ptrdiff_t count, const real *const *source, real *target); \
+    void (*scatter)(ptrdiff_t n, ptrdiff_t count, const real *source, real *const *target); \
+    /* as above, with a learning rate of each network; what->learning_rate is not read. Where `going` is 0, nothing \
+     * changes                                                                                           (n,) */ \
+    void (*update)(const fastbptt_update *what, ptrdiff_t n, const real *rates, const real *going, const real *gradient, \
+                   real *theta, real *slot_1, real *slot_2);
+
 typedef struct { FASTBPTT_VERBS(float) } fastbptt_verbs_f32;
 typedef struct { FASTBPTT_VERBS(double) } fastbptt_verbs_f64;
+typedef struct { FASTBPTT_LANE_VERBS(float) } fastbptt_lane_verbs_f32;
+typedef struct { FASTBPTT_LANE_VERBS(double) } fastbptt_lane_verbs_f64;
 
 typedef struct {
     const char *name;
     ptrdiff_t pad_f32, pad_f64; /* widths are rounded up to these */
     fastbptt_verbs_f32 f32;
     fastbptt_verbs_f64 f64;
+    ptrdiff_t lanes_f32, lanes_f64; /* networks side by side; 0 where the set has no verbs for them */
+    fastbptt_lane_verbs_f32 lane_f32;
+    fastbptt_lane_verbs_f64 lane_f64;
 } fastbptt_kernels;
 
 /* The vector set of that name, or where name is NULL the best one; NULL where this build or this processor has none. */

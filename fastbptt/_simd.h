@@ -872,6 +872,8 @@ static void NAME(update)(const fastbptt_update *what, ptrdiff_t n, const real *r
     }
 }
 
+#include "_lanes.h"
+
 #undef real
 #undef whole
 #undef V

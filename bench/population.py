@@ -1,0 +1,127 @@
+"""Many small networks at once: one Markdown table of µs a network of loss and gradients, and of whole fits.
+
+    pip install . && pip install jax                  # without JAX, its columns are left out
+    python bench/population.py                        # H = 1, 2, 4, 8; 8, 64 and 512 networks; one thread
+    python bench/population.py --fits --threads 2     # 1,000 networks, 1,000 full-batch Adam steps each
+
+Networks of T = 50, B = 1, I = 4, O = 1, float32, each with parameters and targets of its own, and inputs that all share. The
+ways: `Population`; `RNN`, one network after the other; JAX's vmap over jax.value_and_grad of a scan, compiled, the best of
+three unrollings. All are compared with the float64 reference before they are timed; they take turns, and a figure is the
+median over the rounds. The fits are the same for all: Adam from the same parameters.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+from run import environment_of, processor
+
+T, B, I, O = 50, 1, 4, 1
+ROUNDS = 15
+
+
+def make(n, H):
+    from fastbptt import Population
+
+    rng = np.random.default_rng(H)
+    population = Population(n, I, H, O, random_state=H)
+    return population, rng.standard_normal((T, B, I)).astype("f4"), rng.standard_normal((n, T, B, O)).astype("f4")
+
+
+def jax_ways(population, X, D):
+    try:
+        import jax
+        import jax.numpy as jnp
+    except ImportError:
+        return {}
+    p = {name: jnp.asarray(value) for name, value in population.state_dict().items()}
+    X, D = jnp.asarray(X), jnp.asarray(D)
+
+    def loss(p, X, D, unroll):
+        A = X @ p["W_x"].T + p["b_s"]
+        W = p["W_s"].T
+
+        def step(s, a):
+            s = jnp.tanh(a + s @ W)
+            return s, s
+
+        S = jax.lax.scan(step, jnp.zeros_like(A[0]), A, unroll=unroll)[1]
+        return jnp.square(S @ p["W_y"].T + p["b_y"] - D).sum() / (T * B)
+
+    ways = {}
+    for unroll in (1, 5, 10):
+        compiled = jax.jit(jax.vmap(jax.value_and_grad(lambda p, X, D, u=unroll: loss(p, X, D, u)), in_axes=(0, None, 0)))
+
+        def call(compiled=compiled):
+            return jax.block_until_ready(compiled(p, X, D))
+
+        ways[f"JAX vmap, unroll {unroll}"] = call
+    return ways
+
+
+def check(result, right, words):
+    losses, gradients = result
+    for k, (loss, found) in right.items():
+        error = max([abs(float(losses[k]) - loss) / abs(loss)] + [
+            float(np.abs(np.asarray(gradients[name][k]) - value).max() / np.abs(value).max()) for name, value in found.items()])
+        if not error < 2e-5:
+            raise SystemExit(f"{words} is wrong for network {k}: error {error:.1e}")
+
+
+def table(sizes, counts, threads):
+    print("| H | networks | Population | one at a time | JAX vmap, best | one at a time / Population | JAX / Population |")
+    print("|---|---|---|---|---|---|---|")
+    for H in sizes:
+        for n in counts:
+            population, X, D = make(n, H)
+            nets = list(population)[:32]
+            ways = {"Population": lambda: population.loss_and_gradients(X, D, n_threads=threads),
+                    "one": lambda: [net.loss_and_gradients(X, d) for net, d in zip(nets, D)], **jax_ways(population, X, D)}
+            right = {}
+            for k in (0, n - 1):
+                net = population[k]
+                right[k] = net.loss_and_gradients(X, D[k], backend="reference")
+            for name, call in ways.items():
+                if name != "one":
+                    check(call(), right, name)
+            samples = {name: [] for name in ways}
+            for _ in range(ROUNDS):
+                for name, call in ways.items():
+                    begin, repeats = time.perf_counter(), 0
+                    while time.perf_counter() - begin < 0.01:
+                        call()
+                        repeats += 1
+                    samples[name].append((time.perf_counter() - begin) / repeats / (len(nets) if name == "one" else n) * 1e6)
+            us = {name: statistics.median(values) for name, values in samples.items()}
+            jax = min((value for name, value in us.items() if name.startswith("JAX")), default=float("nan"))
+            print(f"| {H} | {n} | {us['Population']:.3f} | {us['one']:.2f} | {jax:.2f} | {us['one'] / us['Population']:.1f} | "
+                  f"{jax / us['Population']:.1f} |", flush=True)
+
+
+def fits(n, steps, threads):
+    population, X, D = make(n, 4)
+    begin = time.perf_counter()
+    population.fit(X, D, epochs=steps, n_threads=threads)
+    print(f"{n} networks of H = 4, {steps} full-batch Adam steps each, {threads} threads: {time.perf_counter() - begin:.3f} s")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hidden", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--networks", type=int, nargs="+", default=[8, 64, 512])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--fits", action="store_true", help="whole fits in place of the table")
+    arguments = parser.parse_args()
+    import os
+
+    os.environ |= environment_of(arguments.threads)
+    print(f"{processor()}; {arguments.threads} threads")
+    if arguments.fits:
+        fits(1000, 1000, arguments.threads)
+    else:
+        table(arguments.hidden, arguments.networks, arguments.threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,705 @@
+"""Many small networks of one shape at once, one a vector lane: reference.py for all of them in each line.
+
+Design
+------
+(a) Networks stand in groups of as many as the kernel set has lanes. A number of a group is a vector of these networks' numbers,
+    beside each other; what all networks share (inputs, targets, weights) stays one number. Threads divide the groups, and a
+    group goes through all of time forward and back, and through all updates of a run, in a workspace of its own.
+(b) Theta is (P, N) with the network as the innermost index, N being n rounded up to whole groups; the last group's empty lanes
+    hold zeros and learn nothing.
+(c) A network's numbers are the same whatever its lane and its neighbours, and for any number of threads: no verb mixes lanes.
+    What a lane has not (steps behind its end, a weight) is selected away, never multiplied by 0.
+
+Legend: n networks, T steps, B sequences, I inputs, H hidden units, O outputs, K targets, P parameters, L lanes.
+"""
+
+cimport cython
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from cython cimport floating
+from cython.parallel cimport prange, threadid
+from libc.math cimport fabs, isfinite, sqrt
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+from . cimport _lanes as lane
+from ._kernels cimport ErrorOptions, Kernels, UpdateOptions
+
+from . import _core
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    #undef I /* <complex.h>, which NumPy's headers include, defines it */
+    """
+
+cdef const Kernels *kernels = <const Kernels *> PyCapsule_GetPointer(_core.lane_kernels(), b"fastbptt.kernels")
+
+
+cdef struct Plan:
+    # What the networks are. Offsets are into theta; -1 where there is no such parameter.
+    Py_ssize_t I, H, O, K, P
+    Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0
+    int activation
+    bint mean
+    ErrorOptions error
+
+
+cdef struct Call:
+    # `own_` says that an array has a first axis of n networks; else it is of all of them. NULL where a thing is absent.
+    Py_ssize_t n, N, T, B
+    void *theta                  # (P, N)
+    const void *X                # (T, B, I)
+    const void *D                # (T, B, K)
+    const void *weights          # (T, B) or (T, B, K)
+    int weight_width             # 0, 1 or K
+    const void *initial_state    # (B, H)
+    const Py_ssize_t *lengths    # (B,)
+    bint own_X, own_D, own_weights, own_initial_state, own_lengths
+    void *Y                      # (n, T, B, O)
+    void *S                      # (n, T + 1, B, H)
+    void *final_state            # (n, B, H)
+    void *losses                 # (n, T, B)
+    void *gradient               # (P, N)
+    double *reduced              # (n,)
+    bint bare                    # data to be picked from alone: there is no place for states and what follows
+
+
+cdef struct Group:
+    # One group's arrays, each number a vector of lanes.
+    void *theta                  # (P,)
+    void *gradient               # (P,)
+    void *S                      # (T + 1, B, H)
+    void *Z                      # (T, B, O), Z, Y and delta_y
+    void *delta                  # (T, B, H)
+    void *X                      # (T, B, I), or the caller's where it is shared
+    void *D                      # (T, B, K), likewise
+    void *weights                # (T, B, width), likewise
+    void *ends                   # (B,), or NULL
+    void *losses                 # (T, B), or NULL
+    void *scale                  # (1,)
+    double *totals               # (L,)
+    double *weight               # (L,), Σ m
+
+
+cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t bytes) noexcept nogil:
+    cdef void *taken = base + used[0] if base != NULL else NULL
+    used[0] += (bytes + 63) // 64 * 64
+    return taken
+
+
+cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *of, char *base, Group *g) noexcept nogil:
+    """Put a group's arrays one after another from `base` on (NULL: count only); the bytes they need."""
+    cdef Py_ssize_t used = 0, L = lane.lanes(kernels, of), size = L * sizeof(floating), rows = c.T * c.B
+    memset(g, 0, sizeof(Group))
+    g.theta = take(base, &used, p.P * size)
+    g.gradient = take(base, &used, (p.P if c.gradient != NULL else 0) * size)
+    if not c.bare:
+        g.S = take(base, &used, (rows + c.B) * p.H * size)
+        g.Z = take(base, &used, rows * p.O * size)
+        g.delta = take(base, &used, (rows * p.H if c.gradient != NULL else 0) * size)
+    g.X = take(base, &used, rows * p.I * size) if c.own_X else <void *> c.X
+    g.D = take(base, &used, rows * p.K * size) if c.own_D else <void *> c.D
+    g.weights = take(base, &used, rows * c.weight_width * size) if c.own_weights else <void *> c.weights
+    g.ends = take(base, &used, c.B * size) if c.lengths != NULL else NULL
+    g.losses = take(base, &used, rows * size) if c.losses != NULL else NULL
+    g.scale = take(base, &used, size)
+    g.totals = <double *> take(base, &used, L * sizeof(double))
+    g.weight = <double *> take(base, &used, L * sizeof(double))
+    return used
+
+
+# ---- Into lanes and out of them; `first` is the group's first network, `n` how many it has
+
+
+cdef void into_lanes(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, bint own, const floating *source,
+                     floating *target) noexcept nogil:
+    """target[i, l] = source[first + l, i]"""
+    cdef const floating *sources[64]
+    cdef Py_ssize_t l
+    for l in range(n):
+        sources[l] = source + ((first + l) * count if own else 0)
+    lane.gather(kernels, n, count, sources, target)
+
+
+cdef void out_of_lanes(Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, const floating *source,
+                       floating *target) noexcept nogil:
+    cdef floating *targets[64]
+    cdef Py_ssize_t l
+    for l in range(n):
+        targets[l] = target + (first + l) * count
+    lane.scatter(kernels, n, count, source, targets)
+
+
+cdef void rows_into_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize_t P, const floating *theta,
+                          floating *target) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(P):
+        memcpy(target + i * L, theta + i * N + first, L * sizeof(floating))
+
+
+cdef void rows_out_of_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize_t P, const floating *source,
+                            floating *theta) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(P):
+        memcpy(theta + i * N + first, source + i * L, L * sizeof(floating))
+
+
+cdef inline Py_ssize_t length(const Call *c, Py_ssize_t network, Py_ssize_t b) noexcept nogil:
+    return c.T if c.lengths == NULL else c.lengths[(network * c.B if c.own_lengths else 0) + b]
+
+
+cdef void clear(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t L, Py_ssize_t width, floating *A) noexcept nogil:
+    """0 in the steps (T, B, width) that a network's sequence has not, whatever stands there"""
+    cdef Py_ssize_t l, b, t, j
+    for l in range(n):
+        for b in range(c.B):
+            for t in range(length(c, first + l, b), c.T):
+                for j in range(width):
+                    A[((t * c.B + b) * width + j) * L + l] = 0
+
+
+cdef void enter(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n, const floating *of) noexcept nogil:
+    """The call's data in lanes, and what Σ m is."""
+    cdef Py_ssize_t L = lane.lanes(kernels, of), rows = c.T * c.B, l, b, t, j, i, width = c.weight_width
+    cdef floating *ends = <floating *> g.ends
+    cdef floating *scale = <floating *> g.scale
+    cdef floating *weights = <floating *> g.weights
+    cdef double m
+    if c.own_X:
+        into_lanes(c, first, n, rows * p.I, True, <const floating *> c.X, <floating *> g.X)
+    if c.own_D:
+        into_lanes(c, first, n, rows * p.K, True, <const floating *> c.D, <floating *> g.D)
+    if c.own_weights:
+        into_lanes(c, first, n, rows * width, True, <const floating *> c.weights, weights)
+    for l in range(L if ends != NULL else 0):
+        for b in range(c.B):
+            ends[b * L + l] = <floating> length(c, first + l, b) if l < n else 0
+    if c.lengths != NULL:
+        if c.own_X:
+            clear(c, first, n, L, p.I, <floating *> g.X)
+        if c.own_weights:
+            clear(c, first, n, L, width, weights)
+    for l in range(L):
+        g.weight[l] = rows if l < n else 0
+        if l < n and width > 0:
+            m = 0
+            for i in range(rows * width):
+                m += weights[i * L + l] if c.own_weights else weights[i]
+            g.weight[l] = m / width
+        scale[l] = 1
+        if p.mean:
+            scale[l] = <floating> (1 / g.weight[l]) if g.weight[l] > 0 else 0
+
+
+cdef void begin(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n, const floating *theta) noexcept nogil:
+    """S[0] = S_0"""
+    cdef Py_ssize_t L = lane.lanes(kernels, theta), b, H = p.H
+    cdef floating *S = <floating *> g.S
+    if c.initial_state != NULL:
+        into_lanes(c, first, n, c.B * H, c.own_initial_state, <const floating *> c.initial_state, S)
+    else:
+        for b in range(c.B):
+            if p.S_0 >= 0:
+                memcpy(S + b * H * L, theta + p.S_0 * L, H * L * sizeof(floating))
+            else:
+                memset(S + b * H * L, 0, H * L * sizeof(floating))
+
+
+# ---- reference.py over lanes
+
+
+cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
+    cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O
+    cdef floating *S = <floating *> g.S
+    cdef floating *A = S + B * H * L
+    # A = X @ W_x.T + b_s ;  S[t + 1] = g1(A[t] + S[t] @ W_s.T) ;  Z = S[1:] @ W_y.T + b_y
+    lane.affine(kernels, rows, I, H, <const floating *> g.X, not c.own_X, theta + p.W_x * L,
+                theta + p.b_s * L if p.b_s >= 0 else NULL, A)
+    lane.recur(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A)
+    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL,
+                <floating *> g.Z)
+
+
+cdef void error(const Plan *p, const Call *c, Group *g, const floating *of) noexcept nogil:
+    memset(g.totals, 0, lane.lanes(kernels, of) * sizeof(double))
+    lane.error(kernels, &p.error, c.T * c.B, <const floating *> g.D, not c.own_D, <const floating *> g.weights, c.weight_width,
+               not c.own_weights, <const floating *> g.scale, <floating *> g.Z, <floating *> g.losses, g.totals)
+
+
+cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
+    cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O
+    cdef floating *S = <floating *> g.S
+    cdef floating *R = S + B * H * L
+    cdef floating *delta_y = <floating *> g.Z
+    cdef floating *delta = <floating *> g.delta
+    cdef floating *gradient = <floating *> g.gradient
+    memset(gradient, 0, p.P * L * sizeof(floating))
+    # dS = delta_y @ W_y ;  delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])
+    lane.affine_back(kernels, rows, O, H, delta_y, theta + p.W_y * L, delta)
+    lane.recur_back(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, R, delta)
+    # dW_x = delta.T @ X ;  dW_s = delta.T @ S[:-1] ;  dW_y = delta_y.T @ S[1:] ;  db = the sums of delta and delta_y
+    lane.accumulate(kernels, rows, H, I, delta, <const floating *> g.X, not c.own_X, gradient + p.W_x * L)
+    lane.accumulate(kernels, rows, H, H, delta, S, False, gradient + p.W_s * L)
+    lane.accumulate(kernels, rows, O, H, delta_y, R, False, gradient + p.W_y * L)
+    if p.b_s >= 0:
+        lane.column_sums(kernels, rows, H, delta, gradient + p.b_s * L)
+        lane.column_sums(kernels, rows, O, delta_y, gradient + p.b_y * L)
+    if p.S_0 >= 0 and c.initial_state == NULL and c.T > 0:
+        # dS_0 = delta[0] @ W_s, where S was
+        lane.affine_back(kernels, B, H, H, delta, theta + p.W_s * L, S)
+        lane.column_sums(kernels, B, H, S, gradient + p.S_0 * L)
+
+
+cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
+                             floating *target) noexcept nogil:
+    cdef Py_ssize_t L = lane.lanes(kernels, target), l, b, h, row
+    for l in range(n):
+        for b in range(c.B):
+            row = length(c, first + l, b) * c.B + b
+            for h in range(p.H):
+                target[((first + l) * c.B + b) * p.H + h] = (<const floating *> g.S)[(row * p.H + h) * L + l]
+
+
+cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floating *of) noexcept nogil:
+    """What the call asks for, of group i."""
+    cdef Group g
+    cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, c.n - first), l, rows = c.T * c.B
+    cdef floating *theta
+    lay_out(p, c, of, base, &g)
+    theta = <floating *> g.theta
+    rows_into_lanes(first, L, c.N, p.P, <const floating *> c.theta, theta)
+    enter(p, c, &g, first, n, theta)
+    begin(p, c, &g, first, n, theta)
+    forward(p, c, &g, theta)
+    if c.S != NULL:
+        out_of_lanes(first, n, (rows + c.B) * p.H, <const floating *> g.S, <floating *> c.S)
+    if c.final_state != NULL:
+        write_final_states(p, c, &g, first, n, <floating *> c.final_state)
+    if c.Y != NULL:
+        lane.output(kernels, p.error.activation, rows, p.O, <floating *> g.Z)
+        if c.lengths != NULL:
+            clear(c, first, n, L, p.O, <floating *> g.Z)
+        out_of_lanes(first, n, rows * p.O, <const floating *> g.Z, <floating *> c.Y)
+        return
+    error(p, c, &g, theta)
+    if c.losses != NULL:
+        if c.lengths != NULL:
+            clear(c, first, n, L, 1, <floating *> g.losses)
+        out_of_lanes(first, n, rows, <const floating *> g.losses, <floating *> c.losses)
+    for l in range(n):
+        c.reduced[first + l] = g.totals[l] * (<const floating *> g.scale)[l]
+    if c.gradient != NULL:
+        backward(p, c, &g, theta)
+        rows_out_of_lanes(first, L, c.N, p.P, <const floating *> g.gradient, <floating *> c.gradient)
+
+
+cdef int run(const Plan *p, Call *c, const floating *of, int threads) except -1:
+    """Run a call without the GIL. Raises MemoryError."""
+    cdef Py_ssize_t L = lane.lanes(kernels, of), groups = (c.n + L - 1) // L, i, bytes
+    cdef Group g
+    cdef char *raw
+    cdef char *base
+    threads = <int> max(1, min(threads, groups))
+    bytes = lay_out(p, c, of, NULL, &g)
+    raw = <char *> PyMem_RawMalloc(bytes * threads + 64)
+    if raw == NULL:
+        raise MemoryError(f"no memory for a workspace of {bytes * threads} bytes")
+    base = raw + (64 - <size_t> raw % 64)
+    try:
+        with nogil:
+            if threads == 1:
+                for i in range(groups):
+                    run_group(p, c, i, base, of)
+            else:
+                for i in prange(groups, num_threads=threads, schedule="dynamic", chunksize=1):
+                    run_group(p, c, i, base + threadid() * bytes, of)
+    finally:
+        PyMem_RawFree(raw)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training: a group goes through all its updates by itself
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+cdef struct Training:
+    UpdateOptions what           # but for the learning rate, which is each network's
+    void *slot_1                 # (P, N), as theta
+    void *slot_2                 # likewise, or NULL
+    const void *rates            # (N,)
+    void *going                  # (N,), 1, or 0 where a network learns no more; set to 0 where one becomes infinite or NaN
+    const void *l1               # (P,), or NULL
+    const void *l2               # (P,), or NULL
+    double max_norm
+    Py_ssize_t epochs, batch_size, earlier
+    const Py_ssize_t *order      # (epochs, B), sequences; NULL: as they stand
+    bint own_order               # (n, epochs, B)
+    double *losses               # (n, epochs), the epoch's mean
+    double *penalties            # (n, epochs)
+    double *norms                # (n, epochs), of the gradients, their mean
+
+
+cdef struct Kept:
+    # Of a group, beside its arrays, for the whole run
+    void *slot_1                 # (P,)
+    void *slot_2                 # (P,)
+    void *rates                  # (1,)
+    void *going                  # (1,)
+    double *sums                 # (4, L), of the epoch: Σ m e, Σ m, penalties, norms
+    double *penalty              # (L,), of an update
+    double *norm                 # (L,)
+
+
+cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *batch, const Training *t, const floating *of,
+                                 char *base, Group *g, Group *of_batch, Kept *kept) noexcept nogil:
+    """A group's arrays with the data, those of a batch where they are others, and what is kept; the bytes."""
+    cdef Py_ssize_t used = 0, size = lane.lanes(kernels, of) * sizeof(floating)
+    used = lay_out(p, data, of, base, g)
+    used += lay_out(p, batch, of, base + used if base != NULL else NULL, of_batch)
+    kept.slot_1 = take(base, &used, p.P * size)
+    kept.slot_2 = take(base, &used, p.P * size)
+    kept.rates = take(base, &used, size)
+    kept.going = take(base, &used, size)
+    kept.sums = <double *> take(base, &used, 4 * lane.lanes(kernels, of) * sizeof(double))
+    kept.penalty = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
+    kept.norm = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
+    return used
+
+
+cdef void pick(const Call *data, const Call *batch, Py_ssize_t L, Py_ssize_t first, Py_ssize_t n, const Training *t,
+               Py_ssize_t epoch, Py_ssize_t begin, Py_ssize_t steps, Py_ssize_t width, bint own_source, bint own_target,
+               const floating *source, floating *target) noexcept nogil:
+    """The batch's sequences of `source` (steps, B, width), in the order of the epoch."""
+    cdef Py_ssize_t s, b, j, l, of
+    if source == NULL:
+        return
+    for l in range(n if own_target else 1):
+        for b in range(batch.B):
+            of = begin + b
+            if t.order != NULL:
+                of = t.order[((first + l if t.own_order else 0) * t.epochs + epoch) * data.B + of]
+            for s in range(steps):
+                for j in range(width):
+                    if not own_target:
+                        target[(s * batch.B + b) * width + j] = source[(s * data.B + of) * width + j]
+                    elif own_source:
+                        target[((s * batch.B + b) * width + j) * L + l] = source[((s * data.B + of) * width + j) * L + l]
+                    else:
+                        target[((s * batch.B + b) * width + j) * L + l] = source[(s * data.B + of) * width + j]
+
+
+cdef void weigh(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floating *of) noexcept nogil:
+    """Σ m of a batch, and the scale of its error."""
+    cdef Py_ssize_t L = lane.lanes(kernels, of), l, i, width = c.weight_width
+    cdef floating *scale = <floating *> g.scale
+    cdef const floating *weights = <const floating *> g.weights
+    cdef double m
+    for l in range(L):
+        m = c.T * c.B if l < n else 0
+        if l < n and width > 0:
+            m = 0
+            for i in range(c.T * c.B * width):
+                m += weights[i * L + l] if c.own_weights else weights[i]
+            m /= width
+        g.weight[l] = m
+        scale[l] = 1
+        if p.mean:
+            scale[l] = <floating> (1 / m) if m > 0 else 0
+
+
+cdef void penalize(const Plan *p, const Training *t, Py_ssize_t L, const floating *theta, floating *gradient,
+                   double *penalty) noexcept nogil:
+    """gradient += 2 l2 w + l1 sign(w); the sum of the penalties of every lane."""
+    cdef Py_ssize_t i, l
+    cdef floating l1, l2, w
+    for i in range(p.P):
+        l1 = (<const floating *> t.l1)[i] if t.l1 != NULL else 0
+        l2 = (<const floating *> t.l2)[i] if t.l2 != NULL else 0
+        if l1 != 0 or l2 != 0:
+            for l in range(L):
+                w = theta[i * L + l]
+                penalty[l] += <double> l2 * w * w + <double> l1 * fabs(w)
+                gradient[i * L + l] += 2 * l2 * w + l1 * ((w > 0) - (w < 0))
+
+
+cdef void clip(const Plan *p, double max_norm, Py_ssize_t L, floating *gradient, double *norm) noexcept nogil:
+    """Scale every lane's gradient to max_norm where its Euclidean norm exceeds that; the norms."""
+    cdef Py_ssize_t i, l
+    cdef floating factor[64]
+    cdef bint any = False
+    memset(norm, 0, L * sizeof(double))
+    for i in range(p.P):
+        for l in range(L):
+            norm[l] += <double> gradient[i * L + l] * gradient[i * L + l]
+    for l in range(L):
+        norm[l] = sqrt(norm[l])
+        factor[l] = 1
+        if norm[l] > max_norm:
+            factor[l] = <floating> (max_norm / norm[l])
+            any = True
+    for i in range(p.P if any else 0):
+        for l in range(L):
+            gradient[i * L + l] *= factor[l]
+
+
+cdef bint select_going(const Plan *p, Py_ssize_t L, const Group *g, const double *penalty, const double *norm,
+                       floating *going) noexcept nogil:
+    """Stop the lanes whose loss or gradient is infinite or NaN; whether any goes on."""
+    cdef Py_ssize_t l
+    cdef bint any = False
+    for l in range(L):
+        if not isfinite(g.totals[l] + penalty[l] + norm[l]):
+            going[l] = 0
+        any = any or going[l] != 0
+    return any
+
+
+cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ssize_t i, char *base,
+                      const floating *of) noexcept nogil:
+    cdef Group g, b
+    cdef Kept kept
+    cdef Call c
+    cdef UpdateOptions what = t.what
+    cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, data.n - first), l, epoch, begin_row, count
+    cdef floating *theta
+    cdef Py_ssize_t batches = (data.B + t.batch_size - 1) // t.batch_size
+    lay_out_training(p, data, batch, t, of, base, &g, &b, &kept)
+    theta = <floating *> g.theta
+    rows_into_lanes(first, L, data.N, p.P, <const floating *> data.theta, theta)
+    rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_1, <floating *> kept.slot_1)
+    if t.slot_2 != NULL:
+        rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_2, <floating *> kept.slot_2)
+    memcpy(kept.rates, <const floating *> t.rates + first, L * sizeof(floating))
+    memcpy(kept.going, <const floating *> t.going + first, L * sizeof(floating))
+    enter(p, data, &g, first, n, theta)
+    count = t.earlier
+    for epoch in range(t.epochs):
+        memset(kept.sums, 0, 4 * L * sizeof(double))
+        begin_row = 0
+        while begin_row < data.B:
+            c = batch[0]
+            c.B = min(t.batch_size, data.B - begin_row)
+            if c.B == data.B and t.order == NULL:  # the data themselves, which stand there already
+                b.X, b.D, b.weights, b.ends = g.X, g.D, g.weights, g.ends
+                b.scale, b.weight = g.scale, g.weight
+                c.own_X, c.own_D, c.own_weights = data.own_X, data.own_D, data.own_weights
+            else:
+                pick(data, &c, L, first, n, t, epoch, begin_row, c.T, p.I, data.own_X, c.own_X, <const floating *> g.X,
+                     <floating *> b.X)
+                pick(data, &c, L, first, n, t, epoch, begin_row, c.T, p.K, data.own_D, c.own_D, <const floating *> g.D,
+                     <floating *> b.D)
+                pick(data, &c, L, first, n, t, epoch, begin_row, c.T, c.weight_width, data.own_weights, c.own_weights,
+                     <const floating *> g.weights, <floating *> b.weights)
+                pick(data, &c, L, first, n, t, epoch, begin_row, 1, 1, True, True, <const floating *> g.ends,
+                     <floating *> b.ends)
+                weigh(p, &c, &b, n, theta)
+            begin(p, &c, &b, first, n, theta)
+            forward(p, &c, &b, theta)
+            error(p, &c, &b, theta)
+            backward(p, &c, &b, theta)
+            memset(kept.penalty, 0, L * sizeof(double))
+            penalize(p, t, L, theta, <floating *> b.gradient, kept.penalty)
+            clip(p, t.max_norm, L, <floating *> b.gradient, kept.norm)
+            for l in range(L):
+                kept.sums[l] += b.totals[l]
+                kept.sums[L + l] += b.weight[l]
+                kept.sums[2 * L + l] += kept.penalty[l]
+                kept.sums[3 * L + l] += kept.norm[l]
+            count += 1
+            what.correction_1, what.correction_2 = 1 - what.beta_1**<double> count, 1 - what.beta_2**<double> count
+            if select_going(p, L, &b, kept.penalty, kept.norm, <floating *> kept.going):
+                lane.update(kernels, &what, p.P, <const floating *> kept.rates, <const floating *> kept.going,
+                            <const floating *> b.gradient, theta, <floating *> kept.slot_1, <floating *> kept.slot_2)
+            begin_row += c.B
+        for l in range(n):
+            if not p.mean:
+                t.losses[(first + l) * t.epochs + epoch] = kept.sums[l] / batches
+            elif kept.sums[L + l] > 0:
+                t.losses[(first + l) * t.epochs + epoch] = kept.sums[l] / kept.sums[L + l]
+            t.penalties[(first + l) * t.epochs + epoch] = kept.sums[2 * L + l] / batches
+            t.norms[(first + l) * t.epochs + epoch] = kept.sums[3 * L + l] / batches
+    rows_out_of_lanes(first, L, data.N, p.P, theta, <floating *> data.theta)
+    rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_1, <floating *> t.slot_1)
+    if t.slot_2 != NULL:
+        rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_2, <floating *> t.slot_2)
+    memcpy(<floating *> t.going + first, kept.going, L * sizeof(floating))
+
+
+cdef int train(const Plan *p, Call *data, Call *batch, Training *t, const floating *of, int threads) except -1:
+    cdef Py_ssize_t L = lane.lanes(kernels, of), groups = (data.n + L - 1) // L, i, bytes
+    cdef Group g, b
+    cdef Kept kept
+    cdef char *raw
+    cdef char *base
+    threads = <int> max(1, min(threads, groups))
+    bytes = lay_out_training(p, data, batch, t, of, NULL, &g, &b, &kept)
+    raw = <char *> PyMem_RawMalloc(bytes * threads + 64)
+    if raw == NULL:
+        raise MemoryError(f"no memory for a workspace of {bytes * threads} bytes")
+    base = raw + (64 - <size_t> raw % 64)
+    try:
+        with nogil:
+            if threads == 1:
+                for i in range(groups):
+                    train_group(p, data, batch, t, i, base, of)
+            else:
+                for i in prange(groups, num_threads=threads, schedule="dynamic", chunksize=1):
+                    train_group(p, data, batch, t, i, base + threadid() * bytes, of)
+    finally:
+        PyMem_RawFree(raw)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What Python sees
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def lanes(str dtype):
+    """How many networks of that dtype stand side by side; 0 where this process's kernels have no lanes."""
+    return kernels.lanes_f32 if dtype == "float32" else kernels.lanes_f64
+
+
+cdef void *data_of(array, int type, Py_ssize_t size) except? NULL:
+    """The memory of a C-contiguous array of that type and size; NULL for None."""
+    if array is None:
+        return NULL
+    if not (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(array) == type and cnp.PyArray_ISCARRAY_RO(array)
+            and cnp.PyArray_SIZE(array) == size):
+        raise ValueError("an array is not in order")
+    return cnp.PyArray_DATA(array)
+
+
+@cython.final
+cdef class Lanes:
+    """The operations of populations of one configuration, over theta (P, N). Arguments are checked already."""
+
+    cdef Plan plan
+    cdef int type
+    cdef object levels
+
+    def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
+                 str output_activation, str loss, loss_parameter, bint mean, dict offsets, Py_ssize_t P):
+        cdef Plan *p = &self.plan
+        self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
+        memset(p, 0, sizeof(Plan))
+        p.I, p.H, p.O, p.K, p.P, p.mean = I, H, O, K, P, mean
+        p.activation = _core.ACTIVATIONS[activation]
+        p.error.activation, p.error.loss = _core.OUTPUT_ACTIVATIONS[output_activation], _core.LOSSES[loss]
+        p.error.O, p.error.K, p.error.scale = O, K, 1
+        if loss == "huber":
+            p.error.threshold = loss_parameter
+        elif loss == "quantile":
+            self.levels = cnp.PyArray_ContiguousFromAny(loss_parameter, cnp.NPY_DOUBLE, 1, 1)
+            p.error.levels = <const double *> cnp.PyArray_DATA(self.levels)
+        p.W_x, p.W_s, p.W_y = offsets["W_x"], offsets["W_s"], offsets["W_y"]
+        p.b_s, p.b_y, p.S_0 = offsets.get("b_s", -1), offsets.get("b_y", -1), offsets.get("S_0", -1)
+
+    cdef int take(self, Call *c, Py_ssize_t n, theta, X, D, weights, initial_state, lengths) except -1:
+        cdef Plan *p = &self.plan
+        memset(c, 0, sizeof(Call))
+        c.n, c.N = n, cnp.PyArray_DIM(theta, 1)
+        c.own_X = cnp.PyArray_NDIM(X) == 4
+        c.T, c.B = cnp.PyArray_DIM(X, c.own_X), cnp.PyArray_DIM(X, c.own_X + 1)
+        c.theta = data_of(theta, self.type, p.P * c.N)
+        c.X = data_of(X, self.type, (n if c.own_X else 1) * c.T * c.B * p.I)
+        if D is not None:
+            c.own_D = cnp.PyArray_NDIM(D) == 4
+            c.D = data_of(D, self.type, (n if c.own_D else 1) * c.T * c.B * p.K)
+        if weights is not None:  # (n or 1, T, B, width)
+            c.own_weights, c.weight_width = cnp.PyArray_DIM(weights, 0) != 1, <int> cnp.PyArray_DIM(weights, 3)
+            c.weights = data_of(weights, self.type, (n if c.own_weights else 1) * c.T * c.B * c.weight_width)
+        if initial_state is not None:
+            c.own_initial_state = cnp.PyArray_NDIM(initial_state) == 3
+            c.initial_state = data_of(initial_state, self.type, (n if c.own_initial_state else 1) * c.B * p.H)
+        if lengths is not None:
+            c.own_lengths = cnp.PyArray_NDIM(lengths) == 2
+            c.lengths = <const Py_ssize_t *> data_of(lengths, cnp.NPY_INTP, (n if c.own_lengths else 1) * c.B)
+        return 0
+
+    cdef object fresh(self, tuple shape, void **data):
+        array = cnp.PyArray_EMPTY(len(shape), <cnp.npy_intp *> cnp.PyArray_DATA(cnp.PyArray_ContiguousFromAny(
+            shape, cnp.NPY_INTP, 1, 1)), self.type, 0)
+        data[0] = cnp.PyArray_DATA(array)
+        return array
+
+    cdef int run(self, Call *c, int threads) except -1:
+        if self.type == cnp.NPY_FLOAT:
+            return run(&self.plan, c, <const float *> c.theta, threads)
+        return run(&self.plan, c, <const double *> c.theta, threads)
+
+    def forward(self, Py_ssize_t n, theta, X, initial_state, lengths, bint return_states, int threads):
+        """Y (n, T, B, O), the final states (n, B, H) and, where asked for, S (n, T + 1, B, H)."""
+        cdef Call c
+        self.take(&c, n, theta, X, None, None, initial_state, lengths)
+        Y = self.fresh((n, c.T, c.B, self.plan.O), &c.Y)
+        final_state = self.fresh((n, c.B, self.plan.H), &c.final_state)
+        S = self.fresh((n, c.T + 1, c.B, self.plan.H), &c.S) if return_states else None
+        self.run(&c, threads)
+        return (Y, final_state, S) if return_states else (Y, final_state)
+
+    def losses(self, Py_ssize_t n, theta, X, D, weights, initial_state, lengths, int threads):
+        """e (n, T, B)."""
+        cdef Call c
+        self.take(&c, n, theta, X, D, weights, initial_state, lengths)
+        reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
+        c.reduced = <double *> cnp.PyArray_DATA(reduced)
+        e = self.fresh((n, c.T, c.B), &c.losses)
+        self.run(&c, threads)
+        return e
+
+    def loss_and_gradient(self, Py_ssize_t n, theta, X, D, weights, initial_state, lengths, bint gradient, int threads):
+        """The reduced errors (n,), float64, and where asked for the gradient (P, N)."""
+        cdef Call c
+        self.take(&c, n, theta, X, D, weights, initial_state, lengths)
+        reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
+        c.reduced = <double *> cnp.PyArray_DATA(reduced)
+        flat = self.fresh((self.plan.P, c.N), &c.gradient) if gradient else None
+        self.run(&c, threads)
+        return reduced, flat
+
+    def train(self, Py_ssize_t n, theta, list slots, X, D, weights, initial_state, lengths, str rule, dict numbers, rates,
+              going, l1, l2, double max_norm, Py_ssize_t epochs, Py_ssize_t batch_size, order, Py_ssize_t earlier, int threads):
+        """Epochs of updates of theta and slots (P, N), in place; losses, penalties and norms of the gradient, (n, epochs).
+
+        rates and going (N,), l1 and l2 (P,) or None, order intp (n or 1, epochs, B) or None.
+        """
+        cdef Call data, batch
+        cdef Training t
+        cdef Plan *p = &self.plan
+        self.take(&data, n, theta, X, D, weights, initial_state, lengths)
+        if initial_state is not None and batch_size < data.B:
+            raise ValueError("batches of given initial states are not served")
+        memset(&t, 0, sizeof(Training))
+        t.what.rule, t.what.learning_rate = _core.RULES[rule], 0
+        t.what.nesterov, t.what.momentum, t.what.rho = numbers.get("nesterov", False), numbers.get("momentum", 0), numbers.get(
+            "rho", 0)
+        t.what.beta_1, t.what.beta_2 = numbers.get("beta_1", 0), numbers.get("beta_2", 0)
+        t.what.epsilon, t.what.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
+        t.slot_1 = data_of(slots[0], self.type, p.P * data.N)
+        t.slot_2 = data_of(slots[1], self.type, p.P * data.N) if len(slots) == 2 else NULL
+        t.rates, t.going = data_of(rates, self.type, data.N), data_of(going, self.type, data.N)
+        t.l1, t.l2 = data_of(l1, self.type, p.P), data_of(l2, self.type, p.P)
+        t.max_norm, t.epochs, t.batch_size, t.earlier = max_norm, epochs, max(1, min(batch_size, data.B)), earlier
+        if order is not None:
+            t.own_order = cnp.PyArray_DIM(order, 0) != 1
+            t.order = <const Py_ssize_t *> data_of(order, cnp.NPY_INTP, (n if t.own_order else 1) * epochs * data.B)
+        losses, penalties, norms = [cnp.PyArray_ZEROS(2, [n, epochs], cnp.NPY_DOUBLE, 0) for _ in range(3)]
+        t.losses, t.penalties, t.norms = (<double *> cnp.PyArray_DATA(losses), <double *> cnp.PyArray_DATA(penalties),
+                                          <double *> cnp.PyArray_DATA(norms))
+        batch = data
+        batch.B = t.batch_size
+        batch.gradient = batch.theta  # there is one
+        data.bare = True
+        if batch.B < data.B or order is not None:  # what is picked is put into lanes
+            batch.own_X = batch.own_D = True
+            batch.own_weights = data.weights != NULL
+        if self.type == cnp.NPY_FLOAT:
+            train(p, &data, &batch, &t, <const float *> data.theta, threads)
+        else:
+            train(p, &data, &batch, &t, <const double *> data.theta, threads)
+        return losses, penalties, norms

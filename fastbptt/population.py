@@ -1,0 +1,637 @@
+"""Population: many networks of one shape at once, each with parameters, targets, weights and a training of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import _batches, _core, _files, _maps, _population, _words, network as _network, optimizers, reference, schedules
+from ._progress import Progress
+from .network import RNN, STREAMS
+
+# Up to this many hidden units networks stand side by side in a vector's lanes; wider ones fill vectors by themselves and run
+# one at a time. Time of 64 networks in lanes over one at a time, one core, float32, T = 100, B = 1 (AMD Zen 4, 2026-11):
+# H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1.
+MOST_HIDDEN = 16
+MOST_BYTES = 2**28  # of a group's workspace
+AIR = 0.05  # seconds of training between two looks at what else there is
+
+
+@dataclass
+class PopulationHistory:
+    """What a training of a population left behind: arrays with a row for each network, NaN after a network's end.
+
+    Attributes
+    ----------
+    train_loss, validation_loss, penalty, gradient_norm : arrays (n, epochs)
+        As of `History`, for each network; validation_loss has no columns without a validation set.
+    seconds : list of float, by epoch, since the beginning, of all together
+    stopped : list of str
+        Why each network ended: "epochs", "patience", "nonfinite" (its parameters are those before that update), "callback",
+        "time" or "interrupted".
+    best_epoch : array (n,) of int
+        The epoch of the lowest validation loss, from 0; −1 without one.
+    """
+
+    train_loss: np.ndarray
+    validation_loss: np.ndarray
+    penalty: np.ndarray
+    gradient_norm: np.ndarray
+    seconds: list = field(default_factory=list)
+    stopped: list = field(default_factory=list)
+    best_epoch: np.ndarray | None = None
+
+    def rows(self):
+        """A dict of columns, a row for each network: ``pandas.DataFrame(history.rows())``."""
+        n, last = len(self.train_loss), np.isfinite(self.train_loss).sum(axis=1)
+        final = [self.train_loss[k, last[k] - 1] if last[k] else math.nan for k in range(n)]
+        columns = {"network": np.arange(n), "epochs": last, "train_loss": np.array(final), "stopped": list(self.stopped)}
+        if self.validation_loss.shape[1]:
+            columns |= {"best_epoch": self.best_epoch, "validation_loss": np.array(
+                [self.validation_loss[k, e] if e >= 0 else math.nan for k, e in enumerate(self.best_epoch)])}
+        return columns
+
+
+class Population:
+    """n recurrent networks of one shape, trained side by side: `RNN` for each, at a fraction of the time.
+
+    Networks of few hidden units are computed one a vector lane, eight to thirty-two at once (`describe` says whether); all
+    others run one at a time, with the same results. Each network's numbers are those that it would have alone, to rounding,
+    and to the bit the same whatever networks stand beside it and for any number of threads.
+
+    Parameters
+    ----------
+    n : int
+        Networks.
+    input_size, hidden_size, output_size, and every option of `RNN` by name
+        What all of them are.
+    random_state : None, int, Generator, or sequence of n ints
+        Seed of all, from which each gets its own, or a seed for each. Network k is what
+        ``RNN(..., random_state=population.seeds[k])`` makes.
+
+    Wherever a method takes X (T, B, I), D (T, B, O), weights (T, B) or (T, B, O), initial_state (B, H) or lengths (B,), as
+    RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own.
+
+    Attributes
+    ----------
+    parameters : dict of writable views (n, ...): W_x (n, H, I), W_s (n, H, H), ...
+    theta : array (n, P), all parameters, copied out and in.
+    seeds : list of n ints
+    history : PopulationHistory of the last `fit`, or None
+    """
+
+    def __init__(self, n, input_size, hidden_size, output_size, *, random_state=None, **options):
+        self.n = _words.size("n", n)
+        if isinstance(random_state, (list, tuple, np.ndarray)):
+            if len(random_state) != self.n:
+                raise ValueError(f"random_state must hold {self.n} seeds, got {len(random_state)}")
+            self.seeds = [_words.seed(f"random_state[{k}]", seed) for k, seed in enumerate(random_state)]
+        else:
+            words = np.random.SeedSequence(_network._entropy(random_state)).generate_state(2 * self.n).tolist()
+            self.seeds = [high * 2**32 + low for high, low in zip(words[::2], words[1::2])]
+        first = RNN(input_size, hidden_size, output_size, random_state=self.seeds[0], **options)
+        self._configure(first)
+        self._theta[:, 0] = first.theta
+        for k in range(1, self.n):
+            self._theta[:, k] = RNN(input_size, hidden_size, output_size, random_state=self.seeds[k], **options).theta
+
+    def _configure(self, first):
+        """Everything but the parameters' values, from a network like all of them."""
+        self._like, self.history = first, None
+        self._lanes, L = None, _population.lanes(first.dtype)
+        if L and _fits(first):
+            loss, parameter = first.loss if isinstance(first.loss, tuple) else (first.loss, None)
+            offsets, begin = {}, 0
+            for name, value in first.parameters.items():
+                offsets[name], begin = begin, begin + value.size
+            self._lanes = _population.Lanes(first.dtype, first.input_size, first.hidden_size, first.output_size,
+                                            first.target_size, first.activation, first.output_activation, loss, parameter,
+                                            first.reduction == "mean", offsets, begin)
+        self._theta = np.zeros((len(first._theta), -(-self.n // max(L, 1)) * max(L, 1)), first.dtype)
+        views, begin = {}, 0
+        for name, value in first.parameters.items():
+            rows = self._theta[begin:begin + value.size, :self.n]
+            views[name] = np.moveaxis(rows.reshape(*value.shape, self.n), -1, 0)
+            begin += value.size
+        self.parameters = _network._Parameters(views)
+
+    @classmethod
+    def from_networks(cls, networks):
+        """A population of RNNs of one configuration, with copies of their parameters."""
+        networks = list(networks)
+        for k, net in enumerate(networks):
+            if not isinstance(net, RNN):
+                raise TypeError(f"networks[{k}] must be an RNN, got {type(net).__name__}")
+            if not _same(net, networks[0]):
+                raise ValueError(f"networks[{k}] has other options than networks[0]: {net!r}, {networks[0]!r}")
+        if not networks:
+            raise ValueError("a population needs at least one network, got none")
+        self = cls.__new__(cls)
+        self.n, self.seeds = len(networks), [net._entropy for net in networks]
+        self._configure(networks[0].copy())
+        for k, net in enumerate(networks):
+            self._theta[:, k] = net.theta
+        return self
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, k):
+        """Network k as an RNN of its own, a copy."""
+        if not -self.n <= k < self.n:
+            raise IndexError(f"network {k} of {self.n}")
+        net = self._like.copy()
+        net._configure(net._config, self.seeds[k])
+        net.theta = self._theta[:, k % self.n]
+        return net
+
+    def __iter__(self):
+        return (self[k] for k in range(self.n))
+
+    @property
+    def theta(self):
+        return self._theta[:, :self.n].T.copy()
+
+    @theta.setter
+    def theta(self, value):
+        value = _words.array("theta", value, self._like.dtype)
+        self._theta[:, :self.n] = _network._check_shape("theta", value, (self.n, len(self._theta)), "(n, P)").T
+
+    def describe(self) -> str:
+        """Which way the networks are computed, and why."""
+        net, L = self._like, _population.lanes(self._like.dtype)
+        if self._lanes is not None:
+            return f"{self.n} networks in groups of {L}, one a vector lane"
+        if not L:
+            return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
+        return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units (here {net.hidden_size}) "
+                'with output="sequence", without ids and maps on the parameters')
+
+    def __repr__(self):
+        return f"Population({self.n}, {self._like!r})"
+
+    # ---- Outputs, errors, gradients
+
+    def forward(self, X, initial_state=None, *, lengths=None, return_states=False, n_threads=None):
+        """Outputs Y (n, T, B, O) and final states (n, B, H), and where asked for S (n, T+1, B, H)."""
+        data = self._check(X, None, None, initial_state, lengths)
+        X, _, _, initial_state, lengths = data
+        if self._lanes is None or not self._small(data):
+            results = [net.forward(*args, return_states=return_states, n_threads=n_threads, lengths=own)
+                       for net, args, own in ((self[k], (self._of(k, X, 3), self._of(k, initial_state, 2)),
+                                               self._of(k, lengths, 1)) for k in range(self.n))]
+            return tuple(np.stack(parts) for parts in zip(*results))
+        X, _, weights, lengths = self._without_padding(X, None, None, lengths)
+        return self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
+
+    def losses(self, X, D, *, initial_state=None, lengths=None, n_threads=None):
+        """e(Y_tb, D_tb) of each network, step and sequence (n, T, B), unweighted."""
+        data = self._check(X, D, None, initial_state, lengths)
+        X, D, _, initial_state, lengths = data
+        if self._lanes is None or not self._small(data):
+            return np.stack([self[k].losses(*self._pair(k, X, D), initial_state=self._of(k, initial_state, 2),
+                                            lengths=self._of(k, lengths, 1), n_threads=n_threads) for k in range(self.n)])
+        X, D, weights, lengths = self._without_padding(X, self._distributions(D), None, lengths)
+        return self._lanes.losses(self.n, self._theta, X, D, weights, initial_state, lengths, _threads(n_threads))
+
+    def evaluate(self, X, D, *, weights=None, initial_state=None, lengths=None, n_threads=None):
+        """The reduced error of each network, (n,), float64."""
+        return self._reduced(X, D, weights, initial_state, lengths, False, n_threads)[0]
+
+    def loss_and_gradients(self, X, D, *, weights=None, initial_state=None, lengths=None, n_threads=None):
+        """The reduced errors (n,), float64, penalties included, and a dict of gradients (n, ...) by parameter."""
+        losses, flat = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
+        gradients, begin = {}, 0
+        for name, value in self._like.parameters.items():
+            rows = flat[begin:begin + value.size, :self.n]
+            gradients[name] = np.ascontiguousarray(np.moveaxis(rows.reshape(*value.shape, self.n), -1, 0))
+            begin += value.size
+        if self._lanes is not None and self._penalised():
+            for k in range(self.n):
+                self._like.theta = self._theta[:, k]
+                penalty, more = _penalty(self._like)
+                losses[k] += penalty
+                for name, value in more.items():
+                    gradients[name][k] += value
+        return losses, gradients
+
+    def _reduced(self, X, D, weights, initial_state, lengths, gradient, n_threads):
+        data = self._check(X, D, weights, initial_state, lengths)
+        X, D, weights, initial_state, lengths = data
+        if self._lanes is None or not self._small(data):
+            losses, flat = np.empty(self.n), np.empty_like(self._theta) if gradient else None
+            for k in range(self.n):
+                given = {"weights": self._weights_of(k, weights), "initial_state": self._of(k, initial_state, 2),
+                         "lengths": self._of(k, lengths, 1), "n_threads": n_threads}
+                if not gradient:
+                    losses[k] = self[k].evaluate(*self._pair(k, X, D), **given)
+                    continue
+                losses[k], found = self[k].loss_and_gradients(*self._pair(k, X, D), **given)
+                flat[:, k] = np.concatenate([value.ravel() for value in found.values()])
+            return losses, flat
+        X, D, weights, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
+        return self._lanes.loss_and_gradient(self.n, self._theta, X, D, weights, initial_state, lengths, gradient,
+                                             _threads(n_threads))
+
+    # ---- Training
+
+    def fit(self, X, D, *, weights=None, initial_state=None, lengths=None, validation=None, epochs=None, batch_size=32,
+            optimizer="adam", learning_rate=None, schedule=None, max_grad_norm=None, patience=None, min_improvement=0.0,
+            shuffle=True, time_limit=None, progress=None, callbacks=(), n_threads=None):
+        """Train every network on its X and D, from the parameters as they are, each as `RNN.fit` would alone.
+
+        Parameters
+        ----------
+        X, D, weights, initial_state, lengths : as said above
+        validation : (X, D[, weights[, lengths]]), optional
+        learning_rate : float or (n,), optional
+        patience : int, optional
+            A network that has waited so many epochs for a lower validation loss stops, and returns to its best parameters;
+            the others go on.
+        epochs, batch_size, optimizer, schedule, max_grad_norm, min_improvement, shuffle, time_limit, progress : as of `RNN.fit`
+        callbacks : functions of (epoch, population); called after each epoch, one that returns True ends the training.
+        n_threads : int, optional
+            Threads that divide the networks.
+
+        Returns
+        -------
+        PopulationHistory, also kept as the attribute `history`. A network whose loss or gradient becomes infinite or NaN stops
+        by itself: nothing is raised.
+
+        Raises
+        ------
+        KeyboardInterrupt : Ctrl-C, between stretches of a twentieth of a second; each network has its last whole update.
+        """
+        data = self._check(X, D, weights, initial_state, lengths, finite=True)
+        if validation is not None:
+            if not isinstance(validation, tuple) or not 2 <= len(validation) <= 4:
+                raise TypeError("validation must be a tuple (X, D), (X, D, weights) or (X, D, weights, lengths), got "
+                                f"{type(validation).__name__}")
+            V = (*validation, None, None)[:4]
+            validation = self._check(V[0], V[1], V[2], None, V[3], finite=True, name="validation's ")
+        elif patience is not None:
+            raise ValueError("patience needs validation=(X, D), whose loss it watches")
+        rates = None
+        if learning_rate is not None and np.ndim(learning_rate) > 0:
+            rates = _network._check_shape("learning_rate", _words.array("learning_rate", learning_rate, np.float64), (self.n,),
+                                          "(n,)")
+            if not (np.isfinite(rates) & (rates > 0)).all():
+                raise ValueError(f"learning_rate must be positive, got {rates.min()}")
+        optimizer = optimizers.make(optimizer, None if rates is not None else learning_rate)
+        rates = np.full(self.n, optimizer.learning_rate) if rates is None else rates
+        run = _Fit(self, data, validation, optimizer, rates, schedules.make(schedule),
+                   100 if epochs is None else _words.size("epochs", epochs, smallest=0), _words.size("batch_size", batch_size),
+                   math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0),
+                   None if patience is None else _words.size("patience", patience),
+                   _words.number("min_improvement", min_improvement, 0, low_allowed=True), _words.flag("shuffle", shuffle),
+                   math.inf if time_limit is None else _words.number("time_limit", time_limit, 0), progress,
+                   (callbacks,) if callable(callbacks) else tuple(callbacks), _threads(n_threads))
+        self.history = run.go()
+        return self.history
+
+    # ---- Storage
+
+    def state_dict(self):
+        """A copy of `parameters`."""
+        return {name: value.copy() for name, value in self.parameters.items()}
+
+    def copy(self):
+        """A population of its own with the same networks."""
+        return Population.from_networks(self)
+
+    def save(self, path):
+        """Write the population to one .npz file, whole or not at all; `fastbptt.load` reads it."""
+        for name, value in self.parameters.items():
+            _words.finite(name, value, "nij")
+        _files.write(path, self._like._header() | {"kind": "Population", "seeds": self.seeds},
+                     {"theta": self.theta} | _maps.split(self._like._config)[1])
+
+    @classmethod
+    def _from_file(cls, header, arrays):
+        theta = arrays["theta"]
+        first = RNN._from_header(header, arrays)
+        if theta.ndim != 2 or theta.shape != (len(header["seeds"]), len(first._theta)) or not len(theta):
+            raise ValueError(f"its theta has shape {theta.shape}, for {len(header['seeds'])} seeds")
+        self = cls.__new__(cls)
+        self.n, self.seeds = len(theta), [_words.seed("a seed", seed) for seed in header["seeds"]]
+        self._configure(first)
+        self.theta = theta
+        return self
+
+    def __getstate__(self):
+        return {"like": self._like, "seeds": self.seeds, "theta": self.theta}
+
+    def __setstate__(self, state):
+        self.n, self.seeds = len(state["seeds"]), state["seeds"]
+        self._configure(state["like"])
+        self.theta = state["theta"]
+
+    # ---- Checks and layouts
+
+    def _check(self, X, D, weights, initial_state, lengths, finite=False, name=""):
+        """The arguments as arrays of the network's dtype, those of each network's own with a first axis n."""
+        net, n = self._like, self.n
+        X = self._array(f"{name}X", X, np.intp if net.one_hot else net.dtype)
+        own_X = X.ndim == (3 if net.one_hot else 4)
+        self._own(f"{name}X", X, own_X)
+        one = X[0] if own_X else X
+        net._check_inputs(one, None, None, None, name=f"{name}X")
+        T, B = one.shape[:2]
+        if lengths is not None:
+            lengths = self._array(f"{name}lengths", lengths, np.intp)
+            own = self._own(f"{name}lengths", lengths, lengths.ndim == 2)
+            for k in range(n if own else 1):
+                net._check_lengths(lengths[k] if own else lengths, T, B)
+        if initial_state is not None:
+            initial_state = self._array("initial_state", initial_state, net.dtype)
+            own = self._own("initial_state", initial_state, initial_state.ndim == 3)
+            _network._check_shape("initial_state", initial_state[0] if own else initial_state, (B, net.hidden_size), "(B, H)")
+        if D is not None:
+            rows = (B,) if net.output == "last" else (T, B)
+            is_labels = net._engines["reference"].loss == "cross_entropy" and np.asarray(
+                D[0] if isinstance(D, (list, tuple)) else D).dtype.kind in "iu"
+            D = self._array(f"{name}D", D, np.intp if is_labels else net.dtype)
+            own = self._own(f"{name}D", D, D.ndim == len(rows) + (1 if is_labels else 2))
+            if weights is not None:
+                weights = self._array(f"{name}weights", weights, net.dtype)
+                shapes = {s: o for o in (True, False) for s in (
+                    ((n,) if o else ()) + rows, ((n,) if o else ()) + (*rows, net.target_size))}
+                if weights.shape not in shapes:
+                    raise ValueError(f"{name}weights must have shape (T, B), (T, B, O), (n, T, B) or (n, T, B, O) for T, B = "
+                                     f"{T}, {B}, O = {net.target_size}, n = {n}; got {weights.shape}")
+                own_weights = shapes[weights.shape]
+                per_output = weights.ndim - (1 if own_weights else 0) > len(rows)
+                if not own_weights:
+                    weights = weights[None]
+                if not per_output:
+                    weights = weights[..., None]
+            for k in range(max(n if own else 1, 1 if weights is None else len(weights))):
+                of = None if weights is None else weights[min(k, len(weights) - 1)]
+                of = of if of is None or of.shape[-1] > 1 or net.target_size == 1 and of.ndim > len(rows) + 1 else of[..., 0]
+                own_lengths = lengths is not None and lengths.ndim == 2
+                net._check_targets(one, D[k if own else 0] if own else D, of,
+                                   None if lengths is None else lengths[k] if own_lengths else lengths)
+        if finite:
+            for k in range(n if own_X else 1):
+                of = lengths if lengths is None or lengths.ndim == 1 else lengths[k if own_X else lengths[:, 0].argmax()]
+                if not net.one_hot:
+                    skip = None if of is None else np.broadcast_to(~_network._is_step(T, B, of)[..., None], one.shape)
+                    _words.finite(f"{name}X", X[k] if own_X else X, "tbi", skip)
+        return X, D, weights, initial_state, lengths
+
+    def _array(self, name, value, dtype):
+        if isinstance(value, (list, tuple)) and len(value) == self.n and self.n and np.ndim(value[0]) > 0:
+            parts = [_words.array(f"{name}[{k}]", part, dtype) for k, part in enumerate(value)]
+            shapes = {part.shape for part in parts}
+            if len(shapes) > 1:
+                raise ValueError(f"{name} holds arrays of different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}: pad "
+                                 "them, and give lengths (n, B)")
+            return np.stack(parts)
+        return _words.array(name, value, dtype)
+
+    def _own(self, name, array, own):
+        """Whether the array is of each network; then it must have n."""
+        if own and len(array) != self.n:
+            raise ValueError(f"{name} has shape {array.shape}: its first axis must be that of the {self.n} networks")
+        return own
+
+    def _of(self, k, array, ndim):
+        """Network k's part."""
+        return array if array is None or array.ndim == ndim else array[k]
+
+    def _weights_of(self, k, weights):
+        if weights is None:
+            return None
+        of = weights[min(k, len(weights) - 1)]
+        return of[..., 0] if of.shape[-1] == 1 else of
+
+    def _pair(self, k, X, D):
+        rows = 1 if self._like.output == "last" else 2
+        of_D = D if D.ndim == rows + (0 if D.dtype.kind == "i" else 1) else D[k]
+        return self._of(k, X, 2 if self._like.one_hot else 3), of_D
+
+    def _distributions(self, D):
+        """Labels as distributions; what stands for none is nowhere read."""
+        if D.dtype.kind != "i":
+            return D
+        return np.eye(self._like.output_size, dtype=self._like.dtype)[np.clip(D, 0, self._like.output_size - 1)]
+
+    def _without_padding(self, X, D, weights, lengths):
+        """Padding as zeros, and weights that are 0 there, where there are lengths."""
+        if lengths is None:
+            return X, D, weights, lengths
+        T, B = X.shape[-3:-1]
+        there = np.arange(T)[:, None] < (lengths if lengths.ndim == 1 else lengths[:, None])  # (T, B) or (n, T, B)
+        if X.ndim == 3 and there.ndim == 3 and not np.isfinite(X).all():
+            X = np.broadcast_to(X, (self.n, *X.shape))
+        if X.ndim == 4 or there.ndim == 2:
+            X = np.where(there[..., None], X, X.dtype.type(0))
+        weights = np.ones((1, T, B, 1), X.dtype) if weights is None else weights
+        weights = np.where((there if there.ndim == 3 else there[None])[..., None], weights, X.dtype.type(0))
+        return X, D, weights, lengths
+
+    def _small(self, data):
+        """Whether a group of networks goes into memory at once."""
+        net, (T, B) = self._like, data[0].shape[-3:-1]
+        size = _population.lanes(net.dtype) * np.dtype(net.dtype).itemsize
+        return (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size) * size <= MOST_BYTES
+
+    def _penalised(self):
+        return any(self._like._engines["reference"].options[name] for name in ("l1", "l2"))
+
+
+class _Fit:
+    """One call of Population.fit."""
+
+    def __init__(self, population, data, validation, optimizer, rates, schedule, epochs, batch_size, max_norm, patience,
+                 min_improvement, shuffle, time_limit, progress, callbacks, threads):
+        self.population, self.data, self.validation, self.optimizer, self.rates = population, data, validation, optimizer, rates
+        self.schedule, self.epochs, self.batch_size, self.max_norm = schedule, epochs, batch_size, max_norm
+        self.patience, self.min_improvement, self.shuffle, self.time_limit = patience, min_improvement, shuffle, time_limit
+        self.progress, self.callbacks, self.threads = progress, callbacks, threads
+
+    def go(self):
+        p = self.population
+        if (p._lanes is None or not p._small(self.data) or type(self.optimizer) not in optimizers.OPTIMIZERS.values()
+                or self.schedule.begin() != ()):  # what a schedule carries is each network's own
+            return self.one_at_a_time()
+        return self.in_lanes()
+
+    def one_at_a_time(self):
+        p, (X, D, weights, initial_state, lengths) = self.population, self.data
+        fields = ("train_loss", "validation_loss", "penalty", "gradient_norm")
+        columns = {name: np.full((p.n, self.epochs), np.nan) for name in fields}
+        history, begin = PopulationHistory(**columns, best_epoch=np.full(p.n, -1)), time.monotonic()
+        history.stopped = ["interrupted"] * p.n
+        p.history = history
+        for k in range(p.n):
+            net, validation = p[k], None
+            if self.validation is not None:
+                V = self.validation
+                validation = (*p._pair(k, V[0], V[1]), p._weights_of(k, V[2]), p._of(k, V[4], 1))
+            try:
+                found = net.fit(*p._pair(k, X, D), weights=p._weights_of(k, weights), lengths=p._of(k, lengths, 1),
+                                initial_state=p._of(k, initial_state, 2), validation=validation, epochs=self.epochs,
+                                batch_size=self.batch_size, schedule=self.schedule, shuffle=self.shuffle,
+                                optimizer=dataclasses.replace(self.optimizer, learning_rate=float(self.rates[k])),
+                                max_grad_norm=None if self.max_norm == math.inf else self.max_norm, patience=self.patience,
+                                min_improvement=self.min_improvement, progress=False,
+                                callbacks=[lambda record, f=f: f(record.epoch, p) for f in self.callbacks],
+                                time_limit=None if self.time_limit == math.inf else self.time_limit,
+                                n_threads=self.threads)
+                history.stopped[k] = found.stopped
+            except FloatingPointError:
+                found = net.history
+                history.stopped[k] = "nonfinite"
+            except KeyboardInterrupt:
+                p._theta[:, k] = net.theta
+                raise
+            p._theta[:, k] = net.theta
+            for name in fields:
+                values = getattr(found, name)
+                columns[name][k, :len(values)] = values
+            history.best_epoch[k] = -1 if found.best_epoch is None else found.best_epoch
+        history.seconds = [time.monotonic() - begin]
+        if self.validation is None:
+            history.validation_loss = history.validation_loss[:, :0]
+        return history
+
+    def in_lanes(self):
+        p, net = self.population, self.population._like
+        X, D, weights, initial_state, lengths = self.data
+        X, D, weights, lengths = p._without_padding(X, p._distributions(D), weights, lengths)
+        B, N, n = X.shape[-2], p._theta.shape[1], p.n
+        if initial_state is not None and self.batch_size < B:
+            return self.one_at_a_time()
+        self.arrays = X, D, weights, initial_state, lengths
+        if self.validation is not None:
+            V = self.validation
+            self.judged = p._without_padding(V[0], p._distributions(V[1]), V[2], V[4])
+        self.slots = [np.zeros_like(p._theta) for _ in self.optimizer.slots(p._theta[:, 0])]
+        self.going = np.zeros(N, net.dtype)
+        self.going[:n] = 1
+        self.penalties = _flat_penalties(net)
+        self.history = PopulationHistory(*(np.full((n, 0), np.nan) for _ in range(4)), best_epoch=np.full(n, -1))
+        self.history.stopped = ["epochs"] * n
+        p.history = self.history
+        self.best, self.target, self.target_epoch = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n, np.intp)
+        self.best_theta = p._theta.copy()
+        self.updates, self.columns = 0, [[], [], [], []]
+        progress = Progress(self.epochs, self.epochs, self.progress)
+        begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
+        try:
+            while epoch < self.epochs and self.going.any() and not why:
+                count = min(stretch, self.epochs - epoch)
+                if self.validation is not None or self.callbacks or type(self.schedule) is not schedules.Constant:
+                    count = 1
+                before = time.monotonic()
+                losses = self.train(epoch, count, self.schedule.factor((), epoch, self.epochs))
+                if time.monotonic() - before < AIR / 2:
+                    stretch *= 2
+                validation = self.judge(epoch) if self.validation is not None else None
+                epoch += count
+                self.history.seconds += [time.monotonic() - begin] * count
+                progress.update(count)
+                progress.epoch(epoch - 1, float(np.nanmean(losses[:, -1])) if np.isfinite(losses[:, -1]).any() else math.nan,
+                               None if validation is None else float(np.nanmean(validation)))
+                if any([function(epoch - 1, p) for function in self.callbacks]):
+                    why = "callback"
+                elif time.monotonic() - begin >= self.time_limit:
+                    why = "time"
+        except KeyboardInterrupt:
+            why = "interrupted"
+            raise
+        finally:
+            progress.close()
+            for k in np.flatnonzero(self.going[:n]) if why else ():
+                self.history.stopped[k] = why
+            if self.patience is not None:
+                judged = np.flatnonzero(np.isfinite(self.best))
+                p._theta[:, judged] = self.best_theta[:, judged]
+            self.write_history()
+        return self.history
+
+    def train(self, epoch, count, factor):
+        """So many epochs of updates; losses (n, count)."""
+        p, net, (X, D, weights, initial_state, lengths) = self.population, self.population._like, self.arrays
+        B, n = X.shape[-2], p.n
+        order = None
+        if self.shuffle and self.batch_size < B:
+            order = np.stack([[_batches.generator(seed, STREAMS.index("shuffling"), epoch + e).permutation(B)
+                               for e in range(count)] for seed in p.seeds]).astype(np.intp, copy=False)
+        rates = np.zeros(p._theta.shape[1], net.dtype)
+        rates[:n] = self.rates * factor
+        went = self.going[:n] > 0
+        losses, penalties, norms = p._lanes.train(
+            n, p._theta, self.slots, X, D, weights, initial_state, lengths, self.optimizer.rule, vars(self.optimizer), rates,
+            self.going, *self.penalties, self.max_norm, count, self.batch_size, order, self.updates, self.threads)
+        self.updates += count * -(-B // self.batch_size)
+        for k in np.flatnonzero(went & (self.going[:n] == 0)):
+            self.history.stopped[k] = "nonfinite"
+        for column, values in zip(self.columns, (losses, None, penalties, norms)):
+            column.append(np.full((n, count), np.nan) if values is None else np.where(went[:, None], values, np.nan))
+        return losses
+
+    def judge(self, epoch):
+        """The validation losses; the best parameters are kept, and who has waited for long enough stops."""
+        p, (X, D, weights, lengths) = self.population, self.judged
+        n = p.n
+        losses = p._lanes.loss_and_gradient(n, p._theta, X, D, weights, None, lengths, False, self.threads)[0]
+        losses = np.where(self.going[:n] > 0, losses, np.nan)
+        self.columns[1][-1][:, -1] = losses
+        better = losses < self.best
+        self.best[better], self.history.best_epoch[better] = losses[better], epoch
+        if self.patience is not None:
+            self.best_theta[:, :n][:, better] = p._theta[:, :n][:, better]
+            beaten = losses < self.target - self.min_improvement
+            self.target[beaten], self.target_epoch[beaten] = losses[beaten], epoch
+            over = (self.going[:n] > 0) & (epoch - self.target_epoch >= self.patience)
+            self.going[:n][over] = 0
+            for k in np.flatnonzero(over):
+                self.history.stopped[k] = "patience"
+        return losses
+
+    def write_history(self):
+        history, names = self.history, ("train_loss", "validation_loss", "penalty", "gradient_norm")
+        for name, column in zip(names, self.columns):
+            if column and not (name == "validation_loss" and self.validation is None):
+                setattr(history, name, np.concatenate(column, axis=1))
+
+
+def _fits(net):
+    """Whether networks like this one can stand in lanes."""
+    return net.output == "sequence" and not net.one_hot and not net._maps and net.hidden_size <= MOST_HIDDEN
+
+
+def _same(net, other):
+    """Whether two networks have the same options."""
+    (config, arrays), (others, other_arrays) = _maps.split(net._config), _maps.split(other._config)
+    return config == others and arrays.keys() == other_arrays.keys() and all(
+        np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
+
+
+def _threads(n_threads):
+    return _core.threads() if n_threads is None else _words.size("n_threads", n_threads)
+
+
+def _penalty(net):
+    options = net._engines["reference"].options
+    p = {name: value.astype(np.float64) for name, value in net.parameters.items()}
+    return float(reference.penalty(p, options["l1"], options["l2"])), reference.d_penalty(p, options["l1"], options["l2"])
+
+
+def _flat_penalties(net):
+    """l1 and l2 of every parameter (P,), None where there is none."""
+    flat = []
+    for name in ("l1", "l2"):
+        numbers = net._engines["reference"].options[name]
+        values = [np.full(value.size, numbers.get(key, 0), net.dtype) for key, value in net.parameters.items()]
+        flat.append(np.concatenate(values) if numbers else None)
+    return flat
+
+
+_network._KINDS["Population"] = Population

@@ -1,0 +1,279 @@
+"""Populations: each network's numbers are those it has alone, in lanes and one at a time."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import RNN, Population, _population, optimizers
+
+KINDS = [
+    ({}, 0),
+    ({"activation": "relu", "output_activation": "sigmoid", "loss": "binary_cross_entropy", "bias": False}, 0),
+    ({"activation": "softplus", "output_activation": "softmax", "loss": "cross_entropy", "l1": 1e-3}, 0),
+    ({"activation": "softplus", "output_activation": "softmax", "loss": "cross_entropy"}, "labels"),
+    ({"activation": "sigmoid", "output_activation": "exp", "loss": "poisson", "reduction": "sum"}, 0),
+    ({"activation": "elu", "output_activation": "tanh", "loss": ("huber", 0.3), "l2": {"W_s": 1e-2, "b_y": 1e-3}}, 0),
+    ({"activation": "leaky_relu", "loss": ("quantile", (0.2, 0.8))}, 0),
+    ({"activation": "softsign", "output_activation": "softmax", "learn_initial_state": True}, 0),
+    ({"activation": "identity", "loss": "absolute_error", "learn_initial_state": True}, 0),
+]
+SIZES = [(5, 7, 3, 2, 4, 2), (19, 6, 1, 3, 5, 4), (33, 1, 6, 1, 1, 2), (3, 13, 9, 5, 8, 2), (2, 5, 4, 3, 16, 6),
+         (70, 3, 2, 2, 3, 2)]
+TOLERANCE = {"float64": 1e-11, "float32": 3e-5}
+
+
+def needs_lanes(dtype="float64"):
+    if not _population.lanes(dtype):
+        pytest.skip("this kernel set has no lanes")
+
+
+def make(n, I, H, O, dtype="float64", seed=0, **options):
+    population = Population(n, I, H, O, dtype=dtype, random_state=seed, **options)
+    population.theta = np.random.default_rng(seed).standard_normal(population.theta.shape) * 0.5
+    return population
+
+
+def data(rng, population, T, B, own, labels=False, dtype="float64"):
+    """X, D, weights, initial_state, lengths, own or shared as the flags say."""
+    n, net = population.n, population[0]
+    first = [(n,) if flag else () for flag in own]
+    X = rng.standard_normal((*first[0], T, B, net.input_size)).astype(dtype)
+    if labels:
+        D = rng.integers(0, net.output_size, (*first[1], T, B))
+    else:
+        D = rng.random((*first[1], T, B, net.target_size)).astype(dtype)
+        if net.loss == "cross_entropy":
+            D /= D.sum(axis=-1, keepdims=True)
+    weights = rng.integers(0, 3, (*first[2], T, B)).astype(dtype)
+    initial = rng.standard_normal((*first[3], B, net.hidden_size)).astype(dtype)
+    lengths = rng.integers(0, T, (*first[4], B), endpoint=True)
+    return X, D, weights, initial, lengths
+
+
+def of(k, array, own):
+    return None if array is None else array[k] if own else array
+
+
+def close(found, right, dtype, what):
+    scale = max(np.abs(right).max(initial=0), 1e-30)
+    assert np.abs(found - right).max(initial=0) <= TOLERANCE[dtype] * max(scale, 1e-3), what
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", range(len(KINDS)))
+def test_each_network_is_what_it_is_alone(kind, dtype):
+    options, labels = KINDS[kind]
+    rng = np.random.default_rng(kind)
+    for n, T, B, I, H, O in SIZES:
+        population = make(n, I, H, O, dtype, **options)
+        assert ("lane" in population.describe() and "at a time" not in population.describe()) == bool(_population.lanes(dtype))
+        for given in range(4):
+            own = rng.random(5) < 0.5
+            X, D, weights, initial, lengths = data(rng, population, T, B, own, labels == "labels", dtype)
+            weights = weights if given & 1 else None
+            initial = initial if given & 2 else None
+            lengths = lengths if given >= 2 else None
+            keywords = {"weights": weights, "initial_state": initial, "lengths": lengths}
+            losses, gradients = population.loss_and_gradients(X, D, **keywords)
+            evaluated = population.evaluate(X, D, **keywords)
+            e = population.losses(X, D, initial_state=initial, lengths=lengths)
+            Y, final, S = population.forward(X, initial, lengths=lengths, return_states=True)
+            for k in {0, n // 2, n - 1}:
+                net = population[k]
+                mine = {"initial_state": of(k, initial, own[3]), "lengths": of(k, lengths, own[4])}
+                x, d, w = of(k, X, own[0]), of(k, D, own[1]), of(k, weights, own[2])
+                loss, right = net.loss_and_gradients(x, d, weights=w, **mine, backend="reference")
+                close(losses[k], np.array(loss), dtype, "loss")
+                close(evaluated[k], np.array(net.evaluate(x, d, weights=w, **mine, backend="reference")), dtype, "evaluate")
+                assert gradients.keys() == right.keys()
+                for name, value in right.items():
+                    assert gradients[name][k].shape == value.shape
+                    close(gradients[name][k], value, dtype, name)
+                close(e[k], net.losses(x, d, **mine, backend="reference"), dtype, "losses")
+                one = net.forward(x, mine["initial_state"], lengths=mine["lengths"], return_states=True, backend="reference")
+                for found, value in zip((Y[k], final[k], S[k]), one):
+                    close(found, value, dtype, "forward")
+
+
+def test_padding_and_targets_without_weight_are_never_read():
+    rng = np.random.default_rng(0)
+    population = make(11, 2, 3, 2)
+    for own in ((1, 1, 1, 0, 1), (0, 1, 0, 0, 0), (0, 0, 1, 0, 1)):
+        X, D, weights, _, lengths = data(rng, population, 6, 4, own)
+        plain = population.loss_and_gradients(X, D, weights=weights, lengths=lengths)
+        X, D, weights = X.copy(), D.copy(), weights.copy()
+        there = np.arange(6)[:, None] < (lengths if lengths.ndim == 1 else lengths[:, None])
+        if X.ndim == 4 or there.ndim == 2:
+            X[..., ~there, :] = np.nan if there.ndim == 2 else X[..., ~there, :] if X.ndim == 3 else np.nan
+        if D.ndim == 4 and weights.ndim == 3 and there.ndim == 3:
+            D[weights * there == 0] = np.nan
+        spoilt = population.loss_and_gradients(X, D, weights=weights, lengths=lengths)
+        assert np.array_equal(plain[0], spoilt[0])
+        assert all(np.array_equal(plain[1][name], spoilt[1][name]) for name in plain[1])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_neighbours_lanes_and_threads_change_no_bit(dtype):
+    rng = np.random.default_rng(1)
+    population = make(75, 3, 5, 2, dtype)
+    X, D, weights, initial, lengths = data(rng, population, 9, 5, (0, 1, 1, 1, 1), dtype=dtype)
+    losses, gradients = population.loss_and_gradients(X, D, weights=weights, initial_state=initial, lengths=lengths)
+    again = population.loss_and_gradients(X, D, weights=weights, initial_state=initial, lengths=lengths, n_threads=2)
+    assert np.array_equal(losses, again[0]) and all(np.array_equal(gradients[name], again[1][name]) for name in gradients)
+    for chosen in ([74], [3, 50], list(rng.permutation(75)[:40])):
+        part = Population.from_networks([population[k] for k in chosen])
+        found = part.loss_and_gradients(X, D[chosen], weights=weights[chosen], initial_state=initial[chosen],
+                                        lengths=lengths[chosen])
+        assert np.array_equal(found[0], losses[chosen])
+        assert all(np.array_equal(found[1][name], gradients[name][chosen]) for name in gradients)
+
+
+def test_nan_stays_in_its_network():
+    population = make(9, 2, 3, 1)
+    rng = np.random.default_rng(2)
+    X, D = rng.standard_normal((9, 5, 2, 2)), rng.standard_normal((5, 2, 1))
+    plain = population.loss_and_gradients(X, D)
+    X[4, 2, 1, 0] = np.nan
+    losses, gradients = population.loss_and_gradients(X, D)
+    assert np.isnan(losses[4]) and np.isnan(gradients["W_x"][4]).any()
+    others = np.arange(9) != 4
+    assert np.array_equal(losses[others], plain[0][others])
+    assert all(np.array_equal(gradients[name][others], plain[1][name][others]) for name in gradients)
+
+
+OPTIMISERS = [optimizers.Adam(0.01), optimizers.AdamW(0.02, weight_decay=0.1), optimizers.RMSprop(0.01),
+              optimizers.Adagrad(0.05), optimizers.SGD(0.05, momentum=0.9), optimizers.SGD(0.05, momentum=0.5, nesterov=True)]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMISERS, ids=lambda o: type(o).__name__ + str(getattr(o, "nesterov", "")))
+@pytest.mark.parametrize("batch_size", [3, 5])
+def test_fit_is_fit_of_each_alone(optimizer, batch_size):
+    rng = np.random.default_rng(3)
+    for own in ((0, 1, 1, 0, 0), (1, 0, 1, 0, 1)):
+        population = make(6, 2, 4, 2, l2=1e-3, l1={"W_x": 1e-4}, learn_initial_state=True)
+        X, D, weights, _, lengths = data(rng, population, 6, 5, own)
+        rates = rng.uniform(0.005, 0.05, 6)
+        alone = [population[k] for k in range(6)]
+        given = {"optimizer": optimizer, "epochs": 7, "batch_size": batch_size, "max_grad_norm": 0.3, "schedule": "cosine"}
+        history = population.fit(X, D, weights=weights, lengths=lengths, learning_rate=rates, **given)
+        for k, net in enumerate(alone):
+            mine = given | {"optimizer": dataclasses.replace(optimizer, learning_rate=rates[k])}
+            right = net.fit(of(k, X, own[0]), of(k, D, own[1]), weights=of(k, weights, own[2]),
+                            lengths=of(k, lengths, own[4]), random_state=population.seeds[k], **mine)
+            np.testing.assert_allclose(population.theta[k], net.theta, rtol=1e-9, atol=1e-10)
+            np.testing.assert_allclose(history.train_loss[k], right.train_loss, rtol=1e-9)
+            np.testing.assert_allclose(history.penalty[k], right.penalty, rtol=1e-9)
+            np.testing.assert_allclose(history.gradient_norm[k], right.gradient_norm, rtol=1e-9)
+        assert history.stopped == ["epochs"] * 6
+
+
+def test_patience_is_each_networks_own():
+    rng = np.random.default_rng(4)
+    population = make(8, 2, 4, 1)
+    X, D = rng.standard_normal((10, 3, 2)), rng.standard_normal((8, 10, 3, 1))
+    V = rng.standard_normal((10, 2, 2)), rng.standard_normal((8, 10, 2, 1))
+    alone = [population[k] for k in range(8)]
+    history = population.fit(X, D, validation=V, epochs=60, patience=4, learning_rate=0.02)
+    ends = set()
+    for k, net in enumerate(alone):
+        right = net.fit(X, D[k], validation=(V[0], V[1][k]), epochs=60, patience=4, learning_rate=0.02,
+                        random_state=population.seeds[k])
+        assert history.stopped[k] == right.stopped and history.best_epoch[k] == right.best_epoch
+        ends.add(len(right.train_loss))
+        np.testing.assert_allclose(population.theta[k], net.theta, rtol=1e-8, atol=1e-9)
+        for name in ("train_loss", "validation_loss"):
+            found = getattr(history, name)[k]
+            np.testing.assert_allclose(found[np.isfinite(found)], getattr(right, name), rtol=1e-8)
+    assert len(ends) > 2  # they did end at different times
+    rows = history.rows()
+    assert len(rows["network"]) == 8 and list(rows["stopped"]) == history.stopped
+
+
+def test_a_network_that_becomes_infinite_stops_alone():
+    population = make(5, 2, 3, 1, activation="relu")
+    rng = np.random.default_rng(5)
+    X, D = rng.standard_normal((8, 2, 2)), rng.standard_normal((8, 2, 1))
+    rates = np.array([1e-3, 1e-3, 1e160, 1e-3, 1e-3])
+    twin = population.copy()
+    history = population.fit(X, D, epochs=20, learning_rate=rates, optimizer="sgd")
+    assert history.stopped == ["epochs", "epochs", "nonfinite", "epochs", "epochs"]
+    assert np.isfinite(population.theta).all()
+    twin.fit(X, D, epochs=20, learning_rate=np.full(5, 1e-3), optimizer="sgd")
+    others = [0, 1, 3, 4]
+    assert np.array_equal(population.theta[others], twin.theta[others])
+
+
+def test_what_has_no_lanes_runs_one_at_a_time():
+    rng = np.random.default_rng(6)
+    wide = make(3, 2, 40, 2, l2=1e-3)
+    ids = Population(3, 4, 3, 2, one_hot=True, output="last", dtype="float64", random_state=1)
+    for population, X, D in ((wide, rng.standard_normal((5, 2, 2)), rng.standard_normal((3, 5, 2, 2))),
+                             (ids, rng.integers(0, 4, (3, 5, 2)), rng.standard_normal((2, 2)))):
+        assert "one at a time" in population.describe()
+        losses, gradients = population.loss_and_gradients(X, D)
+        theta = population.theta
+        history = population.fit(X, D, epochs=2)
+        for k in range(3):
+            net = population[k]
+            net.theta = theta[k]
+            x, d = X if population is wide else X[k], D[k] if population is wide else D
+            loss, right = net.loss_and_gradients(x, d)
+            assert loss == losses[k] and all(np.array_equal(right[name], gradients[name][k]) for name in right)
+            found = net.fit(x, d, epochs=2, random_state=population.seeds[k])
+            assert np.array_equal(net.theta, population.theta[k])
+            assert found.train_loss == list(history.train_loss[k])
+
+
+def test_maps_go_with_every_network(tmp_path):
+    rng = np.random.default_rng(7)
+    present = rng.random((4, 4)) < 0.6
+    population = Population(3, 2, 4, 1, connectivity={"W_s": present}, dale_ratio=0.5, dtype="float64", random_state=3)
+    X, D = rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2, 1))
+    losses, _ = population.loss_and_gradients(X, D)
+    population.fit(X, D, epochs=2)
+    population.save(tmp_path / "p.npz")
+    other = fastbptt.load(tmp_path / "p.npz")
+    for k, net in enumerate(other):
+        assert np.array_equal(net.theta, population.theta[k]) and not net.effective_parameters()["W_s"][~present].any()
+        assert losses[k] > net.evaluate(X, D)
+    with pytest.raises(ValueError, match="other options"):
+        Population.from_networks([population[0], fastbptt.RNN(2, 4, 1, dtype="float64")])
+
+
+def test_networks_go_in_and_come_out(tmp_path):
+    population = Population(4, 2, 3, 1, random_state=7)
+    alone = RNN(2, 3, 1, random_state=population.seeds[2])
+    assert np.array_equal(population[2].theta, alone.theta)
+    assert population.parameters["W_s"].shape == (4, 3, 3)
+    population.parameters["W_s"][2, 0, 1] = 5
+    assert population[2].parameters["W_s"][0, 1] == 5 and population.theta[2][population[2].theta == 5].size == 1
+    population.save(tmp_path / "p.npz")
+    for other in (fastbptt.load(tmp_path / "p.npz"), pickle.loads(pickle.dumps(population)), population.copy(),
+                  Population.from_networks(population)):
+        assert np.array_equal(other.theta, population.theta) and other.seeds == population.seeds
+    assert len(list(population)) == len(population) == 4
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda p: p.forward(np.zeros((5, 6, 2, 2))), "first axis must be that of the 4 networks"),
+    (lambda p: p.forward(np.zeros((6, 2, 3))), "expects input_size=2"),
+    (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 2))), r"D must have shape \(T, B, O\)"),
+    (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), weights=np.ones((3, 2))), "weights must have"),
+    (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), lengths=[7, 1]), "lengths must be from 0 to T"),
+    (lambda p: p.fit(np.full((6, 2, 2), np.nan), np.zeros((6, 2, 1))), "X contains NaN"),
+    (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), patience=3), "patience needs validation"),
+    (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), learning_rate=[1, 2]), "learning_rate must have shape"),
+    (lambda p: Population(0, 1, 1, 1), "n must be from 1"),
+    (lambda p: Population(2, 1, 1, 1, random_state=[1]), "must hold 2 seeds"),
+    (lambda p: Population(2, 1, 1, 1, alpha=1), "takes no alpha"),
+    (lambda p: Population.from_networks([RNN(1, 1, 1), RNN(1, 2, 1)]), "other options"),
+])
+def test_bad_arguments_are_named(call, words):
+    population = Population(4, 2, 3, 1, random_state=0)
+    before = population.theta
+    with pytest.raises((TypeError, ValueError), match=words):
+        call(population)
+    assert np.array_equal(population.theta, before)
