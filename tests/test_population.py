@@ -264,6 +264,8 @@ def test_networks_go_in_and_come_out(tmp_path):
     (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), weights=np.ones((3, 2))), "weights must have"),
     (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), lengths=[7, 1]), "lengths must be from 0 to T"),
     (lambda p: p.fit(np.full((6, 2, 2), np.nan), np.zeros((6, 2, 1))), "X contains NaN"),
+    (lambda p: p.fit(np.zeros((6, 2, 2)), np.full((4, 6, 2, 1), np.inf)), "D contains infinity"),
+    (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), weights=-np.ones((4, 6, 2))), "not be negative"),
     (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), patience=3), "patience needs validation"),
     (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), learning_rate=[1, 2]), "learning_rate must have shape"),
     (lambda p: Population(0, 1, 1, 1), "n must be from 1"),
