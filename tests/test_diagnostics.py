@@ -1,11 +1,15 @@
-"""gradcheck passes for right gradients and fails for wrong ones: a check that cannot fail checks nothing."""
+"""gradcheck passes for right gradients and fails for wrong ones: a check that cannot fail checks nothing. What is seen of a
+gradient is what complex steps find, and what a pencil finds of networks whose gradient is known."""
 
+import cases
 import numpy as np
 import pytest
+from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close
 
 from fastbptt import RNN, reference
 
 I, H, O = 3, 5, 4
+LIMIT = 1e-12
 
 NETWORKS = {
     "default": {},
@@ -151,3 +155,75 @@ def test_targets_weights_or_states_without_inputs_are_refused():
     for given in ({"D": np.ones((12, 3, O))}, {"weights": np.ones((12, 3))}, {"initial_state": np.ones((3, H))}):
         with pytest.raises(TypeError, match="X"):
             net.gradcheck(**given)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where the gradient goes
+# ---------------------------------------------------------------------------------------------------------------------
+
+FLOW_CASES = [(a, HEADS[0]) for a in ACTIVATIONS] + [("tanh", head) for head in HEADS[1:]]
+
+
+def reference_flow(case, **arguments):
+    return reference.gradient_flow(case.parameters, case.X, case.D, weights=case.weights, initial_state=case.initial_state,
+                                   **case.options, **arguments)
+
+
+@pytest.mark.parametrize("activation, head", FLOW_CASES, ids=[f"{a}-{h.name}" for a, h in FLOW_CASES])
+def test_norms_are_those_of_the_derivatives_by_complex_steps(activation, head):
+    case = cases.draw(SMALL, activation, head, COVERING_CHOICES[1])
+    T, S = SMALL.T, reference.forward(case.parameters, case.X, case.initial_state, **case.options)[2]
+    norms, whole = reference_flow(case)
+    truth, together = np.zeros((T, T)), np.zeros(T)
+    for i in range(T):
+        by_state = [cases.complex_step(lambda state: cases.error_from_state(case, state, i, t), S[i + 1])
+                    for t in range(i, T)]
+        truth[i:, i] = [np.linalg.norm(d) for d in by_state]
+        together[i] = np.linalg.norm(sum(by_state))
+    assert_close(norms, truth, LIMIT, "‖∂E_t/∂S_i‖", case)
+    assert_close(whole, together, LIMIT, "‖∂E/∂S_i‖", case)
+
+
+@pytest.mark.parametrize("choice", COVERING_CHOICES)
+def test_one_sequence_weighted_by_m_has_m_times_the_norms(choice):
+    case = cases.draw(SHAPES["one sequence"], choice=choice._replace(weights="none"))
+    norms, _ = reference_flow(case)
+    case.weights = np.arange(6.0)[:, None]
+    weighted, whole = reference_flow(case)
+    assert_close(weighted, np.arange(6.0)[:, None] * norms, LIMIT, "‖∂E_t/∂S_i‖", case)
+    assert whole[-1] == weighted[-1, -1] > 0
+    assert_close(reference_flow(case, errors=range(2, 4))[0], weighted[2:4], 0, "two errors", case)
+
+
+@pytest.mark.parametrize("shape", ["discriminating", "H = 33", "B = 65", "one of all", "one hidden unit"])
+@pytest.mark.parametrize("choice", COVERING_CHOICES)
+def test_core_follows_every_error_as_the_reference_does(shape, choice):
+    case = cases.draw(SHAPES[shape], "softplus", HEADS[2], choice)
+    net, T = case.network(), case.shape.T
+    arguments = (net._theta, case.X, case.D, case.weights, case.initial_state, 0, T)
+    for of_core, of_reference in zip(*(net._engines[name].gradient_flow(*arguments) for name in ("core", "reference"))):
+        assert_close(of_core, of_reference, LIMIT, "norms", case)
+
+
+def test_core_follows_more_errors_than_stay_in_the_cache_and_shards_of_the_batch():
+    case = cases.draw(cases.Shape(70, 40, 3, 33, 2, ""))  # 256 KiB hold 11 errors of 40 rows
+    net = case.network()
+    net._engines["core"].shard_work = 10 * 33 * 33  # 4 shards of 10 rows
+    arguments = (net._theta, case.X, case.D, case.weights, case.initial_state)
+    norms, whole = net._engines["core"].gradient_flow(*arguments, 0, 70)
+    truth, true_whole = net._engines["reference"].gradient_flow(*arguments, 0, 70)
+    assert_close(norms, truth, LIMIT, "norms", case)
+    assert_close(whole, true_whole, LIMIT, "whole", case)
+    some, _ = net._engines["core"].gradient_flow(*arguments, 30, 55)
+    assert some.tobytes() == norms[30:55].tobytes()  # whatever errors stand beside them
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+@pytest.mark.parametrize("size, expected", [(1e-150, 1e-300), (1e-200, 0), (1e150, 1e300)])
+def test_squares_of_extreme_gradients_neither_overflow_nor_vanish(backend, size, expected):
+    net = RNN(1, 4, 1, activation="identity", dtype="float64", bias=False, initializer=lambda shape, rng: np.zeros(shape))
+    net.parameters["W_y"] = np.full((1, 4), size / 2)
+    D = np.full((1, 1, 1), -size / 2)  # ∂E/∂Y = size
+    norms, whole = net._engines[backend].gradient_flow(net._theta, np.ones((1, 1, 1)), D, None, None, 0, 1)
+    np.testing.assert_allclose(norms[0, 0], expected, rtol=1e-12)
+    assert whole[0] == norms[0, 0]
