@@ -1,12 +1,14 @@
 """gradcheck passes for right gradients and fails for wrong ones: a check that cannot fail checks nothing. What is seen of a
 gradient is what complex steps find, and what a pencil finds of networks whose gradient is known."""
 
+import sys
+
 import cases
 import numpy as np
 import pytest
 from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close
 
-from fastbptt import RNN, reference
+from fastbptt import RNN, diagnostics, reference
 
 I, H, O = 3, 5, 4
 LIMIT = 1e-12
@@ -227,3 +229,260 @@ def test_squares_of_extreme_gradients_neither_overflow_nor_vanish(backend, size,
     norms, whole = net._engines[backend].gradient_flow(net._theta, np.ones((1, 1, 1)), D, None, None, 0, 1)
     np.testing.assert_allclose(norms[0, 0], expected, rtol=1e-12)
     assert whole[0] == norms[0, 0]
+
+
+def data(T=9, B=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((T, B, I)), rng.standard_normal((T, B, O))
+
+
+def linear(scale, H=6, **options):
+    return RNN(I, H, O, activation="identity", initializer=("identity", scale), random_state=0, **options)
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+def test_flow_of_a_single_precision_network_is_that_of_its_numbers_in_double_precision(backend):
+    net, (X, D) = network(activation="softsign"), data()
+    flow = diagnostics.gradient_flow(net, X, D, backend=backend)
+    parameters = {name: value.astype(float) for name, value in net.parameters.items()}
+    norms, whole = reference.gradient_flow(parameters, X, D, activation="softsign")
+    assert_close(flow.norms, norms, LIMIT, "norms")
+    assert_close(flow.whole, whole, LIMIT, "whole")
+    assert flow.errors.tolist() == list(range(9)) and flow.t == 8
+    for t in (3, -1, -9):
+        one = diagnostics.gradient_flow(net, X, D, t, backend=backend)
+        assert one.t == t % 9 == one.errors[0]
+        assert_close(one.norms, norms[[t]], LIMIT, "one row")
+        terms = reference.gradient_terms(parameters, X, D, t, activation="softsign")
+        for name, found in (("W_s", one.terms_W_s), ("W_x", one.terms_W_x)):
+            assert_close(found, np.linalg.norm(terms[name], axis=(1, 2)), LIMIT, f"terms of {name}")
+
+
+@pytest.mark.parametrize("scale, verdict, words", [(1, "persists", "neither vanishes nor explodes"),
+                                                   (0.5, "vanishes", "halves it every 1 step; under 1 % from 7 steps"),
+                                                   (2, "explodes", "doubles it every 1 step; over 100 times as large from 7 ")])
+def test_a_multiple_of_the_identity_has_its_factor_for_a_rate(scale, verdict, words):
+    flow = diagnostics.gradient_flow(linear(scale), *data(20))
+    assert flow.verdict == verdict and words in flow.describe()
+    np.testing.assert_allclose(flow.factor, scale, rtol=1e-12)
+    np.testing.assert_allclose(flow.by_distance, float(scale) ** np.arange(20), rtol=1e-12)
+    np.testing.assert_allclose(flow.products, float(scale) ** np.arange(19, -1, -1)[:, None] * np.ones(4), rtol=1e-12)
+    for t in range(20):
+        np.testing.assert_allclose(flow.norms[t, :t + 1], flow.norms[t, t] * float(scale) ** np.arange(t, -1, -1))
+        assert not flow.norms[t, t + 1:].any()
+
+
+def test_a_rotation_keeps_what_it_turns():
+    net = RNN(I, 2, O, activation="identity", random_state=0)
+    net.parameters["W_s"] = [[0.6, -0.8], [0.8, 0.6]]
+    flow = diagnostics.gradient_flow(net, *data(30))
+    assert flow.verdict == "persists" and abs(flow.factor - 1) < 1e-7  # 0.6 and 0.8 are of float32
+    assert abs(flow.spectrum.spectral_radius - 1) < 1e-7 and "0 of 2 eigenvalues outside" in flow.spectrum.describe()
+    np.testing.assert_allclose(flow.spectrum.eigenvalues.imag, [0.8, -0.8], rtol=1e-6)
+    np.testing.assert_allclose(flow.spectrum.singular_values, 1, rtol=1e-6)
+
+
+def test_a_shear_has_larger_singular_values_than_eigenvalues():
+    net = linear(0.5, H=2)
+    net.parameters["W_s"] = [[0.5, 2], [0, 0.5]]
+    flow = diagnostics.gradient_flow(net, *data(4), t=3)
+    assert flow.spectrum.spectral_radius == 0.5
+    power = np.array([[0.5, 2], [0, 0.5]])
+    expected = [np.linalg.norm(np.linalg.matrix_power(power, k), 2) for k in (3, 2, 1, 0)]
+    np.testing.assert_allclose(flow.products[:, 0], expected, rtol=1e-12)
+
+
+def test_nothing_is_left_of_a_gradient_through_dead_units():
+    net = linear(1)
+    net.parameters["W_s"] = np.zeros((6, 6))
+    flow = diagnostics.gradient_flow(net, *data())
+    assert flow.verdict == "vanishes" and np.isnan(flow.factor) and flow.by_distance.tolist() == [1] + 8 * [0]
+    assert "exactly 0 from 1 step back on" in flow.describe()
+    net.parameters["W_y"] = np.zeros((O, 6))
+    assert diagnostics.gradient_flow(net, *data()).describe().startswith("No error has a gradient.")
+    assert diagnostics.gradient_flow(linear(1), *data(1)).verdict == "unknown"
+
+
+def test_products_are_those_of_jacobians_whatever_the_size():
+    net = RNN(I, 80, O, dtype="float64", initializer=("normal", 0.12), random_state=0)
+    X, D = data(12)
+    flow = diagnostics.gradient_flow(net, X, D, t=9, sequences=2)
+    S, product = net.forward(X, return_states=True)[2], np.eye(80)
+    assert flow.products.shape == (10, 2)
+    for i in range(8, -1, -1):
+        product = product @ diagnostics.jacobian(net, S[i + 1, 1], X[i + 1, 1])
+        largest = np.linalg.norm(product, 2)
+        assert 0.97 * largest < flow.products[i, 1] <= largest * (1 + 1e-12)
+    assert diagnostics.gradient_flow(net, X, D, sequences=0).products.shape == (12, 0)
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+def test_padding_and_targets_without_weight_are_not_read(backend):
+    net, (X, D), lengths = network(dtype="float64"), data(), np.array([9, 2, 0, 5])
+    weights = np.random.default_rng(1).choice([0.5, 2, 0], (9, 4))
+    flow = diagnostics.gradient_flow(net, X, D, lengths=lengths, weights=weights)
+    padded, hidden = X.copy(), D.copy()
+    padded[np.arange(9)[:, None] >= lengths] = np.nan
+    hidden[(weights == 0) | (np.arange(9)[:, None] >= lengths)] = np.nan
+    for t in (None, 4, 8):
+        found = diagnostics.gradient_flow(net, padded, hidden, t, lengths=lengths, weights=weights, backend=backend)
+        np.testing.assert_allclose(found.norms, flow.norms if t is None else flow.norms[[t]], rtol=1e-12)
+        assert found.products.shape[1] == (lengths > found.t).sum()
+    # squares of norms add up over sequences, each by itself
+    alone = [diagnostics.gradient_flow(net, X[:n, [b]], D[:n, [b]], weights=weights[:n, [b]]).norms
+             for b, n in enumerate(lengths) if n]
+    squares = sum(np.pad(norms**2, (0, 9 - len(norms))) for norms in alone)
+    np.testing.assert_allclose(flow.norms**2, squares, rtol=1e-12)
+
+
+def test_terms_are_weighted_as_their_error_is():
+    net, (X, D) = network(dtype="float64"), data()
+    weights = np.ones((9, 4))
+    weights[5] = 3, 0, 0.5, 3
+    D[5, 1] = np.nan
+    flow = diagnostics.gradient_flow(net, X, D, 5, weights=weights)
+    truth = sum(m * net.gradient_terms(X[:, [b]], D[:, [b]], 5)["W_s"] for b, m in enumerate(weights[5]) if m)
+    np.testing.assert_allclose(flow.terms_W_s, np.linalg.norm(truth, axis=(1, 2)), rtol=1e-12)
+    assert not diagnostics.gradient_flow(net, X, D, 5, weights=np.zeros((9, 4))).terms_W_s.any()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_the_error_of_last_steps_is_followed_from_there(labels):
+    head = {"loss": "cross_entropy", "output_activation": "softmax"} if labels else {}
+    last, every = (network(dtype="float64", output=output, **head) for output in ("last", "sequence"))
+    X, D = data()
+    lengths, D = np.array([9, 4, 4, 1]), np.array([2, 0, 3, 1]) if labels else D[0]
+    at_end = (np.arange(9)[:, None] == lengths - 1) * np.array([1, 2, 0, 1.0])
+    flow = diagnostics.gradient_flow(last, X, D, lengths=lengths, weights=np.array([1, 2, 0, 1.0]))
+    same = diagnostics.gradient_flow(every, X, np.broadcast_to(D, (9, *D.shape)), lengths=lengths, weights=at_end)
+    assert np.flatnonzero(np.diagonal(flow.norms)).tolist() == [0, 3, 8]
+    np.testing.assert_array_equal(flow.norms, same.norms)
+    np.testing.assert_array_equal(flow.terms_W_s, same.terms_W_s)
+
+
+def test_the_error_that_terms_belong_to_is_the_last_with_a_gradient():
+    net, (X, D) = network(), data()
+    for last in (0, 4):
+        weights = np.zeros((9, 4))
+        weights[:last + 1] = 1
+        flow = diagnostics.gradient_flow(net, X, D, weights=weights)
+        assert flow.t == last and len(flow.terms_W_s) == last + 1
+
+
+def test_ids_are_followed_as_their_unit_vectors():
+    ids = np.random.default_rng(0).integers(I, size=(9, 4))
+    _, D = data()
+    by_id, by_vector = (network(dtype="float64", one_hot=one_hot) for one_hot in (True, False))
+    flow, same = diagnostics.gradient_flow(by_id, ids, D), diagnostics.gradient_flow(by_vector, np.eye(I)[ids], D)
+    for name in ("norms", "whole", "terms_W_x", "products", "saturated"):
+        np.testing.assert_allclose(getattr(flow, name), getattr(same, name), rtol=1e-12)
+
+
+def test_saturated_units_are_counted_where_there_are_steps():
+    net = RNN(1, 2, 1, activation="tanh", bias=False, initializer={"W_x": np.array([[2.0], [1.5]])}, random_state=0)
+    X = np.zeros((3, 2, 1))
+    X[0], X[1, 0] = 1, 1  # tanh(2) = 0.964, tanh(1.5) = 0.905: one of two, by 0.949
+    net.parameters["W_s"] = np.zeros((2, 2))
+    states = diagnostics.states(net, X, lengths=[2, 1])
+    np.testing.assert_array_equal(states.saturated, [0.5, 0.5, np.nan])
+    assert "50 % in the mean" in states.describe() and states.S.shape == (4, 2, 2) and states.S.dtype == np.float64
+    np.testing.assert_array_equal(diagnostics.states(net, X).saturated, [0.5, 0.25, 0])
+    sigmoid = RNN(1, 1, 1, activation="sigmoid", bias=False, initializer={"W_x": np.array([[1.0]]), "W_s": np.zeros((1, 1))})
+    X = np.array([3.6, 3.7, 0]).reshape(3, 1, 1)  # slopes 0.0259, 0.0236: a tenth of the largest is 0.025
+    np.testing.assert_array_equal(diagnostics.states(sigmoid, X).saturated, [0, 1, 0])
+
+
+# ---- Jacobians
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_jacobian_is_the_derivative_by_the_state_before(activation):
+    case = cases.draw(SMALL, activation, choice=COVERING_CHOICES[1])
+    S = reference.forward(case.parameters, case.X, case.initial_state, **case.options)[2]
+    net = case.network()
+    found = diagnostics.jacobian(net, S[:-1], case.X)
+    assert found.shape == (3, 5, 4, 4) and found.dtype == np.float64
+    for t in range(3):
+        for h in range(4):
+            def unit(state):
+                return reference.forward(case.parameters, case.X[t:t + 1], state, **case.options)[1][:, h].sum()
+
+            assert_close(found[t, :, h], cases.complex_step(unit, S[t]), LIMIT, f"unit {h} at step {t}")
+    np.testing.assert_array_equal(diagnostics.jacobian(net, S[1], case.X[1, 2])[3], diagnostics.jacobian(net, S[1, 3], case.X[1, 2]))
+
+
+def test_a_jacobian_at_an_id_is_that_at_its_unit_vector():
+    by_id, by_vector, S = network(one_hot=True), network(), np.linspace(-1, 1, 2 * H).reshape(2, H)
+    np.testing.assert_array_equal(diagnostics.jacobian(by_id, S, 2), diagnostics.jacobian(by_vector, S, np.eye(I)[2]))
+    np.testing.assert_array_equal(diagnostics.jacobian(by_id, S, [0, 2])[1], diagnostics.jacobian(by_id, S[1], 2))
+
+
+# ---- What is refused
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, t=9), IndexError, "t=9 is out of range for 9 time steps"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, t=1.5), TypeError, "t must be an int"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X[:0], D[:0]), ValueError, "X has no steps"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, weights=np.ones((9, 4, O))), ValueError, "one for each error"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, weights=-np.ones((9, 4))), ValueError, "must not be negative"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X[:, :, :2], D), ValueError, "input_size=3"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, backend="c"), ValueError, "backend"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, sequences=-1), ValueError, "sequences"),
+    (lambda net, X, D: diagnostics.gradient_flow(X, X, D), TypeError, "network must be an RNN, got ndarray"),
+    (lambda net, X, D: diagnostics.spectrum(X), TypeError, "network must be an RNN"),
+    (lambda net, X, D: diagnostics.states(net, X[0]), ValueError, "3-D"),
+    (lambda net, X, D: diagnostics.jacobian(net, np.ones(4), X[0]), ValueError, "S must have shape"),
+    (lambda net, X, D: diagnostics.jacobian(net, np.ones(H), np.ones(2)), ValueError, "X must have shape"),
+    (lambda net, X, D: diagnostics.jacobian(net, np.ones((3, H)), X[0]), ValueError, "cannot be broadcast"),
+    (lambda net, X, D: diagnostics.jacobian(network(one_hot=True), np.ones(H), 3), ValueError, "not from 0 to 2"),
+])
+def test_what_is_bad_is_refused(call, error, words):
+    with pytest.raises(error, match=words.replace("(", r"\(")):
+        call(network(), *data())
+
+
+# ---- Pictures
+
+
+def test_pictures_are_axes_with_words_at_them():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    net, (X, D) = RNN(I, 12, O, random_state=0), data()
+    net.parameters["W_s"] *= 1.5
+    flow, one = diagnostics.gradient_flow(net, X, D), diagnostics.gradient_flow(net, X, D, 5)
+    few = diagnostics.states(network(), X)
+    for draw, labels in ((flow.plot, ("state $i$", "error $t$")), (one.plot, ("state $i$", "5")),
+                         (flow.plot_distance, ("steps back, $k$", "")), (one.plot_distance, ("steps back, $k$", "")),
+                         (flow.plot_terms, ("step $i$", "norm")), (flow.spectrum.plot, ("real part", "imaginary part")),
+                         (diagnostics.states(net, X).plot, ("step", "unit")), (few.plot, ("step", "state"))):
+        ax = plt.figure().add_subplot()
+        assert draw(ax) is ax
+        assert ax.get_xlabel() == labels[0] and labels[1] in ax.get_ylabel()
+        ax.figure.canvas.draw()
+    assert flow.plot_distance().get_legend() is not None  # axes of its own
+    shown = flow.plot().collections[0].get_array()
+    np.testing.assert_array_equal(shown.filled(0).reshape(9, 9), flow.norms)
+    lines = one.plot().lines
+    np.testing.assert_array_equal(lines[0].get_ydata(), one.norms[0, :6])
+    plt.close("all")
+
+
+def test_extreme_flows_can_be_drawn():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    net = linear(1)
+    net.parameters["W_s"] = np.zeros((6, 6))
+    for weights in (None, np.zeros((9, 4))):
+        flow = diagnostics.gradient_flow(net, *data(), weights=weights)
+        for draw in (flow.plot, flow.plot_distance, flow.plot_terms):
+            draw().figure.canvas.draw()
+    plt.close("all")
+
+
+def test_a_picture_without_matplotlib_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    flow = diagnostics.gradient_flow(network(), *data())
+    for draw in (flow.plot, flow.plot_distance, flow.spectrum.plot):
+        with pytest.raises(ImportError, match=r'pip install "fastbptt\[plot\]"'):
+            draw()
