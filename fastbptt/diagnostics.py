@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _plots, _words, reference
+from . import _fixed_points, _plots, _words, reference
+from ._fixed_points import FixedPoints
 
 STEP = 1e-30  # of the complex-step derivative: no difference is taken, so nothing cancels however small it is
 ZERO = 1e-45  # derivatives under it are 0: far over what the step adds to one that is, of the order of STEP²
@@ -375,6 +376,37 @@ def jacobian(network, S, X):
     """
     network = _with(_one_layer(network), dtype="float64")
     return reference.jacobian(network.parameters, *_states_and_inputs(network, S, X), **network._engines["reference"].options)
+
+
+def fixed_points(network, X, starts, *, max_speed=1e-6, distance=1e-4) -> FixedPoints:
+    """Where the state stands still under a constant input, and whether it returns there when pushed.
+
+    From each start ½‖F(S, x) − S‖² is minimised with the exact Jacobian by scipy.optimize.least_squares (Levenberg and
+    Marquardt); F is one step of the network. In float64. Ends that lie together are one point.
+
+    Parameters
+    ----------
+    X : array (I,), or one id
+        The input that does not change.
+    starts : array (n, H)
+        Where the search begins: states of trajectories, such as ``states(net, X).S.reshape(-1, H)[::10]``.
+    max_speed : float
+        Points with a larger q = ½‖F(S, x) − S‖² are left out. What is slow but not fixed may guide trajectories too.
+    distance : float
+        Euclidean distance up to which two points are one.
+
+    References
+    ----------
+    Sussillo and Barak 2013, Neural Computation 25:626.
+    """
+    network = _with(_one_layer(network), dtype="float64")
+    starts = _fixed_points.check_starts(network, starts)
+    _, X = _states_and_inputs(network, starts[0], X)
+    if X.ndim != (0 if network.one_hot else 1):
+        raise ValueError(f"X must be one input {'id' if network.one_hot else f'(I,) = ({network.input_size},)'}, got {X.shape}")
+    _words.finite("X", X, "i")
+    return _fixed_points.find(network, X, starts, _words.number("max_speed", max_speed, 0),
+                              _words.number("distance", distance, 0, low_allowed=True))
 
 
 def _states_and_inputs(network, S, X):

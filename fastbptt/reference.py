@@ -503,21 +503,18 @@ def _norm(A):
     return largest * np.linalg.norm(A / largest) if 0 < largest < np.inf else largest
 
 
-def jacobian(parameters, S, X, *, activation="tanh", **_):
-    """∂S_t/∂S_{t-1} = diag(g1'(S_t)) W_s (..., H, H) at the states S = S_{t-1} (..., H) and inputs X (..., I), or ids.
-
-    Row h holds the derivatives of unit h. The leading axes of S and X are broadcast.
-    """
-    _, dg = ACTIVATIONS[activation]
-    return dg(_next(parameters, S, X, activation))[..., None] * parameters["W_s"]
-
-
-def _next(p, S, X, activation):
-    """S_t of S_{t-1} = S and X, of any leading axes."""
+def next_state(parameters, S, X, *, activation="tanh", **_):
+    """S_t (..., H) of S = S_{t-1} (..., H) and X (..., I), or ids; the leading axes are broadcast."""
     g, _ = ACTIVATIONS[activation]
     X = np.asarray(X)
-    inputs = pack(p["W_x"])[X] if X.dtype.kind in "iu" else X @ pack(p["W_x"])
-    return g(inputs + S @ pack(p["W_s"]) + p.get("b_s", 0))
+    inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
+    return g(affine(S, pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0))
+
+
+def jacobian(parameters, S, X, *, activation="tanh", **_):
+    """∂S_t/∂S_{t-1} = diag(g1'(S_t)) W_s (..., H, H) at S = S_{t-1} and X, as of `next_state`; row h is of unit h."""
+    _, dg = ACTIVATIONS[activation]
+    return dg(next_state(parameters, S, X, activation=activation))[..., None] * parameters["W_s"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -417,6 +417,69 @@ def test_a_jacobian_at_an_id_is_that_at_its_unit_vector():
     np.testing.assert_array_equal(diagnostics.jacobian(by_id, S, [0, 2])[1], diagnostics.jacobian(by_id, S[1], 2))
 
 
+# ---- Fixed points
+
+
+def bistable(w=2.0):
+    """S ← tanh(w S): for w > 1 it stands still at 0 and at ± the root of S = tanh(w S)."""
+    return RNN(1, 1, 1, initializer={"W_x": np.ones((1, 1)), "W_s": np.full((1, 1), w), "W_y": np.ones((1, 1))})
+
+
+def test_a_bistable_unit_has_two_stable_points_and_one_between_them():
+    found = diagnostics.fixed_points(bistable(), np.zeros(1), np.linspace(-1, 1, 21)[:, None])
+    root = 0.957504024077268  # of S = tanh(2 S), by bisection
+    order = np.argsort(found.points[:, 0])
+    np.testing.assert_allclose(found.points[order, 0], [-root, 0, root], atol=1e-9)
+    np.testing.assert_allclose(found.eigenvalues[order, 0], [2 * (1 - root**2), 2, 2 * (1 - root**2)], atol=1e-8)
+    assert found.stable[order].tolist() == [True, False, True] and (found.speed < 1e-20).all()
+    assert found.found.sum() == 21 and found.lost == 0
+    assert "3 fixed, of which 2 stable" in found.describe() and len(found.describe().splitlines()) == 4
+
+
+def test_a_strong_input_leaves_one_point():
+    found = diagnostics.fixed_points(bistable(), np.array([3.0]), np.linspace(-1, 1, 9)[:, None])
+    fixed = found.points[found.speed < 1e-20]
+    assert len(fixed) == 1 and found.stable.all()
+    np.testing.assert_allclose(fixed, np.tanh(3 + 2 * fixed), atol=1e-12)
+
+
+def test_a_ghost_of_a_point_is_slow_and_not_fixed():
+    net = bistable()
+    edge = np.sqrt(0.5)  # there tanh'(A) = 1/2, and S and tanh(2 S + x) touch
+    x = np.arctanh(edge) - 2 * edge - 1e-4  # 1e-4 short of it
+    found = diagnostics.fixed_points(net, np.array([x]), np.array([[0.7], [0.72]]))
+    assert len(found.points) == 1 and found.found.tolist() == [2] and 1e-20 < found.speed[0] < 1e-6
+    np.testing.assert_allclose(found.points[0], edge, atol=1e-2)
+    assert "0 fixed" in found.describe() and "1 slow" in found.describe()
+    none = diagnostics.fixed_points(net, np.array([x]), np.array([[0.7]]), max_speed=1e-12)
+    assert none.points.shape == (0, 1) and none.lost == 1 and "1 start(s) ended nowhere" in none.describe()
+
+
+def test_fixed_points_of_many_units_stand_still_in_the_core_too():
+    net = RNN(I, 10, O, dtype="float64", initializer=("normal", 0.1), random_state=3)
+    net.parameters["W_s"] += 1.6 * np.eye(10)
+    x = np.array([0.1, -0.2, 0.3])
+    starts = diagnostics.states(net, np.broadcast_to(x, (40, 5, I)), np.random.default_rng(0).uniform(-1, 1, (5, 10))).S[::8]
+    found = diagnostics.fixed_points(net, x, starts.reshape(-1, 10))
+    still = found.points[found.speed < 1e-20]
+    assert len(still) > 1
+    np.testing.assert_allclose(net.step(np.tile(x, (len(still), 1)), still)[1], still, atol=1e-9)
+    for point, values in zip(found.points, found.eigenvalues):
+        truth = np.linalg.eigvals(diagnostics.jacobian(net, point, x))
+        np.testing.assert_allclose(np.abs(values), np.sort(np.abs(truth))[::-1], rtol=1e-12)
+    apart = [np.linalg.norm(a - b) for n, a in enumerate(found.points) for b in found.points[:n]]
+    assert min(apart) > 1e-4 and (np.diff(found.speed) >= 0).all()
+    merged = diagnostics.fixed_points(net, x, starts.reshape(-1, 10), distance=100)
+    assert len(merged.points) == 1 and merged.found.sum() == found.found.sum()
+
+
+def test_an_id_is_a_constant_input():
+    by_id, by_vector = network(one_hot=True, dtype="float64"), network(dtype="float64")
+    starts = np.random.default_rng(0).uniform(-1, 1, (6, H))
+    found, same = diagnostics.fixed_points(by_id, 1, starts), diagnostics.fixed_points(by_vector, np.eye(I)[1], starts)
+    np.testing.assert_allclose(found.points, same.points, atol=1e-9)
+
+
 # ---- What is refused
 
 
@@ -436,6 +499,13 @@ def test_a_jacobian_at_an_id_is_that_at_its_unit_vector():
     (lambda net, X, D: diagnostics.jacobian(net, np.ones(H), np.ones(2)), ValueError, "X must have shape"),
     (lambda net, X, D: diagnostics.jacobian(net, np.ones((3, H)), X[0]), ValueError, "cannot be broadcast"),
     (lambda net, X, D: diagnostics.jacobian(network(one_hot=True), np.ones(H), 3), ValueError, "not from 0 to 2"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.ones(H)), ValueError, "starts must have shape"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.ones((0, H))), ValueError, "n >= 1"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.full((2, H), np.nan)), ValueError, "starts contains NaN"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0], np.ones((2, H))), ValueError, "X must be one input"),
+    (lambda net, X, D: diagnostics.fixed_points(net, np.full(I, np.inf), np.ones((2, H))), ValueError, "X contains infinity"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.ones((2, H)), max_speed=0), ValueError, "max_speed"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.ones((2, H)), distance=-1), ValueError, "distance"),
 ])
 def test_what_is_bad_is_refused(call, error, words):
     with pytest.raises(error, match=words.replace("(", r"\(")):
@@ -465,6 +535,17 @@ def test_pictures_are_axes_with_words_at_them():
     np.testing.assert_array_equal(shown.filled(0).reshape(9, 9), flow.norms)
     lines = one.plot().lines
     np.testing.assert_array_equal(lines[0].get_ydata(), one.norms[0, :6])
+    plt.close("all")
+
+
+@pytest.mark.parametrize("net", [bistable(), RNN(I, 10, O, initializer=("spectral_radius", 1.6), random_state=3)])
+def test_fixed_points_can_be_drawn(net):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    starts = np.random.default_rng(0).uniform(-1, 1, (12, net.hidden_size))
+    for max_speed in (1e-6, 1e-300):
+        found = diagnostics.fixed_points(net, np.zeros(net.input_size), starts, max_speed=max_speed)
+        found.plot().figure.canvas.draw()
     plt.close("all")
 
 
