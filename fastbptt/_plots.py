@@ -31,7 +31,7 @@ def heat_map(ax, errors, norms):
     if not np.isfinite(top):
         top = 1.0
     bottom = max(np.nanmin(shown, initial=np.inf), top * 10.0**-DECADES)
-    scale = LogNorm(bottom if bottom < top else top / 10, top)
+    scale = LogNorm(min(bottom, top / 10), top)  # over a decade at least: what hardly changes shall look so
     edges = np.concatenate([errors - 0.5, errors[-1:] + 0.5])
     image = ax.pcolormesh(np.arange(norms.shape[1] + 1) - 0.5, edges, shown, norm=scale, cmap="viridis", rasterized=True)
     ax.figure.colorbar(image, ax=ax, label=r"$\|\partial E_t/\partial S_i\|$", extend="min")
