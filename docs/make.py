@@ -8,6 +8,7 @@ Needs matplotlib. Times on the page are those of the machine that this runs on.
 import os
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -29,9 +30,15 @@ two units to work with in [examples.md](examples.md).
 
 {limits}
 
-Measured by `python bench/limits.py` ({where}); times are those of the processor. [gallery.md](gallery.md) shows vanishing and
-exploding as pictures, and README's "Training" has the means against them.
+{where}
 """
+
+WHERE = ("Measured by `python bench/limits.py` ({where}); times are those of the processor. [gallery.md](gallery.md) shows "
+         "vanishing and exploding as pictures.")
+
+
+def wrapped(line):
+    return textwrap.fill(line, 124, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def explained():
@@ -40,8 +47,9 @@ def explained():
     from fastbptt import _explain
 
     found = _explain.example()
-    sentences = "\n".join(f"- {sentence}" for sentence in (*limits.timed(), *limits.lasting()))
-    page = PAGE.format(by_hand=_explain.text(found), limits=sentences, where=limits.where())
+    sentences = "\n".join(wrapped(f"- {sentence}") for sentence in (*limits.timed(), *limits.lasting()))
+    where = wrapped(WHERE.format(where=limits.where())).replace("\n  ", "\n")
+    page = PAGE.format(by_hand=_explain.text(found), limits=sentences, where=where)
     (HERE / "explained.md").write_text(page, encoding="utf-8")
     (HERE / "unrolled.svg").write_text(_explain.svg(found), encoding="utf-8")
 
