@@ -292,6 +292,28 @@ def test_a_shear_has_larger_singular_values_than_eigenvalues():
     np.testing.assert_allclose(flow.products[:, 0], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("zeros", [0, 4])
+def test_the_rate_is_that_of_the_way_back_whatever_the_first_step_does(zeros):
+    norms = np.zeros((10, 10))
+    for t in range(10):
+        back = 100 * 0.5 ** np.arange(t + 1)
+        back[0], back[10 - zeros:] = 3, 0
+        norms[t, :t + 1] = back[::-1]
+    flow = diagnostics.GradientFlow(np.arange(10), norms, None, 9, None, None, None, None, None)
+    np.testing.assert_allclose(flow.factor, 0.5, rtol=1e-12)
+    assert flow.verdict == "vanishes"
+
+
+def test_labels_without_weight_may_be_none():
+    net = network(loss="cross_entropy", output_activation="softmax", dtype="float64")
+    X, labels, weights = data()[0], np.full((9, 4), -1), np.zeros((9, 4))
+    labels[5], weights[5] = (0, 3, 2, 1), 1
+    flow = diagnostics.gradient_flow(net, X, labels, weights=weights)
+    terms = net.gradient_terms(X, np.tile(labels[5], (9, 1)), 5)
+    np.testing.assert_allclose(flow.terms_W_x, np.linalg.norm(terms["W_x"], axis=(1, 2)), rtol=1e-12)
+    assert flow.t == 5 and np.flatnonzero(flow.norms.any(axis=1)).tolist() == [5]
+
+
 def test_nothing_is_left_of_a_gradient_through_dead_units():
     net = linear(1)
     net.parameters["W_s"] = np.zeros((6, 6))
@@ -324,7 +346,7 @@ def test_padding_and_targets_without_weight_are_not_read(backend):
     padded, hidden = X.copy(), D.copy()
     padded[np.arange(9)[:, None] >= lengths] = np.nan
     hidden[(weights == 0) | (np.arange(9)[:, None] >= lengths)] = np.nan
-    for t in (None, 4, 8):
+    for t in (None, 4, 5, 8):  # the last sequence ends before step 5
         found = diagnostics.gradient_flow(net, padded, hidden, t, lengths=lengths, weights=weights, backend=backend)
         np.testing.assert_allclose(found.norms, flow.norms if t is None else flow.norms[[t]], rtol=1e-12)
         assert found.products.shape[1] == (lengths > found.t).sum()
@@ -467,10 +489,19 @@ def test_fixed_points_of_many_units_stand_still_in_the_core_too():
     for point, values in zip(found.points, found.eigenvalues):
         truth = np.linalg.eigvals(diagnostics.jacobian(net, point, x))
         np.testing.assert_allclose(np.abs(values), np.sort(np.abs(truth))[::-1], rtol=1e-12)
+    assert found.stable.tolist() == [np.abs(values).max() < 1 for values in found.eigenvalues]
+    assert found.stable.any() and not found.stable.all()
     apart = [np.linalg.norm(a - b) for n, a in enumerate(found.points) for b in found.points[:n]]
     assert min(apart) > 1e-4 and (np.diff(found.speed) >= 0).all()
     merged = diagnostics.fixed_points(net, x, starts.reshape(-1, 10), distance=100)
     assert len(merged.points) == 1 and merged.found.sum() == found.found.sum()
+
+
+def test_the_jacobian_of_the_search_is_the_exact_one():
+    net = RNN(1, 2, 1, bias=False, dtype="float64", initializer={"W_s": np.array([[0.0, -3.0], [3.0, 0.5]])})
+    found = diagnostics.fixed_points(net, np.zeros(1), np.random.default_rng(0).uniform(-0.3, 0.3, (8, 2)))
+    assert found.found.tolist() == [8] and found.lost == 0 and not found.stable[0]
+    np.testing.assert_allclose(found.points, 0, atol=1e-10)
 
 
 def test_an_id_is_a_constant_input():
