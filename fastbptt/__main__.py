@@ -1,6 +1,6 @@
-"""The command line: `fastbptt train`, `predict`, `gradcheck` and `info`; also `python -m fastbptt`.
+"""The command line: `fastbptt train`, `predict`, `explain`, `gradcheck` and `info`; also `python -m fastbptt`.
 
-Here is what is asked and what is printed; the work is done in _table, _forecast, _solve and _picture.
+Here is what is asked and what is printed; the work is done in _table, _forecast, _solve, _explain and _picture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from . import RNN, __version__, _core, _forecast, _picture, _solve, _table, datasets, load, optimizers, reference
+from . import RNN, __version__, _core, _explain, _forecast, _picture, _solve, _table, datasets, load, optimizers, reference
 from ._calendar import Calendar
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
@@ -85,6 +85,13 @@ def _parser():
 
     _add_train(commands)
     _add_predict(commands)
+
+    explain = commands.add_parser(
+        "explain", help="back-propagation through time by hand: three steps, one unit",
+        description="Work back-propagation through time out for a network of one unit and three steps, number by number, "
+                    "down to one update that lowers the error.")
+    explain.add_argument("--svg", metavar="FILE", help="file that the unrolled network is drawn to, with what flows back")
+    explain.set_defaults(run=_explain_by_hand)
 
     check = commands.add_parser(
         "gradcheck", help="compare gradients with complex-step derivatives",
@@ -604,6 +611,22 @@ def _as_csv(forecaster, made, ids, calendar, ends):
         for step, row in zip(steps, values):
             writer.writerow([*([ids[n]] if ids else ()), step, *(f"{value:.7g}" for value in row)])
     return file.getvalue()
+
+
+# ---- explain
+
+
+def _explain_by_hand(args):
+    if args.svg is not None:
+        _refuse_unwritable("--svg", args.svg)
+    found = _explain.example()
+    print(f"{_explain.text(found)}\n")
+    if args.svg is None:
+        print("Next: fastbptt explain --svg unrolled.svg draws this; fastbptt gradcheck proves the gradients of any size.")
+    else:
+        _write("--svg", args.svg, _explain.svg(found).encode())
+        print(f"Drew the unrolled network: {args.svg}\nNext: fastbptt gradcheck proves the gradients of any size.")
+    return 0
 
 
 # ---- gradcheck

@@ -39,7 +39,7 @@ from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.float cimport DBL_MAX
 from libc.limits cimport INT_MAX
-from libc.math cimport fabs, isfinite, sqrt
+from libc.math cimport fabs, hypot, isfinite, sqrt
 from libc.string cimport memchr, memcpy, memmove, memset
 
 cimport numpy as cnp
@@ -199,6 +199,9 @@ cdef struct Call:
     void *terms_W_x              # (T, H, I)
     void *terms_W_y              # (O, H)
     void *terms_S                # (T, B, H)
+    void *flow                   # (flow_end - flow_begin, T), zeros, as the next one
+    void *flow_whole             # (T,)
+    Py_ssize_t flow_begin, flow_end  # the steps whose errors are followed back
     double total                 # Σ m e
     double penalty               # where there is a gradient
     bint last                    # errors and outputs are those of each sequence's last step
@@ -265,6 +268,9 @@ cdef struct Workspace:
     Py_ssize_t *outputs                        # scratch (rows,), their places in the caller's arrays
     void *R                                    # scratch (rows, ldh), their states, or ∂E/∂S
     void *table                                # scratch (I, ldh), ∂E/∂W_x of ids, transposed
+    Py_ssize_t flow_errors                     # followed back at a time
+    void *flow_dS                              # scratch (flow_errors * B, ldh)
+    void *flow_delta                           # scratch (flow_errors * B, ldh)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -326,6 +332,10 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.R = take(base, &used, w.rows, w.ldh, size)
     if p.one_hot:
         w.table = take(base, &used, p.I, w.ldh, size)
+    if c.flow != NULL:
+        w.flow_errors = max(1, min(c.flow_end - c.flow_begin, BLOCK_BYTES // (2 * max(B, 1) * w.ldh * size)))
+        w.flow_dS = take(base, &used, w.flow_errors * B, w.ldh, size)
+        w.flow_delta = take(base, &used, w.flow_errors * B, w.ldh, size)
     return used
 
 
@@ -1174,6 +1184,81 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
             memcpy(delta, w.later, B * ldh * sizeof(floating))
 
 
+cdef void flow(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+               const floating *theta) noexcept nogil:
+    """‖∂E_t/∂S_i‖ of each error, as many at a time as stay in the cache, and of all together, added to c.flow."""
+    cdef Py_ssize_t begin, end = c.flow_end
+    cdef floating *norms = <floating *> c.flow
+    flow_back(p, c, k, shared, w, 0, c.T, True, <floating *> c.flow_whole)
+    while end > c.flow_begin:
+        begin = max(c.flow_begin, end - w.flow_errors)
+        flow_back(p, c, k, shared, w, begin, end, False, norms + (begin - c.flow_begin) * c.T)
+        end = begin
+
+
+cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
+                    Py_ssize_t end, bint together, floating *norms) noexcept nogil:
+    """The errors of steps begin ... end back through all steps before them, `together` or each by itself.
+
+    Those by themselves are `errors` blocks of B rows, the last step's first, so that those which go on are the first rows.
+    """
+    cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n
+    cdef const floating *delta_y = <floating *> w.delta_y
+    cdef const floating *R
+    cdef floating *dS = <floating *> w.flow_dS
+    cdef floating *delta = <floating *> w.flow_delta
+    cdef floating *norm
+    cdef floating *Q_s = <floating *> shared.Q_s
+    cdef floating *Q_y = <floating *> shared.Q_y
+    for i in range(end - 1, -1, -1):
+        if stopped(c):
+            return
+        R = <floating *> w.S + (i + 1) * B * ldh
+        # dS[i] = delta[i + 1] @ W_s                                                                  (errors B, H)
+        if errors > 0 and not together:
+            affine(k, errors * B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, dS, ldh)
+        if i >= begin:
+            # dS[i] = delta_y[i] @ W_y ;  together: + delta[i + 1] @ W_s                              (B, H)
+            n = 0 if together else errors
+            affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS + n * B * ldh, ldh)
+            if together and errors > 0:
+                recur_back(k, IDENTITY, 1, B, H, Q_s, ldh, R, delta, dS)
+            errors = n + 1
+        for n in range(errors):
+            norm = norms + i if together else norms + (end - begin - 1 - n) * T + i
+            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dS + n * B * ldh, ldh))  # of the shards before, too
+            # delta[i] = dS[i] * g1'(S[i + 1])                                                        (B, H)
+            recur_back(k, p.activation, 1, B, H, Q_s, ldh, R, <const floating *> NULL, dS + n * B * ldh)
+        dS, delta = delta, dS
+
+
+cdef double norm_of(Py_ssize_t rows, Py_ssize_t width, const floating *A, Py_ssize_t lda) noexcept nogil:
+    """The Euclidean norm of A (rows, width); nothing overflows or underflows on the way."""
+    cdef Py_ssize_t i, j
+    cdef const floating *row
+    cdef double total = 0, other = 0, largest = 0
+    for i in range(rows):
+        row = A + i * lda
+        for j in range(0, width - 1, 2):  # two sums: one would wait for its last addition
+            total += <double> row[j] * row[j]
+            other += <double> row[j + 1] * row[j + 1]
+        if width % 2:
+            total += <double> row[width - 1] * row[width - 1]
+    if 1e-200 < total + other < 1e200:
+        return sqrt(total + other)
+    for i in range(rows):
+        for j in range(width):
+            if not fabs(A[i * lda + j]) <= largest:
+                largest = fabs(A[i * lda + j])
+                if not isfinite(largest):
+                    return largest
+    total = 0
+    for i in range(rows if largest > 0 else 0):
+        for j in range(width):
+            total += (A[i * lda + j] / largest) * (A[i * lda + j] / largest)
+    return largest * sqrt(total)
+
+
 cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shared, const floating *theta, Py_ssize_t i,
                     int thread) noexcept nogil:
     """What the call asks for, of shard i, in the workspace of a thread, of which 0 is the one that called."""
@@ -1192,7 +1277,8 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         if forward(p, &before, k, shared, &w, theta) == DONE:
             terms(p, &s, k, shared, &w, theta)
     elif c.gradient == NULL:
-        forward(p, &s, k, shared, &w, theta)
+        if forward(p, &s, k, shared, &w, theta) == DONE and c.flow != NULL:
+            flow(p, &s, k, shared, &w, theta)
     else:
         s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
         memset(s.gradient, 0, p.P * sizeof(floating))
@@ -1642,6 +1728,20 @@ cdef class Engine:
         self.run(&c, n_threads)
         return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
 
+    def gradient_flow(self, theta, X, D, weights, initial_state, Py_ssize_t begin, Py_ssize_t end):
+        """‖∂E_t/∂S_i‖ (end - begin, T) of the errors of steps begin ... end, and ‖∂E/∂S_i‖ (T,) of all; not divided."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, weights)
+                and 0 <= begin <= end <= c.T and not c.last):
+            return NotImplemented
+        c.saves, c.picks, c.error.scale, c.flow_begin, c.flow_end = True, False, 1, begin, end
+        norms = self.fresh(2, end - begin, c.T, 0, &c.flow)
+        whole = self.fresh(1, c.T, 0, 0, &c.flow_whole)
+        norms.fill(0)
+        whole.fill(0)
+        self.run(&c, 1)
+        return norms, whole
+
     def kernel_set(self):
         """The name of the kernel set that serves this network."""
         return self.kernels.name.decode()
@@ -1978,7 +2078,7 @@ cdef class Engine:
 
     cdef int threads(self, const Call *c, int n_threads) noexcept nogil:
         """How many threads serve the call: as asked for, or its share of `default_threads`; no more than shards."""
-        if not OPENMP or forked or c.terms_S != NULL or c.rows == 0:  # the terms of all shards go to one place
+        if not OPENMP or forked or c.terms_S != NULL or c.flow != NULL or c.rows == 0:  # all shards' go to one place
             return 1
         return <int> min(n_threads if n_threads > 0 else max(1, default_threads // max(1, in_flight)), shards_of(c))
 

@@ -1197,6 +1197,10 @@ class _ReferenceEngine:
     def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, t, n_threads):
         return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
 
+    def gradient_flow(self, theta, X, D, weights, initial_state, begin, end):
+        return reference.gradient_flow(self._parameters(theta), X, D, range(begin, end), weights=weights,
+                                       initial_state=initial_state, **self.options)
+
 
 # ---- Options
 

@@ -504,6 +504,64 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
     return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, S[t + 1:]), "S": dS}, parameters, maps)
 
 
+def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=None, activation="tanh",
+                  output_activation="identity", loss="squared_error", loss_parameter=None, **_):
+    """How large the gradient of each error is at each state on its way: ‖∂E_t/∂S_i‖ of E_t = Σ_b m_tb e(Y_tb, D_tb).
+
+    Parameters
+    ----------
+    errors : range of steps t; all without it
+
+    Returns
+    -------
+    norms (len(errors), T) : Euclidean over sequences and units, of the state S_i after X[i]; 0 where i > t
+    whole (T,) : ‖∂E/∂S_i‖, E = Σ_t E_t, not divided
+    """
+    p, X, S, Z, *_ = _forward(parameters, X, initial_state, activation)
+    errors = range(len(X)) if errors is None else errors
+    weights = np.ones(Z.shape[:2]) if weights is None else np.asarray(weights)
+    _, _, _, delta_y = error(Z, np.asarray(D), weights, 1, loss=loss, output_activation=output_activation,
+                             loss_parameter=_default(loss, loss_parameter))
+    dS = affine(delta_y, p["W_y"])
+    norms = np.zeros((len(errors), len(X)), S.real.dtype)
+    for n, t in enumerate(errors):
+        alone = np.zeros_like(dS)
+        alone[t] = dS[t]
+        norms[n] = _flow_back(activation, alone, S[1:], p["W_s"])
+    return norms, _flow_back(activation, dS, S[1:], p["W_s"])
+
+
+def _flow_back(activation, dS, R, P):
+    """‖dS[i] + delta[i+1] P‖ for every i, delta being that of `recur_back`."""
+    _, dg = ACTIVATIONS[activation]
+    norms, carried = np.zeros(len(dS), dS.real.dtype), 0
+    for i in reversed(range(len(dS))):
+        whole = dS[i] + carried
+        norms[i] = _norm(whole)
+        carried = (whole * dg(R[i])) @ P
+    return norms
+
+
+def _norm(A):
+    """The Euclidean norm, by way of A divided by its largest entry, so that nothing overflows or underflows."""
+    largest = np.abs(A).max(initial=0)
+    return largest * np.linalg.norm(A / largest) if 0 < largest < np.inf else largest
+
+
+def next_state(parameters, S, X, *, activation="tanh", **_):
+    """S_t (..., H) of S = S_{t-1} (..., H) and X (..., I), or ids; the leading axes are broadcast."""
+    g, _ = ACTIVATIONS[activation]
+    X = np.asarray(X)
+    inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
+    return g(affine(S, pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0))
+
+
+def jacobian(parameters, S, X, *, activation="tanh", **_):
+    """∂S_t/∂S_{t-1} = diag(g1'(S_t)) W_s (..., H, H) at S = S_{t-1} and X, as of `next_state`; row h is of unit h."""
+    _, dg = ACTIVATIONS[activation]
+    return dg(next_state(parameters, S, X, activation=activation))[..., None] * parameters["W_s"]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Updates
 # ---------------------------------------------------------------------------------------------------------------------

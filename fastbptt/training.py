@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _checkpoint, _core, _words, optimizers, reference, schedules
+from . import _checkpoint, _core, _plots, _words, optimizers, reference, schedules
 from ._batches import Arrays, Windows, refuse_nonfinite, take
 from ._progress import Progress
 
@@ -71,12 +71,12 @@ class History:
 
     CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm", "learning_rate", "seconds")
 
-    def plot(self, ax=None):
-        """Losses by epoch, on a logarithmic scale, with the best epoch marked; returns the Axes. Needs matplotlib."""
-        if ax is None:
-            import matplotlib.pyplot as plt
+    def plot(self, ax=None, *, gradient_norm=False):
+        """Losses by epoch, on a logarithmic scale, with the best epoch marked; returns the Axes. Needs matplotlib.
 
-            ax = plt.subplots()[1]
+        With gradient_norm=True also the mean norm of the gradient before clipping, dotted, on an axis of its own.
+        """
+        ax = _plots.axes(ax)
         epochs = np.arange(1, len(self.train_loss) + 1)
         ax.plot(epochs, self.train_loss, label="training")
         if self.validation_loss:
@@ -85,7 +85,17 @@ class History:
         if self.best_epoch is not None:
             ax.axvline(self.best_epoch + 1, color="0.6", linestyle=":", label=f"best, epoch {self.best_epoch + 1}")
         ax.set(xlabel="epoch", ylabel="loss", yscale="log")
-        ax.legend(frameon=False)
+        lines = ax.get_legend_handles_labels()
+        if gradient_norm:
+            right = ax.twinx()
+            right.plot(epochs, self.gradient_norm, color="0.35", linestyle=":", label="gradient norm")
+            right.set(ylabel="gradient norm before clipping", yscale="log")
+            for set_formatter in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
+                set_formatter("{x:g}")
+            lines = [a + b for a, b in zip(lines, right.get_legend_handles_labels())]
+            ax.legend(*lines, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # two curves leave no room
+        else:
+            ax.legend(*lines, frameon=False)
         return ax
 
     def _truncate(self, epochs):

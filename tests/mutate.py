@@ -47,7 +47,7 @@ from pathlib import Path
 STALLED = 20  # seconds in one test after which a mutant counts as hanging; the slowest test takes about three
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
               "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_stream.py", "test_inputs.py",
-              "test_penalties.py", "test_maps.py")
+              "test_penalties.py", "test_maps.py", "test_diagnostics.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -58,7 +58,8 @@ OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py
 REFERENCE_FUNCTIONS = ("effective", "pulled_back", "_map", "_pull_back", "_d_huber", "_d_quantile", "only", "restart",
                        "recur_back", "windows", "recur_back_windows", "read", "read_back", "error", "accumulate",
                        "column_sums", "affine", "loss_and_gradients", "penalty", "d_penalty", "backward", "_backward",
-                       "gradient_terms", "_forward_and_error", "_in_time", "_per_output", "_scale")
+                       "gradient_terms", "gradient_flow", "_flow_back", "_norm", "next_state", "jacobian",
+                       "_forward_and_error", "_in_time", "_per_output", "_scale")
 REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second of each pair
 
 CORE_FUNCTIONS = {
@@ -70,6 +71,9 @@ CORE_FUNCTIONS = {
                          "blocks_until", "backward_again", "backward_through", "bring_back", "all_ones")),
         "find_states_before": None,
         "terms": None,
+        "flow": None,
+        "flow_back": None,
+        "norm_of": None,
         "shard": None,
         "gather_labels": None,
         "run_shard": None,
@@ -137,6 +141,10 @@ LIKELY = [
     ("*shard", "*", ["shard"]),
     ("*:run", "*", ["shard"]),
     ("*:gather_labels", "*", ["label", "shard"]),
+    ("*flow*", "*", ["core_follows", "norms_are_those", "one_sequence_weighted", "squares_of_extreme"]),
+    ("*norm*", "*", ["core_follows", "norms_are_those", "squares_of_extreme"]),
+    ("*:next_state", "*", ["jacobian", "fixed_points", "bistable"]),
+    ("*:jacobian", "*", ["jacobian", "fixed_points", "bistable"]),
     ("*:Engine.gradient_terms", "*", ["terms_of_", "term_of_W_y", "terms_"]),
     ("*:terms", "*W_y*", ["term_of_W_y", "terms_of_S"]),
     ("*:terms", "*W_s*", ["terms_of_W_s", "terms_of_S"]),
@@ -282,6 +290,7 @@ EQUIVALENT = {
 NO_MUTANT = {
     "_core.pyx:shard:*  return s": "there is no other struct to return, and each of its fields has its mutants",
     "reference.py:recur_back_windows:*  for *": "what it runs over is a function of its own, which has its mutants",
+    "reference.py:gradient_flow:*  for *": "its body has mutants, and what it runs over is the caller's",
     "_core.pyx:find_places:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
     "_core.pyx:drop:*  return *": "likewise",
 }

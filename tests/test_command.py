@@ -1,5 +1,6 @@
 """The command does its main job without a look ahead, and says plainly what it did and what it cannot do."""
 
+import math
 import os
 import re
 import shlex
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -515,3 +517,49 @@ def test_a_reader_that_leaves_early_causes_no_traceback():
     process = run_outside(["info"])
     process.stdout.close()
     assert process.stderr.read() == "" and process.wait(timeout=60) == 1
+
+
+# ---- explain
+
+
+def test_explain_works_out_by_hand_what_a_pencil_finds(capsys):
+    assert main(["explain"]) == 0
+    out = capsys.readouterr().out
+    w_x, w_s, w_y, s0, x, d = 0.5, 0.8, 1.5, 0.5, (1.0, 0.5, -1.0), 1.0
+
+    def error(w_x, w_s, w_y):
+        s = s0
+        for value in x:
+            s = math.tanh(w_x * value + w_s * s)
+        return (d - w_y * s)**2
+
+    s1 = math.tanh(w_x * x[0] + w_s * s0)
+    s2 = math.tanh(w_x * x[1] + w_s * s1)
+    s3 = math.tanh(w_x * x[2] + w_s * s2)
+    d3 = -2 * (d - w_y * s3) * w_y
+    d2 = d3 * (1 - s3**2) * w_s
+    d1 = d2 * (1 - s2**2) * w_s
+    W_s = [d1 * (1 - s1**2) * s0, d2 * (1 - s2**2) * s1, d3 * (1 - s3**2) * s2]
+    W_x = [d1 * (1 - s1**2) * x[0], d2 * (1 - s2**2) * x[1], d3 * (1 - s3**2) * x[2]]
+    W_y = d3 / w_y * s3
+    after = error(w_x - 0.1 * sum(W_x), w_s - 0.1 * sum(W_s), w_y - 0.1 * W_y)
+    results = [float(line.rpartition(" = ")[2]) for line in out.splitlines() if re.search(r" = -?[0-9.]+$", line)]
+    expected = [1.0, s1, s2, s3, w_y * s3, error(w_x, w_s, w_y), d3 / w_y, d3, d2, d1, W_y, *W_s, sum(W_s), *W_x, sum(W_x),
+                w_x - 0.1 * sum(W_x), w_s - 0.1 * sum(W_s), w_y - 0.1 * W_y]
+    assert results == [round(value, 4) for value in expected]
+    assert f"E_3 = {error(w_x, w_s, w_y):.4f} → {after:.4f}" in out and after < error(w_x, w_s, w_y)
+    assert out.splitlines()[-1].startswith("Next: fastbptt explain --svg unrolled.svg")
+
+
+def test_explain_draws_the_unrolled_network(folder, capsys):
+    assert main(["explain", "--svg", "unrolled.svg"]) == 0
+    drawn = (folder / "unrolled.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(drawn)
+    terms = [line.rpartition(" = ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("    i = ")]
+    for color, values in (("#D55E00", terms[:3]), ("#0072B2", terms[3:])):
+        for value in values:
+            assert re.search(rf'fill="{color}"[^>]*>{re.escape(f"{float(value):+.4f}")}<', drawn)
+    for color, arrows in (("#0072B2", 3), ("#D55E00", 3), ("#009E73", 1)):
+        assert len(re.findall(rf'<polygon [^>]*fill="{color}"', drawn)) == arrows
+    assert main(["explain", "--svg", "nowhere/unrolled.svg"]) == 2
+    assert "--svg" in capsys.readouterr().err

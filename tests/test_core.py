@@ -65,13 +65,20 @@ def gradient_terms(network, case, dtype, backend):
     return {f"{name} of gradient_terms": value for name, value in terms.items()}
 
 
+def gradient_flow(network, case, dtype, backend):
+    begin, data = case.shape.T // 2, case.data(dtype)
+    arguments = (network._theta, data["X"], data["D"], data["weights"], data["initial_state"])
+    norms, whole = network._engines[backend].gradient_flow(*arguments, begin, min(begin + 3, case.shape.T))
+    return {"‖∂E_t/∂S_i‖": norms, "‖∂E/∂S_i‖": whole}
+
+
 def objective(network, case, dtype, backend):
     E, gradient = network.objective(**case.data(dtype), backend=backend)(network.theta)
     assert gradient.dtype == np.float64
     return {"E of objective": E, "gradient of objective": gradient}
 
 
-OPERATIONS = (forward, losses, evaluate, loss_and_gradients, backward, gradient_terms, objective)
+OPERATIONS = (forward, losses, evaluate, loss_and_gradients, backward, gradient_terms, gradient_flow, objective)
 
 
 def check(case, operations=OPERATIONS):

@@ -1,11 +1,17 @@
-"""gradcheck passes for right gradients and fails for wrong ones: a check that cannot fail checks nothing."""
+"""gradcheck passes for right gradients and fails for wrong ones: a check that cannot fail checks nothing. What is seen of a
+gradient is what complex steps find, and what a pencil finds of networks whose gradient is known."""
 
+import sys
+
+import cases
 import numpy as np
 import pytest
+from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close
 
-from fastbptt import RNN, reference
+from fastbptt import RNN, diagnostics, reference
 
 I, H, O = 3, 5, 4
+LIMIT = 1e-12
 
 NETWORKS = {
     "default": {},
@@ -151,3 +157,457 @@ def test_targets_weights_or_states_without_inputs_are_refused():
     for given in ({"D": np.ones((12, 3, O))}, {"weights": np.ones((12, 3))}, {"initial_state": np.ones((3, H))}):
         with pytest.raises(TypeError, match="X"):
             net.gradcheck(**given)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where the gradient goes
+# ---------------------------------------------------------------------------------------------------------------------
+
+FLOW_CASES = [(a, HEADS[0]) for a in ACTIVATIONS] + [("tanh", head) for head in HEADS[1:]]
+
+
+def reference_flow(case, **arguments):
+    return reference.gradient_flow(case.parameters, case.X, case.D, weights=case.weights, initial_state=case.initial_state,
+                                   **case.options, **arguments)
+
+
+@pytest.mark.parametrize("activation, head", FLOW_CASES, ids=[f"{a}-{h.name}" for a, h in FLOW_CASES])
+def test_norms_are_those_of_the_derivatives_by_complex_steps(activation, head):
+    case = cases.draw(SMALL, activation, head, COVERING_CHOICES[1])
+    T, S = SMALL.T, reference.forward(case.parameters, case.X, case.initial_state, **case.options)[2]
+    norms, whole = reference_flow(case)
+    truth, together = np.zeros((T, T)), np.zeros(T)
+    for i in range(T):
+        by_state = [cases.complex_step(lambda state: cases.error_from_state(case, state, i, t), S[i + 1])
+                    for t in range(i, T)]
+        truth[i:, i] = [np.linalg.norm(d) for d in by_state]
+        together[i] = np.linalg.norm(sum(by_state))
+    assert_close(norms, truth, LIMIT, "‖∂E_t/∂S_i‖", case)
+    assert_close(whole, together, LIMIT, "‖∂E/∂S_i‖", case)
+
+
+@pytest.mark.parametrize("choice", COVERING_CHOICES)
+def test_one_sequence_weighted_by_m_has_m_times_the_norms(choice):
+    case = cases.draw(SHAPES["one sequence"], choice=choice._replace(weights="none"))
+    norms, _ = reference_flow(case)
+    case.weights = np.arange(6.0)[:, None]
+    weighted, whole = reference_flow(case)
+    assert_close(weighted, np.arange(6.0)[:, None] * norms, LIMIT, "‖∂E_t/∂S_i‖", case)
+    assert whole[-1] == weighted[-1, -1] > 0
+    assert_close(reference_flow(case, errors=range(2, 4))[0], weighted[2:4], 0, "two errors", case)
+
+
+@pytest.mark.parametrize("shape", ["discriminating", "H = 33", "B = 65", "one of all", "one hidden unit"])
+@pytest.mark.parametrize("choice", COVERING_CHOICES)
+def test_core_follows_every_error_as_the_reference_does(shape, choice):
+    case = cases.draw(SHAPES[shape], "softplus", HEADS[2], choice)
+    net, T = case.network(), case.shape.T
+    arguments = (net._theta, case.X, case.D, case.weights, case.initial_state, 0, T)
+    for of_core, of_reference in zip(*(net._engines[name].gradient_flow(*arguments) for name in ("core", "reference"))):
+        assert_close(of_core, of_reference, LIMIT, "norms", case)
+
+
+def test_core_follows_more_errors_than_stay_in_the_cache_and_shards_of_the_batch():
+    case = cases.draw(cases.Shape(70, 40, 3, 33, 2, ""))  # 256 KiB hold 11 errors of 40 rows
+    net = case.network()
+    net._engines["core"].shard_work = 10 * 33 * 33  # 4 shards of 10 rows
+    arguments = (net._theta, case.X, case.D, case.weights, case.initial_state)
+    norms, whole = net._engines["core"].gradient_flow(*arguments, 0, 70)
+    truth, true_whole = net._engines["reference"].gradient_flow(*arguments, 0, 70)
+    assert_close(norms, truth, LIMIT, "norms", case)
+    assert_close(whole, true_whole, LIMIT, "whole", case)
+    some, _ = net._engines["core"].gradient_flow(*arguments, 30, 55)
+    assert some.tobytes() == norms[30:55].tobytes()  # whatever errors stand beside them
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+@pytest.mark.parametrize("size, expected", [(1e-150, 1e-300), (1e-200, 0), (1e150, 1e300)])
+def test_squares_of_extreme_gradients_neither_overflow_nor_vanish(backend, size, expected):
+    net = RNN(1, 4, 1, activation="identity", dtype="float64", bias=False, initializer=lambda shape, rng: np.zeros(shape))
+    net.parameters["W_y"] = np.full((1, 4), size / 2)
+    D = np.full((1, 1, 1), -size / 2)  # ∂E/∂Y = size
+    norms, whole = net._engines[backend].gradient_flow(net._theta, np.ones((1, 1, 1)), D, None, None, 0, 1)
+    np.testing.assert_allclose(norms[0, 0], expected, rtol=1e-12)
+    assert whole[0] == norms[0, 0]
+
+
+def data(T=9, B=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((T, B, I)), rng.standard_normal((T, B, O))
+
+
+def linear(scale, H=6, **options):
+    return RNN(I, H, O, activation="identity", initializer=("identity", scale), random_state=0, **options)
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+def test_flow_of_a_single_precision_network_is_that_of_its_numbers_in_double_precision(backend):
+    net, (X, D) = network(activation="softsign"), data()
+    flow = diagnostics.gradient_flow(net, X, D, backend=backend)
+    parameters = {name: value.astype(float) for name, value in net.parameters.items()}
+    norms, whole = reference.gradient_flow(parameters, X, D, activation="softsign")
+    assert_close(flow.norms, norms, LIMIT, "norms")
+    assert_close(flow.whole, whole, LIMIT, "whole")
+    assert flow.errors.tolist() == list(range(9)) and flow.t == 8
+    for t in (3, -1, -9):
+        one = diagnostics.gradient_flow(net, X, D, t, backend=backend)
+        assert one.t == t % 9 == one.errors[0]
+        assert_close(one.norms, norms[[t]], LIMIT, "one row")
+        terms = reference.gradient_terms(parameters, X, D, t, activation="softsign")
+        for name, found in (("W_s", one.terms_W_s), ("W_x", one.terms_W_x)):
+            assert_close(found, np.linalg.norm(terms[name], axis=(1, 2)), LIMIT, f"terms of {name}")
+
+
+@pytest.mark.parametrize("scale, verdict, words", [(1, "persists", "neither vanishes nor explodes"),
+                                                   (0.5, "vanishes", "halves it every 1 step; under 1 % from 7 steps"),
+                                                   (2, "explodes", "doubles it every 1 step; over 100 times as large from 7 ")])
+def test_a_multiple_of_the_identity_has_its_factor_for_a_rate(scale, verdict, words):
+    flow = diagnostics.gradient_flow(linear(scale), *data(20))
+    assert flow.verdict == verdict and words in flow.describe()
+    np.testing.assert_allclose(flow.factor, scale, rtol=1e-12)
+    np.testing.assert_allclose(flow.by_distance, float(scale) ** np.arange(20), rtol=1e-12)
+    np.testing.assert_allclose(flow.products, float(scale) ** np.arange(19, -1, -1)[:, None] * np.ones(4), rtol=1e-12)
+    for t in range(20):
+        np.testing.assert_allclose(flow.norms[t, :t + 1], flow.norms[t, t] * float(scale) ** np.arange(t, -1, -1))
+        assert not flow.norms[t, t + 1:].any()
+
+
+def test_a_rotation_keeps_what_it_turns():
+    net = RNN(I, 2, O, activation="identity", random_state=0)
+    net.parameters["W_s"] = [[0.6, -0.8], [0.8, 0.6]]
+    flow = diagnostics.gradient_flow(net, *data(30))
+    assert flow.verdict == "persists" and abs(flow.factor - 1) < 1e-7  # 0.6 and 0.8 are of float32
+    assert abs(flow.spectrum.spectral_radius - 1) < 1e-7 and "0 of 2 eigenvalues outside" in flow.spectrum.describe()
+    np.testing.assert_allclose(flow.spectrum.eigenvalues.imag, [0.8, -0.8], rtol=1e-6)
+    np.testing.assert_allclose(flow.spectrum.singular_values, 1, rtol=1e-6)
+
+
+def test_a_shear_has_larger_singular_values_than_eigenvalues():
+    net = linear(0.5, H=2)
+    net.parameters["W_s"] = [[0.5, 2], [0, 0.5]]
+    flow = diagnostics.gradient_flow(net, *data(4), t=3)
+    assert flow.spectrum.spectral_radius == 0.5
+    power = np.array([[0.5, 2], [0, 0.5]])
+    expected = [np.linalg.norm(np.linalg.matrix_power(power, k), 2) for k in (3, 2, 1, 0)]
+    np.testing.assert_allclose(flow.products[:, 0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("zeros", [0, 4])
+def test_the_rate_is_that_of_the_way_back_whatever_the_first_step_does(zeros):
+    norms = np.zeros((10, 10))
+    for t in range(10):
+        back = 100 * 0.5 ** np.arange(t + 1)
+        back[0], back[10 - zeros:] = 3, 0
+        norms[t, :t + 1] = back[::-1]
+    flow = diagnostics.GradientFlow(np.arange(10), norms, None, 9, None, None, None, None, None)
+    np.testing.assert_allclose(flow.factor, 0.5, rtol=1e-12)
+    assert flow.verdict == "vanishes"
+
+
+def test_labels_without_weight_may_be_none():
+    net = network(loss="cross_entropy", output_activation="softmax", dtype="float64")
+    X, labels, weights = data()[0], np.full((9, 4), -1), np.zeros((9, 4))
+    labels[5], weights[5] = (0, 3, 2, 1), 1
+    flow = diagnostics.gradient_flow(net, X, labels, weights=weights)
+    terms = net.gradient_terms(X, np.tile(labels[5], (9, 1)), 5)
+    np.testing.assert_allclose(flow.terms_W_x, np.linalg.norm(terms["W_x"], axis=(1, 2)), rtol=1e-12)
+    assert flow.t == 5 and np.flatnonzero(flow.norms.any(axis=1)).tolist() == [5]
+
+
+def test_nothing_is_left_of_a_gradient_through_dead_units():
+    net = linear(1)
+    net.parameters["W_s"] = np.zeros((6, 6))
+    flow = diagnostics.gradient_flow(net, *data())
+    assert flow.verdict == "vanishes" and np.isnan(flow.factor) and flow.by_distance.tolist() == [1] + 8 * [0]
+    assert "exactly 0 from 1 step back on" in flow.describe()
+    net.parameters["W_y"] = np.zeros((O, 6))
+    assert diagnostics.gradient_flow(net, *data()).describe().startswith("No error has a gradient.")
+    assert diagnostics.gradient_flow(linear(1), *data(1)).verdict == "unknown"
+
+
+def test_products_are_those_of_jacobians_whatever_the_size():
+    net = RNN(I, 80, O, dtype="float64", initializer=("normal", 0.12), random_state=0)
+    X, D = data(12)
+    flow = diagnostics.gradient_flow(net, X, D, t=9, sequences=2)
+    S, product = net.forward(X, return_states=True)[2], np.eye(80)
+    assert flow.products.shape == (10, 2)
+    for i in range(8, -1, -1):
+        product = product @ diagnostics.jacobian(net, S[i + 1, 1], X[i + 1, 1])
+        largest = np.linalg.norm(product, 2)
+        assert 0.97 * largest < flow.products[i, 1] <= largest * (1 + 1e-12)
+    assert diagnostics.gradient_flow(net, X, D, sequences=0).products.shape == (12, 0)
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+def test_padding_and_targets_without_weight_are_not_read(backend):
+    net, (X, D), lengths = network(dtype="float64"), data(), np.array([9, 2, 0, 5])
+    weights = np.random.default_rng(1).choice([0.5, 2, 0], (9, 4))
+    flow = diagnostics.gradient_flow(net, X, D, lengths=lengths, weights=weights)
+    padded, hidden = X.copy(), D.copy()
+    padded[np.arange(9)[:, None] >= lengths] = np.nan
+    hidden[(weights == 0) | (np.arange(9)[:, None] >= lengths)] = np.nan
+    for t in (None, 4, 5, 8):  # the last sequence ends before step 5
+        found = diagnostics.gradient_flow(net, padded, hidden, t, lengths=lengths, weights=weights, backend=backend)
+        np.testing.assert_allclose(found.norms, flow.norms if t is None else flow.norms[[t]], rtol=1e-12)
+        assert found.products.shape[1] == (lengths > found.t).sum()
+    # squares of norms add up over sequences, each by itself
+    alone = [diagnostics.gradient_flow(net, X[:n, [b]], D[:n, [b]], weights=weights[:n, [b]]).norms
+             for b, n in enumerate(lengths) if n]
+    squares = sum(np.pad(norms**2, (0, 9 - len(norms))) for norms in alone)
+    np.testing.assert_allclose(flow.norms**2, squares, rtol=1e-12)
+
+
+def test_terms_are_weighted_as_their_error_is():
+    net, (X, D) = network(dtype="float64"), data()
+    weights = np.ones((9, 4))
+    weights[5] = 3, 0, 0.5, 3
+    D[5, 1] = np.nan
+    flow = diagnostics.gradient_flow(net, X, D, 5, weights=weights)
+    truth = sum(m * net.gradient_terms(X[:, [b]], D[:, [b]], 5)["W_s"] for b, m in enumerate(weights[5]) if m)
+    np.testing.assert_allclose(flow.terms_W_s, np.linalg.norm(truth, axis=(1, 2)), rtol=1e-12)
+    assert not diagnostics.gradient_flow(net, X, D, 5, weights=np.zeros((9, 4))).terms_W_s.any()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_the_error_of_last_steps_is_followed_from_there(labels):
+    head = {"loss": "cross_entropy", "output_activation": "softmax"} if labels else {}
+    last, every = (network(dtype="float64", output=output, **head) for output in ("last", "sequence"))
+    X, D = data()
+    lengths, D = np.array([9, 4, 4, 1]), np.array([2, 0, 3, 1]) if labels else D[0]
+    at_end = (np.arange(9)[:, None] == lengths - 1) * np.array([1, 2, 0, 1.0])
+    flow = diagnostics.gradient_flow(last, X, D, lengths=lengths, weights=np.array([1, 2, 0, 1.0]))
+    same = diagnostics.gradient_flow(every, X, np.broadcast_to(D, (9, *D.shape)), lengths=lengths, weights=at_end)
+    assert np.flatnonzero(np.diagonal(flow.norms)).tolist() == [0, 3, 8]
+    np.testing.assert_array_equal(flow.norms, same.norms)
+    np.testing.assert_array_equal(flow.terms_W_s, same.terms_W_s)
+
+
+def test_the_error_that_terms_belong_to_is_the_last_with_a_gradient():
+    net, (X, D) = network(), data()
+    for last in (0, 4):
+        weights = np.zeros((9, 4))
+        weights[:last + 1] = 1
+        flow = diagnostics.gradient_flow(net, X, D, weights=weights)
+        assert flow.t == last and len(flow.terms_W_s) == last + 1
+
+
+def test_ids_are_followed_as_their_unit_vectors():
+    ids = np.random.default_rng(0).integers(I, size=(9, 4))
+    _, D = data()
+    by_id, by_vector = (network(dtype="float64", one_hot=one_hot) for one_hot in (True, False))
+    flow, same = diagnostics.gradient_flow(by_id, ids, D), diagnostics.gradient_flow(by_vector, np.eye(I)[ids], D)
+    for name in ("norms", "whole", "terms_W_x", "products", "saturated"):
+        np.testing.assert_allclose(getattr(flow, name), getattr(same, name), rtol=1e-12)
+
+
+def test_saturated_units_are_counted_where_there_are_steps():
+    net = RNN(1, 2, 1, activation="tanh", bias=False, initializer={"W_x": np.array([[2.0], [1.5]])}, random_state=0)
+    X = np.zeros((3, 2, 1))
+    X[0], X[1, 0] = 1, 1  # tanh(2) = 0.964, tanh(1.5) = 0.905: one of two, by 0.949
+    net.parameters["W_s"] = np.zeros((2, 2))
+    states = diagnostics.states(net, X, lengths=[2, 1])
+    np.testing.assert_array_equal(states.saturated, [0.5, 0.5, np.nan])
+    assert "50 % in the mean" in states.describe() and states.S.shape == (4, 2, 2) and states.S.dtype == np.float64
+    np.testing.assert_array_equal(diagnostics.states(net, X).saturated, [0.5, 0.25, 0])
+    sigmoid = RNN(1, 1, 1, activation="sigmoid", bias=False, initializer={"W_x": np.array([[1.0]]), "W_s": np.zeros((1, 1))})
+    X = np.array([3.6, 3.7, 0]).reshape(3, 1, 1)  # slopes 0.0259, 0.0236: a tenth of the largest is 0.025
+    np.testing.assert_array_equal(diagnostics.states(sigmoid, X).saturated, [0, 1, 0])
+
+
+# ---- Jacobians
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_jacobian_is_the_derivative_by_the_state_before(activation):
+    case = cases.draw(SMALL, activation, choice=COVERING_CHOICES[1])
+    S = reference.forward(case.parameters, case.X, case.initial_state, **case.options)[2]
+    net = case.network()
+    found = diagnostics.jacobian(net, S[:-1], case.X)
+    assert found.shape == (3, 5, 4, 4) and found.dtype == np.float64
+    for t in range(3):
+        for h in range(4):
+            def unit(state):
+                return reference.forward(case.parameters, case.X[t:t + 1], state, **case.options)[1][:, h].sum()
+
+            assert_close(found[t, :, h], cases.complex_step(unit, S[t]), LIMIT, f"unit {h} at step {t}")
+    np.testing.assert_array_equal(diagnostics.jacobian(net, S[1], case.X[1, 2])[3], diagnostics.jacobian(net, S[1, 3], case.X[1, 2]))
+
+
+def test_a_jacobian_at_an_id_is_that_at_its_unit_vector():
+    by_id, by_vector, S = network(one_hot=True), network(), np.linspace(-1, 1, 2 * H).reshape(2, H)
+    np.testing.assert_array_equal(diagnostics.jacobian(by_id, S, 2), diagnostics.jacobian(by_vector, S, np.eye(I)[2]))
+    np.testing.assert_array_equal(diagnostics.jacobian(by_id, S, [0, 2])[1], diagnostics.jacobian(by_id, S[1], 2))
+
+
+# ---- Fixed points
+
+
+def bistable(w=2.0):
+    """S ← tanh(w S): for w > 1 it stands still at 0 and at ± the root of S = tanh(w S)."""
+    return RNN(1, 1, 1, initializer={"W_x": np.ones((1, 1)), "W_s": np.full((1, 1), w), "W_y": np.ones((1, 1))})
+
+
+def test_a_bistable_unit_has_two_stable_points_and_one_between_them():
+    found = diagnostics.fixed_points(bistable(), np.zeros(1), np.linspace(-1, 1, 21)[:, None])
+    root = 0.957504024077268  # of S = tanh(2 S), by bisection
+    order = np.argsort(found.points[:, 0])
+    np.testing.assert_allclose(found.points[order, 0], [-root, 0, root], atol=1e-9)
+    np.testing.assert_allclose(found.eigenvalues[order, 0], [2 * (1 - root**2), 2, 2 * (1 - root**2)], atol=1e-8)
+    assert found.stable[order].tolist() == [True, False, True] and (found.speed < 1e-20).all()
+    assert found.found.sum() == 21 and found.lost == 0
+    assert "3 fixed, of which 2 stable" in found.describe() and len(found.describe().splitlines()) == 4
+
+
+def test_a_strong_input_leaves_one_point():
+    found = diagnostics.fixed_points(bistable(), np.array([3.0]), np.linspace(-1, 1, 9)[:, None])
+    fixed = found.points[found.speed < 1e-20]
+    assert len(fixed) == 1 and found.stable.all()
+    np.testing.assert_allclose(fixed, np.tanh(3 + 2 * fixed), atol=1e-12)
+
+
+def test_a_ghost_of_a_point_is_slow_and_not_fixed():
+    net = bistable()
+    edge = np.sqrt(0.5)  # there tanh'(A) = 1/2, and S and tanh(2 S + x) touch
+    x = np.arctanh(edge) - 2 * edge - 1e-4  # 1e-4 short of it
+    found = diagnostics.fixed_points(net, np.array([x]), np.array([[0.7], [0.72]]))
+    assert len(found.points) == 1 and found.found.tolist() == [2] and 1e-20 < found.speed[0] < 1e-6
+    np.testing.assert_allclose(found.points[0], edge, atol=1e-2)
+    assert "0 fixed" in found.describe() and "1 slow" in found.describe()
+    none = diagnostics.fixed_points(net, np.array([x]), np.array([[0.7]]), max_speed=1e-12)
+    assert none.points.shape == (0, 1) and none.lost == 1 and "1 start(s) ended nowhere" in none.describe()
+
+
+def test_fixed_points_of_many_units_stand_still_in_the_core_too():
+    net = RNN(I, 10, O, dtype="float64", initializer=("normal", 0.1), random_state=3)
+    net.parameters["W_s"] += 1.6 * np.eye(10)
+    x = np.array([0.1, -0.2, 0.3])
+    starts = diagnostics.states(net, np.broadcast_to(x, (40, 5, I)), np.random.default_rng(0).uniform(-1, 1, (5, 10))).S[::8]
+    found = diagnostics.fixed_points(net, x, starts.reshape(-1, 10))
+    still = found.points[found.speed < 1e-20]
+    assert len(still) > 1
+    np.testing.assert_allclose(net.step(np.tile(x, (len(still), 1)), still)[1], still, atol=1e-9)
+    for point, values in zip(found.points, found.eigenvalues):
+        truth = np.linalg.eigvals(diagnostics.jacobian(net, point, x))
+        np.testing.assert_allclose(np.abs(values), np.sort(np.abs(truth))[::-1], rtol=1e-12)
+    assert found.stable.tolist() == [np.abs(values).max() < 1 for values in found.eigenvalues]
+    assert found.stable.any() and not found.stable.all()
+    apart = [np.linalg.norm(a - b) for n, a in enumerate(found.points) for b in found.points[:n]]
+    assert min(apart) > 1e-4 and (np.diff(found.speed) >= 0).all()
+    merged = diagnostics.fixed_points(net, x, starts.reshape(-1, 10), distance=100)
+    assert len(merged.points) == 1 and merged.found.sum() == found.found.sum()
+
+
+def test_the_jacobian_of_the_search_is_the_exact_one():
+    net = RNN(1, 2, 1, bias=False, dtype="float64", initializer={"W_s": np.array([[0.0, -3.0], [3.0, 0.5]])})
+    found = diagnostics.fixed_points(net, np.zeros(1), np.random.default_rng(0).uniform(-0.3, 0.3, (8, 2)))
+    assert found.found.tolist() == [8] and found.lost == 0 and not found.stable[0]
+    np.testing.assert_allclose(found.points, 0, atol=1e-10)
+
+
+def test_an_id_is_a_constant_input():
+    by_id, by_vector = network(one_hot=True, dtype="float64"), network(dtype="float64")
+    starts = np.random.default_rng(0).uniform(-1, 1, (6, H))
+    found, same = diagnostics.fixed_points(by_id, 1, starts), diagnostics.fixed_points(by_vector, np.eye(I)[1], starts)
+    np.testing.assert_allclose(found.points, same.points, atol=1e-9)
+
+
+# ---- What is refused
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, t=9), IndexError, "t=9 is out of range for 9 time steps"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, t=1.5), TypeError, "t must be an int"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X[:0], D[:0]), ValueError, "X has no steps"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, weights=np.ones((9, 4, O))), ValueError, "one for each error"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, weights=-np.ones((9, 4))), ValueError, "must not be negative"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X[:, :, :2], D), ValueError, "input_size=3"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, backend="c"), ValueError, "backend"),
+    (lambda net, X, D: diagnostics.gradient_flow(net, X, D, sequences=-1), ValueError, "sequences"),
+    (lambda net, X, D: diagnostics.gradient_flow(X, X, D), TypeError, "network must be an RNN, got ndarray"),
+    (lambda net, X, D: diagnostics.spectrum(X), TypeError, "network must be an RNN"),
+    (lambda net, X, D: diagnostics.states(net, X[0]), ValueError, "3-D"),
+    (lambda net, X, D: diagnostics.jacobian(net, np.ones(4), X[0]), ValueError, "S must have shape"),
+    (lambda net, X, D: diagnostics.jacobian(net, np.ones(H), np.ones(2)), ValueError, "X must have shape"),
+    (lambda net, X, D: diagnostics.jacobian(net, np.ones((3, H)), X[0]), ValueError, "cannot be broadcast"),
+    (lambda net, X, D: diagnostics.jacobian(network(one_hot=True), np.ones(H), 3), ValueError, "not from 0 to 2"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.ones(H)), ValueError, "starts must have shape"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.ones((0, H))), ValueError, "n >= 1"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.full((2, H), np.nan)), ValueError, "starts contains NaN"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0], np.ones((2, H))), ValueError, "X must be one input"),
+    (lambda net, X, D: diagnostics.fixed_points(net, np.full(I, np.inf), np.ones((2, H))), ValueError, "X contains infinity"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.ones((2, H)), max_speed=0), ValueError, "max_speed"),
+    (lambda net, X, D: diagnostics.fixed_points(net, X[0, 0], np.ones((2, H)), distance=-1), ValueError, "distance"),
+])
+def test_what_is_bad_is_refused(call, error, words):
+    with pytest.raises(error, match=words.replace("(", r"\(")):
+        call(network(), *data())
+
+
+# ---- Pictures
+
+
+def test_pictures_are_axes_with_words_at_them():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    net, (X, D) = RNN(I, 12, O, random_state=0), data()
+    net.parameters["W_s"] *= 1.5
+    flow, one = diagnostics.gradient_flow(net, X, D), diagnostics.gradient_flow(net, X, D, 5)
+    few = diagnostics.states(network(), X)
+    for draw, labels in ((flow.plot, ("state $i$", "error $t$")), (one.plot, ("state $i$", "5")),
+                         (flow.plot_distance, ("steps back, $k$", "")), (one.plot_distance, ("steps back, $k$", "")),
+                         (flow.plot_terms, ("step $i$", "norm")), (flow.spectrum.plot, ("real part", "imaginary part")),
+                         (diagnostics.states(net, X).plot, ("step", "unit")), (few.plot, ("step", "state"))):
+        ax = plt.figure().add_subplot()
+        assert draw(ax) is ax
+        assert ax.get_xlabel() == labels[0] and labels[1] in ax.get_ylabel()
+        ax.figure.canvas.draw()
+    assert flow.plot_distance().get_legend() is not None  # axes of its own
+    shown = flow.plot().collections[0].get_array()
+    np.testing.assert_array_equal(shown.filled(0).reshape(9, 9), flow.norms)
+    lines = one.plot().lines
+    np.testing.assert_array_equal(lines[0].get_ydata(), one.norms[0, :6])
+    plt.close("all")
+
+
+@pytest.mark.parametrize("net", [bistable(), RNN(I, 10, O, initializer=("spectral_radius", 1.6), random_state=3)])
+def test_fixed_points_can_be_drawn(net):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    starts = np.random.default_rng(0).uniform(-1, 1, (12, net.hidden_size))
+    for max_speed in (1e-6, 1e-300):
+        found = diagnostics.fixed_points(net, np.zeros(net.input_size), starts, max_speed=max_speed)
+        found.plot().figure.canvas.draw()
+    plt.close("all")
+
+
+def test_extreme_flows_can_be_drawn():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    net = linear(1)
+    net.parameters["W_s"] = np.zeros((6, 6))
+    for weights in (None, np.zeros((9, 4))):
+        flow = diagnostics.gradient_flow(net, *data(), weights=weights)
+        for draw in (flow.plot, flow.plot_distance, flow.plot_terms):
+            draw().figure.canvas.draw()
+    plt.close("all")
+
+
+def test_a_picture_without_matplotlib_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    flow = diagnostics.gradient_flow(network(), *data())
+    for draw in (flow.plot, flow.plot_distance, flow.spectrum.plot):
+        with pytest.raises(ImportError, match=r'pip install "fastbptt\[plot\]"'):
+            draw()
+
+
+def test_maps_are_looked_through():
+    rng = np.random.default_rng(0)
+    net = RNN(2, 5, 1, dale_ratio=0.6, connectivity={"W_s": rng.random((5, 5)) < 0.7}, dtype="float64", random_state=0)
+    net.theta = rng.standard_normal(net.theta.size)
+    plain = RNN(2, 5, 1, dtype="float64")
+    plain.load_state_dict(net.effective_parameters())
+    X, D = rng.standard_normal((6, 3, 2)), rng.standard_normal((6, 3, 1))
+    assert np.array_equal(diagnostics.gradient_flow(net, X, D).norms, diagnostics.gradient_flow(plain, X, D).norms)
+    assert np.array_equal(diagnostics.spectrum(net).singular_values, diagnostics.spectrum(plain).singular_values)
+    assert np.array_equal(diagnostics.jacobian(net, X[..., :1] + np.zeros(5), X), diagnostics.jacobian(
+        plain, X[..., :1] + np.zeros(5), X))

@@ -724,6 +724,7 @@ def test_the_history_draws_its_losses():
     assert list(ax.get_lines()[0].get_xdata()) == [1, 2, 3, 4, 5]
     own = plt.subplots()[1]
     assert history.plot(own) is own
+    assert history.plot(plt.subplots()[1], gradient_norm=True).figure.axes[1].lines[0].get_ydata().tolist() == history.gradient_norm
     assert network().fit(*data(), epochs=3).plot(ax=plt.subplots()[1]).get_xlabel() == "epoch"
     assert fastbptt.History().plot(plt.subplots()[1]).get_ylabel() == "loss"
     plt.close("all")

@@ -1,0 +1,66 @@
+"""Make what the pages of this folder show: docs/explained.md and its picture, and the gallery's pictures.
+
+    python docs/make.py
+
+Needs matplotlib. Times on the page are those of the machine that this runs on.
+"""
+
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "bench"))
+
+PAGE = """# Back-propagation through time, explained by its numbers
+
+`fastbptt explain` prints what follows, and `fastbptt explain --svg unrolled.svg` draws it; every number is what
+`RNN.gradient_terms` returns, and the tests compare this page with that. The general formulas are in the README, a network of
+two units to work with in [examples.md](examples.md).
+
+```text
+{by_hand}
+```
+
+![The network unrolled over three steps, with the terms of the three weights in three colours](unrolled.svg)
+
+## What it does well and badly
+
+{limits}
+
+{where}
+"""
+
+WHERE = ("Measured by `python bench/limits.py` ({where}); times are those of the processor. [gallery.md](gallery.md) shows "
+         "vanishing and exploding as pictures.")
+
+
+def wrapped(line):
+    return textwrap.fill(line, 124, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def explained():
+    import limits
+
+    from fastbptt import _explain
+
+    found = _explain.example()
+    sentences = "\n".join(wrapped(f"- {sentence}") for sentence in (*limits.timed(), *limits.lasting()))
+    where = wrapped(WHERE.format(where=limits.where())).replace("\n  ", "\n")
+    page = PAGE.format(by_hand=_explain.text(found), limits=sentences, where=where)
+    (HERE / "explained.md").write_text(page, encoding="utf-8")
+    (HERE / "unrolled.svg").write_text(_explain.svg(found), encoding="utf-8")
+
+
+def gallery():
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    os.chdir(HERE)
+    blocks = re.findall(r"```python\n(.*?)```", (HERE / "gallery.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile("\n".join(blocks), "gallery.md", "exec"), {})
+
+
+if __name__ == "__main__":
+    explained()
+    gallery()
