@@ -25,6 +25,10 @@ Design
     anew with each window.
 (i) Under a limit of memory (`fit_into`) forward keeps the states at the ends of segments alone, and `backward` computes each
     segment again before it goes back through it. Segments are whole blocks, so that nothing is summed in another order.
+(j) Layers and directions (`_stack.py`) are engines one after another, each of a network that lacks something: a recurrence
+    without a readout, whose outputs are its states (`states`) and which is told ∂E/∂S (`states_back`); a readout without a
+    recurrence, whose inputs are states. A reverse recurrence reads and writes by places, from each sequence's last step on.
+    The states that `states` has found are given to `states_back` (c.given), which saves nothing of its own.
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
@@ -163,6 +167,9 @@ cdef struct Plan:
     bint last                    # errors and outputs are those of each sequence's last step
     bint one_hot                 # inputs are ids
     const unsigned char *maps    # (P,), see _maps.h; NULL where theta is what the network computes with
+    bint recurs                  # else inputs are states
+    bint reads                   # else outputs are the states
+    bint reverse                 # time is gone through from a sequence's last step to its first
     Py_ssize_t penalties
     Penalty[6] penalty           # the first `penalties` of them
 
@@ -185,8 +192,10 @@ cdef struct Call:
     const char *resets           # (T, B)
     Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
     Py_ssize_t past              # steps whose states are known, and which have no error
-    const void *past_states      # (past, B, H)
+    const void *past_states     # (past, B, H), or where they are `given` (T, B, H)
     bint own_start               # initial_state is the S_0 of its time
+    bint reverse                 # as of the plan
+    bint given                   # all states are known: backward reads them block by block
     ErrorOptions error
     void *Y                      # (T, B, O)
     void *S                      # (T + 1, B, H)
@@ -289,8 +298,8 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
                         Workspace *w) noexcept nogil:
     """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
     cdef Py_ssize_t used = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
-    w.ldi, w.ldh = 0 if p.one_hot else padded(k, p.I, of), padded(k, p.H, of)
-    w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of)
+    w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
+    w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
     w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0)) * w.ldh + w.ldo + w.ldk) * size)
     if c.arranged:
         w.rows = max(B, min(w.rows, c.kept))
@@ -299,7 +308,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     kept = w.rows
     if c.segments > 0:
         kept = max(w.rows, c.segment_rows)
-    elif c.saves:
+    elif c.saves and not c.given:
         kept = steps_of_a_shard(c)
     w.S = take(base, &used, B + kept, w.ldh, size)
     w.delta_y = take(base, &used, kept, w.ldo, size)
@@ -318,7 +327,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.dropped = take(base, &used, 1, w.ldh, size)
     if c.arranged or c.k1 > 0:
         w.begins = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
-    if c.arranged or p.one_hot:
+    if c.arranged or p.one_hot or p.reverse:
         w.places = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
     if c.k1 > 0:
         w.first_delta = take(base, &used, B, w.ldh, size)
@@ -393,7 +402,7 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, P
     so many that one step stays under `work` multiplications; and not so many that their gradients fill the memory. Calls of
     0.13 to 0.6 ms that SHARD_LEAST divides take 1.00 to 1.02 times as long with one thread and 0.53 with two (2026-11).
     """
-    cdef double row = <double> p.H * (p.I + p.H + p.O)
+    cdef double row = <double> p.H * ((p.I + p.H if p.recurs else 0) + p.O)
     cdef Py_ssize_t fewest = max(8, min(32, p.H // 16))  # 8 rows run at full speed where the weights stay in the cache
     cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * max(p.I, p.H, p.O))))
     cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * steps / SHARD_LEAST)
@@ -513,7 +522,14 @@ cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) no
     return end
 
 
+cdef inline Py_ssize_t callers(const Call *c, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
+    """Which of the caller's steps a reverse recurrence takes as step t of sequence b."""
+    return (c.lengths[b] if c.arranged and c.lengths != NULL else c.T) - 1 - t
+
+
 cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept nogil:
+    if c.reverse:  # where the caller's next step begins with the network's own state, the two are parted
+        return t > 0 and c.resets[(callers(c, t, c.order[row]) + 1) * c.B + c.order[row]]
     return c.resets[t * c.B + c.order[row]]
 
 
@@ -528,12 +544,13 @@ cdef bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept no
 
 cdef Py_ssize_t *find_places(const Plan *p, const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
     """Where the rows of the steps t ... end stand in the caller's arrays (T, B, ...); NULL: in their order."""
-    cdef Py_ssize_t row, n = 0
-    if not (c.arranged or p.one_hot):
+    cdef Py_ssize_t row, b, n = 0
+    if not (c.arranged or p.one_hot or p.reverse):
         return NULL
     for t in range(t, end):
         for row in range(rows_at(c, w, t)):
-            w.places[n] = t * c.B + (c.order[row] if c.arranged else row)
+            b = c.order[row] if c.arranged else row
+            w.places[n] = (callers(c, t, b) if p.reverse else t) * c.B + b
             n += 1
     return w.places
 
@@ -631,17 +648,20 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
     cdef Py_ssize_t ldi = padded(k, I, theta), ldh = padded(k, H, theta), ldo = padded(k, O, theta)
     cdef floating *P_x = <floating *> shared.P_x
     # P = W.T
-    if p.one_hot:
-        tabulate(p, theta, P_x, ldh)
-    else:
-        pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
-    pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
-    pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
-    if c.saves:
-        # Q = W
+    if p.recurs:
+        if p.one_hot:
+            tabulate(p, theta, P_x, ldh)
+        else:
+            pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
+        pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
+    if p.reads:
+        pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
+    # Q = W
+    if c.saves and p.recurs:
         pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
+    if p.reads and (c.saves or c.dX != NULL):
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)
-    if c.dX != NULL:
+    if c.dX != NULL and p.recurs:
         pack(k, H, I, theta + p.W_x, I, 1, <floating *> shared.Q_x, ldi)
 
 
@@ -824,7 +844,18 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     elif c.S != NULL:
         scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
     w.origin = w.segments = 0
+    if c.given:
+        number_blocks(c, w)
+        return DONE
     return forward_through(p, c, k, shared, w, theta, 0, c.most, False)
+
+
+cdef void number_blocks(const Call *c, Workspace *w) noexcept nogil:
+    """The blocks' first steps, of an arranged call."""
+    cdef Py_ssize_t t = 0, block = 0
+    while c.arranged and t < c.most:
+        w.begins[block] = t
+        t, block = end_of_block(c, w, t), block + 1
 
 
 cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, const floating *theta,
@@ -833,7 +864,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef Py_ssize_t B = c.B, I = p.I, H = p.H, O = p.O, K = c.error.K, width = c.weight_width
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldk = w.ldk
     cdef Py_ssize_t end, block = 0, rows, errors, before = c.rows if t == 0 else rows_at(c, w, t - 1), after
-    cdef bint targets = c.D != NULL or c.labels != NULL, keeps = c.saves and (c.segments == 0 or again)
+    cdef bint targets = p.reads and (c.D != NULL or c.labels != NULL), keeps = c.saves and (c.segments == 0 or again)
     cdef double total
     cdef const Py_ssize_t *places
     cdef const Py_ssize_t *outputs
@@ -868,13 +899,15 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
         if t < c.past:
             read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+        elif not p.recurs:
+            read(c, k, t, rows, places, H, <const floating *> c.X, A, ldh)
         elif p.one_hot:
             look_up(c, rows, places, P_x, ldh, A)
         else:
             read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
-        if t >= c.past:
+        if t >= c.past and p.recurs:
             recur_through(p, c, k, w, t, end, P_s, S, A)
         if c.S != NULL and not again:
             write(c, k, t, rows, places, H, A, ldh, <floating *> c.S + B * H)
@@ -908,6 +941,11 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
                     accumulate(k, errors, O, H, Z, ldo, R, ldh, gradient + p.W_y, H)
                     if p.b_y >= 0:
                         column_sums(k, errors, O, Z, ldo, gradient + p.b_y)
+            if c.dX != NULL and not p.recurs:
+                # dX = delta_y @ W_y                                                                  (rows, H)
+                w.origin = rows_before(c, w, t)
+                bring_back(p, c, k, w, <floating *> shared.Q_y, t, t, end, <floating *> w.delta)
+                write(c, k, t, rows, places, H, <floating *> w.delta, ldh, <floating *> c.dX)
         if c.final_state != NULL and c.arranged:
             write_last_states(p, c, k, w, t, end, A)
 
@@ -1064,11 +1102,19 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             of_block = (end - 1) // (w.rows // c.rows) * (w.rows // c.rows)
         t = max(of_block, begin)
         rows = rows_before(c, w, end) - rows_before(c, w, t)
-        places = find_places(p, c, w, t, end)
+        if c.given:
+            w.origin = rows_before(c, w, t)
         A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
         S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # of the step before
+        if c.given:
+            read_known(p, c, k, w, t, S)
+        places = find_places(p, c, w, t, end)
+        if c.given:  # S[1:] of these steps
+            read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
         # dS = delta_y @ W_y                                                                          (rows, H)
-        if end > since:
+        if not p.reads:
+            read(c, k, t, rows, places, H, <const floating *> c.D, delta, ldh)
+        elif end > since:
             bring_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta)
         else:
             memset(delta, 0, rows * ldh * sizeof(floating))
@@ -1084,7 +1130,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if p.one_hot:
             add_by_id(c, rows, places, delta, ldh, <floating *> w.table)
         else:
-            if end - t < c.most:  # of a single block forward has left X there
+            if end - t < c.most or c.given:  # of a single block forward has left X there
                 read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
             accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
         if p.b_s >= 0:
@@ -1102,6 +1148,16 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     if begin > 0 and later != NULL and c.segments == 0:
         drop(p, c, k, w, begin, later)  # what a reset there has from S_0, which is no constant
     return begin == 0 and later != NULL
+
+
+cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
+                     floating *S) noexcept nogil:
+    """S = the states before step t, which are known                                                       (rows, H)"""
+    if t > 0:
+        read(c, k, t - 1, rows_at(c, w, t - 1), find_places(p, c, w, t - 1, t), p.H, <const floating *> c.past_states, S,
+             w.ldh)
+    else:
+        gather(k, 1, c.rows, p.H, <const floating *> c.initial_state, 0, p.H, c.order, S, w.ldh)
 
 
 cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
@@ -1282,7 +1338,7 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     else:
         s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
         memset(s.gradient, 0, p.P * sizeof(floating))
-        if forward(p, &s, k, shared, &w, theta) == DONE:
+        if forward(p, &s, k, shared, &w, theta) == DONE and p.recurs:
             backward(p, &s, k, shared, &w, theta)
     shared.totals[i] = s.total
     if s.polls:
@@ -1355,7 +1411,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
                 partial = <floating *> shared.partials + i * p.P
                 for j in range(p.P):
                     gradient[j] += partial[j]
-        if c.error.loss != GIVEN:
+        if c.error.loss != GIVEN and p.recurs:
             c.penalty = penalize(p, theta, gradient)
     if p.maps != NULL:
         if gradient != NULL:
@@ -1377,6 +1433,21 @@ cdef double penalize(const Plan *p, const floating *theta, floating *gradient) n
             w = theta[i]
             total += p.penalty[k].l2 * w * w + p.penalty[k].l1 * fabs(w)
             gradient[i] += 2 * l2 * w + l1 * ((w > 0) - (w < 0))
+    return total
+
+
+cdef double penalize_mapped(const Plan *p, const floating *theta, floating *gradient, floating *effective,
+                            floating *part) noexcept nogil:
+    """`penalize`, of the effective parameters where there are maps; effective and part, zeros, are then scratch (P,)."""
+    cdef double total
+    cdef Py_ssize_t i
+    if p.maps == NULL:
+        return penalize(p, theta, gradient)
+    map_parameters(p.P, p.maps, theta, effective)
+    total = penalize(p, effective, part)
+    pull_back(p.P, p.maps, theta, part)
+    for i in range(p.P):
+        gradient[i] += part[i]
     return total
 
 
@@ -1553,18 +1624,25 @@ cdef class Engine:
 
     def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
-                 dict l1, dict l2, bint last, bint one_hot, maps):
-        """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None."""
+                 dict l1, dict l2, bint last, bint one_hot, maps=None, *, bint recurs=True, bint reads=True,
+                 bint reverse=False, Engine pool_of=None):
+        """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None.
+
+        Where not `recurs` there are no W_x, W_s, b_s, S_0: inputs (T, B, H) are states, and I is H. Where not `reads` there
+        are no W_y, b_y: `states` and `states_back` alone have a meaning, and O is 0. `reverse`: from the last step of each
+        sequence to its first. pool_of: the engine whose workspaces this one shares.
+        """
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
         self.kernels = kernels_for(self.type, H)
-        self.pool = []
+        self.pool = [] if pool_of is None else pool_of.pool
         # About 25 ms on one core in either type, of which a step back has three; so Ctrl-C is heard within 100 ms. Smaller
         # shards make BLAS pack the same weights more often: B = H = 2048 takes 1.2 times as long as in one shard at this
         # bound, and twice as long at a quarter of it (2026-11, AMD Zen 3, OpenBLAS 0.3.30).
         self.shard_work = SHARD_WORK if dtype == "float32" else SHARD_WORK // 2
         p.I, p.H, p.O, p.mean, p.last, p.one_hot = I, H, O, mean, last, one_hot
+        p.recurs, p.reads, p.reverse = recurs, reads, reverse
         p.activation = ACTIVATIONS[activation]
         p.error.activation = OUTPUT_ACTIVATIONS[output_activation]
         p.error.loss = LOSSES[loss]
@@ -1574,15 +1652,18 @@ cdef class Engine:
         elif loss == "quantile":
             self.levels = cnp.PyArray_ContiguousFromAny(loss_parameter, cnp.NPY_DOUBLE, 1, 1)
             p.error.levels = <const double *> cnp.PyArray_DATA(self.levels)
-        p.W_x, p.W_s = 0, H * I
-        p.P = p.W_s + H * H
-        p.b_s = p.b_y = p.S_0 = -1
-        if bias:
+        p.W_x = p.W_s = p.b_s = p.W_y = p.b_y = p.S_0 = -1
+        p.P = 0
+        if recurs:
+            p.W_x, p.W_s = 0, H * I
+            p.P = p.W_s + H * H
+        if bias and recurs:
             p.b_s, p.P = p.P, p.P + H
-        p.W_y, p.P = p.P, p.P + O * H
-        if bias:
+        if reads:
+            p.W_y, p.P = p.P, p.P + O * H
+        if bias and reads:
             p.b_y, p.P = p.P, p.P + O
-        if learn_initial_state:
+        if learn_initial_state and recurs:
             p.S_0, p.P = p.P, p.P + H
         p.maps = NULL
         if maps is not None:
@@ -1666,6 +1747,94 @@ cdef class Engine:
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
         self.run(&c, n_threads, memory_limit)
         return c.total * c.error.scale, c.penalty
+
+    # ---- What a network of several recurrences is made of; arguments are checked already, and these raise if they are not
+
+    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads):
+        """The final state (B, H) of the recurrence. S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] that after
+        X[t] was read."""
+        cdef Call c
+        if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets)
+                and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
+            raise ValueError("arguments are not in order")
+        c.S = cnp.PyArray_DATA(S)
+        final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
+        self.run(&c, n_threads)
+        return final_state
+
+    def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
+                    bint initial_state_gradient, int n_threads):
+        """∂E/∂S_0 (B, H), where asked for, for dS = ∂E/∂S (T, B, H) by the outputs.
+
+        S is as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient` (P,), ∂E/∂X
+        dX (T, B, I), which may be None.
+        """
+        cdef Call c
+        if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
+                and self.prepare(&c, theta, X, S[0], lengths, resets) and has_shape(S, c.T + 1, c.B, self.plan.H)
+                and is_ready(dS, self.type, 3) and has_shape(dS, c.T, c.B, self.plan.H) and is_ready(gradient, self.type, 1)
+                and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
+            raise ValueError("arguments are not in order")
+        c.given, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
+        c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
+        c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
+        if dX is not None:
+            if not self.is_ready_out(dX, c.T, c.B, self.plan.I):
+                raise ValueError("dX is not in order")
+            c.dX = cnp.PyArray_DATA(dX)
+        dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
+        self.run(&c, n_threads, memory_limit)
+        return dS_0
+
+    def outputs(self, theta, S, lengths, int n_threads):
+        """Y (T, B, O), or (B, O), of the readout for states S (T, B, H)."""
+        cdef Call c
+        if self.plan.recurs or not self.prepare(&c, theta, S, None, lengths, None):
+            raise ValueError("arguments are not in order")
+        Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
+        self.run(&c, n_threads)
+        return Y
+
+    def outputs_back(self, theta, S, D, dY, weights, lengths, gradient, dS, int n_threads):
+        """The reduced error and Σ m of the readout; where dY = ∂E/∂Y is given it stands for D.
+
+        The flat gradient overwrites `gradient` (P,), ∂E/∂S dS (T, B, H).
+        """
+        cdef Call c
+        cdef double total = 0
+        if self.plan.recurs or not (self.prepare(&c, theta, S, None, lengths, None) and is_ready(gradient, self.type, 1)
+                                    and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)
+                                    and self.is_ready_out(dS, c.T, c.B, self.plan.H)):
+            raise ValueError("arguments are not in order")
+        if dY is not None:
+            if not self.is_ready_target(&c, dY, self.plan.O):
+                raise ValueError("dY is not in order")
+            c.D, c.error.loss, c.error.K, c.error.scale = cnp.PyArray_DATA(dY), GIVEN, self.plan.O, 1
+        else:
+            if not (self.point_at_targets(&c, D, weights) and self.in_range(&c)):
+                raise ValueError("targets are not in order")
+            total = self.take_weights(&c)
+            if total < 0:
+                raise ValueError("weights are not in order")
+        c.gradient, c.dX = cnp.PyArray_DATA(gradient), cnp.PyArray_DATA(dS)
+        self.run(&c, n_threads)
+        return c.total * c.error.scale, total
+
+    def penalize(self, theta, gradient):
+        """The penalties of theta, whose gradient is added to `gradient`; both (P,)."""
+        if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(gradient, self.type, 1)
+                and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
+            raise ValueError("arguments are not in order")
+        effective = part = None
+        if self.plan.maps != NULL:
+            effective, part = theta.copy(), gradient * 0
+        if self.type == cnp.NPY_FLOAT:
+            return penalize_mapped(&self.plan, <float *> cnp.PyArray_DATA(theta), <float *> cnp.PyArray_DATA(gradient),
+                                   <float *> (cnp.PyArray_DATA(effective) if part is not None else NULL),
+                                   <float *> (cnp.PyArray_DATA(part) if part is not None else NULL))
+        return penalize_mapped(&self.plan, <double *> cnp.PyArray_DATA(theta), <double *> cnp.PyArray_DATA(gradient),
+                               <double *> (cnp.PyArray_DATA(effective) if part is not None else NULL),
+                               <double *> (cnp.PyArray_DATA(part) if part is not None else NULL))
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, bint own_start, Py_ssize_t k2,
                     gradient, S, int n_threads):
@@ -1929,7 +2098,7 @@ cdef class Engine:
         if (not self.plan.one_hot and cnp.PyArray_DIM(X, in_time + 1) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
             return False
         c.theta, c.error, c.last = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last
-        c.picks = c.last
+        c.picks, c.reverse = c.last, self.plan.reverse
         if initial_state is not None:
             if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.H, -1)):
                 return False
@@ -1971,6 +2140,10 @@ cdef class Engine:
     cdef bint take_targets(self, Call *c, D, weights) noexcept:
         """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""
         return self.point_at_targets(c, D, weights) and self.in_range(c) and self.take_weights(c) >= 0
+
+    cdef bint is_ready_out(self, array, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2) noexcept:
+        """Whether `array` is (n0, n1, n2), to be written into."""
+        return is_ready(array, self.type, 3) and has_shape(array, n0, n1, n2) and cnp.PyArray_ISWRITEABLE(array)
 
     cdef bint is_ready_target(self, const Call *c, array, Py_ssize_t width) noexcept:
         """Whether `array` is (T, B, width), or (B, width) where errors are those of the last steps."""
@@ -2107,7 +2280,7 @@ cdef class Engine:
             if limit == NO_LIMIT or 0 < limit >= needed + arranged or not c.saves or c.k1 > 0:
                 return needed
             least = needed
-            while segments < steps_of_a_shard(c):
+            while segments < steps_of_a_shard(c) and not c.given:
                 segments += 1 + segments // 16
                 needed = self.plan_segments(c, segments, threads[0])
                 if 0 < limit >= needed + arranged:
@@ -2153,7 +2326,8 @@ cdef class Engine:
         c.T, c.B, c.error, c.last, c.picks = T, B, self.plan.error, self.plan.last, self.plan.last or picks
         c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # not read; absent ones would need less
         c.labels = <const Py_ssize_t *> c.theta if labels else NULL
-        c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), True, weight_width
+        c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, weight_width
+        c.given = not self.plan.reads
         c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
         truncate(&c, tbptt)
         count(&c)

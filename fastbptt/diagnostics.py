@@ -61,7 +61,7 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
         raise TypeError("D must be given with X")
     X, initial_state, _, _ = network._check_inputs(X, initial_state)
     D, weights = network._check_targets(X, D, weights)
-    data = {"X": X, "D": D, "weights": weights, "initial_state": initial_state}
+    data = {"X": X, "D": D, "weights": weights, "initial_state": network._as_given(initial_state)}
     options = network._engines["reference"].options
     networks = {dtype: _with(network, dtype=dtype) for dtype in ("float64", "float32")}
     parameters = {name: value.astype(complex) for name, value in networks["float64"].parameters.items()}
@@ -100,7 +100,9 @@ def _random_data(network, rng, T=12, B=3):
         X = rng.integers(network.input_size, size=(T, B))
     else:
         X = rng.standard_normal((T, B, network.input_size))
-    initial_state = rng.uniform(-0.5, 0.5, (B, network.hidden_size)) if not network.learn_initial_state else None
+    initial_state = None
+    if not network.learn_initial_state:
+        initial_state = network._as_given(rng.uniform(-0.5, 0.5, (B, sum(network._widths))))
     loss = network.loss[0] if isinstance(network.loss, tuple) else network.loss
     steps = (B,) if network.output == "last" else (T, B)
     if loss == "cross_entropy":

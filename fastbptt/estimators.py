@@ -30,8 +30,8 @@ __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 
 OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
-NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "l1", "l2",
-                   *_maps.OPTIONS)
+NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
+                   "l2", *_maps.OPTIONS)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
                "resume", "n_threads")  # of RNN.fit, which `fit` hands on
 
@@ -426,10 +426,10 @@ class RNNRegressor(_Estimator):
 
     Parameters
     ----------
-    hidden_size : int
-        H.
-    activation, reduction, initializer, bias, learn_initial_state, l1, l2, connectivity, trainable, dale_ratio,
-    dale_signs, nonnegative, autapses : as of RNN
+    hidden_size : int or tuple of int
+        H, or that of each layer.
+    activation, reduction, initializer, bias, learn_initial_state, bidirectional, l1, l2, connectivity, trainable,
+    dale_ratio, dale_signs, nonnegative, autapses : as of RNN
     output_activation : str, optional
         As of RNN; by default "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
@@ -499,13 +499,13 @@ class RNNRegressor(_Estimator):
 
     @takes_parameters
     def __init__(self, hidden_size=32, *, activation="tanh", output_activation=None, loss="squared_error",
-                 reduction="mean", dtype=None, initializer="orthogonal", bias=True, learn_initial_state=False, l1=0.0,
-                 l2=0.0, output="sequence", two_d="raise", horizon=1, solver="adam", learning_rate_init=1e-3,
-                 learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None, early_stopping=False,
-                 validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True, random_state=None,
-                 warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999,
-                 epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(),
-                 autapses=True):
+                 reduction="mean", dtype=None, initializer="orthogonal", bias=True, learn_initial_state=False,
+                 bidirectional=False, l1=0.0, l2=0.0, output="sequence", two_d="raise", horizon=1, solver="adam",
+                 learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None,
+                 early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
+                 random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
+                 beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
+                 dale_signs=None, nonnegative=(), autapses=True):
         pass
 
     def partial_fit(self, X, y, sample_weight=None):
@@ -581,6 +581,8 @@ class RNNRegressor(_Estimator):
         steps, horizon = _words.size("steps", steps), _words.size("horizon", self.horizon)
         if self.output != "sequence":
             raise ValueError('forecast needs output="sequence": an output at each step')
+        if self.network_.bidirectional:
+            raise ValueError("forecast needs a network in one direction: with bidirectional=True a pair's input has its target")
         past = read(series, "series", "series")
         self._check_series(past, horizon)
         beyond = max(0, steps - horizon)
@@ -589,7 +591,7 @@ class RNNRegressor(_Estimator):
         Y, _, S = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
         n = np.arange(len(past.lengths))
         outputs = [Y[past.lengths - horizon + k, n] for k in range(min(steps, horizon))]
-        state = S[past.lengths, n]
+        state = S[past.lengths, n] if not isinstance(S, tuple) else tuple(states[past.lengths, n] for states in S)
         for k in range(beyond):  # step T_n + k, whose input is the forecast for it
             x = np.concatenate([self._middle(outputs[k]), known[past.lengths + k, n]], axis=1)
             y, state = self.network_.forward(x[None], state)
@@ -694,8 +696,8 @@ class RNNClassifier(_Estimator):
 
     Parameters
     ----------
-    hidden_size : int
-        H.
+    hidden_size : int or tuple of int
+        H, or that of each layer.
     output : "last" or "sequence"
         Whether y has one label for each sequence, at its last step, or one for each step.
     others : as of RNNRegressor
@@ -712,12 +714,12 @@ class RNNClassifier(_Estimator):
 
     @takes_parameters
     def __init__(self, hidden_size=32, *, activation="tanh", reduction="mean", dtype=None, initializer="orthogonal",
-                 bias=True, learn_initial_state=False, l1=0.0, l2=0.0, output="last", two_d="raise", solver="adam",
-                 learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None,
-                 early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
-                 random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
-                 beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None, dale_signs=None,
-                 nonnegative=(), autapses=True):
+                 bias=True, learn_initial_state=False, bidirectional=False, l1=0.0, l2=0.0, output="last", two_d="raise",
+                 solver="adam", learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32,
+                 max_grad_norm=None, early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None,
+                 shuffle=True, random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True,
+                 beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
+                 dale_signs=None, nonnegative=(), autapses=True):
         pass
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):

@@ -60,20 +60,26 @@ def draw(initializer, parameters, seed, maps=None):
     out which is absent.
     """
     names = dict.fromkeys(parameters)
+    recurrent = [name for name in names if name.startswith("W_s")]
     if isinstance(initializer, dict):
         unknown = [name for name in initializer if name not in names]
         if unknown:
             raise ValueError(f"initializer names {unknown}, but this network has {', '.join(names)}")
-        names["W_s"] = "orthogonal"
+        names |= dict.fromkeys(recurrent, "orthogonal")
         for name, value in initializer.items():
             names[name] = _check_initializer(value, True)
     elif callable(initializer) or _check_initializer(initializer, False) == ("torch",):
         names = dict.fromkeys(names, initializer)
     else:
-        names["W_s"] = initializer
-    fixed_streams = dict(zip(("W_x", "W_s", "b_s", "W_y", "b_y", "S_0"), seed.spawn(6)))
-    hidden_size = len(parameters["W_s"])
-    drawn = {name: _initial(name, names[name], view.shape, np.random.default_rng(fixed_streams[name]), hidden_size)
+        names |= dict.fromkeys(recurrent, initializer)
+    streams = ["W_x", "W_s", "b_s", "W_y", "b_y", "S_0"]
+    for name in recurrent[1:]:  # those of other recurrences than the first come after these
+        streams += [each + name.removeprefix("W_s") for each in ("W_x", "W_s", "b_s", "S_0")]
+    fixed_streams = dict(zip(streams, seed.spawn(len(streams))))
+    # H of each recurrence; to W_y and b_y it is the width of what they read
+    widths = {name: parameters["W_s" + name[3:]].shape[1] if name[:3] in ("W_x", "W_s", "b_s", "S_0")
+              else parameters["W_y"].shape[1] for name in parameters}
+    drawn = {name: _initial(name, names[name], view.shape, np.random.default_rng(fixed_streams[name]), widths[name])
              for name, view in parameters.items()}
     return drawn | {name: _fitted(name, drawn[name], of, by_name=not callable(names[name])
                                   and not isinstance(names[name], np.ndarray)) for name, of in (maps or {}).items()}
@@ -134,7 +140,7 @@ def _initial(name, initializer, shape, rng, hidden_size):
         return _glorot_uniform(shape, rng) if len(shape) == 2 else np.zeros(shape)
     chosen, *number = _check_initializer(initializer, True)
     if chosen == "torch":  # S_0 is no parameter of PyTorch's: zero
-        limit = 0 if name == "S_0" else 1 / np.sqrt(hidden_size)
+        limit = 0 if name.startswith("S_0") else 1 / np.sqrt(hidden_size)
         return rng.uniform(-limit, limit, shape)
     if len(shape) != 2:
         raise ValueError(f"initializer {chosen!r} is for matrices; {name} has shape {shape}: give an array, a function "

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from . import (
-    _batches, _checkpoint, _core, _files, _maps, _threading, _words, convert, diagnostics, initializers, optimizers, reference,
+    _batches, _checkpoint, _core, _files, _maps, _stack, _threading, _words, convert, diagnostics, initializers, optimizers,
+    reference,
     training,
 )
 
@@ -36,8 +37,10 @@ class RNN:
 
     Parameters
     ----------
-    input_size, hidden_size, output_size : int
-        I, H and O.
+    input_size, output_size : int
+        I and O.
+    hidden_size : int or tuple of int
+        H, or that of each layer: the states of a layer are the inputs of the next, and the output reads the highest.
     activation : str
         g1: "tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu" or "softsign".
     output_activation : str
@@ -64,6 +67,10 @@ class RNN:
         targets D (B, O) or labels (B,), and weights and `losses` (B,), wherever this page has (T, B, ...).
     one_hot : bool
         Inputs X are ids (T, B), integers from 0 to I − 1, which stand for one-hot vectors: W_x's columns are looked up.
+    bidirectional : bool
+        Each layer has a second recurrence, which goes from each sequence's last step to its first, and its states are those
+        of both side by side, (..., 2 H) (Schuster and Paliwal 1997). A reset parts two steps for both. output="last" reads
+        the final state of both, that of the second being the one after the first step.
     l1, l2 : float or dict
         Penalties l1 Σ |w| and l2 Σ w², without ½ and not divided by anything, on W_x, W_s and W_y, or on each parameter
         that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
@@ -87,11 +94,22 @@ class RNN:
     Attributes
     ----------
     parameters : dict of writable views, W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as
-        the network has them. Assigning copies: ``net.parameters["W_s"] = W``. They are what is trained, before connectivity,
-        signs and the like: what the network computes with is `effective_parameters()`.
+        the network has them. Assigning copies: ``net.parameters["W_s"] = W``. Those of the backward direction end in
+        ``_reverse``, those of layer l >= 1 in ``_l1``, ...: ``W_x_l1_reverse``. theta then has those of each recurrence
+        (W_x W_s b_s S_0) together, layer by layer, forward before reverse, and W_y b_y last. They
+        are what is trained, before connectivity, signs and the like: what the network computes with is
+        `effective_parameters()`.
     theta : array (P,), all parameters in that order, copied out and in.
     history : training.History of the last `fit`, or None.
     unit_signs : array (H,) of 1 and −1, or None without Dale's law.
+
+    Notes
+    -----
+    Where there are several recurrences, by layers or directions, every state that is (B, H) on this page, given or returned,
+    is a tuple of such arrays, layer by layer, forward before reverse, and S is one of (T+1, B, H). They are computed one after
+    another by the same compiled recurrence; what lies between layers is kept. `fit` then runs the loop over batches in Python,
+    which adds some 30 µs to an update, and there are no `gradient_terms`. With bidirectional=True there are no `step`,
+    `generate`, `stream` and tbptt: they would need what comes later.
 
     References
     ----------
@@ -100,15 +118,15 @@ class RNN:
 
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
-                 learn_initial_state=False, output="sequence", one_hot=False, l1=0.0, l2=0.0, connectivity=None,
-                 trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True, random_state=None,
-                 **unknown):
+                 learn_initial_state=False, output="sequence", one_hot=False, bidirectional=False, l1=0.0, l2=0.0,
+                 connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True,
+                 random_state=None, **unknown):
         if unknown:
             raise TypeError(_unknown_option(*unknown))
         loss_name, loss_parameter = _check_loss(loss)
         self._configure({
             "input_size": _words.size("input_size", input_size),
-            "hidden_size": _words.size("hidden_size", hidden_size),
+            "hidden_size": _check_hidden_size(hidden_size),
             "output_size": _words.size("output_size", output_size),
             "activation": _words.choose("activation", activation, reference.ACTIVATIONS),
             "output_activation": _words.choose("output_activation", output_activation, reference.OUTPUT_ACTIVATIONS),
@@ -119,6 +137,7 @@ class RNN:
             "learn_initial_state": _words.flag("learn_initial_state", learn_initial_state),
             "output": _words.choose("output", output, OUTPUTS),
             "one_hot": _words.flag("one_hot", one_hot),
+            "bidirectional": _words.flag("bidirectional", bidirectional),
             "l1": _check_penalty("l1", l1),
             "l2": _check_penalty("l2", l2),
             **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
@@ -147,28 +166,31 @@ class RNN:
         self.history = None
         self._config, self._entropy = config, entropy
         I, H, O = self.input_size, self.hidden_size, self.output_size
-        shapes = {"W_x": (H, I), "W_s": (H, H), "b_s": (H,), "W_y": (O, H), "b_y": (O,), "S_0": (H,)}
-        if not self.bias:
-            del shapes["b_s"], shapes["b_y"]
-        if not self.learn_initial_state:
-            del shapes["S_0"]
+        shapes = _shapes(config)
+        self._widths = _stack.widths_of(shapes)
+        self._stacked = len(self._widths) > 1
         size = sum(math.prod(shape) for shape in shapes.values())
         if size > 2**48:  # numbers, where a processor addresses so many bytes
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
         self._theta = _aligned(size, self.dtype)
         self.__dict__["parameters"] = _Parameters(_views(self._theta, shapes))
         l1, l2 = (_by_parameter(name, getattr(self, name), shapes) for name in ("l1", "l2"))
+        if self._stacked and not (self.autapses and self.dale_ratio is None and self.dale_signs is None):
+            raise ValueError("dale_ratio, dale_signs and autapses=False are of a network of one recurrence; for others name "
+                             "each parameter in connectivity and nonnegative")
         self._maps, self.unit_signs = _maps.build(config, shapes)
         codes = _maps.codes(self._maps, shapes)
         self._held = None if codes is None else np.flatnonzero(codes & _maps.TRAINABLE == 0)
+        options = (self.target_size, self.activation, self.output_activation, loss, loss_parameter, self.reduction == "mean",
+                   self.bias, self.learn_initial_state, l1, l2, self.output == "last", self.one_hot, codes)
         self._engines = {
-            "core": _core.Engine(self.dtype, I, H, O, self.target_size, self.activation, self.output_activation, loss,
-                                 loss_parameter, self.reduction == "mean", self.bias, self.learn_initial_state, l1, l2,
-                                 self.output == "last", self.one_hot, codes),
+            "core": (_stack.Stack(shapes, self.dtype, *options) if self._stacked
+                     else _core.Engine(self.dtype, I, H, O, *options)),
             "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
                                           output_activation=self.output_activation, reduction=self.reduction, l1=l1,
                                           l2=l2, output=self.output, maps=self._maps),
         }
+        self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
     def _stream(self, name):
         """The SeedSequence of one random stream: drawing from one never changes another."""
@@ -233,15 +255,21 @@ class RNN:
         """
         step, threads = self._engine(backend).step, 0 if n_threads is None else _threads(n_threads)
         if backend == "core":
-            result = step(self._theta, x, state, out, threads)
+            result = self._at_once.step(self._theta, x, state, out, threads)
             if result is not NotImplemented:
                 return result
+        self._refuse_reverse("step")
         x = self._check_step("x", x)
         if state is not None:
-            state = _check_shape("state", _words.array("state", state, self.dtype), (len(x), self.hidden_size), "(B, H)")
+            state = self._check_state("state", state, len(x))
         if out is not None:
             self._check_out(out, x, state)
-        return step(self._theta, x, state, out, threads)
+        if not self._stacked or out is None:
+            return step(self._theta, x, state, out, threads)
+        y, states = step(self._theta, x, state, None, threads)
+        for array, result in zip((out[0], *out[1]), (y, *states)):
+            array[...] = result
+        return out
 
     def generate(self, steps, *, prefix=None, initial_state=None, temperature=1.0, random_state=None, feed=None,
                  return_state=False, n_threads=None, backend="core"):
@@ -281,18 +309,19 @@ class RNN:
         ids adds about 12 µs to it, a function feed 9 and its own time (float32, B = 1, AMD Zen 4, 2026-11).
         """
         self._engine(backend)
+        self._refuse_reverse("generate")
         steps, sampled = _words.size("steps", steps), feed is None and self.one_hot
         temperature = _words.number("temperature", temperature, 0, low_allowed=True)
         self._check_feedback(feed, temperature)
         if prefix is None:
             raise TypeError("generate needs a prefix: what is fed back is an output, and before the first input there is none")
-        prefix, state, _, _ = self._check_inputs(prefix, initial_state, name="prefix")
+        prefix, _, _, _ = self._check_inputs(prefix, initial_state, name="prefix")
         if len(prefix) == 0:
             raise ValueError(f"prefix must have at least one step, got shape {prefix.shape}")
         entropy = self._entropy if random_state is None else _entropy(random_state)
         rng = _batches.generator(entropy, STREAMS.index("generation"))
 
-        read, state = self.forward(prefix, state, n_threads=n_threads, backend=backend)
+        read, state = self.forward(prefix, initial_state, n_threads=n_threads, backend=backend)
         B, O = read.shape[-2:]
         Y = np.empty((1 if sampled else steps, B, O), self.dtype)  # of ids none but the last are needed
         ids = np.empty((steps if sampled else 0, B), np.intp)
@@ -343,7 +372,9 @@ class RNN:
         memory_limit : int or "auto", optional
             Bytes that the workspace may take, or "auto" for as few as can be. Where that does not hold all states, only
             those at the ends of segments are kept, and each segment is computed again on the way back: the same bits, for
-            about a third more time. A sequence of T steps then needs memory for about 2 √T of them (Chen et al. 2016).
+            about a third more time. A sequence of T steps then needs memory for about 2 √T of them (Chen et al. 2016). Of
+            several layers all states are kept, as each is what the next reads; the limit is on the workspace beside them,
+            which is that of one block.
         input_gradient, initial_state_gradient : bool
             Add "X" (T, B, I), which ids have not, and "initial_state" (B, H) to the gradients.
         backend : "core" or "reference"
@@ -360,12 +391,12 @@ class RNN:
         and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
         """
         if n_threads is tbptt is memory_limit is None and backend == "core":  # at once: a small call takes 4 µs, `_run` 0.5
-            result = self._engines["core"].loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, None,
-                                                              0, input_gradient, initial_state_gradient, 0)
+            result = self._at_once.loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, None, 0,
+                                                      input_gradient, initial_state_gradient, 0)
             if result is not NotImplemented:
                 return result
         return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
-                         _check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
+                         self._check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
                          bool(initial_state_gradient))
 
     def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None, memory_limit=None,
@@ -376,7 +407,7 @@ class RNN:
         `loss_and_gradients`.
         """
         return self._run(backend, n_threads, "backward", X, dY, None, initial_state, lengths, resets,
-                         _check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
+                         self._check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
                          bool(initial_state_gradient))
 
     def memory_estimate(self, T, B, *, lengths=None, resets=False, weights=None, sparse=False, tbptt=None, memory_limit=None,
@@ -393,7 +424,8 @@ class RNN:
         sparse : bool
             Whether over half of them will be zero.
 
-        With a cross-entropy loss D is taken for labels.
+        With a cross-entropy loss D is taken for labels. Of several layers it is the arrays that lie between them, and the
+        largest workspace of one, which is what memory_limit bounds.
         """
         T, B = _words.size("T", T, smallest=0), _words.size("B", B, smallest=0)
         if lengths is not None:
@@ -401,7 +433,7 @@ class RNN:
         widths = {None: 0, "step": 1, "output": self.target_size}
         if weights not in widths:
             raise ValueError(f'weights must be None, "step" or "output", got {weights!r}')
-        tbptt = _check_tbptt(tbptt)
+        tbptt = self._check_tbptt(tbptt)
         return self._engines["core"].workspace(
             self._theta, T, B, lengths, _words.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
             widths[weights], _words.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
@@ -427,6 +459,8 @@ class RNN:
         IndexError : t is outside −T ... T−1.
         """
         t = _words.size("t", t, smallest=-(2**31))
+        if self._stacked:
+            raise ValueError(f"gradient_terms are of a network of one recurrence; this one has {len(self._widths)}")
         return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, None, None, t)
 
     def gradcheck(self, X=None, D=None, *, initial_state=None, weights=None, entries=100, random_state=0):
@@ -449,7 +483,7 @@ class RNN:
         """Run an operation: at once where the core finds its arguments in order, else after checks and conversions."""
         run = getattr(self._engine(backend), operation)
         threads = _threads(n_threads)
-        if backend == "core":
+        if backend == "core" and not self._stacked:
             result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
             if result is not NotImplemented:
                 return result
@@ -497,8 +531,7 @@ class RNN:
         X = self._check_vectors_or_ids(name, X, "T, B")
         T, B = X.shape[:2]
         if initial_state is not None:
-            initial_state = _check_shape("initial_state", _words.array("initial_state", initial_state, self.dtype),
-                                         (B, self.hidden_size), "(B, H)")
+            initial_state = self._check_state("initial_state", initial_state, B)
         if lengths is not None:
             lengths = self._check_lengths(lengths, T, B)
         if self.output == "last":
@@ -510,6 +543,31 @@ class RNN:
         if self.one_hot:
             self._check_range(name, X, _is_step(T, B, lengths), "tb")
         return X, initial_state, lengths, resets
+
+    def _check_state(self, name, state, B):
+        """A state (B, H) as the engines take it: of several recurrences one array, (B, H of all together)."""
+        if not self._stacked:
+            return _check_shape(name, _words.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)")
+        if not isinstance(state, (tuple, list)) or len(state) != len(self._widths):
+            what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
+            raise TypeError(f"{name} must be a tuple of {len(self._widths)} arrays (B, H), one for each recurrence, layer by "
+                            f"layer{', forward before reverse' if self.bidirectional else ''}; got {what}")
+        return np.concatenate([_check_shape(f"{name}[{n}]", _words.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)")
+                               for n, (part, H) in enumerate(zip(state, self._widths))], axis=1)
+
+    def _as_given(self, states):
+        """States as the engines take them as the caller has them."""
+        return _stack.split(states, self._widths) if self._stacked else states
+
+    def _check_tbptt(self, tbptt):
+        if tbptt is not None:
+            self._refuse_reverse("truncated BPTT")
+        return _check_tbptt(tbptt)
+
+    def _refuse_reverse(self, what):
+        if self.bidirectional:
+            raise ValueError(f"{what} needs a network in one direction: with bidirectional=True each output hangs on all that "
+                             "comes later")
 
     def _check_lengths(self, lengths, T, B):
         lengths = _check_shape("lengths", _words.array("lengths", lengths, np.intp), (B,), "(B,)")
@@ -571,8 +629,13 @@ class RNN:
         if not isinstance(out, tuple) or len(out) != 2:
             words = f"{len(out)} of them" if isinstance(out, tuple) else type(out).__name__
             raise TypeError(f"out must be a tuple of two arrays, (y, state), got {words}")
-        for name, array, width, letters in (("out's y", out[0], self.output_size, "(B, O)"),
-                                            ("out's state", out[1], self.hidden_size, "(B, H)")):
+        y, new = out
+        if self._stacked and (not isinstance(new, tuple) or len(new) != len(self._widths)):
+            raise TypeError(f"out's state must be a tuple of {len(self._widths)} arrays, one for each recurrence, got "
+                            f"{type(new).__name__}")
+        states = {f"out's state[{n}]": array for n, array in enumerate(new)} if self._stacked else {"out's state": new}
+        for name, array, width, letters in (("out's y", y, self.output_size, "(B, O)"),
+                                            *((*named, H, "(B, H)") for named, H in zip(states.items(), self._widths))):
             if type(array) is not np.ndarray:
                 raise TypeError(f"{name} must be a NumPy array to write into, got {type(array).__name__}")
             if array.dtype != self.dtype:
@@ -581,12 +644,16 @@ class RNN:
             if not array.flags.carray:
                 raise ValueError(f"{name} must be C-contiguous, aligned and writable, got strides {array.strides}, "
                                  f"writable={array.flags.writeable}")
-        y, new = out
-        in_place = state is not None and new.ctypes.data == state.ctypes.data
-        for name, array, others in (
-                ("out's y", y, {"out's state": new, "x": x, "state": state, "the parameters": self._theta}),
-                ("out's state", new, {"x": x, "state, and is not that very array": None if in_place else state,
-                                      "the parameters": self._theta})):
+        if self._stacked:  # what is read is a copy of the caller's state, so that writing in place harms nothing
+            arrays = {"out's y": y, **states}
+            pairs = [(name, array, {**{other: arrays[other] for other in arrays if other > name}, "x": x,
+                                    "the parameters": self._theta}) for name, array in arrays.items()]
+        else:
+            in_place = state is not None and new.ctypes.data == state.ctypes.data
+            pairs = (("out's y", y, {"out's state": new, "x": x, "state": state, "the parameters": self._theta}),
+                     ("out's state", new, {"x": x, "state, and is not that very array": None if in_place else state,
+                                           "the parameters": self._theta}))
+        for name, array, others in pairs:
             for words, other in others.items():
                 if other is not None and np.may_share_memory(array, other):
                     raise ValueError(f"{name} overlaps {words}")
@@ -723,7 +790,7 @@ class RNN:
                 raise ValueError('tbptt of fit needs output="sequence": most windows have no last step, and so no error')
             source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"))
             if tbptt is not None:
-                source = _batches.Windows(source, *_check_tbptt(tbptt))
+                source = _batches.Windows(source, *self._check_tbptt(tbptt))
         else:
             if any(given is not None for given in (weights, initial_state, lengths, resets)):
                 raise TypeError("weights, initial_state, lengths and resets belong to X and D; batches give their own")
@@ -792,6 +859,7 @@ class RNN:
         FloatingPointError, KeyboardInterrupt : the parameters are those of the last whole update.
         """
         self._engine(backend)
+        self._refuse_reverse("stream")
         tbptt = _check_tbptt(tbptt)
         if tbptt is None:
             raise TypeError("stream needs tbptt=(k1, k2)")
@@ -807,10 +875,14 @@ class RNN:
             raise TypeError("weights and resets belong to X and D; chunks give their own")
         else:
             chunks = X
-        if initial_state is not None:
+        if initial_state is not None and self._stacked:
+            B = next((len(part) for part in initial_state if np.ndim(part) > 0), 0) if isinstance(initial_state, tuple) else 0
+            initial_state = self._check_state("initial_state", initial_state, B)
+        elif initial_state is not None:
             initial_state = _words.array("initial_state", initial_state, self.dtype)
             if initial_state.ndim != 2 or initial_state.shape[1] != self.hidden_size:
                 raise ValueError(f"initial_state must have shape (B, H) = (B, {self.hidden_size}), got {initial_state.shape}")
+        if initial_state is not None:
             _words.finite("initial_state", initial_state, "bh")
         chunks = self._checked_chunks(chunks, initial_state)
         return training.stream(self, chunks, *tbptt, initial_state, optimizer, limit, callback, _threads(n_threads), backend)
@@ -1067,10 +1139,15 @@ class RNN:
         loss = config["loss"]
         if isinstance(loss, list):  # JSON knows no tuples
             config["loss"] = (loss[0], tuple(loss[1]) if isinstance(loss[1], list) else loss[1])
-        sizes = [_words.size(name, config[name]) for name in ("input_size", "hidden_size", "output_size")]
-        expected = sizes[1] * (sizes[0] + sizes[1] + sizes[2])  # of the three matrices
-        if sum(array.size for array in arrays.values()) < expected:
-            raise ValueError(f"its parameters are fewer than its sizes {sizes} need")
+        sizes = [_words.size(name, config[name]) for name in ("input_size", "output_size")]
+        if isinstance(config["hidden_size"], list):
+            config["hidden_size"] = tuple(config["hidden_size"])
+        config["hidden_size"] = _check_hidden_size(config["hidden_size"])
+        if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > len(arrays):
+            raise ValueError(f"its arrays are fewer than its {len(config['hidden_size'])} layers need")
+        matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
+        if sum(array.size for array in arrays.values()) < sum(map(math.prod, matrices)):
+            raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         return cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
 
     def __getstate__(self):
@@ -1130,22 +1207,36 @@ class _Parameters(dict):
         return dict, ({name: value.copy() for name, value in self.items()},)
 
 
+class _Unchecked:
+    """The face of an engine that no argument satisfies before it is checked: for those that do not check themselves."""
+
+    def loss_and_gradients(self, *arguments):
+        return NotImplemented
+
+    step = loss_and_gradients
+
+
 class _ReferenceEngine:
     """The face of _core.Engine over reference.py, which has one thread."""
 
     def __init__(self, shapes, **options):
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
+        self.widths = _stack.widths_of(shapes)
 
     def _parameters(self, theta):
         return _views(theta, self.shapes)
 
+    def _states(self, packed):
+        """States as the reference takes them."""
+        return packed if len(self.widths) == 1 else _stack.split(packed, self.widths)
+
     def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads):
-        Y, final_state, S = reference.forward(self._parameters(theta), X, initial_state, lengths=lengths, resets=resets,
-                                              **self.options)
+        Y, final_state, S = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths,
+                                              resets=resets, **self.options)
         return (Y, final_state, S) if return_states else (Y, final_state)
 
     def step(self, theta, x, state, out, n_threads):
-        results = reference.step(self._parameters(theta), x, state, **self.options)
+        results = reference.step(self._parameters(theta), x, self._states(state), **self.options)
         if out is None:
             return results
         for array, result in zip(out, results):
@@ -1153,23 +1244,26 @@ class _ReferenceEngine:
         return out
 
     def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
-        return reference.losses(self._parameters(theta), X, D, initial_state, lengths=lengths, resets=resets, **self.options)
+        return reference.losses(self._parameters(theta), X, D, self._states(initial_state), lengths=lengths, resets=resets,
+                                **self.options)
 
     def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
-        return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=initial_state,
+        return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state),
                                     lengths=lengths, resets=resets, **self.options))
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit,
                            input_gradient, initial_state_gradient, n_threads):
         loss, gradients = reference.loss_and_gradients(
-            self._parameters(theta), X, D, weights=weights, initial_state=initial_state, lengths=lengths, resets=resets,
-            tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, **self.options)
+            self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
+            resets=resets, tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
+            **self.options)
         return float(loss), gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads):
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
-        loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=initial_state, lengths=lengths,
-                                                       resets=resets, **self.options | dict.fromkeys(penalties))
+        loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=self._states(initial_state),
+                                                       lengths=lengths, resets=resets,
+                                                       **self.options | dict.fromkeys(penalties))
         effective = reference.effective(p, self.options["maps"])
         for name, dw in reference.pulled_back(reference.d_penalty(effective, **penalties), p, self.options["maps"]).items():
             gradients[name] = gradients[name] + dw
@@ -1178,11 +1272,12 @@ class _ReferenceEngine:
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads):
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
-        given = {"weights": weights, "initial_state": initial_state, "lengths": lengths, "resets": resets, "past": past}
+        given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
+                 "past": self._states(past)}
         run, scale, (_, _, total, _) = reference._forward_and_error(p, X, D, **given, **self.options)
         _, gradients = reference.loss_and_gradients(p, X, D, **given, own_start=own_start, tbptt=(max(len(X), 1), k2),
                                                     **self.options)
-        S[...] = run.S
+        S[...] = run.S if len(self.widths) == 1 else np.concatenate(run.S, axis=-1)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
         weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
@@ -1190,7 +1285,7 @@ class _ReferenceEngine:
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads):
-        return reference.backward(self._parameters(theta), X, dY, initial_state=initial_state, lengths=lengths,
+        return reference.backward(self._parameters(theta), X, dY, initial_state=self._states(initial_state), lengths=lengths,
                                   resets=resets, tbptt=tbptt, input_gradient=input_gradient,
                                   initial_state_gradient=initial_state_gradient, **self.options)
 
@@ -1216,6 +1311,23 @@ def _unknown_option(name, *_):
     options = [option for option in inspect.signature(RNN).parameters if option != "unknown"]
     near = difflib.get_close_matches(name, options, n=1)
     return f"RNN takes no {name!r}" + (f"; did you mean {near[0]!r}?" if near else f", only {', '.join(options)}")
+
+
+def _check_hidden_size(hidden_size):
+    """An int, or a tuple of at least two."""
+    if not isinstance(hidden_size, tuple):
+        return _words.size("hidden_size", hidden_size)
+    sizes = tuple(_words.size(f"hidden_size[{n}]", H) for n, H in enumerate(hidden_size))
+    if not sizes:
+        raise ValueError("hidden_size must be an int, or a tuple of one for each layer, got an empty one")
+    return sizes if len(sizes) > 1 else sizes[0]
+
+
+def _shapes(config):
+    """The shapes of a configuration's parameters by name, in theta's order."""
+    H = config["hidden_size"]
+    return _stack.shapes_of(config["input_size"], H if isinstance(H, tuple) else (H,), config["output_size"],
+                            config.get("bidirectional", False), config["bias"], config["learn_initial_state"])
 
 
 def _check_loss(loss):
@@ -1270,7 +1382,7 @@ def _check_penalty(name, value):
 def _by_parameter(name, penalty, shapes):
     """A penalty as a dict of those parameters that it falls on."""
     if not isinstance(penalty, dict):
-        penalty = dict.fromkeys(("W_x", "W_s", "W_y"), penalty)
+        penalty = {name: penalty for name in shapes if name.startswith("W_")}
     for key in penalty:
         if key not in shapes:
             raise ValueError(f"{name} names {key!r}, but this network's parameters are {', '.join(shapes)}")

@@ -611,7 +611,8 @@ class _Fit:
 
 def _fits(net):
     """Whether networks like this one can stand in lanes."""
-    return net.output == "sequence" and not net.one_hot and not net._maps and net.hidden_size <= MOST_HIDDEN
+    return (net.output == "sequence" and not net.one_hot and not net._maps and not net._stacked
+            and net.hidden_size <= MOST_HIDDEN)
 
 
 def _same(net, other):

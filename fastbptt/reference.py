@@ -41,6 +41,18 @@ where it is trainable, else 0:
     θ' = m θ, or m s |θ| where the sign is fixed
     ∂E/∂θ = f m ∂E/∂θ', or f m s sign(θ) ∂E/∂θ', where sign(0) = 1: so that what is 0 can leave it
 
+Layers. Layer l >= 1 has W_x_l<l>, W_s_l<l>, b_s_l<l>, S_0_l<l> of its own, and the states of the layer below are its X;
+the output reads the highest. ∂E/∂X of a layer is what it adds to ∂E/∂S of the one below. A second recurrence of each
+layer, whose names end in _reverse, goes from the last step of a sequence to its first, and [S_t, S_t of the reverse one]
+stands wherever a layer's S_t does (Schuster and Paliwal 1997, IEEE Transactions on Signal Processing 45:2673):
+
+    S_t = g1(X_t W_xᵀ + S_{t+1} W_sᵀ + b_s)        S_{T_b + 1} = S_0;  its final state is S_1
+
+A reset r_t parts steps t - 1 and t for it too: step t - 1 begins with S_0. output="last" reads the final state of each
+recurrence. Truncation takes all layers back through the same steps; there is none with a reverse recurrence.
+Where there are several recurrences, states (initial, final, past, S) are tuples with one entry for each, layer by layer,
+forward before reverse.
+
 Every function takes any float or complex dtype. Wherever a function of this file is not analytic (an absolute value,
 a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
 forward pass is exact to rounding: that is how the gradients below are tested.
@@ -281,6 +293,12 @@ def recur_back_windows(activation, dS, R, P, resets, tbptt):
     return delta, dS_0
 
 
+def turn(A, lengths):
+    """A (T, B, ...) with the steps of each sequence from its last to its first; what stands behind its end stays there."""
+    t = np.arange(len(A))[:, None]
+    return A[np.where(t < lengths, lengths - 1 - t, t), np.arange(A.shape[1])]
+
+
 def read(S, lengths, output):
     """The states that outputs are made of: S[1:], or (1, B, H), the state after each sequence's last step."""
     return S[1:] if output == "sequence" else S[None, lengths, np.arange(len(lengths))]
@@ -334,11 +352,15 @@ def scatter(A):
 
 def forward(parameters, X, initial_state=None, *, lengths=None, resets=None, output="sequence", activation="tanh",
             output_activation="identity", maps=None, **_):
-    """Outputs Y (T, B, O), or (B, O) if output="last", final state (B, H) and states S (T+1, B, H) of the network."""
+    """Outputs Y (T, B, O), or (B, O) if output="last", final state (B, H) and states S (T+1, B, H) of the network.
+
+    S[0] is the initial state and S[t+1] the one after X[t] was read, of a reverse recurrence too.
+    """
     run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
     g2, _ = OUTPUT_ACTIVATIONS[output_activation]
     Y = only(run.there, g2(run.Z))
-    return scatter(Y if output == "sequence" else Y[0]), read(run.S, run.lengths, "last")[0], run.S
+    final_states = (read(r.S, run.lengths, "last")[0] for r in run.recurrences)
+    return scatter(Y if output == "sequence" else Y[0]), _one_or_all(final_states), run.S
 
 
 def step(parameters, x, state=None, **options):
@@ -410,9 +432,10 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
 
     Raises
     ------
-    ValueError : input_gradient is True and X are ids
+    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence
     """
     _refuse_gradient_of_ids(X, input_gradient)
+    _refuse_truncation(parameters, tbptt)
     run, scale, (_, _, total, delta_y) = _forward_and_error(
         parameters, X, D, weights, initial_state, lengths=lengths, resets=resets, output=output, reduction=reduction,
         activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter, past=past,
@@ -442,6 +465,7 @@ def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None
              **_):
     """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
     _refuse_gradient_of_ids(X, input_gradient)
+    _refuse_truncation(parameters, tbptt)
     run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
     g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
@@ -451,24 +475,46 @@ def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None
 
 def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial_state_gradient):
     """From delta_y = ∂E/∂Z to every gradient."""
-    p, X, S, _, lengths, resets, _, output = run
-    dS = read_back(affine(delta_y, p["W_y"]), lengths, output, len(X))
-    delta, dS_0 = recur_back_windows(activation, dS, S[1:], p["W_s"], resets, tbptt)
-    gradients = {"W_x": accumulate(delta, X), "W_s": accumulate(delta, restart(S[:-1], resets, p.get("S_0", 0)))}
-    if "b_s" in p:
-        gradients["b_s"] = column_sums(delta)
-    gradients["W_y"] = accumulate(delta_y, read(S, lengths, output))
+    p, layers, lengths, output = run.p, run.layers, run.lengths, run.output
+    T, several = len(run.resets), len(run.recurrences) > 1
+    gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
     if "b_y" in p:
         gradients["b_y"] = column_sums(delta_y)
-    if "S_0" in p:  # one vector for every step that begins with it
-        begins = resets.copy()
-        if from_S_0:
-            begins[:1] = True
-        gradients["S_0"] = column_sums(affine(delta[begins], p["W_s"]))
+    deltas = {r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences}  # x + -0.0 is x to the bit
+    dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
+    dX = np.full_like(layers[0][0].X, -0.0)
+    dS = _read_back(layers[-1], affine(delta_y, p["W_y"]), lengths, output, T)
+    for begin, since, end in windows(T, tbptt if several else None):
+        errors = dS[begin:end].copy()
+        errors[:max(0, since - begin)] = 0
+        for layer in reversed(layers):
+            of_each, errors = np.split(errors, len(layer), axis=-1), 0
+            for r, own in zip(layer, of_each):
+                delta, carried = recur_back_windows(activation, r.turn(own, lengths), r.S[begin + 1:end + 1], r.p["W_s"],
+                                                    r.resets[begin:end], None if several else tbptt)
+                deltas[r.suffix][begin:end] += delta
+                if begin == 0:
+                    dS_0[r.suffix] += carried
+                if input_gradient or layer is not layers[0]:
+                    errors = errors + r.turn(affine(delta, r.p["W_x"]), lengths)
+        dX[begin:end] += errors
+
+    for r in run.recurrences:
+        delta, initial = deltas[r.suffix], r.p.get("S_0", 0)
+        gradients["W_x" + r.suffix] = accumulate(delta, r.X)
+        gradients["W_s" + r.suffix] = accumulate(delta, restart(r.S[:-1], r.resets, initial))
+        if "b_s" in r.p:
+            gradients["b_s" + r.suffix] = column_sums(delta)
+        if "S_0" in r.p:  # one vector for every step that begins with it
+            begins = r.resets.copy()
+            if from_S_0:
+                begins[:1] = True
+            gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
+    gradients = {name: gradients[name] for name in p}
     if input_gradient:
-        gradients["X"] = affine(delta, p["W_x"])
+        gradients["X"] = dX
     if initial_state_gradient:
-        gradients["initial_state"] = scatter(dS_0)
+        gradients["initial_state"] = _one_or_all(scatter(dS_0[r.suffix]) for r in run.recurrences)
     return gradients
 
 
@@ -486,8 +532,11 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
     "S" (t+1, B, H), ∂E_t/∂S_i for the state after X[i]. Summed over the batch, unweighted and not reduced: summed over
     i and t they are the gradient of reduction="sum".
     """
+    if len(recurrences(parameters)[0]) > 1 or len(recurrences(parameters)) > 1:
+        raise ValueError("gradient_terms are of a network of one recurrence")
     t = range(len(X))[t]
-    p, X, S, Z, *_ = _forward(effective(parameters, maps), X[:t + 1], initial_state, activation)
+    run = _forward(effective(parameters, maps), X[:t + 1], initial_state, activation)
+    p, X, S, Z = run.p, run.recurrences[0].X, run.S, run.Z
     D = _in_time(D, output)[t if output == "sequence" else 0:][:1]
     _, _, _, delta_y = error(Z[t:], D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
@@ -615,16 +664,31 @@ def update(rule, theta, gradient, slots, count, *, learning_rate, momentum=0.0, 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def recurrences(parameters):
+    """What the names of each layer's recurrences end in: [[""]] of the plain network, [["", "_reverse"], ["_l1", ...]]."""
+    layers, ends = [], ("", "_reverse") if "W_s_reverse" in parameters else ("",)
+    while "W_s" + (level := f"_l{len(layers)}" if layers else "") in parameters:
+        layers.append([level + end for end in ends])
+    return layers
+
+
 def _prepare(parameters, X, initial_state):
-    """Parameters and X in the parameters' dtype (its complex one if anything is complex), and S_0 (B, H)."""
+    """Parameters and X in the parameters' dtype (its complex one if anything is complex), and S_0 (B, H) by suffix."""
+    suffixes = sum(recurrences(parameters), [])
+    if initial_state is None:
+        initial_state = [None] * len(suffixes)
+    elif len(suffixes) == 1:
+        initial_state = [initial_state]
     dtype = np.result_type(*parameters.values())
-    if np.iscomplexobj(X) or np.iscomplexobj(initial_state):
+    if np.iscomplexobj(X) or any(np.iscomplexobj(S_0) for S_0 in initial_state):
         dtype = np.result_type(dtype, np.complex64)
     p = {name: np.asarray(value, dtype) for name, value in parameters.items()}
     X = gather(X, dtype, p["W_x"].shape[1])
-    shape = (X.shape[1], len(p["W_s"]))
-    S_0 = initial_state if initial_state is not None else p.get("S_0", np.zeros((), dtype))
-    return p, X, np.broadcast_to(S_0, shape)
+    first = {}
+    for suffix, S_0 in zip(suffixes, initial_state, strict=True):
+        S_0 = np.asarray(S_0, dtype) if S_0 is not None else p.get("S_0" + suffix, np.zeros((), dtype))
+        first[suffix] = np.broadcast_to(S_0, (X.shape[1], len(p["W_s" + suffix])))
+    return p, X, first
 
 
 def _wide(parameters):
@@ -632,17 +696,38 @@ def _wide(parameters):
     return np.result_type(np.float64, *parameters.values())
 
 
+class _Recurrence(NamedTuple):
+    """A recurrence and what it went through, step by step as it went."""
+
+    suffix: str
+    p: dict              # W_x, W_s, b_s, S_0, under these names
+    X: np.ndarray        # (T, B, I)
+    S: np.ndarray        # (T+1, B, H)
+    resets: np.ndarray   # (T, B) of bool
+
+    def turn(self, A, lengths):
+        """A (T, B, ...) of the caller's steps as those of this recurrence, or the other way round."""
+        return turn(A, lengths) if self.suffix.endswith("_reverse") else A
+
+
 class _Run(NamedTuple):
     """What the forward pass leaves to the operations."""
 
     p: dict
-    X: np.ndarray        # (T, B, I)
-    S: np.ndarray        # (T+1, B, H)
+    layers: list         # of lists of _Recurrence
     Z: np.ndarray        # (T, B, O), or (1, B, O) if output="last"
     lengths: np.ndarray  # (B,)
     resets: np.ndarray   # (T, B) of bool
     there: np.ndarray    # (T, B) or (1, B) of bool: which outputs there are
     output: str
+
+    @property
+    def recurrences(self):
+        return [r for layer in self.layers for r in layer]
+
+    @property
+    def S(self):
+        return _one_or_all(np.concatenate([r.S[:1], r.turn(r.S[1:], self.lengths)]) for r in self.recurrences)
 
 
 def _forward(parameters, X, initial_state, activation, lengths=None, resets=None, output="sequence", past=None):
@@ -651,13 +736,46 @@ def _forward(parameters, X, initial_state, activation, lengths=None, resets=None
     lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
     alive = np.arange(T)[:, None] < lengths
     resets = alive & (False if resets is None else np.asarray(resets, bool))
-    p, X, S_0 = _prepare(parameters, only(alive, X), initial_state)
+    p, X, first = _prepare(parameters, only(alive, X), initial_state)
+    past = {suffix: () if past is None else np.asarray(states, X.dtype)
+            for suffix, states in zip(first, past if len(first) > 1 and past is not None else [past] * len(first))}
+    known, layers = len(past[""]), []
+    for suffixes in recurrences(p):
+        layers.append([_recurrence(p, suffix, X, first[suffix], activation, lengths, alive, resets, past[suffix])
+                       for suffix in suffixes])
+        X = _read(layers[-1], lengths, "sequence")
+    there = alive & (np.arange(T)[:, None] >= known) if output == "sequence" else lengths[None] > 0
+    Z = only(there, affine(_read(layers[-1], lengths, output), pack(p["W_y"]), p.get("b_y")))
+    return _Run(p, layers, Z, lengths, resets, there, output)
+
+
+def _recurrence(p, suffix, X, S_0, activation, lengths, alive, resets, past):
+    """One recurrence over the inputs X of its layer."""
+    p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "S_0") if name + suffix in p}
+    if suffix.endswith("_reverse"):
+        parted = np.zeros_like(resets)
+        parted[:-1] = resets[1:]  # between a step and the next one, from where this recurrence comes
+        X, resets = turn(X, lengths), turn(parted, lengths) & alive
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    past = () if past is None else np.asarray(past, A.dtype)
-    S = recur(activation, A, S_0, pack(p["W_s"]), alive, resets, p.get("S_0", 0), past)
-    there = alive & (np.arange(T)[:, None] >= len(past)) if output == "sequence" else lengths[None] > 0
-    Z = only(there, affine(read(S, lengths, output), pack(p["W_y"]), p.get("b_y")))
-    return _Run(p, X, S, Z, lengths, resets, there, output)
+    return _Recurrence(suffix, p, X, recur(activation, A, S_0, pack(p["W_s"]), alive, resets, p.get("S_0", 0), past), resets)
+
+
+def _read(layer, lengths, output):
+    """`read` of each recurrence of a layer, side by side."""
+    parts = (read(r.S, lengths, output) for r in layer)
+    return np.concatenate([r.turn(part, lengths) if output == "sequence" else part for r, part in zip(layer, parts)], axis=-1)
+
+
+def _read_back(layer, dR, lengths, output, T):
+    """dS (T, B, ...) of the dR that `_read` gave the shape."""
+    parts = [read_back(part, lengths, output, T) for part in np.split(dR, len(layer), axis=-1)]
+    return np.concatenate([part if output == "sequence" else r.turn(part, lengths) for r, part in zip(layer, parts)], axis=-1)
+
+
+def _one_or_all(arrays):
+    """A tuple with an array for each recurrence; of the plain network the array."""
+    arrays = tuple(arrays)
+    return arrays if len(arrays) > 1 else arrays[0]
 
 
 def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
@@ -679,6 +797,11 @@ def _in_time(A, output):
 def _refuse_gradient_of_ids(X, input_gradient):
     if input_gradient and np.ndim(X) == 2:
         raise ValueError(f"input_gradient=True needs real inputs X (T, B, I), but X are ids of shape {np.shape(X)}")
+
+
+def _refuse_truncation(parameters, tbptt):
+    if tbptt is not None and "W_s_reverse" in parameters:
+        raise ValueError("tbptt needs a network in one direction: what comes later is no constant to a reverse recurrence")
 
 
 def _default(loss, loss_parameter):

@@ -297,8 +297,8 @@ class _Run:
         self.begin = self.saved = time.monotonic()
         self.progress = Progress(settings.epochs, self._most_updates(), settings.progress)
         self.stretch = None
-        if settings.backend == "core" and isinstance(source, Arrays) and not settings.update_callbacks \
-                and type(settings.optimizer) in optimizers.OPTIMIZERS.values():
+        if settings.backend == "core" and not network._stacked and isinstance(source, Arrays) \
+                and not settings.update_callbacks and type(settings.optimizer) in optimizers.OPTIMIZERS.values():
             self.stretch = _Stretch(network, source, settings, self.gradient)
 
     @property
@@ -434,7 +434,7 @@ class _Run:
         """Loss, penalty and Σ m of a window of truncated BPTT; the states that the next one needs are put into `spare`."""
         network, settings, source = self.network, self.settings, self.source
         X, D, weights, initial_state, lengths, resets = data
-        S = np.empty((len(X) + 1, X.shape[1], network.hidden_size), network.dtype)
+        S = np.empty((len(X) + 1, X.shape[1], sum(network._widths)), network.dtype)
         own_start, past = False, S[:0]
         if spare.states is not None:
             own_start = initial_state is None and source.window(k)[0] == 0
@@ -616,9 +616,10 @@ def _first_bad(network, data, backend):
     X, D, weights, initial_state, lengths, resets = data
     # NaN and any label may stand where no weight is
     D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.clip(D, 0, network.output_size - 1)
-    more = {"initial_state": initial_state, "lengths": lengths, "resets": resets, "backend": backend}
+    more = {"initial_state": network._as_given(initial_state), "lengths": lengths, "resets": resets, "backend": backend}
     with np.errstate(all="ignore"):
-        S = network.forward(X, return_states=True, **more)[2][1:]
+        S = network.forward(X, return_states=True, **more)[2]
+        S = np.concatenate(S, axis=2)[1:] if network._stacked else S[1:]
         e = network.losses(X, D_read, **more)
         _, gradients = network.loss_and_gradients(X, D, weights=weights, input_gradient=not network.one_hot, **more)
     if weights is not None:
@@ -738,7 +739,7 @@ def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, 
         history.loss.append(loss)
         history.gradient_norm.append(stepper.norm)
     window.move_on()
-    history.steps, history.final_state = window.read, window.states[-1].copy()
+    history.steps, history.final_state = window.read, network._as_given(window.states[-1].copy())
     if weight == 0 or callback is None:
         return False
     answer = callback(Record(0, len(history.loss), loss, None, stepper.norm, network))
@@ -786,7 +787,7 @@ class _Window:
         self._forget(max(0, self.k2 - self.new))
         self.steps = new if self.known is None else _joined([self.known, new])
         X, D, weights, resets = self.steps
-        self.S = np.empty((len(X) + 1, X.shape[1], self.network.hidden_size), self.network.dtype)
+        self.S = np.empty((len(X) + 1, X.shape[1], sum(self.network._widths)), self.network.dtype)
         past = self.S[:0] if self.states is None else self.states[1:]
         own = self.own_start and self.states is not None and self.read == len(past)
         return self.network._window_into(self.gradient, X, D, weights, None if self.states is None else self.states[0], None,

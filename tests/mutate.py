@@ -47,7 +47,7 @@ from pathlib import Path
 STALLED = 20  # seconds in one test after which a mutant counts as hanging; the slowest test takes about three
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
               "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_stream.py", "test_inputs.py",
-              "test_penalties.py", "test_maps.py", "test_diagnostics.py")
+              "test_penalties.py", "test_maps.py", "test_diagnostics.py", "test_stack.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -56,7 +56,8 @@ OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py
 # ---------------------------------------------------------------------------------------------------------------------
 
 REFERENCE_FUNCTIONS = ("effective", "pulled_back", "_map", "_pull_back", "_d_huber", "_d_quantile", "only", "restart",
-                       "recur_back", "windows", "recur_back_windows", "read", "read_back", "error", "accumulate",
+                       "recur_back", "windows", "recur_back_windows", "turn", "recurrences", "_recurrence", "_read",
+                       "_read_back", "read", "read_back", "error", "accumulate",
                        "column_sums", "affine", "loss_and_gradients", "penalty", "d_penalty", "backward", "_backward",
                        "gradient_terms", "gradient_flow", "_flow_back", "_norm", "next_state", "jacobian",
                        "_forward_and_error", "_in_time", "_per_output", "_scale")
@@ -65,11 +66,13 @@ REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second
 CORE_FUNCTIONS = {
     "_core.pyx": {
         **dict.fromkeys(("count", "share", "dealt", "arrange", "number_rows", "rows_before", "rows_at", "end_of_block",
-                         "is_reset", "any_reset", "find_places", "pack_weights", "tabulate", "read", "write", "look_up",
-                         "add_by_id", "pick", "own_states", "renew", "recur_through", "drop", "recur_back_through")),
+                         "callers", "is_reset", "any_reset", "find_places", "pack_weights", "tabulate", "read", "write",
+                         "look_up", "add_by_id", "pick", "own_states", "renew", "recur_through", "drop", "recur_back_through")),
         **dict.fromkeys(("place", "add_rows", "forward", "forward_through", "mark_border", "write_last_states", "backward",
                          "blocks_until", "backward_again", "backward_through", "bring_back", "all_ones")),
         "find_states_before": None,
+        "number_blocks": None,
+        "read_known": None,
         "terms": None,
         "flow": None,
         "flow_back": None,
@@ -176,6 +179,15 @@ LIKELY = [
     ("*:scatter", "*", ["gradient_of_X", "terms_of_S"]),
     ("*:backward", "*dY*", ["error_of_ones_own"]),
     ("reference.py:backward", "*", ["of_ones_own", "test_backward_"]),
+    *((f"reference.py:{name}", "*", ["complex_step", "one_recurrence_upon"]) for name in (
+        "turn", "recurrences", "_recurrence", "_read", "_read_back")),
+    ("_core.pyx:*", "*given*", ["core_is_the_reference_s", "across_blocks_of_time"]),
+    ("_core.pyx:*", "*reverse*", ["core_is_the_reference_s"]),
+    ("_core.pyx:*", "*p.reads*", ["core_is_the_reference_s"]),
+    ("_core.pyx:*", "*p.recurs*", ["core_is_the_reference_s"]),
+    ("_core.pyx:callers", "*", ["core_is_the_reference_s"]),
+    ("_core.pyx:number_blocks", "*", ["across_blocks_of_time"]),
+    ("_core.pyx:read_known", "*", ["across_blocks_of_time", "core_is_the_reference_s"]),
     ("*:loss_and_gradients", "*", ["all_gradients", "divided"]),
     ("*", "*recur_back*", ["carried", "derivative_of_the_activation"]),
     ("*", "*initial_state*", ["gradient_of_the_initial_state", "where_a_state_is_given", "starts_from_by_itself"]),
@@ -223,7 +235,8 @@ EQUIVALENT = {
     ("_core.pyx:backward*", "if c.stop[[]0]:", "*"): "likewise",
     ("_core.pyx:backward_through", "return False", "return True"): "likewise",
     ("_core.pyx:backward_again", "if forward_through(*) != DONE:", "if forward_through(*) == STOPPED:"): "there is no third status",
-    ("_core.pyx:backward_through", "if end - t < c.most:", "if end - t <= c.most:"): "a choice of speed alone",
+    ("_core.pyx:backward_through", "if end - t < c.most or c.given:", "if end - t <= c.most or c.given:"):
+        "a choice of speed alone",
     ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if i <= 0 and stopped(&s):"): "likewise",
@@ -291,6 +304,8 @@ NO_MUTANT = {
     "_core.pyx:shard:*  return s": "there is no other struct to return, and each of its fields has its mutants",
     "reference.py:recur_back_windows:*  for *": "what it runs over is a function of its own, which has its mutants",
     "reference.py:gradient_flow:*  for *": "its body has mutants, and what it runs over is the caller's",
+    "reference.py:_backward:*  for *": "likewise",
+    "reference.py:gradient_terms:*  raise *": "there is no other error to raise, and the condition before it has its mutants",
     "_core.pyx:find_places:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
     "_core.pyx:drop:*  return *": "likewise",
 }

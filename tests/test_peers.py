@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import COVERING_CHOICES, SHAPES, Head, Shape, assert_close, draw
 
-from fastbptt import RNN, optimizers, schedules
+from fastbptt import RNN, optimizers, reference, schedules
 
 torch = pytest.importorskip("torch")
 
@@ -111,6 +111,74 @@ def test_backward_takes_the_gradient_that_torch_has_by_the_outputs(backend):
     gradients = network.backward(case.X, Y.grad.numpy(), initial_state=case.initial_state, input_gradient=True,
                                  initial_state_gradient=True, backend=backend)
     assert_gradients(gradients, torch_gradients(rnn, linear, X, initial_state), case)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# num_layers and bidirectional
+# ---------------------------------------------------------------------------------------------------------------------
+
+PARTS = {"W_x": "weight_ih", "W_s": "weight_hh", "b_s": "bias_ih"}  # bias_hh is set to zero
+
+
+def torch_names(network):
+    """Our name of each parameter of a recurrence: its name in nn.RNN."""
+    return {ours + suffix: f"{theirs}_l{layer}{'_reverse' * suffix.endswith('_reverse')}"
+            for layer, suffixes in enumerate(reference.recurrences(network.parameters)) for suffix in suffixes
+            for ours, theirs in PARTS.items()}
+
+
+@both_backends
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_outputs_and_every_gradient_of_layers_in_both_directions(num_layers, bidirectional, activation, backend):
+    """Of sequences of one length, and of unequal ones as nn.RNN has them packed."""
+    rng = np.random.default_rng(num_layers)
+    T, B, I, H, O = 9, 5, 4, 6, 3  # noqa: E741
+    network = RNN(I, (H,) * num_layers, O, bidirectional=bidirectional, activation=activation, reduction="sum", dtype="float64",
+                  initializer="torch", random_state=0)
+    rnn = torch.nn.RNN(I, H, num_layers, nonlinearity=activation, bidirectional=bidirectional, dtype=torch.float64)
+    linear = torch.nn.Linear(H * (1 + bidirectional), O, dtype=torch.float64)
+    names = torch_names(network)
+    with torch.no_grad():
+        for ours, theirs in names.items():
+            getattr(rnn, theirs).copy_(tensor(network.parameters[ours]))
+            if ours.startswith("b_s"):
+                getattr(rnn, theirs.replace("_ih", "_hh")).zero_()
+        linear.weight.copy_(tensor(network.parameters["W_y"]))
+        linear.bias.copy_(tensor(network.parameters["b_y"]))
+    initial_state = rng.uniform(-1, 1, (num_layers * (1 + bidirectional), B, H))
+    ours_initial = tuple(initial_state) if len(initial_state) > 1 else initial_state[0]
+    for lengths in (None, np.array([5, 9, 1, 7, 9])):
+        X, D = tensor(rng.standard_normal((T, B, I)), requires_grad=True), rng.standard_normal((T, B, O))
+        h_0 = tensor(initial_state, requires_grad=True)
+        for module in (rnn, linear):
+            module.zero_grad()
+        if lengths is None:
+            S, h_n = rnn(X, h_0)
+        else:
+            packed = torch.nn.utils.rnn.pack_padded_sequence(X, torch.tensor(lengths), enforce_sorted=False)
+            S, h_n = rnn(packed, h_0)
+            S, _ = torch.nn.utils.rnn.pad_packed_sequence(S)
+        Y = linear(S)
+        there = np.ones((T, B)) if lengths is None else np.arange(T)[:, None] < lengths
+        E = (tensor(there)[..., None] * (Y - tensor(D)) ** 2).sum()
+        E.backward()
+
+        Y_ours, final_ours = network.forward(X.detach().numpy(), ours_initial, lengths=lengths, backend=backend)
+        assert_close(Y_ours, (tensor(there)[..., None] * Y).detach().numpy(), LIMIT, "Y")
+        assert_close(np.stack(final_ours) if len(initial_state) > 1 else final_ours[None], h_n.detach().numpy(), LIMIT, "h_n")
+        E_ours, gradients = network.loss_and_gradients(X.detach().numpy(), D, initial_state=ours_initial, lengths=lengths,
+                                                       input_gradient=True, initial_state_gradient=True, backend=backend)
+        assert_close(E_ours, E.item(), LIMIT, "E")
+        truth = {ours: getattr(rnn, theirs).grad for ours, theirs in names.items()}
+        truth |= {"W_y": linear.weight.grad, "b_y": linear.bias.grad, "X": X.grad, "initial_state": h_0.grad}
+        assert gradients.keys() == truth.keys()
+        if len(initial_state) > 1:
+            gradients["initial_state"] = np.stack(gradients["initial_state"])
+        for name, gradient in truth.items():
+            expected = gradient.numpy().reshape(gradients[name].shape)
+            assert_close(gradients[name], expected, LIMIT, f"∂E/∂{name}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -90,6 +90,16 @@ REFUSED = {
         ({"output_size": 3}, calls(("generate",), 3, prefix=X), ValueError, "output_size=3 outputs are no input of input_size"),
         ({"loss": ("quantile", (0.25, 0.75))}, calls(("generate",), 3, prefix=X), ValueError, "are 2 quantile levels"),
         ({"one_hot": True}, calls(("generate",), 3, prefix=IDS), ValueError, "output_activation='softmax', and this network")],
+    "`bidirectional=True` with `step`, `generate`, `stream` or `tbptt`": [
+        ({"bidirectional": True}, [*calls(("step",), X[0]), *calls(("generate",), 3, prefix=X),
+                                   *calls(("stream", "fit", *GRADIENTS), tbptt=(2, 2)),
+                                   *calls(("memory_estimate",), T, B, tbptt=(2, 2))],
+         ValueError, "needs a network in one direction: with bidirectional=True each output hangs on all that comes later")],
+    "several layers, or `bidirectional=True`, with `gradient_terms`, `dale_ratio`, `dale_signs` or `autapses=False`": [
+        *[(options, calls(("gradient_terms",), X, D, 1), ValueError, "gradient_terms are of a network of one recurrence")
+          for options in ({"bidirectional": True}, {"hidden_size": (5, 4)})],
+        *[({}, [lambda net, more=more: RNN(2, (5, 5), 2, **more)], ValueError, "are of a network of one recurrence; for others")
+          for more in ({"dale_ratio": 0.8}, {"dale_signs": [1, 1, 1, 1, -1]}, {"autapses": False})]],
 }
 
 
@@ -97,7 +107,7 @@ REFUSED = {
     (options, call, error, words) for rows in REFUSED.values() for options, of_row, error, words in rows for call in of_row])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_pair_without_meaning_is_refused_in_words(options, call, error, words, dtype):
-    net = RNN(2, 5, **{"output_size": 2, "dtype": dtype, "random_state": 0, **options})
+    net = RNN(2, **{"hidden_size": 5, "output_size": 2, "dtype": dtype, "random_state": 0, **options})
     with refused(net, error, words):
         call(net)
 

@@ -102,3 +102,12 @@ def test_a_large_step_is_divided_by_itself():
     X, D = rng.standard_normal((1, 1100, 2)), rng.standard_normal((1, 1100, 3))
     assert 1100 * 1024 * 1024 > net._engines["core"].shard_work
     assert_equal(net.loss_and_gradients(X, D), net.loss_and_gradients(X, D, backend="reference"), 2e-5)
+
+
+def test_states_that_are_known_move_on_with_the_shards():
+    """Of truncated BPTT whose errors go back further than the last update."""
+    networks = [network() for _ in range(2)]
+    X, D, _, _ = data(networks[0], 21, T=9)
+    for net, backend in zip(networks, ("core", "reference")):
+        net.fit(X, D, tbptt=(2, 5), epochs=2, batch_size=21, optimizer="sgd", shuffle=False, backend=backend)
+    np.testing.assert_allclose(networks[0].theta, networks[1].theta, rtol=0, atol=1e-12)
