@@ -566,7 +566,8 @@ def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=
     norms (len(errors), T) : Euclidean over sequences and units, of the state S_i after X[i]; 0 where i > t
     whole (T,) : ‖∂E/∂S_i‖, E = Σ_t E_t, not divided
     """
-    p, X, S, Z, *_ = _forward(parameters, X, initial_state, activation)
+    run = _forward(parameters, X, initial_state, activation)
+    p, S, Z = run.p, run.S, run.Z
     errors = range(len(X)) if errors is None else errors
     weights = np.ones(Z.shape[:2]) if weights is None else np.asarray(weights)
     _, _, _, delta_y = error(Z, np.asarray(D), weights, 1, loss=loss, output_activation=output_activation,
