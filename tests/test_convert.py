@@ -3,11 +3,10 @@
 tests/test_peers.py holds the results against PyTorch and Keras themselves.
 """
 
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from processes import run_python
 
 from fastbptt import RNN, convert
 
@@ -447,4 +446,4 @@ def test_bad_files_of_psychrnn_are_refused(tmp_path):
 
 def test_nothing_of_the_other_packages_is_imported():
     code = "import sys, fastbptt.convert; assert not {'torch', 'keras', 'tensorflow', 'psychrnn'} & sys.modules.keys()"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert run_python(code).returncode == 0

@@ -3,13 +3,12 @@
 import copy
 import os
 import pickle
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse
+from processes import run_python
 
 import fastbptt
 from fastbptt import RNN, _files, optimizers, schedules, sequences
@@ -1147,7 +1146,8 @@ def test_neither_the_package_nor_a_fit_imports_scikit_learn():
             assert type(error) is NotFittedError
         assert not [name for name in sys.modules if name.startswith(("sklearn", "joblib", "pandas"))]
     """
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=os.path.dirname(os.path.dirname(fastbptt.__file__)))
+    run = run_python(program)
+    assert run.returncode == 0, run.stderr
 
 
 FAST = {"max_iter": 60, "learning_rate_init": 0.01}

@@ -6,11 +6,11 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pytest
+from processes import run_python
 
 import fastbptt
 from fastbptt import RNN, load
@@ -217,8 +217,7 @@ for trial in range(10):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_kill_9_during_saves_always_leaves_a_whole_file(tmp_path):
-    result = subprocess.run([sys.executable, "-P", "-c", KILLED, str(tmp_path / "a.npz")], capture_output=True, text=True,
-                            timeout=120, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    result = run_python(KILLED, tmp_path / "a.npz", timeout=120)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.split()) == 10 and set(result.stdout.split()) <= {"old", "new"}
 

@@ -2,11 +2,10 @@
 
 import functools
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from processes import run_python
 
 from fastbptt import RNN, _core
 
@@ -32,8 +31,7 @@ def chosen(name, script=SCRIPT):
     environment = {key: value for key, value in os.environ.items() if key != "FASTBPTT_SIMD"}
     if name is not None:
         environment["FASTBPTT_SIMD"] = name
-    environment["PYTHONPATH"] = os.pathsep.join(sys.path)  # this package, not the folder of sources
-    return subprocess.run([sys.executable, "-P", "-c", script], env=environment, capture_output=True, text=True)
+    return run_python(script, environment=environment)
 
 
 @pytest.mark.parametrize("name", _core.KERNEL_SETS)

@@ -6,13 +6,12 @@ steps; the core against the reference, whatever the options; and what a caller m
 
 import itertools
 import pickle
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 from cases import STEP
+from processes import run_python
 
 import fastbptt
 from fastbptt import RNN, RNNClassifier, RNNRegressor, reference
@@ -406,7 +405,7 @@ except KeyboardInterrupt:
     assert net.loss_and_gradients(X[:50], D[:50])[0] == small
     print("interrupted")
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    run = run_python(script, timeout=100)
     assert run.stdout == "interrupted\n", run.stderr
 
 

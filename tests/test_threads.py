@@ -1,12 +1,11 @@
 """Threads divide the batch: the same bits for any number, no hang in a child of fork, and defaults that leave room."""
 
 import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
+from processes import run_python
 
 from fastbptt import RNN, _core, _threading
 
@@ -27,13 +26,6 @@ def data(net, T=60, B=45):
     D = rng.uniform(0, 1, (T, B, net.target_size))
     return X.astype(net.dtype), D.astype(net.dtype), rng.uniform(0, 1, (T, B)).astype(net.dtype), \
         initial_state.astype(net.dtype)
-
-
-def run_python(script, environment=None):
-    """Run it in a process of its own, with the package that is tested here, not the folder of its sources."""
-    environment = {**(os.environ if environment is None else environment), "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([sys.executable, "-P", "-W", "ignore::DeprecationWarning", "-c", script], capture_output=True,
-                          text=True, timeout=300, env=environment)
 
 
 def bits(result):
@@ -176,7 +168,7 @@ except KeyboardInterrupt:
 
 def default(**variables):
     environment = {name: value for name, value in os.environ.items() if name not in _threading.VARIABLES} | variables
-    run = run_python("import fastbptt; print(fastbptt._core.threads())", environment)
+    run = run_python("import fastbptt; print(fastbptt._core.threads())", environment=environment)
     return int(run.stdout), run.stderr
 
 
@@ -239,6 +231,6 @@ for thread in threads:
     thread.join()
 print(max(seen), len(wrong), _blas.products_now())
 """
-    run = run_python(script, os.environ | {"FASTBPTT_SIMD": "blas", "OPENBLAS_NUM_THREADS": "1"})
+    run = run_python(script, environment=os.environ | {"FASTBPTT_SIMD": "blas", "OPENBLAS_NUM_THREADS": "1"})
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == [str(most), "0", "0"]

@@ -4,13 +4,13 @@ import dataclasses
 import io
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+from processes import run_python
 
 import fastbptt
 from fastbptt import RNN, _progress, optimizers, training
@@ -541,8 +541,7 @@ except KeyboardInterrupt:
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
 @pytest.mark.parametrize("operation", ["forward", "evaluate", "loss_and_gradients"])
 def test_ctrl_c_ends_one_long_call_long_before_its_end(operation):
-    result = subprocess.run([sys.executable, "-P", "-c", LONG_CALL, operation], capture_output=True, text=True, timeout=120,
-                            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    result = run_python(LONG_CALL, operation, timeout=120)
     assert result.stdout.startswith("interrupted"), result.stdout + result.stderr
     _, waited, expected, unchanged = result.stdout.split()
     assert float(waited) < float(expected) / 2
