@@ -335,8 +335,8 @@ class Run(training._Run):
         """Rank 0's part of an update, from the sums of all ranks into `spare`; the Verdict."""
         network, settings = self.network, self.settings
         gradient, (loss, weight, failed, culprits) = self.sums[:-SUMS], self.sums[-SUMS:].tolist()
-        more = {"weight": weight, "culprits": culprits, "seconds": super()._seconds(),
-                "time_is_up": super()._time_is_up(), "save_is_due": super()._is_save_due()}
+        more = {"weight": weight, "culprits": culprits, "time_is_up": super()._time_is_up(),
+                "save_is_due": super()._is_save_due(), "seconds": super()._seconds()}
         if failed:
             return Verdict(OUTCOMES.index("failed"), **more)
         if weight == 0 and isinstance(self.source, Windows):
