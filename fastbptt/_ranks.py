@@ -34,6 +34,7 @@ from ._batches import Arrays, Function, Windows, refuse_nonfinite
 from ._version import __version__
 
 METHODS = ("Get_rank", "Get_size", "Reduce", "Bcast", "Allgather", "Dup", "Free", "Abort")
+MEANS = ("rate_penalty", "omega")  # penalties that are means of their own, which sums over ranks do not give
 KINDS = (None, KeyboardInterrupt, FloatingPointError, RuntimeError)  # of what a rank tells; any other error is the last
 
 
@@ -180,6 +181,10 @@ class Ranks:
     def meet(self, network, settings, entropy, data, validation, **words):
         """Rank 0's seed; raises where arguments differ between ranks."""
         with self.settled():
+            for name in MEANS:
+                if network._config.get(name):
+                    raise ValueError(f"{name}={network._config[name]} has no meaning with a communicator: it is a mean over the "
+                                     "steps of a batch, and no rank knows how many there are")
             words = {"fastbptt": __version__, "network": json.dumps(network._config, default=_checkpoint._in_words),
                      "X, D or batches": "batches" if data is None else "X, D",
                      "validation": "a set" if isinstance(validation, tuple) else validation,

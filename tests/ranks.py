@@ -11,12 +11,13 @@ import numpy as np
 class World:
     def __init__(self, size):
         self.size, self.barrier, self.slots = size, threading.Barrier(size, timeout=30), [None] * size
-        self.calls, self.aborted = [], []  # of rank 0, with the bytes that each moved; the ranks that called Abort
+        self.calls = []  # of rank 0, with the bytes that each moved
+        self.aborted, self.freed = [], []  # ranks
 
 
 class Communicator:
-    def __init__(self, world, rank):
-        self.world, self.rank = world, rank
+    def __init__(self, world, rank, is_copy=False):
+        self.world, self.rank, self.is_copy = world, rank, is_copy
 
     def Get_rank(self):
         return self.rank
@@ -26,6 +27,7 @@ class Communicator:
 
     def _meet(self, name, array, root, act):
         """Each rank's act(arrays of all), between two meetings of all."""
+        assert self.is_copy, "a message on the user's own communicator"
         assert isinstance(array, np.ndarray) and array.flags.c_contiguous and array.dtype.kind in "iuf"
         world = self.world
         world.slots[self.rank] = (name, array.shape, array.dtype, root), array
@@ -52,10 +54,10 @@ class Communicator:
         received[...] = self._meet("Allgather", sent, None, np.array)
 
     def Dup(self):
-        return Communicator(self.world, self.rank)
+        return Communicator(self.world, self.rank, is_copy=True)
 
     def Free(self):
-        pass
+        self.world.freed.append(self.rank)
 
     def Abort(self, code=0):
         self.world.aborted.append(self.rank)

@@ -51,6 +51,17 @@ def mpiexec(n, script, folder, timeout=60):
     return done.returncode, said, done.stderr, time.monotonic() - begin
 
 
+def test_the_script_of_readme_runs(tmp_path):
+    readme = Path(__file__).parents[1] / "README.md"
+    if not readme.exists():
+        pytest.skip("no README beside the tests")
+    script = re.search(r"```text\n(# train.py\n.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)[1]
+    for updates in (120, 120):  # the second has nothing to do but to read the checkpoint
+        code, _, error, _ = mpiexec(2, f"{script}\nassert history.updates == {updates} and len(history.train_loss) == 3\n",
+                                    tmp_path)
+        assert code == 0, error
+
+
 EQUAL = """
 more = {"validation": 0.3, "patience": 4, "epochs": 5, "batch_size": 6, "learning_rate": 0.02, "max_grad_norm": 0.5,
         "random_state": 7}

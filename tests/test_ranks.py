@@ -56,7 +56,7 @@ def together(size, fit):
     for each in outcomes:
         if isinstance(each, BaseException):
             raise each
-    assert not world.aborted
+    assert not world.aborted and sorted(world.freed) == list(range(size))
     assert len({repr(outcome(*each)) for each in outcomes}) == 1
     return outcomes[0]
 
@@ -261,16 +261,18 @@ def test_what_one_rank_raises_ends_all_at_the_same_update(error, others, stopped
 
 @pytest.mark.parametrize("which", ["callbacks", "update_callbacks"])
 def test_what_a_callback_raises_is_told(which):
-    arrays = {"X": data()["X"], "D": data()["D"]}
+    arrays, nets = {"X": data()["X"], "D": data()["D"]}, [network(), network()]
 
     def fit(comm):
         def fail(record):
+            record.network.theta = np.full_like(record.network.theta, 9)
             raise KeyError("mine")
         more = {which: fail} if comm.rank == 1 else {}
-        return fit_part(network(), arrays, share(2, comm.rank, B), communicator=comm, **more)
+        return fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), communicator=comm, **more)
 
     (first, second), world = run(2, fit)
     assert type(second) is KeyError and str(first) == "rank 1: KeyError: 'mine'" and not world.aborted
+    assert nets[0].theta.tobytes() == nets[1].theta.tobytes() and nets[0].history.updates == 1
 
 
 def test_what_is_not_finite_is_named_with_its_rank_on_all_ranks():
@@ -301,6 +303,20 @@ def test_sums_that_only_together_are_not_finite_are_refused_too():
                                                           communicator=comm))
     assert str(first) == str(second) and not world.aborted
     assert str(first).startswith("loss is not finite in epoch 0, batch 0 (update 0) of rank 0: loss inf")
+
+
+class Refusing(optimizers.Optimizer):
+    def update(self, theta, gradient, slots, count, learning_rate):
+        if count == 3:
+            raise ArithmeticError("not this one")
+
+
+def test_what_the_update_raises_at_rank_0_is_told():
+    arrays, nets = {"X": data()["X"], "D": data()["D"]}, [network(), network()]
+    (first, second), world = run(2, lambda comm: fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), communicator=comm,
+                                                          batch_size=5, optimizer=Refusing(0.1)))
+    assert type(first) is ArithmeticError and str(second) == "rank 0: ArithmeticError: not this one" and not world.aborted
+    assert [net.history.updates for net in nets] == [2, 2]
 
 
 class Overflowing(optimizers.Optimizer):
@@ -410,6 +426,16 @@ def test_bad_arguments_of_one_rank_raise_on_all_before_anything_is_touched(array
     assert not world.aborted and all(words in str(each) for each in outcomes)
     assert more or (type(outcomes[0]) is RuntimeError and str(outcomes[0]).startswith("rank 1: ValueError: "))
     assert all(np.array_equal(net.theta, theta) for net, theta in zip(nets, before))
+
+
+@pytest.mark.parametrize("name", _ranks.MEANS)
+def test_penalties_that_are_means_over_the_batch_are_refused(name):
+    arrays, nets = {"X": data()["X"], "D": data()["D"]}, [network(), network()]
+    for net in nets:
+        net._config[name] = 0.1
+    outcomes, world = run(2, lambda comm: fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), communicator=comm))
+    assert all(str(each).startswith(f"{name}=0.1 has no meaning with a communicator") for each in outcomes)
+    assert not world.aborted
 
 
 def test_what_is_needed_of_all_ranks_together():
@@ -541,6 +567,29 @@ def test_a_run_goes_on_from_the_checkpoint_that_rank_0_wrote(name, tmp_path):
                                                        communicator=comm, checkpoint=own_path(comm), resume=True))
         assert all(type(each) is ValueError and "is of another run: data" in str(each) for each in outcomes)
         assert path.read_bytes() == content and not world.aborted
+
+
+def test_a_run_of_fresh_batches_goes_on_with_as_many_ranks_and_keeps_its_seconds(tmp_path):
+    path = tmp_path / "run.npz"
+
+    def fit(comm):
+        net = network()
+        return net, net.fit(batches=fresh, updates=4, updates_per_epoch=2, batch_size=6, communicator=comm, checkpoint=path,
+                            resume=True)
+
+    seconds = []
+    for _ in range(2):  # the second has nothing to do
+        together(2, fit)
+        seconds.append(fastbptt._files.read(path)[0]["run"]["numbers"]["seconds"])
+    assert seconds[1] >= seconds[0] > 0
+    outcomes, world = run(3, fit)
+    assert all("ranks is 2 there and 3 here" in str(each) for each in outcomes) and not world.aborted
+
+
+def test_only_rank_0_shows_progress(capsys):
+    arrays = {"X": data()["X"], "D": data()["D"]}
+    together(3, lambda comm: fit_part(network(), arrays, share(3, comm.rank, B), epochs=1, progress=True, communicator=comm))
+    assert capsys.readouterr().err.count("epoch 1/1") == 1
 
 
 def test_a_damaged_checkpoint_is_refused_on_all_ranks(tmp_path):
