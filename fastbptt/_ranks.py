@@ -121,7 +121,9 @@ class Ranks:
             print(f"fastbptt: rank {self.rank} of {self.size} failed where it cannot tell the others, which are ended:",
                   file=sys.stderr)
             traceback.print_exception(error)
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
             self.comm.Abort(1)
             return
         self.comm.Free()
@@ -183,8 +185,8 @@ class Ranks:
         with self.settled():
             for name in MEANS:
                 if network._config.get(name):
-                    raise ValueError(f"{name}={network._config[name]} has no meaning with a communicator: it is a mean over the "
-                                     "steps of a batch, and no rank knows how many there are")
+                    raise ValueError(f"{name}={network._config[name]} has no meaning with a communicator: it is a mean over "
+                                     "the steps of a batch, and no rank knows how many there are")
             words = {"fastbptt": __version__, "network": json.dumps(network._config, default=_checkpoint._in_words),
                      "X, D or batches": "batches" if data is None else "X, D",
                      "validation": "a set" if isinstance(validation, tuple) else validation,
@@ -282,11 +284,10 @@ class Run(training._Run):
         network, settings = self.network, self.settings
         if settings.checkpoint is not None:
             self._digest_together()
-        self.ranks.comm.Bcast(network._theta, root=0)
-        for state in self.states:
-            state.theta[...] = network._theta
+        self.ranks.comm.Bcast(self.state.theta, root=0)
         if settings.resume:
             self.resume()
+        network._theta[...] = self.state.theta
 
     # ---- Updates
 
@@ -296,7 +297,8 @@ class Run(training._Run):
         epoch, k, data = spare.epoch, spare.batch, None
         with self.ranks.local() as local:
             data = self.source.batch(epoch, k)
-            self.mine[-SUMS:] = *self._sum(data, k, spare), 0, 0
+            with np.errstate(over="ignore"):  # of what float32 does not hold
+                self.mine[-SUMS:] = *self._sum(data, k, spare), 0, 0
         if local.error is not None:
             self.mine[-SUMS:] = 0, 0, 1, 0
         is_culprit = not np.isfinite(self.mine).all()
@@ -437,7 +439,6 @@ class Run(training._Run):
                 _checkpoint.read(path, self.network, state, self.history, self._identity(), windows, content)
             if state.states is not None:
                 state.states = state.states[:, self._places()].copy()
-        self.network._theta[...] = state.theta
         self.told_seconds = state.seconds
         self.tell_history(state)
         self.progress.update(self._drawn())

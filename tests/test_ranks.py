@@ -596,8 +596,16 @@ def test_a_damaged_checkpoint_is_refused_on_all_ranks(tmp_path):
     path = tmp_path / "run.npz"
     path.write_bytes(b"nothing")
     arrays = {"X": data()["X"], "D": data()["D"]}
-    outcomes, world = run(2, lambda comm: fit_part(network(), arrays, share(2, comm.rank, B), communicator=comm,
+    nets = [network(), network(random_state=4)]
+    before = [net.theta for net in nets]
+    outcomes, world = run(2, lambda comm: fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), communicator=comm,
                                                    checkpoint=path, resume=True))
+    other = network(activation="relu")
+    other.fit(**arrays, epochs=1, checkpoint=path)
+    for each in run(2, lambda comm: fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), communicator=comm,
+                                             checkpoint=path, resume=True))[0]:
+        assert "is of another network: activation is 'relu' there and 'tanh' here" in str(each)
+    assert all(np.array_equal(net.theta, theta) for net, theta in zip(nets, before))
     assert [type(each) for each in outcomes] == [ValueError, RuntimeError] and not world.aborted
     assert all("run.npz" in str(each) for each in outcomes)
 
