@@ -31,7 +31,6 @@ from run import environment_of, processor
 
 os.environ |= environment_of(1)
 CELLS = ["16,100,8,16,2", "32,100,10,64,10", "256,100,10,64,10", "64,100,64,256,64"]
-ROUNDS = 9
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -80,7 +79,7 @@ def rest(comm, own):
     return result
 
 
-def measure(cells, comm):
+def measure(cells, rounds, comm):
     rank, size = comm.Get_rank(), comm.Get_size()
     rows = []
     for cell in cells:
@@ -92,11 +91,11 @@ def measure(cells, comm):
         each, together = seconds(net, X[:, mine], D[:, mine], 5, **part)
         if rank == 0:
             np.testing.assert_allclose(together.theta, alone.theta, atol=5e-5)
-        updates = min(1000, max(5, math.ceil(0.2 / each)))
+        updates = min(1000, max(5, math.ceil(0.05 / each)))
         updates = comm.bcast(updates)
         theta = net.theta
         received, found = np.empty_like(theta), {"one": [], "threads": [], "ranks": [], "exchange": []}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, threads in (("one", 1), ("threads", size)):
                 taken = rest(comm, lambda threads=threads: seconds(net, X, D, updates, n_threads=threads)[0])
                 found[name].append(taken)
@@ -113,7 +112,7 @@ def measure(cells, comm):
                          f"{millis(found['threads'])}", f"{gain[0]:.2f}", f"{millis(found['ranks'])}", f"{gain[1]:.2f}",
                          millis(found["exchange"])])
     if rank == 0:
-        print(f"{processor()}, {os.cpu_count()} cores; {ROUNDS} rounds; ms an update, median (least)\n")
+        print(f"{processor()}, {os.cpu_count()} cores; {rounds} rounds; ms an update, median (least)\n")
         table(["B, T, I, H, O", "P", "KiB", "one thread", f"{size} threads", "gain", f"{size} ranks", "gain",
                "Reduce and Bcast alone"], rows)
 
@@ -130,7 +129,7 @@ def exchange(ranks, n, latency, bandwidth):
                (3 * steps + ranks - 1) * latency + 4 * (ranks - 1) / ranks * n / bandwidth)
 
 
-def model(cells, latency, bandwidth):
+def model(cells, rounds, latency, bandwidth):
     try:
         from mpi4py import MPI
         comm = MPI.COMM_SELF
@@ -143,7 +142,7 @@ def model(cells, latency, bandwidth):
         shares = sorted({-(-cell[0] // ranks) for ranks in RANKS}, reverse=True)
         samples = {share: [] for share in shares}
         python = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for share in shares:
                 samples[share].append(seconds(net, X[:, :share], D[:, :share], 20)[0])
             if comm is not None:
@@ -164,17 +163,18 @@ def model(cells, latency, bandwidth):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", nargs="+", default=CELLS)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--model", action="store_true")
     parser.add_argument("--latency", type=float, default=2e-6, help="seconds")
     parser.add_argument("--bandwidth", type=float, default=1e10, help="bytes a second")
     arguments = parser.parse_args()
     cells = [tuple(map(int, cell.split(","))) for cell in arguments.cells]
     if arguments.model:
-        model(cells, arguments.latency, arguments.bandwidth)
+        model(cells, arguments.rounds, arguments.latency, arguments.bandwidth)
     else:
         from mpi4py import MPI
 
-        measure(cells, MPI.COMM_WORLD)
+        measure(cells, arguments.rounds, MPI.COMM_WORLD)
 
 
 if __name__ == "__main__":

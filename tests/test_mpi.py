@@ -135,6 +135,22 @@ say(history.updates)
     assert mpiexec(2, resumed, tmp_path)[1] == {0: ["60"], 1: ["60"]}
 
 
+@pytest.mark.parametrize("arguments", [[], ["--model"]])
+def test_the_script_that_measures_runs(arguments, tmp_path):
+    bench = Path(__file__).parents[1] / "bench" / "scaling.py"
+    if not bench.exists():
+        pytest.skip("no bench beside the tests")
+    words = ["scaling.py", "--rounds", "1", "--cells", "6,10,2,3,1", *arguments]
+    script = f"""
+import runpy
+sys.argv = {words}
+sys.path.insert(0, {str(bench.parent)!r})
+runpy.run_path({str(bench)!r}, run_name="__main__")
+"""
+    code, _, error, _ = mpiexec(1 if arguments else 2, script, tmp_path)
+    assert code == 0, error
+
+
 ABORT = """
 from fastbptt import schedules
 class Untold(schedules.Schedule):
