@@ -159,8 +159,26 @@ class _Job:
 
 @dataclass(eq=False)
 class _Chunk:
+    """Jobs that one worker gets at once."""
+
     jobs: list
     in_lanes: bool
+    threads: int | None
+
+    def work(self):
+        """What the worker gets of it; networks in lanes as one population, as a network by itself takes long to unpack."""
+        if not self.in_lanes:
+            return _Work(None, self.jobs, self.threads)
+        population = Population._made_of([job.network for job in self.jobs])
+        population.seeds = [job.seed for job in self.jobs]
+        jobs = [dataclasses.replace(job, network=None, settings=self.jobs[0].settings) for job in self.jobs]
+        return _Work(population, jobs, self.threads)
+
+
+@dataclass(eq=False)
+class _Work:
+    population: Population | None
+    jobs: list
     threads: int | None
 
 
@@ -571,14 +589,14 @@ def _workers(executor):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _work(chunk, progress=None, results=None):
+def _work(work, progress=None, results=None):
     """What becomes of the jobs of a chunk: a list of _Found, which `results` (a list) holds after an interrupt too."""
     results = [] if results is None else results
-    if chunk.in_lanes:
-        _train_population(chunk, progress, results)
+    if work.population is not None:
+        _train_population(work, progress, results)
     else:
-        for job in chunk.jobs:
-            _train_one(job, chunk.threads, results)
+        for job in work.jobs:
+            _train_one(job, work.threads, results)
             if progress is not None:
                 progress.update()
     return results
@@ -604,10 +622,8 @@ def _train_one(job, threads, results):
             time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, error))
 
 
-def _train_population(chunk, progress, results):
-    jobs, first = chunk.jobs, chunk.jobs[0]
-    population = Population.from_networks([job.network for job in jobs])
-    population.seeds = [job.seed for job in jobs]
+def _train_population(work, progress, results):
+    population, jobs, first = work.population, work.jobs, work.jobs[0]
     data = _together([job.data[:5] for job in jobs])
     validation = None
     if first.validation is not None:
@@ -619,7 +635,7 @@ def _train_population(chunk, progress, results):
                     settings["schedule"], 100 if settings["epochs"] is None else settings["epochs"], settings["batch_size"],
                     np.array(norms), settings["patience"], settings["min_improvement"], settings["shuffle"],
                     math.inf if settings["time_limit"] is None else settings["time_limit"],
-                    False if progress is None else progress.part(), (), _pop._threads(chunk.threads))
+                    False if progress is None else progress.part(), (), _pop._threads(work.threads))
     begin = time.monotonic()
     try:
         run.go()
@@ -707,7 +723,7 @@ class _Call:
         for chunk in chunks:
             results, before = [], self.progress.done
             try:
-                _work(chunk, self.progress, results)
+                _work(chunk.work(), self.progress, results)
             except Exception as error:
                 self._failed(chunk, error)
                 continue
@@ -721,7 +737,7 @@ class _Call:
         try:
             for chunk in chunks:
                 try:
-                    futures[self.executor.submit(_work, chunk)] = chunk
+                    futures[self.executor.submit(_work, chunk.work())] = chunk
                 except Exception as error:  # of a pool that is broken, or shut down
                     self._failed(chunk, error)
             for future in concurrent.futures.as_completed(futures):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import time
@@ -114,7 +115,8 @@ class Population:
         """Everything but the parameters' values, from a network like all of them, and the penalties of each."""
         for name in OWN:
             for each in own:
-                _network._by_parameter(name, each[name], first.parameters)
+                if isinstance(each[name], dict):
+                    _network._by_parameter(name, each[name], first.parameters)
         if all(each == own[0] for each in own):
             first._configure(first._config | own[0], first._entropy)
             own = None
@@ -140,18 +142,25 @@ class Population:
     def from_networks(cls, networks):
         """A population of RNNs of one configuration but for penalties and seeds, with copies of their parameters."""
         networks = list(networks)
+        first = None
         for k, net in enumerate(networks):
             if not isinstance(net, RNN):
                 raise TypeError(f"networks[{k}] must be an RNN, got {type(net).__name__}")
-            if _key(net) != _key(networks[0]):
+            first = _key(net) if k == 0 else first
+            if _key(net) != first:
                 raise ValueError(f"networks[{k}] has other options than networks[0]: {net!r}, {networks[0]!r}")
         if not networks:
             raise ValueError("a population needs at least one network, got none")
+        return cls._made_of(networks)
+
+    @classmethod
+    def _made_of(cls, networks):
+        """`from_networks` of networks that have one `_key`."""
         self = cls.__new__(cls)
         self.n, self.seeds = len(networks), [net._entropy for net in networks]
         self._configure(networks[0].copy(), [{name: net._config[name] for name in OWN} for net in networks])
         for k, net in enumerate(networks):
-            self._theta[:, k] = net.theta
+            self._theta[:, k] = net._theta
         return self
 
     def __len__(self):
@@ -680,8 +689,13 @@ def _fits(net):
 
 def _beside(net):
     """The options that are not RNN's defaults and that lanes do not serve; a new option is one of them."""
-    defaults = {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()}
+    defaults = _defaults()
     return [name for name, value in net._config.items() if name not in SERVED and not _is_default(value, defaults.get(name))]
+
+
+@functools.cache
+def _defaults():
+    return {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()}
 
 
 def _is_default(value, default):
@@ -691,8 +705,19 @@ def _is_default(value, default):
 
 def _key(net):
     """What networks of one population share: all options but penalties, hashable, with the bytes of arrays."""
+    options = tuple(value for name, value in net._config.items() if name not in OWN and type(value) is not dict)
+    if not any(type(value) is dict and value for name, value in net._config.items() if name not in OWN) and _hashable(options):
+        return options
     config, arrays = _maps.split({name: value for name, value in net._config.items() if name not in OWN})
     return repr(sorted(config.items())), tuple((name, array.shape, array.tobytes()) for name, array in sorted(arrays.items()))
+
+
+def _hashable(value):
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _threads(n_threads):

@@ -328,7 +328,7 @@ def test_the_rest_is_kept_and_resume_goes_on_with_what_failed(tmp_path):
     trained = []
     with pytest.MonkeyPatch.context() as patch:
         work = many._work
-        patch.setattr(many, "_work", lambda chunk, *rest: trained.extend(job.k for job in chunk.jobs) or work(chunk, *rest))
+        patch.setattr(many, "_work", lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
         whole = fit_many(copies, X, D, epochs=3, resume=fits)
         assert sorted(trained) == lost and whole.stopped == ["epochs"] * 24 and whole.errors == [None] * 24
         trained.clear()
