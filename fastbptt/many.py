@@ -499,6 +499,8 @@ def _group_key(job):
     if not _population.lanes(net.dtype) or not _pop._fits(net) or settings["schedule"].begin() != ():
         return None
     X, D, weights, initial_state, lengths, _ = job.data
+    if min(X.shape[1], settings["batch_size"]) > _pop._most_sequences(net):
+        return None
     if initial_state is not None and settings["batch_size"] < X.shape[1]:
         return None
     parts = [(X.shape[1], D.ndim, D.dtype.kind, None if weights is None else weights.ndim, initial_state is None)]

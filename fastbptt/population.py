@@ -15,10 +15,13 @@ from . import _batches, _core, _files, _maps, _population, _words, network as _n
 from ._progress import Progress
 from .network import RNN, STREAMS
 
-# Up to this many hidden units networks stand side by side in a vector's lanes; wider ones fill vectors by themselves and run
-# one at a time. Time of 64 networks in lanes over one at a time, one core, float32, T = 100, B = 1 (AMD Zen 4, 2026-11):
-# H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1.
+# Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
+# batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100, B = 1,
+# float32 (AMD Zen 4, 2026-11): H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4, O = 2 (Intel, AVX-512, 2026-11):
+#   float32, B = 1, 4, 16, 64    H = 4: 0.10, 0.20, 0.42, 0.63   8: 0.18, 0.32, 0.73, 1.10   16: 0.28, 0.78, 1.14, 2.06
+#   float64                      H = 4: 0.17, 0.31, 0.87, 1.10   8: 0.18, 0.56, 0.99, 1.61   16: 0.39, 0.98, 1.22, 2.38
 MOST_HIDDEN = 16
+MOST_WORK = {"float32": 3072, "float64": 1024}
 MOST_BYTES = 2**28  # of a group's workspace
 AIR = 0.05  # seconds of training between two looks at what else there is
 OWN = ("l1", "l2")  # options that each network of a population may have of its own
@@ -191,7 +194,8 @@ class Population:
         """Which way the networks are computed, and why."""
         net, L = self._like, _population.lanes(self._like.dtype)
         if self._lanes is not None:
-            return f"{self.n} networks in groups of {L}, one a vector lane"
+            return (f"{self.n} networks in groups of {L}, one a vector lane; batches of more than {_most_sequences(net)} "
+                    "sequences run network by network")
         if not L:
             return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
         beside = ", ".join(f"{name}={_words.short(net._config[name])}" for name in _beside(net))
@@ -208,9 +212,9 @@ class Population:
         data = self._check(X, None, None, initial_state, lengths)
         X, _, _, initial_state, lengths = data
         if self._lanes is None or not self._small(data):
-            results = [net.forward(*args, return_states=return_states, n_threads=n_threads, lengths=own)
-                       for net, args, own in ((self[k], (self._of(k, X, 3), self._of(k, initial_state, 2)),
-                                               self._of(k, lengths, 1)) for k in range(self.n))]
+            results = [net.forward(self._of(k, X, 2 if net.one_hot else 3), self._of(k, initial_state, 2),
+                                   lengths=self._of(k, lengths, 1), return_states=return_states, n_threads=n_threads)
+                       for k, net in enumerate(self._each())]
             return tuple(np.stack(parts) for parts in zip(*results))
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
         return self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
@@ -220,8 +224,9 @@ class Population:
         data = self._check(X, D, None, initial_state, lengths)
         X, D, _, initial_state, lengths = data
         if self._lanes is None or not self._small(data):
-            return np.stack([self[k].losses(*self._pair(k, X, D), initial_state=self._of(k, initial_state, 2),
-                                            lengths=self._of(k, lengths, 1), n_threads=n_threads) for k in range(self.n)])
+            return np.stack([net.losses(*self._pair(k, X, D), initial_state=self._of(k, initial_state, 2),
+                                        lengths=self._of(k, lengths, 1), n_threads=n_threads)
+                             for k, net in enumerate(self._each())])
         X, D, weights, lengths = self._without_padding(X, self._distributions(D), None, lengths)
         return self._lanes.losses(self.n, self._theta, X, D, weights, initial_state, lengths, _threads(n_threads))
 
@@ -238,8 +243,8 @@ class Population:
             gradients[name] = np.ascontiguousarray(rows.T).reshape(self.n, *value.shape)
             begin += value.size
         if self._lanes is not None and self._penalised():
-            for k in range(self.n):
-                penalty, more = _penalty(self[k])
+            for k, net in enumerate(self._each()):
+                penalty, more = _penalty(net)
                 losses[k] += penalty
                 for name, value in more.items():
                     gradients[name][k] += value
@@ -250,13 +255,13 @@ class Population:
             X, D, weights, initial_state, lengths = self._check(X, D, weights, initial_state, lengths)
         if self._lanes is None or not self._small((X,)):
             losses, flat = np.empty(self.n), np.empty_like(self._theta) if gradient else None
-            for k in range(self.n):
+            for k, net in enumerate(self._each()):
                 given = {"weights": self._weights_of(k, weights), "initial_state": self._of(k, initial_state, 2),
                          "lengths": self._of(k, lengths, 1), "n_threads": n_threads}
                 if not gradient:
-                    losses[k] = self[k].evaluate(*self._pair(k, X, D), **given)
+                    losses[k] = net.evaluate(*self._pair(k, X, D), **given)
                     continue
-                losses[k], found = self[k].loss_and_gradients(*self._pair(k, X, D), **given)
+                losses[k], found = net.loss_and_gradients(*self._pair(k, X, D), **given)
                 flat[:, k] = np.concatenate([value.ravel() for value in found.values()])
             return losses, flat
         X, D, weights, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
@@ -481,11 +486,21 @@ class Population:
         weights = np.where((there if there.ndim == 3 else there[None])[..., None], weights, X.dtype.type(0))
         return X, D, weights, lengths
 
-    def _small(self, data):
-        """Whether a group of networks goes into memory at once."""
+    def _each(self):
+        """The networks one after another, for a moment each: a copy of one takes long, so it is the same object."""
+        net = self._like.copy()
+        for k in range(self.n):
+            if self._own_options is not None:
+                net = self[k]
+            net._theta[...] = self._theta[:, k]
+            yield net
+
+    def _small(self, data, batch_size=math.inf):
+        """Whether lanes pay for such a batch, and a group of networks goes into memory at once."""
         net, (T, B) = self._like, data[0].shape[-3:-1]
         size = _population.lanes(net.dtype) * np.dtype(net.dtype).itemsize
-        return (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size) * size <= MOST_BYTES
+        numbers = (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size)
+        return min(B, batch_size) <= _most_sequences(net) and numbers * size <= MOST_BYTES
 
     def _penalised(self):
         return self._own_options is not None or any(self._like._engines["reference"].options[name] for name in OWN)
@@ -508,7 +523,8 @@ class _Fit:
 
     def fits_lanes(self):
         p = self.population
-        return (p._lanes is not None and p._small(self.data) and type(self.optimizer) in optimizers.OPTIMIZERS.values()
+        return (p._lanes is not None and p._small(self.data, self.batch_size)
+                and type(self.optimizer) in optimizers.OPTIMIZERS.values()
                 and self.schedule.begin() == ()  # what a schedule carries is each network's own
                 and (self.data[3] is None or self.batch_size >= self.data[0].shape[-2]))
 
@@ -660,7 +676,7 @@ class _Fit:
         better = losses < self.best
         self.best[better], self.history.best_epoch[better] = losses[better], epoch
         if self.patience is not None:
-            self.best_theta[:, :p.n][:, better] = p._theta[:, :p.n][:, better]
+            np.copyto(self.best_theta[:, :p.n], p._theta[:, :p.n], where=better)  # a fifth of the time of indexing by it
             beaten = losses < self.target - self.min_improvement
             self.target[beaten], self.target_epoch[beaten] = losses[beaten], epoch
             over = going & (epoch - self.target_epoch[self.places] >= self.patience)
@@ -685,6 +701,11 @@ class _Fit:
 def _fits(net):
     """Whether networks like this one can stand in lanes: they have none but the options that lanes serve."""
     return not isinstance(net.hidden_size, tuple) and net.hidden_size <= MOST_HIDDEN and not _beside(net)
+
+
+def _most_sequences(net):
+    """Sequences of a batch up to which lanes pay."""
+    return MOST_WORK[net.dtype] // net.hidden_size**2
 
 
 def _beside(net):

@@ -1,5 +1,6 @@
 """Populations: each network's numbers are those it has alone, in lanes and one at a time."""
 
+import concurrent.futures
 import dataclasses
 import pickle
 
@@ -214,6 +215,8 @@ def test_what_has_no_lanes_runs_one_at_a_time():
                              (ids, rng.integers(0, 4, (3, 5, 2)), rng.standard_normal((2, 2)))):
         assert "one at a time" in population.describe()
         losses, gradients = population.loss_and_gradients(X, D)
+        shared = X if population is wide else X[0]
+        assert all(np.array_equal(y, net.forward(shared)[0]) for y, net in zip(population.forward(shared)[0], population))
         theta = population.theta
         history = population.fit(X, D, epochs=2)
         for k in range(3):
@@ -225,6 +228,38 @@ def test_what_has_no_lanes_runs_one_at_a_time():
             found = net.fit(x, d, epochs=2, random_state=population.seeds[k])
             assert np.array_equal(net.theta, population.theta[k])
             assert found.train_loss == list(history.train_loss[k])
+
+
+def test_large_batches_run_one_at_a_time():
+    needs_lanes()
+    rng = np.random.default_rng(11)
+    population = make(3, 2, 8, 1)
+    most = population_module._most_sequences(population[0])
+    assert most == 16 and f"batches of more than {most} sequences" in population.describe()
+    X, D = rng.standard_normal((3, most + 1, 2)), rng.standard_normal((3, 3, most + 1, 1))
+    losses, gradients = population.loss_and_gradients(X, D)
+    lanes = population.loss_and_gradients(X[:, :most], D[:, :, :most])
+    alone = [net.loss_and_gradients(X, d) for net, d in zip(population, D)]
+    assert all(loss == right and all(np.array_equal(gradients[name][k], value) for name, value in found.items())
+               for k, (loss, (right, found)) in enumerate(zip(losses, alone)))  # the bits of RNN
+    close(lanes[0], np.array([net.evaluate(X[:, :most], d[:, :most]) for net, d in zip(population, D)]), "float64", "loss")
+    for batch_size, in_lanes in ((most, True), (most + 1, False)):
+        twin, nets = population.copy(), list(population)
+        twin.fit(X, D, epochs=3, batch_size=batch_size)
+        for k, net in enumerate(nets):
+            net.fit(X, D[k], epochs=3, batch_size=batch_size)
+            assert np.array_equal(net.theta, twin.theta[k]) != in_lanes
+            np.testing.assert_allclose(net.theta, twin.theta[k], rtol=1e-9, atol=1e-11)
+
+
+def test_threads_may_ask_one_population_at_once():
+    rng = np.random.default_rng(12)
+    population = make(40, 2, 20, 1)
+    X, D = rng.standard_normal((30, 8, 2)), rng.standard_normal((30, 8, 1))
+    right = population.evaluate(X, D, n_threads=1)
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        assert all(np.array_equal(found, right) for found in executor.map(
+            lambda _: population.evaluate(X, D, n_threads=1), range(12)))
 
 
 def test_maps_go_with_every_network(tmp_path):
