@@ -30,7 +30,8 @@ What holds for every function
     Threads  Any number of threads may call at once, with one plan, one theta and one batch as long as none changes them, each
              with its own scratch, saved and outputs. Nothing is shared between calls, and a call makes no thread.
     NaN      is not looked for: it stays in its own sequence's outputs; in weights it is refused.
-    Bits     As of `RNN`'s methods for the same arguments on the same machine, whatever n_threads there.
+    Bits     As of `RNN`'s methods for the same arguments on the same machine, whatever n_threads there; of a truncated backward
+             through a BLAS, whose bits of a row depend on the rows beside it, to rounding.
 """
 
 cdef enum:
@@ -249,8 +250,8 @@ cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogi
 # S           (T+1, B, H) written: S[0] the initial states, S[t+1] those after X[t]; 0 behind a length. NULL: not wanted.
 # final_state (B, H)      written: that after each sequence's last step. May be the very batch's initial state. NULL: not
 #                         wanted.
-# saved       (saved_bytes,) written: for backward, and must then live until it, as must batch, its arrays and theta,
-#             unchanged. NULL, with 0 bytes: no backward will come.
+# saved       (saved_bytes,) written: for backward, and must then live until it, as must plan, batch, its arrays and theta,
+#             unchanged, but for the initial state's values. NULL, with 0 bytes: no backward will come.
 cdef int forward_f32(const void *plan, const void *batch, const float *theta, float *Y, float *S, float *final_state,
                      void *saved, Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil
 cdef int forward_f64(const void *plan, const void *batch, const double *theta, double *Y, double *S, double *final_state,
