@@ -877,11 +877,9 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     cdef Py_ssize_t H = p.H, ldh = w.ldh
     cdef floating *S = <floating *> w.S
     # S[0] = S_0                                                                                      (B, H)
-    if c.known:
-        pass
-    elif c.initial_state != NULL:
+    if c.initial_state != NULL and not c.known:
         gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
-    else:
+    elif not c.known:
         own_states(p, k, theta, c.rows, ldh, S)
     if c.arranged:
         own_states(p, k, theta, 1, ldh, <floating *> w.initial)
@@ -941,15 +939,13 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         places = find_places(p, c, w, t, end)
         A = S + before * ldh
         # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
-        if c.known:
-            pass
-        elif t < c.past:
+        if t < c.past:
             read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
         elif not p.recurs:
             read(c, k, t, rows, places, H, <const floating *> c.X, A, ldh)
-        elif p.one_hot:
+        elif p.one_hot and not c.known:
             look_up(c, rows, places, P_x, ldh, A)
-        else:
+        elif not c.known:
             read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)

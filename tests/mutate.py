@@ -235,7 +235,7 @@ EQUIVALENT = {
     ("_core.pyx:backward*", "if c.stop[[]0]:", "*"): "likewise",
     ("_core.pyx:backward_through", "return False", "return True"): "likewise",
     ("_core.pyx:backward_again", "if forward_through(*) != DONE:", "if forward_through(*) == STOPPED:"): "there is no third status",
-    ("_core.pyx:backward_through", "if end - t < c.most or c.given:", "if end - t <= c.most or c.given:"):
+    ("_core.pyx:backward_through", "if end - t < c.most or c.given or c.known:", "if end - t <= c.most or*"):
         "a choice of speed alone",
     ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",

@@ -5,10 +5,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -321,6 +323,31 @@ def test_a_flag_stops_a_call():
     assert np.isnan(loss[0]) and stop[0] == 2
     stop[0] = 0
     assert [bits(a) for a in network.loss_and_gradients()] == expected
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal")
+def test_no_signal_is_handled_within_a_call():
+    """Python's handlers need the GIL: a call that asked for signals would have to take it."""
+    net = RNN(4, 32, 3, random_state=1)
+    X, D, arrays = drawn(net, 6000, 8)
+    network, loss, seen = Network(net, X, D, **arrays), np.full(1, np.nan), []
+    gradients, scratch = network.outputs_of_gradients(), network.scratch(c.FOR_LOSS_AND_GRADIENTS)
+
+    def send():
+        while (scratch.memory[-64:] == 255).all() and (scratch.memory[:64] == 255).all():  # until the call has begun
+            time.sleep(0)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(loss[0]))
+    try:
+        sender = threading.Thread(target=send)
+        sender.start()
+        ok(network.call("loss_and_gradients", loss, None, *gradients, scratch=scratch))
+        sender.join()
+        time.sleep(0)  # a handler runs between two steps of Python
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [loss[0]] and np.isfinite(loss[0])
 
 
 KERNELS = """
