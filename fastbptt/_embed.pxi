@@ -4,7 +4,7 @@
 # in the same order. It is a part of _core.pyx, not a module, so that these structs need not be exported, and change freely.
 
 cdef enum:
-    # "fbptt" and a kind, which first stands in a plan and in a batch; another one after the layout of either has changed
+    # What a plan and a batch begin with: "fbp" and a kind; another one after the layout of either has changed
     PLAN_MAGIC = 0x66627001
     BATCH_MAGIC = 0x66627002
     MOST_SPANS = 20
