@@ -59,6 +59,9 @@ from ._kernels cimport (
     update as update_verb, vector_kernels,
 )
 
+cdef extern from "Python.h":
+    cpython.PyObject *PyObject_CallMethodNoArgs(object owner, object name)  # NULL is not raised
+
 cnp.import_array()
 
 cdef extern from *:
@@ -2421,11 +2424,15 @@ cdef class Engine:
 
     cdef Memory check_out(self, Py_ssize_t bytes):
         """A workspace of at least so many bytes, the last one used where it is large enough."""
+        cdef cpython.PyObject *popped = PyObject_CallMethodNoArgs(self.pool, "pop")
         cdef Memory memory
-        try:
-            memory = self.pool.pop()  # another thread may be as quick: no look before the leap
-        except IndexError:
+        # The pool is empty: asked by leaping, as another thread may be as quick, and not by `except`, whose C crashes where
+        # there is no memory for a traceback (Cython 3.3).
+        if popped == NULL:
+            cpython.PyErr_Clear()
             return Memory(bytes)
+        memory = <Memory> popped
+        cpython.Py_DECREF(memory)  # the reference that pop gave
         return memory if memory.bytes >= bytes else Memory(bytes)
 
 

@@ -1188,7 +1188,7 @@ class RNN:
         if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > len(arrays):
             raise ValueError(f"its arrays are fewer than its {len(config['hidden_size'])} layers need")
         matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
-        if sum(array.size for array in arrays.values()) < sum(map(math.prod, matrices)):
+        if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         return cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
 
@@ -1216,7 +1216,7 @@ def load(path):
     try:
         kind = _KINDS[header["kind"]]
         return kind._from_file(header, arrays)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except _checkpoint.DAMAGES as error:
         raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
 
 
