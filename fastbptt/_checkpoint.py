@@ -11,7 +11,8 @@ import numpy as np
 from . import _files
 
 PREFIX = "run."  # of all arrays that are not the network's parameters
-DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # what a damaged file leads to
+# What a header of somebody's making leads to, in the code that believes it
+DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 WHOLE = ("epoch", "batch", "updates", "skipped", "averaged")  # numbers that count
 
 

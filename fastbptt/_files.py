@@ -94,7 +94,7 @@ def read(path, content=None):
             if sum(member.file_size for member in members) > size:
                 raise ValueError("its members are larger than the file")
             arrays = {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
-        header = json.loads(arrays.pop("header").tobytes())
+        header = json.loads(arrays.pop("header").tobytes().decode())  # as written: UTF-8, not what json would guess
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError("its header is another program's")
         version = header["version"]
