@@ -153,12 +153,12 @@ class Stack:
         gradient = np.empty_like(theta)
         loss, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit,
                                     input_gradient, initial_state_gradient, n_threads)
-        return loss + self._penalize(theta, gradient), self._named(gradient) | more
+        return loss + self.penalize(theta, gradient), self._named(gradient) | more
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads):
         loss, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None, memory_limit,
                                  False, False, n_threads)
-        return loss, self._penalize(theta, gradient)
+        return loss, self.penalize(theta, gradient)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads):
@@ -190,16 +190,12 @@ class Stack:
             begin = max(0, T - k2)
             self._down_from(scratch, theta, inputs, states, dS[begin:], lengths, resets, own_start, gradient, False, False,
                             n_threads, begin, T)
-        return loss, self._penalize(theta, gradient), weight
+        return loss, self.penalize(theta, gradient), weight
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
         T, B = (1 if self.last else X.shape[0]), X.shape[1]
         R = np.empty((T, B, self.shapes["W_y"][1]), self.dtype)  # not read
         return self.readout.total_weight(theta[self.own_y], R, D, weights, None, None if self.last else lengths, None)
-
-    def penalize(self, theta, gradient):
-        """As of Engine."""
-        return self._penalize(theta, gradient)
 
     def workspace(self, theta, T, B, lengths, resets, labels, weight_width, picks, tbptt, memory_limit, n_threads):
         """The bytes of what lies between layers, and of the largest workspace of one, which memory_limit bounds."""
@@ -326,7 +322,7 @@ class Stack:
         gradient[:self.own_y.start] = total[:self.own_y.start]
         return dX, dS_0
 
-    def _penalize(self, theta, gradient):
+    def penalize(self, theta, gradient):
         parts = [(r.engine, r.own) for r in self.recurrences] + [(self.readout, self.own_y)]
         return sum(engine.penalize(theta[own], gradient[own]) for engine, own in parts)
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from . import (
-    _batches, _checkpoint, _core, _files, _maps, _stack, _threading, _words, convert, diagnostics, initializers, optimizers,
+    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _words, convert, diagnostics, initializers,
+    optimizers,
     reference,
-    _ranks,
     training,
 )
 
