@@ -60,8 +60,10 @@ class _Alone:
     def __exit__(self, *error):
         pass
 
-    settled = contextlib.nullcontext
     fit = staticmethod(training.fit)
+
+    def settled(self):
+        return self
 
     def path(self, checkpoint):
         return checkpoint
