@@ -199,8 +199,13 @@ def test_a_network_that_becomes_infinite_stops_alone():
     X, D = rng.standard_normal((8, 2, 2)), rng.standard_normal((8, 2, 1))
     rates = np.array([1e-3, 1e-3, 1e160, 1e-3, 1e-3])
     twin = population.copy()
+    alone = population[2]
     history = population.fit(X, D, epochs=20, learning_rate=rates, optimizer="sgd")
     assert history.stopped == ["epochs", "epochs", "nonfinite", "epochs", "epochs"]
+    with pytest.raises(FloatingPointError):
+        alone.fit(X, D, epochs=20, learning_rate=1e160, optimizer="sgd")
+    assert len(alone.history.train_loss) == np.isfinite(history.train_loss[2]).sum() > 0
+    np.testing.assert_allclose(population.theta[2], alone.theta, rtol=1e-9)
     assert np.isfinite(population.theta).all()
     twin.fit(X, D, epochs=20, learning_rate=np.full(5, 1e-3), optimizer="sgd")
     others = [0, 1, 3, 4]
