@@ -653,11 +653,12 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
             tabulate(p, theta, P_x, ldh)
         else:
             pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
-        pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
+        if c.most > 1 or not from_zero(p, c):
+            pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
     if p.reads:
         pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
     # Q = W
-    if c.saves and p.recurs:
+    if c.saves and p.recurs and (c.most > 1 or to_first_state(p, c)):
         pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
     if p.reads and (c.saves or c.dX != NULL):
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)
@@ -758,6 +759,16 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
         memset(S, 0, rows * ldh * sizeof(floating))
 
 
+cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
+    """Whether all first states are zero: their product with W_s is none, nor has ∂E/∂W_s anything of theirs."""
+    return c.initial_state == NULL and p.S_0 < 0
+
+
+cdef inline bint to_first_state(const Plan *p, const Call *c) noexcept nogil:
+    """Whether ∂E/∂S_0 is wanted, of the sequences or of the network's own."""
+    return c.dS_0 != NULL or p.S_0 >= 0
+
+
 cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, floating *renewed) noexcept nogil:
     """The states before step t: those of the step before, but for the rows that are reset."""
     cdef Py_ssize_t row, rows = rows_at(c, w, t), ldh = w.ldh
@@ -771,13 +782,15 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
                         const floating *P_s, const floating *before, floating *S) noexcept nogil:
     """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S."""
     cdef Py_ssize_t rows, next, ldh = w.ldh
+    if t == 0 and from_zero(p, c):
+        before = NULL
     while t < end:
         rows, next = rows_at(c, w, t), end
         if c.arranged:
             next = t + 1
             while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
                 next += 1
-            if any_reset(c, w, t):
+            if before != NULL and any_reset(c, w, t):
                 renew(c, w, t, before, <floating *> w.renewed)
                 before = <floating *> w.renewed
         recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
@@ -1033,7 +1046,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     if not begun:
         if c.dS_0 != NULL and not c.arranged:
             memset(c.dS_0, 0, B * H * sizeof(floating))
-    else:
+    elif to_first_state(p, c):
         affine(k, B, H, H, drop(p, c, k, w, 0, first), ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
         if c.dS_0 != NULL:
             scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H, c.order)
@@ -1125,7 +1138,8 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.arranged:
             find_states_before(c, w, t, end, S, A, <floating *> w.before)
             before = <floating *> w.before
-        accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
+        if end > 1 or not from_zero(p, c):
+            accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
         if p.one_hot:
             add_by_id(c, rows, places, delta, ldh, <floating *> w.table)
