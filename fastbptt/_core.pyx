@@ -304,7 +304,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     if c.arranged:
         w.rows = max(B, min(w.rows, c.kept))
     else:
-        w.rows = max(1, min(w.rows // max(B, 1), c.T)) * B
+        w.rows = max(1, min(w.rows // max(B, 1), c.most)) * B
     kept = w.rows
     if c.segments > 0:
         kept = max(w.rows, c.segment_rows)
@@ -391,7 +391,7 @@ cdef void count(Call *c) noexcept nogil:
         c.sequences += c.lengths[b] > 0
         c.most = max(c.most, c.lengths[b])
         c.steps += c.lengths[b]
-    c.arranged = c.arranged or c.steps < c.T * c.B
+    c.arranged = c.arranged or c.steps < max(c.most, 1) * c.B  # equal lengths are those of a batch that ends earlier
 
 
 cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, Py_ssize_t size,
@@ -418,7 +418,7 @@ cdef inline Py_ssize_t shards_of(const Call *c) noexcept nogil:
 
 cdef inline Py_ssize_t steps_of_a_shard(const Call *c) noexcept nogil:
     """Of the shard that has most, over all its sequences."""
-    return c.kept if c.arranged else c.T * c.rows
+    return c.kept if c.arranged else c.most * c.rows
 
 
 cdef inline Py_ssize_t share(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
@@ -524,7 +524,7 @@ cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) no
 
 cdef inline Py_ssize_t callers(const Call *c, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
     """Which of the caller's steps a reverse recurrence takes as step t of sequence b."""
-    return (c.lengths[b] if c.arranged and c.lengths != NULL else c.T) - 1 - t
+    return (c.lengths[b] if c.arranged and c.lengths != NULL else c.most) - 1 - t
 
 
 cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept nogil:
@@ -733,7 +733,7 @@ cdef Py_ssize_t pick(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t
     for t in range(t, end):
         for row in range(rows_at(c, w, t)):
             place = c.order[row] if c.arranged else row
-            picked = row >= rows_at(c, w, t + 1) if c.arranged else t == c.T - 1
+            picked = row >= rows_at(c, w, t + 1) if c.arranged else t == c.most - 1
             if not c.last:
                 place, picked = t * c.B + place, True
             if picked and c.weight_width > 0:
@@ -1404,7 +1404,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         map_parameters(p.P, p.maps, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
-    if c.arranged:
+    if c.arranged or c.most < c.T:
         fill(p, c, theta)
     elif c.k1 > 0 and c.dX != NULL:
         memset(c.dX, 0, c.T * c.B * p.I * sizeof(floating))
