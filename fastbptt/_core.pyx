@@ -332,7 +332,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     if c.arranged:
         w.rows = max(B, min(w.rows, c.kept))
     else:
-        w.rows = max(1, min(w.rows // max(B, 1), c.T)) * B
+        w.rows = max(1, min(w.rows // max(B, 1), c.most)) * B
     kept = w.rows
     if c.segments > 0:
         kept = max(w.rows, c.segment_rows)
@@ -426,7 +426,7 @@ cdef void count(Call *c) noexcept nogil:
         c.sequences += c.lengths[b] > 0
         c.most = max(c.most, c.lengths[b])
         c.steps += c.lengths[b]
-    c.arranged = c.arranged or c.steps < c.T * c.B
+    c.arranged = c.arranged or c.steps < max(c.most, 1) * c.B  # equal lengths are those of a batch that ends earlier
 
 
 cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, Py_ssize_t size,
@@ -463,7 +463,7 @@ cdef inline Py_ssize_t shards_of(const Call *c) noexcept nogil:
 
 cdef inline Py_ssize_t steps_of_a_shard(const Call *c) noexcept nogil:
     """Of the shard that has most, over all its sequences."""
-    return c.kept if c.arranged else c.T * c.rows
+    return c.kept if c.arranged else c.most * c.rows
 
 
 cdef inline Py_ssize_t share(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
@@ -569,7 +569,7 @@ cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) no
 
 cdef inline Py_ssize_t callers(const Call *c, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
     """Which of the caller's steps a reverse recurrence takes as step t of sequence b."""
-    return (c.lengths[b] if c.arranged and c.lengths != NULL else c.T) - 1 - t
+    return (c.lengths[b] if c.arranged and c.lengths != NULL else c.most) - 1 - t
 
 
 cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept nogil:
@@ -698,11 +698,12 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
             tabulate(p, theta, P_x, ldh)
         else:
             pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
-        pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
+        if c.most > 1 or not from_zero(p, c):
+            pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
     if p.reads:
         pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
     # Q = W
-    if c.saves and p.recurs:
+    if c.saves and p.recurs and (c.most > 1 or to_first_state(p, c)):
         pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
     if p.reads and (c.saves or c.dX != NULL):
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)
@@ -777,7 +778,7 @@ cdef Py_ssize_t pick(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t
     for t in range(t, end):
         for row in range(rows_at(c, w, t)):
             place = c.order[row] if c.arranged else row
-            picked = row >= rows_at(c, w, t + 1) if c.arranged else t == c.T - 1
+            picked = row >= rows_at(c, w, t + 1) if c.arranged else t == c.most - 1
             if not c.last:
                 place, picked = t * c.B + place, True
             if picked and c.weight_width > 0:
@@ -803,6 +804,16 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
         memset(S, 0, rows * ldh * sizeof(floating))
 
 
+cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
+    """Whether all first states are zero: their product with W_s is none, nor has ∂E/∂W_s anything of theirs."""
+    return c.initial_state == NULL and p.S_0 < 0
+
+
+cdef inline bint to_first_state(const Plan *p, const Call *c) noexcept nogil:
+    """Whether ∂E/∂S_0 is wanted, of the sequences or of the network's own."""
+    return c.dS_0 != NULL or p.S_0 >= 0
+
+
 cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, floating *renewed) noexcept nogil:
     """The states before step t: those of the step before, but for the rows that are reset."""
     cdef Py_ssize_t row, rows = rows_at(c, w, t), ldh = w.ldh
@@ -816,13 +827,15 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
                         const floating *P_s, const floating *before, floating *S) noexcept nogil:
     """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S."""
     cdef Py_ssize_t rows, next, ldh = w.ldh
+    if t == 0 and from_zero(p, c):
+        before = NULL
     while t < end:
         rows, next = rows_at(c, w, t), end
         if c.arranged:
             next = t + 1
             while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
                 next += 1
-            if any_reset(c, w, t):
+            if before != NULL and any_reset(c, w, t):
                 renew(c, w, t, before, <floating *> w.renewed)
                 before = <floating *> w.renewed
         recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
@@ -1078,7 +1091,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     if not begun:
         if c.dS_0 != NULL and not c.arranged:
             memset(c.dS_0, 0, B * H * sizeof(floating))
-    else:
+    elif to_first_state(p, c):
         affine(k, B, H, H, drop(p, c, k, w, 0, first), ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
         if c.dS_0 != NULL:
             scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H, c.order)
@@ -1170,7 +1183,8 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.arranged:
             find_states_before(c, w, t, end, S, A, <floating *> w.before)
             before = <floating *> w.before
-        accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
+        if end > 1 or not from_zero(p, c):
+            accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
         if p.one_hot:
             add_by_id(c, rows, places, delta, ldh, <floating *> w.table)
@@ -1437,7 +1451,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         map_parameters(p.P, p.maps, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
-    if c.arranged:
+    if c.arranged or c.most < c.T:
         fill(p, c, theta)
     elif c.k1 > 0 and c.dX != NULL:
         memset(c.dX, 0, c.T * c.B * p.I * sizeof(floating))
