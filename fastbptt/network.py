@@ -807,10 +807,9 @@ class RNN:
                 entropy = self._entropy if random_state is None else _entropy(random_state)
                 if ranks.rank == 0 and resume is True and checkpoint is not None:
                     entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
-                share = validation if isinstance(validation, numbers.Real) and not isinstance(validation, bool) else None
+                share = validation if _is_share(validation) else None
                 if batches is None:
-                    X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
-                    data = X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets
+                    data = self._check_data(X, D, weights, initial_state, lengths, resets)
                     if tbptt is not None and self.output == "last":
                         raise ValueError('tbptt of fit needs output="sequence": most windows have no last step, and so no '
                                          'error')
@@ -941,6 +940,17 @@ class RNN:
                 raise type(error)(f"chunk {n}: {error}") from None
             B = X.shape[1]
             yield X, D, weights, resets
+
+    def _check_data(self, X, D, weights, initial_state, lengths, resets):
+        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
+        return X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets
+
+    def _training_data(self, X, D, weights, initial_state, lengths, resets, validation, entropy):
+        """Checked data and validation set; the latter split off where it is a share."""
+        data = self._check_data(X, D, weights, initial_state, lengths, resets)
+        if not _is_share(validation):
+            return data, self._check_validation(validation)
+        return self._split(data, validation, 0, data[0].shape[1], entropy)[:2]
 
     def _split(self, data, share, first, total, entropy):
         """Data, validation set, and the place of the former, where the latter is a share of `total` sequences.
@@ -1390,6 +1400,10 @@ def _check_loss(loss):
     if not levels:
         raise ValueError("loss 'quantile' needs at least one level")
     return name, levels
+
+
+def _is_share(validation):
+    return isinstance(validation, numbers.Real) and not isinstance(validation, bool)
 
 
 def _check_memory_limit(limit, tbptt=None):
