@@ -103,7 +103,8 @@ class Fits:
         epochs = np.flatnonzero(~np.isnan(self.gradient_norm[k]))
         for name in CURVES:
             row = getattr(self, name)[k]
-            setattr(found, name, row[:epochs[-1] + 1 if len(epochs) else 0].tolist())
+            if not np.isnan(row).all():  # as the validation losses are of a network without, beside others with
+                setattr(found, name, row[:epochs[-1] + 1].tolist())
         return found
 
     def describe(self) -> str:
@@ -598,9 +599,9 @@ def _work(work, progress=None, results=None):
         _train_population(work, progress, results)
     else:
         for job in work.jobs:
-            _train_one(job, work.threads, results)
+            history = _train_one(job, work.threads, results)
             if progress is not None:
-                progress.update()
+                progress.network(history)
     return results
 
 
@@ -622,6 +623,7 @@ def _train_one(job, threads, results):
         results.append(_Found(
             net.theta, "error" if error else history.stopped, -1 if history.best_epoch is None else history.best_epoch,
             time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, error))
+    return history
 
 
 def _train_population(work, progress, results):

@@ -559,7 +559,7 @@ class _Fit:
                 p._theta[:, k] = net.theta
                 raise
             p._theta[:, k] = net.theta
-            self.progress.update()
+            self.progress.network(found)
             for name in fields:
                 values = getattr(found, name)
                 columns[name][k, :len(values)] = values

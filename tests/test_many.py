@@ -199,6 +199,8 @@ def test_estimators_are_what_fit_makes_of_them_alone():
             np.testing.assert_allclose(models[k].validation_loss_curve_, right.validation_loss_curve_, rtol=1e-8)
             assert models[k].n_iter_ == right.n_iter_ and models[k].history_.stopped == right.history_.stopped
             np.testing.assert_allclose(models[k].score(X, targets[k]), right.score(X, targets[k]), rtol=1e-6)
+            found = fits.history(k)  # when all are known
+            assert (found.train_loss, found.validation_loss) == (models[k].loss_curve_, models[k].validation_loss_curve_)
         assert fits.networks[0] is models[0]
         if target:
             assert fits.lanes.all() == bool(_population.lanes("float64"))
