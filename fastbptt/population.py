@@ -286,7 +286,9 @@ class Population:
         epochs, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as of `RNN.fit`
         progress : bool, optional
             As of `RNN.fit`; the bar counts networks.
-        callbacks : functions of (epoch, population); called after each epoch, one that returns True ends the training.
+        callbacks : functions of (epoch, population)
+            Called after each epoch; one that returns True ends the training. Without them epochs, validation and early
+            stopping follow one another in compiled code.
         n_threads : int, optional
             Threads that divide the networks.
 
