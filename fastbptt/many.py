@@ -35,7 +35,7 @@ from .training import History
 
 # What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. A chunk of 1, 16,
 # 128 and 1024 networks of 41 parameters and 50 targets each takes 1, 4, 4 and 117 ms more by a process than here, at the least
-# of nine, and several times as much in the median (ProcessPoolExecutor; Intel, with much other work on its two cores, 2026-11).
+# of nine, and several times as much in the median (ProcessPoolExecutor; Intel, with other work on its two cores, 2026-11).
 LEAST = 0.05
 FLOPS = 2e9           # a second, of a core with small networks
 CHUNKS_A_WORKER = 4   # so that workers end together
