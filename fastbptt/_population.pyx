@@ -330,14 +330,25 @@ cdef struct Training:
     UpdateOptions what           # but for the learning rate, which is each network's
     void *slot_1                 # (P, N), as theta
     void *slot_2                 # likewise, or NULL
-    const void *rates            # (N,)
-    void *going                  # (N,), 1, or 0 where a network learns no more; set to 0 where one becomes infinite or NaN
+    const double *rates          # (N,)
+    const double *factors        # (epochs,), of the rates
+    void *going                  # (N,), 1, or 0 where a network learns no more; set to 0 where one stops
+    Py_ssize_t *ended            # (N,), epochs of this call that it finished; -1 - these where it became infinite or NaN
     const void *l1               # (P, N), or NULL
     const void *l2               # (P, N), or NULL
     const double *max_norm       # (N,)
     Py_ssize_t epochs, batch_size, earlier
     const Py_ssize_t *order      # (epochs, B), sequences; NULL: as they stand
     bint own_order               # (n, epochs, B)
+    # Of the validation set, NULL without one; epochs count from the first of all calls, of which this one's is `begun`
+    double *judged               # (n, epochs), its loss after each
+    double *best                 # (N,), the lowest so far
+    double *target               # (N,), the loss that patience waits to be beaten
+    Py_ssize_t *best_epoch       # (N,)
+    Py_ssize_t *target_epoch     # (N,)
+    void *best_theta             # (P, N), written where there is patience
+    Py_ssize_t begun, patience   # 0: none
+    double min_improvement
     double *losses               # (n, epochs), the epoch's mean
     double *penalties            # (n, epochs)
     double *norms                # (n, epochs), of the gradients, their mean
@@ -349,6 +360,7 @@ cdef struct Kept:
     void *slot_2                 # (P,)
     void *rates                  # (1,)
     void *going                  # (1,)
+    void *best_theta             # (P,)
     void *l1                     # (P,), or NULL
     void *l2                     # (P,), or NULL
     double *sums                 # (4, L), of the epoch: Σ m e, Σ m, penalties, norms
@@ -356,12 +368,16 @@ cdef struct Kept:
     double *norm                 # (L,)
 
 
-cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *batch, const Training *t, const floating *of,
-                                 char *base, Group *g, Group *of_batch, Kept *kept) noexcept nogil:
-    """A group's arrays with the data, those of a batch where they are others, and what is kept; the bytes."""
+cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *batch, const Call *held, const Training *t,
+                                 const floating *of, char *base, Group *g, Group *of_batch, Group *of_held,
+                                 Kept *kept) noexcept nogil:
+    """A group's arrays with the data, those of a batch where they are others, of the validation set, and what is kept."""
     cdef Py_ssize_t used = 0, size = lane.lanes(kernels, of) * sizeof(floating)
     used = lay_out(p, data, of, base, g)
     used += lay_out(p, batch, of, base + used if base != NULL else NULL, of_batch)
+    if t.judged != NULL:
+        used += lay_out(p, held, of, base + used if base != NULL else NULL, of_held)
+    kept.best_theta = take(base, &used, p.P * size) if t.judged != NULL else NULL
     kept.slot_1 = take(base, &used, p.P * size)
     kept.slot_2 = take(base, &used, p.P * size)
     kept.rates = take(base, &used, size)
@@ -461,30 +477,74 @@ cdef bint select_going(const Plan *p, Py_ssize_t L, const Group *g, const double
     return any
 
 
-cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ssize_t i, char *base,
+cdef void judge(const Plan *p, const Call *held, Group *v, Training *t, Kept *kept, Py_ssize_t first, Py_ssize_t n,
+                Py_ssize_t epoch, const floating *theta) noexcept nogil:
+    """The validation losses of the lanes that go on; the best parameters are kept, and who has waited for long stops."""
+    cdef Py_ssize_t L = lane.lanes(kernels, theta), l, i, k, now = t.begun + epoch
+    cdef floating *going = <floating *> kept.going
+    cdef floating *best_theta = <floating *> kept.best_theta
+    cdef double loss
+    begin(p, held, v, first, n, theta)
+    forward(p, held, v, theta)
+    error(p, held, v, theta)
+    for l in range(n):
+        k = first + l
+        if going[l] == 0:
+            continue
+        loss = v.totals[l] * (<const floating *> v.scale)[l]
+        t.judged[k * t.epochs + epoch] = loss
+        if loss < t.best[k]:
+            t.best[k], t.best_epoch[k] = loss, now
+            for i in range(p.P if t.patience > 0 else 0):
+                best_theta[i * L + l] = theta[i * L + l]
+        if loss < t.target[k] - t.min_improvement:
+            t.target[k], t.target_epoch[k] = loss, now
+        if t.patience > 0 and now - t.target_epoch[k] >= t.patience:
+            going[l] = 0
+
+
+cdef bint any_goes(Py_ssize_t L, const floating *going) noexcept nogil:
+    cdef Py_ssize_t l
+    for l in range(L):
+        if going[l] != 0:
+            return True
+    return False
+
+
+cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Training *t, Py_ssize_t i, char *base,
                       const floating *of) noexcept nogil:
-    cdef Group g, b
+    cdef Group g, b, v
     cdef Kept kept
     cdef Call c
     cdef UpdateOptions what = t.what
     cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, data.n - first), l, epoch, begin_row, count
     cdef floating *theta
     cdef Py_ssize_t batches = (data.B + t.batch_size - 1) // t.batch_size
-    lay_out_training(p, data, batch, t, of, base, &g, &b, &kept)
-    theta = <floating *> g.theta
+    cdef floating *rates
+    cdef floating *going
+    cdef floating went[64]
+    lay_out_training(p, data, batch, held, t, of, base, &g, &b, &v, &kept)
+    theta, rates, going = <floating *> g.theta, <floating *> kept.rates, <floating *> kept.going
     rows_into_lanes(first, L, data.N, p.P, <const floating *> data.theta, theta)
     rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_1, <floating *> kept.slot_1)
     if t.slot_2 != NULL:
         rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_2, <floating *> kept.slot_2)
-    memcpy(kept.rates, <const floating *> t.rates + first, L * sizeof(floating))
     memcpy(kept.going, <const floating *> t.going + first, L * sizeof(floating))
     if t.l1 != NULL:
         rows_into_lanes(first, L, data.N, p.P, <const floating *> t.l1, <floating *> kept.l1)
     if t.l2 != NULL:
         rows_into_lanes(first, L, data.N, p.P, <const floating *> t.l2, <floating *> kept.l2)
     enter(p, data, &g, first, n, theta)
+    if t.judged != NULL:
+        enter(p, held, &v, first, n, theta)
+        rows_into_lanes(first, L, data.N, p.P, <const floating *> t.best_theta, <floating *> kept.best_theta)
     count = t.earlier
     for epoch in range(t.epochs):
+        if not any_goes(L, going):
+            break
+        memcpy(went, going, L * sizeof(floating))
+        for l in range(L):
+            rates[l] = <floating> (t.rates[first + l] * t.factors[epoch])
         memset(kept.sums, 0, 4 * L * sizeof(double))
         begin_row = 0
         while begin_row < data.B:
@@ -528,6 +588,12 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ss
                 t.losses[(first + l) * t.epochs + epoch] = kept.sums[l] / kept.sums[L + l]
             t.penalties[(first + l) * t.epochs + epoch] = kept.sums[2 * L + l] / batches
             t.norms[(first + l) * t.epochs + epoch] = kept.sums[3 * L + l] / batches
+            if went[l] != 0:
+                t.ended[first + l] = epoch + 1 if going[l] != 0 else -1 - epoch
+        if t.judged != NULL:
+            judge(p, held, &v, t, &kept, first, n, epoch, theta)
+    if t.judged != NULL:
+        rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.best_theta, <floating *> t.best_theta)
     rows_out_of_lanes(first, L, data.N, p.P, theta, <floating *> data.theta)
     rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_1, <floating *> t.slot_1)
     if t.slot_2 != NULL:
@@ -535,14 +601,14 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ss
     memcpy(<floating *> t.going + first, kept.going, L * sizeof(floating))
 
 
-cdef int train(const Plan *p, Call *data, Call *batch, Training *t, const floating *of, int threads) except -1:
+cdef int train(const Plan *p, Call *data, Call *batch, Call *held, Training *t, const floating *of, int threads) except -1:
     cdef Py_ssize_t L = lane.lanes(kernels, of), groups = (data.n + L - 1) // L, i, bytes
-    cdef Group g, b
+    cdef Group g, b, v
     cdef Kept kept
     cdef char *raw
     cdef char *base
     threads = <int> max(1, min(threads, groups))
-    bytes = lay_out_training(p, data, batch, t, of, NULL, &g, &b, &kept)
+    bytes = lay_out_training(p, data, batch, held, t, of, NULL, &g, &b, &v, &kept)
     raw = <char *> PyMem_RawMalloc(bytes * threads + 64)
     if raw == NULL:
         raise MemoryError(f"no memory for a workspace of {bytes * threads} bytes")
@@ -551,10 +617,10 @@ cdef int train(const Plan *p, Call *data, Call *batch, Training *t, const floati
         with nogil:
             if threads == 1:
                 for i in range(groups):
-                    train_group(p, data, batch, t, i, base, of)
+                    train_group(p, data, batch, held, t, i, base, of)
             else:
                 for i in prange(groups, num_threads=threads, schedule="dynamic", chunksize=1):
-                    train_group(p, data, batch, t, i, base + threadid() * bytes, of)
+                    train_group(p, data, batch, held, t, i, base + threadid() * bytes, of)
     finally:
         PyMem_RawFree(raw)
     return 0
@@ -669,14 +735,20 @@ cdef class Lanes:
         return reduced, flat
 
     def train(self, Py_ssize_t n, theta, list slots, X, D, weights, initial_state, lengths, str rule, dict numbers, rates,
-              going, l1, l2, max_norm, Py_ssize_t epochs, Py_ssize_t batch_size, order, Py_ssize_t earlier, int threads):
-        """Epochs of updates of theta and slots (P, N), in place; losses, penalties and norms of the gradient, (n, epochs).
+              factors, going, ended, l1, l2, max_norm, Py_ssize_t batch_size, order, Py_ssize_t earlier, tuple held, tuple judge,
+              int threads):
+        """Epochs of updates of theta and slots (P, N), in place; losses, penalties and norms of the gradient, (n, epochs), and
+        the losses of the validation set, None without one.
 
-        rates, going and float64 max_norm (N,), l1 and l2 (P, N) or None, order intp (n or 1, epochs, B) or None.
+        float64 rates and max_norm (N,), factors (epochs,), of each epoch; going (N,); ended intp (N,), written; l1 and l2
+        (P, N) or None; order intp (n or 1, epochs, B) or None. held is X, D, weights and lengths of the validation set, or
+        None; judge is best and target (N,), best_epoch and target_epoch intp (N,), best_theta (P, N), the epoch of the first
+        of these, patience (0: none) and min_improvement: see Training.
         """
-        cdef Call data, batch
+        cdef Call data, batch, held_call
         cdef Training t
         cdef Plan *p = &self.plan
+        cdef Py_ssize_t epochs = cnp.PyArray_SIZE(factors)
         self.take(&data, n, theta, X, D, weights, initial_state, lengths)
         if initial_state is not None and batch_size < data.B:
             raise ValueError("batches of given initial states are not served")
@@ -688,7 +760,9 @@ cdef class Lanes:
         t.what.epsilon, t.what.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
         t.slot_1 = data_of(slots[0], self.type, p.P * data.N)
         t.slot_2 = data_of(slots[1], self.type, p.P * data.N) if len(slots) == 2 else NULL
-        t.rates, t.going = data_of(rates, self.type, data.N), data_of(going, self.type, data.N)
+        t.rates, t.going = <const double *> data_of(rates, cnp.NPY_DOUBLE, data.N), data_of(going, self.type, data.N)
+        t.factors = <const double *> data_of(factors, cnp.NPY_DOUBLE, epochs)
+        t.ended = <Py_ssize_t *> data_of(ended, cnp.NPY_INTP, data.N)
         t.l1, t.l2 = data_of(l1, self.type, p.P * data.N), data_of(l2, self.type, p.P * data.N)
         t.max_norm = <const double *> data_of(max_norm, cnp.NPY_DOUBLE, data.N)
         t.epochs, t.batch_size, t.earlier = epochs, max(1, min(batch_size, data.B)), earlier
@@ -698,6 +772,17 @@ cdef class Lanes:
         losses, penalties, norms = [cnp.PyArray_ZEROS(2, [n, epochs], cnp.NPY_DOUBLE, 0) for _ in range(3)]
         t.losses, t.penalties, t.norms = (<double *> cnp.PyArray_DATA(losses), <double *> cnp.PyArray_DATA(penalties),
                                           <double *> cnp.PyArray_DATA(norms))
+        judged = None
+        if held is not None:
+            self.take(&held_call, n, theta, held[0], held[1], held[2], None, held[3])
+            judged = cnp.PyArray_ZEROS(2, [n, epochs], cnp.NPY_DOUBLE, 0)
+            best, target, best_epoch, target_epoch, best_theta, t.begun, t.patience, t.min_improvement = judge
+            t.judged = <double *> cnp.PyArray_DATA(judged)
+            t.best = <double *> data_of(best, cnp.NPY_DOUBLE, data.N)
+            t.target = <double *> data_of(target, cnp.NPY_DOUBLE, data.N)
+            t.best_epoch = <Py_ssize_t *> data_of(best_epoch, cnp.NPY_INTP, data.N)
+            t.target_epoch = <Py_ssize_t *> data_of(target_epoch, cnp.NPY_INTP, data.N)
+            t.best_theta = data_of(best_theta, self.type, p.P * data.N)
         batch = data
         batch.B = t.batch_size
         batch.gradient = batch.theta  # there is one
@@ -706,7 +791,7 @@ cdef class Lanes:
             batch.own_X = batch.own_D = True
             batch.own_weights = data.weights != NULL
         if self.type == cnp.NPY_FLOAT:
-            train(p, &data, &batch, &t, <const float *> data.theta, threads)
+            train(p, &data, &batch, &held_call, &t, <const float *> data.theta, threads)
         else:
-            train(p, &data, &batch, &t, <const double *> data.theta, threads)
-        return losses, penalties, norms
+            train(p, &data, &batch, &held_call, &t, <const double *> data.theta, threads)
+        return losses, penalties, norms, judged

@@ -56,6 +56,12 @@ class Progress:
             self.last = time.monotonic()
             self._show(end="" if self.terminal else "\n")
 
+    def network(self, history):
+        """A network is done that was trained by itself."""
+        self.update()
+        if history.train_loss:
+            self.epoch(len(history.train_loss) - 1, history.train_loss[-1], (history.validation_loss or [None])[-1])
+
     def close(self):
         if self.bar is not None:
             self.bar.close()

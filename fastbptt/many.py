@@ -33,8 +33,9 @@ from .network import RNN
 from .population import Population
 from .training import History
 
-# What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. Shipping a chunk
-# to a process and back takes 0.4 ms, and 5 µs a network of 37 parameters (ProcessPoolExecutor; AMD EPYC, 2026-11).
+# What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. A chunk of 1, 16,
+# 128 and 1024 networks of 41 parameters and 50 targets each takes 1, 4, 4 and 117 ms more by a process than here, at the least
+# of nine, and several times as much in the median (ProcessPoolExecutor; Intel, with other work on its two cores, 2026-11).
 LEAST = 0.05
 FLOPS = 2e9           # a second, of a core with small networks
 CHUNKS_A_WORKER = 4   # so that workers end together
@@ -103,7 +104,8 @@ class Fits:
         epochs = np.flatnonzero(~np.isnan(self.gradient_norm[k]))
         for name in CURVES:
             row = getattr(self, name)[k]
-            setattr(found, name, row[:epochs[-1] + 1 if len(epochs) else 0].tolist())
+            if not np.isnan(row).all():  # as the validation losses are of a network without, beside others with
+                setattr(found, name, row[:epochs[-1] + 1].tolist())
         return found
 
     def describe(self) -> str:
@@ -598,9 +600,9 @@ def _work(work, progress=None, results=None):
         _train_population(work, progress, results)
     else:
         for job in work.jobs:
-            _train_one(job, work.threads, results)
+            history = _train_one(job, work.threads, results)
             if progress is not None:
-                progress.update()
+                progress.network(history)
     return results
 
 
@@ -622,6 +624,7 @@ def _train_one(job, threads, results):
         results.append(_Found(
             net.theta, "error" if error else history.stopped, -1 if history.best_epoch is None else history.best_epoch,
             time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, error))
+    return history
 
 
 def _train_population(work, progress, results):

@@ -16,8 +16,8 @@ from ._progress import Progress
 from .network import RNN, STREAMS
 
 # Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
-# batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100, B = 1,
-# float32 (AMD Zen 4, 2026-11): H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4, O = 2 (Intel, AVX-512, 2026-11):
+# batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100,
+# B = 1, float32 (AMD Zen 4, 2026-11): H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4, O = 2 (Intel, AVX-512):
 #   float32, B = 1, 4, 16, 64    H = 4: 0.10, 0.20, 0.42, 0.63   8: 0.18, 0.32, 0.73, 1.10   16: 0.28, 0.78, 1.14, 2.06
 #   float64                      H = 4: 0.17, 0.31, 0.87, 1.10   8: 0.18, 0.56, 0.99, 1.61   16: 0.39, 0.98, 1.22, 2.38
 MOST_HIDDEN = 16
@@ -286,7 +286,9 @@ class Population:
         epochs, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as of `RNN.fit`
         progress : bool, optional
             As of `RNN.fit`; the bar counts networks.
-        callbacks : functions of (epoch, population); called after each epoch, one that returns True ends the training.
+        callbacks : functions of (epoch, population)
+            Called after each epoch; one that returns True ends the training. Without them epochs, validation and early
+            stopping follow one another in compiled code.
         n_threads : int, optional
             Threads that divide the networks.
 
@@ -559,7 +561,7 @@ class _Fit:
                 p._theta[:, k] = net.theta
                 raise
             p._theta[:, k] = net.theta
-            self.progress.update()
+            self.progress.network(found)
             for name in fields:
                 values = getattr(found, name)
                 columns[name][k, :len(values)] = values
@@ -578,29 +580,29 @@ class _Fit:
             V = self.validation
             self.judged = p._without_padding(V[0], p._distributions(V[1]), V[2], V[4])
         # Of the networks that still learn, their places in the population and what is theirs, one a column
+        N = p._theta.shape[1]
         self.places, self.theta = np.arange(n), p._theta
         self.slots = [np.zeros_like(p._theta) for _ in self.optimizer.slots(p._theta[:, 0])]
         self.penalties = _flat_penalties(p)
-        self.going = np.zeros(p._theta.shape[1], p._theta.dtype)
+        self.going = np.zeros(N, p._theta.dtype)
         self.going[:n] = 1
+        self.best, self.target = np.full(N, np.inf), np.full(N, np.inf)
+        self.best_epoch, self.target_epoch = np.full(N, -1, np.intp), np.zeros(N, np.intp)
+        self.best_theta = p._theta.copy()
         self.history = PopulationHistory(*(np.full((n, 0), np.nan) for _ in range(4)), best_epoch=np.full(n, -1))
         self.history.stopped = ["epochs"] * n
         p.history = self.history
-        self.best, self.target, self.target_epoch = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n, np.intp)
-        self.best_theta = p._theta.copy()
+        self.returned = p._theta.copy()  # the parameters that each ends with, where there is patience
         self.updates, self.columns = 0, [[], [], [], []]
         begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
         try:
             while epoch < self.epochs and self.going.any() and not why:
                 self.make_room()
-                count = min(stretch, self.epochs - epoch)
-                if self.validation is not None or self.callbacks or type(self.schedule) is not schedules.Constant:
-                    count = 1
+                count = 1 if self.callbacks else min(stretch, self.epochs - epoch)
                 before = time.monotonic()
-                losses = self.train(epoch, count, self.schedule.factor((), epoch, self.epochs))
+                losses, validation = self.train(epoch, count)
                 if time.monotonic() - before < AIR / 2:
                     stretch *= 2
-                validation = self.judge(epoch) if self.validation is not None else None
                 epoch += count
                 self.history.seconds += [time.monotonic() - begin] * count
                 self.show(epoch, losses, validation)
@@ -616,11 +618,17 @@ class _Fit:
         finally:
             for k in self.places[self.going[:len(self.places)] > 0] if why else ():
                 self.history.stopped[k] = why
+            self.leave()
             if self.patience is not None:
-                judged = np.flatnonzero(np.isfinite(self.best))
-                p._theta[:, judged] = self.best_theta[:, judged]
+                p._theta[:, :n] = self.returned[:, :n]
             self.write_history()
         return self.history
+
+    def leave(self):
+        """Write down what the networks at hand have come to."""
+        n = len(self.places)
+        self.history.best_epoch[self.places] = self.best_epoch[:n]
+        self.returned[:, self.places] = np.where(np.isfinite(self.best[:n]), self.best_theta[:, :n], self.theta[:, :n])
 
     def make_room(self):
         """Leave the lanes of networks that have stopped to others, as soon as that empties a quarter of the groups."""
@@ -628,68 +636,61 @@ class _Fit:
         kept = np.flatnonzero(self.going[:n])
         if -(-len(kept) // L) > 0.75 * -(-n // L):
             return
+        self.leave()
         self.places = self.places[kept]
         columns = np.zeros(-(-len(kept) // L) * L, np.intp)  # those behind the last are empty
         columns[:len(kept)] = kept
-        self.theta, *self.slots = (array.take(columns, axis=1) for array in (self.theta, *self.slots))
+        self.theta, self.best_theta, *self.slots = (
+            array.take(columns, axis=1) for array in (self.theta, self.best_theta, *self.slots))
         self.penalties = [None if array is None else array.take(columns, axis=1) for array in self.penalties]
         for array in (self.theta, *self.slots):
             array[:, len(kept):] = 0
+        for name in ("best", "target", "best_epoch", "target_epoch"):
+            setattr(self, name, getattr(self, name).take(columns))
         self.going = (np.arange(len(columns)) < len(kept)).astype(self.going.dtype)
         self.arrays = [_keep(array, kept, ndim) for array, ndim in zip(self.arrays, (4, 4, None, 3, 2))]
         if self.validation is not None:
             self.judged = [_keep(array, kept, ndim) for array, ndim in zip(self.judged, (4, 4, None, 2))]
 
-    def train(self, epoch, count, factor):
-        """So many epochs of updates; losses (n, count) of the networks that learn."""
+    def train(self, epoch, count):
+        """So many epochs of updates, each judged by the validation set; losses (n, count) of both, None without one."""
         p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
         B, n, N = X.shape[-2], len(self.places), self.theta.shape[1]
-        order = None
+        order, held, judge = None, None, None
         if self.shuffle and self.batch_size < B:
             order = np.stack([[_batches.generator(p.seeds[k], STREAMS.index("shuffling"), epoch + e).permutation(B)
                                for e in range(count)] for k in self.places]).astype(np.intp, copy=False)
-        rates, max_norms = np.zeros(N, p._theta.dtype), np.full(N, np.inf)
-        rates[:n], max_norms[:n] = self.rates[self.places] * factor, self.max_norms[self.places]
+        rates, max_norms, ended = np.zeros(N), np.full(N, np.inf), np.zeros(N, np.intp)
+        rates[:n], max_norms[:n] = self.rates[self.places], self.max_norms[self.places]
+        factors = np.array([self.schedule.factor((), epoch + e, self.epochs) for e in range(count)], np.float64)
+        if self.validation is not None:
+            held = tuple(self.judged)
+            judge = (self.best, self.target, self.best_epoch, self.target_epoch, self.best_theta, epoch, self.patience or 0,
+                     self.min_improvement)
         went = self.going[:n] > 0
-        losses, penalties, norms = p._lanes.train(
+        found = p._lanes.train(
             n, self.theta, self.slots, X, D, weights, initial_state, lengths, self.optimizer.rule, vars(self.optimizer), rates,
-            self.going, *self.penalties, max_norms, count, self.batch_size, order, self.updates, self.threads)
+            factors, self.going, ended, *self.penalties, max_norms, self.batch_size, order, self.updates, held, judge,
+            self.threads)
+        losses, penalties, norms, judged = found
         self.updates += count * -(-B // self.batch_size)
         if self.theta is not p._theta:
             p._theta[:, self.places] = self.theta[:, :n]
-        for k in self.places[went & (self.going[:n] == 0)]:
-            self.history.stopped[k] = "nonfinite"
-        for column, values in zip(self.columns, (losses, None, penalties, norms)):
+        stopped, ended = went & (self.going[:n] == 0), ended[:n]
+        for k in np.flatnonzero(stopped):
+            self.history.stopped[self.places[k]] = "nonfinite" if ended[k] < 0 else "patience"
+        whole = np.arange(count) < np.where(ended < 0, -1 - ended, ended)[:, None]
+        for column, values in zip(self.columns, (losses, judged, penalties, norms)):
             column.append(np.full((p.n, count), np.nan))
             if values is not None:
-                column[-1][self.places[went]] = values[went]
-        return losses
-
-    def judge(self, epoch):
-        """The validation losses; the best parameters are kept, and who has waited for long enough stops."""
-        p, (X, D, weights, lengths), n = self.population, self.judged, len(self.places)
-        found = p._lanes.loss_and_gradient(n, self.theta, X, D, weights, None, lengths, False, self.threads)[0]
-        going = self.going[:n] > 0
-        losses = np.full(p.n, np.nan)
-        losses[self.places[going]] = found[going]
-        self.columns[1][-1][:, -1] = losses
-        better = losses < self.best
-        self.best[better], self.history.best_epoch[better] = losses[better], epoch
-        if self.patience is not None:
-            np.copyto(self.best_theta[:, :p.n], p._theta[:, :p.n], where=better)  # a fifth of the time of indexing by it
-            beaten = losses < self.target - self.min_improvement
-            self.target[beaten], self.target_epoch[beaten] = losses[beaten], epoch
-            over = going & (epoch - self.target_epoch[self.places] >= self.patience)
-            self.going[:n][over] = 0
-            for k in self.places[over]:
-                self.history.stopped[k] = "patience"
-        return losses
+                column[-1][self.places] = np.where(whole, values, np.nan)
+        return self.columns[0][-1], None if judged is None else self.columns[1][-1]
 
     def show(self, epoch, losses, validation):
         """Report so many epochs: a network that goes on counts as the part of it that is done."""
         going = int(np.count_nonzero(self.going))
         self.progress.reach(self.population.n - going * (1 - epoch / self.epochs))
-        self.progress.epoch(epoch - 1, _mean(losses[:, -1]), None if validation is None else _mean(validation))
+        self.progress.epoch(epoch - 1, _mean(losses[:, -1]), None if validation is None else _mean(validation[:, -1]))
 
     def write_history(self):
         history, names = self.history, ("train_loss", "validation_loss", "penalty", "gradient_norm")

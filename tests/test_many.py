@@ -171,7 +171,9 @@ def test_the_bar_counts_networks(capsys):
     part = bar.part()
     part.reach(2.25)
     part.update()
-    assert bar.done == 3.25 and bar.part().before == 3.25
+    assert bar.done == 3.25
+    bar.part().reach(2)
+    assert bar.done == 5.25
 
 
 # ---- Estimators
@@ -197,6 +199,8 @@ def test_estimators_are_what_fit_makes_of_them_alone():
             np.testing.assert_allclose(models[k].validation_loss_curve_, right.validation_loss_curve_, rtol=1e-8)
             assert models[k].n_iter_ == right.n_iter_ and models[k].history_.stopped == right.history_.stopped
             np.testing.assert_allclose(models[k].score(X, targets[k]), right.score(X, targets[k]), rtol=1e-6)
+            found = fits.history(k)  # when all are known
+            assert (found.train_loss, found.validation_loss) == (models[k].loss_curve_, models[k].validation_loss_curve_)
         assert fits.networks[0] is models[0]
         if target:
             assert fits.lanes.all() == bool(_population.lanes("float64"))
@@ -225,6 +229,18 @@ def test_cross_validation_is_that_of_grid_search():
             elif name.startswith("param_"):
                 assert found[name].tolist() == right[name].tolist()
         assert not hasattr(model, "network_")
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_labels_are_dealt_as_scikit_learn_deals_them():
+    StratifiedKFold = pytest.importorskip("sklearn.model_selection").StratifiedKFold
+    rng = np.random.default_rng(11)
+    for draw in range(40):
+        y = rng.choice(np.array(["d", "a", "c", "b"]), rng.integers(12, 40), p=[0.4, 0.3, 0.2, 0.1])
+        k = int(rng.integers(2, 4))
+        fold = many._stratified(y, k)
+        for i, (_, test) in enumerate(StratifiedKFold(k).split(y, y)):
+            assert np.array_equal(np.flatnonzero(fold == i), test)
 
 
 def test_seeds_repeat_each_fold():

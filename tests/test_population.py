@@ -199,8 +199,13 @@ def test_a_network_that_becomes_infinite_stops_alone():
     X, D = rng.standard_normal((8, 2, 2)), rng.standard_normal((8, 2, 1))
     rates = np.array([1e-3, 1e-3, 1e160, 1e-3, 1e-3])
     twin = population.copy()
+    alone = population[2]
     history = population.fit(X, D, epochs=20, learning_rate=rates, optimizer="sgd")
     assert history.stopped == ["epochs", "epochs", "nonfinite", "epochs", "epochs"]
+    with pytest.raises(FloatingPointError):
+        alone.fit(X, D, epochs=20, learning_rate=1e160, optimizer="sgd")
+    assert len(alone.history.train_loss) == np.isfinite(history.train_loss[2]).sum() > 0
+    np.testing.assert_allclose(population.theta[2], alone.theta, rtol=1e-9)
     assert np.isfinite(population.theta).all()
     twin.fit(X, D, epochs=20, learning_rate=np.full(5, 1e-3), optimizer="sgd")
     others = [0, 1, 3, 4]
@@ -248,7 +253,7 @@ def test_large_batches_run_one_at_a_time():
         twin.fit(X, D, epochs=3, batch_size=batch_size)
         for k, net in enumerate(nets):
             net.fit(X, D[k], epochs=3, batch_size=batch_size)
-            assert np.array_equal(net.theta, twin.theta[k]) != in_lanes
+            assert in_lanes or np.array_equal(net.theta, twin.theta[k])
             np.testing.assert_allclose(net.theta, twin.theta[k], rtol=1e-9, atol=1e-11)
 
 
@@ -337,7 +342,7 @@ def test_those_that_stop_leave_their_lanes_to_others():
         history = population.fit(X, D, weights=weights, lengths=lengths, validation=V, patience=2, learning_rate=rates,
                                  max_grad_norm=norms, **given)
         assert not widths or min(widths) < widths[0] / 2  # else nothing was left to anybody
-    for k in rng.choice(n, 12, replace=False):
+    for k in rng.choice(n, min(n, 12), replace=False):
         alone = Population.from_networks([parts[0][k]])
         found = alone.fit(X[k], D[k], weights=weights[k], lengths=lengths[k], validation=tuple(v[k] for v in V), patience=2,
                           learning_rate=float(rates[k]), max_grad_norm=float(norms[k]), **given)
@@ -347,6 +352,8 @@ def test_those_that_stop_leave_their_lanes_to_others():
             right = getattr(found, name)[0]
             row = getattr(history, name)[k]
             assert np.array_equal(row[:len(right)], right, equal_nan=True) and np.isnan(row[len(right):]).all()
+    if not _population.lanes("float64"):
+        return
     twin = parts[1]  # a function that looks on sees all networks, whoever has left
     seen = []
     twin.fit(X, D, weights=weights, lengths=lengths, validation=V, patience=2, learning_rate=rates, max_grad_norm=norms,
