@@ -91,7 +91,7 @@ class Parametric:
 
         return InputTags(two_d_array=self.two_d != "raise", three_d_array=True)
 
-    _weighted = ()  # methods that take sample_weight
+    _weighted: tuple[str, ...] = ()  # methods that take sample_weight
 
     def _get_metadata_request(self):
         """What scikit-learn's metadata routing, where it is switched on, asks for."""

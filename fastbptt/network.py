@@ -9,6 +9,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,15 @@ class RNN:
     ----------
     Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550.
     """
+
+    input_size: int
+    hidden_size: int | tuple[int, ...]
+    output_size: int
+    target_size: int
+    dtype: str
+    parameters: dict[str, np.ndarray]
+    history: training.History | None
+    unit_signs: np.ndarray | None
 
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
@@ -892,7 +902,7 @@ class RNN:
         for n, chunk in enumerate(chunks):
             if not isinstance(chunk, (tuple, list)) or not 2 <= len(chunk) <= 4:
                 raise TypeError(f"chunk {n} must be (X, D[, weights[, resets]]), got {type(chunk).__name__}")
-            X, D, weights, resets = (*chunk, *[None] * (4 - len(chunk)))
+            X, D, weights, resets = (*chunk, None, None)[:4]
             try:
                 X, D, weights, _, _, resets = self._check_batch(X, D, weights, None, resets)
                 _batches.refuse_nonfinite("", X, D, weights)
@@ -1178,7 +1188,7 @@ def load(path):
         raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
 
 
-_KINDS = {"RNN": RNN, "Checkpoint": RNN}  # modules above this one add theirs
+_KINDS: dict[str, Any] = {"RNN": RNN, "Checkpoint": RNN}  # modules above this one add theirs
 
 
 class _Parameters(dict):
@@ -1194,7 +1204,7 @@ class _Parameters(dict):
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
 
-    def __ior__(self, other):
+    def __ior__(self, other):  # type: ignore[misc]  # this | other is a plain dict
         self.update(other)
         return self
 
