@@ -20,22 +20,28 @@ rng = np.random.default_rng(0)
 X, D = rng.standard_normal((30, 24, 3)), rng.standard_normal((30, 24, 2))
 ARRAYS = {"X": X, "D": D, "batch_size": 4, "learning_rate": 1e-3, "random_state": 7}
 
+
 def fresh(batch_size, rng):
     X = rng.standard_normal((12, batch_size, 3))
     return X, X[:, :, :2]
 
+
 RUNS = {
     "stretches": (lambda: RNN(3, 16, 2, random_state=0), ARRAYS),
     "python": (lambda: RNN(3, 16, 2, random_state=0), ARRAYS | {"backend": "reference", "max_grad_norm": 1.0}),
-    "validation": (lambda: RNN(3, 16, 2, dtype="float64", random_state=0),
-                   ARRAYS | {"validation": 0.25, "schedule": "plateau", "optimizer": "rmsprop"}),
+    "validation": (
+        lambda: RNN(3, 16, 2, dtype="float64", random_state=0),
+        ARRAYS | {"validation": 0.25, "schedule": "plateau", "optimizer": "rmsprop"},
+    ),
     "batches": (lambda: RNN(3, 16, 2, random_state=0), {"batches": fresh, "updates_per_epoch": 7, "random_state": 3}),
     "windows": (lambda: RNN(3, 16, 2, random_state=0), ARRAYS | {"tbptt": (5, 10)}),
     "layers": (lambda: RNN(3, (8, 8), 2, random_state=0), ARRAYS | {"schedule": "cosine"}),
 }
 
+
 def digest(net):
     return hashlib.blake2b(net.theta.tobytes(), digest_size=16).hexdigest()
+
 
 def trail(name, updates):
     "The parameters' hash after every update of the run that nothing disturbs, and the network at its end."
@@ -106,8 +112,15 @@ from fastbptt import RNN, RNNRegressor, Population, SequenceScaler, load
 folder, steps = sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((8, 12, 3)), rng.standard_normal((8, 12, 2))
-old, new = ([RNN(3, 40, 2, random_state=seed), Population(3, 3, 4, 2, random_state=seed),
-             RNNRegressor(4, max_iter=1, random_state=seed).fit(X, y), SequenceScaler().fit(X + seed)] for seed in (0, 1))
+old, new = (
+    [
+        RNN(3, 40, 2, random_state=seed),
+        Population(3, 3, 4, 2, random_state=seed),
+        RNNRegressor(4, max_iter=1, random_state=seed).fit(X, y),
+        SequenceScaler().fit(X + seed),
+    ]
+    for seed in (0, 1)
+)
 tries = 0
 for a, b in zip(old, new):
     path = os.path.join(folder, "model.npz")
@@ -179,8 +192,11 @@ os.chmod(folder, 0o555)
 if os.getuid() == 0:
     os.setuid(65534)  # nobody: root may write everywhere
 X, D = np.zeros((5, 4, 3)), np.zeros((5, 4, 2))
-for attempt in (lambda: new.save(path), lambda: new.save(os.path.join(folder, "other.npz")),
-                lambda: new.fit(X, D, epochs=1, checkpoint=path)):
+for attempt in (
+    lambda: new.save(path),
+    lambda: new.save(os.path.join(folder, "other.npz")),
+    lambda: new.fit(X, D, epochs=1, checkpoint=path),
+):
     try:
         attempt()
     except PermissionError as error:
