@@ -75,8 +75,8 @@ def _savez(file, arrays):
         raise
 
 
-def read(path):
-    """Header and arrays of the model file at `path`.
+def read(path, content=None):
+    """Header and arrays of the model file at `path`, whose bytes `content` are where they have come another way.
 
     Nothing in the file is believed: each array's declared size is held against the bytes that are there before any
     memory is taken, and no pickle is read.
@@ -85,9 +85,9 @@ def read(path):
     ------
     ValueError : not a model file, truncated, altered, or written by a later version.
     """
-    size = os.stat(path).st_size
+    size = os.stat(path).st_size if content is None else len(content)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if content is None else io.BytesIO(content)) as archive:
             members = archive.infolist()
             if len({member.filename for member in members}) != len(members):
                 raise ValueError("two members have one name")
