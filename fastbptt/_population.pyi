@@ -30,5 +30,5 @@ class Lanes:
     def train(
         self, n: int, theta: _Given, slots: list[_Array], X: _Given, D: _Given, weights: _Given, initial_state: _Given,
         lengths: _Given, rule: str, numbers: dict[str, Any], rates: _Array, going: _Array, l1: _Given, l2: _Given, max_norm:
-        float, epochs: int, batch_size: int, order: _Array, earlier: int, threads: int,
+        Any, epochs: int, batch_size: int, order: _Array, earlier: int, threads: int,
     ) -> Any: ...
