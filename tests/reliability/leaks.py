@@ -178,7 +178,7 @@ print(calls, sum(len(group) for group, _ in groups), most, worst)
 @check("under 1 MiB more resident memory after each function's calls, once warm; errors and fits too")
 def leaks(pick):
     with tempfile.TemporaryDirectory() as folder:
-        result = run_python(CALLS, pick(2_000, 20_000, 100_000), pick(50, 200, 1_000), f"{folder}/net.npz", timeout=7200)
+        result = run_python(CALLS, pick(1_000, 10_000, 100_000), pick(50, 200, 1_000), f"{folder}/net.npz", timeout=7200)
     assert result.returncode == 0, result.stderr[-3000:]
     calls, functions, most, *name = result.stdout.split()
     most = int(most)

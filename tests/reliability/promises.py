@@ -108,7 +108,7 @@ for seed in range(int(sys.argv[1])):
 
 @check("1, 2, 3 and 8 threads give the same bits; and so does a second run in a new process")
 def same_bits(pick):
-    count = pick(60, 500, 500)
+    count = pick(40, 250, 500)
     first, second = (run_python(THREADS, count, timeout=1800) for _ in range(2))
     for run in (first, second):
         assert run.returncode == 0, run.stderr[-2000:]
