@@ -58,7 +58,17 @@ make, arguments = RUNS[name]
 UPDATES = 600
 hashes, whole = trail(name, UPDATES)
 arguments = arguments | {"updates": UPDATES, "epochs": 10**6, "checkpoint": path}
-moments, done, early, rounds, temporary = random.Random(0), 0, 0, 0, 0
+
+
+def written():
+    return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+
+
+def over(child):
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+moments, done, rounds = random.Random(0), 0, 0
 while done < kills:
     child = os.fork()
     if child == 0:
@@ -68,7 +78,10 @@ while done < kills:
             print("child:", repr(error), file=sys.stderr, flush=True)
             os._exit(1)
         os._exit(0)
-    time.sleep(moments.uniform(0.0, 0.06))
+    before = written()
+    while moments.random() < 0.999 and written() == before and not over(child):  # it has gone on from where the last one was
+        time.sleep(0.001)
+    time.sleep(moments.uniform(0.0, 0.03))
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "a resumed run failed"
@@ -83,8 +96,6 @@ while done < kills:
             assert digest(net) == digest(whole) and history.train_loss == whole.history.train_loss
             os.unlink(path)
             rounds += 1
-    else:
-        early += 1
 net = make()
 history = net.fit(**arguments, resume=True)
 assert digest(net) == digest(whole) and history.train_loss == whole.history.train_loss
@@ -242,8 +253,9 @@ while caught < count:
         signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt, args=(moments.uniform(0, 1.0 if large else 0.08),))
-    thread.start()
+    at = 0.0
     try:
+        thread.start()
         try:
             net.fit(**arguments, updates=12 if large else 3000, epochs=10**6)
         finally:
