@@ -51,7 +51,7 @@ def main(argv=None) -> int:
             sys.stdout.flush()  # here, where a closed pipe is met below, and not as the process ends
         return code
     except SystemExit as exit:  # --help and --version
-        return exit.code
+        return int(exit.code or 0)
     except Refusal as refusal:
         print(f"fastbptt: {refusal}", file=sys.stderr)
         return REFUSED

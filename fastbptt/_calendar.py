@@ -53,7 +53,7 @@ class Calendar:
     @property
     def word(self) -> str:
         """What a step is called."""
-        return WORDS.get((self.unit, self.step), "steps")
+        return "steps" if self.step is None else WORDS.get((self.unit, self.step), "steps")
 
     def ahead(self, last, steps):
         """The dates of the steps after `last`; None where they cannot be known."""

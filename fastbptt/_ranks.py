@@ -393,7 +393,7 @@ class Run(training._Run):
                                          n_threads=self.settings.threads or None, backend=self.settings.backend)
             weight = self.summing._total_weight(X, D, weights, None, lengths, resets)
         table = self.ranks.settle(local.error, loss, weight, super()._seconds())
-        loss, weight, self.told_seconds = *table[:, :2].sum(axis=0).tolist(), float(table[0, 2])
+        (loss, weight), self.told_seconds = table[:, :2].sum(axis=0).tolist(), float(table[0, 2])
         if self.network.reduction == "mean":
             return loss / weight if weight else 0.0
         return loss

@@ -5,15 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from . import _words
+
+_Init = TypeVar("_Init", bound=Callable[..., None])
 
 
 class NotFittedError(ValueError, AttributeError):
     """Raised where something must be fitted first; scikit-learn's own of that name where scikit-learn is imported."""
 
 
-def takes_parameters(init):
+def takes_parameters(init: _Init) -> _Init:
     """Make `init`, which has no body, keep its arguments as attributes, unchecked: `fit` checks them.
 
     clone, GridSearchCV and set_params need the signature, and that nothing else happens here.
@@ -32,7 +36,7 @@ def takes_parameters(init):
         for name in list(signature.parameters)[1:]:
             setattr(self, name, bound.arguments[name])
 
-    return keep
+    return keep  # type: ignore[return-value]  # what functools.wraps makes has init's signature
 
 
 def no_alpha(kind):
@@ -91,7 +95,7 @@ class Parametric:
 
         return InputTags(two_d_array=self.two_d != "raise", three_d_array=True)
 
-    _weighted = ()  # methods that take sample_weight
+    _weighted: tuple[str, ...] = ()  # methods that take sample_weight
 
     def _get_metadata_request(self):
         """What scikit-learn's metadata routing, where it is switched on, asks for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class GradientCheck:
         return "\n".join(["largest relative error against the complex-step derivative:", head, *rows, verdict])
 
 
-def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entries=100, random_state=0):
+def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entries=100, random_state=0) -> GradientCheck:
     """As `RNN.gradcheck`, which calls this.
 
     The derivative of the reference's forward pass by one entry is Im E(θ + ih) / h, exact to rounding (Squire and Trapp
@@ -133,7 +134,7 @@ class Spectrum:
         return (f"W_s: spectral radius {self.spectral_radius:.3g}, {outside} of {len(self.eigenvalues)} eigenvalues outside "
                 f"the unit circle; singular values {self.singular_values[0]:.3g} to {self.singular_values[-1]:.3g}.")
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Any:
         """The eigenvalues in and around the unit circle; returns the Axes. Needs matplotlib."""
         return _plots.eigenvalues(ax, self.eigenvalues)
 
@@ -156,7 +157,7 @@ class States:
         """One line."""
         return _describe_saturation(self.saturated)
 
-    def plot(self, ax=None, sequence=0):
+    def plot(self, ax=None, sequence=0) -> Any:
         """The states of one sequence: lines of up to 8 units, an image of more; returns the Axes. Needs matplotlib."""
         return _plots.states(ax, self.S[:, sequence])
 
@@ -289,24 +290,25 @@ class GradientFlow:
         return (f"‖∂S_{self.t}/∂S_{{{self.t}−k}}‖₂, median of {self.products.shape[1]} sequence(s): "
                 + ", ".join(f"{norms[k]:.2g} at k = {k}" for k in shown) + ".")
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Any:
         """A heat map of `norms`, errors by states, or of one error its line; returns the Axes. Needs matplotlib."""
         if len(self.errors) == 1:
             return _plots.one_error(ax, self.t, self.norms[0, :self.t + 1])
         return _plots.heat_map(ax, self.errors, self.norms)
 
-    def plot_distance(self, ax=None):
+    def plot_distance(self, ax=None) -> Any:
         """`by_distance` with the fitted rate, and `products`, by steps back; returns the Axes. Needs matplotlib."""
         slope, intercept = self._fit()
         fit = None if np.isnan(slope) else np.exp(intercept + slope * np.arange(len(self.by_distance)))
         return _plots.distance(ax, self.ratios[:, :len(self.by_distance)], fit, self.products, self.t)
 
-    def plot_terms(self, ax=None):
+    def plot_terms(self, ax=None) -> Any:
         """`terms_W_s` and `terms_W_x` by step; returns the Axes. Needs matplotlib."""
         return _plots.terms(ax, self.t, self.terms_W_s, self.terms_W_x)
 
 
-def gradient_flow(network, X, D, t=None, *, initial_state=None, weights=None, lengths=None, sequences=4, backend="core"):
+def gradient_flow(network, X, D, t=None, *, initial_state=None, weights=None, lengths=None, sequences=4,
+                  backend="core") -> GradientFlow:
     """How large the gradient of each error, or of that at step t, is at each state before it: does it vanish or explode?
 
     Computed in float64 whatever the network's dtype.
@@ -373,7 +375,7 @@ def states(network, X, initial_state=None, *, lengths=None, backend="core") -> S
     return States(S, _saturated(network, S, np.full(X.shape[1], len(X)) if lengths is None else lengths))
 
 
-def jacobian(network, S, X):
+def jacobian(network, S, X) -> np.ndarray:
     """∂S_t/∂S_{t−1} (..., H, H) at the states S = S_{t−1} (..., H), where the inputs are X (..., I), or ids (...).
 
     Entry (h, j) is the derivative of unit h by unit j before. Leading axes are broadcast against each other: with S (n, H)

@@ -17,6 +17,7 @@ import math
 import numbers
 import sys
 import warnings
+from typing import Any, Self
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class _Estimator(Parametric):
 
     # ---- Training
 
-    def fit(self, X, y, sample_weight=None, *, validation=None, callbacks=(), **options):
+    def fit(self, X, y, sample_weight=None, *, validation=None, callbacks=(), **options) -> Self:
         """Train a new network, or with warm_start the last one further; returns self.
 
         Parameters
@@ -353,7 +354,7 @@ class _Estimator(Parametric):
 
     # ---- Files
 
-    def save(self, path):
+    def save(self, path) -> None:
         """Write the estimator to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside.
 
         The loaded one predicts the same to the bit. What the optimiser carries between calls of `partial_fit` is lost.
@@ -529,17 +530,17 @@ class RNNRegressor(_Estimator):
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
                  random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
                  beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
-                 dale_signs=None, nonnegative=(), autapses=True):
+                 dale_signs=None, nonnegative=(), autapses=True) -> None:
         pass
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y, sample_weight=None) -> Self:
         """Train for one epoch on X, y, from the parameters and with the optimiser of the last call; see `fit`.
 
         The learning rate is learning_rate_init throughout; changed options of the network wait for the next `fit`.
         """
         return self._partial_fit(X, y, sample_weight)
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """The outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
 
         With output="sequence" it is a list of (T_n,) or (T_n, O) where X is a list. With L > 1 quantile levels there is
@@ -549,7 +550,7 @@ class RNNRegressor(_Estimator):
         rows = self._with_levels(rows)
         return self._restore(rows[:, 0].copy() if self._flat else rows, inputs)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """R² over all real steps, weighted, its mean over the outputs: 1 − Σ w (y − ŷ)² / Σ w (y − ȳ)².
 
         Of an output that is constant it is 1 where that is predicted exactly, else 0; of fewer than two steps NaN.
@@ -582,7 +583,7 @@ class RNNRegressor(_Estimator):
 
     # ---- Forecasting
 
-    def forecast(self, series, steps, *, exogenous=None):
+    def forecast(self, series, steps, *, exogenous=None) -> Any:
         """The next `steps` values of each series, as `series` is: (N, steps, O), (steps, O) or a list of (steps, O).
 
         For a network that was fitted to sequences.forecast_pairs(series, horizon), of these series or others. Its last
@@ -743,10 +744,10 @@ class RNNClassifier(_Estimator):
                  max_grad_norm=None, early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None,
                  shuffle=True, random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True,
                  beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
-                 dale_signs=None, nonnegative=(), autapses=True):
+                 dale_signs=None, nonnegative=(), autapses=True) -> None:
         pass
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
         """Train for one epoch on X, y, from the parameters and with the optimiser of the last call; see `fit`.
 
         Parameters
@@ -763,16 +764,16 @@ class RNNClassifier(_Estimator):
             raise ValueError(f"classes={classes!r} is not what it was on the first call, or in fit: {self.classes_}")
         return self._partial_fit(X, y, sample_weight, classes)
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """The most probable label of each sequence (N,), or of each step, (N, T) or a list of (T_n,)."""
         rows, inputs = self._outputs(X, "predict")
         return self._restore(self.classes_[rows.argmax(axis=1)], inputs)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """The probabilities of the K classes, in the order of `classes_`: (N, K), (N, T, K) or a list of (T_n, K)."""
         return self._restore(*self._outputs(X, "predict_proba"))
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """The share of right labels among all real steps, or sequences, weighted."""
         rows, _ = self._outputs(X, "score")
         examples = self._read(X, y, sample_weight)

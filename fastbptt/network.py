@@ -9,6 +9,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -117,11 +118,23 @@ class RNN:
     Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550.
     """
 
+    input_size: int
+    hidden_size: int | tuple[int, ...]
+    output_size: int
+    target_size: int
+    dtype: str
+    output: str
+    one_hot: bool
+    bidirectional: bool
+    parameters: dict[str, np.ndarray]
+    history: training.History | None
+    unit_signs: np.ndarray | None
+
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
                  learn_initial_state=False, output="sequence", one_hot=False, bidirectional=False, l1=0.0, l2=0.0,
                  connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True,
-                 random_state=None, **unknown):
+                 random_state=None, **unknown) -> None:
         if unknown:
             raise TypeError(_unknown_option(*unknown))
         loss_name, loss_parameter = _check_loss(loss)
@@ -200,7 +213,7 @@ class RNN:
     # ---- Outputs, errors, gradients
 
     def forward(self, X, initial_state=None, *, lengths=None, resets=None, return_states=False, n_threads=None,
-                backend="core"):
+                backend="core") -> tuple[Any, ...]:
         """Outputs Y (T, B, O) and the final state (B, H) for inputs X (T, B, I).
 
         Parameters
@@ -229,7 +242,7 @@ class RNN:
         """
         return self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states))
 
-    def step(self, x, state=None, *, out=None, n_threads=None, backend="core"):
+    def step(self, x, state=None, *, out=None, n_threads=None, backend="core") -> tuple[Any, Any]:
         """Output y (B, O) and new state (B, H) after one step with x (B, I), or ids (B,): `forward`, as the data come.
 
         Bits are those of `forward` over the same steps at once, whatever the batch, but for the kernel set "blas". Of a
@@ -273,7 +286,7 @@ class RNN:
         return out
 
     def generate(self, steps, *, prefix=None, initial_state=None, temperature=1.0, random_state=None, feed=None,
-                 return_state=False, n_threads=None, backend="core"):
+                 return_state=False, n_threads=None, backend="core") -> Any:
         """A closed loop: the sequence Y (steps, B, O) that goes on after the prefix, each output the next input.
 
         Y[0] is the output after the last step of the prefix, Y[k] that after Y[k - 1] was fed back. With one_hot=True,
@@ -344,18 +357,18 @@ class RNN:
         result = ids if sampled else Y
         return (result, state) if return_state else result
 
-    def losses(self, X, D, *, initial_state=None, lengths=None, resets=None, n_threads=None, backend="core"):
+    def losses(self, X, D, *, initial_state=None, lengths=None, resets=None, n_threads=None, backend="core") -> np.ndarray:
         """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
         return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets)
 
     def evaluate(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, n_threads=None,
-                 backend="core"):
+                 backend="core") -> float:
         """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
         return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets)
 
     def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, tbptt=None,
                            memory_limit=None, input_gradient=False, initial_state_gradient=False, n_threads=None,
-                           backend="core"):
+                           backend="core") -> tuple[float, dict[str, np.ndarray]]:
         """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
 
         Parameters
@@ -401,7 +414,7 @@ class RNN:
                          bool(initial_state_gradient))
 
     def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None, memory_limit=None,
-                 input_gradient=False, initial_state_gradient=False, n_threads=None, backend="core"):
+                 input_gradient=False, initial_state_gradient=False, n_threads=None, backend="core") -> dict[str, np.ndarray]:
         """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
 
         The outputs are computed again, as nothing is remembered between calls: it takes as long as
@@ -440,7 +453,7 @@ class RNN:
             widths[weights], _words.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
             _threads(n_threads))
 
-    def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core"):
+    def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core") -> dict[str, np.ndarray]:
         """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
 
         Parameters
@@ -464,7 +477,8 @@ class RNN:
             raise ValueError(f"gradient_terms are of a network of one recurrence; this one has {len(self._widths)}")
         return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, None, None, t)
 
-    def gradcheck(self, X=None, D=None, *, initial_state=None, weights=None, entries=100, random_state=0):
+    def gradcheck(self, X=None, D=None, *, initial_state=None, weights=None, entries=100,
+                  random_state=0) -> diagnostics.GradientCheck:
         """Compare this network's gradients, reference and core, with complex-step derivatives.
 
         Parameters
@@ -714,7 +728,7 @@ class RNN:
             learning_rate=None, schedule=None, max_grad_norm=None, tbptt=None, patience=None, min_improvement=0.0,
             shuffle=True, random_state=None, validation_every=1, time_limit=None, on_nonfinite="raise", checkpoint=None,
             checkpoint_every=60, resume=False, progress=None, callbacks=(), update_callbacks=(), memory_limit=None,
-            n_threads=None, backend="core", communicator=None):
+            n_threads=None, backend="core", communicator=None) -> training.History:
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
         Parameters
@@ -849,7 +863,7 @@ class RNN:
             return ranks.fit(self, source, validation, settings, entropy)
 
     def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None, lengths=None,
-                   resets=None, max_grad_norm=None, n_threads=None, backend="core"):
+                   resets=None, max_grad_norm=None, n_threads=None, backend="core") -> float:
         """One update by the gradient of this batch, for loops of one's own; the data loss before it.
 
         What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes.
@@ -874,7 +888,7 @@ class RNN:
         return stepper.step(self, optimizer, data, limit, _threads(n_threads), backend)
 
     def stream(self, X, D=None, *, tbptt, weights=None, resets=None, initial_state=None, optimizer="adam", learning_rate=None,
-               max_grad_norm=None, callback=None, n_threads=None, backend="core"):
+               max_grad_norm=None, callback=None, n_threads=None, backend="core") -> Any:
         """Train on one pass over a series, or several at once, that may be far larger than memory, by truncated BPTT.
 
         Parameters
@@ -930,7 +944,7 @@ class RNN:
         for n, chunk in enumerate(chunks):
             if not isinstance(chunk, (tuple, list)) or not 2 <= len(chunk) <= 4:
                 raise TypeError(f"chunk {n} must be (X, D[, weights[, resets]]), got {type(chunk).__name__}")
-            X, D, weights, resets = (*chunk, *[None] * (4 - len(chunk)))
+            X, D, weights, resets = (*chunk, None, None)[:4]
             try:
                 X, D, weights, _, _, resets = self._check_batch(X, D, weights, None, resets)
                 _batches.refuse_nonfinite("", X, D, weights)
@@ -1024,7 +1038,7 @@ class RNN:
         """A copy of `parameters`."""
         return {name: value.copy() for name, value in self.parameters.items()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state) -> None:
         """Take over all parameters, or none: names and shapes must be exactly those of `parameters`."""
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a dict of parameters, got {type(state).__name__}")
@@ -1156,7 +1170,7 @@ class RNN:
         network.load_state_dict(network.state_dict() | found.parameters)
         return network
 
-    def save(self, path):
+    def save(self, path) -> None:
         """Write the network to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
         for name, value in self.parameters.items():
             _words.finite(name, value, "ij")  # `load` would refuse it
@@ -1209,12 +1223,12 @@ class RNN:
         self._configure(state["config"], state["entropy"])
         self.theta = state["theta"]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = ", ".join(f"{name}={_words.short(value)}" for name, value in self._config.items())
         return f"RNN({options})"
 
 
-def load(path):
+def load(path) -> Any:
     """The network, estimator, scaler or forecaster that `save` wrote to `path`; of a checkpoint, its network.
 
     Raises
@@ -1230,7 +1244,7 @@ def load(path):
         raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
 
 
-_KINDS = {"RNN": RNN, "Checkpoint": RNN}  # modules above this one add theirs
+_KINDS: dict[str, Any] = {"RNN": RNN, "Checkpoint": RNN}  # modules above this one add theirs
 
 
 class _Parameters(dict):
@@ -1246,7 +1260,7 @@ class _Parameters(dict):
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
 
-    def __ior__(self, other):
+    def __ior__(self, other):  # type: ignore[misc]  # this | other is a plain dict
         self.update(other)
         return self
 
@@ -1262,7 +1276,7 @@ class _Parameters(dict):
 class _Unchecked:
     """The face of an engine that no argument satisfies before it is checked: for those that do not check themselves."""
 
-    def loss_and_gradients(self, *arguments):
+    def loss_and_gradients(self, *arguments) -> tuple[float, dict[str, np.ndarray]]:
         return NotImplemented
 
     step = loss_and_gradients
@@ -1271,7 +1285,7 @@ class _Unchecked:
 class _ReferenceEngine:
     """The face of _core.Engine over reference.py, which has one thread."""
 
-    def __init__(self, shapes, **options):
+    def __init__(self, shapes, **options) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
         self.widths = _stack.widths_of(shapes)
 
@@ -1282,12 +1296,12 @@ class _ReferenceEngine:
         """States as the reference takes them."""
         return packed if len(self.widths) == 1 else _stack.split(packed, self.widths)
 
-    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads):
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads) -> tuple[Any, ...]:
         Y, final_state, S = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths,
                                               resets=resets, **self.options)
         return (Y, final_state, S) if return_states else (Y, final_state)
 
-    def step(self, theta, x, state, out, n_threads):
+    def step(self, theta, x, state, out, n_threads) -> tuple[Any, Any]:
         results = reference.step(self._parameters(theta), x, self._states(state), **self.options)
         if out is None:
             return results
@@ -1295,16 +1309,16 @@ class _ReferenceEngine:
             array[...] = result
         return out
 
-    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads) -> np.ndarray:
         return reference.losses(self._parameters(theta), X, D, self._states(initial_state), lengths=lengths, resets=resets,
                                 **self.options)
 
-    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads) -> float:
         return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state),
                                     lengths=lengths, resets=resets, **self.options))
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit,
-                           input_gradient, initial_state_gradient, n_threads):
+                           input_gradient, initial_state_gradient, n_threads) -> tuple[float, dict[str, np.ndarray]]:
         loss, gradients = reference.loss_and_gradients(
             self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
             resets=resets, tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
@@ -1339,12 +1353,12 @@ class _ReferenceEngine:
         return float(scale * total), float(reference.penalty(run.p, **penalties)), float(weight)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                 initial_state_gradient, n_threads):
+                 initial_state_gradient, n_threads) -> dict[str, np.ndarray]:
         return reference.backward(self._parameters(theta), X, dY, initial_state=self._states(initial_state), lengths=lengths,
                                   resets=resets, tbptt=tbptt, input_gradient=input_gradient,
                                   initial_state_gradient=initial_state_gradient, **self.options)
 
-    def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, t, n_threads):
+    def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, t, n_threads) -> dict[str, np.ndarray]:
         return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
 
     def gradient_flow(self, theta, X, D, weights, initial_state, begin, end):

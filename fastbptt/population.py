@@ -94,7 +94,7 @@ class Population:
     history : PopulationHistory of the last `fit`, or None
     """
 
-    def __init__(self, n, input_size, hidden_size, output_size, *, random_state=None, **options):
+    def __init__(self, n, input_size, hidden_size, output_size, *, random_state=None, **options) -> None:
         self.n = _words.size("n", n)
         if isinstance(random_state, (list, tuple, np.ndarray)):
             if len(random_state) != self.n:
@@ -142,7 +142,7 @@ class Population:
         self.parameters = _network._Parameters(views)
 
     @classmethod
-    def from_networks(cls, networks):
+    def from_networks(cls, networks) -> Population:
         """A population of RNNs of one configuration but for penalties and seeds, with copies of their parameters."""
         networks = list(networks)
         first = None
@@ -166,10 +166,10 @@ class Population:
             self._theta[:, k] = net._theta
         return self
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.n
 
-    def __getitem__(self, k):
+    def __getitem__(self, k) -> RNN:
         """Network k as an RNN of its own, a copy."""
         if not -self.n <= k < self.n:
             raise IndexError(f"network {k} of {self.n}")
@@ -202,12 +202,12 @@ class Population:
         return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units of one layer (here "
                 f"{net.hidden_size})" + (f", and not {beside}" if beside else ""))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Population({self.n}, {self._like!r})"
 
     # ---- Outputs, errors, gradients
 
-    def forward(self, X, initial_state=None, *, lengths=None, return_states=False, n_threads=None):
+    def forward(self, X, initial_state=None, *, lengths=None, return_states=False, n_threads=None) -> tuple[np.ndarray, ...]:
         """Outputs Y (n, T, B, O) and final states (n, B, H), and where asked for S (n, T+1, B, H)."""
         data = self._check(X, None, None, initial_state, lengths)
         X, _, _, initial_state, lengths = data
@@ -219,7 +219,7 @@ class Population:
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
         return self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
 
-    def losses(self, X, D, *, initial_state=None, lengths=None, n_threads=None):
+    def losses(self, X, D, *, initial_state=None, lengths=None, n_threads=None) -> np.ndarray:
         """e(Y_tb, D_tb) of each network, step and sequence (n, T, B), unweighted."""
         data = self._check(X, D, None, initial_state, lengths)
         X, D, _, initial_state, lengths = data
@@ -230,11 +230,12 @@ class Population:
         X, D, weights, lengths = self._without_padding(X, self._distributions(D), None, lengths)
         return self._lanes.losses(self.n, self._theta, X, D, weights, initial_state, lengths, _threads(n_threads))
 
-    def evaluate(self, X, D, *, weights=None, initial_state=None, lengths=None, n_threads=None):
+    def evaluate(self, X, D, *, weights=None, initial_state=None, lengths=None, n_threads=None) -> np.ndarray:
         """The reduced error of each network, (n,), float64."""
         return self._reduced(X, D, weights, initial_state, lengths, False, n_threads)[0]
 
-    def loss_and_gradients(self, X, D, *, weights=None, initial_state=None, lengths=None, n_threads=None):
+    def loss_and_gradients(self, X, D, *, weights=None, initial_state=None, lengths=None,
+                           n_threads=None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The reduced errors (n,), float64, penalties included, and a dict of gradients (n, ...) by parameter."""
         losses, flat = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
         gradients, begin = {}, 0
@@ -272,7 +273,7 @@ class Population:
 
     def fit(self, X, D, *, weights=None, initial_state=None, lengths=None, validation=None, epochs=None, batch_size=32,
             optimizer="adam", learning_rate=None, schedule=None, max_grad_norm=None, patience=None, min_improvement=0.0,
-            shuffle=True, time_limit=None, progress=None, callbacks=(), n_threads=None):
+            shuffle=True, time_limit=None, progress=None, callbacks=(), n_threads=None) -> PopulationHistory:
         """Train every network on its X and D, from the parameters as they are, each as `RNN.fit` would alone.
 
         Parameters
@@ -339,15 +340,15 @@ class Population:
 
     # ---- Storage
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of `parameters`."""
         return {name: value.copy() for name, value in self.parameters.items()}
 
-    def copy(self):
+    def copy(self) -> Population:
         """A population of its own with the same networks."""
         return Population.from_networks(self)
 
-    def save(self, path):
+    def save(self, path) -> None:
         """Write the population to one .npz file, whole or not at all; `fastbptt.load` reads it."""
         for name, value in self.parameters.items():
             _words.finite(name, value, "nij")
@@ -512,7 +513,7 @@ class _Fit:
     """One call of Population.fit."""
 
     def __init__(self, population, data, validation, optimizer, rates, schedule, epochs, batch_size, max_norms, patience,
-                 min_improvement, shuffle, time_limit, progress, callbacks, threads):
+                 min_improvement, shuffle, time_limit, progress, callbacks, threads) -> None:
         self.population, self.data, self.validation = population, data, validation
         self.optimizer, self.rates = optimizer, rates
         self.schedule, self.epochs, self.batch_size, self.max_norms = schedule, epochs, batch_size, max_norms

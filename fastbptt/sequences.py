@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ._sklearn import Parametric, takes_parameters
 TWO_D = ("raise", "steps", "series")
 
 
-def to_time_major(X):
+def to_time_major(X) -> tuple[np.ndarray, np.ndarray]:
     """Samples-first sequences as one time-major array (T, N, I), and their lengths (N,).
 
     Parameters
@@ -43,7 +44,7 @@ def _to_time_major(X, name):
     return padded, lengths
 
 
-def to_samples(X, lengths=None):
+def to_samples(X, lengths=None) -> Any:
     """The inverse: (N, T, I) from (T, N, I), or with `lengths` (N,) a list of (T_n, I)."""
     X = np.asarray(X)
     if lengths is None:
@@ -172,7 +173,7 @@ def is_list(X):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def forecast_pairs(series, horizon, exogenous=None):
+def forecast_pairs(series, horizon, exogenous=None) -> Any:
     """Inputs and targets for forecasting `horizon` steps ahead: x[t] and x[t + horizon], at every step t.
 
     Parameters
@@ -258,10 +259,10 @@ class SequenceScaler(Parametric):
     """
 
     @takes_parameters
-    def __init__(self, *, per="all", two_d="raise"):
+    def __init__(self, *, per="all", two_d="raise") -> None:
         pass
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Learn mean and deviation. y is not read. NaN and infinity are refused."""
         _words.choose("per", self.per, ("all", "series"))
         sequences = read(X, self.two_d)
@@ -270,7 +271,7 @@ class SequenceScaler(Parametric):
         self.n_features_in_ = sequences.padded.shape[2]
         return self
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """(X − mean) / scale, in the form of X, which is not changed."""
         self._check_fitted("transform")
         sequences = read(X, self.two_d)
@@ -278,7 +279,7 @@ class SequenceScaler(Parametric):
         mean, scale = self._statistics(sequences) if self.per == "series" else (self.mean_, self.scale_)
         return self._apply(sequences, lambda x: (x - mean) / scale)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """X scale + mean, in the form of X. With per="series" sequence n of X belongs to sequence n of `fit`."""
         self._check_fitted("inverse_transform")
         sequences = read(X, self.two_d)
@@ -288,7 +289,7 @@ class SequenceScaler(Parametric):
                              f"the {len(self.mean_)} that fit saw, in their order")
         return self._apply(sequences, lambda x: x * self.scale_ + self.mean_)
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X, y=None) -> Any:
         """`fit`, then `transform`."""
         return self.fit(X).transform(X)
 
@@ -305,7 +306,7 @@ class SequenceScaler(Parametric):
         t, n = sequences.steps()
         return sequences.restore(function(sequences.padded)[t, n].astype(sequences.padded.dtype))
 
-    def save(self, path):
+    def save(self, path) -> None:
         """Write the scaler to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
         self._check_fitted("save")
         header, arrays = self._to_file()

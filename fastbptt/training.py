@@ -71,7 +71,7 @@ class History:
 
     CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm", "learning_rate", "seconds")
 
-    def plot(self, ax=None, *, gradient_norm=False):
+    def plot(self, ax=None, *, gradient_norm=False) -> Any:
         """Losses by epoch, on a logarithmic scale, with the best epoch marked; returns the Axes. Needs matplotlib.
 
         With gradient_norm=True also the mean norm of the gradient before clipping, dotted, on an axis of its own.

@@ -6,23 +6,29 @@ from processes import run_python
 
 from .table import check
 
-# Files of every kind that `load` reads, and how they are damaged: bytes, members under right checksums, and values of the header.
+# Files of every kind that `load` reads, and how they are damaged: bytes, members under right checksums, values of the header.
 MODELS = """
 import copy, io, json, os, random, resource, sys, time, tracemalloc, warnings, zipfile
 import numpy as np
 import fastbptt
 from fastbptt import Population, RNN, RNNClassifier, RNNRegressor, SequenceScaler, load, _files, _forecast
 
+
 def saved(folder):
     "path -> what loading it must give back: nothing, but that it loads"
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((6, 20, 3)), rng.standard_normal((6, 20, 2))
-    signs = {"dale_ratio": 0.75, "connectivity": {"W_s": (rng.uniform(size=(80, 80)) < 0.5).astype(int)},
-             "trainable": {"W_x": False}}
+    signs = {
+        "dale_ratio": 0.75,
+        "connectivity": {"W_s": (rng.uniform(size=(80, 80)) < 0.5).astype(int)},
+        "trainable": {"W_x": False},
+    }
     models = [
         RNN(3, 150, 2, random_state=0, l2={"W_s": 1e-3}, loss=("quantile", [0.2, 0.8])),
         RNN(3, 80, 2, dtype="float64", learn_initial_state=True, random_state=0, **signs),
-        RNN(5, (20, 20), 5, bidirectional=True, one_hot=True, loss="cross_entropy", output_activation="softmax", output="last"),
+        RNN(
+            5, (20, 20), 5, bidirectional=True, one_hot=True, loss="cross_entropy", output_activation="softmax", output="last"
+        ),
         Population(5, 3, 12, 2, random_state=0),
         RNNRegressor(30, max_iter=1, random_state=0).fit(X, y),
         RNNClassifier(30, max_iter=1, random_state=0).fit(X, ["a", "b", "c"] * 2),
@@ -39,16 +45,63 @@ def saved(folder):
     net.fit(X.swapaxes(0, 1), y.swapaxes(0, 1), epochs=3, checkpoint=paths[-1], validation=0.5, patience=2)
     return paths
 
-HOSTILE = [None, True, False, 0, 1, -1, 2, 7, 2**31 - 1, 2**31, 2**53, 2**63, 2**64, 10**30, 10**400, -10**400, 0.5, -0.0, 1e308,
-           float("nan"), float("inf"), "", "x", "float16", "float64", "tanh", "W_s", "../x", "\\0", "\\ud800", [], [[]], [0], [1, 2],
-           [10**9], [10**9] * 3, [1] * 1000, {}, {"W_s": 1e-3}, {"": {}}, [None], [[[[1]]]], ["a"] * 50, 2**24, 65536]
+
+HOSTILE = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    7,
+    2**31 - 1,
+    2**31,
+    2**53,
+    2**63,
+    2**64,
+    10**30,
+    10**400,
+    -(10**400),
+    0.5,
+    -0.0,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "float16",
+    "float64",
+    "tanh",
+    "W_s",
+    "../x",
+    "\\0",
+    "\\ud800",
+    [],
+    [[]],
+    [0],
+    [1, 2],
+    [10**9],
+    [10**9] * 3,
+    [1] * 1000,
+    {},
+    {"W_s": 1e-3},
+    {"": {}},
+    [None],
+    [[[[1]]]],
+    ["a"] * 50,
+    2**24,
+    65536,
+]
+
 
 def places(tree):
     "Every (container, key) of a JSON tree."
-    for key in (tree if isinstance(tree, dict) else range(len(tree))):
+    for key in tree if isinstance(tree, dict) else range(len(tree)):
         yield tree, key
         if isinstance(tree[key], (dict, list)):
             yield from places(tree[key])
+
 
 def json_damage(text, rng):
     tree = json.loads(text)
@@ -72,6 +125,7 @@ def json_damage(text, rng):
         return rng.choice(["[" * 100_000, '{"a":' * 50_000, "null", "", "NaN", "1" * 5000, '"' + "x" * 100_000 + '"']).encode()
     return json.dumps(tree).encode("utf-8", "surrogatepass")
 
+
 def byte_damage(data, rng):
     data = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 8))):
@@ -81,17 +135,19 @@ def byte_damage(data, rng):
         elif kind < 0.65:
             del data[at:]
         elif kind < 0.8:
-            del data[at:at + rng.randrange(1, 64)]
+            del data[at : at + rng.randrange(1, 64)]
         elif kind < 0.9:
             data[at:at] = rng.randbytes(rng.randrange(1, 64))
         else:
-            data[at:at] = data[max(at - 40, 0):at]
+            data[at:at] = data[max(at - 40, 0) : at]
     return bytes(data)
+
 
 def array(values):
     buffer = io.BytesIO()
     np.save(buffer, values)
     return buffer.getvalue()
+
 
 def zipped(members, compress=False):
     buffer = io.BytesIO()
@@ -100,6 +156,7 @@ def zipped(members, compress=False):
         for name, content in members:
             archive.writestr(name, content)
     return buffer.getvalue()
+
 
 def damaged(data, rng):
     "Another file."
@@ -118,10 +175,27 @@ def damaged(data, rng):
         members[at] = name, byte_damage(content, rng)
     elif kind < 0.93:
         values = np.load(io.BytesIO(content))
-        members[at] = name, array(rng.choice([
-            values[:0], values.ravel(), values.astype(">f8"), values.astype(np.float16), values[..., None], values.T.copy(),
-            np.asfortranarray(values), np.full_like(values, 255), np.zeros((0, 2**31), "f4"), np.zeros((1, 1), "<f8"),
-            (values * 0 + np.nan).astype("<f4"), (values * 0 + np.inf).astype("<f8")]))
+        members[at] = (
+            name,
+            array(
+                rng.choice(
+                    [
+                        values[:0],
+                        values.ravel(),
+                        values.astype(">f8"),
+                        values.astype(np.float16),
+                        values[..., None],
+                        values.T.copy(),
+                        np.asfortranarray(values),
+                        np.full_like(values, 255),
+                        np.zeros((0, 2**31), "f4"),
+                        np.zeros((1, 1), "<f8"),
+                        (values * 0 + np.nan).astype("<f4"),
+                        (values * 0 + np.inf).astype("<f8"),
+                    ]
+                )
+            ),
+        )
     else:
         choice = rng.randrange(5)
         if choice == 0:
@@ -134,19 +208,32 @@ def damaged(data, rng):
             members[at] = name, bytes(2_000_000)
             return zipped(members, compress=True)
         else:
-            members.append(("object.npy", b"\\x93NUMPY\\x01\\x00v\\x00" + b"{'descr': '|O', 'fortran_order': False, "
-                            b"'shape': (1,), }".ljust(117) + b"\\n" + b"cos\\nsystem\\n(S'exit 1'\\ntR."))
+            members.append(
+                (
+                    "object.npy",
+                    b"\\x93NUMPY\\x01\\x00v\\x00"
+                    + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117)
+                    + b"\\n"
+                    + b"cos\\nsystem\\n(S'exit 1'\\ntR.",
+                )
+            )
     return zipped(members)
+
 
 class Guard:
     "Fails where anything is unpickled or run, or a file is opened for writing."
+
     def __init__(self):
         self.on = False
         sys.addaudithook(self)
 
     def __call__(self, event, arguments):
-        if self.on and (event in ("pickle.find_class", "os.system", "subprocess.Popen", "exec", "compile", "import", "os.remove")
-                        or event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")):
+        if self.on and (
+            event in ("pickle.find_class", "os.system", "subprocess.Popen", "exec", "compile", "import", "os.remove")
+            or event == "open"
+            and isinstance(arguments[1], str)
+            and set(arguments[1]) & set("wax+")
+        ):
             self.on = False
             raise SystemExit(f"loading caused {event} {arguments[:1]}")
 """
@@ -211,28 +298,76 @@ def model_files(pick):
             result = run_python(LOADED, folder, count // seeds, seed, timeout=3600)
         assert result.returncode == 0, result.stderr[-3000:]
         refused, most = refused + int(result.stdout.split()[0]), max(most, float(result.stdout.split()[1]))
-    return f"{count} damaged files of 9 kinds, {refused} refused, the others load; most memory 128 KiB + {most:.1f} × the file", True
+    return f"{count} damaged files of 9 kinds, {refused} refused, others load; at most 128 KiB + {most:.1f} × the file", True
 
 
 TABLES = MODELS + """
 from fastbptt import _table
+
 folder, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 rng = random.Random(seed)
 
+
 def rows(separator, columns, length, date=None, ids=0, header=True):
-    lines = [separator.join((["date"] if date else []) + (["shop"] if ids else []) + [f"c{n}" for n in range(columns)])] * header
+    lines = [
+        separator.join((["date"] if date else []) + (["shop"] if ids else []) + [f"c{n}" for n in range(columns)])
+    ] * header
     for n in range(max(ids, 1)):
         for t in range(length):
             start = [str(np.datetime64(date) + t)] if date else []
             lines.append(separator.join(start + [f"s{n}"] * bool(ids) + [f"{rng.gauss(0, 100):.4f}" for _ in range(columns)]))
     return "\\n".join(lines).encode() + b"\\n"
 
-TABLES = [(rows(",", 4, 60), {}), (rows(";", 2, 60, "2001-01"), {}), (rows("\\t", 3, 40, header=False), {}),
-          (rows(",", 1, 30, "1999-12-30", 4), {"id": "shop", "targets": ["c0"]}), (rows(",", 1, 200), {"inputs": None}),
-          (rows(",", 3, 50, "1950"), {"targets": ["c1"], "inputs": ["c2", "c0"]})]
-PIECES = [b",", b";", b"\\t", b"\\n", b"\\r", b"\\r\\n", b'"', b'""', b"'", b"\\0", b"\\xff", b"\\xef\\xbb\\xbf", b"\\xc3\\xa9", b"nan", b"NA", b"",
-          b"1e999", b"1e308", b"-", b".", b"1_000", b"0x10", b"1,5", b"1.234,5", b"\\xd9\\xa1", b"\\xe2\\x88\\x92" b"1", b" ", b"inf", b"9" * 400,
-          b"2020-02-30", b"0000-00-00", b"9999-12-31", b"2020-01-01T25:00", b"=1+1", b"x" * 3000, b"\\n" * 50, b"," * 500, b"\\xe2\\x80\\xa8"]
+
+TABLES = [
+    (rows(",", 4, 60), {}),
+    (rows(";", 2, 60, "2001-01"), {}),
+    (rows("\\t", 3, 40, header=False), {}),
+    (rows(",", 1, 30, "1999-12-30", 4), {"id": "shop", "targets": ["c0"]}),
+    (rows(",", 1, 200), {"inputs": None}),
+    (rows(",", 3, 50, "1950"), {"targets": ["c1"], "inputs": ["c2", "c0"]}),
+]
+PIECES = [
+    b",",
+    b";",
+    b"\\t",
+    b"\\n",
+    b"\\r",
+    b"\\r\\n",
+    b'"',
+    b'""',
+    b"'",
+    b"\\0",
+    b"\\xff",
+    b"\\xef\\xbb\\xbf",
+    b"\\xc3\\xa9",
+    b"nan",
+    b"NA",
+    b"",
+    b"1e999",
+    b"1e308",
+    b"-",
+    b".",
+    b"1_000",
+    b"0x10",
+    b"1,5",
+    b"1.234,5",
+    b"\\xd9\\xa1",
+    b"\\xe2\\x88\\x921",
+    b" ",
+    b"inf",
+    b"9" * 400,
+    b"2020-02-30",
+    b"0000-00-00",
+    b"9999-12-31",
+    b"2020-01-01T25:00",
+    b"=1+1",
+    b"x" * 3000,
+    b"\\n" * 50,
+    b"," * 500,
+    b"\\xe2\\x80\\xa8",
+]
+
 
 def damaged(data):
     if rng.random() < 0.3:
@@ -252,10 +387,12 @@ def damaged(data):
         elif kind < 0.8:
             lines[at] = rng.choice(PIECES)
         else:
-            lines[at] = lines[at].replace(*rng.choice([(b".", b","), (b",", b";"), (b"-", b"/"), (b"0", b"O"), (b",", b"\\t")]))
+            pairs = [(b".", b","), (b",", b";"), (b"-", b"/"), (b"0", b"O"), (b",", b"\\t")]
+            lines[at] = lines[at].replace(*rng.choice(pairs))
         if not lines:
             break
     return b"\\n".join(lines)
+
 
 path = os.path.join(folder, "table.csv")
 resource.setrlimit(resource.RLIMIT_AS, (2**31 + 2**30, resource.RLIM_INFINITY))
@@ -294,8 +431,17 @@ for k in range(count):
     guard.on = False
     most = max(most, (tracemalloc.get_traced_memory()[1] - before) / max(len(data), 1000))
 # memory: of files that are long, as there it counts
-for data in (rows(",", 4, 5000), rows(",", 1, 20000, "1900-01-01"), rows(";", 40, 500), b"\\n".join([b"1"] * 50000),
-             b"\\n".join([b"1,2,3"] * 20000), b"," * 100_000, b'"' + b"x" * 300_000, b"\\n" * 300_000, b"a," * 60_000 + b"a"):
+for data in (
+    rows(",", 4, 5000),
+    rows(",", 1, 20000, "1900-01-01"),
+    rows(";", 40, 500),
+    b"\\n".join([b"1"] * 50000),
+    b"\\n".join([b"1,2,3"] * 20000),
+    b"," * 100_000,
+    b'"' + b"x" * 300_000,
+    b"\\n" * 300_000,
+    b"a," * 60_000 + b"a",
+):
     with open(path, "wb") as file:
         file.write(data)
     tracemalloc.reset_peak()

@@ -26,7 +26,8 @@ tries = {
     "evaluate": lambda: net.evaluate(zero(2**31 - 1, 2**31 - 1, 3), zero(2**31 - 1, 2**31 - 1, 2)),
     "backward": lambda: net.backward(zero(2**31 - 1, 2**20, 3), zero(2**31 - 1, 2**20, 2)),
     "losses": lambda: net.losses(zero(2**31 - 1, 2**20, 3), zero(2**31 - 1, 2**20, 2)),
-    "step": lambda: net.step(zero(2**31 - 1, 3)), "step, above": lambda: net.step(zero(2**31, 3)),
+    "step": lambda: net.step(zero(2**31 - 1, 3)),
+    "step, above": lambda: net.step(zero(2**31, 3)),
     "step, H": lambda: wide.step(zero(2**31 - 1, 3)),
     "ids": lambda: ids.forward(ends(2**31 - 1, 2**31 - 1)),
     "terms": lambda: wide.gradient_terms(zero(2**30, 1, 3), zero(2**30, 1, 2), -1),
@@ -35,8 +36,11 @@ tries = {
     "generate": lambda: RNN(2, 4, 2).generate(2**31 - 1, prefix=zero(1, 2**31 - 1, 2)),
     "lengths": lambda: net.forward(zero(2**31 - 1, 2**20, 3), lengths=ends(2**20)),
     "initial state": lambda: net.forward(zero(0, 2**31 - 1, 3), zero(2**31 - 1, 2**31)),
-    "H": lambda: RNN(1, 2**31 - 1, 1), "H above": lambda: RNN(1, 2**31, 1), "H of layers": lambda: RNN(1, (2**31 - 1,) * 3, 1),
-    "I and O": lambda: RNN(2**31 - 1, 2**20, 2**31 - 1), "quantiles": lambda: RNN(1, 2**24, 2**24, loss=("quantile", (0.5,))),
+    "H": lambda: RNN(1, 2**31 - 1, 1),
+    "H above": lambda: RNN(1, 2**31, 1),
+    "H of layers": lambda: RNN(1, (2**31 - 1,) * 3, 1),
+    "I and O": lambda: RNN(2**31 - 1, 2**20, 2**31 - 1),
+    "quantiles": lambda: RNN(1, 2**24, 2**24, loss=("quantile", (0.5,))),
     "population": lambda: Population(2**31 - 1, 2**15, 2**15, 2**15),
     "population of a batch": lambda: Population(2, 3, 4, 2).forward(zero(2, 2**31 - 1, 2**20, 3)),
     "task": lambda: datasets.adding_problem(2**31 - 1, 2**31 - 1, random_state=0),
@@ -86,16 +90,24 @@ theta, deep_theta, other = net.theta.tobytes(), deep.theta.tobytes(), population
 net.copy().fit(small, small_D, epochs=1)
 net.loss_and_gradients(X, D, n_threads=2)  # the team of threads is there: libgomp ends a process where it cannot make one
 
+
 def used():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
+
 tries = {
-    "forward": lambda: net.forward(X, return_states=True), "loss_and_gradients": lambda: net.loss_and_gradients(X, D),
-    "two threads": lambda: net.loss_and_gradients(X, D, n_threads=2), "backward": lambda: net.backward(X, D, input_gradient=True),
-    "fit": lambda: net.fit(X, D, epochs=1, batch_size=64, learning_rate=1e-9), "layers": lambda: deep.loss_and_gradients(X, D),
-    "train_step": lambda: net.train_step(X, D), "population": lambda: population.loss_and_gradients(X[:, :, :2], D[:, :, :2]),
-    "step": lambda: net.step(X[0]), "copy": lambda: net.copy(), "RNN": lambda: RNN(20, 1000, 20, initializer="normal"),
+    "forward": lambda: net.forward(X, return_states=True),
+    "loss_and_gradients": lambda: net.loss_and_gradients(X, D),
+    "two threads": lambda: net.loss_and_gradients(X, D, n_threads=2),
+    "backward": lambda: net.backward(X, D, input_gradient=True),
+    "fit": lambda: net.fit(X, D, epochs=1, batch_size=64, learning_rate=1e-9),
+    "layers": lambda: deep.loss_and_gradients(X, D),
+    "train_step": lambda: net.train_step(X, D),
+    "population": lambda: population.loss_and_gradients(X[:, :, :2], D[:, :, :2]),
+    "step": lambda: net.step(X[0]),
+    "copy": lambda: net.copy(),
+    "RNN": lambda: RNN(20, 1000, 20, initializer="normal"),
 }
 failed = done = 0
 for k in range(int(sys.argv[1])):
@@ -128,8 +140,14 @@ X, D = np.ones((6, 4, 3), "f4"), np.zeros((6, 4, 2), "f4")
 theta, truth = net.theta.tobytes(), net.loss_and_gradients(X, D)[0]
 x, failed, done = X[0].copy(), 0, 0
 
-for name, attempt in {"first": lambda: fresh[k].forward(X), "forward": lambda: net.forward(X), "gradients": lambda: net.loss_and_gradients(X, D), "step": lambda: net.step(x),
-                      "arguments": lambda: net.evaluate(X, D), "theta": lambda: net.theta}.items():
+for name, attempt in {
+    "first": lambda: fresh[k].forward(X),
+    "forward": lambda: net.forward(X),
+    "gradients": lambda: net.loss_and_gradients(X, D),
+    "step": lambda: net.step(x),
+    "arguments": lambda: net.evaluate(X, D),
+    "theta": lambda: net.theta,
+}.items():
     for k in range(int(sys.argv[1])):
         went = False
         _testcapi.set_nomemory(k, k + 1)

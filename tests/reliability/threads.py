@@ -9,10 +9,23 @@ from processes import run_python
 
 from .table import check
 
+
+
+def defaults():
+    """The environment without what chooses kernels and threads."""
+    return {name: value for name, value in os.environ.items() if name not in ("FASTBPTT_SIMD", *_threading_variables())}
+
+
+def _threading_variables():
+    from fastbptt._threading import VARIABLES
+    return VARIABLES
+
+
 FLOOD = """
 import sys, threading
 import numpy as np
 from fastbptt import RNN
+
 count, shared, calls = int(sys.argv[1]), sys.argv[2] == "shared", int(sys.argv[3])
 rng = np.random.default_rng(0)
 T = 20 if calls > 1 else 4
@@ -22,12 +35,14 @@ right = one.loss_and_gradients(X, D, n_threads=1)
 nets = [one if shared else RNN(5, 80, 3, random_state=0) for _ in range(count)]
 barrier, wrong = threading.Barrier(count), []
 
+
 def work(net):
     barrier.wait()
     for _ in range(calls):
         loss, gradients = net.loss_and_gradients(X, D)
         if loss != right[0] or any(not np.array_equal(gradients[name], right[1][name]) for name in gradients):
             wrong.append(1)
+
 
 threads = [threading.Thread(target=work, args=(net,)) for net in nets]
 for thread in threads:
@@ -44,11 +59,10 @@ def thread_flood(pick):
     for simd, calls in ((None, 3), ("blas", pick(1, 3, 3))):  # with blas they wait for one another: a minute, not a second
         for kind in ("shared", "own"):
             for _ in range(pick(1, 3, 20) if simd is None else pick(1, 1, 20)):
-                environment = {name: value for name, value in os.environ.items() if name not in ("FASTBPTT_SIMD", "OMP_NUM_THREADS",
-                                                                                               "FASTBPTT_NUM_THREADS")}
-                result = run_python(FLOOD, 400, kind, calls, environment=environment | ({"FASTBPTT_SIMD": simd} if simd else {}))
+                environment = defaults() | ({"FASTBPTT_SIMD": simd} if simd else {})
+                result = run_python(FLOOD, 400, kind, calls, environment=environment, timeout=600)
                 if result.returncode or result.stderr or result.stdout != "0\n":
-                    return f"run {runs} ({simd}, {kind}): rc {result.returncode}, {result.stdout!r}, {result.stderr[-300:]!r}", False
+                    return f"run {runs} ({simd}, {kind}): rc {result.returncode}, {result.stderr[-300:]!r}", False
                 runs += 1
     return f"{runs} runs of 400 threads: 0 wrong, 0 crashes", True
 
@@ -56,9 +70,11 @@ def thread_flood(pick):
 FITS = """
 import faulthandler, multiprocessing, os, sys, threading
 import numpy as np
+
 faulthandler.dump_traceback_later(100, exit=True)  # a deadlock
 import fastbptt
 from fastbptt import RNN, _core
+
 
 def fitted(seed):
     "What a fit of this seed gives, to the bit, and the default number of threads where it ran."
@@ -72,6 +88,7 @@ RUN_FITS = """
 if __name__ == "__main__":
     import many_fits
     from many_fits import fitted
+
     kind = sys.argv[1]
     seeds = range(8)
     right = [fitted(seed)[0] for seed in seeds]  # the parent has a team of threads now
@@ -84,6 +101,7 @@ if __name__ == "__main__":
             thread.join()
     elif kind in ("loky", "threading", "multiprocessing"):
         from joblib import Parallel, delayed
+
         found = Parallel(n_jobs=8, backend=kind)(delayed(fitted)(seed) for seed in seeds)
     elif kind == "after fork":
         found = []
@@ -114,14 +132,13 @@ def fits_in_pools(pick):
     kinds = ["threads", "after fork", "fork", "spawn", "forkserver"]
     if importlib.util.find_spec("joblib"):
         kinds += ["loky", "threading", "multiprocessing"]
-    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "FASTBPTT_NUM_THREADS")}
     wrong, many = [], []
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "many_fits.py").write_text(FITS)
         for _ in range(pick(1, 1, 10)):
             for kind in kinds:
                 result = run_python(f"import sys; sys.path.insert(0, {folder!r})\n" + FITS + RUN_FITS, kind,
-                                    environment=environment, timeout=200)
+                                    environment=defaults(), timeout=200)
                 if result.returncode or result.stderr or result.stdout.split()[0] != "0":
                     wrong.append(f"{kind}: rc {result.returncode}, {result.stdout!r}, {result.stderr[-300:]!r}")
                 elif kind not in ("threads", "threading") and result.stdout.split()[1] != "1":

@@ -1,0 +1,100 @@
+"""The compiled core, which _core.pyx documents."""
+
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array: TypeAlias = NDArray[np.floating]
+_Given: TypeAlias = Any  # what the caller gave: where it is not in order, the result is NotImplemented
+
+ACTIVATIONS: dict[str, int]
+OUTPUT_ACTIVATIONS: dict[str, int]
+LOSSES: dict[str, int]
+RULES: dict[str, int]
+KERNEL_SETS: tuple[str, ...]
+
+def set_default_threads(n: int) -> None: ...
+def threads() -> int: ...
+def has_openmp() -> bool: ...
+
+@final
+class Engine:
+    shard_work: int
+    def __init__(
+        self, dtype: str, I: int, H: int, O: int, K: int, activation: str, output_activation: str, loss: str,
+        loss_parameter: Any, mean: bool, bias: bool, learn_initial_state: bool, l1: dict[str, Any], l2: dict[str, Any],
+        last: bool, one_hot: bool, maps: _Given = None, *, recurs: bool = True, reads: bool = True, reverse: bool = False,
+        pool_of: Engine | None = None,
+    ) -> None: ...
+    def forward(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+        return_states: bool, n_threads: int,
+    ) -> Any: ...
+    def step(self, theta: _Given, x: _Given, state: _Given, out: tuple[_Array, _Array] | None, n_threads: int) -> Any: ...
+    def losses(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+        n_threads: int,
+    ) -> Any: ...
+    def evaluate(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+        n_threads: int,
+    ) -> Any: ...
+    def loss_and_gradients(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+        tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool, initial_state_gradient: bool,
+        n_threads: int,
+    ) -> Any: ...
+    def loss_into(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+        gradient: _Array, memory_limit: int, n_threads: int,
+    ) -> Any: ...
+    def states(
+        self, theta: _Given, X: _Given, initial_state: _Given, lengths: _Given, resets: _Given, S: _Array, n_threads: int,
+    ) -> Any: ...
+    def states_back(
+        self, theta: _Given, X: _Given, S: _Array, dS: _Array, lengths: _Given, resets: _Given, own_start: bool, gradient:
+        _Array, memory_limit: int, dX: _Given, initial_state_gradient: bool, n_threads: int,
+    ) -> Any: ...
+    def outputs(self, theta: _Given, S: _Array, lengths: _Given, n_threads: int) -> Any: ...
+    def outputs_back(
+        self, theta: _Given, S: _Array, D: _Given, dY: _Given, weights: _Given, lengths: _Given, gradient: _Array, dS: _Array,
+        n_threads: int,
+    ) -> Any: ...
+    def penalize(self, theta: _Given, gradient: _Array) -> float: ...
+    def window_into(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+        past: _Given, own_start: bool, k2: int, gradient: _Array, S: _Array, n_threads: int,
+    ) -> Any: ...
+    def backward(
+        self, theta: _Given, X: _Given, dY: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+        tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool, initial_state_gradient: bool,
+        n_threads: int,
+    ) -> Any: ...
+    def gradient_terms(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given, t:
+        int, n_threads: int,
+    ) -> Any: ...
+    def gradient_flow(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, begin: int, end: int,
+    ) -> Any: ...
+    def kernel_set(self) -> str: ...
+    def train(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+        rows: _Array, batch_size: int, rule: str, numbers: dict[str, Any], slots: list[_Array], earlier: int,
+        max_grad_norm: float, gradient: _Array, before: list[_Array], batch: list[_Array], results: _Array, seconds: float,
+        memory_limit: int, n_threads: int,
+    ) -> Any: ...
+    def total_weight(
+        self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
+    ) -> float: ...
+    def workspace(
+        self, theta: _Given, T: int, B: int, lengths: _Given, resets: bool, labels: bool, weight_width: int, picks: bool,
+        tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
+    ) -> int: ...
+
+def update(rule: str, theta: _Given, gradient: _Array, slots: list[_Array], count: int, **numbers: Any) -> None: ...
+def clip_norm(gradient: _Array, max_norm: float) -> tuple[_Array, float]: ...
+def lane_kernels() -> Any: ...
+def kernel_set() -> str: ...
+def compiler() -> str: ...
