@@ -108,6 +108,10 @@ MAPS = ["of_the_definition", "by_theta_is", "terms_sum", "is_the_reference_in_ev
 # (pattern of the place, pattern of the statement, fragments of test names, the likeliest first). All that match count, in
 # this order.
 LIKELY = [
+    ("_core.pyx:*", "*c.known*", ["may_overwrite_the_initial", "bit_by_bit", "several_shards_and_many_blocks"]),
+    ("_core.pyx:*", "*c.apart*", ["several_shards_and_many_blocks"]),
+    ("_core.pyx:*", "*shared.saved*", ["several_shards_and_many_blocks"]),
+    ("_core.pyx:*", "*c.polls*", ["no_signal_is_handled"]),
     ("_core.pyx:backward", "*memset*", ["_shape[no step"]),
     ("_core.pyx:backward", "*later == NULL*", ["_shape[no step"]),
     ("_core.pyx:backward", "*else -1*", ["_shape[no step"]),
