@@ -88,7 +88,8 @@ class Stack:
     """The operations of networks of several recurrences over flat parameters theta; `_core.Engine` documents them."""
 
     def __init__(self, shapes, dtype, target_size, activation, output_activation, loss, loss_parameter, mean, bias,
-                 learnt, l1, l2, last, one_hot, maps):
+                 learnt, l1, l2, last, one_hot, maps, rate_penalty, omega):
+        self.rate_penalty, self.omega = rate_penalty, omega
         self.shapes, self.widths, self.last, self.learnt = shapes, widths_of(shapes), last, learnt
         self.dtype, self.free = np.dtype(dtype), []
         suffixes = reference.recurrences(shapes)
@@ -114,7 +115,7 @@ class Stack:
                 H, width = shapes["W_x" + suffix]
                 own, own_maps, *penalties = part(("W_x", "W_s", "b_s", "S_0"), suffix)
                 engine = _core.Engine(dtype, width, H, 0, H, activation, "identity", "squared_error", None, False, bias, learnt,
-                                      *penalties, False, one_hot and layer == 0, own_maps, reads=False,
+                                      *penalties, False, one_hot and layer == 0, own_maps, omega=omega, reads=False,
                                       reverse=suffix.endswith("_reverse"), pool_of=self.readout)
                 self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
                 begin += H
@@ -151,20 +152,20 @@ class Stack:
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                            initial_state_gradient, n_threads):
         gradient = np.empty_like(theta)
-        loss, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit,
-                                    input_gradient, initial_state_gradient, n_threads)
-        return loss + self._penalize(theta, gradient), self._named(gradient) | more
+        loss, penalty, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt,
+                                             memory_limit, input_gradient, initial_state_gradient, n_threads)
+        return loss + penalty + self._penalize(theta, gradient), self._named(gradient) | more
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads):
-        loss, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None, memory_limit,
-                                 False, False, n_threads)
-        return loss, self._penalize(theta, gradient)
+        loss, penalty, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None,
+                                          memory_limit, False, False, n_threads)
+        return loss, penalty + self._penalize(theta, gradient)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads):
         gradient = np.empty_like(theta)
-        _, more = self._gradient(theta, X, None, dY, None, initial_state, lengths, resets, gradient, tbptt, memory_limit,
-                                 input_gradient, initial_state_gradient, n_threads)
+        _, _, more = self._gradient(theta, X, None, dY, None, initial_state, lengths, resets, gradient, tbptt, memory_limit,
+                                    input_gradient, initial_state_gradient, n_threads)
         return self._named(gradient) | more
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads):
@@ -188,9 +189,10 @@ class Stack:
             loss, weight = self.readout.outputs_back(theta[self.own_y], inputs[-1][n:], _cut(D, n, T), None,
                                                      _cut(weights, n, T), late, gradient[self.own_y], dS[n:], n_threads)
             begin = max(0, T - k2)
+            slope, penalty = self._rates(states, T - n if late is None else late, n)
             self._down_from(scratch, theta, inputs, states, dS[begin:], lengths, resets, own_start, gradient, False, False,
-                            n_threads, begin, T)
-        return loss, self._penalize(theta, gradient), weight
+                            n_threads, begin, T, slope, n)
+        return loss, penalty + self._penalize(theta, gradient), weight
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
         T, B = (1 if self.last else X.shape[0]), X.shape[1]
@@ -203,6 +205,8 @@ class Stack:
         tops = [sum(r.units.stop - r.units.start for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
         numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, by turns
+        if self.rate_penalty:  # what it adds to ∂E/∂S
+            numbers += T * B * max(self.widths)
         if self.both:  # both directions side by side, and ∂E/∂S and ∂E/∂X of one of them
             numbers += T * B * (sum(tops) + max(tops) // 2 + max(tops[:-1], default=0))
         largest = self.readout.workspace(theta[self.own_y], 1 if self.last else T, B, None if self.last else lengths, False,
@@ -255,7 +259,10 @@ class Stack:
 
     def _gradient(self, theta, X, D, dY, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit, input_gradient,
                   initial_state_gradient, n_threads):
-        """The reduced error, and a dict of ∂E/∂X and ∂E/∂S_0 where asked for; the flat gradient overwrites `gradient`."""
+        """The reduced error, the penalties on rates and by Ω, and a dict of ∂E/∂X and ∂E/∂S_0 where asked for.
+
+        The flat gradient overwrites `gradient`. Where dY is given there are no penalties.
+        """
         with self._scratch() as scratch:
             S, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
             R, steps = self._read(inputs[-1], finals, lengths)
@@ -263,15 +270,28 @@ class Stack:
             loss, _ = self.readout.outputs_back(theta[self.own_y], R, D, dY, weights, steps, gradient[self.own_y], dR,
                                                 n_threads)
             dS = self._read_back(scratch, dR, len(X), lengths)
+            slope, penalty = (0.0, 0.0) if dY is not None else self._rates(S, len(X) if lengths is None else lengths)
             down, how = (self._down, memory_limit) if tbptt is None else (self._down_windows, tbptt)
-            dX, dS_0 = down(scratch, theta, inputs, S, dS, lengths, resets, initial_state is None, gradient, how,
-                            input_gradient, initial_state_gradient, n_threads)
-        return loss, ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
+            dX, dS_0, of_flow = down(scratch, theta, inputs, S, dS, lengths, resets, initial_state is None, gradient, how,
+                                     input_gradient, initial_state_gradient, n_threads, slope, spreads=dY is None)
+        more = ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
+        return loss, penalty + of_flow, more
+
+    def _rates(self, S, steps, past=0):
+        """The slope 2 rate_penalty / n of the penalty on n rates, and the penalty; `steps` of each sequence, after the past."""
+        if not self.rate_penalty:
+            return 0.0, 0.0
+        count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.widths)
+        squares = sum(_core.sum_of_all_squares(states[past + 1:]) for states in S)
+        return 2 * self.rate_penalty / max(count, 1), self.rate_penalty * squares / max(count, 1)
 
     def _down(self, scratch, theta, inputs, S, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
-              initial_state_gradient, n_threads):
-        """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for; the gradient of all recurrences overwrites their slices."""
-        dS_0, S = [], list(S)
+              initial_state_gradient, n_threads, slope=0.0, since=0, spreads=False):
+        """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for, and omega Ω if `spreads`.
+
+        The gradient of all recurrences overwrites their slices. `slope` is that of a penalty on the rates from step `since` on.
+        """
+        dS_0, S, penalty = [], list(S), 0.0
         for n, layer in reversed(list(enumerate(self.layers))):
             X, below = inputs[n], None
             for r in reversed(layer):
@@ -284,26 +304,30 @@ class Stack:
                     dX = scratch.take(f"dX {n % 2}" if below is None else "dX of one", *X.shape)
                 elif input_gradient:
                     dX = np.empty_like(X)
-                first = r.engine.states_back(theta[r.own], X, S.pop(), own, lengths, resets, own_start, gradient[r.own],
-                                             memory_limit, dX, initial_state_gradient, n_threads)
+                states = S.pop()
+                if slope:
+                    own[since:] += np.multiply(states[since + 1:], slope, out=scratch.take("rates", *own[since:].shape))
+                first, of_flow = r.engine.states_back(theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own],
+                                                      memory_limit, dX, initial_state_gradient, spreads, n_threads)
                 dS_0.insert(0, first)
+                penalty += of_flow
                 if below is None:
                     below = dX
                 elif dX is not None:
                     below += dX
             dS = below
-        return dS, tuple(dS_0)
+        return dS, tuple(dS_0), penalty
 
     def _down_from(self, scratch, theta, inputs, S, dS, lengths, resets, own_start, gradient, input_gradient,
-                   initial_state_gradient, n_threads, begin, end):
+                   initial_state_gradient, n_threads, begin, end, slope, since):
         """`_down` from step `end` to step `begin`, where it stops; dS is of these steps."""
         inputs, S = [array[begin:end] for array in inputs], [states[begin:end + 1] for states in S]
         lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
         return self._down(scratch, theta, inputs, S, dS, lengths, _cut(resets, begin, end), own_start and begin == 0, gradient,
-                          0, input_gradient, initial_state_gradient, n_threads)
+                          0, input_gradient, initial_state_gradient, n_threads, slope, max(0, since - begin))
 
     def _down_windows(self, scratch, theta, inputs, S, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
-                      initial_state_gradient, n_threads):
+                      initial_state_gradient, n_threads, slope, spreads):
         """`_down` of the errors of each window by themselves, summed."""
         total, part = np.zeros_like(gradient), np.zeros_like(gradient)
         dX = np.zeros_like(inputs[0]) if input_gradient else None
@@ -311,8 +335,8 @@ class Stack:
         for begin, since, end in reference.windows(len(dS), tbptt):
             errors = dS[begin:end].copy()
             errors[:max(0, since - begin)] = 0
-            dX_part, first = self._down_from(scratch, theta, inputs, S, errors, lengths, resets, own_start, part,
-                                             input_gradient, initial_state_gradient, n_threads, begin, end)
+            dX_part, first, _ = self._down_from(scratch, theta, inputs, S, errors, lengths, resets, own_start, part,
+                                                input_gradient, initial_state_gradient, n_threads, begin, end, slope, since)
             total += part
             if input_gradient:
                 dX[begin:end] += dX_part
@@ -320,7 +344,7 @@ class Stack:
                 for sum_of, new in zip(dS_0, first):
                     sum_of += new
         gradient[:self.own_y.start] = total[:self.own_y.start]
-        return dX, dS_0
+        return dX, dS_0, 0.0
 
     def _penalize(self, theta, gradient):
         parts = [(r.engine, r.own) for r in self.recurrences] + [(self.readout, self.own_y)]

@@ -53,6 +53,17 @@ recurrence. Truncation takes all layers back through the same steps; there is no
 Where there are several recurrences, states (initial, final, past, S) are tuples with one entry for each, layer by layer,
 forward before reverse.
 
+Penalties beside those on the parameters. Each is a number times a mean, whatever `reduction` is:
+
+    rate_penalty   times the mean of S², over all units of all recurrences and all steps that there are: padding does not
+                   count, steps without weight do, past ones do not. It is part of E: each dS_t begins with its
+                   derivative, and the δ_t below carry it on.
+    omega          times Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where an error (or a rate)
+                   comes back to S_t at all, for each recurrence, and summed over these; δ_t = ∂E/∂S_t ∘ g1'(S_t), so
+                   that δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, each sequence's by itself. As in its source, the gradient is the
+                   immediate one, by W_s where it stands in Ω, with S_t and ∂E/∂S_t held fixed:
+                       ∂Ω/∂W_s = mean of 2 (1 - 1/r) uᵀ v,   u = δ_t / ‖∂E/∂S_t‖,  v = u W_s,  r = ‖v‖
+
 Every function takes any float or complex dtype. Wherever a function of this file is not analytic (an absolute value,
 a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
 forward pass is exact to rounding: that is how the gradients below are tested.
@@ -60,8 +71,8 @@ forward pass is exact to rounding: that is how the gradients below are tested.
 The compiled twin of this file is `_core.pyx`; the verbs have the same names there.
 
 Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
-Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping); Song, Yang and Wang 2016, PLoS
-Computational Biology 12:e1004792 (Dale's law by an absolute value).
+Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song,
+Yang and Wang 2016, PLoS Computational Biology 12:e1004792 (Dale's law by an absolute value, a penalty on rates).
 """
 
 from typing import NamedTuple
@@ -189,6 +200,8 @@ FUSED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson
 
 LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: threshold, levels
 
+LEAST_FLOW = 1e-30  # ‖∂E/∂S_t‖ below which a step does not count in Ω: float32 has all its digits down to there
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Maps on the parameters
@@ -277,6 +290,12 @@ def windows(T, tbptt):
     k1, k2 = (T + 1, T + 1) if tbptt is None else tbptt
     ends = [*range(k1, T, k1), T]
     return [(max(0, end - k2), since, end) for since, end in zip([0, *ends], ends)]
+
+
+def whole(dS, delta, P, resets):
+    """∂E/∂S (T, B, H) of the delta that `recur_back` made of dS: dS[t] + delta[t+1] P."""
+    carried = only(~resets, delta @ P)
+    return dS + np.concatenate([carried[1:], np.zeros_like(carried[:1])])
 
 
 def recur_back_windows(activation, dS, R, P, resets, tbptt):
@@ -402,8 +421,8 @@ def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
 
 def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
                        output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
-                       loss="squared_error", loss_parameter=None, l1=None, l2=None, maps=None, input_gradient=False,
-                       initial_state_gradient=False, past=None, own_start=False):
+                       loss="squared_error", loss_parameter=None, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
+                       input_gradient=False, initial_state_gradient=False, past=None, own_start=False):
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
@@ -422,6 +441,7 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
         steps have no error; the errors of the others go back through them with the present parameters.
     own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
     l1, l2 : dict of a number for each penalised parameter; they fall on θ'
+    rate_penalty, omega : numbers, as in the head of this module; what omega adds to the gradient is the immediate part
     maps : dict of a Map for each parameter that has one
     input_gradient, initial_state_gradient : bool
         Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
@@ -432,18 +452,80 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
 
     Raises
     ------
-    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence
+    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence or with omega
     """
     _refuse_gradient_of_ids(X, input_gradient)
-    _refuse_truncation(parameters, tbptt)
-    run, scale, (_, _, total, delta_y) = _forward_and_error(
-        parameters, X, D, weights, initial_state, lengths=lengths, resets=resets, output=output, reduction=reduction,
-        activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter, past=past,
-        maps=maps)
-    gradients = _backward(run, delta_y, activation, tbptt, initial_state is None or own_start, input_gradient,
-                          initial_state_gradient)
-    gradients = gradients | {name: gradients[name] + dw for name, dw in d_penalty(run.p, l1, l2).items()}
-    return scale * total + penalty(run.p, l1, l2), pulled_back(gradients, parameters, maps)
+    _refuse_truncation(parameters, tbptt, omega)
+    options = {"lengths": lengths, "resets": resets, "output": output, "reduction": reduction, "activation": activation,
+               "output_activation": output_activation, "loss": loss, "loss_parameter": loss_parameter, "l1": l1, "l2": l2,
+               "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past}
+    error, penalties, gradients, _ = _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt, input_gradient,
+                                                         initial_state_gradient, own_start, **options)
+    return error + penalties, gradients
+
+
+def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, input_gradient=False,
+                        initial_state_gradient=False, own_start=False, *, l1=None, l2=None, rate_penalty=0, omega=0,
+                        activation="tanh", maps=None, **options):
+    """The reduced error, the penalties, the gradients of both, and the dict of ∂E/∂S and δ by recurrence."""
+    run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, activation=activation,
+                                                            maps=maps, **options)
+    gradients, flows = _backward(run, delta_y, activation, tbptt, initial_state is None or own_start, input_gradient,
+                                 initial_state_gradient, rate_penalty)
+    penalties = penalty(run.p, l1, l2) + (rate_penalty * _mean_square_rate(run) if rate_penalty else 0)
+    added = d_penalty(run.p, l1, l2)
+    for suffix, flow in flows.items() if omega else ():
+        W_s = run.p["W_s" + suffix]
+        penalties = penalties + omega * spread(W_s, *flow)
+        added["W_s" + suffix] = added.get("W_s" + suffix, 0) + (omega * d_spread(W_s, *flow)).astype(W_s.dtype)
+    gradients = gradients | {name: gradients[name] + dw for name, dw in added.items()}
+    return scale * total, penalties, pulled_back(gradients, parameters, maps), flows
+
+
+def flows(parameters, X, D, *, weights=None, initial_state=None, **options):
+    """∂E/∂S_t and δ_t (T, B, H) of each recurrence, by what its names end in: what Ω's derivative holds fixed."""
+    return _loss_and_gradients(parameters, X, D, weights, initial_state, **options)[3]
+
+
+def mean_square_rate(parameters, X, *, initial_state=None, lengths=None, resets=None, output="sequence", activation="tanh",
+                     maps=None, past=None, **_):
+    """The mean of S² over all units and all steps that there are, past ones excepted; 0 where there are none."""
+    return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output,
+                                      past))
+
+
+def _mean_square_rate(run):
+    total = sum((only(run.counts, r.S[1:]) ** 2).sum(dtype=_wide(run.p)) for r in run.recurrences)
+    return total / max(run.rates, 1)
+
+
+def spread(W_s, dS, delta):
+    """Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where there is a ∂E/∂S_t, else 0."""
+    _, _, r = _relative(W_s, dS, delta)
+    return ((r - 1) ** 2).sum(dtype=_wide({"W_s": r})) / max(len(r), 1)
+
+
+def d_spread(W_s, dS, delta):
+    """∂Ω/∂W_s with dS and delta held fixed; the slope of a norm at 0 is 0."""
+    u, v, r = _relative(W_s, dS, delta)
+    slope = np.where(r.real > 0, 2 * (1 - 1 / np.where(r.real > 0, r, 1)), 0)
+    return u.T @ (slope[:, None] * v) / max(len(r), 1)
+
+
+def _relative(W_s, dS, delta):
+    """u = δ / ‖∂E/∂S‖, v = u W_s and ‖v‖ of the rows where ‖∂E/∂S‖ is at least LEAST_FLOW."""
+    size = _length(dS)
+    there = size.real >= LEAST_FLOW
+    u = delta[there] / size[there][:, None]
+    v = u @ W_s
+    return u, v, _length(v)
+
+
+def _length(A):
+    """The Euclidean norms of rows, by way of A divided by its largest entries; analytic."""
+    largest = np.abs(A).max(axis=-1, keepdims=True, initial=0)
+    largest[largest == 0] = 1
+    return largest[..., 0] * np.sqrt(((A / largest) ** 2).sum(axis=-1))
 
 
 def penalty(parameters, l1=None, l2=None):
@@ -469,12 +551,12 @@ def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None
     run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
     g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
-    gradients = _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient, initial_state_gradient)
+    gradients, _ = _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient, initial_state_gradient)
     return pulled_back(gradients, parameters, maps)
 
 
-def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial_state_gradient):
-    """From delta_y = ∂E/∂Z to every gradient."""
+def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0):
+    """From delta_y = ∂E/∂Z to every gradient, and to ∂E/∂S and δ of each recurrence, where there is no tbptt."""
     p, layers, lengths, output = run.p, run.layers, run.lengths, run.output
     T, several = len(run.resets), len(run.recurrences) > 1
     gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
@@ -483,6 +565,7 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
     deltas = {r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences}  # x + -0.0 is x to the bit
     dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
     dX = np.full_like(layers[0][0].X, -0.0)
+    slope, of_states = 2 * rate_penalty / max(run.rates, 1), {}
     dS = _read_back(layers[-1], affine(delta_y, p["W_y"]), lengths, output, T)
     for begin, since, end in windows(T, tbptt if several else None):
         errors = dS[begin:end].copy()
@@ -490,8 +573,14 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
         for layer in reversed(layers):
             of_each, errors = np.split(errors, len(layer), axis=-1), 0
             for r, own in zip(layer, of_each):
-                delta, carried = recur_back_windows(activation, r.turn(own, lengths), r.S[begin + 1:end + 1], r.p["W_s"],
-                                                    r.resets[begin:end], None if several else tbptt)
+                own = r.turn(own, lengths)
+                if rate_penalty:
+                    counts = run.counts[begin:end] & (np.arange(begin, end)[:, None] >= since)
+                    own = own + slope * only(counts, r.S[begin + 1:end + 1])
+                delta, carried = recur_back_windows(activation, own, r.S[begin + 1:end + 1], r.p["W_s"], r.resets[begin:end],
+                                                    None if several else tbptt)
+                if tbptt is None:
+                    of_states[r.suffix] = whole(own, delta, r.p["W_s"], r.resets), delta
                 deltas[r.suffix][begin:end] += delta
                 if begin == 0:
                     dS_0[r.suffix] += carried
@@ -515,7 +604,7 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
         gradients["X"] = dX
     if initial_state_gradient:
         gradients["initial_state"] = _one_or_all(scatter(dS_0[r.suffix]) for r in run.recurrences)
-    return gradients
+    return gradients, of_states
 
 
 def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh",
@@ -720,11 +809,17 @@ class _Run(NamedTuple):
     lengths: np.ndarray  # (B,)
     resets: np.ndarray   # (T, B) of bool
     there: np.ndarray    # (T, B) or (1, B) of bool: which outputs there are
+    counts: np.ndarray   # (T, B) of bool: which steps there are, past ones excepted
     output: str
 
     @property
     def recurrences(self):
         return [r for layer in self.layers for r in layer]
+
+    @property
+    def rates(self):
+        """How many rates there are, of all units and steps that count."""
+        return int(self.counts.sum()) * sum(r.S.shape[-1] for r in self.recurrences)
 
     @property
     def S(self):
@@ -745,9 +840,10 @@ def _forward(parameters, X, initial_state, activation, lengths=None, resets=None
         layers.append([_recurrence(p, suffix, X, first[suffix], activation, lengths, alive, resets, past[suffix])
                        for suffix in suffixes])
         X = _read(layers[-1], lengths, "sequence")
-    there = alive & (np.arange(T)[:, None] >= known) if output == "sequence" else lengths[None] > 0
+    counts = alive & (np.arange(T)[:, None] >= known)
+    there = counts if output == "sequence" else lengths[None] > 0
     Z = only(there, affine(_read(layers[-1], lengths, output), pack(p["W_y"]), p.get("b_y")))
-    return _Run(p, layers, Z, lengths, resets, there, output)
+    return _Run(p, layers, Z, lengths, resets, there, counts, output)
 
 
 def _recurrence(p, suffix, X, S_0, activation, lengths, alive, resets, past):
@@ -800,9 +896,11 @@ def _refuse_gradient_of_ids(X, input_gradient):
         raise ValueError(f"input_gradient=True needs real inputs X (T, B, I), but X are ids of shape {np.shape(X)}")
 
 
-def _refuse_truncation(parameters, tbptt):
+def _refuse_truncation(parameters, tbptt, omega=0):
     if tbptt is not None and "W_s_reverse" in parameters:
         raise ValueError("tbptt needs a network in one direction: what comes later is no constant to a reverse recurrence")
+    if tbptt is not None and omega:
+        raise ValueError("omega needs the whole gradient: with tbptt there is a ∂E/∂S of each window")
 
 
 def _default(loss, loss_parameter):

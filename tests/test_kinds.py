@@ -67,6 +67,8 @@ VALUES = {
     "gradients": ("parameters", "input", "state", "all"),
     "training": ("none", "fit", "stream"),
     "inference": ("none", "step", "generate"),
+    "rates": (False, True),
+    "omega": (False, True),
 }
 
 
@@ -93,6 +95,8 @@ class Kind(NamedTuple):
     gradients: str = "all"
     training: str = "none"
     inference: str = "none"
+    rates: bool = False
+    omega: bool = False
 
     @property
     def conflict(self):
@@ -106,6 +110,8 @@ class Kind(NamedTuple):
             ("output", "B", "lengths"): last and self.B > 0 and self.lengths == "zeros",
             ("ids", "gradients"): self.ids and self.gradients in ("input", "all"),
             ("memory", "tbptt"): self.memory != "none" and truncated,
+            ("omega", "tbptt"): self.omega and truncated,
+            ("omega", "head"): self.omega and self.head == "absolute_error-softmax",  # whose ∂E/∂S may be rounding alone
             ("training", "B"): fit and self.B == 0,
             ("training", "output", "tbptt"): fit and last and truncated,
             ("training", "output"): stream and last,
@@ -162,7 +168,7 @@ class Call:
                   loss=head.loss if head.loss_parameter is None else (head.loss, head.loss_parameter),
                   output_activation=head.output_activation, bias=kind.bias, output=kind.output, one_hot=kind.ids,
                   learn_initial_state=kind.state in ("learnt", "both"), random_state=0, initializer=zeros,
-                  **{"reduction": kind.reduction, **options})
+                  rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega, **{"reduction": kind.reduction, **options})
         for name, value in self.parameters.items():
             net.parameters[name] = value
         if kind.shards == "several":
@@ -374,7 +380,7 @@ def everything(call, dtype, backend, n_threads=1):
 def check(call):
     """Core against reference, in both types; in float32 where there is no kink. And what is promised to the bit."""
     check_against_reference(call)
-    if call.kind.training != "none":
+    if call.kind.training != "none" and not (call.kind.rates or call.kind.omega):  # which are means, of each batch
         check_sums(call)
     for dtype in ("float64", "float32"):
         check_bits(call, dtype)
@@ -644,7 +650,8 @@ def alone(call, b):
 @pytest.mark.parametrize("weights", ["none", "few steps"])
 @pytest.mark.parametrize("output", VALUES["output"])
 def test_a_sequence_has_the_same_bits_beside_any_others(output, weights, dtype):
-    fixed = {"reduction": "sum", "output": output, "weights": weights, "tbptt": "none"}  # whose windows depend on the longest
+    fixed = {"reduction": "sum", "output": output, "weights": weights, "tbptt": "none",  # whose windows depend on the longest
+             "rates": False}  # whose mean depends on all
     calls = [*random_calls(4, 8, lengths="uniform", B=13, T=30, **fixed),
              *random_calls(5, 2, lengths="one long", B=40, T=280, **fixed)]
     for call in calls:
