@@ -278,7 +278,7 @@ class Stack:
         return loss, penalty + of_flow, more
 
     def _rates(self, S, steps, past=0):
-        """The slope 2 rate_penalty / n of the penalty on n rates, and the penalty; `steps` of each sequence, after the past."""
+        """The slope 2 rate_penalty / n of the penalty on n rates, and the penalty; `steps` are those after the past."""
         if not self.rate_penalty:
             return 0.0, 0.0
         count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.widths)
@@ -289,7 +289,7 @@ class Stack:
               initial_state_gradient, n_threads, slope=0.0, since=0, spreads=False):
         """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for, and omega Ω if `spreads`.
 
-        The gradient of all recurrences overwrites their slices. `slope` is that of a penalty on the rates from step `since` on.
+        The gradient of all recurrences overwrites their slices. `slope` is of a penalty on the rates from step `since` on.
         """
         dS_0, S, penalty = [], list(S), 0.0
         for n, layer in reversed(list(enumerate(self.layers))):
@@ -307,8 +307,9 @@ class Stack:
                 states = S.pop()
                 if slope:
                     own[since:] += np.multiply(states[since + 1:], slope, out=scratch.take("rates", *own[since:].shape))
-                first, of_flow = r.engine.states_back(theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own],
-                                                      memory_limit, dX, initial_state_gradient, spreads, n_threads)
+                first, of_flow = r.engine.states_back(
+                    theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own], memory_limit, dX,
+                    initial_state_gradient, spreads, n_threads)
                 dS_0.insert(0, first)
                 penalty += of_flow
                 if below is None:

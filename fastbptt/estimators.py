@@ -716,11 +716,11 @@ class RNNClassifier(_Estimator):
     @takes_parameters
     def __init__(self, hidden_size=32, *, activation="tanh", reduction="mean", dtype=None, initializer="orthogonal",
                  bias=True, learn_initial_state=False, bidirectional=False, l1=0.0, l2=0.0, rate_penalty=0.0, omega=0.0,
-                 output="last", two_d="raise", solver="adam", learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32,
-                 max_grad_norm=None, early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None,
-                 shuffle=True, random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True,
-                 beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
-                 dale_signs=None, nonnegative=(), autapses=True):
+                 output="last", two_d="raise", solver="adam", learning_rate_init=1e-3, learning_rate="constant",
+                 max_iter=200, batch_size=32, max_grad_norm=None, early_stopping=False, validation_fraction=0.1,
+                 n_iter_no_change=20, tol=None, shuffle=True, random_state=None, warm_start=False, verbose=False,
+                 momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None,
+                 trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True):
         pass
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):

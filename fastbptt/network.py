@@ -127,7 +127,8 @@ class RNN:
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
                  learn_initial_state=False, output="sequence", one_hot=False, bidirectional=False, l1=0.0, l2=0.0,
-                 rate_penalty=0.0, omega=0.0, connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True,
+                 rate_penalty=0.0, omega=0.0,
+                 connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True,
                  random_state=None, **unknown):
         if unknown:
             raise TypeError(_unknown_option(*unknown))
@@ -1277,7 +1278,8 @@ class _ReferenceEngine:
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads):
         error, penalties, gradients, _ = reference._loss_and_gradients(
-            self._parameters(theta), X, D, weights, self._states(initial_state), lengths=lengths, resets=resets, **self.options)
+            self._parameters(theta), X, D, weights, self._states(initial_state), lengths=lengths, resets=resets,
+            **self.options)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         return float(error), float(penalties)
 

@@ -162,7 +162,8 @@ def test_the_core_is_the_reference(options, sequences, penalty):
         np.testing.assert_allclose(loss, expected_loss, rtol=limit)
         assert list(gradients) == list(expected)
         for name in expected:
-            for value, true in zip(*(part if isinstance(part, tuple) else (part,) for part in (gradients[name], expected[name]))):
+            both = (part if isinstance(part, tuple) else (part,) for part in (gradients[name], expected[name]))
+            for value, true in zip(*both):
                 np.testing.assert_allclose(value, true, rtol=limit, atol=limit * np.abs(true).max(initial=0), err_msg=name)
 
 
@@ -365,7 +366,8 @@ def test_estimators_take_them_by_name():
     model.fit(X.transpose(1, 0, 2), D.transpose(1, 0, 2))
     assert model.network_.rate_penalty == 0.7 and model.network_.omega == 0.4 and model.history_.penalty[0] > 0
     labels = np.array([0, 1, 0, 1])
-    model = fastbptt.RNNClassifier(H, rate_penalty=0.7, omega=0.4, max_iter=3, random_state=0).fit(X.transpose(1, 0, 2), labels)
+    model = fastbptt.RNNClassifier(H, rate_penalty=0.7, omega=0.4, max_iter=3, random_state=0)
+    model.fit(X.transpose(1, 0, 2), labels)
     assert model.history_.penalty[0] > 0
 
 
