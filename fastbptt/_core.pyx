@@ -1199,12 +1199,18 @@ cdef void add_rates(Py_ssize_t rows, Py_ssize_t H, double slope, const floating 
 
 
 cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_ssize_t ldh) noexcept nogil:
-    cdef Py_ssize_t i, h
-    cdef double total = 0
+    cdef Py_ssize_t i, h, k
+    cdef double[4] part  # one sum would wait for its last addition
+    cdef const floating *row
+    part[0] = part[1] = part[2] = part[3] = 0
     for i in range(rows):
-        for h in range(H):
-            total += <double> S[i * ldh + h] * S[i * ldh + h]
-    return total
+        row = S + i * ldh
+        for h in range(0, H - 3, 4):
+            for k in range(4):
+                part[k] += <double> row[h + k] * row[h + k]
+        for h in range(H - H % 4, H):
+            part[0] += <double> row[h] * row[h]
+    return (part[0] + part[1]) + (part[2] + part[3])
 
 
 cdef void spread(const Plan *p, Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
@@ -1215,7 +1221,7 @@ cdef void spread(const Plan *p, Call *c, const Kernels *k, const Workspace *w, P
     """
     cdef Py_ssize_t H = p.H, ldh = w.ldh, rows = rows_before(c, w, end) - rows_before(c, w, t)
     cdef Py_ssize_t first = t, i, h, row, here, after
-    cdef double size, r
+    cdef double size, r, u, v
     cdef floating *dS = <floating *> w.dS
     cdef floating *back = <floating *> w.back
     cdef const floating *next
@@ -1239,9 +1245,15 @@ cdef void spread(const Plan *p, Call *c, const Kernels *k, const Workspace *w, P
             r = norm_of(1, H, back + i * ldh, ldh) / size
             c.spread += (r - 1) * (r - 1)
             c.spread_rows += 1
+        if not r > 0:
+            memset(dS + i * ldh, 0, ldh * sizeof(floating))
+            memset(back + i * ldh, 0, ldh * sizeof(floating))
+            continue
+        u = 1 / size
+        v = 2 * (1 - 1 / r) * u
         for h in range(H):
-            dS[i * ldh + h] = <floating> (delta[i * ldh + h] / size) if r > 0 else 0
-            back[i * ldh + h] = <floating> (2 * (1 - 1 / r) * (back[i * ldh + h] / size)) if r > 0 else 0
+            dS[i * ldh + h] = <floating> (u * delta[i * ldh + h])
+            back[i * ldh + h] = <floating> (v * back[i * ldh + h])
         for h in range(H, ldh):
             dS[i * ldh + h] = back[i * ldh + h] = 0
     # slope = u.T @ (2 (1 - 1/r) v)                                                                   (H, H)

@@ -56,6 +56,10 @@ REFUSED = {
     "`tbptt` with `memory_limit`": [
         ({}, calls((*GRADIENTS, "fit"), tbptt=(2, 2), memory_limit="auto"), ValueError, "give tbptt or memory_limit, not both"),
         ({}, calls(("memory_estimate",), T, B, tbptt=(2, 2), memory_limit=10**9), ValueError, "not both")],
+    "`omega` with `tbptt`, and so with `stream`": [
+        ({"omega": 0.5}, calls(("loss_and_gradients", "fit", "stream"), tbptt=(2, 2)), ValueError,
+         "tbptt=(2, 2) leaves omega=0.5 without a meaning"),
+        ({"omega": 0.5}, calls(("memory_estimate",), T, B, tbptt=(2, 2)), ValueError, "leaves omega=0.5 without a meaning")],
     "`stream` without `tbptt`, or with `lengths` or `memory_limit`": [
         ({}, calls(("stream",), tbptt=None), TypeError, "stream needs tbptt=(k1, k2)"),
         *[({}, calls(("stream",), tbptt=(2, 2), **{name: value}), TypeError, UNEXPECTED.format(name))
