@@ -265,7 +265,7 @@ class GradientFlow:
         curve, verdict, factor = self.by_distance, self.verdict, self.factor
         if not len(curve):
             return "No error has a gradient."
-        of = f"of {len(self.ratios)} errors" if len(self.errors) > 1 else f"of the error at step {self.errors[0]}"
+        of = f"of {len(self.ratios)} errors" if len(self.ratios) > 1 else f"of the error at step {self.t}"
         if verdict == "unknown":
             return f"The gradient {of} cannot be judged: it goes back {_steps(len(curve) - 1)}."
         lead = f"The gradient {of}, up to {_steps(len(curve) - 1)} back, "
