@@ -1199,18 +1199,19 @@ cdef void add_rates(Py_ssize_t rows, Py_ssize_t H, double slope, const floating 
 
 
 cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_ssize_t ldh) noexcept nogil:
-    cdef Py_ssize_t i, h, k
-    cdef double[4] part  # one sum would wait for its last addition
+    cdef Py_ssize_t i, h
+    cdef double first = 0, second = 0, third = 0, fourth = 0  # one sum would wait for its last addition
     cdef const floating *row
-    part[0] = part[1] = part[2] = part[3] = 0
     for i in range(rows):
         row = S + i * ldh
         for h in range(0, H - 3, 4):
-            for k in range(4):
-                part[k] += <double> row[h + k] * row[h + k]
+            first += <double> row[h] * row[h]
+            second += <double> row[h + 1] * row[h + 1]
+            third += <double> row[h + 2] * row[h + 2]
+            fourth += <double> row[h + 3] * row[h + 3]
         for h in range(H - H % 4, H):
-            part[0] += <double> row[h] * row[h]
-    return (part[0] + part[1]) + (part[2] + part[3])
+            first += <double> row[h] * row[h]
+    return first + second + third + fourth
 
 
 cdef void spread(const Plan *p, Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
