@@ -616,8 +616,9 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
             if run.units.is_plain:
                 gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
             else:
+                before = run.units.g(restart(r.S[:-1], r.resets, initial))
                 gradients["S_0" + r.suffix] = column_sums(to_the_step_before(
-                    run.units, delta[begins], dS_t[r.suffix][begins], run.units.g(initial), r.p["W_s"]))
+                    run.units, delta[begins], dS_t[r.suffix][begins], before[begins], r.p["W_s"]))
     gradients = {name: gradients[name] for name in p}
     if input_gradient:
         gradients["X"] = dX
