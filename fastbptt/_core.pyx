@@ -29,7 +29,10 @@ Design
     without a readout, whose outputs are its states (`states`) and which is told ∂E/∂S (`states_back`); a readout without a
     recurrence, whose inputs are states. A reverse recurrence reads and writes by places, from each sequence's last step on.
     The states that `states` has found are given to `states_back` (c.given), which saves nothing of its own.
-(k) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
+(k) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
+    form. Beside it goes `other`: the rates, saved as S is, or the states, of one block and the step before. The gradient by
+    the state, dU, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
+(l) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
     (`spread`), by one more product of each row; what it adds to ∂E/∂W_s stays apart until all shards have said how many
     rows there were. Both cost a call that is without them nothing.
 
@@ -53,11 +56,11 @@ cimport numpy as cnp
 
 from ._blas cimport blas_kernels, hold_blas, release_blas
 from ._kernels cimport (
-    ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GIVEN, HUBER, IDENTITY,
-    LEAKY_RELU, POISSON, QUANTILE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
-    ErrorOptions, Kernels, UpdateOptions,
-    accumulate, affine, column_sums, error, gather, hold, map_parameters, pack, padded, pull_back, recur, recur_back, scatter,
-    update as update_verb, vector_kernels,
+    ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, CURRENT, ELU, EXP, GIVEN, HUBER, IDENTITY,
+    LEAKY_RELU, PLAIN, POISSON, QUANTILE, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
+    ErrorOptions, Kernels, Units, UpdateOptions,
+    accumulate, affine, column_sums, error, gather, hold, integrate, integrate_back, map_parameters, pack, padded, pull_back,
+    recur, recur_back, scatter, update as update_verb, vector_kernels,
 )
 
 cnp.import_array()
@@ -167,6 +170,7 @@ cdef struct Plan:
     # What a network is. Offsets are into theta; -1 where there is no such parameter.
     Py_ssize_t I, H, O
     int activation
+    Units units
     ErrorOptions error           # with K, the targets a row
     Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0, P
     bint mean
@@ -201,12 +205,15 @@ cdef struct Call:
     Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
     Py_ssize_t past              # steps whose states are known, and which have no error
     const void *past_states     # (past, B, H), or where they are `given` (T, B, H)
+    const void *past_rates      # likewise, of leaky units of the rate form
     bint own_start               # initial_state is the S_0 of its time
     bint reverse                 # as of the plan
     bint given                   # all states are known: backward reads them block by block
+    Units units
     ErrorOptions error
     void *Y                      # (T, B, O)
     void *S                      # (T + 1, B, H)
+    void *R                      # (T, B, H), the rates of leaky units
     void *final_state            # (B, H)
     void *losses                 # (T, B)
     void *gradient               # (P,)
@@ -290,7 +297,7 @@ cdef struct Workspace:
     void *before                               # scratch (rows, ldh), a block's states before each step
     void *initial                              # scratch (ldh,), the state that a reset brings back
     void *renewed                              # scratch (B, ldh), rows of one step of which some are reset
-    void *dropped                              # scratch (ldh,), Σ delta of the rows that are reset
+    void *dropped                              # scratch (ldh,), Σ delta of the rows that are reset; of leaky units (B, ldh)
     Py_ssize_t *at                             # scratch (rows,), rows of a block that have an error
     Py_ssize_t *outputs                        # scratch (rows,), their places in the caller's arrays
     void *R                                    # scratch (rows, ldh), their states, or ∂E/∂S
@@ -301,6 +308,16 @@ cdef struct Workspace:
     void *dS                                   # scratch (rows, ldh), ∂E/∂S of a block; absent without omega, as the next two
     void *back                                 # scratch (rows, ldh), delta @ W_s of a block
     void *later_back                           # scratch (B, ldh), that of the step after the block
+    # Of leaky units
+    void *other                                # saved   rate form: the rates, as S without the first states
+                                               # scratch current form: (B + rows, ldh), the states before a block and its own
+    void *border_others                        # saved   (segments, B, ldh), beside border_states, of the current form
+    void *dU                                   # scratch (B, ldh), ∂E/∂ the states of the step after the block, or of the first
+    void *first_dU                             # scratch (B, ldh), beside first_delta
+    void *initial_other                        # scratch (ldh,), beside `initial`, of the current form
+    void *renewed_other                        # scratch (B, ldh), beside `renewed`
+    void *dropped_dU                           # scratch (B, ldh), beside `dropped`
+    void *flow_dU                              # scratch (flow_errors * B, ldh)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -319,9 +336,11 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
                         Workspace *w) noexcept nogil:
     """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
     cdef Py_ssize_t used = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
+    cdef bint leaky = c.units.form != PLAIN
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
-    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0)) * w.ldh + w.ldo + w.ldk) * size)
+    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0) + (1 if leaky else 0)) * w.ldh
+                              + w.ldo + w.ldk) * size)
     if c.arranged:
         w.rows = max(B, min(w.rows, c.kept))
     else:
@@ -345,7 +364,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.before = take(base, &used, w.rows, w.ldh, size)
         w.initial = take(base, &used, 1, w.ldh, size)
         w.renewed = take(base, &used, B, w.ldh, size)
-        w.dropped = take(base, &used, 1, w.ldh, size)
+        w.dropped = take(base, &used, B if leaky else 1, w.ldh, size)
     if c.arranged or c.k1 > 0:
         w.begins = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
     if c.arranged or p.one_hot or p.reverse:
@@ -370,6 +389,16 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.dS = take(base, &used, w.rows, w.ldh, size)
         w.back = take(base, &used, w.rows, w.ldh, size)
         w.later_back = take(base, &used, B, w.ldh, size)
+    if leaky:
+        w.other = take(base, &used, kept if c.units.form == RATE else B + w.rows, w.ldh, size)
+        w.dU = take(base, &used, B, w.ldh, size)
+        w.border_others = take(base, &used, c.segments * B, w.ldh, size)
+        w.first_dU = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)
+        w.flow_dU = take(base, &used, w.flow_errors * B if c.flow != NULL else 0, w.ldh, size)
+        if c.arranged:
+            w.initial_other = take(base, &used, 1, w.ldh, size)
+            w.renewed_other = take(base, &used, B, w.ldh, size)
+            w.dropped_dU = take(base, &used, B, w.ldh, size)
     return used
 
 
@@ -505,11 +534,13 @@ cdef Call shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size) noe
     s.ids = c.ids + b if c.ids != NULL else NULL
     s.initial_state = <const char *> c.initial_state + b * p.H * size if c.initial_state != NULL else NULL
     s.past_states = <const char *> c.past_states + b * p.H * size if c.past_states != NULL else NULL
+    s.past_rates = <const char *> c.past_rates + b * p.H * size if c.past_rates != NULL else NULL
     s.D = <const char *> c.D + b * c.error.K * size if c.D != NULL else NULL
     s.labels = c.labels + b if c.labels != NULL else NULL
     s.weights = <const char *> c.weights + b * c.weight_width * size if c.weights != NULL else NULL
     s.Y = <char *> c.Y + b * p.O * size if c.Y != NULL else NULL
     s.S = <char *> c.S + b * p.H * size if c.S != NULL else NULL
+    s.R = <char *> c.R + b * p.H * size if c.R != NULL else NULL
     s.final_state = <char *> c.final_state + b * p.H * size if c.final_state != NULL else NULL
     s.losses = <char *> c.losses + b * size if c.losses != NULL else NULL
     s.dX = <char *> c.dX + b * p.I * size if c.dX != NULL else NULL
@@ -789,19 +820,29 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
         memset(S, 0, rows * ldh * sizeof(floating))
 
 
-cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, floating *renewed) noexcept nogil:
+cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, const void *initial,
+                floating *renewed) noexcept nogil:
     """The states before step t: those of the step before, but for the rows that are reset."""
     cdef Py_ssize_t row, rows = rows_at(c, w, t), ldh = w.ldh
     memcpy(renewed, before, rows * ldh * sizeof(floating))
     for row in range(rows if c.resets != NULL else 0):
         if is_reset(c, t, row):
-            memcpy(renewed + row * ldh, w.initial, ldh * sizeof(floating))
+            memcpy(renewed + row * ldh, initial, ldh * sizeof(floating))
+
+
+cdef void to_rates(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t ldh, floating *A) noexcept nogil:
+    """A = g1(A)                                                                                            (rows, H)"""
+    cdef ErrorOptions what
+    memset(&what, 0, sizeof(ErrorOptions))
+    what.activation = c.units.activation
+    error(k, &what, rows, <const floating *> NULL, 0, NULL, <const floating *> NULL, 0, A, ldh, <floating *> NULL)
 
 
 cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
-                        const floating *P_s, const floating *before, floating *S) noexcept nogil:
-    """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S."""
+                        const floating *P_s, const floating *before, floating *S, floating *other) noexcept nogil:
+    """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S; of leaky units `integrate`."""
     cdef Py_ssize_t rows, next, ldh = w.ldh
+    cdef const floating *integrated = <floating *> w.other
     while t < end:
         rows, next = rows_at(c, w, t), end
         if c.arranged:
@@ -809,9 +850,18 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
             while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
                 next += 1
             if any_reset(c, w, t):
-                renew(c, w, t, before, <floating *> w.renewed)
+                renew(c, w, t, before, w.initial, <floating *> w.renewed)
                 before = <floating *> w.renewed
-        recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
+                if c.units.form == CURRENT:
+                    renew(c, w, t, integrated, w.initial_other, <floating *> w.renewed_other)
+                    integrated = <floating *> w.renewed_other
+        if c.units.form == PLAIN:
+            recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
+        else:
+            integrate(k, &c.units, next - t, rows, p.H, P_s, ldh, <const floating *> NULL, <floating *> NULL, before, integrated,
+                      S, other)
+            integrated = other + (next - t - 1) * rows * ldh
+            other += (next - t) * rows * ldh
         before = S + (next - t - 1) * rows * ldh
         S += (next - t) * rows * ldh
         t = next
@@ -819,17 +869,37 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
 
 cdef const floating *drop(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
                           const floating *later) noexcept nogil:
-    """delta of step t as the step before receives it: nothing of the rows that are reset, whose sum goes to S_0."""
-    cdef Py_ssize_t row, ldh = w.ldh
+    """delta of step t as the step before receives it: nothing of the rows that are reset, whose sum goes to S_0.
+
+    Of leaky units the same is done to dU, and each row has a sum of its own.
+    """
+    cdef Py_ssize_t row, own, ldh = w.ldh
     cdef floating *kept = <floating *> w.renewed
+    cdef floating *dU = <floating *> w.dU
+    cdef bint leaky = c.units.form != PLAIN
     if not any_reset(c, w, t):
         return later
     memmove(kept, later, rows_at(c, w, t) * ldh * sizeof(floating))
     for row in range(rows_at(c, w, t)):
         if is_reset(c, t, row):
-            column_sums(k, 1, p.H, kept + row * ldh, ldh, <floating *> w.dropped)
+            own = row * ldh if leaky else 0
+            column_sums(k, 1, p.H, kept + row * ldh, ldh, <floating *> w.dropped + own)
             memset(kept + row * ldh, 0, ldh * sizeof(floating))
+            if leaky:
+                column_sums(k, 1, p.H, dU + row * ldh, ldh, <floating *> w.dropped_dU + own)
+                memset(dU + row * ldh, 0, ldh * sizeof(floating))
     return kept
+
+
+cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
+                      Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *later,
+                      floating *delta) noexcept nogil:
+    """`recur_back`, or of leaky units `integrate_back`, of the sequences row ... row + rows."""
+    if c.units.form == PLAIN:
+        recur_back(k, p.activation, steps, rows, p.H, Q_s, w.ldh, R, later, delta)
+    else:
+        integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh, <const floating *> NULL, <floating *> NULL, R, later,
+                       <floating *> w.dU + row * w.ldh, delta)
 
 
 cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
@@ -838,7 +908,7 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
     """delta[t] = (delta[t] + delta[t + 1] @ W_s) * g1'(R[t]) for the steps t ... end; `later` is delta of step `end`."""
     cdef Py_ssize_t rows, before, others, at, ldh = w.ldh
     if not c.arranged:
-        recur_back(k, p.activation, end - t, c.rows, p.H, Q_s, ldh, R, later, delta)
+        back(p, c, k, w, end - t, 0, c.rows, Q_s, R, later, delta)
         return
     while end > t:
         rows, others, before = rows_at(c, w, end - 1), rows_at(c, w, end) if later != NULL else 0, end - 1
@@ -849,14 +919,14 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
         if others < rows:  # of the others this is the last step
             at = (w.first[end - 1] - w.first[t]) * ldh
             if others > 0:
-                recur_back(k, p.activation, 1, others, p.H, Q_s, ldh, R + at, later, delta + at)
-            recur_back(k, p.activation, 1, rows - others, p.H, Q_s, ldh, R + at + others * ldh, <const floating *> NULL,
-                       delta + at + others * ldh)
+                back(p, c, k, w, 1, 0, others, Q_s, R + at, later, delta + at)
+            back(p, c, k, w, 1, others, rows - others, Q_s, R + at + others * ldh, <const floating *> NULL,
+                 delta + at + others * ldh)
             later = delta + at
             end -= 1
         at = (w.first[before] - w.first[t]) * ldh
         if end > before:
-            recur_back(k, p.activation, end - before, rows, p.H, Q_s, ldh, R + at, later, delta + at)
+            back(p, c, k, w, end - before, 0, rows, Q_s, R + at, later, delta + at)
         later, end = delta + at, before
 
 
@@ -870,10 +940,16 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
         gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
     else:
         own_states(p, k, theta, c.rows, ldh, S)
+    if not c.arranged and c.S != NULL:
+        scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
+    if c.units.form == CURRENT:
+        memcpy(w.other, S, c.rows * ldh * sizeof(floating))
+        to_rates(c, k, c.rows, ldh, S)
     if c.arranged:
         own_states(p, k, theta, 1, ldh, <floating *> w.initial)
-    elif c.S != NULL:
-        scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
+    if c.arranged and c.units.form == CURRENT:
+        memcpy(w.initial_other, w.initial, ldh * sizeof(floating))
+        to_rates(c, k, 1, ldh, <floating *> w.initial)
     w.origin = w.segments = 0
     if c.given:
         number_blocks(c, w)
@@ -914,6 +990,8 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef floating *weights = <floating *> w.weights
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
+    cdef floating *other = <floating *> w.other + (c.rows * ldh if c.units.form == CURRENT else 0)
+    cdef floating *states  # of the block: A, or where that is the rates `other`
 
     while t < until:
         if t > 0 and stopped(c):
@@ -930,6 +1008,11 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
         if t < c.past:
             read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+            if c.units.form == CURRENT:
+                memcpy(other, A, rows * ldh * sizeof(floating))
+                to_rates(c, k, rows, ldh, A)
+            elif c.units.form == RATE:
+                read(c, k, t, rows, places, H, <const floating *> c.past_rates, other, ldh)
         elif not p.recurs:
             read(c, k, t, rows, places, H, <const floating *> c.X, A, ldh)
         elif p.one_hot:
@@ -939,9 +1022,12 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
         if t >= c.past and p.recurs:
-            recur_through(p, c, k, w, t, end, P_s, S, A)
+            recur_through(p, c, k, w, t, end, P_s, S, A, other)
+        states = other if c.units.form == CURRENT else A
         if c.S != NULL and not again:
-            write(c, k, t, rows, places, H, A, ldh, <floating *> c.S + B * H)
+            write(c, k, t, rows, places, H, states, ldh, <floating *> c.S + B * H)
+        if c.R != NULL and not again:
+            write(c, k, t, rows, places, H, A if states == other else other, ldh, <floating *> c.R)
         if c.rates != 0 and t >= c.past and not again:
             c.squares += sum_of_squares(rows, H, A, ldh)
 
@@ -980,9 +1066,13 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
                 bring_back(p, c, k, w, <floating *> shared.Q_y, t, t, end, <floating *> w.delta)
                 write(c, k, t, rows, places, H, <floating *> w.delta, ldh, <floating *> c.dX)
         if c.final_state != NULL and c.arranged:
-            write_last_states(p, c, k, w, t, end, A)
+            write_last_states(p, c, k, w, t, end, states)
 
         A += (rows - after) * ldh  # the last step's
+        if c.units.form == CURRENT:
+            memmove(w.other, other + (rows - after) * ldh, after * ldh * sizeof(floating))
+        elif c.units.form == RATE and keeps:
+            other += rows * ldh
         if keeps:
             S = A
             Z += rows * ldo
@@ -994,7 +1084,8 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         w.borders[w.segments] = until
         w.border_blocks[w.segments] = block
     if c.final_state != NULL and not c.arranged:
-        scatter(k, 1, before, H, S, ldh, <floating *> c.final_state, 0, H, NULL)
+        scatter(k, 1, before, H, <floating *> w.other if c.units.form == CURRENT else S, ldh, <floating *> c.final_state, 0, H,
+                NULL)
     return DONE
 
 
@@ -1007,6 +1098,8 @@ cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end,
     w.borders[w.segments] = t
     w.border_blocks[w.segments] = block
     memcpy(<floating *> w.border_states + w.segments * c.rows * w.ldh, S, rows * w.ldh * sizeof(floating))
+    if c.units.form == CURRENT:
+        memcpy(<floating *> w.border_others + w.segments * c.rows * w.ldh, w.other, rows * w.ldh * sizeof(floating))
     w.segments += 1
 
 
@@ -1032,9 +1125,14 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     cdef floating *Q_s = <floating *> shared.Q_s
     cdef floating *gradient = <floating *> c.gradient
     cdef floating *table = <floating *> w.table
+    cdef floating *dU = <floating *> w.dU
+    cdef floating *first_dU = <floating *> w.first_dU
+    cdef bint leaky = c.units.form != PLAIN
 
     if c.arranged:
-        memset(w.dropped, 0, ldh * sizeof(floating))
+        memset(w.dropped, 0, (B if leaky else 1) * ldh * sizeof(floating))
+    if c.arranged and leaky:
+        memset(w.dropped_dU, 0, B * ldh * sizeof(floating))
     if p.one_hot:
         memset(table, 0, p.I * ldh * sizeof(floating))
     first = <floating *> w.later
@@ -1046,6 +1144,8 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block, <floating *> NULL)
     else:
         memset(first_delta, 0, B * ldh * sizeof(floating))
+        if leaky:
+            memset(first_dU, 0, B * ldh * sizeof(floating))
         while since < c.most:  # the errors of steps since ... end go back through the k2 steps before `end`
             end = min(since + c.k1, c.T)
             block = blocks_until(c, w, min(end, c.most), block)
@@ -1054,8 +1154,12 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
                 begun = True
                 for i in range(rows_at(c, w, 0) * ldh):
                     first_delta[i] += first[i]
+                for i in range(rows_at(c, w, 0) * ldh if leaky else 0):
+                    first_dU[i] += dU[i]
             since = end
         first = first_delta
+        if leaky:
+            memcpy(dU, first_dU, B * ldh * sizeof(floating))
     if c.stop[0]:
         return
 
@@ -1067,12 +1171,28 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         if c.dS_0 != NULL and not c.arranged:
             memset(c.dS_0, 0, B * H * sizeof(floating))
     else:
-        affine(k, B, H, H, drop(p, c, k, w, 0, first), ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+        first = drop(p, c, k, w, 0, first)
+        if leaky:
+            # dU = what goes back from step 0 to the states before it
+            memset(delta, 0, B * ldh * sizeof(floating))
+            back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.S, first, delta)
+            first = dU
+        else:
+            affine(k, B, H, H, first, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+            first = delta
         if c.dS_0 != NULL:
-            scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H, c.order)
+            scatter(k, 1, B, H, first, ldh, <floating *> c.dS_0, 0, H, c.order)
         if p.S_0 >= 0 and (c.initial_state == NULL or c.own_start):
-            column_sums(k, B, H, delta, ldh, gradient + p.S_0)
-    if p.S_0 >= 0 and c.arranged:
+            column_sums(k, B, H, first, ldh, gradient + p.S_0)
+    if p.S_0 >= 0 and c.arranged and leaky:
+        # likewise from the steps that are reset
+        for i in range(B):
+            memcpy(<floating *> w.renewed + i * ldh, w.initial, ldh * sizeof(floating))
+        memset(delta, 0, B * ldh * sizeof(floating))
+        memcpy(dU, w.dropped_dU, B * ldh * sizeof(floating))
+        back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.renewed, <floating *> w.dropped, delta)
+        column_sums(k, B, H, dU, ldh, gradient + p.S_0)
+    elif p.S_0 >= 0 and c.arranged:
         affine(k, 1, H, H, <floating *> w.dropped, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
         column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
 
@@ -1095,6 +1215,8 @@ cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared 
         w.origin = rows_before(c, w, begin)
         memcpy(<floating *> w.S + (c.rows - before) * ldh, <floating *> w.border_states + i * c.rows * ldh,
                before * ldh * sizeof(floating))
+        if c.units.form == CURRENT:
+            memcpy(w.other, <floating *> w.border_others + i * c.rows * ldh, before * ldh * sizeof(floating))
         if forward_through(p, c, k, shared, w, theta, begin, end, True) != DONE:
             return False
         if not backward_through(p, c, k, shared, w, theta, begin, begin, end, w.border_blocks[i + 1], later) and begin == 0:
@@ -1117,6 +1239,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     cdef const Py_ssize_t *places
     cdef floating *S
     cdef floating *A
+    cdef floating *R
     cdef const floating *before
     cdef floating *X = <floating *> w.X
     cdef floating *delta = <floating *> w.delta
@@ -1138,12 +1261,17 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.given:
             w.origin = rows_before(c, w, t)
         A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
+        R = <floating *> w.other + (rows_before(c, w, t) - w.origin) * ldh if c.units.form == RATE else A
         S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # of the step before
         if c.given:
             read_known(p, c, k, w, t, S)
         places = find_places(p, c, w, t, end)
         if c.given:  # S[1:] of these steps
             read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+        if c.given and c.units.form == CURRENT:
+            to_rates(c, k, rows, ldh, A)
+        elif c.given and c.units.form == RATE:
+            read(c, k, t, rows, places, H, <const floating *> c.past_rates, R, ldh)
         # dS = delta_y @ W_y                                                                          (rows, H)
         if not p.reads:
             read(c, k, t, rows, places, H, <const floating *> c.D, delta, ldh)
@@ -1156,7 +1284,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.omega != 0:
             memcpy(w.dS, delta, rows * ldh * sizeof(floating))
         # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
-        recur_back_through(p, c, k, w, t, end, Q_s, A, later, delta)
+        recur_back_through(p, c, k, w, t, end, Q_s, R, later, delta)
         if c.omega != 0:
             spread(p, c, k, w, t, end, Q_s, later != NULL, delta)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
@@ -1269,6 +1397,8 @@ cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *
              w.ldh)
     else:
         gather(k, 1, c.rows, p.H, <const floating *> c.initial_state, 0, p.H, c.order, S, w.ldh)
+    if c.units.form == CURRENT:
+        to_rates(c, k, rows_at(c, w, t - 1) if t > 0 else c.rows, w.ldh, S)
 
 
 cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
@@ -1298,7 +1428,7 @@ cdef void find_states_before(const Call *c, const Workspace *w, Py_ssize_t t, Py
     """before[t] = S[t - 1], or what a reset brought, for the steps t ... end; A holds their states, S those before them."""
     cdef Py_ssize_t ldh = w.ldh
     for t in range(t, end):
-        renew(c, w, t, S, before)
+        renew(c, w, t, S, w.initial, before)
         before += rows_at(c, w, t) * ldh
         S = A
         A += rows_at(c, w, t) * ldh
@@ -1321,6 +1451,8 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     cdef floating *W_s = <floating *> c.terms_W_s
     cdef floating *W_x = <floating *> c.terms_W_x
     cdef floating *dS = <floating *> c.terms_S
+    cdef floating *R
+    cdef const floating *later = NULL
 
     # delta_y = ∂E_t/∂Z_t ;  dW_y = delta_y.T @ S[t + 1] ;  dS[t] = delta_y @ W_y
     affine(k, B, H, O, S + T * B * ldh, ldh, P_y, ldo, theta + p.b_y if p.b_y >= 0 else NULL, delta_y, ldo)
@@ -1333,9 +1465,13 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     for i in range(T - 1, -1, -1):
         if stopped(c):
             return
-        scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
+        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
+        if c.units.form == PLAIN:
+            scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
         # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
-        recur_back(k, p.activation, 1, B, H, Q_s, ldh, S + (i + 1) * B * ldh, <const floating *> NULL, delta)
+        back(p, c, k, w, 1, 0, B, Q_s, R, later, delta)
+        if c.units.form != PLAIN:
+            scatter(k, 1, B, H, <floating *> w.dU, ldh, dS + i * c.B * H, 0, H, NULL)
         # W_s[i] = delta[i].T @ S[i] ;  W_x[i] = delta[i].T @ X[i]                                  (H, H) ; (H, I)
         accumulate(k, B, H, H, delta, ldh, S + i * B * ldh, ldh, W_s + i * H * H, H)
         if p.one_hot:
@@ -1346,7 +1482,11 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
             gather(k, 1, B, I, <const floating *> c.X + i * c.B * I, 0, I, NULL, X, ldi)
             accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
         # dS[i - 1] = delta[i] @ W_s                                                                  (B, H)
-        if i > 0:
+        if c.units.form != PLAIN:
+            memcpy(w.later, delta, B * ldh * sizeof(floating))
+            memset(delta, 0, B * ldh * sizeof(floating))
+            later = <floating *> w.later
+        elif i > 0:
             affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.later, ldh)
             memcpy(delta, w.later, B * ldh * sizeof(floating))
 
@@ -1377,6 +1517,9 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     cdef floating *norm
     cdef floating *Q_s = <floating *> shared.Q_s
     cdef floating *Q_y = <floating *> shared.Q_y
+    if c.units.form != PLAIN:
+        flow_back_leaky(p, c, k, shared, w, begin, end, together, norms)
+        return
     for i in range(end - 1, -1, -1):
         if stopped(c):
             return
@@ -1397,6 +1540,37 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
             # delta[i] = dS[i] * g1'(S[i + 1])                                                        (B, H)
             recur_back(k, p.activation, 1, B, H, Q_s, ldh, R, <const floating *> NULL, dS + n * B * ldh)
         dS, delta = delta, dS
+
+
+cdef void flow_back_leaky(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
+                          Py_ssize_t end, bint together, floating *norms) noexcept nogil:
+    """`flow_back` of leaky units, where ∂E/∂S is dU; that of the last error is the last of the `errors` blocks."""
+    cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n, at
+    cdef const floating *delta_y = <floating *> w.delta_y
+    cdef const floating *R
+    cdef const floating *later
+    cdef floating *new = <floating *> w.flow_dS
+    cdef floating *delta = <floating *> w.flow_delta
+    cdef floating *dU = <floating *> w.flow_dU
+    cdef floating *norm
+    for i in range(end - 1, -1, -1):
+        if stopped(c):
+            return
+        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else <floating *> w.S + (i + 1) * B * ldh
+        if i >= begin:
+            errors = 1 if together else errors + 1
+        for n in range(errors):
+            at = n * B * ldh
+            later = delta + at if i < end - 1 and (together or n < errors - 1 or i < begin) else NULL
+            if i >= begin and n == errors - 1:
+                affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, <floating *> shared.Q_y, ldh, <const floating *> NULL, new, ldh)
+            else:
+                memset(new, 0, B * ldh * sizeof(floating))
+            integrate_back(k, &c.units, 1, B, H, <floating *> shared.Q_s, ldh, <const floating *> NULL, <floating *> NULL, R,
+                           later, dU + at, new)
+            memcpy(delta + at, new, B * ldh * sizeof(floating))
+            norm = norms + i if together else norms + (end - begin - 1 - n) * T + i
+            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dU + at, ldh))  # of the shards before, too
 
 
 cdef double norm_of(Py_ssize_t rows, Py_ssize_t width, const floating *A, Py_ssize_t lda) noexcept nogil:
@@ -1476,6 +1650,8 @@ cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
         memset(c.dX, 0, c.T * c.B * p.I * size)
     if c.dS_0 != NULL:
         memset(c.dS_0, 0, c.B * H * size)
+    if c.R != NULL:
+        memset(c.R, 0, c.T * c.B * H * size)
     if S != NULL:
         memset(S, 0, (c.T + 1) * c.B * H * size)
     for b in range(c.B):
@@ -1764,13 +1940,16 @@ cdef class Engine:
     def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
                  dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
-                 bint recurs=True, bint reads=True, bint reverse=False, Engine pool_of=None):
+                 bint recurs=True, bint reads=True, bint reverse=False, Engine pool_of=None, double leak=1,
+                 str leak_form="rate"):
         """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None.
 
         Where not `recurs` there are no W_x, W_s, b_s, S_0: inputs (T, B, H) are states, and I is H. Where not `reads` there
         are no W_y, b_y: `states` and `states_back` alone have a meaning, and O is 0. `reverse`: from the last step of each
         sequence to its first. pool_of: the engine whose workspaces this one shares.
         """
+        self.plan.units.form = CURRENT if leak_form == "current" else RATE if leak < 1 else PLAIN
+        self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
@@ -1829,7 +2008,10 @@ cdef class Engine:
         Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
+        R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and c.units.form != PLAIN else None
         self.run(&c, n_threads)
+        if R is not None:
+            return Y, final_state, S, R
         return (Y, final_state, S) if return_states else (Y, final_state)
 
     def step(self, theta, x, state, out, int n_threads):
@@ -1892,23 +2074,28 @@ cdef class Engine:
 
     # ---- What a network of several recurrences is made of; arguments are checked already, and these raise if they are not
 
-    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads):
+    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads, R=None):
         """The final state (B, H) of the recurrence. S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] that after
-        X[t] was read."""
+        X[t] was read; of leaky units also R (T, B, H), the rates."""
         cdef Call c
         if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets)
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
             raise ValueError("arguments are not in order")
         c.S = cnp.PyArray_DATA(S)
+        if c.units.form != PLAIN:
+            if not self.is_ready_out(R, c.T, c.B, self.plan.H):
+                raise ValueError("R is not in order")
+            c.R = cnp.PyArray_DATA(R)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         self.run(&c, n_threads)
         return final_state
 
     def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
-                    bint initial_state_gradient, bint spreads, int n_threads):
-        """∂E/∂S_0 (B, H), where asked for, for dS = ∂E/∂S (T, B, H) by the outputs, and omega Ω if `spreads`.
+                    bint initial_state_gradient, bint spreads, int n_threads, R=None):
+        """∂E/∂S_0 (B, H), where asked for, and omega Ω, if `spreads`, for dS = ∂E/∂S (T, B, H) by the outputs, of the
+        current form ∂E/∂R.
 
-        S is as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient` (P,), ∂E/∂X
+        S and R are as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient` (P,), ∂E/∂X
         dX (T, B, I), which may be None.
         """
         cdef Call c
@@ -1920,6 +2107,10 @@ cdef class Engine:
         c.given, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
+        if c.units.form == RATE:
+            if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.plan.H)):
+                raise ValueError("R is not in order")
+            c.past_rates = cnp.PyArray_DATA(R)
         if dX is not None:
             if not self.is_ready_out(dX, c.T, c.B, self.plan.I):
                 raise ValueError("dX is not in order")
@@ -1980,11 +2171,12 @@ cdef class Engine:
                                <double *> (cnp.PyArray_DATA(part) if part is not None else NULL))
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, bint own_start, Py_ssize_t k2,
-                    gradient, S, int n_threads):
+                    gradient, S, int n_threads, past_rates=None, R=None):
         """The reduced error of the steps after `past`, the penalties, and Σ m; their errors go back k2 steps.
 
         past (n, B, H) are the states after the first n steps, from initial_state on; own_start says that this was the
-        network's own. The flat gradient overwrites `gradient` (P,), the states after all steps S (T+1, B, H).
+        network's own. The flat gradient overwrites `gradient` (P,), the states after all steps S (T+1, B, H); of leaky units
+        of the rate form the rates R (T, B, H), and past_rates (n, B, H) go with past.
         """
         cdef Call c
         cdef double total
@@ -1996,6 +2188,11 @@ cdef class Engine:
                 and has_shape(S, c.T + 1, c.B, self.plan.H) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
             return NotImplemented
         c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
+        if c.units.form == RATE:
+            if not (is_ready(past_rates, self.type, 3) and has_shape(past_rates, c.past, c.B, self.plan.H)
+                    and self.is_ready_out(R, c.T, c.B, self.plan.H)):
+                raise ValueError("rates are not in order")
+            c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
         total = self.take_weights(&c)
         if total < 0:
             return NotImplemented
@@ -2242,7 +2439,7 @@ cdef class Engine:
         c.T, c.B = cnp.PyArray_DIM(X, 0) if in_time else 1, cnp.PyArray_DIM(X, in_time)
         if (not self.plan.one_hot and cnp.PyArray_DIM(X, in_time + 1) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
             return False
-        c.theta, c.error, c.last = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last
+        c.theta, c.error, c.last, c.units = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last, self.plan.units
         c.picks, c.reverse = c.last, self.plan.reverse
         if initial_state is not None:
             if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.H, -1)):
@@ -2482,6 +2679,7 @@ cdef class Engine:
         cdef int threads
         memset(&c, 0, sizeof(Call))
         c.T, c.B, c.error, c.last, c.picks = T, B, self.plan.error, self.plan.last, self.plan.last or picks
+        c.units = self.plan.units
         c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # not read; absent ones would need less
         c.labels = <const Py_ssize_t *> c.theta if labels else NULL
         c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, weight_width

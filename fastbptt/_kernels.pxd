@@ -55,6 +55,16 @@ cdef extern from "_kernels.h" nogil:
 
     const double LEAKY_SLOPE "FASTBPTT_LEAKY_SLOPE"
 
+    enum:
+        PLAIN "FASTBPTT_PLAIN"
+        RATE "FASTBPTT_RATE"
+        CURRENT "FASTBPTT_CURRENT"
+
+    ctypedef struct Units "fastbptt_units":
+        int activation
+        int form
+        double leak
+
     ctypedef struct ErrorOptions "fastbptt_error":
         int activation
         int loss
@@ -98,6 +108,12 @@ cdef extern from "_kernels.h" nogil:
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const float *A, Py_ssize_t lda, float *sums) noexcept nogil
         void (*update)(const UpdateOptions *what, Py_ssize_t n, const float *gradient, float *theta, float *slot_1,
                        float *slot_2) noexcept nogil
+        void (*integrate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
+                          const float *mask, float *masked, const float *before, const float *integrated, float *S,
+                          float *other) noexcept nogil
+        void (*integrate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P,
+                               Py_ssize_t ldh, const float *mask, float *masked, const float *R, const float *later,
+                               float *dU, float *delta) noexcept nogil
 
     ctypedef struct Verbs_f64 "fastbptt_verbs_f64":
         void (*pack)(Py_ssize_t K, Py_ssize_t N, const double *W, Py_ssize_t stride_k, Py_ssize_t stride_n, double *P,
@@ -120,6 +136,12 @@ cdef extern from "_kernels.h" nogil:
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const double *A, Py_ssize_t lda, double *sums) noexcept nogil
         void (*update)(const UpdateOptions *what, Py_ssize_t n, const double *gradient, double *theta, double *slot_1,
                        double *slot_2) noexcept nogil
+        void (*integrate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P, Py_ssize_t ldh,
+                          const double *mask, double *masked, const double *before, const double *integrated, double *S,
+                          double *other) noexcept nogil
+        void (*integrate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
+                               Py_ssize_t ldh, const double *mask, double *masked, const double *R, const double *later,
+                               double *dU, double *delta) noexcept nogil
 
     ctypedef struct LaneVerbs_f32 "fastbptt_lane_verbs_f32":
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *x, int shared, const float *W, const float *b,
@@ -261,6 +283,24 @@ cdef inline void update(const Kernels *k, const UpdateOptions *what, Py_ssize_t 
         k.f32.update(what, n, gradient, theta, slot_1, slot_2)
     else:
         k.f64.update(what, n, gradient, theta, slot_1, slot_2)
+
+
+cdef inline void integrate(const Kernels *k, const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                           const floating *P, Py_ssize_t ldh, const floating *mask, floating *masked, const floating *before,
+                           const floating *integrated, floating *S, floating *other) noexcept nogil:
+    if floating is float:
+        k.f32.integrate(what, steps, rows, H, P, ldh, mask, masked, before, integrated, S, other)
+    else:
+        k.f64.integrate(what, steps, rows, H, P, ldh, mask, masked, before, integrated, S, other)
+
+
+cdef inline void integrate_back(const Kernels *k, const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                                const floating *P, Py_ssize_t ldh, const floating *mask, floating *masked, const floating *R,
+                                const floating *later, floating *dU, floating *delta) noexcept nogil:
+    if floating is float:
+        k.f32.integrate_back(what, steps, rows, H, P, ldh, mask, masked, R, later, dU, delta)
+    else:
+        k.f64.integrate_back(what, steps, rows, H, P, ldh, mask, masked, R, later, dU, delta)
 
 
 cdef inline Py_ssize_t padded(const Kernels *k, Py_ssize_t width, const floating *of) noexcept nogil:

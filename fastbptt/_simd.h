@@ -469,6 +469,72 @@ static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, pt
         }
 }
 
+/* A <- A * by, or where `into` is another array into <- A * by */
+static INLINE void NAME(multiply)(ptrdiff_t n, const real *A, const real *by, real *into)
+{
+    ptrdiff_t i;
+    for (i = 0; i < n; i += W)
+        STORE(into + i, LOAD(A + i) * LOAD(by + i));
+}
+
+static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P,
+                            ptrdiff_t ldh, const real *mask, real *masked, const real *before, const real *integrated,
+                            real *S, real *other)
+{
+    const real leak = (real)what->leak, keep = (real)(1 - what->leak);
+    ptrdiff_t t, i, n = rows * ldh;
+    for (t = 0; t < steps; t++, S += n, other += n) {
+        if (mask != NULL)
+            NAME(multiply)(n, before, mask, masked);
+        NAME(add_product)(rows, H, mask != NULL ? masked : before, ldh, P, ldh, S, ldh);
+        if (what->form == FASTBPTT_RATE) {
+            memcpy(other, S, n * sizeof(real));
+            NAME(activate)(what->activation, n, other);
+            for (i = 0; i < n; i += W)
+                STORE(S + i, LOAD(before + i) * keep + LOAD(other + i) * leak);
+        } else {
+            for (i = 0; i < n; i += W) {
+                STORE(other + i, LOAD(integrated + i) * keep + LOAD(S + i) * leak);
+                STORE(S + i, LOAD(other + i));
+            }
+            NAME(activate)(what->activation, n, S);
+            integrated = other;
+        }
+        before = S;
+    }
+}
+
+static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P,
+                                 ptrdiff_t ldh, const real *mask, real *masked, const real *R, const real *later, real *dU,
+                                 real *delta)
+{
+    const real leak = (real)what->leak, keep = (real)(1 - what->leak);
+    ptrdiff_t t, i, n = rows * ldh;
+    if (later == NULL)
+        memset(dU, 0, n * sizeof(real));
+    for (t = steps - 1; t >= 0; t--) {
+        real *d = delta + t * n;
+        if (later != NULL && mask == NULL)
+            NAME(add_product)(rows, H, later, ldh, P, ldh, d, ldh);
+        if (later != NULL && mask != NULL) {
+            memset(masked, 0, n * sizeof(real));
+            NAME(add_product)(rows, H, later, ldh, P, ldh, masked, ldh);
+            for (i = 0; i < n; i += W)
+                STORE(d + i, LOAD(d + i) + LOAD(masked + i) * LOAD(mask + i));
+        }
+        if (what->form == FASTBPTT_CURRENT)
+            NAME(differentiate)(what->activation, n, R + t * n, d);
+        for (i = 0; i < n; i += W) {
+            V whole = LOAD(d + i) + LOAD(dU + i) * keep;
+            STORE(dU + i, whole);
+            STORE(d + i, whole * leak);
+        }
+        if (what->form == FASTBPTT_RATE)
+            NAME(differentiate)(what->activation, n, R + t * n, d);
+        later = d;
+    }
+}
+
 /* C += A.T @ B for a tile of C; there <= 2 W */
 static INLINE void NAME(outer)(ptrdiff_t m, ptrdiff_t there, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *B,
                                ptrdiff_t ldb, real *C, ptrdiff_t ldc)

@@ -12,6 +12,8 @@ Design
 (c) Truncated BPTT is the same way down, window by window: slices of the arrays are the shorter call.
 (d) Inside, the states of several recurrences are one array (..., H of all together), so that batches, streams and
     checkpoints handle them like those of one; `RNN` takes and gives tuples.
+(e) Of leaky units each recurrence has rates R too, and in the current form it is they that a layer above reads, as does the
+    readout; ∂E/∂ what is read goes down.
 """
 
 from __future__ import annotations
@@ -88,10 +90,12 @@ class Stack:
     """The operations of networks of several recurrences over flat parameters theta; `_core.Engine` documents them."""
 
     def __init__(self, shapes, dtype, target_size, activation, output_activation, loss, loss_parameter, mean, bias,
-                 learnt, l1, l2, last, one_hot, maps, rate_penalty, omega):
+                 learnt, l1, l2, last, one_hot, maps, rate_penalty, omega, leak=1.0, leak_form="rate"):
         self.rate_penalty, self.omega = rate_penalty, omega
         self.shapes, self.widths, self.last, self.learnt = shapes, widths_of(shapes), last, learnt
         self.dtype, self.free = np.dtype(dtype), []
+        self.activation = activation
+        self.leaky, self.current = leak < 1 or leak_form == "current", leak_form == "current"
         suffixes = reference.recurrences(shapes)
         self.both = len(suffixes[0]) == 2
         ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
@@ -116,7 +120,8 @@ class Stack:
                 own, own_maps, *penalties = part(("W_x", "W_s", "b_s", "S_0"), suffix)
                 engine = _core.Engine(dtype, width, H, 0, H, activation, "identity", "squared_error", None, False, bias, learnt,
                                       *penalties, False, one_hot and layer == 0, own_maps, omega=omega, reads=False,
-                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout)
+                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, leak=leak,
+                                      leak_form=leak_form)
                 self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
                 begin += H
 
@@ -128,9 +133,10 @@ class Stack:
 
     def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads):
         with self._scratch() as scratch:
-            S, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, own=return_states)
-            Y = self.readout.outputs(theta[self.own_y], *self._read(inputs[-1], finals, lengths), n_threads)
-        return (Y, tuple(finals), tuple(S)) if return_states else (Y, tuple(finals))
+            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, own=return_states)
+            Y = self.readout.outputs(theta[self.own_y], *self._read(inputs[-1], R, finals, lengths), n_threads)
+        results = (Y, tuple(finals), tuple(S), tuple(R)) if self.leaky else (Y, tuple(finals), tuple(S))
+        return results if return_states else results[:2]
 
     def step(self, theta, x, state, out, n_threads):
         """As `forward` of one step; out is None."""
@@ -145,9 +151,9 @@ class Stack:
 
     def _judge(self, operation, theta, X, D, weights, initial_state, lengths, resets, n_threads):
         with self._scratch() as scratch:
-            _, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
-            R, lengths = self._read(inputs[-1], finals, lengths)
-            return getattr(self.readout, operation)(theta[self.own_y], R, D, weights, None, lengths, None, n_threads)
+            _, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
+            read, lengths = self._read(inputs[-1], R, finals, lengths)
+            return getattr(self.readout, operation)(theta[self.own_y], read, D, weights, None, lengths, None, n_threads)
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                            initial_state_gradient, n_threads):
@@ -168,30 +174,40 @@ class Stack:
                                     input_gradient, initial_state_gradient, n_threads)
         return self._named(gradient) | more
 
-    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads):
-        """As of Engine; past and S are (..., H of all together)."""
+    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
+                    past_rates=None, R=None):
+        """As of Engine; past, S and rates are (..., H of all together)."""
         T, n = len(X), len(past)
         own_start = own_start or (initial_state is None and n == 0)
         late = None if lengths is None else np.clip(lengths - n, 0, T - n)
-        inputs, states = [X], []
+        inputs, states, rates = [X], [], []
         with self._scratch() as scratch:
             for r in self.recurrences:  # one a layer
                 all_states = np.empty((T + 1, X.shape[1], r.units.stop - r.units.start), self.dtype)
+                all_rates = np.empty_like(all_states[1:]) if self.leaky else None
                 first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.units])
                 if n > 0:  # the last of those that are known is where the new ones begin, and is written again
                     all_states[0], all_states[1:n + 1] = first, past[..., r.units]
                     first = all_states[n].copy()
-                r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads)
+                r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads,
+                                _cut(all_rates, n, T))
+                if self.current and n > 0:
+                    all_rates[:n] = reference.ACTIVATIONS[self.activation][0](all_states[1:n + 1])
+                elif self.leaky and n > 0:
+                    all_rates[:n] = past_rates[..., r.units]
                 S[..., r.units] = all_states
+                if R is not None:
+                    R[..., r.units] = all_rates
                 states.append(all_states)
-                inputs.append(all_states[1:])
+                rates.append(all_rates)
+                inputs.append(all_rates if self.current else all_states[1:])
             dS = np.zeros_like(inputs[-1])
             loss, weight = self.readout.outputs_back(theta[self.own_y], inputs[-1][n:], _cut(D, n, T), None,
                                                      _cut(weights, n, T), late, gradient[self.own_y], dS[n:], n_threads)
             begin = max(0, T - k2)
-            slope, penalty = self._rates(states, T - n if late is None else late, n)
-            self._down_from(scratch, theta, inputs, states, dS[begin:], lengths, resets, own_start, gradient, False, False,
-                            n_threads, begin, T, slope, n)
+            slope, penalty = self._rates(states, rates, T - n if late is None else late, n)
+            self._down_from(scratch, theta, inputs, states, rates, dS[begin:], lengths, resets, own_start, gradient, False,
+                            False, n_threads, begin, T, slope, n)
         return loss, penalty + self._penalize(theta, gradient), weight
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
@@ -201,7 +217,7 @@ class Stack:
 
     def workspace(self, theta, T, B, lengths, resets, labels, weight_width, picks, tbptt, memory_limit, n_threads):
         """The bytes of what lies between layers, and of the largest workspace of one, which memory_limit bounds."""
-        numbers = (T + 1) * B * sum(self.widths)  # S
+        numbers = ((T + 1) + (T if self.leaky else 0)) * B * sum(self.widths)  # S, R
         tops = [sum(r.units.stop - r.units.start for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
         numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, by turns
@@ -225,25 +241,35 @@ class Stack:
             return _Scratch(self.free, self.dtype)
 
     def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, own=False):
-        """States S of each recurrence, `own` or in the scratch; their final states; what each layer reads, the readout last."""
-        S, finals, inputs, given = [], [], [X], split(initial_state, self.widths)
+        """States S and rates R of each recurrence, `own` or in the scratch; final states; what each layer reads, and the readout.
+
+        Without a leak each R is None.
+        """
+        S, R, finals, inputs, given = [], [], [], [X], split(initial_state, self.widths)
         for n, layer in enumerate(self.layers):
             for r in layer:
                 shape = len(X) + 1, X.shape[1], r.units.stop - r.units.start
                 S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
+                R.append(None if not self.leaky else np.empty((len(X), *shape[1:]), self.dtype) if own
+                         else scratch.take(f"R {len(R)}", len(X), *shape[1:]))
                 finals.append(r.engine.states(theta[r.own], inputs[-1], None if given is None else given[len(finals)], lengths,
-                                              resets, S[-1], n_threads))
+                                              resets, S[-1], n_threads, R[-1]))
+            parts = R[-len(layer):] if self.current else [states[1:] for states in S[-len(layer):]]
             if len(layer) == 1:
-                inputs.append(S[-1][1:])
+                inputs.append(parts[0])
             else:
                 both = scratch.take(f"both {n}", len(X), X.shape[1], 2 * shape[2])
-                inputs.append(np.concatenate([S[-2][1:], S[-1][1:]], axis=2, out=both))
-        return S, finals, inputs
+                inputs.append(np.concatenate(parts, axis=2, out=both))
+        return S, R, finals, inputs
 
-    def _read(self, states, finals, lengths):
+    def _read(self, states, R, finals, lengths):
         """What the readout reads, and the lengths of that: all states (T, B, H), or the final ones (1, B, H)."""
         if not self.last:
             return states, lengths
+        if self.current:
+            T, B = states.shape[:2]
+            ends = (np.full(B, T) if lengths is None else lengths) - 1, np.zeros(B, int)  # a reverse one ends with step 0
+            finals = [rates[end, np.arange(B)] for rates, end in zip(R[-len(self.layers[-1]):], ends)]
         return np.concatenate(finals[-len(self.layers[-1]):], axis=1)[None], None
 
     def _read_back(self, scratch, dR, T, lengths):
@@ -264,34 +290,38 @@ class Stack:
         The flat gradient overwrites `gradient`. Where dY is given there are no penalties.
         """
         with self._scratch() as scratch:
-            S, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
-            R, steps = self._read(inputs[-1], finals, lengths)
-            dR = scratch.take("dR", *R.shape)
-            loss, _ = self.readout.outputs_back(theta[self.own_y], R, D, dY, weights, steps, gradient[self.own_y], dR,
+            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
+            read, steps = self._read(inputs[-1], R, finals, lengths)
+            dR = scratch.take("dR", *read.shape)
+            loss, _ = self.readout.outputs_back(theta[self.own_y], read, D, dY, weights, steps, gradient[self.own_y], dR,
                                                 n_threads)
             dS = self._read_back(scratch, dR, len(X), lengths)
-            slope, penalty = (0.0, 0.0) if dY is not None else self._rates(S, len(X) if lengths is None else lengths)
+            slope, penalty = (0.0, 0.0) if dY is not None else self._rates(S, R, len(X) if lengths is None else lengths)
             down, how = (self._down, memory_limit) if tbptt is None else (self._down_windows, tbptt)
-            dX, dS_0, of_flow = down(scratch, theta, inputs, S, dS, lengths, resets, initial_state is None, gradient, how,
+            dX, dS_0, of_flow = down(scratch, theta, inputs, S, R, dS, lengths, resets, initial_state is None, gradient, how,
                                      input_gradient, initial_state_gradient, n_threads, slope, spreads=dY is None)
         more = ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
         return loss, penalty + of_flow, more
 
-    def _rates(self, S, steps, past=0):
+    def _rates(self, S, R, steps, past=0):
         """The slope 2 rate_penalty / n of the penalty on n rates, and the penalty; `steps` are those after the past."""
         if not self.rate_penalty:
             return 0.0, 0.0
         count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.widths)
-        squares = sum(_core.sum_of_all_squares(states[past + 1:]) for states in S)
+        squares = sum(_core.sum_of_all_squares(self._read_by_W(*both)[past:]) for both in zip(S, R))
         return 2 * self.rate_penalty / max(count, 1), self.rate_penalty * squares / max(count, 1)
 
-    def _down(self, scratch, theta, inputs, S, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
+    def _read_by_W(self, states, rates):
+        """What W_s and W_y read (T, B, H) of a recurrence."""
+        return rates if self.current else states[1:]
+
+    def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
               initial_state_gradient, n_threads, slope=0.0, since=0, spreads=False):
         """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for, and omega Ω if `spreads`.
 
         The gradient of all recurrences overwrites their slices. `slope` is of a penalty on the rates from step `since` on.
         """
-        dS_0, S, penalty = [], list(S), 0.0
+        dS_0, S, R, penalty = [], list(S), list(R), 0.0
         for n, layer in reversed(list(enumerate(self.layers))):
             X, below = inputs[n], None
             for r in reversed(layer):
@@ -304,12 +334,13 @@ class Stack:
                     dX = scratch.take(f"dX {n % 2}" if below is None else "dX of one", *X.shape)
                 elif input_gradient:
                     dX = np.empty_like(X)
-                states = S.pop()
+                states, rates = S.pop(), R.pop()
                 if slope:
-                    own[since:] += np.multiply(states[since + 1:], slope, out=scratch.take("rates", *own[since:].shape))
+                    part = self._read_by_W(states, rates)[since:]
+                    own[since:] += np.multiply(part, slope, out=scratch.take("rates", *part.shape))
                 first, of_flow = r.engine.states_back(
                     theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own], memory_limit, dX,
-                    initial_state_gradient, spreads, n_threads)
+                    initial_state_gradient, spreads, n_threads, rates)
                 dS_0.insert(0, first)
                 penalty += of_flow
                 if below is None:
@@ -319,15 +350,16 @@ class Stack:
             dS = below
         return dS, tuple(dS_0), penalty
 
-    def _down_from(self, scratch, theta, inputs, S, dS, lengths, resets, own_start, gradient, input_gradient,
+    def _down_from(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, input_gradient,
                    initial_state_gradient, n_threads, begin, end, slope, since):
         """`_down` from step `end` to step `begin`, where it stops; dS is of these steps."""
-        inputs, S = [array[begin:end] for array in inputs], [states[begin:end + 1] for states in S]
+        inputs, R = ([_cut(array, begin, end) for array in arrays] for arrays in (inputs, R))
+        S = [states[begin:end + 1] for states in S]
         lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
-        return self._down(scratch, theta, inputs, S, dS, lengths, _cut(resets, begin, end), own_start and begin == 0, gradient,
-                          0, input_gradient, initial_state_gradient, n_threads, slope, max(0, since - begin))
+        return self._down(scratch, theta, inputs, S, R, dS, lengths, _cut(resets, begin, end), own_start and begin == 0,
+                          gradient, 0, input_gradient, initial_state_gradient, n_threads, slope, max(0, since - begin))
 
-    def _down_windows(self, scratch, theta, inputs, S, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
+    def _down_windows(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
                       initial_state_gradient, n_threads, slope, spreads):
         """`_down` of the errors of each window by themselves, summed."""
         total, part = np.zeros_like(gradient), np.zeros_like(gradient)
@@ -336,7 +368,7 @@ class Stack:
         for begin, since, end in reference.windows(len(dS), tbptt):
             errors = dS[begin:end].copy()
             errors[:max(0, since - begin)] = 0
-            dX_part, first, _ = self._down_from(scratch, theta, inputs, S, errors, lengths, resets, own_start, part,
+            dX_part, first, _ = self._down_from(scratch, theta, inputs, S, R, errors, lengths, resets, own_start, part,
                                                 input_gradient, initial_state_gradient, n_threads, begin, end, slope, since)
             total += part
             if input_gradient:

@@ -362,10 +362,10 @@ def gradient_flow(network, X, D, t=None, *, initial_state=None, weights=None, le
         with_gradient = np.flatnonzero(np.diagonal(norms))
         t = int(with_gradient[-1]) if len(with_gradient) else T - 1
     terms = _term_norms(network, X, D, weights, initial_state, t, backend)
-    S = network.forward(X, initial_state, return_states=True, backend=backend)[2]
+    S, R = _states_and_rates(network.forward(X, initial_state, return_states=True, backend=backend))
     chosen = np.flatnonzero(steps > t)[:sequences]
     return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, S[:, chosen], X[:, chosen], t),
-                        _saturated(network, S, steps), spectrum(network))
+                        _saturated(network, R, steps), spectrum(network))
 
 
 def spectrum(network) -> Spectrum:
@@ -379,8 +379,8 @@ def states(network, X, initial_state=None, *, lengths=None, backend="core") -> S
     """The states of a network over time, in float64, and how many units are saturated."""
     network = _with(_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
-    S = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)[2]
-    return States(S, _saturated(network, S, np.full(X.shape[1], len(X)) if lengths is None else lengths))
+    S, R = _states_and_rates(network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend))
+    return States(S, _saturated(network, R, np.full(X.shape[1], len(X)) if lengths is None else lengths))
 
 
 def jacobian(network, S, X):
@@ -447,8 +447,6 @@ def _one_layer(network):
         raise TypeError(f"network must be an RNN, got {type(network).__name__}")
     if not isinstance(network.hidden_size, int) or getattr(network, "bidirectional", False):
         raise ValueError(f"diagnostics look at networks of one layer and one direction, got {network!r}")
-    if getattr(network, "leak", None) is not None:
-        raise ValueError(f"diagnostics do not know leaky networks yet, got {network!r}")
     if network._maps:  # what the network computes with
         state, other = network.__getstate__(), network.copy()
         theta = np.concatenate([value.ravel() for value in network.effective_parameters().values()])
@@ -530,12 +528,17 @@ LARGEST_SLOPES = {"sigmoid": 0.25}  # of g1', where it is not 1
 SATURATED = 0.1
 
 
-def _saturated(network, S, steps):
+def _states_and_rates(results):
+    """S (T+1, B, H) and R (T, B, H) of what `forward` returned; of plain units the rates are the states."""
+    return results[2], results[3] if len(results) > 3 else results[2][1:]
+
+
+def _saturated(network, R, steps):
     """The fraction of units (T,) whose slope is under a tenth of the largest."""
     _, dg = reference.ACTIVATIONS[network.activation]
-    flat = dg(S[1:]) < SATURATED * LARGEST_SLOPES.get(network.activation, 1)
-    there = np.arange(len(S) - 1)[:, None] < steps
-    units = there.sum(axis=1) * S.shape[2]
+    flat = dg(R) < SATURATED * LARGEST_SLOPES.get(network.activation, 1)
+    there = np.arange(len(R))[:, None] < steps
+    units = there.sum(axis=1) * R.shape[2]
     return np.where(units > 0, (flat & there[..., None]).sum(axis=(1, 2)) / np.maximum(units, 1), np.nan)
 
 

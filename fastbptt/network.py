@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from . import (
-    _batches, _checkpoint, _core, _files, _maps, _stack, _threading, _words, convert, diagnostics, initializers, optimizers,
+    _batches, _checkpoint, _core, _files, _maps, _stack, _threading, _units, _words, convert, diagnostics, initializers, optimizers,
     reference,
     training,
 )
@@ -76,13 +76,15 @@ class RNN:
         that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
         `losses`, `backward` and `gradient_terms`. They fall on the effective parameters.
     rate_penalty : float
-        Penalty rate_penalty · mean of S², over all units (of all layers) and all steps that there are, those without weight
-        included, whatever `reduction` is (Song, Yang and Wang 2016). It belongs where l1 and l2 do.
+        Penalty rate_penalty · mean square of the rates, which are what W_s and W_y read, S or g1(S) with leak_form="current",
+        over all units (of all layers) and all steps that there are, those without weight included, whatever `reduction` is
+        (Song, Yang and Wang 2016). It belongs where l1 and l2 do.
     omega : float
         Penalty omega · Ω, where Ω = mean of (‖∂E/∂S_t ∂S_t/∂S_{t−1}‖ / ‖∂E/∂S_t‖ − 1)² over the steps and sequences where
         there is a ∂E/∂S_t, summed over layers and directions: it keeps the gradient's norm on its way back (Pascanu,
         Mikolov and Bengio 2013, equations 9 and 10). As there, its gradient is the immediate one, by W_s with S_t and
-        ∂E/∂S_t held fixed, and not that of the whole loss. It belongs where l1 and l2 do; there is no tbptt with it.
+        ∂E/∂S_t held fixed, and not that of the whole loss. It belongs where l1 and l2 do; there are no tbptt and no leak with
+        it.
     connectivity : dict of arrays of 0 and 1, optional
         Which entries of a parameter are present: {"W_s": (H, H)}. The others are 0 for ever, whatever stands in their place.
     trainable : dict of bool, or arrays of bool, optional
@@ -96,6 +98,15 @@ class RNN:
         excitatory, and connectivity={"W_y": ...} says which units are read.
     autapses : bool
         Whether a unit is connected to itself: else the diagonal of W_s is absent.
+    leak : float in (0, 1], optional
+        Of leaky units, whose state S_t is a running mean: S_t = (1 − leak) S_{t-1} + leak g1(A_t) in the rate form,
+        (1 − leak) S_{t-1} + leak A_t in the current form, A_t being the pre-activation. 1, that is plain units, by default.
+    dt, tau : float, optional, both in place of leak
+        Time step and time constant, in one unit: leak = dt / tau.
+    leak_form : "rate" or "current"
+        Whether the state is the rate, which W_s and the output read (Yang et al. 2019, Nature Neuroscience 22:297), or the
+        current, of which they read the rate g1(S_t) (Song, Yang and Wang 2016, PLoS Computational Biology 12:e1004792).
+        With several layers the next layer reads what the output would.
     random_state : None, int or numpy.random.Generator
         Seed of the network's random streams.
 
@@ -129,7 +140,7 @@ class RNN:
                  learn_initial_state=False, output="sequence", one_hot=False, bidirectional=False, l1=0.0, l2=0.0,
                  rate_penalty=0.0, omega=0.0,
                  connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True,
-                 random_state=None, **unknown):
+                 leak=None, dt=None, tau=None, leak_form="rate", random_state=None, **unknown):
         if unknown:
             raise TypeError(_unknown_option(*unknown))
         loss_name, loss_parameter = _check_loss(loss)
@@ -152,6 +163,7 @@ class RNN:
             "rate_penalty": _words.number("rate_penalty", rate_penalty, 0, low_allowed=True),
             "omega": _words.number("omega", omega, 0, low_allowed=True),
             **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
+            **_units.options(leak, dt, tau, leak_form),
         }, _entropy(random_state))
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
 
@@ -165,6 +177,7 @@ class RNN:
 
     def _configure(self, config, entropy):
         """Everything but the parameters' values, from checked options."""
+        config = _units.options(None, None, None, "rate") | config  # files and pickles of earlier versions have no leak
         self.__dict__.update(config)
         loss, loss_parameter = self.loss if isinstance(self.loss, tuple) else (self.loss, None)
         fused = reference.FUSED.get(loss, self.output_activation)
@@ -180,6 +193,9 @@ class RNN:
         shapes = _shapes(config)
         self._widths = _stack.widths_of(shapes)
         self._stacked = len(self._widths) > 1
+        self._leaky = self.leak < 1 or self.leak_form == "current"
+        # numbers a sequence and step that truncated training keeps: states, and rates that they do not say
+        self._kept_width = sum(self._widths) * (2 if self._leaky and self.leak_form == "rate" else 1)
         size = sum(math.prod(shape) for shape in shapes.values())
         if size > 2**48:  # numbers, where a processor addresses so many bytes
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
@@ -189,6 +205,9 @@ class RNN:
         if self._stacked and not (self.autapses and self.dale_ratio is None and self.dale_signs is None):
             raise ValueError("dale_ratio, dale_signs and autapses=False are of a network of one recurrence; for others name "
                              "each parameter in connectivity and nonnegative")
+        if self.omega and self._leaky:
+            raise ValueError(f"omega={self.omega} is of plain units: a leak keeps a part of the gradient by itself; got "
+                             f"leak={self.leak}, leak_form={self.leak_form!r}")
         self._maps, self.unit_signs = _maps.build(config, shapes)
         codes = _maps.codes(self._maps, shapes)
         self._held = None if codes is None else np.flatnonzero(codes & _maps.TRAINABLE == 0)
@@ -196,12 +215,12 @@ class RNN:
                    self.bias, self.learn_initial_state, l1, l2, self.output == "last", self.one_hot, codes, self.rate_penalty,
                    self.omega)
         self._engines = {
-            "core": (_stack.Stack(shapes, self.dtype, *options) if self._stacked
-                     else _core.Engine(self.dtype, I, H, O, *options)),
+            "core": (_stack.Stack(shapes, self.dtype, *options, leak=self.leak, leak_form=self.leak_form) if self._stacked
+                     else _core.Engine(self.dtype, I, H, O, *options, leak=self.leak, leak_form=self.leak_form)),
             "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
                                           output_activation=self.output_activation, reduction=self.reduction, l1=l1,
                                           l2=l2, rate_penalty=self.rate_penalty, omega=self.omega, output=self.output,
-                                          maps=self._maps),
+                                          maps=self._maps, leak=self.leak, leak_form=self.leak_form),
         }
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
@@ -228,7 +247,8 @@ class RNN:
             Here and wherever there is `resets`: where one is True, the state before that step is the network's own first
             state (S_0 where it is learnt, else zero), whatever initial_state was given, and the gradient ends there.
         return_states : bool
-            Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t].
+            Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t]. A leaky network returns Y, final
+            state, S and R (T, B, H): the rates after X[t], g1 of the pre-activation, in the current form of the state.
         n_threads : int, optional
             Here and in every other method: threads that divide the batch. By default what `FASTBPTT_NUM_THREADS`, else
             `OMP_NUM_THREADS` said at import; else 1 in a child process, else all cores that this process may use. The
@@ -524,8 +544,19 @@ class RNN:
 
     def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend):
         """`_loss_into` for the last window of truncated BPTT, and its Σ m: see `window_into` of the core."""
-        return self._engines[backend].window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start,
-                                                  k2, gradient, S, threads)
+        window_into, width = self._engines[backend].window_into, sum(self._widths)
+        if self._kept_width == width:
+            return window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S,
+                               threads)
+        if initial_state is not None:
+            initial_state = np.ascontiguousarray(initial_state[:, :width])
+        past, past_rates = past[..., :width], past[..., width:] if len(past) else past[..., :width]  # given states have no rates
+        past, past_rates = np.ascontiguousarray(past), np.ascontiguousarray(past_rates)
+        states, rates = (np.empty((*S.shape[:2], width), self.dtype)[n:] for n in (0, 1))
+        found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, states,
+                            threads, past_rates, rates)
+        S[..., :width], S[0, :, width:], S[1:, :, width:] = states, 0, rates
+        return found
 
     def _total_weight(self, X, D, weights, initial_state, lengths, resets):
         """Σ m, for arguments that are checked already."""
@@ -570,6 +601,8 @@ class RNN:
 
     def _as_given(self, states):
         """States as the engines take them as the caller has them."""
+        if states is not None and states.shape[-1] > sum(self._widths):  # kept with rates
+            states = np.ascontiguousarray(states[..., :sum(self._widths)])
         return _stack.split(states, self._widths) if self._stacked else states
 
     def _check_tbptt(self, tbptt, whole=False):
@@ -1239,6 +1272,7 @@ class _ReferenceEngine:
     def __init__(self, shapes, **options):
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
         self.widths = _stack.widths_of(shapes)
+        self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
 
     def _parameters(self, theta):
         return _views(theta, self.shapes)
@@ -1248,9 +1282,9 @@ class _ReferenceEngine:
         return packed if len(self.widths) == 1 else _stack.split(packed, self.widths)
 
     def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads):
-        Y, final_state, S = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths,
-                                              resets=resets, **self.options)
-        return (Y, final_state, S) if return_states else (Y, final_state)
+        results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
+                                    return_rates=self.leaky, **self.options)
+        return results if return_states else results[:2]
 
     def step(self, theta, x, state, out, n_threads):
         results = reference.step(self._parameters(theta), x, self._states(state), **self.options)
@@ -1283,14 +1317,17 @@ class _ReferenceEngine:
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         return float(error), float(penalties)
 
-    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads):
+    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
+                    past_rates=None, R=None):
         p = self._parameters(theta)
         given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
-                 "past": self._states(past), **self.options}
+                 "past": self._states(past), "past_rates": self._states(past_rates), **self.options}
         run, _, _ = reference._forward_and_error(p, X, D, **given)
         error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
                                                                        tbptt=(max(len(X), 1), k2), **given)
-        S[...] = run.S if len(self.widths) == 1 else np.concatenate(run.S, axis=-1)
+        for array, found in ((S, run.S), (R, run.R)):
+            if array is not None:
+                array[...] = found if len(self.widths) == 1 else np.concatenate(found, axis=-1)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
         weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)

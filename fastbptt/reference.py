@@ -53,14 +53,29 @@ recurrence. Truncation takes all layers back through the same steps; there is no
 Where there are several recurrences, states (initial, final, past, S) are tuples with one entry for each, layer by layer,
 forward before reverse.
 
+Leaky units, 0 < leak <= 1; leak = dt / tau where the network stands for τ dS/dt = -S + ... (S̃ as above, S without resets):
+
+    leak_form="rate"     S_t is a rate that goes after g1 (Yang et al. 2019, Nature Neuroscience 22:297):
+                             R_t = g1(A_t) ;  S_t = (1 - leak) S_{t-1} + leak R_t ;  W_s and W_y read S
+                             dS_t = δy_t W_y + δ_{t+1} W_s + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t ∘ g1'(R_t)
+                             ∂E/∂S_0 = δ_1 W_s + (1 - leak) dS_1
+    leak_form="current"  S_t is a current, g1 of it the rate (Song, Yang and Wang 2016; pycog, PsychRNN):
+                             S_t = (1 - leak) S_{t-1} + leak A_t ;  R_t = g1(S_t) ;  W_s and W_y read R
+                             dS_t = (δy_t W_y + δ_{t+1} W_s) ∘ g1'(R_t) + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t
+                             ∂E/∂S_0 = δ_1 W_s ∘ g1'(R_0) + (1 - leak) dS_1
+
+A_t is the pre-activation of what W_s reads, δ_t = ∂E/∂A_t and dS_t = ∂E/∂S_t. The weights' gradients are those above, with R in
+the place of S in the current form. States, initial, final, past and returned, are S in both; a layer above reads what W_y
+would. With leak = 1 the rate form is the plain network, and the current form that network seen before g1.
+
 Penalties beside those on the parameters. Each is a number times a mean, whatever `reduction` is:
 
-    rate_penalty   times the mean of S², over all units of all recurrences and all steps that there are: padding does not
-                   count, steps without weight do, past ones do not. It is part of E: each dS_t begins with its
-                   derivative, and the δ_t below carry it on.
+    rate_penalty   times the mean square of the rates, which are what W_s and W_y read, S or in the current form R, over
+                   all units of all recurrences and all steps that there are: padding does not count, steps without
+                   weight do, past ones do not. It is part of E: its derivative joins δy_t W_y in each dS_t.
     omega          times Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where an error (or a rate)
                    comes back to S_t at all, for each recurrence, and summed over these; δ_t = ∂E/∂S_t ∘ g1'(S_t), so
-                   that δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, each sequence's by itself. As in its source, the gradient is the
+                   that δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, each sequence's by itself. Of plain units. As in its source, the gradient is the
                    immediate one, by W_s where it stands in Ω, with S_t and ∂E/∂S_t held fixed:
                        ∂Ω/∂W_s = mean of 2 (1 - 1/r) uᵀ v,   u = δ_t / ‖∂E/∂S_t‖,  v = u W_s,  r = ‖v‖
 
@@ -72,7 +87,7 @@ The compiled twin of this file is `_core.pyx`; the verbs have the same names the
 
 Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
 Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song,
-Yang and Wang 2016, PLoS Computational Biology 12:e1004792 (Dale's law by an absolute value, a penalty on rates).
+Yang and Wang 2016, PLoS Computational Biology 12:e1004792 (Dale's law by an absolute value, leaky units, a penalty on rates).
 """
 
 from typing import NamedTuple
@@ -285,6 +300,86 @@ def recur_back(activation, dS, R, P, resets):
     return delta, carried
 
 
+class Units(NamedTuple):
+    """What becomes of a pre-activation: the activation g1, and the leak with its form."""
+
+    activation: str
+    leak: float = 1.0
+    form: str = "rate"
+
+    @property
+    def g(self):
+        return ACTIVATIONS[self.activation][0]
+
+    @property
+    def dg(self):
+        return ACTIVATIONS[self.activation][1]
+
+    @property
+    def is_plain(self):
+        return self.leak == 1 and self.form == "rate"
+
+    def read(self, S):
+        """What W_s and W_y, and a layer above, see of states."""
+        return S if self.form == "rate" else self.g(S)
+
+
+def integrate(units, A, S_0, P, alive, resets, initial, past=(), past_rates=()):
+    """`recur` of leaky units: S (T+1, B, H), and the rates R (T, B, H) after each step. S[1:] begins with `past`."""
+    keep, form = 1 - units.leak, units.form
+    S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
+    S[0] = S_0
+    for t in range(len(A)):
+        before = restart(S[t], resets[t], initial)
+        if t < len(past):
+            now, rate = past[t], past_rates[t] if form == "rate" else units.g(past[t])
+        elif form == "rate":
+            rate = units.g(A[t] + before @ P)
+            now = keep * before + units.leak * rate
+        else:
+            now = keep * before + units.leak * (A[t] + units.g(before) @ P)
+            rate = units.g(now)
+        S[t + 1], R[t] = only(alive[t], now), only(alive[t], rate)
+    return S, R
+
+
+def integrate_back(units, dF, R, R_0, P, resets):
+    """`recur_back` of leaky units: delta and ∂E/∂S (T, B, H) for dF[t], what the output gives back, and `to_the_step_before`
+    of the first step; R_0 are the rates before that."""
+    delta, dS = np.empty_like(dF), np.empty_like(dF)
+    carried = np.zeros(dF.shape[1:], dF.dtype)
+    for t in reversed(range(len(dF))):
+        if units.form == "rate":
+            dS[t] = dF[t] + carried
+            delta[t] = units.leak * dS[t] * units.dg(R[t])
+        else:
+            dS[t] = dF[t] * units.dg(R[t]) + carried
+            delta[t] = units.leak * dS[t]
+        carried = only(~resets[t], to_the_step_before(units, delta[t], dS[t], R[t - 1] if t > 0 else R_0, P))
+    return delta, dS, carried
+
+
+def to_the_step_before(units, delta, dS, R, P):
+    """What a step adds to ∂E/∂S of the step before it, whose rates are R."""
+    back = delta @ P if units.form == "rate" else delta @ P * units.dg(R)
+    return back if units.leak == 1 else back + (1 - units.leak) * dS
+
+
+def integrate_back_windows(units, dF, R, R_0, P, resets, tbptt):
+    """integrate_back of the errors of each window by themselves, summed."""
+    delta, dS, dS_0 = np.full_like(dF, -0.0), np.full_like(dF, -0.0), np.zeros(dF.shape[1:], dF.dtype)
+    for begin, since, end in windows(len(dF), tbptt):
+        errors = dF[begin:end].copy()
+        errors[:max(0, since - begin)] = 0
+        part, of_states, carried = integrate_back(units, errors, R[begin:end], R[begin - 1] if begin > 0 else R_0, P,
+                                                  resets[begin:end])
+        delta[begin:end] += part
+        dS[begin:end] += of_states
+        if begin == 0:
+            dS_0 += carried
+    return delta, dS, dS_0
+
+
 def windows(T, tbptt):
     """(begin, since, end) of truncated BPTT: the errors of steps since ... end - 1 go back as far as step begin."""
     k1, k2 = (T + 1, T + 1) if tbptt is None else tbptt
@@ -369,17 +464,24 @@ def scatter(A):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def forward(parameters, X, initial_state=None, *, lengths=None, resets=None, output="sequence", activation="tanh",
-            output_activation="identity", maps=None, **_):
+def forward(parameters, X, initial_state=None, *, return_rates=False, **options):
     """Outputs Y (T, B, O), or (B, O) if output="last", final state (B, H) and states S (T+1, B, H) of the network.
 
-    S[0] is the initial state and S[t+1] the one after X[t] was read, of a reverse recurrence too.
+    S[0] is the initial state and S[t+1] the one after X[t] was read, of a reverse recurrence too. return_rates adds R (T, B, H),
+    the rates of leaky units: g1 of the pre-activation, or in the current form of the state, after X[t].
     """
-    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
+    Y, final_state, run = _run(parameters, X, initial_state, **options)
+    return (Y, final_state, run.S, run.R) if return_rates else (Y, final_state, run.S)
+
+
+def _run(parameters, X, initial_state, *, lengths=None, resets=None, output="sequence", activation="tanh", leak=1.0,
+         leak_form="rate", output_activation="identity", maps=None, **_):
+    """Outputs, final state, and the run."""
+    run = _forward(effective(parameters, maps), X, initial_state, Units(activation, leak, leak_form), lengths, resets, output)
     g2, _ = OUTPUT_ACTIVATIONS[output_activation]
     Y = only(run.there, g2(run.Z))
     final_states = (read(r.S, run.lengths, "last")[0] for r in run.recurrences)
-    return scatter(Y if output == "sequence" else Y[0]), _one_or_all(final_states), run.S
+    return scatter(Y if output == "sequence" else Y[0]), _one_or_all(final_states), run
 
 
 def step(parameters, x, state=None, **options):
@@ -420,9 +522,10 @@ def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
 
 
 def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
-                       output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
-                       loss="squared_error", loss_parameter=None, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
-                       input_gradient=False, initial_state_gradient=False, past=None, own_start=False):
+                       output="sequence", tbptt=None, reduction="mean", activation="tanh", leak=1.0, leak_form="rate",
+                       output_activation="identity", loss="squared_error", loss_parameter=None, l1=None, l2=None,
+                       rate_penalty=0, omega=0, maps=None, input_gradient=False, initial_state_gradient=False, past=None,
+                       past_rates=None, own_start=False):
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
@@ -439,6 +542,8 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the whole error.
     past : (n, B, H), the states after the first n steps, which were computed before, by other parameters perhaps. These
         steps have no error; the errors of the others go back through them with the present parameters.
+    past_rates : (n, B, H), their rates, which leaky units of the rate form need
+    leak, leak_form : of leaky units, as in the head of this module
     own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
     l1, l2 : dict of a number for each penalised parameter; they fall on θ'
     rate_penalty, omega : numbers, as in the head of this module; what omega adds to the gradient is the immediate part
@@ -457,20 +562,22 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     _refuse_gradient_of_ids(X, input_gradient)
     _refuse_truncation(parameters, tbptt, omega)
     options = {"lengths": lengths, "resets": resets, "output": output, "reduction": reduction, "activation": activation,
-               "output_activation": output_activation, "loss": loss, "loss_parameter": loss_parameter, "l1": l1, "l2": l2,
-               "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past}
+               "leak": leak, "leak_form": leak_form, "output_activation": output_activation, "loss": loss,
+               "loss_parameter": loss_parameter, "l1": l1, "l2": l2, "rate_penalty": rate_penalty, "omega": omega,
+               "maps": maps, "past": past, "past_rates": past_rates}
     error, penalties, gradients, _ = _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt, input_gradient,
                                                          initial_state_gradient, own_start, **options)
     return error + penalties, gradients
 
 
 def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, input_gradient=False,
-                        initial_state_gradient=False, own_start=False, *, l1=None, l2=None, rate_penalty=0, omega=0,
-                        activation="tanh", maps=None, **options):
+                        initial_state_gradient=False, own_start=False, *, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
+                        **options):
     """The reduced error, the penalties, the gradients of both, and the dict of ∂E/∂S and δ by recurrence."""
-    run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, activation=activation,
-                                                            maps=maps, **options)
-    gradients, flows = _backward(run, delta_y, activation, tbptt, initial_state is None or own_start, input_gradient,
+    run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps, **options)
+    if omega and not run.units.is_plain:
+        raise ValueError("omega is of plain units, and these have a leak")
+    gradients, flows = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
                                  initial_state_gradient, rate_penalty)
     penalties = penalty(run.p, l1, l2) + (rate_penalty * _mean_square_rate(run) if rate_penalty else 0)
     added = d_penalty(run.p, l1, l2)
@@ -488,14 +595,14 @@ def flows(parameters, X, D, *, weights=None, initial_state=None, **options):
 
 
 def mean_square_rate(parameters, X, *, initial_state=None, lengths=None, resets=None, output="sequence", activation="tanh",
-                     maps=None, past=None, **_):
-    """The mean of S² over all units and all steps that there are, past ones excepted; 0 where there are none."""
-    return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output,
-                                      past))
+                     leak=1.0, leak_form="rate", maps=None, past=None, past_rates=None, **_):
+    """The mean square of all units' rates at all steps that there are, past ones excepted; 0 where there are none."""
+    return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, Units(activation, leak, leak_form),
+                                      lengths, resets, output, past, past_rates))
 
 
 def _mean_square_rate(run):
-    total = sum((only(run.counts, r.S[1:]) ** 2).sum(dtype=_wide(run.p)) for r in run.recurrences)
+    total = sum((only(run.counts, run.units.read(r.S[1:])) ** 2).sum(dtype=_wide(run.p)) for r in run.recurrences)
     return total / max(run.rates, 1)
 
 
@@ -543,29 +650,29 @@ def d_penalty(parameters, l1=None, l2=None):
 
 
 def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None, output="sequence", tbptt=None,
-             activation="tanh", output_activation="identity", maps=None, input_gradient=False, initial_state_gradient=False,
-             **_):
+             activation="tanh", leak=1.0, leak_form="rate", output_activation="identity", maps=None, input_gradient=False,
+             initial_state_gradient=False, **_):
     """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
     _refuse_gradient_of_ids(X, input_gradient)
     _refuse_truncation(parameters, tbptt)
-    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
+    run = _forward(effective(parameters, maps), X, initial_state, Units(activation, leak, leak_form), lengths, resets, output)
     g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
-    gradients, _ = _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient, initial_state_gradient)
+    gradients, _ = _backward(run, delta_y, tbptt, initial_state is None, input_gradient, initial_state_gradient)
     return pulled_back(gradients, parameters, maps)
 
 
-def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0):
-    """From delta_y = ∂E/∂Z to every gradient, and to ∂E/∂S and δ of each recurrence, where there is no tbptt."""
+def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0):
+    """From delta_y = ∂E/∂Z to every gradient, and to ∂E/∂S and δ of each recurrence: of plain units, and without tbptt."""
     p, layers, lengths, output = run.p, run.layers, run.lengths, run.output
     T, several = len(run.resets), len(run.recurrences) > 1
     gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
     if "b_y" in p:
         gradients["b_y"] = column_sums(delta_y)
-    deltas = {r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences}  # x + -0.0 is x to the bit
+    deltas, dS_t = ({r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences} for _ in range(2))  # x + -0.0 is x
     dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
     dX = np.full_like(layers[0][0].X, -0.0)
-    slope, of_states = 2 * rate_penalty / max(run.rates, 1), {}
+    slope, flows = 2 * rate_penalty / max(run.rates, 1), {}
     dS = _read_back(layers[-1], affine(delta_y, p["W_y"]), lengths, output, T)
     for begin, since, end in windows(T, tbptt if several else None):
         errors = dS[begin:end].copy()
@@ -576,12 +683,12 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
                 own = r.turn(own, lengths)
                 if rate_penalty:
                     counts = run.counts[begin:end] & (np.arange(begin, end)[:, None] >= since)
-                    own = own + slope * only(counts, r.S[begin + 1:end + 1])
-                delta, carried = recur_back_windows(activation, own, r.S[begin + 1:end + 1], r.p["W_s"], r.resets[begin:end],
-                                                    None if several else tbptt)
+                    own = own + slope * only(counts, run.units.read(r.S[begin + 1:end + 1]))
+                delta, of_states, carried = r.back(own, begin, end, None if several else tbptt)
                 if tbptt is None:
-                    of_states[r.suffix] = whole(own, delta, r.p["W_s"], r.resets), delta
+                    flows[r.suffix] = whole(own, delta, r.p["W_s"], r.resets), delta
                 deltas[r.suffix][begin:end] += delta
+                dS_t[r.suffix][begin:end] += of_states
                 if begin == 0:
                     dS_0[r.suffix] += carried
                 if input_gradient or layer is not layers[0]:
@@ -591,24 +698,29 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
     for r in run.recurrences:
         delta, initial = deltas[r.suffix], r.p.get("S_0", 0)
         gradients["W_x" + r.suffix] = accumulate(delta, r.X)
-        gradients["W_s" + r.suffix] = accumulate(delta, restart(r.S[:-1], r.resets, initial))
+        gradients["W_s" + r.suffix] = accumulate(delta, run.units.read(restart(r.S[:-1], r.resets, initial)))
         if "b_s" in r.p:
             gradients["b_s" + r.suffix] = column_sums(delta)
         if "S_0" in r.p:  # one vector for every step that begins with it
             begins = r.resets.copy()
             if from_S_0:
                 begins[:1] = True
-            gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
+            if run.units.is_plain:
+                gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
+            else:
+                before = run.units.g(restart(r.S[:-1], r.resets, initial))
+                gradients["S_0" + r.suffix] = column_sums(to_the_step_before(
+                    run.units, delta[begins], dS_t[r.suffix][begins], before[begins], r.p["W_s"]))
     gradients = {name: gradients[name] for name in p}
     if input_gradient:
         gradients["X"] = dX
     if initial_state_gradient:
         gradients["initial_state"] = _one_or_all(scatter(dS_0[r.suffix]) for r in run.recurrences)
-    return gradients, of_states
+    return gradients, flows
 
 
-def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh",
-                   output_activation="identity", loss="squared_error", loss_parameter=None, maps=None, **_):
+def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh", leak=1.0,
+                   leak_form="rate", output_activation="identity", loss="squared_error", loss_parameter=None, maps=None, **_):
     """The source's sum taken apart: what each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
 
         ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s,   the last factor with S_{i-1} held fixed,
@@ -624,26 +736,21 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
     if len(recurrences(parameters)[0]) > 1 or len(recurrences(parameters)) > 1:
         raise ValueError("gradient_terms are of a network of one recurrence")
     t = range(len(X))[t]
-    run = _forward(effective(parameters, maps), X[:t + 1], initial_state, activation)
-    p, X, S, Z = run.p, run.recurrences[0].X, run.S, run.Z
+    run = _forward(effective(parameters, maps), X[:t + 1], initial_state, Units(activation, leak, leak_form))
+    p, r, Z = run.p, run.recurrences[0], run.Z
+    X, S, F = r.X, r.S, run.units.read(r.S)
     D = _in_time(D, output)[t if output == "sequence" else 0:][:1]
     _, _, _, delta_y = error(Z[t:], D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
-    _, dg = ACTIVATIONS[activation]
-    dS = np.zeros_like(S[1:])
-    dS[t] = affine(delta_y[0], p["W_y"])
-    W_s, W_x = (np.empty((t + 1, *p[name].shape), S.dtype) for name in ("W_s", "W_x"))
-    for i in reversed(range(t + 1)):
-        delta = dS[i] * dg(S[i + 1])
-        W_s[i] = accumulate(delta, S[i])
-        W_x[i] = accumulate(delta, X[i])
-        if i > 0:
-            dS[i - 1] = delta @ p["W_s"]
-    return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, S[t + 1:]), "S": dS}, parameters, maps)
+    dF = np.zeros_like(S[1:])
+    dF[t] = affine(delta_y[0], p["W_y"])
+    delta, dS, _ = integrate_back(run.units, dF, r.R, run.units.g(r.S[0]), p["W_s"], r.resets)
+    W_s, W_x = (np.stack([accumulate(delta[i], read[i]) for i in range(t + 1)]) for read in (F, X))
+    return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, F[t + 1:]), "S": dS}, parameters, maps)
 
 
-def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=None, activation="tanh",
-                  output_activation="identity", loss="squared_error", loss_parameter=None, **_):
+def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=None, activation="tanh", leak=1.0,
+                  leak_form="rate", output_activation="identity", loss="squared_error", loss_parameter=None, **_):
     """How large the gradient of each error is at each state on its way: ‖∂E_t/∂S_i‖ of E_t = Σ_b m_tb e(Y_tb, D_tb).
 
     Parameters
@@ -655,30 +762,25 @@ def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=
     norms (len(errors), T) : Euclidean over sequences and units, of the state S_i after X[i]; 0 where i > t
     whole (T,) : ‖∂E/∂S_i‖, E = Σ_t E_t, not divided
     """
-    run = _forward(parameters, X, initial_state, activation)
-    p, S, Z = run.p, run.S, run.Z
+    run = _forward(parameters, X, initial_state, Units(activation, leak, leak_form))
+    p, r, Z = run.p, run.recurrences[0], run.Z
     errors = range(len(X)) if errors is None else errors
     weights = np.ones(Z.shape[:2]) if weights is None else np.asarray(weights)
     _, _, _, delta_y = error(Z, np.asarray(D), weights, 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
-    dS = affine(delta_y, p["W_y"])
-    norms = np.zeros((len(errors), len(X)), S.real.dtype)
+    dF = affine(delta_y, p["W_y"])
+    norms = np.zeros((len(errors), len(X)), dF.real.dtype)
     for n, t in enumerate(errors):
-        alone = np.zeros_like(dS)
-        alone[t] = dS[t]
-        norms[n] = _flow_back(activation, alone, S[1:], p["W_s"])
-    return norms, _flow_back(activation, dS, S[1:], p["W_s"])
+        alone = np.zeros_like(dF)
+        alone[t] = dF[t]
+        norms[n] = _flow_back(r, alone)
+    return norms, _flow_back(r, dF)
 
 
-def _flow_back(activation, dS, R, P):
-    """‖dS[i] + delta[i+1] P‖ for every i, delta being that of `recur_back`."""
-    _, dg = ACTIVATIONS[activation]
-    norms, carried = np.zeros(len(dS), dS.real.dtype), 0
-    for i in reversed(range(len(dS))):
-        whole = dS[i] + carried
-        norms[i] = _norm(whole)
-        carried = (whole * dg(R[i])) @ P
-    return norms
+def _flow_back(r, dF):
+    """‖∂E/∂S‖ of every step."""
+    _, dS, _ = integrate_back(r.units, dF, r.R, r.units.g(r.S[0]), r.p["W_s"], r.resets)
+    return np.array([_norm(of_step) for of_step in dS], dS.real.dtype)
 
 
 def _norm(A):
@@ -687,18 +789,30 @@ def _norm(A):
     return largest * np.linalg.norm(A / largest) if 0 < largest < np.inf else largest
 
 
-def next_state(parameters, S, X, *, activation="tanh", **_):
+def next_state(parameters, S, X, *, activation="tanh", leak=1.0, leak_form="rate", **_):
     """S_t (..., H) of S = S_{t-1} (..., H) and X (..., I), or ids; the leading axes are broadcast."""
-    g, _ = ACTIVATIONS[activation]
+    units = Units(activation, leak, leak_form)
     X = np.asarray(X)
     inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
-    return g(affine(S, pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0))
+    A = affine(units.read(S), pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0)
+    if units.is_plain:
+        return units.g(A)
+    return (1 - leak) * S + leak * (units.g(A) if leak_form == "rate" else A)
 
 
-def jacobian(parameters, S, X, *, activation="tanh", **_):
-    """∂S_t/∂S_{t-1} = diag(g1'(S_t)) W_s (..., H, H) at S = S_{t-1} and X, as of `next_state`; row h is of unit h."""
-    _, dg = ACTIVATIONS[activation]
-    return dg(next_state(parameters, S, X, activation=activation))[..., None] * parameters["W_s"]
+def jacobian(parameters, S, X, *, activation="tanh", leak=1.0, leak_form="rate", **_):
+    """∂S_t/∂S_{t-1} (..., H, H) at S = S_{t-1} and X, as of `next_state`; row h is of unit h.
+
+    diag(g1'(R_t)) W_s of plain units, R_t = S_t; (1 - leak) 1 + leak diag(g1'(R_t)) W_s, or in the current form
+    (1 - leak) 1 + leak W_s diag(g1'(R_{t-1})).
+    """
+    units = Units(activation, leak, leak_form)
+    if leak_form == "current":
+        slopes = units.dg(units.g(np.asarray(S)))[..., None, :]
+    else:
+        slopes = units.dg(next_state(parameters, S, X, activation=activation))[..., None]
+    step = slopes * parameters["W_s"]
+    return step if units.is_plain else (1 - leak) * np.eye(step.shape[-1], dtype=step.dtype) + leak * step
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -793,7 +907,18 @@ class _Recurrence(NamedTuple):
     p: dict              # W_x, W_s, b_s, S_0, under these names
     X: np.ndarray        # (T, B, I)
     S: np.ndarray        # (T+1, B, H)
+    R: np.ndarray        # (T, B, H), the rates; of plain units S[1:]
     resets: np.ndarray   # (T, B) of bool
+    units: Units
+
+    def back(self, dF, begin, end, tbptt=None):
+        """delta, ∂E/∂S, and what goes to the state before, of the steps begin ... end, for dF (end - begin, B, H)."""
+        P, R, resets = self.p["W_s"], self.R[begin:end], self.resets[begin:end]
+        if not self.units.is_plain:
+            R_0 = self.R[begin - 1] if begin > 0 else self.units.g(self.S[0])
+            return integrate_back_windows(self.units, dF, R, R_0, P, resets, tbptt)
+        delta, carried = recur_back_windows(self.units.activation, dF, R, P, resets, tbptt)
+        return delta, dF, carried
 
     def turn(self, A, lengths):
         """A (T, B, ...) of the caller's steps as those of this recurrence, or the other way round."""
@@ -808,6 +933,7 @@ class _Run(NamedTuple):
     Z: np.ndarray        # (T, B, O), or (1, B, O) if output="last"
     lengths: np.ndarray  # (B,)
     resets: np.ndarray   # (T, B) of bool
+    units: Units
     there: np.ndarray    # (T, B) or (1, B) of bool: which outputs there are
     counts: np.ndarray   # (T, B) of bool: which steps there are, past ones excepted
     output: str
@@ -825,28 +951,33 @@ class _Run(NamedTuple):
     def S(self):
         return _one_or_all(np.concatenate([r.S[:1], r.turn(r.S[1:], self.lengths)]) for r in self.recurrences)
 
+    @property
+    def R(self):
+        return _one_or_all(r.turn(r.R, self.lengths) for r in self.recurrences)
 
-def _forward(parameters, X, initial_state, activation, lengths=None, resets=None, output="sequence", past=None):
+
+def _forward(parameters, X, initial_state, units, lengths=None, resets=None, output="sequence", past=None, past_rates=None):
     X = np.asarray(X)
     T, B = X.shape[:2]
     lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
     alive = np.arange(T)[:, None] < lengths
     resets = alive & (False if resets is None else np.asarray(resets, bool))
     p, X, first = _prepare(parameters, only(alive, X), initial_state)
-    past = {suffix: () if past is None else np.asarray(states, X.dtype)
-            for suffix, states in zip(first, past if len(first) > 1 and past is not None else [past] * len(first))}
+    past, past_rates = ({suffix: () if of_all is None else np.asarray(states, X.dtype)
+                         for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
+                                                   else [of_all] * len(first))} for of_all in (past, past_rates))
     known, layers = len(past[""]), []
     for suffixes in recurrences(p):
-        layers.append([_recurrence(p, suffix, X, first[suffix], activation, lengths, alive, resets, past[suffix])
-                       for suffix in suffixes])
+        layers.append([_recurrence(p, suffix, X, first[suffix], units, lengths, alive, resets, past[suffix],
+                                   past_rates[suffix]) for suffix in suffixes])
         X = _read(layers[-1], lengths, "sequence")
     counts = alive & (np.arange(T)[:, None] >= known)
     there = counts if output == "sequence" else lengths[None] > 0
     Z = only(there, affine(_read(layers[-1], lengths, output), pack(p["W_y"]), p.get("b_y")))
-    return _Run(p, layers, Z, lengths, resets, there, counts, output)
+    return _Run(p, layers, Z, lengths, resets, units, there, counts, output)
 
 
-def _recurrence(p, suffix, X, S_0, activation, lengths, alive, resets, past):
+def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates):
     """One recurrence over the inputs X of its layer."""
     p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "S_0") if name + suffix in p}
     if suffix.endswith("_reverse"):
@@ -854,12 +985,16 @@ def _recurrence(p, suffix, X, S_0, activation, lengths, alive, resets, past):
         parted[:-1] = resets[1:]  # between a step and the next one, from where this recurrence comes
         X, resets = turn(X, lengths), turn(parted, lengths) & alive
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    return _Recurrence(suffix, p, X, recur(activation, A, S_0, pack(p["W_s"]), alive, resets, p.get("S_0", 0), past), resets)
+    through = S_0, pack(p["W_s"]), alive, resets, p.get("S_0", np.zeros((), X.dtype)), past
+    if units.is_plain:
+        S = recur(units.activation, A, *through)
+        return _Recurrence(suffix, p, X, S, S[1:], resets, units)
+    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates), resets, units)
 
 
 def _read(layer, lengths, output):
     """`read` of each recurrence of a layer, side by side."""
-    parts = (read(r.S, lengths, output) for r in layer)
+    parts = (read(r.units.read(r.S), lengths, output) for r in layer)
     return np.concatenate([r.turn(part, lengths) if output == "sequence" else part for r, part in zip(layer, parts)], axis=-1)
 
 
@@ -876,10 +1011,11 @@ def _one_or_all(arrays):
 
 
 def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
-                       reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
-                       loss_parameter=None, past=None, maps=None, **_):
+                       reduction="mean", activation="tanh", leak=1.0, leak_form="rate", output_activation="identity",
+                       loss="squared_error", loss_parameter=None, past=None, past_rates=None, maps=None, **_):
     """The run, 1 or 1 / Σ m, and what `error` returns."""
-    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output, past)
+    run = _forward(effective(parameters, maps), X, initial_state, Units(activation, leak, leak_form), lengths, resets, output,
+                   past, past_rates)
     weights = only(run.there, np.ones(run.there.shape) if weights is None else _in_time(weights, output))
     scale = _scale(reduction, weights)
     return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,

@@ -434,7 +434,7 @@ class _Run:
         """Loss, penalty and Σ m of a window of truncated BPTT; the states that the next one needs are put into `spare`."""
         network, settings, source = self.network, self.settings, self.source
         X, D, weights, initial_state, lengths, resets = data
-        S = np.empty((len(X) + 1, X.shape[1], sum(network._widths)), network.dtype)
+        S = np.empty((len(X) + 1, X.shape[1], network._kept_width), network.dtype)
         own_start, past = False, S[:0]
         if spare.states is not None:
             own_start = initial_state is None and source.window(k)[0] == 0
@@ -787,7 +787,7 @@ class _Window:
         self._forget(max(0, self.k2 - self.new))
         self.steps = new if self.known is None else _joined([self.known, new])
         X, D, weights, resets = self.steps
-        self.S = np.empty((len(X) + 1, X.shape[1], sum(self.network._widths)), self.network.dtype)
+        self.S = np.empty((len(X) + 1, X.shape[1], self.network._kept_width), self.network.dtype)
         past = self.S[:0] if self.states is None else self.states[1:]
         own = self.own_start and self.states is not None and self.read == len(past)
         return self.network._window_into(self.gradient, X, D, weights, None if self.states is None else self.states[0], None,

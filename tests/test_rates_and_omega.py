@@ -26,6 +26,9 @@ NETWORKS = {
     "signs": {"dale_ratio": 0.6, "connectivity": {"W_s": np.arange(25).reshape(5, 5) % 3 > 0}},
     "layers": {"hidden_size": (5, 4)},
     "both": {"hidden_size": (5, 4), "bidirectional": True},
+    "leak": {"leak": 0.3, "learn_initial_state": True},
+    "current": {"leak": 0.3, "leak_form": "current", "activation": "sigmoid"},
+    "leaky layers": {"hidden_size": (5, 4), "leak": 0.3, "leak_form": "current", "activation": "sigmoid"},
 }
 SEQUENCES = {"whole": {}, "lengths": {"lengths": LENGTHS}, "resets": {"resets": RESETS},
              "both": {"lengths": LENGTHS, "resets": RESETS}}
@@ -50,6 +53,11 @@ def kinds():
         yield pytest.param(options, sequences, id=f"{name}-{more}")
 
 
+def penalties_of(options, penalty):
+    """Without omega where it has no meaning."""
+    return {name: number for name, number in penalty.items() if not (name == "omega" and "leak" in options)}
+
+
 every_kind = pytest.mark.parametrize(("options", "sequences"), list(kinds()))
 
 
@@ -60,9 +68,12 @@ def reference_options(net):
 # ---- By the definitions
 
 
-def states_of(net, X, **sequences):
-    states = net.forward(X, return_states=True, **sequences)[2]
-    return states if isinstance(states, tuple) else (states,)
+def rates_of(net, X, **sequences):
+    """What W_s and W_y read after each step (T, B, H), of each recurrence."""
+    _, _, S, *R = net.forward(X, return_states=True, **sequences)
+    if net.leak_form == "current":
+        return R[0] if isinstance(S, tuple) else R
+    return [states[1:] for states in (S if isinstance(S, tuple) else (S,))]
 
 
 @every_kind
@@ -71,9 +82,9 @@ def test_the_penalty_on_rates_is_the_mean_square_over_units_and_steps_that_there
     net, plain = network(rate_penalty=0.7, **options), network(**options)
     X, D = data(net)
     total, count = 0.0, 0
-    for S in states_of(net, X, **sequences):
+    for R in rates_of(net, X, **sequences):
         for b, n in enumerate(sequences.get("lengths", [T] * B)):
-            total, count = total + (S[1:n + 1, b] ** 2).sum(), count + n * S.shape[2]
+            total, count = total + (R[:n, b] ** 2).sum(), count + n * R.shape[2]
     loss = net.loss_and_gradients(X, D, **sequences, backend=backend)[0]
     expected = plain.loss_and_gradients(X, D, **sequences, backend=backend)[0] + 0.7 * total / count
     np.testing.assert_allclose(loss, expected, rtol=1e-13)
@@ -104,7 +115,7 @@ def test_omega_is_the_paper_s_sum_by_jacobians_of_steps(backend):
 @every_kind
 def test_gradients_are_the_complex_step_s(options, sequences):
     """Of E with the penalty on rates; of Ω with ∂E/∂S and δ as they are at the parameters themselves."""
-    net = network(rate_penalty=0.7, omega=0.4, l2=0.1, **options)
+    net = network(**penalties_of(options, {"rate_penalty": 0.7, "omega": 0.4, "l2": 0.1}), **options)
     X, D = data(net)
     how = {**reference_options(net), **sequences, "weights": np.random.default_rng(3).random(D.shape[:-1])}
     _, gradients = reference.loss_and_gradients(net.parameters, X, D, **how)
@@ -113,7 +124,7 @@ def test_gradients_are_the_complex_step_s(options, sequences):
 
     def objective():
         p = reference.effective(parameters, how["maps"])
-        spread = sum(reference.spread(p["W_s" + suffix], *flow) for suffix, flow in held.items())
+        spread = sum(reference.spread(p["W_s" + suffix], *flow) for suffix, flow in held.items()) if net.omega else 0
         return (reference.loss(parameters, X, D, **how) + reference.penalty(p, None, how["l2"])
                 + 0.7 * reference.mean_square_rate(parameters, X, **how) + 0.4 * spread)
 
@@ -152,6 +163,7 @@ def test_omega_s_gradient_is_no_derivative_of_the_whole_loss():
 @every_kind
 @every_penalty
 def test_the_core_is_the_reference(options, sequences, penalty):
+    penalty = penalties_of(options, penalty)
     for dtype, limit in (("float64", 1e-11), ("float32", 2e-5)):
         net = network(dtype=dtype, **penalty, **options)
         X, D = data(net)
@@ -168,9 +180,10 @@ def test_the_core_is_the_reference(options, sequences, penalty):
 
 
 @pytest.mark.parametrize("tbptt", [(2, 2), (2, 5), (3, 1), (6, 6)])
-@pytest.mark.parametrize("hidden_size", [5, (5, 4)])
-def test_rates_of_a_window_are_those_of_its_new_steps(hidden_size, tbptt):
-    net = network(rate_penalty=0.7, hidden_size=hidden_size)
+@pytest.mark.parametrize("options", [{}, {"hidden_size": (5, 4)}, NETWORKS["leak"], NETWORKS["current"],
+                                     NETWORKS["leaky layers"]], ids=["plain", "layers", "leak", "current", "leaky layers"])
+def test_rates_of_a_window_are_those_of_its_new_steps(options, tbptt):
+    net = network(rate_penalty=0.7, **options)
     X, D = data(net)
     for sequences in SEQUENCES.values():
         (loss, gradients), (true, expected) = (net.loss_and_gradients(X, D, tbptt=tbptt, **sequences, backend=backend)
@@ -380,11 +393,22 @@ def test_what_is_no_penalty_is_refused_in_words(name, value, error, words):
         network(**{name: value})
 
 
-def test_the_reference_refuses_omega_of_windows():
+def test_the_reference_refuses_omega_of_windows_and_of_leaks():
     net = network(omega=0.4)
     X, D = data(net)
     with pytest.raises(ValueError, match="omega needs the whole gradient"):
         reference.loss_and_gradients(net.parameters, X, D, omega=0.4, tbptt=(2, 2))
+    with pytest.raises(ValueError, match="omega is of plain units"):
+        reference.loss_and_gradients(net.parameters, X, D, omega=0.4, leak=0.5)
+
+
+@both_backends
+def test_the_mean_of_one_rate_is_its_square(backend):
+    net = RNN(1, 1, 1, rate_penalty=3.0, dtype="float64", random_state=0)
+    X = np.full((1, 1, 1), 0.5)
+    rate = net.forward(X, return_states=True)[2][1, 0, 0]
+    expected = net.evaluate(X, X, backend=backend) + 3 * rate ** 2
+    np.testing.assert_allclose(net.loss_and_gradients(X, X, backend=backend)[0], expected, rtol=1e-14)
 
 
 def test_a_sum_of_squares_is_that_of_all_entries():
