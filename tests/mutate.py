@@ -318,6 +318,7 @@ NO_MUTANT = {
     "reference.py:gradient_flow:*  for *": "its body has mutants, and what it runs over is the caller's",
     "reference.py:_backward:*  for *": "likewise",
     "reference.py:gradient_terms:*  raise *": "there is no other error to raise, and the condition before it has its mutants",
+    "reference.py:_loss_and_gradients:*  raise *": "likewise",
     "_core.pyx:find_places:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
     "_core.pyx:drop:*  return *": "likewise",
 }
