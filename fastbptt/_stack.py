@@ -90,7 +90,7 @@ class Stack:
     """The operations of networks of several recurrences over flat parameters theta; `_core.Engine` documents them."""
 
     def __init__(self, shapes, dtype, target_size, activation, output_activation, loss, loss_parameter, mean, bias,
-                 learnt, l1, l2, last, one_hot, maps, leak=1.0, leak_form="rate"):
+                 learnt, l1, l2, last, one_hot, maps, leak=1.0, leak_form="rate", noise=0.0, input_noise=0.0, dropout=0.0):
         self.shapes, self.widths, self.last, self.learnt = shapes, widths_of(shapes), last, learnt
         self.dtype, self.free = np.dtype(dtype), []
         self.activation = activation
@@ -120,7 +120,8 @@ class Stack:
                 engine = _core.Engine(dtype, width, H, 0, H, activation, "identity", "squared_error", None, False, bias, learnt,
                                       *penalties, False, one_hot and layer == 0, own_maps, reads=False,
                                       reverse=suffix.endswith("_reverse"), pool_of=self.readout, leak=leak,
-                                      leak_form=leak_form)
+                                      leak_form=leak_form, noise=noise, input_noise=input_noise if layer == 0 else 0.0,
+                                      dropout=dropout, kind=len(self.recurrences))
                 self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
                 begin += H
 
@@ -130,9 +131,10 @@ class Stack:
 
     # ---- Operations
 
-    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads):
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads, draws=None):
         with self._scratch() as scratch:
-            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, own=return_states)
+            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws,
+                                            own=return_states)
             Y = self.readout.outputs(theta[self.own_y], *self._read(inputs[-1], R, finals, lengths), n_threads)
         results = (Y, tuple(finals), tuple(S), tuple(R)) if self.leaky else (Y, tuple(finals), tuple(S))
         return results if return_states else results[:2]
@@ -142,39 +144,39 @@ class Stack:
         y, states = self.forward(theta, x[None], None, None, state, None, None, False, n_threads)
         return y if self.last else y[0], states
 
-    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
-        return self._judge("losses", theta, X, D, None, initial_state, lengths, resets, n_threads)
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None):
+        return self._judge("losses", theta, X, D, None, initial_state, lengths, resets, n_threads, draws)
 
-    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
-        return self._judge("evaluate", theta, X, D, weights, initial_state, lengths, resets, n_threads)
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None):
+        return self._judge("evaluate", theta, X, D, weights, initial_state, lengths, resets, n_threads, draws)
 
-    def _judge(self, operation, theta, X, D, weights, initial_state, lengths, resets, n_threads):
+    def _judge(self, operation, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws):
         with self._scratch() as scratch:
-            _, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
+            _, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
             read, lengths = self._read(inputs[-1], R, finals, lengths)
             return getattr(self.readout, operation)(theta[self.own_y], read, D, weights, None, lengths, None, n_threads)
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                           initial_state_gradient, n_threads):
+                           initial_state_gradient, n_threads, draws=None):
         gradient = np.empty_like(theta)
         loss, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit,
-                                    input_gradient, initial_state_gradient, n_threads)
+                                    input_gradient, initial_state_gradient, n_threads, draws)
         return loss + self._penalize(theta, gradient), self._named(gradient) | more
 
-    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads):
+    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
         loss, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None, memory_limit,
-                                 False, False, n_threads)
+                                 False, False, n_threads, draws)
         return loss, self._penalize(theta, gradient)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                 initial_state_gradient, n_threads):
+                 initial_state_gradient, n_threads, draws=None):
         gradient = np.empty_like(theta)
         _, more = self._gradient(theta, X, None, dY, None, initial_state, lengths, resets, gradient, tbptt, memory_limit,
-                                 input_gradient, initial_state_gradient, n_threads)
+                                 input_gradient, initial_state_gradient, n_threads, draws)
         return self._named(gradient) | more
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
-                    past_rates=None, R=None):
+                    past_rates=None, R=None, draws=None):
         """As of Engine; past, S and rates are (..., H of all together)."""
         T, n = len(X), len(past)
         own_start = own_start or (initial_state is None and n == 0)
@@ -189,7 +191,7 @@ class Stack:
                     all_states[0], all_states[1:n + 1] = first, past[..., r.units]
                     first = all_states[n].copy()
                 r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads,
-                                _cut(all_rates, n, T))
+                                _cut(all_rates, n, T), _later(draws, n))
                 if self.current and n > 0:
                     all_rates[:n] = reference.ACTIVATIONS[self.activation][0](all_states[1:n + 1])
                 elif self.leaky and n > 0:
@@ -205,7 +207,7 @@ class Stack:
                                                      _cut(weights, n, T), late, gradient[self.own_y], dS[n:], n_threads)
             begin = max(0, T - k2)
             self._down_from(scratch, theta, inputs, states, rates, dS[begin:], lengths, resets, own_start, gradient, False,
-                            False, n_threads, begin, T)
+                            False, n_threads, draws, begin, T)
         return loss, self._penalize(theta, gradient), weight
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
@@ -236,7 +238,7 @@ class Stack:
         except IndexError:
             return _Scratch(self.free, self.dtype)
 
-    def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, own=False):
+    def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
         """States S and rates R of each recurrence, `own` or in the scratch; final states; what each layer reads, and the readout.
 
         Without a leak each R is None.
@@ -249,7 +251,7 @@ class Stack:
                 R.append(None if not self.leaky else np.empty((len(X), *shape[1:]), self.dtype) if own
                          else scratch.take(f"R {len(R)}", len(X), *shape[1:]))
                 finals.append(r.engine.states(theta[r.own], inputs[-1], None if given is None else given[len(finals)], lengths,
-                                              resets, S[-1], n_threads, R[-1]))
+                                              resets, S[-1], n_threads, R[-1], draws))
             parts = R[-len(layer):] if self.current else [states[1:] for states in S[-len(layer):]]
             if len(layer) == 1:
                 inputs.append(parts[0])
@@ -280,10 +282,10 @@ class Stack:
         return dS
 
     def _gradient(self, theta, X, D, dY, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit, input_gradient,
-                  initial_state_gradient, n_threads):
+                  initial_state_gradient, n_threads, draws):
         """The reduced error, and a dict of ∂E/∂X and ∂E/∂S_0 where asked for; the flat gradient overwrites `gradient`."""
         with self._scratch() as scratch:
-            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
+            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
             read, steps = self._read(inputs[-1], R, finals, lengths)
             dR = scratch.take("dR", *read.shape)
             loss, _ = self.readout.outputs_back(theta[self.own_y], read, D, dY, weights, steps, gradient[self.own_y], dR,
@@ -291,11 +293,11 @@ class Stack:
             dS = self._read_back(scratch, dR, len(X), lengths)
             down, how = (self._down, memory_limit) if tbptt is None else (self._down_windows, tbptt)
             dX, dS_0 = down(scratch, theta, inputs, S, R, dS, lengths, resets, initial_state is None, gradient, how,
-                            input_gradient, initial_state_gradient, n_threads)
+                            input_gradient, initial_state_gradient, n_threads, draws)
         return loss, ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
 
     def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
-              initial_state_gradient, n_threads):
+              initial_state_gradient, n_threads, draws):
         """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for; the gradient of all recurrences overwrites their slices."""
         dS_0, S, R = [], list(S), list(R)
         for n, layer in reversed(list(enumerate(self.layers))):
@@ -311,7 +313,7 @@ class Stack:
                 elif input_gradient:
                     dX = np.empty_like(X)
                 first = r.engine.states_back(theta[r.own], X, S.pop(), own, lengths, resets, own_start, gradient[r.own],
-                                             memory_limit, dX, initial_state_gradient, n_threads, R.pop())
+                                             memory_limit, dX, initial_state_gradient, n_threads, R.pop(), draws)
                 dS_0.insert(0, first)
                 if below is None:
                     below = dX
@@ -321,16 +323,16 @@ class Stack:
         return dS, tuple(dS_0)
 
     def _down_from(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, input_gradient,
-                   initial_state_gradient, n_threads, begin, end):
+                   initial_state_gradient, n_threads, draws, begin, end):
         """`_down` from step `end` to step `begin`, where it stops; dS is of these steps."""
         inputs, R = ([_cut(array, begin, end) for array in arrays] for arrays in (inputs, R))
         S = [states[begin:end + 1] for states in S]
         lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
         return self._down(scratch, theta, inputs, S, R, dS, lengths, _cut(resets, begin, end), own_start and begin == 0, gradient,
-                          0, input_gradient, initial_state_gradient, n_threads)
+                          0, input_gradient, initial_state_gradient, n_threads, _later(draws, begin))
 
     def _down_windows(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
-                      initial_state_gradient, n_threads):
+                      initial_state_gradient, n_threads, draws):
         """`_down` of the errors of each window by themselves, summed."""
         total, part = np.zeros_like(gradient), np.zeros_like(gradient)
         dX = np.zeros_like(inputs[0]) if input_gradient else None
@@ -339,7 +341,7 @@ class Stack:
             errors = dS[begin:end].copy()
             errors[:max(0, since - begin)] = 0
             dX_part, first = self._down_from(scratch, theta, inputs, S, R, errors, lengths, resets, own_start, part,
-                                             input_gradient, initial_state_gradient, n_threads, begin, end)
+                                             input_gradient, initial_state_gradient, n_threads, draws, begin, end)
             total += part
             if input_gradient:
                 dX[begin:end] += dX_part
@@ -359,6 +361,11 @@ class Stack:
             views[name] = gradient[begin:begin + math.prod(shape)].reshape(shape)
             begin += math.prod(shape)
         return views
+
+
+def _later(draws, steps):
+    """The draws of a call that begins so many steps later."""
+    return None if draws is None else draws._replace(first=draws.first + steps)
 
 
 def _cut(array, begin, end):
