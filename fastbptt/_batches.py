@@ -38,6 +38,10 @@ class Arrays:
             D, weights = D[:steps], None if weights is None else weights[:steps]
         return X, D, weights, initial_state, lengths, resets
 
+    def place(self, epoch, k):
+        """Of batch k: which one it is of the run, the step that its first is, its sequences. Noise is a function of these."""
+        return epoch * self.updates_per_epoch + k, 0, self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size]
+
     def rest(self, epoch, k):
         """The sequences of an epoch from batch k on."""
         return self._order(epoch)[k * self.batch_size:]
@@ -78,6 +82,11 @@ class Windows:
         X, D, weights, initial_state, lengths, resets = self.taken[1]
         X, D, weights, resets = (None if array is None else array[start:end] for array in (X, D, weights, resets))
         return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
+
+    def place(self, epoch, k):
+        """As of Arrays; all windows of a mini-batch are one batch."""
+        number, _, sequences = self.arrays.place(epoch, k // self.windows)
+        return number, self.window(k)[0], sequences
 
     def carried(self, k, S):
         """Of the states S of batch k those that the next one needs; None after the last window of a mini-batch."""
@@ -128,6 +137,10 @@ class Function:
         self.batch_size = _words.size("batch_size", batch_size)
         self.updates_per_epoch = _words.size("updates_per_epoch", updates_per_epoch)
         self.entropy, self.stream, self.taken = entropy, stream, 0
+
+    def place(self, epoch, k):
+        """As of Arrays; the sequences are new ones."""
+        return epoch * self.updates_per_epoch + k, 0, None
 
     def batch(self, epoch, k):
         index = epoch * self.updates_per_epoch + k

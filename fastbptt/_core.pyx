@@ -32,7 +32,11 @@ Design
 (k) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
     form. Beside it goes `other`: the rates, saved as S is, or the states, of one block and the step before. The gradient by
     the state, dU, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
-(l) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
+(l) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
+    each number is a function of key, call, step, sequence and unit (_draws.h), so that what is computed again has the same.
+    Dropout multiplies what W_s reads by a mask, whose rows are drawn before the first step; that is the leaky units' verb,
+    with a leak of 1 where there is none.
+(m) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
     (`spread`), by one more product of each row; what it adds to ∂E/∂W_s stays apart until all shards have said how many
     rows there were. Both cost a call that is without them nothing.
 
@@ -59,8 +63,8 @@ from ._kernels cimport (
     ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, CURRENT, ELU, EXP, GIVEN, HUBER, IDENTITY,
     LEAKY_RELU, PLAIN, POISSON, QUANTILE, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
     ErrorOptions, Kernels, Units, UpdateOptions,
-    accumulate, affine, column_sums, error, gather, hold, integrate, integrate_back, map_parameters, pack, padded, pull_back,
-    recur, recur_back, scatter, update as update_verb, vector_kernels,
+    accumulate, add_normals, affine, column_sums, draw_mask, error, gather, hold, integrate, integrate_back, map_parameters,
+    pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
 )
 
 cnp.import_array()
@@ -154,6 +158,7 @@ cdef enum:
     PICK_BELOW = 2             # rows with errors are picked where over half of the weights are zero
     NO_LIMIT = 0               # of memory
     AUTOMATIC = -1
+    INPUT = 1023               # the kind of noise of inputs; that of states is the number of their recurrence
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
@@ -171,6 +176,9 @@ cdef struct Plan:
     Py_ssize_t I, H, O
     int activation
     Units units
+    unsigned int kind            # of its noise and dropout
+    double noise, input_noise    # what standard normal numbers are multiplied with
+    double dropout
     ErrorOptions error           # with K, the targets a row
     Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0, P
     bint mean
@@ -210,6 +218,12 @@ cdef struct Call:
     bint reverse                 # as of the plan
     bint given                   # all states are known: backward reads them block by block
     Units units
+    double noise, input_noise, dropout  # as of the plan; 0 without draws
+    unsigned long long noise_key, dropout_key
+    unsigned int call
+    Py_ssize_t first             # the step that X[0] is to the noise
+    const Py_ssize_t *numbers    # (B,), which sequences these are to the noise; NULL: 0, 1, ...
+    Py_ssize_t begin             # the first sequence of a shard, unless the call is arranged
     ErrorOptions error
     void *Y                      # (T, B, O)
     void *S                      # (T + 1, B, H)
@@ -318,6 +332,8 @@ cdef struct Workspace:
     void *renewed_other                        # scratch (B, ldh), beside `renewed`
     void *dropped_dU                           # scratch (B, ldh), beside `dropped`
     void *flow_dU                              # scratch (flow_errors * B, ldh)
+    void *mask                                 # saved   (B, ldh), of dropout; NULL without it
+    void *masked                               # scratch (B, ldh)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -337,6 +353,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
     cdef Py_ssize_t used = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef bint leaky = c.units.form != PLAIN
+    w.mask = NULL
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
     w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0) + (1 if leaky else 0)) * w.ldh
@@ -361,10 +378,11 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     w.later = take(base, &used, B, w.ldh, size)
     if c.arranged:
         w.first = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
-        w.before = take(base, &used, w.rows, w.ldh, size)
         w.initial = take(base, &used, 1, w.ldh, size)
         w.renewed = take(base, &used, B, w.ldh, size)
         w.dropped = take(base, &used, B if leaky else 1, w.ldh, size)
+    if c.arranged or c.dropout > 0:
+        w.before = take(base, &used, w.rows, w.ldh, size)
     if c.arranged or c.k1 > 0:
         w.begins = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
     if c.arranged or p.one_hot or p.reverse:
@@ -395,6 +413,8 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.border_others = take(base, &used, c.segments * B, w.ldh, size)
         w.first_dU = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)
         w.flow_dU = take(base, &used, w.flow_errors * B if c.flow != NULL else 0, w.ldh, size)
+        w.mask = take(base, &used, B, w.ldh, size) if c.dropout > 0 else NULL
+        w.masked = take(base, &used, B if c.dropout > 0 else 0, w.ldh, size)
         if c.arranged:
             w.initial_other = take(base, &used, 1, w.ldh, size)
             w.renewed_other = take(base, &used, B, w.ldh, size)
@@ -530,6 +550,7 @@ cdef Call shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size) noe
         s.order = c.order + dealt(c.sequences, shards_of(c), i)
         return s
     s.rows = min(c.rows, c.B - b)
+    s.begin = b
     s.X = <const char *> c.X + b * p.I * size if c.X != NULL else NULL
     s.ids = c.ids + b if c.ids != NULL else NULL
     s.initial_state = <const char *> c.initial_state + b * p.H * size if c.initial_state != NULL else NULL
@@ -808,6 +829,46 @@ cdef Py_ssize_t pick(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t
     return n
 
 
+# ---- Noise and dropout
+
+
+cdef inline unsigned int number_of(const Call *c, Py_ssize_t b) noexcept nogil:
+    """Which sequence to the draws the shard's, or of an arranged call the caller's, sequence b is."""
+    return <unsigned int> (c.numbers[c.begin + b] if c.numbers != NULL else c.begin + b)
+
+
+cdef void add_noise(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places, unsigned int kind, double scale,
+                    Py_ssize_t n, floating *A, Py_ssize_t lda) noexcept nogil:
+    """A += noise, for the rows of the steps from t on                                                    (rows, n)"""
+    cdef Py_ssize_t row, at
+    for row in range(rows if scale > 0 else 0):
+        at = place(c, t, places, row)
+        add_normals(c.noise_key, kind, <unsigned int> (c.first + at // c.B), number_of(c, at % c.B), c.call, scale, n,
+                    A + row * lda)
+
+
+cdef void draw_masks(const Plan *p, const Call *c, const Workspace *w, floating *mask) noexcept nogil:
+    """The masks of the sequences of a shard                                                              (rows, H)"""
+    cdef Py_ssize_t row
+    cdef unsigned int sequence
+    memset(mask, 0, c.rows * w.ldh * sizeof(floating))
+    for row in range(c.rows):
+        sequence = number_of(c, c.order[row] if c.arranged else row)
+        draw_mask(c.dropout_key, p.kind, sequence, c.call, 1 - c.dropout, p.H, mask + row * w.ldh)
+
+
+cdef void drop_out(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end, const floating *source,
+                   floating *masked) noexcept nogil:
+    """masked[t] = mask * source[t] for the steps t ... end"""
+    cdef Py_ssize_t i, n
+    cdef const floating *mask = <floating *> w.mask
+    for t in range(t, end):
+        n = rows_at(c, w, t) * w.ldh
+        for i in range(n):
+            masked[i] = source[i] * mask[i]
+        masked, source = masked + n, source + n
+
+
 # ---- The recurrence of a block, by as many steps at once as have the same rows
 
 
@@ -858,8 +919,8 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
         if c.units.form == PLAIN:
             recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
         else:
-            integrate(k, &c.units, next - t, rows, p.H, P_s, ldh, <const floating *> NULL, <floating *> NULL, before, integrated,
-                      S, other)
+            integrate(k, &c.units, next - t, rows, p.H, P_s, ldh, <const floating *> w.mask, <floating *> w.masked, before,
+                      integrated, S, other)
             integrated = other + (next - t - 1) * rows * ldh
             other += (next - t) * rows * ldh
         before = S + (next - t - 1) * rows * ldh
@@ -898,8 +959,9 @@ cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Work
     if c.units.form == PLAIN:
         recur_back(k, p.activation, steps, rows, p.H, Q_s, w.ldh, R, later, delta)
     else:
-        integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh, <const floating *> NULL, <floating *> NULL, R, later,
-                       <floating *> w.dU + row * w.ldh, delta)
+        integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
+                       <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
+                       <floating *> w.masked, R, later, <floating *> w.dU + row * w.ldh, delta)
 
 
 cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
@@ -950,6 +1012,8 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     if c.arranged and c.units.form == CURRENT:
         memcpy(w.initial_other, w.initial, ldh * sizeof(floating))
         to_rates(c, k, 1, ldh, <floating *> w.initial)
+    if w.mask != NULL:
+        draw_masks(p, c, w, <floating *> w.mask)
     w.origin = w.segments = 0
     if c.given:
         number_blocks(c, w)
@@ -1019,7 +1083,10 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             look_up(c, rows, places, P_x, ldh, A)
         else:
             read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
+            add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
+        if t >= c.past and p.recurs:
+            add_noise(c, t, rows, places, p.kind, c.noise, H, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
         if t >= c.past and p.recurs:
             recur_through(p, c, k, w, t, end, P_s, S, A, other)
@@ -1292,6 +1359,9 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.arranged:
             find_states_before(c, w, t, end, S, A, <floating *> w.before)
             before = <floating *> w.before
+        if w.mask != NULL:
+            drop_out(c, w, t, end, before, <floating *> w.before)
+            before = <floating *> w.before
         accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
         if p.one_hot:
@@ -1299,6 +1369,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         else:
             if end - t < c.most or c.given:  # of a single block forward has left X there
                 read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
+                add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
             accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
         if p.b_s >= 0:
             column_sums(k, rows, H, delta, ldh, gradient + p.b_s)
@@ -1941,7 +2012,7 @@ cdef class Engine:
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
                  dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
                  bint recurs=True, bint reads=True, bint reverse=False, Engine pool_of=None, double leak=1,
-                 str leak_form="rate"):
+                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int kind=0):
         """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None.
 
         Where not `recurs` there are no W_x, W_s, b_s, S_0: inputs (T, B, H) are states, and I is H. Where not `reads` there
@@ -1950,6 +2021,7 @@ cdef class Engine:
         """
         self.plan.units.form = CURRENT if leak_form == "current" else RATE if leak < 1 else PLAIN
         self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
+        self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.kind = noise, input_noise, dropout, kind
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
@@ -2000,15 +2072,15 @@ cdef class Engine:
                 p.penalties += 1
             end = begin
 
-    def forward(self, theta, X, D, weights, initial_state, lengths, resets, bint return_states, int n_threads):
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, bint return_states, int n_threads, draws=None):
         """Y (T, B, O), final state (B, H) and, where asked for, S (T+1, B, H). D and weights are None."""
         cdef Call c
-        if not self.prepare(&c, theta, X, initial_state, lengths, resets):
+        if not self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws):
             return NotImplemented
         Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
-        R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and c.units.form != PLAIN else None
+        R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and self.plan.units.form != PLAIN else None
         self.run(&c, n_threads)
         if R is not None:
             return Y, final_state, S, R
@@ -2030,29 +2102,31 @@ cdef class Engine:
         self.run(&c, n_threads)
         return out
 
-    def losses(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads):
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads, draws=None):
         """e (T, B); weights is None."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, None)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, None)):
             return NotImplemented
         e = self.fresh_outputs(&c, 0, &c.losses)
         self.run(&c, n_threads)
         return e
 
-    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads):
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads, draws=None):
         """The reduced error."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights)):
             return NotImplemented
         self.run(&c, n_threads)
         return c.total * c.error.scale
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
-                           bint input_gradient, bint initial_state_gradient, int n_threads):
+                           bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
         """The reduced error with penalties, and a dict of fresh gradients."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
-                and not (input_gradient and self.plan.one_hot)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights) and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         truncate(&c, tbptt)
         self.penalize_flow(&c)
@@ -2060,11 +2134,11 @@ cdef class Engine:
         return c.total * c.error.scale + c.penalty, gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, Py_ssize_t memory_limit,
-                  int n_threads):
+                  int n_threads, draws=None):
         """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
-                and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights) and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
@@ -2074,15 +2148,15 @@ cdef class Engine:
 
     # ---- What a network of several recurrences is made of; arguments are checked already, and these raise if they are not
 
-    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads, R=None):
+    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads, R=None, draws=None):
         """The final state (B, H) of the recurrence. S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] that after
         X[t] was read; of leaky units also R (T, B, H), the rates."""
         cdef Call c
-        if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets)
+        if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
             raise ValueError("arguments are not in order")
         c.S = cnp.PyArray_DATA(S)
-        if c.units.form != PLAIN:
+        if self.plan.units.form != PLAIN:
             if not self.is_ready_out(R, c.T, c.B, self.plan.H):
                 raise ValueError("R is not in order")
             c.R = cnp.PyArray_DATA(R)
@@ -2091,7 +2165,7 @@ cdef class Engine:
         return final_state
 
     def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
-                    bint initial_state_gradient, bint spreads, int n_threads, R=None):
+                    bint initial_state_gradient, bint spreads, int n_threads, R=None, draws=None):
         """∂E/∂S_0 (B, H), where asked for, and omega Ω, if `spreads`, for dS = ∂E/∂S (T, B, H) by the outputs, of the
         current form ∂E/∂R.
 
@@ -2100,14 +2174,15 @@ cdef class Engine:
         """
         cdef Call c
         if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
-                and self.prepare(&c, theta, X, S[0], lengths, resets) and has_shape(S, c.T + 1, c.B, self.plan.H)
+                and self.prepare(&c, theta, X, S[0], lengths, resets, 1, draws) and has_shape(S, c.T + 1, c.B, self.plan.H)
                 and is_ready(dS, self.type, 3) and has_shape(dS, c.T, c.B, self.plan.H) and is_ready(gradient, self.type, 1)
                 and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
             raise ValueError("arguments are not in order")
         c.given, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
-        if c.units.form == RATE:
+        c.past_rates = c.past_states  # of plain units with dropout
+        if self.plan.units.form == RATE:
             if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.plan.H)):
                 raise ValueError("R is not in order")
             c.past_rates = cnp.PyArray_DATA(R)
@@ -2171,7 +2246,7 @@ cdef class Engine:
                                <double *> (cnp.PyArray_DATA(part) if part is not None else NULL))
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, bint own_start, Py_ssize_t k2,
-                    gradient, S, int n_threads, past_rates=None, R=None):
+                    gradient, S, int n_threads, past_rates=None, R=None, draws=None):
         """The reduced error of the steps after `past`, the penalties, and Σ m; their errors go back k2 steps.
 
         past (n, B, H) are the states after the first n steps, from initial_state on; own_start says that this was the
@@ -2180,15 +2255,16 @@ cdef class Engine:
         """
         cdef Call c
         cdef double total
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)
-                and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.point_at_targets(&c, D, weights) and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
                 and has_shape(past, cnp.PyArray_DIM(past, 0), c.B, self.plan.H)
                 and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
                 and cnp.PyArray_ISWRITEABLE(gradient) and is_ready(S, self.type, 3)
                 and has_shape(S, c.T + 1, c.B, self.plan.H) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
             return NotImplemented
         c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
-        if c.units.form == RATE:
+        c.past_rates = c.past_states  # of plain units with dropout
+        if self.plan.units.form == RATE:
             if not (is_ready(past_rates, self.type, 3) and has_shape(past_rates, c.past, c.B, self.plan.H)
                     and self.is_ready_out(R, c.T, c.B, self.plan.H)):
                 raise ValueError("rates are not in order")
@@ -2205,11 +2281,11 @@ cdef class Engine:
         return c.total * c.error.scale, c.penalty, total
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
-                 bint input_gradient, bint initial_state_gradient, int n_threads):
+                 bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
         """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.is_ready_target(&c, dY, self.plan.O)
-                and not (input_gradient and self.plan.one_hot)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.is_ready_target(&c, dY, self.plan.O) and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         c.D = cnp.PyArray_DATA(dY)
         c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
@@ -2260,7 +2336,7 @@ cdef class Engine:
 
     def train(self, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size, str rule,
               dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch, results,
-              double seconds, Py_ssize_t memory_limit, int n_threads):
+              double seconds, Py_ssize_t memory_limit, int n_threads, draws=None):
         """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
 
         Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
@@ -2273,6 +2349,7 @@ cdef class Engine:
         earlier : updates made before
         batch : scratch like [X, D, weights, initial_state, lengths, resets] with batch_size sequences, None where that is
             None
+        draws : as of reference.Draws, with the call that the first of these updates is; sequences are those of the data
         results : float64 (4, updates), overwritten: of each update data loss, penalty, norm of the gradient, Σ m
 
         Returns
@@ -2297,7 +2374,8 @@ cdef class Engine:
         cdef Py_ssize_t needed
         cdef int status = DONE, threads, stop = 0
         cdef bint held = False
-        if not (self.prepare(&data, theta, X, initial_state, lengths, resets) and self.point_at_targets(&data, D, weights)
+        if not (self.prepare(&data, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.point_at_targets(&data, D, weights)
                 and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(results, cnp.NPY_DOUBLE, 2) and updates * batch_size >= n):
             raise ValueError("data are not in order")
         check_vectors(self.type, p.P, rule, theta, gradient, slots)
@@ -2331,6 +2409,7 @@ cdef class Engine:
                 while status == DONE and done * batch_size < n:
                     begin = done * batch_size
                     c.B = min(batch_size, n - begin)
+                    c.call, c.numbers = data.call + <unsigned int> done, order + begin
                     if not self.pick(&data, &c, order + begin, into):  # a callback or another thread has changed the data
                         break
                     c.weights, c.weight_width = into[2], data.weight_width  # which the last batch may have had out
@@ -2427,7 +2506,7 @@ cdef class Engine:
 
     # ---- From Python's objects to a Call
 
-    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1) noexcept:
+    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1, draws=None) noexcept:
         """Put what every operation has into the call; False where something is not in order.
 
         `in_time` is the number of X's axes of time: 0 where X is a single step.
@@ -2441,6 +2520,8 @@ cdef class Engine:
             return False
         c.theta, c.error, c.last, c.units = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last, self.plan.units
         c.picks, c.reverse = c.last, self.plan.reverse
+        if draws is not None and not self.take_draws(c, draws):
+            return False
         if initial_state is not None:
             if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.H, -1)):
                 return False
@@ -2461,6 +2542,23 @@ cdef class Engine:
             c.ids = <const Py_ssize_t *> cnp.PyArray_DATA(X)
             return ids_in_range(c, self.plan.I)
         c.X = cnp.PyArray_DATA(X)
+        return True
+
+    cdef bint take_draws(self, Call *c, draws) noexcept:
+        """Put (noise_key, dropout_key, call, first, sequences), as of reference.Draws, into the call."""
+        noise_key, dropout_key, call, first, sequences = draws
+        c.call, c.first = call, first
+        if noise_key is not None:
+            c.noise_key, c.noise, c.input_noise = noise_key, self.plan.noise, self.plan.input_noise
+        if dropout_key is not None:
+            c.dropout_key, c.dropout = dropout_key, self.plan.dropout
+            if c.dropout > 0 and c.units.form == PLAIN:
+                c.units.form, c.units.leak = RATE, 1
+        if sequences is None:
+            return True
+        if not (is_ready(sequences, cnp.NPY_INTP, 1) and has_shape(sequences, c.B, -1, -1)):
+            return False
+        c.numbers = <const Py_ssize_t *> cnp.PyArray_DATA(sequences)
         return True
 
     cdef bint take_out(self, Call *c, theta, x, state, out) noexcept:

@@ -23,6 +23,18 @@ cdef extern from "_maps.h" nogil:
     void hold_f32 "fastbptt_hold_f32"(Py_ssize_t n, const unsigned char *maps, const float *before, float *theta) noexcept
     void hold_f64 "fastbptt_hold_f64"(Py_ssize_t n, const unsigned char *maps, const double *before, double *theta) noexcept
 
+cdef extern from "_draws.h" nogil:
+    void add_normals_f32 "fastbptt_add_normals_f32"(unsigned long long key, unsigned int kind, unsigned int step,
+                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
+                                                    float *row) noexcept
+    void add_normals_f64 "fastbptt_add_normals_f64"(unsigned long long key, unsigned int kind, unsigned int step,
+                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
+                                                    double *row) noexcept
+    void draw_mask_f32 "fastbptt_draw_mask_f32"(unsigned long long key, unsigned int kind, unsigned int sequence,
+                                                unsigned int call, double keep, Py_ssize_t n, float *row) noexcept
+    void draw_mask_f64 "fastbptt_draw_mask_f64"(unsigned long long key, unsigned int kind, unsigned int sequence,
+                                                unsigned int call, double keep, Py_ssize_t n, double *row) noexcept
+
 cdef extern from "_kernels.h" nogil:
     enum:
         TANH "FASTBPTT_TANH"
@@ -382,3 +394,22 @@ cdef inline void hold(Py_ssize_t n, const unsigned char *maps, const floating *b
         hold_f32(n, maps, before, theta)
     else:
         hold_f64(n, maps, before, theta)
+
+
+# ---- Noise and dropout: _draws.h
+
+
+cdef inline void add_normals(unsigned long long key, unsigned int kind, unsigned int step, unsigned int sequence,
+                             unsigned int call, double scale, Py_ssize_t n, floating *row) noexcept nogil:
+    if floating is float:
+        add_normals_f32(key, kind, step, sequence, call, scale, n, row)
+    else:
+        add_normals_f64(key, kind, step, sequence, call, scale, n, row)
+
+
+cdef inline void draw_mask(unsigned long long key, unsigned int kind, unsigned int sequence, unsigned int call, double keep,
+                           Py_ssize_t n, floating *row) noexcept nogil:
+    if floating is float:
+        draw_mask_f32(key, kind, sequence, call, keep, n, row)
+    else:
+        draw_mask_f64(key, kind, sequence, call, keep, n, row)

@@ -90,7 +90,8 @@ class Stack:
     """The operations of networks of several recurrences over flat parameters theta; `_core.Engine` documents them."""
 
     def __init__(self, shapes, dtype, target_size, activation, output_activation, loss, loss_parameter, mean, bias,
-                 learnt, l1, l2, last, one_hot, maps, rate_penalty, omega, leak=1.0, leak_form="rate"):
+                 learnt, l1, l2, last, one_hot, maps, rate_penalty, omega, leak=1.0, leak_form="rate", noise=0.0,
+                 input_noise=0.0, dropout=0.0):
         self.rate_penalty, self.omega = rate_penalty, omega
         self.shapes, self.widths, self.last, self.learnt = shapes, widths_of(shapes), last, learnt
         self.dtype, self.free = np.dtype(dtype), []
@@ -121,7 +122,8 @@ class Stack:
                 engine = _core.Engine(dtype, width, H, 0, H, activation, "identity", "squared_error", None, False, bias, learnt,
                                       *penalties, False, one_hot and layer == 0, own_maps, omega=omega, reads=False,
                                       reverse=suffix.endswith("_reverse"), pool_of=self.readout, leak=leak,
-                                      leak_form=leak_form)
+                                      leak_form=leak_form, noise=noise, input_noise=input_noise if layer == 0 else 0.0,
+                                      dropout=dropout, kind=len(self.recurrences))
                 self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
                 begin += H
 
@@ -131,9 +133,10 @@ class Stack:
 
     # ---- Operations
 
-    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads):
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads, draws=None):
         with self._scratch() as scratch:
-            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, own=return_states)
+            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws,
+                                            own=return_states)
             Y = self.readout.outputs(theta[self.own_y], *self._read(inputs[-1], R, finals, lengths), n_threads)
         results = (Y, tuple(finals), tuple(S), tuple(R)) if self.leaky else (Y, tuple(finals), tuple(S))
         return results if return_states else results[:2]
@@ -143,39 +146,39 @@ class Stack:
         y, states = self.forward(theta, x[None], None, None, state, None, None, False, n_threads)
         return y if self.last else y[0], states
 
-    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
-        return self._judge("losses", theta, X, D, None, initial_state, lengths, resets, n_threads)
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None):
+        return self._judge("losses", theta, X, D, None, initial_state, lengths, resets, n_threads, draws)
 
-    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads):
-        return self._judge("evaluate", theta, X, D, weights, initial_state, lengths, resets, n_threads)
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None):
+        return self._judge("evaluate", theta, X, D, weights, initial_state, lengths, resets, n_threads, draws)
 
-    def _judge(self, operation, theta, X, D, weights, initial_state, lengths, resets, n_threads):
+    def _judge(self, operation, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws):
         with self._scratch() as scratch:
-            _, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
+            _, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
             read, lengths = self._read(inputs[-1], R, finals, lengths)
             return getattr(self.readout, operation)(theta[self.own_y], read, D, weights, None, lengths, None, n_threads)
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                           initial_state_gradient, n_threads):
+                           initial_state_gradient, n_threads, draws=None):
         gradient = np.empty_like(theta)
         loss, penalty, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt,
-                                             memory_limit, input_gradient, initial_state_gradient, n_threads)
+                                             memory_limit, input_gradient, initial_state_gradient, n_threads, draws)
         return loss + penalty + self._penalize(theta, gradient), self._named(gradient) | more
 
-    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads):
+    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
         loss, penalty, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None,
-                                          memory_limit, False, False, n_threads)
+                                          memory_limit, False, False, n_threads, draws)
         return loss, penalty + self._penalize(theta, gradient)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                 initial_state_gradient, n_threads):
+                 initial_state_gradient, n_threads, draws=None):
         gradient = np.empty_like(theta)
         _, _, more = self._gradient(theta, X, None, dY, None, initial_state, lengths, resets, gradient, tbptt, memory_limit,
-                                    input_gradient, initial_state_gradient, n_threads)
+                                    input_gradient, initial_state_gradient, n_threads, draws)
         return self._named(gradient) | more
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
-                    past_rates=None, R=None):
+                    past_rates=None, R=None, draws=None):
         """As of Engine; past, S and rates are (..., H of all together)."""
         T, n = len(X), len(past)
         own_start = own_start or (initial_state is None and n == 0)
@@ -190,7 +193,7 @@ class Stack:
                     all_states[0], all_states[1:n + 1] = first, past[..., r.units]
                     first = all_states[n].copy()
                 r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads,
-                                _cut(all_rates, n, T))
+                                _cut(all_rates, n, T), _later(draws, n))
                 if self.current and n > 0:
                     all_rates[:n] = reference.ACTIVATIONS[self.activation][0](all_states[1:n + 1])
                 elif self.leaky and n > 0:
@@ -207,7 +210,7 @@ class Stack:
             begin = max(0, T - k2)
             slope, penalty = self._rates(states, rates, T - n if late is None else late, n)
             self._down_from(scratch, theta, inputs, states, rates, dS[begin:], lengths, resets, own_start, gradient, False,
-                            False, n_threads, begin, T, slope, n)
+                            False, n_threads, draws, begin, T, slope, n)
         return loss, penalty + self._penalize(theta, gradient), weight
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
@@ -240,7 +243,7 @@ class Stack:
         except IndexError:
             return _Scratch(self.free, self.dtype)
 
-    def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, own=False):
+    def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
         """States S and rates R of each recurrence, `own` or in the scratch; final states; what each layer reads, and the readout.
 
         Without a leak each R is None.
@@ -253,7 +256,7 @@ class Stack:
                 R.append(None if not self.leaky else np.empty((len(X), *shape[1:]), self.dtype) if own
                          else scratch.take(f"R {len(R)}", len(X), *shape[1:]))
                 finals.append(r.engine.states(theta[r.own], inputs[-1], None if given is None else given[len(finals)], lengths,
-                                              resets, S[-1], n_threads, R[-1]))
+                                              resets, S[-1], n_threads, R[-1], draws))
             parts = R[-len(layer):] if self.current else [states[1:] for states in S[-len(layer):]]
             if len(layer) == 1:
                 inputs.append(parts[0])
@@ -284,13 +287,13 @@ class Stack:
         return dS
 
     def _gradient(self, theta, X, D, dY, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit, input_gradient,
-                  initial_state_gradient, n_threads):
+                  initial_state_gradient, n_threads, draws):
         """The reduced error, the penalties on rates and by Ω, and a dict of ∂E/∂X and ∂E/∂S_0 where asked for.
 
         The flat gradient overwrites `gradient`. Where dY is given there are no penalties.
         """
         with self._scratch() as scratch:
-            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads)
+            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
             read, steps = self._read(inputs[-1], R, finals, lengths)
             dR = scratch.take("dR", *read.shape)
             loss, _ = self.readout.outputs_back(theta[self.own_y], read, D, dY, weights, steps, gradient[self.own_y], dR,
@@ -299,7 +302,7 @@ class Stack:
             slope, penalty = (0.0, 0.0) if dY is not None else self._rates(S, R, len(X) if lengths is None else lengths)
             down, how = (self._down, memory_limit) if tbptt is None else (self._down_windows, tbptt)
             dX, dS_0, of_flow = down(scratch, theta, inputs, S, R, dS, lengths, resets, initial_state is None, gradient, how,
-                                     input_gradient, initial_state_gradient, n_threads, slope, spreads=dY is None)
+                                     input_gradient, initial_state_gradient, n_threads, draws, slope, spreads=dY is None)
         more = ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
         return loss, penalty + of_flow, more
 
@@ -316,7 +319,7 @@ class Stack:
         return rates if self.current else states[1:]
 
     def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
-              initial_state_gradient, n_threads, slope=0.0, since=0, spreads=False):
+              initial_state_gradient, n_threads, draws, slope=0.0, since=0, spreads=False):
         """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for, and omega Ω if `spreads`.
 
         The gradient of all recurrences overwrites their slices. `slope` is of a penalty on the rates from step `since` on.
@@ -340,7 +343,7 @@ class Stack:
                     own[since:] += np.multiply(part, slope, out=scratch.take("rates", *part.shape))
                 first, of_flow = r.engine.states_back(
                     theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own], memory_limit, dX,
-                    initial_state_gradient, spreads, n_threads, rates)
+                    initial_state_gradient, spreads, n_threads, rates, draws)
                 dS_0.insert(0, first)
                 penalty += of_flow
                 if below is None:
@@ -351,16 +354,17 @@ class Stack:
         return dS, tuple(dS_0), penalty
 
     def _down_from(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, input_gradient,
-                   initial_state_gradient, n_threads, begin, end, slope, since):
+                   initial_state_gradient, n_threads, draws, begin, end, slope, since):
         """`_down` from step `end` to step `begin`, where it stops; dS is of these steps."""
         inputs, R = ([_cut(array, begin, end) for array in arrays] for arrays in (inputs, R))
         S = [states[begin:end + 1] for states in S]
         lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
         return self._down(scratch, theta, inputs, S, R, dS, lengths, _cut(resets, begin, end), own_start and begin == 0,
-                          gradient, 0, input_gradient, initial_state_gradient, n_threads, slope, max(0, since - begin))
+                          gradient, 0, input_gradient, initial_state_gradient, n_threads, _later(draws, begin), slope,
+                          max(0, since - begin))
 
     def _down_windows(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
-                      initial_state_gradient, n_threads, slope, spreads):
+                      initial_state_gradient, n_threads, draws, slope, spreads):
         """`_down` of the errors of each window by themselves, summed."""
         total, part = np.zeros_like(gradient), np.zeros_like(gradient)
         dX = np.zeros_like(inputs[0]) if input_gradient else None
@@ -369,7 +373,8 @@ class Stack:
             errors = dS[begin:end].copy()
             errors[:max(0, since - begin)] = 0
             dX_part, first, _ = self._down_from(scratch, theta, inputs, S, R, errors, lengths, resets, own_start, part,
-                                                input_gradient, initial_state_gradient, n_threads, begin, end, slope, since)
+                                                input_gradient, initial_state_gradient, n_threads, draws, begin, end, slope,
+                                                since)
             total += part
             if input_gradient:
                 dX[begin:end] += dX_part
@@ -389,6 +394,11 @@ class Stack:
             views[name] = gradient[begin:begin + math.prod(shape)].reshape(shape)
             begin += math.prod(shape)
         return views
+
+
+def _later(draws, steps):
+    """The draws of a call that begins so many steps later."""
+    return None if draws is None else draws._replace(first=draws.first + steps)
 
 
 def _cut(array, begin, end):

@@ -429,7 +429,8 @@ class RNNRegressor(_Estimator):
     hidden_size : int or tuple of int
         H, or that of each layer.
     activation, reduction, initializer, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity,
-    trainable, dale_ratio, dale_signs, nonnegative, autapses, leak, dt, tau, leak_form : as of RNN
+    trainable, dale_ratio, dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std,
+    recurrent_dropout : as of RNN
     output_activation : str, optional
         As of RNN; by default "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
@@ -506,7 +507,8 @@ class RNNRegressor(_Estimator):
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
                  random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
                  beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
-                 dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None, tau=None, leak_form="rate"):
+                 dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None, tau=None, leak_form="rate",
+                 noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0):
         pass
 
     def partial_fit(self, X, y, sample_weight=None):
@@ -721,7 +723,7 @@ class RNNClassifier(_Estimator):
                  n_iter_no_change=20, tol=None, shuffle=True, random_state=None, warm_start=False, verbose=False,
                  momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None,
                  trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None,
-                 tau=None, leak_form="rate"):
+                 tau=None, leak_form="rate", noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0):
         pass
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):

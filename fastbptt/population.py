@@ -169,7 +169,7 @@ class Population:
         if not L:
             return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
         return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units (here {net.hidden_size}) "
-                'with output="sequence", without ids, maps on the parameters, leak, rate_penalty and omega')
+                'with output="sequence", without ids, maps on the parameters, leaks, noise, dropout, rate_penalty and omega')
 
     def __repr__(self):
         return f"Population({self.n}, {self._like!r})"
@@ -612,7 +612,7 @@ class _Fit:
 def _fits(net):
     """Whether networks like this one can stand in lanes."""
     return (net.output == "sequence" and not net.one_hot and not net._maps and not net._stacked and not net._leaky
-            and not net.rate_penalty and not net.omega and net.hidden_size <= MOST_HIDDEN)
+            and not net._draws_something and not net.rate_penalty and not net.omega and net.hidden_size <= MOST_HIDDEN)
 
 
 def _same(net, other):

@@ -68,6 +68,17 @@ A_t is the pre-activation of what W_s reads, δ_t = ∂E/∂A_t and dS_t = ∂E/
 the place of S in the current form. States, initial, final, past and returned, are S in both; a layer above reads what W_y
 would. With leak = 1 the rate form is the plain network, and the current form that network seen before g1.
 
+Noise and dropout, where a call is given `draws`; ξ are independent standard normal numbers, and gradients those above:
+
+    noise_std=σ            A_t + sqrt(2 / leak) σ ξ_t (B, H) is the pre-activation. In the current form that is
+                           S_t = (1 - leak) S_{t-1} + leak A_t + sqrt(2 leak) σ ξ_t: the states of a single leaky unit have
+                           the standard deviation σ for any small leak (Song, Yang and Wang 2016; within g1 Yang et al. 2019)
+    input_noise_std=σ      X_t + sqrt(2 / leak) σ ξ_t (B, I) are the inputs
+    recurrent_dropout=p    A_t = X_t W_xᵀ + (M ∘ S_{t-1}) W_sᵀ + b_s; M (B, H), 0 with probability p, else 1 / (1 - p), is the
+                           same at all steps of a sequence (Gal and Ghahramani 2016, NIPS). In δ_t W_s ∘ M it goes back.
+
+Each number is a function of a key, the call, the sequence, the step, the recurrence and the unit (see `Draws`).
+
 Penalties beside those on the parameters. Each is a number times a mean, whatever `reduction` is:
 
     rate_penalty   times the mean square of the rates, which are what W_s and W_y read, S or in the current form R, over
@@ -75,8 +86,9 @@ Penalties beside those on the parameters. Each is a number times a mean, whateve
                    weight do, past ones do not. It is part of E: its derivative joins δy_t W_y in each dS_t.
     omega          times Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where an error (or a rate)
                    comes back to S_t at all, for each recurrence, and summed over these; δ_t = ∂E/∂S_t ∘ g1'(S_t), so
-                   that δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, each sequence's by itself. Of plain units. As in its source, the gradient is the
-                   immediate one, by W_s where it stands in Ω, with S_t and ∂E/∂S_t held fixed:
+                   that δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, each sequence's by itself. Of units without leak and dropout. As in
+                   its source, the gradient is the immediate one, by W_s where it stands in Ω, with S_t and ∂E/∂S_t held
+                   fixed:
                        ∂Ω/∂W_s = mean of 2 (1 - 1/r) uᵀ v,   u = δ_t / ‖∂E/∂S_t‖,  v = u W_s,  r = ‖v‖
 
 Every function takes any float or complex dtype. Wherever a function of this file is not analytic (an absolute value,
@@ -300,12 +312,104 @@ def recur_back(activation, dS, R, P, resets):
     return delta, carried
 
 
+# ---- Random numbers that are a function of where they stand
+
+
+class Draws(NamedTuple):
+    """What the random numbers of a call are made of."""
+
+    noise_key: int | None    # of 64 bits; None: no noise
+    dropout_key: int | None
+    call: int = 0
+    first: int = 0           # the step that X[0] is
+    sequences: np.ndarray | None = None  # (B,), which ones they are; 0, 1, ... by default
+
+
+INPUT = 1023  # the kind of noise of inputs; that of states is the number of their recurrence, layer by layer
+
+
+def philox(key, *counter):
+    """Four words of 32 bits, uint64 (..., 4), of a key of 64 bits and a counter of four words, which are broadcast.
+
+    Philox4x32-10: Salmon, Moraes, Dror and Shaw 2011, SC11.
+    """
+    low = np.uint64(0xFFFFFFFF)
+    c = [np.asarray(word, np.uint64) for word in counter]
+    for n in range(10):
+        p, q = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        k = [np.uint64((part + n * bump) % 2**32) for part, bump in ((key % 2**32, 0x9E3779B9), (key >> 32, 0xBB67AE85))]
+        c = [(q >> np.uint64(32)) ^ c[1] ^ k[0], q & low, (p >> np.uint64(32)) ^ c[3] ^ k[1], p & low]
+    return np.stack(np.broadcast_arrays(*c), axis=-1)
+
+
+def polar(a, b):
+    """Two standard normal numbers for each pair of words: sqrt(-2 ln u) (cos, sin)(2 π v), u = (a + 1) / 2^32, v = b / 2^32.
+
+    Box and Muller 1958. +, -, *, / and the square root alone, which every processor rounds alike.
+    """
+    u = a.astype(float) + 1
+    bits = u.view(np.int64)
+    e = (bits - 0x3FE6A09E667F3BCD) >> 52  # u = m 2^e with m from sqrt(1/2) to sqrt(2)
+    m = (bits - (e << 52)).view(float)
+    s = (m - 1) / (m + 1)  # ln m = 2 atanh s
+    log_m = _horner(s * s, [2 / n for n in (17, 15, 13, 11, 9, 7, 5, 3)]) * (s * s) * s + s * 2
+    r = np.sqrt(((32 - e) * 0.6931471805599453 - log_m) * 2)
+    quadrant = ((b >> np.uint64(29)).astype(int) + 1) >> 1
+    angle = (b.astype(float) - quadrant * 2.0**30) * (2 * np.pi / 2**32)  # within π / 4
+    factorial = np.cumprod(np.arange(1, 17, dtype=float))  # [n - 1] is n!
+    q = angle * angle
+    sine = _horner(q, [(-1) ** (n // 2) / factorial[n - 1] for n in (15, 13, 11, 9, 7, 5, 3)]) * q * angle + angle
+    cosine = _horner(q, [(-1) ** (n // 2) / factorial[n - 1] for n in (16, 14, 12, 10, 8, 6, 4, 2)]) * q + 1
+    c, d = np.where(quadrant & 1, sine, cosine), np.where(quadrant & 1, cosine, sine)
+    return np.where((quadrant + 1) & 2, -(r * c), r * c), np.where(quadrant & 2, -(r * d), r * d)
+
+
+def _horner(x, coefficients):
+    total = coefficients[0]
+    for c in coefficients[1:]:
+        total = total * x + c
+    return total
+
+
+def _words(draws, key, kind, steps, B, n):
+    """Words (len(steps), B, n rounded up to a multiple of 4), four units a counter."""
+    sequences = np.arange(B) if draws.sequences is None else draws.sequences
+    words = philox(key, (kind << 22) + np.arange(-(-n // 4)), np.asarray(steps)[:, None, None], sequences[:, None], draws.call)
+    return words.reshape(len(steps), B, 4 * words.shape[2])
+
+
+def normals(draws, kind, T, B, n):
+    """Standard normal numbers (T, B, n), float64, of the noise of this kind."""
+    words = _words(draws, draws.noise_key, kind, draws.first + np.arange(T), B, n)
+    numbers = np.empty(words.shape)
+    for i in (0, 2):
+        numbers[..., i::4], numbers[..., i + 1::4] = polar(words[..., i::4], words[..., i + 1::4])
+    return numbers[..., :n]
+
+
+def dropout_mask(draws, kind, B, n, p):
+    """M (B, n): 0 with probability p, else 1 / (1 - p)."""
+    return np.where(_words(draws, draws.dropout_key, kind, [0], B, n)[0, :, :n] < int((1 - p) * 2**32), 1 / (1 - p), 0.0)
+
+
+def noise_scale(std, leak):
+    """What standard normal numbers are multiplied with."""
+    return np.sqrt(2 / leak) * std
+
+
+# ---- Units
+
+
 class Units(NamedTuple):
-    """What becomes of a pre-activation: the activation g1, and the leak with its form."""
+    """What becomes of a pre-activation: the activation g1, the leak with its form, noise and dropout where there are draws."""
 
     activation: str
     leak: float = 1.0
-    form: str = "rate"
+    leak_form: str = "rate"
+    noise_std: float = 0.0
+    input_noise_std: float = 0.0
+    recurrent_dropout: float = 0.0
+    draws: Draws | None = None
 
     @property
     def g(self):
@@ -317,16 +421,37 @@ class Units(NamedTuple):
 
     @property
     def is_plain(self):
-        return self.leak == 1 and self.form == "rate"
+        return self.leak == 1 and self.leak_form == "rate" and not self.drops
+
+    @property
+    def drops(self):
+        return self.draws is not None and self.draws.dropout_key is not None and self.recurrent_dropout > 0
+
+    def noisy(self, A, std, kind, there, lengths=None):
+        """A (T, B, n) with its noise, where something is there; with lengths A is of a reverse recurrence."""
+        if self.draws is None or self.draws.noise_key is None or std == 0:
+            return A
+        noise = only(there, noise_scale(std, self.leak) * normals(self.draws, kind, *A.shape)).astype(A.real.dtype)
+        return A + (noise if lengths is None else turn(noise, lengths))
+
+    def mask(self, kind, A):
+        """M (B, H) for pre-activations A (T, B, H), or 1."""
+        if not self.drops:
+            return A.real.dtype.type(1)
+        return dropout_mask(self.draws, kind, *A.shape[1:], self.recurrent_dropout).astype(A.real.dtype)
 
     def read(self, S):
         """What W_s and W_y, and a layer above, see of states."""
-        return S if self.form == "rate" else self.g(S)
+        return S if self.leak_form == "rate" else self.g(S)
 
 
-def integrate(units, A, S_0, P, alive, resets, initial, past=(), past_rates=()):
+def _units(activation, options):
+    return Units(activation, **{name: options[name] for name in Units._fields[1:] if name in options})
+
+
+def integrate(units, A, S_0, P, alive, resets, initial, past=(), past_rates=(), mask=1):
     """`recur` of leaky units: S (T+1, B, H), and the rates R (T, B, H) after each step. S[1:] begins with `past`."""
-    keep, form = 1 - units.leak, units.form
+    keep, form = 1 - units.leak, units.leak_form
     S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
     S[0] = S_0
     for t in range(len(A)):
@@ -334,45 +459,45 @@ def integrate(units, A, S_0, P, alive, resets, initial, past=(), past_rates=()):
         if t < len(past):
             now, rate = past[t], past_rates[t] if form == "rate" else units.g(past[t])
         elif form == "rate":
-            rate = units.g(A[t] + before @ P)
+            rate = units.g(A[t] + (before * mask) @ P)
             now = keep * before + units.leak * rate
         else:
-            now = keep * before + units.leak * (A[t] + units.g(before) @ P)
+            now = keep * before + units.leak * (A[t] + (units.g(before) * mask) @ P)
             rate = units.g(now)
         S[t + 1], R[t] = only(alive[t], now), only(alive[t], rate)
     return S, R
 
 
-def integrate_back(units, dF, R, R_0, P, resets):
+def integrate_back(units, dF, R, R_0, P, resets, mask=1):
     """`recur_back` of leaky units: delta and ∂E/∂S (T, B, H) for dF[t], what the output gives back, and `to_the_step_before`
     of the first step; R_0 are the rates before that."""
     delta, dS = np.empty_like(dF), np.empty_like(dF)
     carried = np.zeros(dF.shape[1:], dF.dtype)
     for t in reversed(range(len(dF))):
-        if units.form == "rate":
+        if units.leak_form == "rate":
             dS[t] = dF[t] + carried
             delta[t] = units.leak * dS[t] * units.dg(R[t])
         else:
             dS[t] = dF[t] * units.dg(R[t]) + carried
             delta[t] = units.leak * dS[t]
-        carried = only(~resets[t], to_the_step_before(units, delta[t], dS[t], R[t - 1] if t > 0 else R_0, P))
+        carried = only(~resets[t], to_the_step_before(units, delta[t], dS[t], R[t - 1] if t > 0 else R_0, P, mask))
     return delta, dS, carried
 
 
-def to_the_step_before(units, delta, dS, R, P):
+def to_the_step_before(units, delta, dS, R, P, mask=1):
     """What a step adds to ∂E/∂S of the step before it, whose rates are R."""
-    back = delta @ P if units.form == "rate" else delta @ P * units.dg(R)
+    back = delta @ P * mask if units.leak_form == "rate" else delta @ P * mask * units.dg(R)
     return back if units.leak == 1 else back + (1 - units.leak) * dS
 
 
-def integrate_back_windows(units, dF, R, R_0, P, resets, tbptt):
+def integrate_back_windows(units, dF, R, R_0, P, resets, tbptt, mask=1):
     """integrate_back of the errors of each window by themselves, summed."""
     delta, dS, dS_0 = np.full_like(dF, -0.0), np.full_like(dF, -0.0), np.zeros(dF.shape[1:], dF.dtype)
     for begin, since, end in windows(len(dF), tbptt):
         errors = dF[begin:end].copy()
         errors[:max(0, since - begin)] = 0
         part, of_states, carried = integrate_back(units, errors, R[begin:end], R[begin - 1] if begin > 0 else R_0, P,
-                                                  resets[begin:end])
+                                                  resets[begin:end], mask)
         delta[begin:end] += part
         dS[begin:end] += of_states
         if begin == 0:
@@ -474,10 +599,10 @@ def forward(parameters, X, initial_state=None, *, return_rates=False, **options)
     return (Y, final_state, run.S, run.R) if return_rates else (Y, final_state, run.S)
 
 
-def _run(parameters, X, initial_state, *, lengths=None, resets=None, output="sequence", activation="tanh", leak=1.0,
-         leak_form="rate", output_activation="identity", maps=None, **_):
+def _run(parameters, X, initial_state, *, lengths=None, resets=None, output="sequence", activation="tanh",
+         output_activation="identity", maps=None, **units):
     """Outputs, final state, and the run."""
-    run = _forward(effective(parameters, maps), X, initial_state, Units(activation, leak, leak_form), lengths, resets, output)
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output)
     g2, _ = OUTPUT_ACTIVATIONS[output_activation]
     Y = only(run.there, g2(run.Z))
     final_states = (read(r.S, run.lengths, "last")[0] for r in run.recurrences)
@@ -522,10 +647,10 @@ def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
 
 
 def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
-                       output="sequence", tbptt=None, reduction="mean", activation="tanh", leak=1.0, leak_form="rate",
-                       output_activation="identity", loss="squared_error", loss_parameter=None, l1=None, l2=None,
-                       rate_penalty=0, omega=0, maps=None, input_gradient=False, initial_state_gradient=False, past=None,
-                       past_rates=None, own_start=False):
+                       output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
+                       loss="squared_error", loss_parameter=None, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
+                       input_gradient=False, initial_state_gradient=False, past=None, past_rates=None, own_start=False,
+                       **units):
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
@@ -543,7 +668,8 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     past : (n, B, H), the states after the first n steps, which were computed before, by other parameters perhaps. These
         steps have no error; the errors of the others go back through them with the present parameters.
     past_rates : (n, B, H), their rates, which leaky units of the rate form need
-    leak, leak_form : of leaky units, as in the head of this module
+    leak, leak_form, noise_std, input_noise_std, recurrent_dropout : as in the head of this module
+    draws : Draws, for noise and dropout; without it there are none
     own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
     l1, l2 : dict of a number for each penalised parameter; they fall on θ'
     rate_penalty, omega : numbers, as in the head of this module; what omega adds to the gradient is the immediate part
@@ -562,9 +688,9 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     _refuse_gradient_of_ids(X, input_gradient)
     _refuse_truncation(parameters, tbptt, omega)
     options = {"lengths": lengths, "resets": resets, "output": output, "reduction": reduction, "activation": activation,
-               "leak": leak, "leak_form": leak_form, "output_activation": output_activation, "loss": loss,
-               "loss_parameter": loss_parameter, "l1": l1, "l2": l2, "rate_penalty": rate_penalty, "omega": omega,
-               "maps": maps, "past": past, "past_rates": past_rates}
+               "output_activation": output_activation, "loss": loss, "loss_parameter": loss_parameter, "l1": l1, "l2": l2,
+               "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past, "past_rates": past_rates, **units}
+    Units(activation, **units)  # which knows their names
     error, penalties, gradients, _ = _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt, input_gradient,
                                                          initial_state_gradient, own_start, **options)
     return error + penalties, gradients
@@ -576,7 +702,7 @@ def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, in
     """The reduced error, the penalties, the gradients of both, and the dict of ∂E/∂S and δ by recurrence."""
     run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps, **options)
     if omega and not run.units.is_plain:
-        raise ValueError("omega is of plain units, and these have a leak")
+        raise ValueError("omega is of plain units, and these have a leak or dropout")
     gradients, flows = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
                                  initial_state_gradient, rate_penalty)
     penalties = penalty(run.p, l1, l2) + (rate_penalty * _mean_square_rate(run) if rate_penalty else 0)
@@ -595,10 +721,10 @@ def flows(parameters, X, D, *, weights=None, initial_state=None, **options):
 
 
 def mean_square_rate(parameters, X, *, initial_state=None, lengths=None, resets=None, output="sequence", activation="tanh",
-                     leak=1.0, leak_form="rate", maps=None, past=None, past_rates=None, **_):
+                     maps=None, past=None, past_rates=None, **units):
     """The mean square of all units' rates at all steps that there are, past ones excepted; 0 where there are none."""
-    return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, Units(activation, leak, leak_form),
-                                      lengths, resets, output, past, past_rates))
+    return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths,
+                                      resets, output, past, past_rates))
 
 
 def _mean_square_rate(run):
@@ -650,12 +776,12 @@ def d_penalty(parameters, l1=None, l2=None):
 
 
 def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None, output="sequence", tbptt=None,
-             activation="tanh", leak=1.0, leak_form="rate", output_activation="identity", maps=None, input_gradient=False,
-             initial_state_gradient=False, **_):
+             activation="tanh", output_activation="identity", maps=None, input_gradient=False, initial_state_gradient=False,
+             **units):
     """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
     _refuse_gradient_of_ids(X, input_gradient)
     _refuse_truncation(parameters, tbptt)
-    run = _forward(effective(parameters, maps), X, initial_state, Units(activation, leak, leak_form), lengths, resets, output)
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output)
     g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
     gradients, _ = _backward(run, delta_y, tbptt, initial_state is None, input_gradient, initial_state_gradient)
@@ -698,7 +824,7 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
     for r in run.recurrences:
         delta, initial = deltas[r.suffix], r.p.get("S_0", 0)
         gradients["W_x" + r.suffix] = accumulate(delta, r.X)
-        gradients["W_s" + r.suffix] = accumulate(delta, run.units.read(restart(r.S[:-1], r.resets, initial)))
+        gradients["W_s" + r.suffix] = accumulate(delta, r.mask * run.units.read(restart(r.S[:-1], r.resets, initial)))
         if "b_s" in r.p:
             gradients["b_s" + r.suffix] = column_sums(delta)
         if "S_0" in r.p:  # one vector for every step that begins with it
@@ -710,7 +836,8 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
             else:
                 before = run.units.g(restart(r.S[:-1], r.resets, initial))
                 gradients["S_0" + r.suffix] = column_sums(to_the_step_before(
-                    run.units, delta[begins], dS_t[r.suffix][begins], before[begins], r.p["W_s"]))
+                    run.units, delta[begins], dS_t[r.suffix][begins], before[begins], r.p["W_s"],
+                    np.broadcast_to(r.mask, delta.shape)[begins]))
     gradients = {name: gradients[name] for name in p}
     if input_gradient:
         gradients["X"] = dX
@@ -719,8 +846,8 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
     return gradients, flows
 
 
-def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh", leak=1.0,
-                   leak_form="rate", output_activation="identity", loss="squared_error", loss_parameter=None, maps=None, **_):
+def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh",
+                   output_activation="identity", loss="squared_error", loss_parameter=None, maps=None, **units):
     """The source's sum taken apart: what each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
 
         ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s,   the last factor with S_{i-1} held fixed,
@@ -736,7 +863,7 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
     if len(recurrences(parameters)[0]) > 1 or len(recurrences(parameters)) > 1:
         raise ValueError("gradient_terms are of a network of one recurrence")
     t = range(len(X))[t]
-    run = _forward(effective(parameters, maps), X[:t + 1], initial_state, Units(activation, leak, leak_form))
+    run = _forward(effective(parameters, maps), X[:t + 1], initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
     X, S, F = r.X, r.S, run.units.read(r.S)
     D = _in_time(D, output)[t if output == "sequence" else 0:][:1]
@@ -749,8 +876,8 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
     return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, F[t + 1:]), "S": dS}, parameters, maps)
 
 
-def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=None, activation="tanh", leak=1.0,
-                  leak_form="rate", output_activation="identity", loss="squared_error", loss_parameter=None, **_):
+def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=None, activation="tanh",
+                  output_activation="identity", loss="squared_error", loss_parameter=None, **units):
     """How large the gradient of each error is at each state on its way: ‖∂E_t/∂S_i‖ of E_t = Σ_b m_tb e(Y_tb, D_tb).
 
     Parameters
@@ -762,7 +889,7 @@ def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=
     norms (len(errors), T) : Euclidean over sequences and units, of the state S_i after X[i]; 0 where i > t
     whole (T,) : ‖∂E/∂S_i‖, E = Σ_t E_t, not divided
     """
-    run = _forward(parameters, X, initial_state, Units(activation, leak, leak_form))
+    run = _forward(parameters, X, initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
     errors = range(len(X)) if errors is None else errors
     weights = np.ones(Z.shape[:2]) if weights is None else np.asarray(weights)
@@ -910,13 +1037,14 @@ class _Recurrence(NamedTuple):
     R: np.ndarray        # (T, B, H), the rates; of plain units S[1:]
     resets: np.ndarray   # (T, B) of bool
     units: Units
+    mask: np.ndarray     # (B, H), or 1
 
     def back(self, dF, begin, end, tbptt=None):
         """delta, ∂E/∂S, and what goes to the state before, of the steps begin ... end, for dF (end - begin, B, H)."""
         P, R, resets = self.p["W_s"], self.R[begin:end], self.resets[begin:end]
         if not self.units.is_plain:
             R_0 = self.R[begin - 1] if begin > 0 else self.units.g(self.S[0])
-            return integrate_back_windows(self.units, dF, R, R_0, P, resets, tbptt)
+            return integrate_back_windows(self.units, dF, R, R_0, P, resets, tbptt, self.mask)
         delta, carried = recur_back_windows(self.units.activation, dF, R, P, resets, tbptt)
         return delta, dF, carried
 
@@ -966,10 +1094,10 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
     past, past_rates = ({suffix: () if of_all is None else np.asarray(states, X.dtype)
                          for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
                                                    else [of_all] * len(first))} for of_all in (past, past_rates))
-    known, layers = len(past[""]), []
+    known, layers, X = len(past[""]), [], units.noisy(X, units.input_noise_std, INPUT, alive)
     for suffixes in recurrences(p):
         layers.append([_recurrence(p, suffix, X, first[suffix], units, lengths, alive, resets, past[suffix],
-                                   past_rates[suffix]) for suffix in suffixes])
+                                   past_rates[suffix], list(first).index(suffix)) for suffix in suffixes])
         X = _read(layers[-1], lengths, "sequence")
     counts = alive & (np.arange(T)[:, None] >= known)
     there = counts if output == "sequence" else lengths[None] > 0
@@ -977,19 +1105,21 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
     return _Run(p, layers, Z, lengths, resets, units, there, counts, output)
 
 
-def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates):
+def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, kind):
     """One recurrence over the inputs X of its layer."""
     p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "S_0") if name + suffix in p}
-    if suffix.endswith("_reverse"):
+    reverse = suffix.endswith("_reverse")
+    if reverse:
         parted = np.zeros_like(resets)
         parted[:-1] = resets[1:]  # between a step and the next one, from where this recurrence comes
         X, resets = turn(X, lengths), turn(parted, lengths) & alive
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
+    A, mask = units.noisy(A, units.noise_std, kind, alive, lengths if reverse else None), units.mask(kind, A)
     through = S_0, pack(p["W_s"]), alive, resets, p.get("S_0", np.zeros((), X.dtype)), past
     if units.is_plain:
         S = recur(units.activation, A, *through)
-        return _Recurrence(suffix, p, X, S, S[1:], resets, units)
-    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates), resets, units)
+        return _Recurrence(suffix, p, X, S, S[1:], resets, units, mask)
+    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates, mask), resets, units, mask)
 
 
 def _read(layer, lengths, output):
@@ -1011,11 +1141,11 @@ def _one_or_all(arrays):
 
 
 def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
-                       reduction="mean", activation="tanh", leak=1.0, leak_form="rate", output_activation="identity",
-                       loss="squared_error", loss_parameter=None, past=None, past_rates=None, maps=None, **_):
+                       reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
+                       loss_parameter=None, past=None, past_rates=None, maps=None, **units):
     """The run, 1 or 1 / Σ m, and what `error` returns."""
-    run = _forward(effective(parameters, maps), X, initial_state, Units(activation, leak, leak_form), lengths, resets, output,
-                   past, past_rates)
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output, past,
+                   past_rates)
     weights = only(run.there, np.ones(run.there.shape) if weights is None else _in_time(weights, output))
     scale = _scale(reduction, weights)
     return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,

@@ -201,6 +201,21 @@ def test_rates_of_a_window_are_those_of_its_new_steps(options, tbptt):
         assert history.penalty[0] > 0
 
 
+@pytest.mark.parametrize("options", [
+    {"omega": 0.4, "noise_std": 0.3, "input_noise_std": 0.2}, {"leak": 0.3, "noise_std": 0.3, "recurrent_dropout": 0.4},
+    {"recurrent_dropout": 0.4, "hidden_size": (5, 4), "leak": 0.3, "leak_form": "current"}])
+def test_noise_and_dropout_are_in_the_rates_that_are_penalised(options):
+    net = network(rate_penalty=0.7, **options)
+    X, D = data(net)
+    for sequences in SEQUENCES.values():
+        (loss, gradients), (true, expected) = (
+            net.loss_and_gradients(X, D, **sequences, noise=3, dropout=4, backend=backend) for backend in BACKENDS)
+        np.testing.assert_allclose(loss, true, rtol=1e-12)
+        assert loss != net.loss_and_gradients(X, D, **sequences)[0]
+        for name in expected:
+            np.testing.assert_allclose(gradients[name], expected[name], rtol=1e-10, atol=1e-12, err_msg=name)
+
+
 def large(**options):
     """A call of several shards and of several blocks of time."""
     net = network(hidden_size=40, rate_penalty=0.7, omega=0.4, **options)

@@ -60,9 +60,9 @@ REFUSED = {
         ({"omega": 0.5}, calls(("loss_and_gradients", "fit", "stream"), tbptt=(2, 2)), ValueError,
          "tbptt=(2, 2) leaves omega=0.5 without a meaning"),
         ({"omega": 0.5}, calls(("memory_estimate",), T, B, tbptt=(2, 2)), ValueError, "leaves omega=0.5 without a meaning")],
-    "`omega` with a leak": [
+    "`omega` with a leak or `recurrent_dropout`": [
         ({}, [lambda net, more=more: RNN(2, 5, 2, omega=0.5, **more)], ValueError, "omega=0.5 is of plain units")
-        for more in ({"leak": 0.5}, {"dt": 1.0, "tau": 2.0}, {"leak_form": "current"})],
+        for more in ({"leak": 0.5}, {"dt": 1.0, "tau": 2.0}, {"leak_form": "current"}, {"recurrent_dropout": 0.5})],
     "`stream` without `tbptt`, or with `lengths` or `memory_limit`": [
         ({}, calls(("stream",), tbptt=None), TypeError, "stream needs tbptt=(k1, k2)"),
         *[({}, calls(("stream",), tbptt=(2, 2), **{name: value}), TypeError, UNEXPECTED.format(name))
