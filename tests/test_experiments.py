@@ -21,6 +21,7 @@ def experiment(monkeypatch):
     ("digits", ["--epochs", "1"], "% of 297 test digits"),
     ("adding", ["--updates", "60"], "% wrong by 0.04"),
     ("order", ["--length", "20", "--updates", "1000"], "% of 10,000 wrong, "),
+    ("decision", ["--at-most", "50"], "% of 20,000 decisions right"),
     ("characters", ["--at-most", "30000", "--passes", "1", "--hidden", "8"], "bits per held-out character"),
 ])
 def test_an_experiment_runs_and_draws(experiment, monkeypatch, tmp_path, capsys, name, arguments, words):
