@@ -239,7 +239,7 @@ class Stack:
             return _Scratch(self.free, self.dtype)
 
     def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
-        """States S and rates R of each recurrence, `own` or in the scratch; final states; what each layer reads, and the readout.
+        """States S and rates R of each recurrence, `own` or in the scratch; their final states; what each layer reads.
 
         Without a leak each R is None.
         """
@@ -328,8 +328,8 @@ class Stack:
         inputs, R = ([_cut(array, begin, end) for array in arrays] for arrays in (inputs, R))
         S = [states[begin:end + 1] for states in S]
         lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
-        return self._down(scratch, theta, inputs, S, R, dS, lengths, _cut(resets, begin, end), own_start and begin == 0, gradient,
-                          0, input_gradient, initial_state_gradient, n_threads, _later(draws, begin))
+        return self._down(scratch, theta, inputs, S, R, dS, lengths, _cut(resets, begin, end), own_start and begin == 0,
+                          gradient, 0, input_gradient, initial_state_gradient, n_threads, _later(draws, begin))
 
     def _down_windows(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
                       initial_state_gradient, n_threads, draws):
