@@ -1634,7 +1634,8 @@ cdef void flow_back_leaky(const Plan *p, Call *c, const Kernels *k, const Shared
             at = n * B * ldh
             later = delta + at if i < end - 1 and (together or n < errors - 1 or i < begin) else NULL
             if i >= begin and n == errors - 1:
-                affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, <floating *> shared.Q_y, ldh, <const floating *> NULL, new, ldh)
+                affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, <floating *> shared.Q_y, ldh, <const floating *> NULL, new,
+                       ldh)
             else:
                 memset(new, 0, B * ldh * sizeof(floating))
             integrate_back(k, &c.units, 1, B, H, <floating *> shared.Q_s, ldh, <const floating *> NULL, <floating *> NULL, R,
@@ -2138,7 +2139,8 @@ cdef class Engine:
         """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
-                and self.take_targets(&c, D, weights) and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
+                and self.take_targets(&c, D, weights)
+                and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
@@ -2169,8 +2171,8 @@ cdef class Engine:
         """∂E/∂S_0 (B, H), where asked for, and omega Ω, if `spreads`, for dS = ∂E/∂S (T, B, H) by the outputs, of the
         current form ∂E/∂R.
 
-        S and R are as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient` (P,), ∂E/∂X
-        dX (T, B, I), which may be None.
+        S and R are as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient`
+        (P,), ∂E/∂X dX (T, B, I), which may be None.
         """
         cdef Call c
         if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
@@ -2256,7 +2258,8 @@ cdef class Engine:
         cdef Call c
         cdef double total
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
-                and self.point_at_targets(&c, D, weights) and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
+                and self.point_at_targets(&c, D, weights)
+                and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
                 and has_shape(past, cnp.PyArray_DIM(past, 0), c.B, self.plan.H)
                 and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
                 and cnp.PyArray_ISWRITEABLE(gradient) and is_ready(S, self.type, 3)

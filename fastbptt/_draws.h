@@ -3,7 +3,7 @@
  *
  * A key has 64 bits, a counter four words: (kind * 2^22 + unit / 4, step, sequence, call). What is below uses only +, -, *, /
  * and the square root in double precision, each rounded for itself, so that reference.py has the same bits. Hence no fused
- * multiplications: on processors that have them always (arm64) the pragmas forbid them. 4 to 5 ns a number (AMD Zen 4, 2026-11).
+ * multiplications: on processors that always have them (arm64) the pragmas forbid them.
  */
 #ifndef FASTBPTT_DRAWS_H
 #define FASTBPTT_DRAWS_H
@@ -20,7 +20,7 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
-enum { FASTBPTT_DRAWN = 16 }; /* groups of four at a time */
+enum { FASTBPTT_DRAWN = 4 }; /* groups of four at a time: small networks need no more */
 
 /* words[i][j] of the counters (first + j, c1, c2, c3) */
 static inline void fastbptt_philox(uint64_t key, uint32_t first, uint32_t c1, uint32_t c2, uint32_t c3,

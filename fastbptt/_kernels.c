@@ -15,6 +15,14 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define INLINE inline __attribute__((always_inline))
 #define KEEP_LOOP __asm__ volatile("")
+/* a product that is rounded before it is added */
+#if defined(__x86_64__)
+#define KEEP_ROUNDED(v) __asm__("" : "+x"(v))
+#elif defined(__aarch64__)
+#define KEEP_ROUNDED(v) __asm__("" : "+w"(v))
+#else
+#define KEEP_ROUNDED(v) __asm__("" : "+m"(v))
+#endif
 #define PRAGMA(x) _Pragma(#x)
 #ifdef __clang__
 #define UNROLL PRAGMA(unroll)

@@ -84,11 +84,12 @@ typedef struct {
     /* theta and slots <- one update by the rule; slot_2 only where the rule has two                      (n,) */ \
     void (*update)(const fastbptt_update *what, ptrdiff_t n, const real *gradient, real *theta, real *slot_1, \
                    real *slot_2); \
-    /* `recur` of leaky units: A[t] = S[t] + (mask * S[t - 1]) @ P, and what fastbptt_form says of it. S[t] is overwritten by \
-     * what W_s reads; other is R where the form is RATE, U where it is CURRENT, whose U[-1] is `integrated`. mask (rows, H) may \
-     * be NULL, masked is scratch                                                          (steps, rows, H) */ \
-    void (*integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
-                      const real *mask, real *masked, const real *before, const real *integrated, real *S, real *other); \
+    /* `recur` of leaky units: A[t] = S[t] + (mask * S[t - 1]) @ P, and what fastbptt_form says of it. S[t] is overwritten \
+     * by what W_s reads; other is R where the form is RATE, U where it is CURRENT, whose U[-1] is `integrated`. mask \
+     * (rows, H) may be NULL, masked is scratch                                            (steps, rows, H) */ \
+    void (*integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
+                      ptrdiff_t ldh, const real *mask, real *masked, const real *before, const real *integrated, real *S, \
+                      real *other); \
     /* `recur_back` of leaky units. With q = mask * (delta[t + 1] @ P), delta[t] being what S[t] has of the output at first: \
      *     RATE     dU[t] = delta[t] + q + (1 - leak) dU[t + 1];              delta[t] = leak dU[t] * g1'(R[t]) \
      *     CURRENT  dU[t] = (delta[t] + q) * g1'(R[t]) + (1 - leak) dU[t + 1]; delta[t] = leak dU[t] \

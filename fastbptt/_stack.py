@@ -244,7 +244,7 @@ class Stack:
             return _Scratch(self.free, self.dtype)
 
     def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
-        """States S and rates R of each recurrence, `own` or in the scratch; final states; what each layer reads, and the readout.
+        """States S and rates R of each recurrence, `own` or in the scratch; their final states; what each layer reads.
 
         Without a leak each R is None.
         """

@@ -457,8 +457,9 @@ class RNN:
         each thread, whose shard of the batch has B' sequences, a block of time steps of about 256 KiB, the weights twice,
         and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
         """
-        draws = self._draws(noise, dropout)
-        if n_threads is tbptt is memory_limit is draws is None and backend == "core":  # at once: a small call takes 4 µs, `_run` 0.5
+        draws = None if noise is dropout is False else self._draws(noise, dropout)
+        # at once: a small call takes 4 µs, `_run` 0.5
+        if n_threads is tbptt is memory_limit is draws is None and backend == "core":
             result = self._at_once.loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, None, 0,
                                                       input_gradient, initial_state_gradient, 0)
             if result is not NotImplemented:
@@ -493,8 +494,8 @@ class RNN:
         sparse : bool
             Whether over half of them will be zero.
 
-        With a cross-entropy loss D is taken for labels. Dropout is not counted. Of several layers it is the arrays that lie between them, and the
-        largest workspace of one, which is what memory_limit bounds.
+        With a cross-entropy loss D is taken for labels. Dropout is not counted. Of several layers it is the arrays that lie
+        between them, and the largest workspace of one, which is what memory_limit bounds.
         """
         T, B = _words.size("T", T, smallest=0), _words.size("B", B, smallest=0)
         if lengths is not None:
@@ -587,7 +588,7 @@ class RNN:
                                threads, draws=draws)
         if initial_state is not None:
             initial_state = np.ascontiguousarray(initial_state[:, :width])
-        past, past_rates = past[..., :width], past[..., width:] if len(past) else past[..., :width]  # given states have no rates
+        past, past_rates = past[..., :width], past[..., width:] if len(past) else past[..., :width]  # given ones have none
         past, past_rates = np.ascontiguousarray(past), np.ascontiguousarray(past_rates)
         states, rates = (np.empty((*S.shape[:2], width), self.dtype)[n:] for n in (0, 1))
         found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, states,

@@ -64,8 +64,8 @@ Leaky units, 0 < leak <= 1; leak = dt / tau where the network stands for τ dS/d
                              dS_t = (δy_t W_y + δ_{t+1} W_s) ∘ g1'(R_t) + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t
                              ∂E/∂S_0 = δ_1 W_s ∘ g1'(R_0) + (1 - leak) dS_1
 
-A_t is the pre-activation of what W_s reads, δ_t = ∂E/∂A_t and dS_t = ∂E/∂S_t. The weights' gradients are those above, with R in
-the place of S in the current form. States, initial, final, past and returned, are S in both; a layer above reads what W_y
+A_t is the pre-activation of what W_s reads, δ_t = ∂E/∂A_t and dS_t = ∂E/∂S_t. The weights' gradients are those above, with R
+in the place of S in the current form. States, initial, final, past and returned, are S in both; a layer above reads what W_y
 would. With leak = 1 the rate form is the plain network, and the current form that network seen before g1.
 
 Noise and dropout, where a call is given `draws`; ξ are independent standard normal numbers, and gradients those above:
@@ -592,8 +592,8 @@ def scatter(A):
 def forward(parameters, X, initial_state=None, *, return_rates=False, **options):
     """Outputs Y (T, B, O), or (B, O) if output="last", final state (B, H) and states S (T+1, B, H) of the network.
 
-    S[0] is the initial state and S[t+1] the one after X[t] was read, of a reverse recurrence too. return_rates adds R (T, B, H),
-    the rates of leaky units: g1 of the pre-activation, or in the current form of the state, after X[t].
+    S[0] is the initial state and S[t+1] the one after X[t] was read, of a reverse recurrence too. return_rates adds R
+    (T, B, H), the rates of leaky units: g1 of the pre-activation, or in the current form of the state, after X[t].
     """
     Y, final_state, run = _run(parameters, X, initial_state, **options)
     return (Y, final_state, run.S, run.R) if return_rates else (Y, final_state, run.S)
