@@ -2598,6 +2598,11 @@ cdef class Engine:
         c.X = cnp.PyArray_DATA(X)
         return True
 
+    cdef void take_dropout(self, Call *c) noexcept nogil:
+        c.dropout = self.plan.dropout
+        if c.dropout > 0 and c.units.form == PLAIN:
+            c.units.form, c.units.leak = RATE, 1
+
     cdef bint take_draws(self, Call *c, draws) noexcept:
         """Put (noise_key, dropout_key, call, first, sequences), as of reference.Draws, into the call."""
         noise_key, dropout_key, call, first, sequences = draws
@@ -2605,9 +2610,8 @@ cdef class Engine:
         if noise_key is not None:
             c.noise_key, c.noise, c.input_noise = noise_key, self.plan.noise, self.plan.input_noise
         if dropout_key is not None:
-            c.dropout_key, c.dropout = dropout_key, self.plan.dropout
-            if c.dropout > 0 and c.units.form == PLAIN:
-                c.units.form, c.units.leak = RATE, 1
+            c.dropout_key = dropout_key
+            self.take_dropout(c)
         if sequences is None:
             return True
         if not (is_ready(sequences, cnp.NPY_INTP, 1) and has_shape(sequences, c.B, -1, -1)):
@@ -2823,7 +2827,7 @@ cdef class Engine:
         return self.plan_memory(c, threads)
 
     def workspace(self, theta, Py_ssize_t T, Py_ssize_t B, lengths, bint resets, bint labels, Py_ssize_t weight_width,
-                  bint picks, tbptt, Py_ssize_t memory_limit, int n_threads):
+                  bint picks, tbptt, Py_ssize_t memory_limit, int n_threads, bint dropout=False):
         """The bytes that `loss_and_gradients` takes for its workspace; lengths are None or intp (B,), checked."""
         cdef Call c
         cdef Memory arrangement
@@ -2831,6 +2835,8 @@ cdef class Engine:
         memset(&c, 0, sizeof(Call))
         c.T, c.B, c.error, c.last, c.picks = T, B, self.plan.error, self.plan.last, self.plan.last or picks
         c.units = self.plan.units
+        if dropout:
+            self.take_dropout(&c)
         c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # not read; absent ones would need less
         c.labels = <const Py_ssize_t *> c.theta if labels else NULL
         c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, weight_width

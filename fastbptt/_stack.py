@@ -218,7 +218,8 @@ class Stack:
         R = np.empty((T, B, self.shapes["W_y"][1]), self.dtype)  # not read
         return self.readout.total_weight(theta[self.own_y], R, D, weights, None, None if self.last else lengths, None)
 
-    def workspace(self, theta, T, B, lengths, resets, labels, weight_width, picks, tbptt, memory_limit, n_threads):
+    def workspace(self, theta, T, B, lengths, resets, labels, weight_width, picks, tbptt, memory_limit, n_threads,
+                  dropout=False):
         """The bytes of what lies between layers, and of the largest workspace of one, which memory_limit bounds."""
         numbers = ((T + 1) + (T if self.leaky else 0)) * B * sum(self.widths)  # S, R
         tops = [sum(r.units.stop - r.units.start for r in layer) for layer in self.layers]
@@ -232,7 +233,7 @@ class Stack:
                                          labels, weight_width, picks, None, 0, n_threads)
         for r in self.recurrences:
             largest = max(largest, r.engine.workspace(theta[r.own], T, B, lengths, resets, False, 0, False, None, memory_limit,
-                                                      n_threads))
+                                                      n_threads, dropout))
         return numbers * self.dtype.itemsize + largest
 
     # ---- Up and down

@@ -290,7 +290,7 @@ class RNN:
         TypeError, ValueError : an argument is of the wrong kind, or of the wrong shape.
         """
         return self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
-                         draws=self._draws(noise, dropout))
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
     def step(self, x, state=None, *, out=None, n_threads=None, backend="core"):
         """Output y (B, O) and new state (B, H) after one step with x (B, I), or ids (B,): `forward`, as the data come.
@@ -411,13 +411,13 @@ class RNN:
                backend="core"):
         """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
         return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets,
-                         draws=self._draws(noise, dropout))
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
     def evaluate(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, noise=False, dropout=False,
                  n_threads=None, backend="core"):
         """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
         return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets,
-                         draws=self._draws(noise, dropout))
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
     def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, tbptt=None,
                            memory_limit=None, input_gradient=False, initial_state_gradient=False, noise=False,
@@ -479,10 +479,11 @@ class RNN:
         """
         return self._run(backend, n_threads, "backward", X, dY, None, initial_state, lengths, resets,
                          self._check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
-                         bool(initial_state_gradient), draws=self._draws(noise, dropout))
+                         bool(initial_state_gradient),
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
     def memory_estimate(self, T, B, *, lengths=None, resets=False, weights=None, sparse=False, tbptt=None, memory_limit=None,
-                        n_threads=None) -> int:
+                        dropout=False, n_threads=None) -> int:
         """Bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, beside the gradients that it returns.
 
         Parameters
@@ -494,9 +495,11 @@ class RNN:
             Whether there will be weights (T, B), or of D's shape.
         sparse : bool
             Whether over half of them will be zero.
+        dropout : bool
+            Whether recurrent_dropout will act, as in `fit`.
 
-        With a cross-entropy loss D is taken for labels. Dropout is not counted. Of several layers it is the arrays that lie
-        between them, and the largest workspace of one, which is what memory_limit bounds.
+        With a cross-entropy loss D is taken for labels. Of several layers it is the arrays that lie between them, and the
+        largest workspace of one, which is what memory_limit bounds.
         """
         T, B = _words.size("T", T, smallest=0), _words.size("B", B, smallest=0)
         if lengths is not None:
@@ -508,7 +511,7 @@ class RNN:
         return self._engines["core"].workspace(
             self._theta, T, B, lengths, _words.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
             widths[weights], _words.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
-            _threads(n_threads))
+            _threads(n_threads), _words.flag("dropout", dropout))
 
     def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core"):
         """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
@@ -553,9 +556,11 @@ class RNN:
     def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
         """Run an operation: at once where the core finds its arguments in order, else after checks and conversions."""
         run = getattr(self._engine(backend), operation)
-        threads = (_threads(n_threads),) if draws is None else (_threads(n_threads), draws)
+        threads = _threads(n_threads)
+        if draws is not None:  # it comes after the threads
+            rest, threads = (*rest, threads), draws
         if backend == "core" and not self._stacked:
-            result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, *threads)
+            result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
             if result is not NotImplemented:
                 return result
         X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
@@ -570,9 +575,10 @@ class RNN:
             if not -T <= t < T:
                 raise IndexError(f"t={t} is out of range for {T} time steps")
             rest = (t % T,)
-        return run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, *threads)
+        return run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
 
-    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0, draws=None):
+    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0,
+                   draws=None):
         """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
 
         NotImplemented where the core finds them not in order.

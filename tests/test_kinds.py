@@ -263,7 +263,7 @@ def limit_of(call, net, weights, n_threads):
         T, B, lengths=call.lengths, resets=resets is not None and bool((resets & ~call.padding).any()),
         weights=None if weights is None else "output" if "output" in call.kind.weights else "step",
         sparse=weights is not None and bool(2 * np.count_nonzero(weights[there]) < weights[there].size),
-        memory_limit=limit, n_threads=n_threads) for limit in ("auto", None))
+        memory_limit=limit, dropout=True, n_threads=n_threads) for limit in ("auto", None))
     return least if call.kind.memory == "least" else (least + most) // 2
 
 
