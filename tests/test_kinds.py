@@ -458,7 +458,7 @@ def check_bits(call, dtype):
             del data["dY"]
             net.fit(**data, **UPDATES, tbptt=call.tbptt, epochs=1, batch_size=call.X.shape[1], shuffle=False)
             assert_same_bits({"theta": net.theta}, {"theta": whole["theta of stream"]}, call)
-    if kind.training == "fit":
+    if kind.training == "fit" and not (kind.rates and kind.tbptt == "whole"):  # a window without any weight makes no update
         assert_same_bits(training(call, dtype, "core", kind.threads), training(plain, dtype, "core"), call)
     same = assert_same_bits if _core.kernel_set() != "blas" else assert_near  # a BLAS's row has other bits beside others
     if kind.inference == "step":
