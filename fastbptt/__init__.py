@@ -14,10 +14,12 @@ from . import _forecast  # noqa: F401  whose models `load` reads
 from . import datasets, diagnostics, optimizers, reference, schedules, sequences
 from ._version import __version__
 from .estimators import RNNClassifier, RNNRegressor
+from .many import cross_validate, fit_many
 from .network import RNN, load
 from .population import Population, PopulationHistory
 from .sequences import SequenceScaler
 from .training import History
 
-__all__ = ["RNN", "RNNRegressor", "RNNClassifier", "Population", "PopulationHistory", "SequenceScaler", "load", "History",
-           "datasets", "diagnostics", "optimizers", "reference", "schedules", "sequences", "__version__"]
+__all__ = ["RNN", "RNNRegressor", "RNNClassifier", "Population", "PopulationHistory", "fit_many", "cross_validate",
+           "SequenceScaler", "load", "History", "datasets", "diagnostics", "optimizers", "reference", "schedules", "sequences",
+           "__version__"]

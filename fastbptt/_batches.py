@@ -10,29 +10,33 @@ from . import _words
 class Arrays:
     """Mini-batches of the sequences of `data`, in an order of its own each epoch.
 
-    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them.
+    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them. Where they are a part of
+    `total` sequences, those from number `first` on, the order is that of all, and a batch has those of it that are here.
     """
 
-    def __init__(self, data, output, batch_size, shuffle, entropy, stream):
+    def __init__(self, data, output, batch_size, shuffle, entropy, stream, first=0, total=None):
         self.data, self.output = data, output
         self.batch_size = _words.size("batch_size", batch_size)
-        self.shuffle, self.entropy, self.stream = _words.flag("shuffle", shuffle), entropy, stream
+        if not isinstance(shuffle, str) or shuffle != "spread":
+            shuffle = _words.flag('shuffle, where it is not "spread",', shuffle)
+        self.shuffle, self.entropy, self.stream = shuffle, entropy, stream
         X, D, weights, initial_state, lengths, _ = data
         refuse_nonfinite("", X, D, weights, lengths)
         if initial_state is not None:
             _words.finite("initial_state", initial_state, "bh")
-        if X.shape[1] == 0:
+        self.first, self.total = first, X.shape[1] if total is None else total
+        if self.total == 0:
             raise ValueError(f"X has no sequences to train on: shape {X.shape} was read as (T, B, I)")
-        self.updates_per_epoch = -(-X.shape[1] // self.batch_size)
+        self.updates_per_epoch = -(-self.total // self.batch_size)
         self.ordered = None, None  # an epoch and its order
 
     def batch(self, epoch, k):
         """Batch k of an epoch, like `data`."""
-        batch = take(self.data, self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.output)
+        batch = take(self.data, self.rows(epoch, k)[0], self.output)
         X, D, weights, initial_state, lengths, resets = batch
         if lengths is None:
             return batch
-        steps = lengths.max()  # as compiled training does: what is longer than the longest is not there
+        steps = lengths.max(initial=0)  # as compiled training does: what is longer than the longest is not there
         X, resets = X[:steps], None if resets is None else resets[:steps]
         if self.output == "sequence":
             D, weights = D[:steps], None if weights is None else weights[:steps]
@@ -40,7 +44,16 @@ class Arrays:
 
     def place(self, epoch, k):
         """Of batch k: which one it is of the run, the step that its first is, its sequences. Noise is a function of these."""
-        return epoch * self.updates_per_epoch + k, 0, self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size]
+        return epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
+
+    def rows(self, epoch, k):
+        """The sequences of batch k that are here, and their places in it."""
+        rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data[0].shape[1]
+        if B == self.total:
+            return rows, slice(None)
+        rows = rows - self.first
+        places = np.flatnonzero((rows >= 0) & (rows < B))
+        return rows[places], places
 
     def rest(self, epoch, k):
         """The sequences of an epoch from batch k on."""
@@ -48,8 +61,11 @@ class Arrays:
 
     def _order(self, epoch):
         if self.ordered[0] != epoch:
-            B = self.data[0].shape[1]
-            order = generator(self.entropy, self.stream, epoch).permutation(B) if self.shuffle else np.arange(B)
+            rng, B = generator(self.entropy, self.stream, epoch), self.total
+            if self.shuffle == "spread":
+                order = spread(B, self.batch_size, rng)
+            else:
+                order = rng.permutation(B) if self.shuffle else np.arange(B)
             order = order.astype(np.intp, copy=False)
             self.ordered = epoch, order
         return self.ordered[1]
@@ -76,9 +92,7 @@ class Windows:
         start, _, end = self.window(k)
         which = epoch, k // self.windows
         if self.taken[0] != which:
-            order = self.arrays._order(epoch)
-            rows = order[which[1] * self.batch_size:(which[1] + 1) * self.batch_size]
-            self.taken = which, take(self.data, rows, self.output)
+            self.taken = which, take(self.data, self.arrays.rows(*which)[0], self.output)
         X, D, weights, initial_state, lengths, resets = self.taken[1]
         X, D, weights, resets = (None if array is None else array[start:end] for array in (X, D, weights, resets))
         return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
@@ -98,7 +112,7 @@ class Windows:
         """(n, B) of the states that are carried to batch k; None where there are none."""
         start, since, _ = self.window(k)
         first = k // self.windows * self.batch_size
-        return None if since == 0 else (since - start + 1, min(self.batch_size, self.data[0].shape[1] - first))
+        return None if since == 0 else (since - start + 1, min(self.batch_size, self.arrays.total - first))
 
 
 CUT = 2**22  # numbers of X that are read at a time
@@ -125,16 +139,24 @@ def take(data, sequences, output):
 
 
 class Function:
-    """Fresh batches, f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]], or the next of an iterator."""
+    """Fresh batches, f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]], or the next of an iterator.
 
-    def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream):
+    Of several ranks each draws its share of the batch, by a generator of its own.
+    """
+
+    def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream, rank=0, ranks=1):
         if not callable(batches) and not hasattr(batches, "__next__"):
             raise TypeError("batches must be a function f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] or "
                             f"an iterator of such, got "
                             f"{type(batches).__name__}")
         self.iterator = None if callable(batches) else batches
         self.function, self.check = batches, check
-        self.batch_size = _words.size("batch_size", batch_size)
+        self.batch_size, self.ranks = _words.size("batch_size", batch_size), ranks
+        if self.batch_size < ranks:
+            raise ValueError(f"batch_size is that of all ranks together, and {batch_size} is less than one for each of the "
+                             f"{ranks}")
+        self.share = self.batch_size * (rank + 1) // ranks - self.batch_size * rank // ranks
+        self.child = (rank,) if ranks > 1 else ()  # the key of the generator that rng.spawn(ranks)[rank] would be
         self.updates_per_epoch = _words.size("updates_per_epoch", updates_per_epoch)
         self.entropy, self.stream, self.taken = entropy, stream, 0
 
@@ -145,7 +167,7 @@ class Function:
     def batch(self, epoch, k):
         index = epoch * self.updates_per_epoch + k
         if self.iterator is None:
-            data = self.function(self.batch_size, generator(self.entropy, self.stream, index))
+            data = self.function(self.share, generator(self.entropy, self.stream, index, *self.child))
         else:
             while self.taken < index:  # of a resumed run: these it had already
                 next(self.iterator, None)
@@ -164,6 +186,23 @@ class Function:
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
         return batch
+
+
+def spread(count, batch_size, rng):
+    """An order of `count` sequences whose batches are each spread over all of them.
+
+    They are cut into batch_size runs of consecutive ones; each run is shuffled and gives one to every batch (the shorter
+    runs none to the last, smaller one).
+    """
+    batches = -(-count // batch_size)
+    ends = np.arange(batch_size + 1) * count // batch_size
+    runs = ends[:-1, None] + np.arange(batches)
+    short = np.diff(ends) < batches
+    runs[~short] = rng.permuted(runs[~short], axis=1)
+    runs[short, :-1] = rng.permuted(runs[short, :-1], axis=1)
+    runs[short, -1] = -1
+    order = runs.T.ravel()
+    return order[order >= 0]
 
 
 def generator(entropy, stream, *position):

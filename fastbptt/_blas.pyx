@@ -227,7 +227,8 @@ cdef void recur(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
                 const floating *before, floating *S) noexcept nogil:
     cdef Py_ssize_t t, n = rows * ldh
     for t in range(steps):
-        product(rows, H, H, before, ldh, <Py_ssize_t> 1, P, ldh, S + t * n, ldh)
+        if before != NULL:
+            product(rows, H, H, before, ldh, <Py_ssize_t> 1, P, ldh, S + t * n, ldh)
         activate(activation, n, S + t * n)
         before = S + t * n
 

@@ -11,7 +11,8 @@ import numpy as np
 from . import _files
 
 PREFIX = "run."  # of all arrays that are not the network's parameters
-DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # what a damaged file leads to
+# What a header of somebody's making leads to, in the code that believes it
+DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 WHOLE = ("epoch", "batch", "updates", "skipped", "averaged")  # numbers that count
 
 
@@ -60,18 +61,19 @@ def write(path, network, state, history, entropy, identity, seconds):
     _files.write(path, header, network._arrays(state.theta) | arrays)
 
 
-def read(path, network, state, history, identity, windows=None):
+def read(path, network, state, history, identity, windows=None, content=None):
     """Put what `write` wrote into state and history; nothing where there is no file.
 
-    `windows` is the source of batches whose states are carried from one to the next, where it is one.
+    `windows` is the source of batches whose states are carried from one to the next, where it is one; `content` the bytes of
+    the file, where they are at hand.
 
     Raises
     ------
     ValueError : no checkpoint, a damaged one, or one of another network or another run; nothing is changed then.
     """
-    if not os.path.exists(path):
+    if content is None and not os.path.exists(path):
         return
-    header, arrays = _files.read(path)
+    header, arrays = _files.read(path, content)
     if header.get("kind") != "Checkpoint":
         raise ValueError(f"{path!r} holds a model, not the checkpoint of a run: fastbptt.load reads it")
     try:

@@ -29,10 +29,12 @@ Design
     without a readout, whose outputs are its states (`states`) and which is told ∂E/∂S (`states_back`); a readout without a
     recurrence, whose inputs are states. A reverse recurrence reads and writes by places, from each sequence's last step on.
     The states that `states` has found are given to `states_back` (c.given), which saves nothing of its own.
-(k) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
+(k) The C interface (`_core.pxd`) fills the same structs from its own (`_embed.pxi`) and runs them by one thread, in memory
+    of its caller. Its backward is a call of its own: what is saved then lies apart (c.apart), and is there already (c.known).
+(l) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
     form. Beside it goes `other`: the rates, saved as S is, or the states, of one block and the step before. The gradient by
     the state, dU, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
-(l) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
+(m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
     each number is a function of key, call, step, sequence and unit (_draws.h), so that what is computed again has the same.
     Dropout multiplies what W_s reads by a mask, whose rows are drawn before the first step; that is the leaky units' verb,
     with a leak of 1 where there is none.
@@ -51,7 +53,7 @@ from cython.parallel cimport prange, threadid
 from libc.float cimport DBL_MAX
 from libc.limits cimport INT_MAX
 from libc.math cimport fabs, hypot, isfinite, sqrt
-from libc.string cimport memchr, memcpy, memmove, memset
+from libc.string cimport memchr, memcpy, memmove, memset, strcmp
 
 cimport numpy as cnp
 
@@ -63,6 +65,9 @@ from ._kernels cimport (
     accumulate, add_normals, affine, column_sums, draw_mask, error, gather, hold, integrate, integrate_back, map_parameters,
     pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
 )
+
+cdef extern from "Python.h":
+    cpython.PyObject *PyObject_CallMethodNoArgs(object owner, object name)  # NULL is not raised
 
 cnp.import_array()
 
@@ -126,8 +131,9 @@ cdef const Kernels *choose(str name) except NULL:
     return found
 
 
-cdef const Kernels *kernels_for(int type, Py_ssize_t H) noexcept:
-    """The set of a network: the chosen one, or in place of AVX-512's, where no name forces it, AVX2's for a narrow network.
+cdef const Kernels *kernels_for(Py_ssize_t size, Py_ssize_t H) noexcept nogil:
+    """The set of a network, of numbers of this size: the chosen one, or in place of AVX-512's, where no name forces it, AVX2's
+    for a narrow network.
 
     That is one whose rows are padded less by vectors half as long, up to three of these. Time with AVX2 relative to AVX-512
     (T = 50, float32, AMD Zen 4, 2026-11): 0.92 (H = 4), 0.74 (8), 0.98 (24) for one row; 0.76, 0.75, 0.72 for 16 rows; 0.58,
@@ -135,8 +141,8 @@ cdef const Kernels *kernels_for(int type, Py_ssize_t H) noexcept:
     float64 crosses at half these widths.
     """
     cdef const Kernels *avx2
-    cdef Py_ssize_t pad = chosen.pad_f32 if type == cnp.NPY_FLOAT else chosen.pad_f64
-    if forced or chosen.name != b"avx512" or 2 * H > 3 * pad or (H - 1) % pad >= pad // 2:
+    cdef Py_ssize_t pad = chosen.pad_f32 if size == sizeof(float) else chosen.pad_f64
+    if forced or strcmp(chosen.name, b"avx512") != 0 or 2 * H > 3 * pad or (H - 1) % pad >= pad // 2:
         return chosen
     avx2 = vector_kernels(b"avx2")
     return avx2 if avx2 != NULL else chosen
@@ -216,6 +222,9 @@ cdef struct Call:
     Py_ssize_t first             # the step that X[0] is to the noise
     const Py_ssize_t *numbers    # (B,), which sequences these are to the noise; NULL: 0, 1, ...
     Py_ssize_t begin             # the first sequence of a shard, unless the call is arranged
+    bint known                   # what is saved is there already, but for delta_y
+    bint apart                   # what is saved lies in memory of its own
+    char *saved                  # which this is, shard by shard
     ErrorOptions error
     void *Y                      # (T, B, O)
     void *S                      # (T + 1, B, H)
@@ -257,6 +266,7 @@ cdef struct Shared:
     Py_ssize_t shards, rows      # of a shard, but for the last
     Py_ssize_t bytes             # of a thread's workspace
     char *workspaces             # (threads, bytes)
+    Py_ssize_t saved             # bytes of a shard, where they lie apart
     void *partials               # (shards, P), the gradients; of a single shard it is the call's
     double *totals               # (shards,), Σ m e
     void *theta                  # (P,), the effective parameters; absent without maps
@@ -271,6 +281,7 @@ cdef struct Shared:
 cdef struct Workspace:
     Py_ssize_t rows                            # of a block, at most
     Py_ssize_t ldi, ldh, ldo, ldk
+    Py_ssize_t saved                           # bytes of S and delta_y, where they lie apart
     Py_ssize_t origin                          # the row of `kept` that S and delta_y begin with: of the segment's first step
     void *S                                    # saved   (B + kept, ldh): the first states, then the steps' rows; or
                                                #         (B + segment_rows, ldh); where nothing is saved (B + rows, ldh)
@@ -315,6 +326,23 @@ cdef struct Workspace:
     void *masked                               # scratch (B, ldh)
 
 
+cdef void place_parameters(Plan *p, bint bias, bint learn_initial_state) noexcept nogil:
+    """Where in theta each parameter begins, and how long it is."""
+    p.W_x = p.W_s = p.b_s = p.W_y = p.b_y = p.S_0 = -1
+    p.P = 0
+    if p.recurs:
+        p.W_x, p.W_s = 0, p.H * p.I
+        p.P = p.W_s + p.H * p.H
+    if bias and p.recurs:
+        p.b_s, p.P = p.P, p.P + p.H
+    if p.reads:
+        p.W_y, p.P = p.P, p.P + p.O * p.H
+    if bias and p.reads:
+        p.b_y, p.P = p.P, p.P + p.O
+    if learn_initial_state and p.recurs:
+        p.S_0, p.P = p.P, p.P + p.H
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Memory and interrupts
 # ---------------------------------------------------------------------------------------------------------------------
@@ -330,7 +358,7 @@ cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t rows, Py_ssize_t ld, Py
 cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base,
                         Workspace *w) noexcept nogil:
     """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
-    cdef Py_ssize_t used = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
+    cdef Py_ssize_t used = 0, apart = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef bint leaky = c.units.form != PLAIN
     w.mask = NULL
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
@@ -340,14 +368,15 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     if c.arranged:
         w.rows = max(B, min(w.rows, c.kept))
     else:
-        w.rows = max(1, min(w.rows // max(B, 1), c.T)) * B
+        w.rows = max(1, min(w.rows // max(B, 1), c.most)) * B
     kept = w.rows
     if c.segments > 0:
         kept = max(w.rows, c.segment_rows)
     elif c.saves and not c.given:
         kept = steps_of_a_shard(c)
-    w.S = take(base, &used, B + kept, w.ldh, size)
-    w.delta_y = take(base, &used, kept, w.ldo, size)
+    w.S = take(c.saved if c.apart else base, &apart if c.apart else &used, B + kept, w.ldh, size)
+    w.delta_y = take(c.saved if c.apart else base, &apart if c.apart else &used, kept, w.ldo, size)
+    w.saved = apart
     w.X = take(base, &used, w.rows, w.ldi, size)
     w.D = take(base, &used, w.rows, w.ldk, size)
     w.labels = <Py_ssize_t *> take(base, &used, w.rows if c.labels != NULL else 0, 1, word)
@@ -397,6 +426,11 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     return used
 
 
+cdef bint countable(const Plan *p, const Call *c) noexcept nogil:
+    """Whether `lay_out` may count in Py_ssize_t, being far from overflow."""
+    return 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P <= 2.0**62
+
+
 cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base, int threads,
                           Shared *shared) noexcept nogil:
     """Lay out what the shards share, and a workspace for each thread, from `base` on (NULL: count only); the bytes."""
@@ -418,6 +452,7 @@ cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const 
     if c.gradient != NULL and shared.shards > 1:
         shared.partials = take(base, &used, shared.shards, p.P, size)
     shared.bytes = lay_out(p, c, k, of, NULL, &w)
+    shared.saved = w.saved
     shared.workspaces = <char *> take(base, &used, threads, shared.bytes, 1)
     return used
 
@@ -440,7 +475,7 @@ cdef void count(Call *c) noexcept nogil:
         c.sequences += c.lengths[b] > 0
         c.most = max(c.most, c.lengths[b])
         c.steps += c.lengths[b]
-    c.arranged = c.arranged or c.steps < c.T * c.B
+    c.arranged = c.arranged or c.steps < max(c.most, 1) * c.B  # equal lengths are those of a batch that ends earlier
 
 
 cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, Py_ssize_t size,
@@ -461,13 +496,23 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, P
     return (B + shards - 1) // shards
 
 
+cdef Py_ssize_t work_of_a_shard(Py_ssize_t size) noexcept nogil:
+    """Multiplications of one step of a shard, at most, of numbers of this size.
+
+    About 25 ms on one core in either type, of which a step back has three; so Ctrl-C is heard within 100 ms. Smaller shards
+    make BLAS pack the same weights more often: B = H = 2048 takes 1.2 times as long as in one shard at this bound, and twice
+    as long at a quarter of it (2026-11, AMD Zen 3, OpenBLAS 0.3.30).
+    """
+    return SHARD_WORK if size == sizeof(float) else SHARD_WORK // 2
+
+
 cdef inline Py_ssize_t shards_of(const Call *c) noexcept nogil:
     return (c.sequences + c.rows - 1) // c.rows if c.rows > 0 else 0
 
 
 cdef inline Py_ssize_t steps_of_a_shard(const Call *c) noexcept nogil:
     """Of the shard that has most, over all its sequences."""
-    return c.kept if c.arranged else c.T * c.rows
+    return c.kept if c.arranged else c.most * c.rows
 
 
 cdef inline Py_ssize_t share(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
@@ -576,7 +621,7 @@ cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) no
 
 cdef inline Py_ssize_t callers(const Call *c, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
     """Which of the caller's steps a reverse recurrence takes as step t of sequence b."""
-    return (c.lengths[b] if c.arranged and c.lengths != NULL else c.T) - 1 - t
+    return (c.lengths[b] if c.arranged and c.lengths != NULL else c.most) - 1 - t
 
 
 cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept nogil:
@@ -705,11 +750,12 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
             tabulate(p, theta, P_x, ldh)
         else:
             pack(k, I, H, theta + p.W_x, 1, I, P_x, ldh)
-        pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
+        if c.most > 1 or not from_zero(p, c):
+            pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
     if p.reads:
         pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
     # Q = W
-    if c.saves and p.recurs:
+    if c.saves and p.recurs and (c.most > 1 or to_first_state(p, c)):
         pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
     if p.reads and (c.saves or c.dX != NULL):
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)
@@ -784,7 +830,7 @@ cdef Py_ssize_t pick(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t
     for t in range(t, end):
         for row in range(rows_at(c, w, t)):
             place = c.order[row] if c.arranged else row
-            picked = row >= rows_at(c, w, t + 1) if c.arranged else t == c.T - 1
+            picked = row >= rows_at(c, w, t + 1) if c.arranged else t == c.most - 1
             if not c.last:
                 place, picked = t * c.B + place, True
             if picked and c.weight_width > 0:
@@ -850,6 +896,16 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
         memset(S, 0, rows * ldh * sizeof(floating))
 
 
+cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
+    """Whether all first states are zero: their product with W_s is none, nor has ∂E/∂W_s anything of theirs."""
+    return c.initial_state == NULL and p.S_0 < 0 and c.units.form == PLAIN
+
+
+cdef inline bint to_first_state(const Plan *p, const Call *c) noexcept nogil:
+    """Whether ∂E/∂S_0 is wanted, of the sequences or of the network's own."""
+    return c.dS_0 != NULL or p.S_0 >= 0
+
+
 cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, const void *initial,
                 floating *renewed) noexcept nogil:
     """The states before step t: those of the step before, but for the rows that are reset."""
@@ -873,13 +929,15 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
     """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S; of leaky units `integrate`."""
     cdef Py_ssize_t rows, next, ldh = w.ldh
     cdef const floating *integrated = <floating *> w.other
+    if t == 0 and from_zero(p, c):
+        before = NULL
     while t < end:
         rows, next = rows_at(c, w, t), end
         if c.arranged:
             next = t + 1
             while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
                 next += 1
-            if any_reset(c, w, t):
+            if before != NULL and any_reset(c, w, t):
                 renew(c, w, t, before, w.initial, <floating *> w.renewed)
                 before = <floating *> w.renewed
                 if c.units.form == CURRENT:
@@ -967,9 +1025,9 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     cdef Py_ssize_t H = p.H, ldh = w.ldh
     cdef floating *S = <floating *> w.S
     # S[0] = S_0                                                                                      (B, H)
-    if c.initial_state != NULL:
+    if c.initial_state != NULL and not c.known:
         gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
-    else:
+    elif not c.known:
         own_states(p, k, theta, c.rows, ldh, S)
     if not c.arranged and c.S != NULL:
         scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
@@ -1048,16 +1106,16 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
                 read(c, k, t, rows, places, H, <const floating *> c.past_rates, other, ldh)
         elif not p.recurs:
             read(c, k, t, rows, places, H, <const floating *> c.X, A, ldh)
-        elif p.one_hot:
+        elif p.one_hot and not c.known:
             look_up(c, rows, places, P_x, ldh, A)
-        else:
+        elif not c.known:
             read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
             add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
-        if t >= c.past and p.recurs:
+        if t >= c.past and p.recurs and not c.known:
             add_noise(c, t, rows, places, p.kind, c.noise, H, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
-        if t >= c.past and p.recurs:
+        if t >= c.past and p.recurs and not c.known:
             recur_through(p, c, k, w, t, end, P_s, S, A, other)
         states = other if c.units.form == CURRENT else A
         if c.S != NULL and not again:
@@ -1204,7 +1262,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     if not begun:
         if c.dS_0 != NULL and not c.arranged:
             memset(c.dS_0, 0, B * H * sizeof(floating))
-    else:
+    elif to_first_state(p, c):
         first = drop(p, c, k, w, 0, first)
         if leaky:
             # dU = what goes back from step 0 to the states before it
@@ -1323,12 +1381,13 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if w.mask != NULL:
             drop_out(c, w, t, end, before, <floating *> w.before)
             before = <floating *> w.before
-        accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
+        if end > 1 or not from_zero(p, c):
+            accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
         if p.one_hot:
             add_by_id(c, rows, places, delta, ldh, <floating *> w.table)
         else:
-            if end - t < c.most or c.given:  # of a single block forward has left X there
+            if end - t < c.most or c.given or c.known:  # of a single block forward has left X there
                 read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
                 add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
             accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
@@ -1567,10 +1626,12 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     cdef Workspace w
     cdef Call s = shard(p, c, i, sizeof(floating))
     cdef Call before
-    s.polls = thread == 0
+    s.polls = c.polls and thread == 0
     if i > 0 and stopped(&s):
         return
     lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
+    if c.apart:
+        w.S, w.delta_y = <char *> w.S + i * shared.saved, <char *> w.delta_y + i * shared.saved
     if c.arranged:
         number_rows(c, shared.shards, i, w.first)
     if c.terms_S != NULL:  # only the last step has an error
@@ -1638,7 +1699,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         map_parameters(p.P, p.maps, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
-    if c.arranged:
+    if c.arranged or c.most < c.T:
         fill(p, c, theta)
     elif c.k1 > 0 and c.dX != NULL:
         memset(c.dX, 0, c.T * c.B * p.I * sizeof(floating))
@@ -1846,12 +1907,17 @@ if hasattr(os, "register_at_fork"):
 
 cdef int truncate(Call *c, tbptt) except -1:
     """Put (k1, k2), which are at least 1, or None into the call."""
+    cdef Py_ssize_t k1, k2
     if tbptt is not None:
-        c.k1, c.k2 = tbptt
-        c.k1, c.k2 = min(c.k1, max(c.T, 1)), min(c.k2, max(c.T, 1))
-        if c.k1 == c.k2 == max(c.T, 1):  # one window, through all steps
-            c.k1 = c.k2 = 0
+        k1, k2 = tbptt
+        truncate_to(c, k1, k2)
     return 0
+
+
+cdef void truncate_to(Call *c, Py_ssize_t k1, Py_ssize_t k2) noexcept nogil:
+    c.k1, c.k2 = min(k1, max(c.T, 1)), min(k2, max(c.T, 1))
+    if c.k1 == c.k2 == max(c.T, 1):  # one window, through all steps
+        c.k1 = c.k2 = 0
 
 
 @cython.final
@@ -1887,12 +1953,9 @@ cdef class Engine:
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
-        self.kernels = kernels_for(self.type, H)
+        self.kernels = kernels_for(4 if dtype == "float32" else 8, H)
         self.pool = [] if pool_of is None else pool_of.pool
-        # About 25 ms on one core in either type, of which a step back has three; so Ctrl-C is heard within 100 ms. Smaller
-        # shards make BLAS pack the same weights more often: B = H = 2048 takes 1.2 times as long as in one shard at this
-        # bound, and twice as long at a quarter of it (2026-11, AMD Zen 3, OpenBLAS 0.3.30).
-        self.shard_work = SHARD_WORK if dtype == "float32" else SHARD_WORK // 2
+        self.shard_work = work_of_a_shard(4 if dtype == "float32" else 8)
         p.I, p.H, p.O, p.mean, p.last, p.one_hot = I, H, O, mean, last, one_hot
         p.recurs, p.reads, p.reverse = recurs, reads, reverse
         p.activation = ACTIVATIONS[activation]
@@ -1904,19 +1967,7 @@ cdef class Engine:
         elif loss == "quantile":
             self.levels = cnp.PyArray_ContiguousFromAny(loss_parameter, cnp.NPY_DOUBLE, 1, 1)
             p.error.levels = <const double *> cnp.PyArray_DATA(self.levels)
-        p.W_x = p.W_s = p.b_s = p.W_y = p.b_y = p.S_0 = -1
-        p.P = 0
-        if recurs:
-            p.W_x, p.W_s = 0, H * I
-            p.P = p.W_s + H * H
-        if bias and recurs:
-            p.b_s, p.P = p.P, p.P + H
-        if reads:
-            p.W_y, p.P = p.P, p.P + O * H
-        if bias and reads:
-            p.b_y, p.P = p.P, p.P + O
-        if learn_initial_state and recurs:
-            p.S_0, p.P = p.P, p.P + H
+        place_parameters(p, bias, learn_initial_state)
         p.maps = NULL
         if maps is not None:
             self.maps = cnp.PyArray_ContiguousFromAny(maps, cnp.NPY_UBYTE, 1, 1)
@@ -2560,8 +2611,7 @@ cdef class Engine:
         """The bytes that the call, divided into shards, needs with so many threads. Raises MemoryError."""
         cdef Plan *p = &self.plan
         cdef Shared shared
-        # far from overflow, so that `lay_out` may count in Py_ssize_t
-        if 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P > 2.0**62:
+        if not countable(p, c):
             with gil:
                 raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
         if self.type == cnp.NPY_FLOAT:
@@ -2674,7 +2724,7 @@ cdef class Engine:
             if self.shares_products(c):
                 hold_blas()
                 held = True
-            c.polled, c.stop = now(), &stop
+            c.polled, c.polls, c.stop = now(), True, &stop
             with nogil:
                 status = self.run_in(c, memory.base, threads)
             if status != DONE:
@@ -2692,11 +2742,15 @@ cdef class Engine:
 
     cdef Memory check_out(self, Py_ssize_t bytes):
         """A workspace of at least so many bytes, the last one used where it is large enough."""
+        cdef cpython.PyObject *popped = PyObject_CallMethodNoArgs(self.pool, "pop")
         cdef Memory memory
-        try:
-            memory = self.pool.pop()  # another thread may be as quick: no look before the leap
-        except IndexError:
+        # The pool is empty: asked by leaping, as another thread may be as quick, and not by `except`, whose C crashes where
+        # there is no memory for a traceback (Cython 3.3).
+        if popped == NULL:
+            cpython.PyErr_Clear()
             return Memory(bytes)
+        memory = <Memory> popped
+        cpython.Py_DECREF(memory)  # the reference that pop gave
         return memory if memory.bytes >= bytes else Memory(bytes)
 
 
@@ -2818,3 +2872,10 @@ def kernel_set():
 def compiler():
     """The compiler that built this module."""
     return COMPILER.decode()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What C sees
+# ---------------------------------------------------------------------------------------------------------------------
+
+include "_embed.pxi"

@@ -75,8 +75,8 @@ def _savez(file, arrays):
         raise
 
 
-def read(path):
-    """Header and arrays of the model file at `path`.
+def read(path, content=None):
+    """Header and arrays of the model file at `path`, whose bytes `content` are where they have come another way.
 
     Nothing in the file is believed: each array's declared size is held against the bytes that are there before any
     memory is taken, and no pickle is read.
@@ -85,16 +85,16 @@ def read(path):
     ------
     ValueError : not a model file, truncated, altered, or written by a later version.
     """
-    size = os.stat(path).st_size
+    size = os.stat(path).st_size if content is None else len(content)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if content is None else io.BytesIO(content)) as archive:
             members = archive.infolist()
             if len({member.filename for member in members}) != len(members):
                 raise ValueError("two members have one name")
             if sum(member.file_size for member in members) > size:
                 raise ValueError("its members are larger than the file")
             arrays = {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
-        header = json.loads(arrays.pop("header").tobytes())
+        header = json.loads(arrays.pop("header").tobytes().decode())  # as written: UTF-8, not what json would guess
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError("its header is another program's")
         version = header["version"]

@@ -65,7 +65,8 @@ typedef struct {
     /* C = A @ P + b, b may be NULL                                                                (rows, N) */ \
     void (*affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P, \
                    ptrdiff_t ldp, const real *b, real *C, ptrdiff_t ldc); \
-    /* S[t] = g1(S[t] + S[t - 1] @ P), where S holds the input's part; S[-1] is `before`     (steps, rows, H) */ \
+    /* S[t] = g1(S[t] + S[t - 1] @ P), where S holds the input's part; S[-1] is `before`, which is NULL where it is zero: \
+     * P may then be missing for a single step                                                 (steps, rows, H) */ \
     void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
                   const real *before, real *S); \
     /* Z <- g2(Z) where D and labels are NULL; else Z <- scale ∂(Σ m e)/∂Z, losses[row] = e unless losses is NULL, and \

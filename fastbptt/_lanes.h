@@ -199,8 +199,12 @@ static void NAME(lanes_column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, 
                 s[2] += LOAD(A + (i + 2) * N * LANES + j);
                 s[3] += LOAD(A + (i + 3) * N * LANES + j);
             }
-            for (; i < end; i++)
+            if (i < end) /* each row has its sum, so that rows of zeros behind the last change no bit */
                 s[0] += LOAD(A + i * N * LANES + j);
+            if (i + 1 < end)
+                s[1] += LOAD(A + (i + 1) * N * LANES + j);
+            if (i + 2 < end)
+                s[2] += LOAD(A + (i + 2) * N * LANES + j);
             STORE(sums + j, LOAD(sums + j) + ((s[0] + s[1]) + (s[2] + s[3])));
         }
 }

@@ -70,8 +70,9 @@ def codes(maps, shapes):
         code = np.full(shape, PRESENT | TRAINABLE, np.uint8)
         if name in maps:
             present, sign, trainable = maps[name]
-            code = PRESENT * present + TRAINABLE * (present & trainable) + SIGNED * (sign != 0) + NEGATIVE * (sign < 0)
-        parts.append(code.astype(np.uint8).ravel())
+            bits = ((PRESENT, present), (TRAINABLE, present & trainable), (SIGNED, sign != 0), (NEGATIVE, sign < 0))
+            code = sum(np.uint8(bit) * where for bit, where in bits)
+        parts.append(code.ravel())
     return np.concatenate(parts)
 
 

@@ -332,9 +332,9 @@ cdef struct Training:
     void *slot_2                 # likewise, or NULL
     const void *rates            # (N,)
     void *going                  # (N,), 1, or 0 where a network learns no more; set to 0 where one becomes infinite or NaN
-    const void *l1               # (P,), or NULL
-    const void *l2               # (P,), or NULL
-    double max_norm
+    const void *l1               # (P, N), or NULL
+    const void *l2               # (P, N), or NULL
+    const double *max_norm       # (N,)
     Py_ssize_t epochs, batch_size, earlier
     const Py_ssize_t *order      # (epochs, B), sequences; NULL: as they stand
     bint own_order               # (n, epochs, B)
@@ -349,6 +349,8 @@ cdef struct Kept:
     void *slot_2                 # (P,)
     void *rates                  # (1,)
     void *going                  # (1,)
+    void *l1                     # (P,), or NULL
+    void *l2                     # (P,), or NULL
     double *sums                 # (4, L), of the epoch: Σ m e, Σ m, penalties, norms
     double *penalty              # (L,), of an update
     double *norm                 # (L,)
@@ -364,6 +366,8 @@ cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *ba
     kept.slot_2 = take(base, &used, p.P * size)
     kept.rates = take(base, &used, size)
     kept.going = take(base, &used, size)
+    kept.l1 = take(base, &used, p.P * size) if t.l1 != NULL else NULL
+    kept.l2 = take(base, &used, p.P * size) if t.l2 != NULL else NULL
     kept.sums = <double *> take(base, &used, 4 * lane.lanes(kernels, of) * sizeof(double))
     kept.penalty = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
     kept.norm = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
@@ -411,23 +415,22 @@ cdef void weigh(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floa
             scale[l] = <floating> (1 / m) if m > 0 else 0
 
 
-cdef void penalize(const Plan *p, const Training *t, Py_ssize_t L, const floating *theta, floating *gradient,
-                   double *penalty) noexcept nogil:
-    """gradient += 2 l2 w + l1 sign(w); the sum of the penalties of every lane."""
+cdef void penalize(const Plan *p, const Kept *kept, Py_ssize_t L, const floating *theta, floating *gradient) noexcept nogil:
+    """gradient += 2 l2 w + l1 sign(w), and kept.penalty the sum of every lane's penalties."""
     cdef Py_ssize_t i, l
     cdef floating l1, l2, w
-    for i in range(p.P):
-        l1 = (<const floating *> t.l1)[i] if t.l1 != NULL else 0
-        l2 = (<const floating *> t.l2)[i] if t.l2 != NULL else 0
+    memset(kept.penalty, 0, L * sizeof(double))
+    for i in range(p.P * L if kept.l1 != NULL or kept.l2 != NULL else 0):
+        l1 = (<const floating *> kept.l1)[i] if kept.l1 != NULL else 0
+        l2 = (<const floating *> kept.l2)[i] if kept.l2 != NULL else 0
         if l1 != 0 or l2 != 0:
-            for l in range(L):
-                w = theta[i * L + l]
-                penalty[l] += <double> l2 * w * w + <double> l1 * fabs(w)
-                gradient[i * L + l] += 2 * l2 * w + l1 * ((w > 0) - (w < 0))
+            l, w = i % L, theta[i]
+            kept.penalty[l] += <double> l2 * w * w + <double> l1 * fabs(w)
+            gradient[i] += 2 * l2 * w + l1 * ((w > 0) - (w < 0))
 
 
-cdef void clip(const Plan *p, double max_norm, Py_ssize_t L, floating *gradient, double *norm) noexcept nogil:
-    """Scale every lane's gradient to max_norm where its Euclidean norm exceeds that; the norms."""
+cdef void clip(const Plan *p, const double *max_norm, Py_ssize_t L, floating *gradient, double *norm) noexcept nogil:
+    """Scale every lane's gradient to its max_norm where its Euclidean norm exceeds that; the norms."""
     cdef Py_ssize_t i, l
     cdef floating factor[64]
     cdef bint any = False
@@ -438,8 +441,8 @@ cdef void clip(const Plan *p, double max_norm, Py_ssize_t L, floating *gradient,
     for l in range(L):
         norm[l] = sqrt(norm[l])
         factor[l] = 1
-        if norm[l] > max_norm:
-            factor[l] = <floating> (max_norm / norm[l])
+        if norm[l] > max_norm[l]:
+            factor[l] = <floating> (max_norm[l] / norm[l])
             any = True
     for i in range(p.P if any else 0):
         for l in range(L):
@@ -475,6 +478,10 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ss
         rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_2, <floating *> kept.slot_2)
     memcpy(kept.rates, <const floating *> t.rates + first, L * sizeof(floating))
     memcpy(kept.going, <const floating *> t.going + first, L * sizeof(floating))
+    if t.l1 != NULL:
+        rows_into_lanes(first, L, data.N, p.P, <const floating *> t.l1, <floating *> kept.l1)
+    if t.l2 != NULL:
+        rows_into_lanes(first, L, data.N, p.P, <const floating *> t.l2, <floating *> kept.l2)
     enter(p, data, &g, first, n, theta)
     count = t.earlier
     for epoch in range(t.epochs):
@@ -501,9 +508,8 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Training *t, Py_ss
             forward(p, &c, &b, theta)
             error(p, &c, &b, theta)
             backward(p, &c, &b, theta)
-            memset(kept.penalty, 0, L * sizeof(double))
-            penalize(p, t, L, theta, <floating *> b.gradient, kept.penalty)
-            clip(p, t.max_norm, L, <floating *> b.gradient, kept.norm)
+            penalize(p, &kept, L, theta, <floating *> b.gradient)
+            clip(p, t.max_norm + first, L, <floating *> b.gradient, kept.norm)
             for l in range(L):
                 kept.sums[l] += b.totals[l]
                 kept.sums[L + l] += b.weight[l]
@@ -663,10 +669,10 @@ cdef class Lanes:
         return reduced, flat
 
     def train(self, Py_ssize_t n, theta, list slots, X, D, weights, initial_state, lengths, str rule, dict numbers, rates,
-              going, l1, l2, double max_norm, Py_ssize_t epochs, Py_ssize_t batch_size, order, Py_ssize_t earlier, int threads):
+              going, l1, l2, max_norm, Py_ssize_t epochs, Py_ssize_t batch_size, order, Py_ssize_t earlier, int threads):
         """Epochs of updates of theta and slots (P, N), in place; losses, penalties and norms of the gradient, (n, epochs).
 
-        rates and going (N,), l1 and l2 (P,) or None, order intp (n or 1, epochs, B) or None.
+        rates, going and float64 max_norm (N,), l1 and l2 (P, N) or None, order intp (n or 1, epochs, B) or None.
         """
         cdef Call data, batch
         cdef Training t
@@ -683,8 +689,9 @@ cdef class Lanes:
         t.slot_1 = data_of(slots[0], self.type, p.P * data.N)
         t.slot_2 = data_of(slots[1], self.type, p.P * data.N) if len(slots) == 2 else NULL
         t.rates, t.going = data_of(rates, self.type, data.N), data_of(going, self.type, data.N)
-        t.l1, t.l2 = data_of(l1, self.type, p.P), data_of(l2, self.type, p.P)
-        t.max_norm, t.epochs, t.batch_size, t.earlier = max_norm, epochs, max(1, min(batch_size, data.B)), earlier
+        t.l1, t.l2 = data_of(l1, self.type, p.P * data.N), data_of(l2, self.type, p.P * data.N)
+        t.max_norm = <const double *> data_of(max_norm, cnp.NPY_DOUBLE, data.N)
+        t.epochs, t.batch_size, t.earlier = epochs, max(1, min(batch_size, data.B)), earlier
         if order is not None:
             t.own_order = cnp.PyArray_DIM(order, 0) != 1
             t.order = <const Py_ssize_t *> data_of(order, cnp.NPY_INTP, (n if t.own_order else 1) * epochs * data.B)

@@ -13,30 +13,36 @@ class Progress:
 
     Parameters
     ----------
-    epochs, updates : int or None
-        At most so many.
+    epochs, count : int or None
+        At most so many epochs, and so many of what the bar counts, whose name is `unit`.
     wanted : bool or None
         None: only where standard error is a terminal, and the run is long.
     """
 
-    def __init__(self, epochs, updates, wanted):
+    def __init__(self, epochs, count, wanted, unit="update"):
         self.terminal = sys.stderr is not None and sys.stderr.isatty()  # None in programs without a console
         self.wanted = sys.stderr is not None and (self.terminal if wanted is None else wanted)
         self.epochs = "" if epochs is None else f"/{epochs}"
         self.line, self.begin, self.last = "", time.monotonic() + (0 if wanted else DELAY), 0.0
-        self.bar = self._bar(updates) if self.wanted and self.terminal else None
+        self.done = 0
+        self.bar = self._bar(count, unit) if self.wanted and self.terminal else None
 
-    def _bar(self, updates):
+    def _bar(self, count, unit):
         try:
             from tqdm import tqdm
         except ImportError:
             return None
-        return tqdm(total=updates, delay=max(0, self.begin - time.monotonic()), unit="update", dynamic_ncols=True)
+        return tqdm(total=count, delay=max(0, self.begin - time.monotonic()), unit=unit, dynamic_ncols=True)
 
     def update(self, count=1):
-        """So many more updates are made."""
+        """So many more are done."""
+        self.reach(self.done + count)
+
+    def reach(self, count):
+        """So many are done in all; a number with a fraction is shown to a tenth."""
+        self.done = count
         if self.bar is not None:
-            self.bar.update(count)
+            self.bar.update(round(count, 1) - self.bar.n)
 
     def epoch(self, epoch, train_loss, validation_loss):
         """An epoch is over; they count from 0."""
@@ -56,6 +62,10 @@ class Progress:
         elif self.line and self._due():
             self._show(end="\n")
 
+    def part(self):
+        """What reports a part of what this one reports: its counts are added to what was done before."""
+        return _Part(self)
+
     def _due(self):
         return time.monotonic() >= self.begin
 
@@ -63,3 +73,18 @@ class Progress:
         print(f"\r{self.line}\x1b[K" if self.terminal else self.line, end=end, file=sys.stderr, flush=True)
         if not self.terminal:
             self.line = ""
+
+
+class _Part(Progress):
+    def __init__(self, whole):
+        self.whole, self.before, self.done = whole, whole.done, 0
+
+    def reach(self, count):
+        self.done = count
+        self.whole.reach(self.before + count)
+
+    def epoch(self, epoch, train_loss, validation_loss):
+        self.whole.epoch(epoch, train_loss, validation_loss)
+
+    def close(self):
+        """The whole goes on."""

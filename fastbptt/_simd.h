@@ -243,6 +243,38 @@ static void NAME(activate)(int activation, ptrdiff_t n, real *A)
 #undef LOOP
 }
 
+/* The same for rows of one vector of which at most half are numbers, width numbers a row: these are put side by side, for
+ * g costs tens of instructions. What pads a row stays. */
+static INLINE void NAME(activate_side_by_side)(const ptrdiff_t width, int activation, ptrdiff_t rows, real *S)
+{
+    real beside[16 * W];
+    ptrdiff_t i, n;
+    for (; rows > 0; rows -= n, S += n * W) {
+        n = MIN(rows, 16 * W / width);
+        for (i = 0; i < n; i++)
+            memcpy(beside + i * width, S + i * W, width * sizeof(real));
+        for (; i * width % W != 0; i++)
+            memset(beside + i * width, 0, width * sizeof(real));
+        NAME(activate)(activation, i * width, beside);
+        for (i = 0; i < n; i++)
+            memcpy(S + i * W, beside + i * width, width * sizeof(real));
+    }
+}
+
+static void NAME(activate_rows)(int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh, real *S)
+{
+    if (rows < 4 || ldh > W || 2 * H > W)
+        NAME(activate)(activation, rows * ldh, S);
+    else if (H == 1)
+        NAME(activate_side_by_side)(1, activation, rows, S);
+    else if (H == 2)
+        NAME(activate_side_by_side)(2, activation, rows, S);
+    else if (H <= 4)
+        NAME(activate_side_by_side)(4, activation, rows, S);
+    else
+        NAME(activate_side_by_side)(8, activation, rows, S);
+}
+
 /* delta <- delta * g'(A), written in R = g(A) */
 static void NAME(differentiate)(int activation, ptrdiff_t n, const real *R, real *delta)
 {
@@ -329,6 +361,58 @@ static void NAME(panels)(ptrdiff_t rows, int nv, ptrdiff_t K, const real *A, ptr
     }
 }
 
+/* Whether a lane stands for one of `left` numbers */
+static INLINE MASK NAME(there)(ptrdiff_t left)
+{
+    static const real lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (MASK)(LOAD(lanes) < (real)MIN(left, W));
+}
+
+/* ---- Few columns of long sums, as the input product of two hidden units: the vectors go along k, and P is (N, K padded).
+ * Each sum is one vector's, whose lanes are added in the end, whatever the number of rows. */
+
+static INLINE int NAME(is_narrow)(ptrdiff_t K, ptrdiff_t N)
+{
+    return 2 * N * (K + 8 * W) <= K * W; /* the adding of lanes costs about as much as eight products */
+}
+
+static INLINE real NAME(sum_lanes)(V v)
+{
+    real lanes[W];
+    ptrdiff_t j, n;
+    STORE(lanes, v);
+    UNROLL for (n = W / 2; n > 0; n /= 2)
+        UNROLL for (j = 0; j < n; j++)
+            lanes[j] += lanes[j + n];
+    return lanes[0];
+}
+
+/* C[i, n] = A[i] @ P[n] + b[n] for m rows, a constant; the row's other numbers are 0 */
+static INLINE void NAME(dots)(const int m, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P,
+                              const real *b, real *C, ptrdiff_t ldc)
+{
+    const MASK last = NAME(there)(K % W); /* what pads a row of A may be anything */
+    ptrdiff_t n, k;
+    int i;
+    UNROLL for (i = 0; i < m; i++)
+        STORE(C + i * ldc, SPLAT(0));
+    for (n = 0; n < N; n++) {
+        V c[4];
+        UNROLL for (i = 0; i < m; i++)
+            c[i] = SPLAT(0);
+        for (k = 0; k + W <= K; k += W, P += W)
+            UNROLL for (i = 0; i < m; i++)
+                c[i] += LOAD(A + i * lda + k) * LOAD(P);
+        if (k < K) {
+            UNROLL for (i = 0; i < m; i++)
+                c[i] += SELECT(last, LOAD(A + i * lda + k), SPLAT(0)) * LOAD(P);
+            P += W;
+        }
+        UNROLL for (i = 0; i < m; i++)
+            C[i * ldc + n] = NAME(sum_lanes)(c[i]) + (b != NULL ? b[n] : 0);
+    }
+}
+
 /* How many vectors of columns so many rows take at once: about eight sums in flight hide what one of them waits for. */
 static INLINE int NAME(at_once)(ptrdiff_t rows, ptrdiff_t left)
 {
@@ -343,6 +427,12 @@ static void NAME(pack)(ptrdiff_t K, ptrdiff_t N, const real *X, ptrdiff_t stride
                        ptrdiff_t ldp)
 {
     ptrdiff_t n, k, j;
+    if (NAME(is_narrow)(K, N)) {
+        for (n = 0; n < N; n++)
+            for (k = 0; k < (K + W - 1) / W * W; k++)
+                *P++ = k < K ? X[k * stride_k + n * stride_n] : 0;
+        return;
+    }
     for (n = 0; n < ldp; n += 2 * W) {
         const ptrdiff_t width = MIN(ldp - n, 2 * W), there = MIN(N - n, width);
         for (k = 0; k < K; k++, P += width) {
@@ -360,6 +450,13 @@ static void NAME(affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A
     real base[MOST_VECTORS * W];
     ptrdiff_t n, j;
     int nv;
+    if (NAME(is_narrow)(K, N)) {
+        for (n = 0; n + 4 <= rows; n += 4)
+            NAME(dots)(4, K, N, A + n * lda, lda, P, b, C + n * ldc, ldc);
+        for (; n < rows; n++)
+            NAME(dots)(1, K, N, A + n * lda, lda, P, b, C + n * ldc, ldc);
+        return;
+    }
     for (n = 0; n < ldp; n += nv * W) {
         nv = NAME(at_once)(rows, (ldp - n) / W);
         for (j = 0; j < nv * W; j++)
@@ -392,7 +489,7 @@ static INLINE void NAME(recur_row)(const int nv, int activation, ptrdiff_t steps
         V s[2], odd = -SPLAT(0); /* which leaves every number as it is */
         UNROLL for (v = 0; v < nv; v++)
             s[v] = LOAD(S + v * W);
-        k = 0;
+        k = before != NULL ? 0 : H;
         if (nv == 1) {
             for (; k + 2 <= H; k += 2) {
                 s[0] += before[k] * LOAD(P + k * ld);
@@ -446,8 +543,9 @@ static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff
         NAME(recur_row)(2, activation, steps, H, P, before, S);
     else
         for (t = 0; t < steps; t++, S += n) {
-            NAME(add_product)(rows, H, before, ldh, P, ldh, S, ldh);
-            NAME(activate)(activation, n, S);
+            if (before != NULL)
+                NAME(add_product)(rows, H, before, ldh, P, ldh, S, ldh);
+            NAME(activate_rows)(activation, rows, H, ldh, S);
             before = S;
         }
 }
@@ -626,19 +724,18 @@ static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, pt
     }
 }
 
-/* C += A.T @ B for a tile of C; there <= 2 W */
-static INLINE void NAME(outer)(ptrdiff_t m, ptrdiff_t there, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *B,
-                               ptrdiff_t ldb, real *C, ptrdiff_t ldc)
+/* C += A.T @ B for a tile of m rows and nv vectors of C, whose columns are `step` apart; there <= nv W */
+static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *B,
+                               ptrdiff_t ldb, real *C, ptrdiff_t ldc, ptrdiff_t step)
 {
-    const int nv = there > W ? 2 : 1;
-    real buffer[MOST_ROWS * 2 * W], *c = C;
+    real buffer[MOST_ROWS * 2 * W], *c = C; /* 12 vectors at least: 3 rows of 4, or one of 8 */
     ptrdiff_t ld = ldc, i, j;
-    if (there < nv * W) { /* the caller's memory ends before the vector does */
+    if (there < nv * W || step > 1) { /* the caller's memory ends before the vector does */
         c = buffer;
-        ld = 2 * W;
+        ld = nv * W;
         for (i = 0; i < m; i++)
             for (j = 0; j < nv * W; j++)
-                c[i * ld + j] = j < there ? C[i * ldc + j] : 0;
+                c[i * ld + j] = j < there ? C[i * ldc + j * step] : 0;
     }
     switch (nv * 16 + (int)m) {
 #define TILE(m, nv) \
@@ -647,23 +744,28 @@ static INLINE void NAME(outer)(ptrdiff_t m, ptrdiff_t there, ptrdiff_t K, const 
         break;
         EVERY_TILE(1)
         EVERY_TILE(2)
+        TILE(1, 4)
+        TILE(2, 4)
+        TILE(3, 4)
+        TILE(1, 8)
 #undef TILE
     }
     if (c == buffer)
         for (i = 0; i < m; i++)
             for (j = 0; j < there; j++)
-                C[i * ldc + j] = c[i * ld + j];
+                C[i * ldc + j * step] = c[i * ld + j];
 }
 
-static void NAME(accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *B,
-                             ptrdiff_t ldb, real *C, ptrdiff_t ldc)
+static void NAME(accumulate_by)(ptrdiff_t step, ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda,
+                                const real *B, ptrdiff_t ldb, real *C, ptrdiff_t ldc)
 {
     real packed[CHUNK * 2 * W] __attribute__((aligned(64)));
     ptrdiff_t r, n, i, m, k;
+    int nv;
     for (r = 0; r < rows; r += CHUNK, A += CHUNK * lda, B += CHUNK * ldb) {
         const ptrdiff_t K = MIN(rows - r, CHUNK);
-        for (n = 0; n < N; n += 2 * W) {
-            const ptrdiff_t there = MIN(N - n, 2 * W);
+        for (n = 0; n < N; n += nv * W) {
+            const ptrdiff_t there = MIN(N - n, (nv = NAME(at_once)(M, (N - n + W - 1) / W)) * W);
             const real *b = B + n;
             if (M >= PACKED_FROM) {
                 for (k = 0; k < K; k++) {
@@ -676,10 +778,19 @@ static void NAME(accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const rea
             for (i = 0; i < M; i += m) {
                 const ptrdiff_t tiles = (M - i + ROWS - 1) / ROWS;
                 m = (M - i + tiles - 1) / tiles;
-                NAME(outer)(m, there, K, A + i, lda, b, b == packed ? 2 * W : ldb, C + i * ldc + n, ldc);
+                NAME(outer)(m, nv, there, K, A + i, lda, b, b == packed ? 2 * W : ldb, C + i * ldc + n * step, ldc, step);
             }
         }
     }
+}
+
+static void NAME(accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *B,
+                             ptrdiff_t ldb, real *C, ptrdiff_t ldc)
+{
+    if (2 * N <= W && N < M) /* C.T += B.T @ A: vectors are filled by what there is more of */
+        NAME(accumulate_by)(ldc, rows, N, M, B, ldb, A, lda, C, 1);
+    else
+        NAME(accumulate_by)(1, rows, M, N, A, lda, B, ldb, C, ldc);
 }
 
 static void NAME(column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdiff_t lda, real *sums)
@@ -699,13 +810,6 @@ static void NAME(column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdif
 }
 
 /* ---- Copies */
-
-/* Whether a lane stands for one of `left` numbers */
-static INLINE MASK NAME(there)(ptrdiff_t left)
-{
-    static const real lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (MASK)(LOAD(lanes) < (real)MIN(left, W));
-}
 
 /* `width` numbers, and zeros up to ld */
 static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, real *y)

@@ -161,12 +161,12 @@ class Stack:
         gradient = np.empty_like(theta)
         loss, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit,
                                     input_gradient, initial_state_gradient, n_threads, draws)
-        return loss + self._penalize(theta, gradient), self._named(gradient) | more
+        return loss + self.penalize(theta, gradient), self._named(gradient) | more
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
         loss, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None, memory_limit,
                                  False, False, n_threads, draws)
-        return loss, self._penalize(theta, gradient)
+        return loss, self.penalize(theta, gradient)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads, draws=None):
@@ -208,7 +208,7 @@ class Stack:
             begin = max(0, T - k2)
             self._down_from(scratch, theta, inputs, states, rates, dS[begin:], lengths, resets, own_start, gradient, False,
                             False, n_threads, draws, begin, T)
-        return loss, self._penalize(theta, gradient), weight
+        return loss, self.penalize(theta, gradient), weight
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
         T, B = (1 if self.last else X.shape[0]), X.shape[1]
@@ -352,7 +352,7 @@ class Stack:
         gradient[:self.own_y.start] = total[:self.own_y.start]
         return dX, dS_0
 
-    def _penalize(self, theta, gradient):
+    def penalize(self, theta, gradient):
         parts = [(r.engine, r.own) for r in self.recurrences] + [(self.readout, self.own_y)]
         return sum(engine.penalize(theta[own], gradient[own]) for engine, own in parts)
 

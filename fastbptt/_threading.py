@@ -13,14 +13,19 @@ VARIABLES = ("FASTBPTT_NUM_THREADS", "OMP_NUM_THREADS")
 
 def default() -> int:
     """What the environment says; else 1 in a child process, whose siblings want their share; else the usable cores."""
+    return said() or (1 if is_child() else cores())
+
+
+def said() -> int | None:
+    """What the environment says, None where it says nothing."""
     for name in VARIABLES:
         text = os.environ.get(name, "")
         first = text.split(",")[0].strip()  # OpenMP's is a list, one a level of nesting
         if first.isdecimal() and int(first) > 0:
             return min(int(first), 2**15)
         if text:
-            warnings.warn(f"{name}={text!r} is not a number of threads and is ignored", RuntimeWarning, stacklevel=2)
-    return 1 if is_child() else cores()
+            warnings.warn(f"{name}={text!r} is not a number of threads and is ignored", RuntimeWarning, stacklevel=3)
+    return None
 
 
 def is_child() -> bool:

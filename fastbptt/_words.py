@@ -37,7 +37,10 @@ def number(name, value, low, high=np.inf, low_allowed=False):
     """`value` as a finite float above `low` (or equal, where allowed) and under `high`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:  # of an int of 400 digits
+        value = np.inf if value > 0 else -np.inf
     if not (low < value < high or (low_allowed and value == low)):
         raise ValueError(f"{name} must be finite and {'>=' if low_allowed else '>'} {low}"
                          f"{'' if high == np.inf else f' and < {high}'}, got {value}")

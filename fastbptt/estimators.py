@@ -66,6 +66,18 @@ class _Estimator(Parametric):
         TypeError, ValueError : an argument, of the constructor too, is of the wrong kind or value.
         FloatingPointError, KeyboardInterrupt : as of RNN.fit; the estimator has the network of the last whole update.
         """
+        fitting = self._begin(X, y, sample_weight, validation, callbacks, options)
+        X, D, weights, lengths = fitting.data
+        try:
+            fitting.network.fit(X, D, weights=weights, lengths=lengths, validation=fitting.held, random_state=fitting.seed,
+                                **fitting.settings)
+        finally:
+            if fitting.network.history is not None:  # the training began
+                self._end(fitting)
+        return self
+
+    def _begin(self, X, y, sample_weight, validation, callbacks, options):
+        """All that `fit` does before the training, of which the estimator does not change."""
         settings = self._settings(callbacks, options)
         examples = self._read(X, y, sample_weight)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
@@ -78,18 +90,16 @@ class _Estimator(Parametric):
             if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
                 entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
             data, held = self._split(data, entropy)
-        X, D, weights, lengths = data
-        seed = None if last is None else self._another_seed()
-        try:
-            network.fit(X, D, weights=weights, lengths=lengths, validation=held, batch_size=self._batch_size(),
-                        patience=self.n_iter_no_change if self.early_stopping else None, random_state=seed, **settings)
-        finally:
-            if network.history is not None:  # the training began
-                curves = ([], []) if last is None else self._curves_before(network.history, options.get("resume"))
-                self._become(network, coding, examples.names)
-                self._take_curves(curves[0] + network.history.train_loss, curves[1] + network.history.validation_loss,
-                                  network.history)
-        return self
+        settings |= {"batch_size": self._batch_size(), "patience": self.n_iter_no_change if self.early_stopping else None}
+        return _Fitting(network, data, held, None if last is None else self._another_seed(), settings, coding, examples.names,
+                        last is not None)
+
+    def _end(self, fitting):
+        """All that `fit` does after the training."""
+        history = fitting.network.history
+        curves = self._curves_before(history, fitting.settings.get("resume")) if fitting.goes_on else ([], [])
+        self._become(fitting.network, fitting.coding, fitting.names)
+        self._take_curves(curves[0] + history.train_loss, curves[1] + history.validation_loss, history)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         if self.early_stopping:
@@ -419,6 +429,20 @@ class _Estimator(Parametric):
         getattr(request, method).add_request(param="sample_weight", alias=sample_weight)
         self._metadata_request = request
         return self
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Fitting:
+    """A `fit` on its way: the network to train, and what RNN.fit gets. `goes_on`: with the parameters of the last one."""
+
+    network: RNN
+    data: tuple      # X, D, weights, lengths
+    held: tuple | None
+    seed: int | None
+    settings: dict
+    coding: tuple
+    names: np.ndarray | None
+    goes_on: bool
 
 
 class RNNRegressor(_Estimator):

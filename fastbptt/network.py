@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from . import (
-    _batches, _checkpoint, _core, _files, _maps, _stack, _threading, _units, _words, convert, diagnostics, initializers,
-    optimizers, reference, training,
+    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _units, _words, convert, diagnostics,
+    initializers,
+    optimizers,
+    reference,
+    training,
 )
 
 _core.set_default_threads(_threading.default())
@@ -584,6 +587,13 @@ class RNN:
         S[..., :width], S[0, :, width:], S[1:, :, width:] = states, 0, rates
         return found
 
+    def _summing(self):
+        """A network of these very parameters whose error is the plain sum, without penalties: a share of a larger batch's."""
+        network = RNN.__new__(RNN)
+        network._configure(self._config | {"reduction": "sum", "l1": 0.0, "l2": 0.0}, self._entropy)
+        network._theta = self._theta
+        return network
+
     def _total_weight(self, X, D, weights, initial_state, lengths, resets):
         """Σ m, for arguments that are checked already."""
         return self._engines["core"].total_weight(self._theta, X, D, weights, initial_state, lengths, resets)
@@ -778,7 +788,7 @@ class RNN:
             learning_rate=None, schedule=None, max_grad_norm=None, tbptt=None, patience=None, min_improvement=0.0,
             shuffle=True, random_state=None, validation_every=1, time_limit=None, on_nonfinite="raise", checkpoint=None,
             checkpoint_every=60, resume=False, progress=None, callbacks=(), update_callbacks=(), memory_limit=None,
-            n_threads=None, backend="core"):
+            n_threads=None, backend="core", communicator=None):
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
         Parameters
@@ -814,8 +824,10 @@ class RNN:
         patience : int, optional
             Stop after this many epochs without a validation loss that is lower by more than `min_improvement`, and in any
             case return to the parameters of the lowest one.
-        shuffle : bool
-            Draw the sequences of an epoch in random order.
+        shuffle : bool or "spread"
+            Draw the sequences of an epoch in random order. "spread" does so within each of `batch_size` runs of consecutive
+            sequences, and gives every batch one of each run: where sequences are sorted, by length or label, each batch has
+            some of all; and each rank of a communicator has its part of every batch.
         random_state : None, int or Generator
             Seed of the order, of the split and of `batches`; by default the network's own.
         validation_every : int
@@ -838,6 +850,16 @@ class RNN:
             Called after each epoch, or each update; one that returns True ends the training. Where they are interrupted,
             or one raises, all of that moment are called again by the run that goes on from the checkpoint.
         backend : "core" or "reference"
+        communicator : MPI communicator, such as ``mpi4py.MPI.COMM_WORLD``, optional
+            Train one network on the data of several processes, which all call `fit` with the same arguments but for the
+            data: X, D, validation and what goes with them are each rank's own part, of any number of sequences. The run is
+            that of one process on the parts one after another, in the order of ranks, within rounding: `batch_size`,
+            `shuffle`, a share as validation, Σ m and the losses are those of all. Parameters, at the beginning too, and the
+            seed are those of rank 0, to the bit on all ranks, and so is the History. `batches` are asked for a share of
+            batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's. Callbacks are each
+            rank's; one that returns True ends the run of all, and parameters that callbacks change become those of rank 0.
+            Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of ranks. Ctrl-C and
+            exceptions end the run on all ranks; see docs/scaling.md.
 
         Returns
         -------
@@ -849,38 +871,56 @@ class RNN:
             parameter, and the parameters are those before that update.
         KeyboardInterrupt : Ctrl-C; the parameters are those of the last whole update, `history.stopped` is
             "interrupted".
+        RuntimeError : another rank of the communicator failed; it says which, and with which words.
         """
         self._engine(backend)
-        if (X is None and D is None) == (batches is None):
-            raise TypeError("give X and D, or batches" + ("" if batches is None else ", not both"))
-        entropy = self._entropy if random_state is None else _entropy(random_state)
-        if resume is True and checkpoint is not None:
-            entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
-        if batches is None:
-            data, validation = self._training_data(X, D, weights, initial_state, lengths, resets, validation, entropy)
-            if tbptt is not None and self.output == "last":
-                raise ValueError('tbptt of fit needs output="sequence": most windows have no last step, and so no error')
-            source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"))
-            if tbptt is not None:
-                source = _batches.Windows(source, *self._check_tbptt(tbptt))
-        else:
-            if any(given is not None for given in (weights, initial_state, lengths, resets)):
-                raise TypeError("weights, initial_state, lengths and resets belong to X and D; batches give their own")
-            if isinstance(validation, numbers.Real):
-                raise TypeError(f"validation={validation!r} is a share of X and D, and batches have none: give (X, D)")
-            if tbptt is not None:
-                raise TypeError("tbptt belongs to X and D: batches of windows have no state to carry on; see `stream`")
-            validation = self._check_validation(validation)
-            source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
-                                       STREAMS.index("batches"))
-        settings = training.settings(
-            validation, optimizer=optimizer, learning_rate=learning_rate, schedule=schedule, epochs=epochs,
-            updates=updates, max_grad_norm=max_grad_norm, patience=patience, min_improvement=min_improvement,
-            validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite, checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
-            update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
-            memory_limit=_check_memory_limit(memory_limit, tbptt))
-        return training.fit(self, source, validation, settings, entropy)
+        with _ranks.over(communicator) as ranks:
+            with ranks.settled():
+                if (X is None and D is None) == (batches is None):
+                    raise TypeError("give X and D, or batches" + ("" if batches is None else ", not both"))
+                entropy = self._entropy if random_state is None else _entropy(random_state)
+                if ranks.rank == 0 and resume is True and checkpoint is not None:
+                    entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
+                share = validation if _is_share(validation) else None
+                if batches is None:
+                    data = self._check_data(X, D, weights, initial_state, lengths, resets)
+                    if tbptt is not None and self.output == "last":
+                        raise ValueError('tbptt of fit needs output="sequence": most windows have no last step, and so no '
+                                         'error')
+                else:
+                    if any(given is not None for given in (weights, initial_state, lengths, resets)):
+                        raise TypeError("weights, initial_state, lengths and resets belong to X and D; batches give their "
+                                        "own")
+                    if share is not None:
+                        raise TypeError(f"validation={share!r} is a share of X and D, and batches have none: give (X, D)")
+                    if tbptt is not None:
+                        raise TypeError("tbptt belongs to X and D: batches of windows have no state to carry on; see `stream`")
+                    data = None
+                if share is None:
+                    validation = self._check_validation(validation)
+                settings = training.settings(
+                    validation, optimizer=optimizer, learning_rate=learning_rate, schedule=schedule, epochs=epochs,
+                    updates=updates, max_grad_norm=max_grad_norm, patience=patience, min_improvement=min_improvement,
+                    validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite,
+                    checkpoint=ranks.path(checkpoint), checkpoint_every=checkpoint_every, resume=resume, progress=progress,
+                    callbacks=callbacks, update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
+                    memory_limit=_check_memory_limit(memory_limit, tbptt))
+                tbptt = self._check_tbptt(tbptt)
+            entropy = ranks.meet(self, settings, entropy, data, validation, batch_size=batch_size, shuffle=shuffle,
+                                 tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
+            with ranks.settled():
+                if batches is None:
+                    first, total = ranks.place(data[0].shape[1])
+                    if share is not None:
+                        data, validation, first, total = self._split(data, share, first, total, entropy)
+                    source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"),
+                                             first, total)
+                    if tbptt is not None:
+                        source = _batches.Windows(source, *tbptt)
+                else:
+                    source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
+                                               STREAMS.index("batches"), ranks.rank, ranks.size)
+            return ranks.fit(self, source, validation, settings, entropy)
 
     def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None, lengths=None,
                    resets=None, max_grad_norm=None, n_threads=None, backend="core"):
@@ -975,23 +1015,37 @@ class RNN:
             B = X.shape[1]
             yield X, D, weights, resets
 
+    def _check_data(self, X, D, weights, initial_state, lengths, resets):
+        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
+        return X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets
+
     def _training_data(self, X, D, weights, initial_state, lengths, resets, validation, entropy):
         """Checked data and validation set; the latter split off where it is a share."""
-        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
-        D, weights = self._check_targets(X, D, weights, lengths)
-        data = X, D, weights, initial_state, lengths, resets
-        if not isinstance(validation, numbers.Real) or isinstance(validation, bool):
+        data = self._check_data(X, D, weights, initial_state, lengths, resets)
+        if not _is_share(validation):
             return data, self._check_validation(validation)
-        share, B = _words.number("validation", validation, 0, 1), X.shape[1]
-        if initial_state is not None:
+        return self._split(data, validation, 0, data[0].shape[1], entropy)[:2]
+
+    def _split(self, data, share, first, total, entropy):
+        """Data, validation set, and the place of the former, where the latter is a share of `total` sequences.
+
+        `data` are the sequences of it from number `first` on.
+        """
+        share, B = _words.number("validation", share, 0, 1), data[0].shape[1]
+        if data[3] is not None:
             raise TypeError("a share as validation cannot be judged from an initial_state: give validation=(X, D)")
-        count = round(share * B)
-        if not 0 < count < B:
-            raise ValueError(f"validation={validation} of {B} sequences leaves {B - count} to train and {count} to judge by")
-        order = _batches.generator(entropy, STREAMS.index("validation")).permutation(B)
-        held, kept = np.sort(order[:count]), np.sort(order[count:])
-        data, (X, D, weights, _, lengths, resets) = (_batches.take(data, rows, self.output) for rows in (kept, held))
-        return data, (X, D, weights, lengths, resets)
+        count = round(share * total)
+        if not 0 < count < total:
+            raise ValueError(f"validation={share} of {total} sequences leaves {total - count} to train and {count} to judge "
+                             "by")
+        order = _batches.generator(entropy, STREAMS.index("validation")).permutation(total)
+        is_held = np.zeros(total, bool)
+        is_held[order[:count]] = True
+        place = int(np.count_nonzero(~is_held[:first])), total - count
+        is_held = is_held[first:first + B]
+        data, (X, D, weights, _, lengths, resets) = (_batches.take(data, np.flatnonzero(rows), self.output)
+                                                     for rows in (~is_held, is_held))
+        return data, (X, D, weights, lengths, resets), *place
 
     def _check_validation(self, validation):
         if validation is None:
@@ -1218,7 +1272,7 @@ class RNN:
         if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > len(arrays):
             raise ValueError(f"its arrays are fewer than its {len(config['hidden_size'])} layers need")
         matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
-        if sum(array.size for array in arrays.values()) < sum(map(math.prod, matrices)):
+        if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         return cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
 
@@ -1246,7 +1300,7 @@ def load(path):
     try:
         kind = _KINDS[header["kind"]]
         return kind._from_file(header, arrays)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except _checkpoint.DAMAGES as error:
         raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
 
 
@@ -1333,15 +1387,18 @@ class _ReferenceEngine:
         return float(loss), gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
-        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
-        loss, gradients = reference.loss_and_gradients(p, X, D, weights=weights, initial_state=self._states(initial_state),
-                                                       lengths=lengths, resets=resets, draws=draws,
-                                                       **self.options | dict.fromkeys(penalties))
-        effective = reference.effective(p, self.options["maps"])
-        for name, dw in reference.pulled_back(reference.d_penalty(effective, **penalties), p, self.options["maps"]).items():
-            gradients[name] = gradients[name] + dw
+        loss, gradients = reference.loss_and_gradients(
+            self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
+            resets=resets, draws=draws, **self.options | dict.fromkeys(("l1", "l2")))
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        return float(loss), float(reference.penalty(effective, **penalties))
+        return float(loss), self.penalize(theta, gradient)
+
+    def penalize(self, theta, gradient):
+        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
+        effective, views = reference.effective(p, self.options["maps"]), self._parameters(gradient)
+        for name, dw in reference.pulled_back(reference.d_penalty(effective, **penalties), p, self.options["maps"]).items():
+            views[name] += dw
+        return float(reference.penalty(effective, **penalties))
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
                     past_rates=None, R=None, draws=None):
@@ -1422,6 +1479,10 @@ def _check_loss(loss):
     if not levels:
         raise ValueError("loss 'quantile' needs at least one level")
     return name, levels
+
+
+def _is_share(validation):
+    return isinstance(validation, numbers.Real) and not isinstance(validation, bool)
 
 
 def _check_memory_limit(limit, tbptt=None):

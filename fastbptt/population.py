@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import math
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import _batches, _core, _files, _maps, _population, _words, network as _network, optimizers, reference, schedules
+from . import _batches, _core, _files, _maps, _population, _units, _words, network as _network, optimizers, reference, schedules
 from ._progress import Progress
 from .network import RNN, STREAMS
 
-# Up to this many hidden units networks stand side by side in a vector's lanes; wider ones fill vectors by themselves and run
-# one at a time. Time of 64 networks in lanes over one at a time, one core, float32, T = 100, B = 1 (AMD Zen 4, 2026-11):
-# H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1.
+# Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
+# batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100, B = 1,
+# float32 (AMD Zen 4, 2026-11): H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4, O = 2 (Intel, AVX-512, 2026-11):
+#   float32, B = 1, 4, 16, 64    H = 4: 0.10, 0.20, 0.42, 0.63   8: 0.18, 0.32, 0.73, 1.10   16: 0.28, 0.78, 1.14, 2.06
+#   float64                      H = 4: 0.17, 0.31, 0.87, 1.10   8: 0.18, 0.56, 0.99, 1.61   16: 0.39, 0.98, 1.22, 2.38
 MOST_HIDDEN = 16
+MOST_WORK = {"float32": 3072, "float64": 1024}
 MOST_BYTES = 2**28  # of a group's workspace
 AIR = 0.05  # seconds of training between two looks at what else there is
+OWN = ("l1", "l2")  # options that each network of a population may have of its own
+SERVED = ("input_size", "hidden_size", "output_size", "activation", "output_activation", "loss", "reduction", "dtype", "bias",
+          "learn_initial_state", *OWN)  # by lanes
 
 
 @dataclass
@@ -69,6 +77,8 @@ class Population:
         Networks.
     input_size, hidden_size, output_size, and every option of `RNN` by name
         What all of them are.
+    l1, l2 : as of `RNN`, or a list of n such
+        Penalties of all, or of each network.
     random_state : None, int, Generator, or sequence of n ints
         Seed of all, from which each gets its own, or a seed for each. Network k is what
         ``RNN(..., random_state=population.seeds[k])`` makes.
@@ -93,15 +103,27 @@ class Population:
         else:
             words = np.random.SeedSequence(_network._entropy(random_state)).generate_state(2 * self.n).tolist()
             self.seeds = [high * 2**32 + low for high, low in zip(words[::2], words[1::2])]
-        first = RNN(input_size, hidden_size, output_size, random_state=self.seeds[0], **options)
-        self._configure(first)
-        self._theta[:, 0] = first.theta
-        for k in range(1, self.n):
-            self._theta[:, k] = RNN(input_size, hidden_size, output_size, random_state=self.seeds[k], **options).theta
+        own = {name: options.pop(name) for name in OWN if isinstance(options.get(name), (list, tuple, np.ndarray))}
+        for name, values in own.items():
+            if len(values) != self.n:
+                raise ValueError(f"{name} must be one for all, or a list of {self.n}, got {len(values)}")
+            own[name] = [_network._check_penalty(f"{name}[{k}]", value) for k, value in enumerate(values)]
+        nets = [RNN(input_size, hidden_size, output_size, random_state=seed, **options,
+                    **{name: values[k] for name, values in own.items()}) for k, seed in enumerate(self.seeds)]
+        self._configure(nets[0].copy(), [{name: net._config[name] for name in OWN} for net in nets])
+        for k, net in enumerate(nets):
+            self._theta[:, k] = net.theta
 
-    def _configure(self, first):
-        """Everything but the parameters' values, from a network like all of them."""
-        self._like, self.history = first, None
+    def _configure(self, first, own):
+        """Everything but the parameters' values, from a network like all of them, and the penalties of each."""
+        for name in OWN:
+            for each in own:
+                if isinstance(each[name], dict):
+                    _network._by_parameter(name, each[name], first.parameters)
+        if all(each == own[0] for each in own):
+            first._configure(first._config | own[0], first._entropy)
+            own = None
+        self._like, self._own_options, self.history = first, own, None
         self._lanes, L = None, _population.lanes(first.dtype)
         if L and _fits(first):
             loss, parameter = first.loss if isinstance(first.loss, tuple) else (first.loss, None)
@@ -121,20 +143,27 @@ class Population:
 
     @classmethod
     def from_networks(cls, networks):
-        """A population of RNNs of one configuration, with copies of their parameters."""
+        """A population of RNNs of one configuration but for penalties and seeds, with copies of their parameters."""
         networks = list(networks)
+        first = None
         for k, net in enumerate(networks):
             if not isinstance(net, RNN):
                 raise TypeError(f"networks[{k}] must be an RNN, got {type(net).__name__}")
-            if not _same(net, networks[0]):
+            first = _key(net) if k == 0 else first
+            if _key(net) != first:
                 raise ValueError(f"networks[{k}] has other options than networks[0]: {net!r}, {networks[0]!r}")
         if not networks:
             raise ValueError("a population needs at least one network, got none")
+        return cls._made_of(networks)
+
+    @classmethod
+    def _made_of(cls, networks):
+        """`from_networks` of networks that have one `_key`."""
         self = cls.__new__(cls)
         self.n, self.seeds = len(networks), [net._entropy for net in networks]
-        self._configure(networks[0].copy())
+        self._configure(networks[0].copy(), [{name: net._config[name] for name in OWN} for net in networks])
         for k, net in enumerate(networks):
-            self._theta[:, k] = net.theta
+            self._theta[:, k] = net._theta
         return self
 
     def __len__(self):
@@ -145,7 +174,7 @@ class Population:
         if not -self.n <= k < self.n:
             raise IndexError(f"network {k} of {self.n}")
         net = self._like.copy()
-        net._configure(net._config, self.seeds[k])
+        net._configure(net._config | (self._own_options[k] if self._own_options else {}), self.seeds[k])
         net.theta = self._theta[:, k % self.n]
         return net
 
@@ -165,11 +194,13 @@ class Population:
         """Which way the networks are computed, and why."""
         net, L = self._like, _population.lanes(self._like.dtype)
         if self._lanes is not None:
-            return f"{self.n} networks in groups of {L}, one a vector lane"
+            return (f"{self.n} networks in groups of {L}, one a vector lane; batches of more than {_most_sequences(net)} "
+                    "sequences run network by network")
         if not L:
             return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
-        return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units (here {net.hidden_size}) "
-                'with output="sequence", without ids, maps on the parameters, leaks, noise and dropout')
+        beside = ", ".join(f"{name}={_words.short(net._config[name])}" for name in _beside(net))
+        return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units of one layer (here "
+                f"{net.hidden_size})" + (f", and not {beside}" if beside else ""))
 
     def __repr__(self):
         return f"Population({self.n}, {self._like!r})"
@@ -181,9 +212,9 @@ class Population:
         data = self._check(X, None, None, initial_state, lengths)
         X, _, _, initial_state, lengths = data
         if self._lanes is None or not self._small(data):
-            results = [net.forward(*args, return_states=return_states, n_threads=n_threads, lengths=own)
-                       for net, args, own in ((self[k], (self._of(k, X, 3), self._of(k, initial_state, 2)),
-                                               self._of(k, lengths, 1)) for k in range(self.n))]
+            results = [net.forward(self._of(k, X, 2 if net.one_hot else 3), self._of(k, initial_state, 2),
+                                   lengths=self._of(k, lengths, 1), return_states=return_states, n_threads=n_threads)
+                       for k, net in enumerate(self._each())]
             return tuple(np.stack(parts) for parts in zip(*results))
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
         return self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
@@ -193,8 +224,9 @@ class Population:
         data = self._check(X, D, None, initial_state, lengths)
         X, D, _, initial_state, lengths = data
         if self._lanes is None or not self._small(data):
-            return np.stack([self[k].losses(*self._pair(k, X, D), initial_state=self._of(k, initial_state, 2),
-                                            lengths=self._of(k, lengths, 1), n_threads=n_threads) for k in range(self.n)])
+            return np.stack([net.losses(*self._pair(k, X, D), initial_state=self._of(k, initial_state, 2),
+                                        lengths=self._of(k, lengths, 1), n_threads=n_threads)
+                             for k, net in enumerate(self._each())])
         X, D, weights, lengths = self._without_padding(X, self._distributions(D), None, lengths)
         return self._lanes.losses(self.n, self._theta, X, D, weights, initial_state, lengths, _threads(n_threads))
 
@@ -211,9 +243,8 @@ class Population:
             gradients[name] = np.ascontiguousarray(rows.T).reshape(self.n, *value.shape)
             begin += value.size
         if self._lanes is not None and self._penalised():
-            for k in range(self.n):
-                self._like.theta = self._theta[:, k]
-                penalty, more = _penalty(self._like)
+            for k, net in enumerate(self._each()):
+                penalty, more = _penalty(net)
                 losses[k] += penalty
                 for name, value in more.items():
                     gradients[name][k] += value
@@ -224,13 +255,13 @@ class Population:
             X, D, weights, initial_state, lengths = self._check(X, D, weights, initial_state, lengths)
         if self._lanes is None or not self._small((X,)):
             losses, flat = np.empty(self.n), np.empty_like(self._theta) if gradient else None
-            for k in range(self.n):
+            for k, net in enumerate(self._each()):
                 given = {"weights": self._weights_of(k, weights), "initial_state": self._of(k, initial_state, 2),
                          "lengths": self._of(k, lengths, 1), "n_threads": n_threads}
                 if not gradient:
-                    losses[k] = self[k].evaluate(*self._pair(k, X, D), **given)
+                    losses[k] = net.evaluate(*self._pair(k, X, D), **given)
                     continue
-                losses[k], found = self[k].loss_and_gradients(*self._pair(k, X, D), **given)
+                losses[k], found = net.loss_and_gradients(*self._pair(k, X, D), **given)
                 flat[:, k] = np.concatenate([value.ravel() for value in found.values()])
             return losses, flat
         X, D, weights, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
@@ -248,11 +279,13 @@ class Population:
         ----------
         X, D, weights, initial_state, lengths : as said above
         validation : (X, D[, weights[, lengths]]), optional
-        learning_rate : float or (n,), optional
+        learning_rate, max_grad_norm : float or (n,), optional
         patience : int, optional
             A network that has waited so many epochs for a lower validation loss stops, and returns to its best parameters;
             the others go on.
-        epochs, batch_size, optimizer, schedule, max_grad_norm, min_improvement, shuffle, time_limit, progress : as of `RNN.fit`
+        epochs, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as of `RNN.fit`
+        progress : bool, optional
+            As of `RNN.fit`; the bar counts networks.
         callbacks : functions of (epoch, population); called after each epoch, one that returns True ends the training.
         n_threads : int, optional
             Threads that divide the networks.
@@ -275,23 +308,32 @@ class Population:
             validation = self._check(V[0], V[1], V[2], None, V[3], finite=True, name="validation's ")
         elif patience is not None:
             raise ValueError("patience needs validation=(X, D), whose loss it watches")
-        rates = None
-        if learning_rate is not None and np.ndim(learning_rate) > 0:
-            rates = _network._check_shape("learning_rate", _words.array("learning_rate", learning_rate, np.float64), (self.n,),
-                                          "(n,)")
-            if not (np.isfinite(rates) & (rates > 0)).all():
-                raise ValueError(f"learning_rate must be positive, got {rates.min()}")
+        rates = self._numbers("learning_rate", learning_rate)
         optimizer = optimizers.make(optimizer, None if rates is not None else learning_rate)
         rates = np.full(self.n, optimizer.learning_rate) if rates is None else rates
+        norms = self._numbers("max_grad_norm", max_grad_norm)
+        if norms is None:
+            norms = np.full(self.n, math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0))
         run = _Fit(self, data, validation, optimizer, rates, schedules.make(schedule),
                    100 if epochs is None else _words.size("epochs", epochs, smallest=0), _words.size("batch_size", batch_size),
-                   math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0),
-                   None if patience is None else _words.size("patience", patience),
+                   norms, None if patience is None else _words.size("patience", patience),
                    _words.number("min_improvement", min_improvement, 0, low_allowed=True), _words.flag("shuffle", shuffle),
                    math.inf if time_limit is None else _words.number("time_limit", time_limit, 0), progress,
                    (callbacks,) if callable(callbacks) else tuple(callbacks), _threads(n_threads))
-        self.history = run.go()
+        try:
+            self.history = run.go()
+        finally:
+            run.progress.close()
         return self.history
+
+    def _numbers(self, name, value):
+        """A positive number for each network, None where `value` is not an array of them."""
+        if value is None or np.ndim(value) == 0:
+            return None
+        values = _network._check_shape(name, _words.array(name, value, np.float64), (self.n,), "(n,)")
+        if not (np.isfinite(values) & (values > 0)).all():
+            raise ValueError(f"{name} must be positive, got {values.min()}")
+        return values
 
     # ---- Storage
 
@@ -307,7 +349,7 @@ class Population:
         """Write the population to one .npz file, whole or not at all; `fastbptt.load` reads it."""
         for name, value in self.parameters.items():
             _words.finite(name, value, "nij")
-        _files.write(path, self._like._header() | {"kind": "Population", "seeds": self.seeds},
+        _files.write(path, self._like._header() | {"kind": "Population", "seeds": self.seeds, "own": self._own_options},
                      {"theta": self.theta} | _maps.split(self._like._config)[1])
 
     @classmethod
@@ -318,16 +360,19 @@ class Population:
             raise ValueError(f"its theta has shape {theta.shape}, for {len(header['seeds'])} seeds")
         self = cls.__new__(cls)
         self.n, self.seeds = len(theta), [_words.seed("a seed", seed) for seed in header["seeds"]]
-        self._configure(first)
+        own = header.get("own") or [{name: first._config[name] for name in OWN}] * self.n
+        if len(own) != self.n:
+            raise ValueError(f"it has penalties of {len(own)} networks, for {self.n}")
+        self._configure(first, [{name: _network._check_penalty(name, each[name]) for name in OWN} for each in own])
         self.theta = theta
         return self
 
     def __getstate__(self):
-        return {"like": self._like, "seeds": self.seeds, "theta": self.theta}
+        return {"like": self._like, "seeds": self.seeds, "theta": self.theta, "own": self._own_options}
 
     def __setstate__(self, state):
-        self.n, self.seeds = len(state["seeds"]), state["seeds"]
-        self._configure(state["like"])
+        self.n, self.seeds, like = len(state["seeds"]), state["seeds"], state["like"]
+        self._configure(like, state["own"] or [{name: like._config[name] for name in OWN}] * self.n)
         self.theta = state["theta"]
 
     # ---- Checks and layouts
@@ -441,32 +486,47 @@ class Population:
         weights = np.where((there if there.ndim == 3 else there[None])[..., None], weights, X.dtype.type(0))
         return X, D, weights, lengths
 
-    def _small(self, data):
-        """Whether a group of networks goes into memory at once."""
+    def _each(self):
+        """The networks one after another, for a moment each: a copy of one takes long, so it is the same object."""
+        net = self._like.copy()
+        for k in range(self.n):
+            if self._own_options is not None:
+                net = self[k]
+            net._theta[...] = self._theta[:, k]
+            yield net
+
+    def _small(self, data, batch_size=math.inf):
+        """Whether lanes pay for such a batch, and a group of networks goes into memory at once."""
         net, (T, B) = self._like, data[0].shape[-3:-1]
         size = _population.lanes(net.dtype) * np.dtype(net.dtype).itemsize
-        return (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size) * size <= MOST_BYTES
+        numbers = (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size)
+        return min(B, batch_size) <= _most_sequences(net) and numbers * size <= MOST_BYTES
 
     def _penalised(self):
-        return any(self._like._engines["reference"].options[name] for name in ("l1", "l2"))
+        return self._own_options is not None or any(self._like._engines["reference"].options[name] for name in OWN)
 
 
 class _Fit:
     """One call of Population.fit."""
 
-    def __init__(self, population, data, validation, optimizer, rates, schedule, epochs, batch_size, max_norm, patience,
+    def __init__(self, population, data, validation, optimizer, rates, schedule, epochs, batch_size, max_norms, patience,
                  min_improvement, shuffle, time_limit, progress, callbacks, threads):
-        self.population, self.data, self.validation, self.optimizer, self.rates = population, data, validation, optimizer, rates
-        self.schedule, self.epochs, self.batch_size, self.max_norm = schedule, epochs, batch_size, max_norm
+        self.population, self.data, self.validation = population, data, validation
+        self.optimizer, self.rates = optimizer, rates
+        self.schedule, self.epochs, self.batch_size, self.max_norms = schedule, epochs, batch_size, max_norms
         self.patience, self.min_improvement, self.shuffle, self.time_limit = patience, min_improvement, shuffle, time_limit
-        self.progress, self.callbacks, self.threads = progress, callbacks, threads
+        self.callbacks, self.threads = callbacks, threads
+        self.progress = progress if isinstance(progress, Progress) else Progress(epochs, population.n, progress, "network")
 
     def go(self):
+        return self.in_lanes() if self.fits_lanes() else self.one_at_a_time()
+
+    def fits_lanes(self):
         p = self.population
-        if (p._lanes is None or not p._small(self.data) or type(self.optimizer) not in optimizers.OPTIMIZERS.values()
-                or self.schedule.begin() != ()):  # what a schedule carries is each network's own
-            return self.one_at_a_time()
-        return self.in_lanes()
+        return (p._lanes is not None and p._small(self.data, self.batch_size)
+                and type(self.optimizer) in optimizers.OPTIMIZERS.values()
+                and self.schedule.begin() == ()  # what a schedule carries is each network's own
+                and (self.data[3] is None or self.batch_size >= self.data[0].shape[-2]))
 
     def one_at_a_time(self):
         p, (X, D, weights, initial_state, lengths) = self.population, self.data
@@ -485,7 +545,8 @@ class _Fit:
                                 initial_state=p._of(k, initial_state, 2), validation=validation, epochs=self.epochs,
                                 batch_size=self.batch_size, schedule=self.schedule, shuffle=self.shuffle,
                                 optimizer=dataclasses.replace(self.optimizer, learning_rate=float(self.rates[k])),
-                                max_grad_norm=None if self.max_norm == math.inf else self.max_norm, patience=self.patience,
+                                max_grad_norm=None if self.max_norms[k] == math.inf else float(self.max_norms[k]),
+                                patience=self.patience,
                                 min_improvement=self.min_improvement, progress=False,
                                 callbacks=[lambda record, f=f: f(record.epoch, p) for f in self.callbacks],
                                 time_limit=None if self.time_limit == math.inf else self.time_limit,
@@ -498,6 +559,7 @@ class _Fit:
                 p._theta[:, k] = net.theta
                 raise
             p._theta[:, k] = net.theta
+            self.progress.update()
             for name in fields:
                 values = getattr(found, name)
                 columns[name][k, :len(values)] = values
@@ -508,30 +570,29 @@ class _Fit:
         return history
 
     def in_lanes(self):
-        p, net = self.population, self.population._like
+        p, n = self.population, self.population.n
         X, D, weights, initial_state, lengths = self.data
         X, D, weights, lengths = p._without_padding(X, p._distributions(D), weights, lengths)
-        B, N, n = X.shape[-2], p._theta.shape[1], p.n
-        if initial_state is not None and self.batch_size < B:
-            return self.one_at_a_time()
         self.arrays = X, D, weights, initial_state, lengths
         if self.validation is not None:
             V = self.validation
             self.judged = p._without_padding(V[0], p._distributions(V[1]), V[2], V[4])
+        # Of the networks that still learn, their places in the population and what is theirs, one a column
+        self.places, self.theta = np.arange(n), p._theta
         self.slots = [np.zeros_like(p._theta) for _ in self.optimizer.slots(p._theta[:, 0])]
-        self.going = np.zeros(N, net.dtype)
+        self.penalties = _flat_penalties(p)
+        self.going = np.zeros(p._theta.shape[1], p._theta.dtype)
         self.going[:n] = 1
-        self.penalties = _flat_penalties(net)
         self.history = PopulationHistory(*(np.full((n, 0), np.nan) for _ in range(4)), best_epoch=np.full(n, -1))
         self.history.stopped = ["epochs"] * n
         p.history = self.history
         self.best, self.target, self.target_epoch = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n, np.intp)
         self.best_theta = p._theta.copy()
         self.updates, self.columns = 0, [[], [], [], []]
-        progress = Progress(self.epochs, self.epochs, self.progress)
         begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
         try:
             while epoch < self.epochs and self.going.any() and not why:
+                self.make_room()
                 count = min(stretch, self.epochs - epoch)
                 if self.validation is not None or self.callbacks or type(self.schedule) is not schedules.Constant:
                     count = 1
@@ -542,19 +603,18 @@ class _Fit:
                 validation = self.judge(epoch) if self.validation is not None else None
                 epoch += count
                 self.history.seconds += [time.monotonic() - begin] * count
-                progress.update(count)
-                progress.epoch(epoch - 1, float(np.nanmean(losses[:, -1])) if np.isfinite(losses[:, -1]).any() else math.nan,
-                               None if validation is None else float(np.nanmean(validation)))
+                self.show(epoch, losses, validation)
                 if any([function(epoch - 1, p) for function in self.callbacks]):
                     why = "callback"
                 elif time.monotonic() - begin >= self.time_limit:
                     why = "time"
+                if self.callbacks and self.theta is not p._theta:  # they may have changed parameters
+                    self.theta[:, :len(self.places)] = p._theta[:, self.places]
         except KeyboardInterrupt:
             why = "interrupted"
             raise
         finally:
-            progress.close()
-            for k in np.flatnonzero(self.going[:n]) if why else ():
+            for k in self.places[self.going[:len(self.places)] > 0] if why else ():
                 self.history.stopped[k] = why
             if self.patience is not None:
                 judged = np.flatnonzero(np.isfinite(self.best))
@@ -562,45 +622,74 @@ class _Fit:
             self.write_history()
         return self.history
 
+    def make_room(self):
+        """Leave the lanes of networks that have stopped to others, as soon as that empties a quarter of the groups."""
+        L, n = _population.lanes(self.population._like.dtype), len(self.places)
+        kept = np.flatnonzero(self.going[:n])
+        if -(-len(kept) // L) > 0.75 * -(-n // L):
+            return
+        self.places = self.places[kept]
+        columns = np.zeros(-(-len(kept) // L) * L, np.intp)  # those behind the last are empty
+        columns[:len(kept)] = kept
+        self.theta, *self.slots = (array.take(columns, axis=1) for array in (self.theta, *self.slots))
+        self.penalties = [None if array is None else array.take(columns, axis=1) for array in self.penalties]
+        for array in (self.theta, *self.slots):
+            array[:, len(kept):] = 0
+        self.going = (np.arange(len(columns)) < len(kept)).astype(self.going.dtype)
+        self.arrays = [_keep(array, kept, ndim) for array, ndim in zip(self.arrays, (4, 4, None, 3, 2))]
+        if self.validation is not None:
+            self.judged = [_keep(array, kept, ndim) for array, ndim in zip(self.judged, (4, 4, None, 2))]
+
     def train(self, epoch, count, factor):
-        """So many epochs of updates; losses (n, count)."""
-        p, net, (X, D, weights, initial_state, lengths) = self.population, self.population._like, self.arrays
-        B, n = X.shape[-2], p.n
+        """So many epochs of updates; losses (n, count) of the networks that learn."""
+        p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
+        B, n, N = X.shape[-2], len(self.places), self.theta.shape[1]
         order = None
         if self.shuffle and self.batch_size < B:
-            order = np.stack([[_batches.generator(seed, STREAMS.index("shuffling"), epoch + e).permutation(B)
-                               for e in range(count)] for seed in p.seeds]).astype(np.intp, copy=False)
-        rates = np.zeros(p._theta.shape[1], net.dtype)
-        rates[:n] = self.rates * factor
+            order = np.stack([[_batches.generator(p.seeds[k], STREAMS.index("shuffling"), epoch + e).permutation(B)
+                               for e in range(count)] for k in self.places]).astype(np.intp, copy=False)
+        rates, max_norms = np.zeros(N, p._theta.dtype), np.full(N, np.inf)
+        rates[:n], max_norms[:n] = self.rates[self.places] * factor, self.max_norms[self.places]
         went = self.going[:n] > 0
         losses, penalties, norms = p._lanes.train(
-            n, p._theta, self.slots, X, D, weights, initial_state, lengths, self.optimizer.rule, vars(self.optimizer), rates,
-            self.going, *self.penalties, self.max_norm, count, self.batch_size, order, self.updates, self.threads)
+            n, self.theta, self.slots, X, D, weights, initial_state, lengths, self.optimizer.rule, vars(self.optimizer), rates,
+            self.going, *self.penalties, max_norms, count, self.batch_size, order, self.updates, self.threads)
         self.updates += count * -(-B // self.batch_size)
-        for k in np.flatnonzero(went & (self.going[:n] == 0)):
+        if self.theta is not p._theta:
+            p._theta[:, self.places] = self.theta[:, :n]
+        for k in self.places[went & (self.going[:n] == 0)]:
             self.history.stopped[k] = "nonfinite"
         for column, values in zip(self.columns, (losses, None, penalties, norms)):
-            column.append(np.full((n, count), np.nan) if values is None else np.where(went[:, None], values, np.nan))
+            column.append(np.full((p.n, count), np.nan))
+            if values is not None:
+                column[-1][self.places[went]] = values[went]
         return losses
 
     def judge(self, epoch):
         """The validation losses; the best parameters are kept, and who has waited for long enough stops."""
-        p, (X, D, weights, lengths) = self.population, self.judged
-        n = p.n
-        losses = p._lanes.loss_and_gradient(n, p._theta, X, D, weights, None, lengths, False, self.threads)[0]
-        losses = np.where(self.going[:n] > 0, losses, np.nan)
+        p, (X, D, weights, lengths), n = self.population, self.judged, len(self.places)
+        found = p._lanes.loss_and_gradient(n, self.theta, X, D, weights, None, lengths, False, self.threads)[0]
+        going = self.going[:n] > 0
+        losses = np.full(p.n, np.nan)
+        losses[self.places[going]] = found[going]
         self.columns[1][-1][:, -1] = losses
         better = losses < self.best
         self.best[better], self.history.best_epoch[better] = losses[better], epoch
         if self.patience is not None:
-            self.best_theta[:, :n][:, better] = p._theta[:, :n][:, better]
+            np.copyto(self.best_theta[:, :p.n], p._theta[:, :p.n], where=better)  # a fifth of the time of indexing by it
             beaten = losses < self.target - self.min_improvement
             self.target[beaten], self.target_epoch[beaten] = losses[beaten], epoch
-            over = (self.going[:n] > 0) & (epoch - self.target_epoch >= self.patience)
+            over = going & (epoch - self.target_epoch[self.places] >= self.patience)
             self.going[:n][over] = 0
-            for k in np.flatnonzero(over):
+            for k in self.places[over]:
                 self.history.stopped[k] = "patience"
         return losses
+
+    def show(self, epoch, losses, validation):
+        """Report so many epochs: a network that goes on counts as the part of it that is done."""
+        going = int(np.count_nonzero(self.going))
+        self.progress.reach(self.population.n - going * (1 - epoch / self.epochs))
+        self.progress.epoch(epoch - 1, _mean(losses[:, -1]), None if validation is None else _mean(validation))
 
     def write_history(self):
         history, names = self.history, ("train_loss", "validation_loss", "penalty", "gradient_norm")
@@ -610,16 +699,46 @@ class _Fit:
 
 
 def _fits(net):
-    """Whether networks like this one can stand in lanes."""
-    return (net.output == "sequence" and not net.one_hot and not net._maps and not net._stacked and not net._leaky
-            and not net._draws_something and net.hidden_size <= MOST_HIDDEN)
+    """Whether networks like this one can stand in lanes: they have none but the options that lanes serve."""
+    return not isinstance(net.hidden_size, tuple) and net.hidden_size <= MOST_HIDDEN and not _beside(net)
 
 
-def _same(net, other):
-    """Whether two networks have the same options."""
-    (config, arrays), (others, other_arrays) = _maps.split(net._config), _maps.split(other._config)
-    return config == others and arrays.keys() == other_arrays.keys() and all(
-        np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
+def _most_sequences(net):
+    """Sequences of a batch up to which lanes pay."""
+    return MOST_WORK[net.dtype] // net.hidden_size**2
+
+
+def _beside(net):
+    """The options that are not RNN's defaults and that lanes do not serve; a new option is one of them."""
+    defaults = _defaults() | _units.PLAIN
+    return [name for name, value in net._config.items() if name not in SERVED and not _is_default(value, defaults.get(name))]
+
+
+@functools.cache
+def _defaults():
+    return {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()}
+
+
+def _is_default(value, default):
+    """Whether an option is as it is where nobody gives it; None may be kept as an empty dict."""
+    return value == {} if default is None and value is not None else type(value) is type(default) and value == default
+
+
+def _key(net):
+    """What networks of one population share: all options but penalties, hashable, with the bytes of arrays."""
+    options = tuple(value for name, value in net._config.items() if name not in OWN and type(value) is not dict)
+    if not any(type(value) is dict and value for name, value in net._config.items() if name not in OWN) and _hashable(options):
+        return options
+    config, arrays = _maps.split({name: value for name, value in net._config.items() if name not in OWN})
+    return repr(sorted(config.items())), tuple((name, array.shape, array.tobytes()) for name, array in sorted(arrays.items()))
+
+
+def _hashable(value):
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _threads(n_threads):
@@ -632,14 +751,35 @@ def _penalty(net):
     return float(reference.penalty(p, options["l1"], options["l2"])), reference.d_penalty(p, options["l1"], options["l2"])
 
 
-def _flat_penalties(net):
-    """l1 and l2 of every parameter (P,), None where there is none."""
-    flat = []
-    for name in ("l1", "l2"):
-        numbers = net._engines["reference"].options[name]
-        values = [np.full(value.size, numbers.get(key, 0), net.dtype) for key, value in net.parameters.items()]
-        flat.append(np.concatenate(values) if numbers else None)
+def _flat_penalties(population):
+    """l1 and l2 of every parameter and network, as theta (P, N) has them; None where there is none."""
+    flat, shapes = [], {name: value.shape for name, value in population._like.parameters.items()}
+    for name in OWN:
+        values, given = np.zeros_like(population._theta), population._own_options or [population._like._config]
+        for k, options in enumerate(given):
+            numbers, begin = _network._by_parameter(name, options[name], shapes), 0
+            for key, shape in shapes.items():
+                columns = slice(k, k + 1) if population._own_options else slice(population.n)
+                values[begin:begin + math.prod(shape), columns] = numbers.get(key, 0)
+                begin += math.prod(shape)
+        flat.append(values if values.any() else None)
     return flat
+
+
+def _keep(array, networks, ndim):
+    """Of an array whose first axis is that of networks, where it has `ndim` dimensions, the rows of these; else as it is.
+
+    Weights have four in any case, and a first axis of 1 where they are shared.
+    """
+    if array is None or ndim is not None and array.ndim != ndim or ndim is None and len(array) == 1:
+        return array
+    return array[networks]
+
+
+def _mean(values):
+    """Of those that are finite, NaN where none is."""
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else math.nan
 
 
 _network._KINDS["Population"] = Population

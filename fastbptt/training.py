@@ -355,6 +355,10 @@ class _Run:
     def _time_is_up(self):
         return time.monotonic() - self.begin >= self.settings.time_limit
 
+    def _is_save_due(self):
+        settings = self.settings
+        return settings.checkpoint is not None and time.monotonic() - self.saved >= settings.checkpoint_every
+
     # ---- Updates
 
     def _updates(self):
@@ -370,7 +374,7 @@ class _Run:
                     return "callback"
             if self.state.batch < self.source.updates_per_epoch and self._time_is_up():
                 return "time"
-            if settings.checkpoint is not None and time.monotonic() - self.saved >= settings.checkpoint_every:
+            if self._is_save_due():
                 self.save()
         return ""
 
@@ -404,7 +408,7 @@ class _Run:
         epoch, k = spare.epoch, spare.batch
         data = self.source.batch(epoch, k)
         if isinstance(self.source, Windows):
-            loss, penalty, weight = self._window(data, k, spare)
+            loss, penalty, weight = self._window(network, data, k, spare)
             if weight == 0:  # nothing to learn from
                 spare.batch += 1
                 self._commit(spare)
@@ -414,31 +418,37 @@ class _Run:
                                                settings.memory_limit, self._draws_at(epoch, k))
             weight = None
         gradient, norm = self.clip_norm(self.gradient, settings.max_grad_norm)
-        spare.batch += 1
-        if not (math.isfinite(loss + penalty) and math.isfinite(norm)):
-            self._refuse(data, "gradient" if math.isfinite(loss + penalty) else "loss", loss + penalty, norm)
+        bad = self._learn(spare, gradient, loss + penalty, norm)
+        spare.batch = k + 1
+        if bad:
+            self._refuse(data, bad, loss + penalty, norm)
             spare.skipped += 1
         else:
-            rate = self._learning_rate(spare)
-            settings.optimizer._update(spare.theta, gradient, spare.slots, spare.updates + 1, learning_rate=rate,
-                                       backend=settings.backend)
-            network._hold(spare.theta)
-            if not np.isfinite(spare.theta).all():
-                self._refuse(data, "update", loss + penalty, norm)
-                states = spare.states
-                spare.take(self.state, network._theta)
-                spare.batch, spare.skipped, spare.states = k + 1, spare.skipped + 1, states
-            else:
-                spare.updates += 1
-                self._add(spare, data, loss, penalty, norm, weight)
-                network._theta[...] = spare.theta
+            spare.updates += 1
+            self._add(spare, data, loss, penalty, norm, weight)
+            network._theta[...] = spare.theta
         if settings.update_callbacks:
             spare.owed = "update_callbacks", epoch, spare.updates, loss, None, norm
         self._commit(spare)
 
-    def _window(self, data, k, spare):
+    def _learn(self, spare, gradient, loss, norm):
+        """Update parameters and slots of `spare`; "", or what is not finite: then they are left as they were."""
+        network, settings = self.network, self.settings
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return "gradient" if math.isfinite(loss) else "loss"
+        settings.optimizer._update(spare.theta, gradient, spare.slots, spare.updates + 1,
+                                   learning_rate=self._learning_rate(spare), backend=settings.backend)
+        network._hold(spare.theta)
+        if np.isfinite(spare.theta).all():
+            return ""
+        states = spare.states
+        spare.take(self.state, network._theta)
+        spare.states = states
+        return "update"
+
+    def _window(self, network, data, k, spare):
         """Loss, penalty and Σ m of a window of truncated BPTT; the states that the next one needs are put into `spare`."""
-        network, settings, source = self.network, self.settings, self.source
+        settings, source = self.settings, self.source
         X, D, weights, initial_state, lengths, resets = data
         S = np.empty((len(X) + 1, X.shape[1], network._kept_width), network.dtype)
         own_start, past = False, S[:0]
@@ -463,14 +473,14 @@ class _Run:
         factor = settings.schedule.factor(state.carried, state.epoch, self._most_epochs())
         return settings.optimizer.learning_rate * float(factor)
 
-    def _refuse(self, data, what, loss, norm):
+    def _refuse(self, data, what, loss, norm, whose=""):
         """Raise FloatingPointError for a batch that cannot be learnt from, unless such ones are to be skipped."""
         if self.settings.on_nonfinite == "skip":
             return
         state = self.state
         culprit = "" if what == "update" else _first_bad(self.network, data, self.settings.backend)
         raise FloatingPointError(
-            f"{what} is not finite in epoch {state.epoch}, batch {state.batch} (update {state.updates}){culprit}: loss "
+            f"{what} is not finite in epoch {state.epoch}, batch {state.batch} (update {state.updates}){whose}{culprit}: loss "
             f"{loss}, gradient norm {norm}; the parameters are those before this update. A smaller learning_rate or "
             'max_grad_norm may help; on_nonfinite="skip" passes such batches over')
 
@@ -492,6 +502,13 @@ class _Run:
 
         Where they are cut off, the state goes on to owe them, and has the parameters of before.
         """
+        stops = self._ask()
+        spare = self._next()  # with the parameters as they left them
+        spare.owed = ()
+        self._commit(spare)
+        return stops
+
+    def _ask(self):
         name, *numbers = self.state.owed
         callbacks, record = getattr(self.settings, name), Record(*numbers, self.network)
         answers = [callback(record) for callback in callbacks]
@@ -499,9 +516,6 @@ class _Run:
             self.network._theta[...] = self.state.theta
             raise FloatingPointError(f"{name} left parameters that are not finite after epoch {record.epoch}; they are those "
                                      "of before again")
-        spare = self._next()  # with the parameters as they left them
-        spare.owed = ()
-        self._commit(spare)
         return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
     def close(self):
@@ -549,8 +563,7 @@ class _Run:
         """The validation loss after this epoch, NaN without a validation set; the best and its parameters are kept."""
         if self.validation is None:
             return math.nan
-        settings, (X, D, weights, lengths, resets) = self.settings, self.validation
-        loss = self.network.evaluate(X, D, weights=weights, lengths=lengths, resets=resets, backend=settings.backend)
+        settings, loss = self.settings, self._validation_loss()
         if loss < spare.best_loss:
             spare.best_loss, spare.best_epoch = loss, epoch
             if settings.patience is not None:
@@ -558,6 +571,10 @@ class _Run:
         if loss < spare.target - settings.min_improvement:
             spare.target, spare.target_epoch = loss, epoch
         return loss
+
+    def _validation_loss(self):
+        X, D, weights, lengths, resets = self.validation
+        return self.network.evaluate(X, D, weights=weights, lengths=lengths, resets=resets, backend=self.settings.backend)
 
     def _seconds(self):
         return self.state.seconds + time.monotonic() - self.begin
@@ -571,9 +588,12 @@ class _Run:
     def save(self):
         """Write the checkpoint, where there is to be one."""
         if self.settings.checkpoint is not None:
-            _checkpoint.write(self.settings.checkpoint, self.network, self.state, self.history, self.entropy,
-                              self._identity(), self._seconds())
-            self.saved = time.monotonic()
+            self._write(self.state)
+
+    def _write(self, state):
+        _checkpoint.write(self.settings.checkpoint, self.network, state, self.history, self.entropy, self._identity(),
+                          self._seconds())
+        self.saved = time.monotonic()
 
     def resume(self):
         """Go on from the checkpoint, where there is one."""

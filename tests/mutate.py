@@ -47,7 +47,7 @@ from pathlib import Path
 STALLED = 20  # seconds in one test after which a mutant counts as hanging; the slowest test takes about three
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
               "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_stream.py", "test_inputs.py",
-              "test_penalties.py", "test_maps.py", "test_diagnostics.py", "test_stack.py")
+              "test_penalties.py", "test_maps.py", "test_diagnostics.py", "test_stack.py", "test_embed.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -235,7 +235,7 @@ EQUIVALENT = {
     ("_core.pyx:backward*", "if c.stop[[]0]:", "*"): "likewise",
     ("_core.pyx:backward_through", "return False", "return True"): "likewise",
     ("_core.pyx:backward_again", "if forward_through(*) != DONE:", "if forward_through(*) == STOPPED:"): "there is no third status",
-    ("_core.pyx:backward_through", "if end - t < c.most or c.given:", "if end - t <= c.most or c.given:"):
+    ("_core.pyx:backward_through", "if end - t < c.most or c.given or c.known:", "if end - t <= c.most or*"):
         "a choice of speed alone",
     ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
     ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",

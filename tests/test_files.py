@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import subprocess
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from processes import run_python
 
 import fastbptt
-from fastbptt import RNN, load
+from fastbptt import RNN, _files, load
 
 OPTIONS = {
     "defaults": {},
@@ -493,8 +494,8 @@ def test_a_later_version_is_refused_as_such(tmp_path, members):
     {"config": {"loss": "cross_entropy"}}, {"config": {"dtype": "float16"}}, {"config": {"dtype": "O"}},
     {"config": {"dtype": ["f4"]}}, {"config": {"bias": False}}, {"config": {"bias": 1}},
     {"config": {"learn_initial_state": True}}, {"config": {"initializer": "normal"}}, {"config": {"random_state": 1}},
-    {"config": {"unknown": 1}},
-], ids=str)
+    {"config": {"unknown": 1}}, {"config": {"l2": 10**400}}, {"config": {"loss": ["huber", 10**400]}},
+], ids=lambda changes: str(changes)[:80])
 def test_a_header_that_does_not_fit_is_refused(tmp_path, members, changes):
     write(tmp_path / "a.npz", with_header(members, **changes))
     refused(tmp_path / "a.npz")
@@ -508,11 +509,32 @@ def test_a_header_that_lacks_an_entry_is_refused(tmp_path, members, missing):
 
 @pytest.mark.parametrize("text", [b"", b"null", b"[1]", b"1", b'"fastbptt"', b"{", b"\xff\xfe\xfd", b"[" * 100_000,
                                   b'{"format": "fastbptt", "version": NaN}', b'{"format": "fastbptt", "version": 1}',
-                                  b'{"format": "fastbptt", "version": ' + b"9" * 5000 + b"}"],
+                                  b'{"format": "fastbptt", "version": ' + b"9" * 5000 + b"}",
+                                  b'{"format": "fastbptt", "version": 1, "kind": "RNN", "entropy": 0, "config": []}',
+                                  '{"format": "fastbptt", "version": 1}'.encode("utf-16")],
                          ids=lambda text: repr(text[:40]))
 def test_a_header_that_is_no_header_is_refused(tmp_path, members, text):
     write(tmp_path / "a.npz", replaced(members, "header.npy", npy(np.frombuffer(text, np.uint8))))
     refused(tmp_path / "a.npz")
+
+
+def test_arrays_of_options_do_not_count_as_parameters_where_a_file_declares_more_than_it_has(tmp_path):
+    net = RNN(3, 300, 2, connectivity={"W_s": np.ones((300, 300))}, random_state=0)
+    header, arrays = _files.read(_saved(net, tmp_path / "model.npz"))
+    arrays["W_s"] = np.zeros((1, 1), "f4")
+    _files.write(tmp_path / "model.npz", header, arrays)
+    tracemalloc.start()
+    try:
+        refused(tmp_path / "model.npz")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 3 * os.path.getsize(tmp_path / "model.npz")
+
+
+def _saved(net, path):
+    net.save(path)
+    return path
 
 
 def test_the_package_reads_no_pickles():

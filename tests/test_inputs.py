@@ -539,6 +539,8 @@ def test_numpy_integers_are_sizes():
     ({"initializer": "orthogonl"}, ValueError, ("initializer", "did you mean 'orthogonal'")),
     ({"initializer": 3}, TypeError, ("initializer", "int")),
     ({"l2": -1.0}, ValueError, ("l2", "-1.0")),
+    ({"l2": 10**400}, ValueError, ("l2", "inf")),  # no float holds it
+    ({"l1": -10**400}, ValueError, ("l1", "-inf")),
     ({"l1": np.inf}, ValueError, ("l1", "inf")),
     ({"l1": "W_s"}, TypeError, ("l1", "str")),
     ({"l2": {"W_q": 1.0}}, ValueError, ("l2", "'W_q'", "W_x, W_s")),

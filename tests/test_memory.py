@@ -188,3 +188,33 @@ def test_a_bad_limit_is_refused(backend, arguments, error, words):
     assert words in str(raised.value)
     with pytest.raises(error):
         net.memory_estimate(3, 1, **arguments)
+
+
+REFUSED = """
+import _testcapi
+import numpy as np
+from fastbptt import RNN
+
+X, D = np.ones((6, 4, 3), "f4"), np.zeros((6, 4, 2), "f4")
+nets = [RNN(3, 8, 2, random_state=0) for _ in range(80)]  # whose first call has no workspace yet
+truth, theta, refused = RNN(3, 8, 2, random_state=0).loss_and_gradients(X, D)[0], nets[0].theta.tobytes(), 0
+for k, net in enumerate(nets):
+    caught = False
+    _testcapi.set_nomemory(k, k + 1)
+    try:
+        net.loss_and_gradients(X, D)
+    except MemoryError:
+        caught = True
+    finally:
+        _testcapi.remove_mem_hooks()
+    refused += caught
+    assert net.theta.tobytes() == theta and net.loss_and_gradients(X, D)[0] == truth
+print(refused)
+"""
+
+
+def test_any_one_refused_allocation_of_a_first_call_is_a_memory_error_or_harmless():
+    pytest.importorskip("_testcapi")
+    run = run_python(REFUSED)
+    assert run.returncode == 0, (run.returncode, run.stderr)
+    assert 2 < int(run.stdout) < 80

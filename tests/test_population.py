@@ -1,5 +1,6 @@
 """Populations: each network's numbers are those it has alone, in lanes and one at a time."""
 
+import concurrent.futures
 import dataclasses
 import pickle
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import RNN, Population, _population, optimizers
+from fastbptt import RNN, Population, _population, optimizers, population as population_module
 
 KINDS = [
     ({}, 0),
@@ -214,6 +215,8 @@ def test_what_has_no_lanes_runs_one_at_a_time():
                              (ids, rng.integers(0, 4, (3, 5, 2)), rng.standard_normal((2, 2)))):
         assert "one at a time" in population.describe()
         losses, gradients = population.loss_and_gradients(X, D)
+        shared = X if population is wide else X[0]
+        assert all(np.array_equal(y, net.forward(shared)[0]) for y, net in zip(population.forward(shared)[0], population))
         theta = population.theta
         history = population.fit(X, D, epochs=2)
         for k in range(3):
@@ -225,6 +228,38 @@ def test_what_has_no_lanes_runs_one_at_a_time():
             found = net.fit(x, d, epochs=2, random_state=population.seeds[k])
             assert np.array_equal(net.theta, population.theta[k])
             assert found.train_loss == list(history.train_loss[k])
+
+
+def test_large_batches_run_one_at_a_time():
+    needs_lanes()
+    rng = np.random.default_rng(11)
+    population = make(3, 2, 8, 1)
+    most = population_module._most_sequences(population[0])
+    assert most == 16 and f"batches of more than {most} sequences" in population.describe()
+    X, D = rng.standard_normal((3, most + 1, 2)), rng.standard_normal((3, 3, most + 1, 1))
+    losses, gradients = population.loss_and_gradients(X, D)
+    lanes = population.loss_and_gradients(X[:, :most], D[:, :, :most])
+    alone = [net.loss_and_gradients(X, d) for net, d in zip(population, D)]
+    assert all(loss == right and all(np.array_equal(gradients[name][k], value) for name, value in found.items())
+               for k, (loss, (right, found)) in enumerate(zip(losses, alone)))  # the bits of RNN
+    close(lanes[0], np.array([net.evaluate(X[:, :most], d[:, :most]) for net, d in zip(population, D)]), "float64", "loss")
+    for batch_size, in_lanes in ((most, True), (most + 1, False)):
+        twin, nets = population.copy(), list(population)
+        twin.fit(X, D, epochs=3, batch_size=batch_size)
+        for k, net in enumerate(nets):
+            net.fit(X, D[k], epochs=3, batch_size=batch_size)
+            assert np.array_equal(net.theta, twin.theta[k]) != in_lanes
+            np.testing.assert_allclose(net.theta, twin.theta[k], rtol=1e-9, atol=1e-11)
+
+
+def test_threads_may_ask_one_population_at_once():
+    rng = np.random.default_rng(12)
+    population = make(40, 2, 20, 1)
+    X, D = rng.standard_normal((30, 8, 2)), rng.standard_normal((30, 8, 1))
+    right = population.evaluate(X, D, n_threads=1)
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        assert all(np.array_equal(found, right) for found in executor.map(
+            lambda _: population.evaluate(X, D, n_threads=1), range(12)))
 
 
 def test_maps_go_with_every_network(tmp_path):
@@ -279,3 +314,97 @@ def test_bad_arguments_are_named(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call(population)
     assert np.array_equal(population.theta, before)
+
+
+def test_those_that_stop_leave_their_lanes_to_others():
+    rng = np.random.default_rng(8)
+    n = 5 * max(1, _population.lanes("float64")) + 3
+    population = make(n, 2, 3, 1, l2=[0.0] * 7 + [1e-3] * (n - 7))
+    X, D = rng.standard_normal((n, 6, 2, 2)), rng.standard_normal((n, 6, 2, 1))
+    weights, lengths = rng.integers(0, 3, (n, 6, 2)), rng.integers(1, 6, (n, 2), endpoint=True)
+    V = X[:, ::-1].copy(), rng.standard_normal((n, 6, 2, 1)), weights
+    given = {"epochs": 25, "batch_size": 1}
+    rates, norms = 10 ** rng.uniform(-3, -0.5, n), rng.uniform(0.1, 2, n)
+    parts, widths = [population.copy() for _ in range(2)], []
+    train = population_module._Fit.train
+
+    def counted(self, *arguments):
+        widths.append(self.theta.shape[1])
+        return train(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(population_module._Fit, "train", counted)
+        history = population.fit(X, D, weights=weights, lengths=lengths, validation=V, patience=2, learning_rate=rates,
+                                 max_grad_norm=norms, **given)
+        assert not widths or min(widths) < widths[0] / 2  # else nothing was left to anybody
+    for k in rng.choice(n, 12, replace=False):
+        alone = Population.from_networks([parts[0][k]])
+        found = alone.fit(X[k], D[k], weights=weights[k], lengths=lengths[k], validation=tuple(v[k] for v in V), patience=2,
+                          learning_rate=float(rates[k]), max_grad_norm=float(norms[k]), **given)
+        assert np.array_equal(alone.theta[0], population.theta[k])
+        assert found.stopped[0] == history.stopped[k] and found.best_epoch[0] == history.best_epoch[k]
+        for name in ("train_loss", "validation_loss", "penalty", "gradient_norm"):
+            right = getattr(found, name)[0]
+            row = getattr(history, name)[k]
+            assert np.array_equal(row[:len(right)], right, equal_nan=True) and np.isnan(row[len(right):]).all()
+    twin = parts[1]  # a function that looks on sees all networks, whoever has left
+    seen = []
+    twin.fit(X, D, weights=weights, lengths=lengths, validation=V, patience=2, learning_rate=rates, max_grad_norm=norms,
+             callbacks=lambda epoch, p: seen.append(p.theta), **given)
+    assert np.array_equal(twin.theta, population.theta)
+    stop = int(np.argmin(np.isfinite(history.train_loss).sum(axis=1)))
+    last = int(np.isfinite(history.train_loss[stop]).sum())
+    assert all(np.array_equal(theta[stop], seen[last - 1][stop]) for theta in seen[last:])
+
+
+def test_penalties_and_clipping_are_each_networks_own(tmp_path):
+    rng = np.random.default_rng(9)
+    l2, l1 = [{"W_s": 0.1}, 0.0, 0.02, {"b_y": 1.0}, 0.3], [0.0, 0.1, {"W_x": 0.2}, 0.0, 0.01]
+    population = make(5, 2, 3, 1, l1=l1, l2=l2)
+    X, D = rng.standard_normal((6, 2, 2)), rng.standard_normal((5, 6, 2, 1))
+    losses, gradients = population.loss_and_gradients(X, D)
+    norms = [0.01, 0.5, 10, 0.2, 0.05]
+    population.save(tmp_path / "p.npz")
+    for other in (fastbptt.load(tmp_path / "p.npz"), pickle.loads(pickle.dumps(population)), population.copy()):
+        assert [(net.l1, net.l2) for net in other] == list(zip(l1, l2))
+    alone = list(population)
+    history = population.fit(X, D, epochs=6, max_grad_norm=norms, batch_size=1)
+    for k, net in enumerate(alone):
+        assert (net.l1, net.l2) == (l1[k], l2[k])
+        loss, right = net.loss_and_gradients(X, D[k], backend="reference")
+        close(losses[k], np.array(loss), "float64", "loss")
+        for name, value in right.items():
+            close(gradients[name][k], value, "float64", name)
+        found = net.fit(X, D[k], epochs=6, max_grad_norm=norms[k], batch_size=1)
+        np.testing.assert_allclose(population.theta[k], net.theta, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(history.penalty[k], found.penalty, rtol=1e-9)
+    with pytest.raises(ValueError, match="l2 must be one for all, or a list of 5, got 2"):
+        make(5, 2, 3, 1, l2=[0.1, 0.2])
+    with pytest.raises(ValueError, match="max_grad_norm must have shape"):
+        population.fit(X, D, max_grad_norm=[1.0, 2.0])
+
+
+def test_an_option_that_lanes_do_not_serve_keeps_networks_out_of_them():
+    net = RNN(2, 3, 1)
+    assert population_module._fits(net) and not population_module._fits(RNN(2, (3,), 1, bidirectional=True))
+    for option in ({"connectivity": {"W_s": np.ones((3, 3))}}, {"autapses": False}, {"one_hot": True}, {"output": "last"},
+                   {"trainable": {"W_x": False}}, {"dale_ratio": 0.5}, {"nonnegative": ("W_x",)}, {"bidirectional": True}):
+        assert population_module._beside(RNN(2, 3, 1, **option)) == list(option)
+    for later in ({"leak": 0.5}, {"anything": 0.0}, {"omega": None}, {"omega": {"W_s": 1.0}}):  # that this file does not know
+        other = net.copy()
+        other._config = net._config | later
+        assert population_module._fits(other) == (later == {"omega": None})  # whose default would be None
+
+
+def test_steps_behind_the_end_change_no_bit():
+    rng = np.random.default_rng(10)
+    for T in (1, 5, 64, 66, 131):
+        population = make(5, 2, 3, 2)
+        X, D = rng.standard_normal((T, 3, 2)), rng.standard_normal((5, T, 3, 2))
+        losses, gradients = population.loss_and_gradients(X, D)
+        for more in (1, 2, 3, 70):
+            longer = np.concatenate([X, np.full((more, 3, 2), np.nan)])
+            D_longer = np.concatenate([D, np.full((5, more, 3, 2), np.nan)], axis=1)
+            found = population.loss_and_gradients(longer, D_longer, lengths=np.full(3, T))
+            assert np.array_equal(found[0], losses)
+            assert all(np.array_equal(found[1][name], gradients[name]) for name in gradients)

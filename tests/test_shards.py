@@ -53,7 +53,7 @@ def test_gradients_of_a_batch_in_shards(loss, output_activation, B):
                          net.loss_and_gradients(X, D, backend="reference", **options))
 
 
-@pytest.mark.parametrize("loss", set(reference.LOSSES) - {"cross_entropy"})
+@pytest.mark.parametrize("loss", sorted(set(reference.LOSSES) - {"cross_entropy"}))
 def test_a_weight_for_each_output_moves_on_with_the_shards(loss):
     net = network(loss, reference.FUSED.get(loss, "tanh"))
     X, D, _, _ = data(net, 21)

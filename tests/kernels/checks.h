@@ -236,6 +236,36 @@ static void NAME(check_recur)(const verbs *v, ptrdiff_t pad, int activation, ptr
         NAME(same_part)(steps, MOST_ROWS, H, ldh, S + n, first, few, S_few);
         release(keep);
     }
+    at("%s float%d recur %s rows=%d H=%d from zero", set, BITS, activations[activation], MOST_ROWS, (int)H);
+    S = NAME(copied)(steps * n, before + n);
+    v->recur(activation, steps, MOST_ROWS, H, P, ldh, NAME(numbers)(MOST_ROWS, H, ldh, 0, 0), S);
+    S_few = NAME(copied)(steps * n, before + n);
+    v->recur(activation, steps, MOST_ROWS, H, P, ldh, NULL, S_few);
+    NAME(same_part)(steps, MOST_ROWS, H, ldh, S, 0, MOST_ROWS, S_few);
+    S_few = NAME(copied)(ldh, before + n);
+    v->recur(activation, 1, 1, H, NULL, ldh, NULL, S_few);
+    NAME(same_part)(1, MOST_ROWS, H, ldh, S, 0, 1, S_few);
+    release(0);
+}
+
+/* Many rows of few numbers, which go through the activation side by side, and each by itself */
+static void NAME(check_many_rows)(const verbs *v, ptrdiff_t pad, int activation, ptrdiff_t H)
+{
+    const ptrdiff_t ldh = NAME(padded)(H, pad), rows = 32 * ldh + 3;
+    const real *before = NAME(numbers)(rows, H, ldh, -1.5, 1.5);
+    real *S, *S_one;
+    ptrdiff_t i;
+    seal();
+    at("%s float%d recur %s rows=%d H=%d", set, BITS, activations[activation], (int)rows, (int)H);
+    S = NAME(copied)(rows * ldh, before);
+    v->recur(activation, 1, rows, H, NULL, ldh, NULL, S);
+    for (i = 0; i < rows; i++) {
+        const int keep = block_count;
+        S_one = NAME(part)(1, rows, ldh, before, i, 1);
+        v->recur(activation, 1, 1, H, NULL, ldh, NULL, S_one);
+        NAME(same_part)(1, rows, H, ldh, S, i, 1, S_one);
+        release(keep);
+    }
     release(0);
 }
 
@@ -933,6 +963,10 @@ static void NAME(check_products)(const verbs *v, ptrdiff_t pad)
         NAME(check_accumulate)(v, pad, 3, 100, widths[i], i % 2);
         NAME(check_small_products_are_not_lost)(v, pad, 1 + i % MOST_ROWS, widths[i]);
     }
+    for (i = 1; i <= 5; i += 1 + i / 3) /* few columns of long sums, on either side of what a set takes for narrow */
+        for (j = 16; j <= 128; j += j)
+            for (k = -1; k <= 1; k++)
+                NAME(check_affine)(v, pad, j + k, i, (i + k) % 2 != 0, k != 0);
     for (i = 0; i < LENGTH(large); i++) { /* chunks of rows, and a packed right factor */
         NAME(check_affine)(v, pad, large[i], 130, 0, 1);
         for (k = 127; k <= 129; k++)
@@ -954,6 +988,8 @@ static void NAME(check_recurrences)(const verbs *v, ptrdiff_t pad)
         NAME(check_recur)(v, pad, (int)(i % FASTBPTT_SOFTMAX), widths[i]);
         NAME(check_recur_back)(v, pad, (int)(i % FASTBPTT_SOFTMAX), widths[i], i % 3 != 0);
     }
+    for (i = 1; i <= 9; i++)
+        NAME(check_many_rows)(v, pad, (int)(i % FASTBPTT_SOFTMAX), i);
     for (activation = 0; activation < FASTBPTT_SOFTMAX; activation++)
         for (i = 0; i < LENGTH(states); i++) {
             NAME(check_recur)(v, pad, activation, states[i]);
