@@ -44,7 +44,7 @@ class Arrays:
 
     def place(self, epoch, k):
         """Of batch k: which one it is of the run, the step that its first is, its sequences. Noise is a function of these."""
-        return epoch * self.updates_per_epoch + k, 0, self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size]
+        return epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
 
     def rows(self, epoch, k):
         """The sequences of batch k that are here, and their places in it."""
@@ -155,14 +155,15 @@ class Function:
         if self.batch_size < ranks:
             raise ValueError(f"batch_size is that of all ranks together, and {batch_size} is less than one for each of the "
                              f"{ranks}")
-        self.share = self.batch_size * (rank + 1) // ranks - self.batch_size * rank // ranks
+        self.first = self.batch_size * rank // ranks
+        self.share, self.sequences = self.batch_size * (rank + 1) // ranks - self.first, None
         self.child = (rank,) if ranks > 1 else ()  # the key of the generator that rng.spawn(ranks)[rank] would be
         self.updates_per_epoch = _words.size("updates_per_epoch", updates_per_epoch)
         self.entropy, self.stream, self.taken = entropy, stream, 0
 
     def place(self, epoch, k):
-        """As of Arrays; the sequences are new ones."""
-        return epoch * self.updates_per_epoch + k, 0, None
+        """As of Arrays, of the batch that was drawn last; the sequences are counted in the batch of all ranks."""
+        return epoch * self.updates_per_epoch + k, 0, self.sequences
 
     def batch(self, epoch, k):
         index = epoch * self.updates_per_epoch + k
@@ -183,6 +184,7 @@ class Function:
         try:
             batch = self.check(*data)
             refuse_nonfinite("", *batch[:3], batch[4])
+            self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
         return batch

@@ -29,18 +29,18 @@ Design
     without a readout, whose outputs are its states (`states`) and which is told ∂E/∂S (`states_back`); a readout without a
     recurrence, whose inputs are states. A reverse recurrence reads and writes by places, from each sequence's last step on.
     The states that `states` has found are given to `states_back` (c.given), which saves nothing of its own.
-(k) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
+(k) The C interface (`_core.pxd`) fills the same structs from its own (`_embed.pxi`) and runs them by one thread, in memory
+    of its caller. Its backward is a call of its own: what is saved then lies apart (c.apart), and is there already (c.known).
+(l) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
     form. Beside it goes `other`: the rates, saved as S is, or the states, of one block and the step before. The gradient by
     the state, dU, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
-(l) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
+(m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
     each number is a function of key, call, step, sequence and unit (_draws.h), so that what is computed again has the same.
     Dropout multiplies what W_s reads by a mask, whose rows are drawn before the first step; that is the leaky units' verb,
     with a leak of 1 where there is none.
-(m) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
+(n) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
     (`spread`), by one more product of each row; what it adds to ∂E/∂W_s stays apart until all shards have said how many
     rows there were. Both cost a call that is without them nothing.
-(n) The C interface (`_core.pxd`) fills the same structs from its own (`_embed.pxi`) and runs them by one thread, in memory
-    of its caller. Its backward is a call of its own: what is saved then lies apart (c.apart), and is there already (c.known).
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """

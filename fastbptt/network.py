@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from . import (
-    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _units, _words, convert, diagnostics, initializers,
+    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _units, _words, convert, diagnostics,
+    initializers,
     optimizers,
     reference,
     training,
@@ -849,7 +850,8 @@ class RNN:
             sequences, and gives every batch one of each run: where sequences are sorted, by length or label, each batch has
             some of all; and each rank of a communicator has its part of every batch.
         random_state : None, int or Generator
-            Seed of the order, of the split and of `batches`; by default the network's own.
+            Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation;
+            by default the network's own.
         validation_every : int
             Evaluate the validation set every so many epochs, and after the last.
         time_limit : float, optional

@@ -8,6 +8,7 @@ import pytest
 from cases import ALL, STEP, assert_close
 from test_core import allowed, error_of
 from test_kernel_sets import vectors_only
+from test_kinds import Collect
 
 import fastbptt
 from fastbptt import RNN, diagnostics, reference
@@ -392,6 +393,18 @@ def test_a_stream_is_fit_by_truncation_and_goes_on_from_its_final_state(form, tb
     states = history.final_state if nets[2]._stacked else (history.final_state,)
     assert [state.shape for state in states] == [(B, width) for width in nets[2]._widths]
     nets[2].stream(X, D, tbptt=tbptt, initial_state=history.final_state)
+
+
+@every_form
+@both_backends
+@pytest.mark.parametrize("sizes", [H, (5, 4)])
+def test_the_windows_of_a_stream_that_learns_nothing_sum_to_the_truncated_gradient(form, backend, sizes):
+    net, optimizer = network(form, hidden_size=sizes, reduction="sum", learn_initial_state=True), Collect()
+    X, D, more = data(net, T=12, resets=True)
+    _, truth = net.loss_and_gradients(X, D, **more, tbptt=(2, 5))
+    net.stream(X, D, **more, tbptt=(2, 5), optimizer=optimizer, backend=backend)
+    expected = np.concatenate([gradient.ravel() for gradient in truth.values()])
+    assert_close(np.sum(optimizer.gradients, axis=0), expected, 1e-12, "gradient", net)
 
 
 @every_form
