@@ -51,7 +51,7 @@ static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *
     for (j = 0; j < FASTBPTT_DRAWN; j++) {
         const double u = (double)a[j] + 1;
         uint64_t bits, e, mantissa;
-        uint32_t quadrant = (b[j] >> 29) + 1 >> 1;
+        uint32_t quadrant = ((b[j] >> 29) + 1) >> 1;
         double m, s, q, log_m, r, angle, sine, cosine, c, d;
         memcpy(&bits, &u, sizeof bits);
         e = (bits - 0x3FE6A09E667F3BCDu) >> 52; /* u = m 2^e with m from sqrt(1/2) to sqrt(2) */
