@@ -71,7 +71,7 @@ extensions = [
         [f"fastbptt/{name}.pyx", *sources],
         include_dirs=[numpy.get_include(), "fastbptt"],
         depends=["fastbptt/_kernels.h", "fastbptt/_atomic.h", "fastbptt/_elementary.h", "fastbptt/_maps.h", "fastbptt/_simd.h",
-                 "fastbptt/_lanes.h"],
+                 "fastbptt/_lanes.h", "fastbptt/_draws.h"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=FLAGS + os.environ.get("FASTBPTT_CFLAGS", "").split(),
         extra_link_args=os.environ.get("FASTBPTT_LDFLAGS", "").split(),

@@ -42,6 +42,10 @@ class Arrays:
             D, weights = D[:steps], None if weights is None else weights[:steps]
         return X, D, weights, initial_state, lengths, resets
 
+    def place(self, epoch, k):
+        """Of batch k: which one it is of the run, the step that its first is, its sequences. Noise is a function of these."""
+        return epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
+
     def rows(self, epoch, k):
         """The sequences of batch k that are here, and their places in it."""
         rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data[0].shape[1]
@@ -92,6 +96,11 @@ class Windows:
         X, D, weights, initial_state, lengths, resets = self.taken[1]
         X, D, weights, resets = (None if array is None else array[start:end] for array in (X, D, weights, resets))
         return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
+
+    def place(self, epoch, k):
+        """As of Arrays; all windows of a mini-batch are one batch."""
+        number, _, sequences = self.arrays.place(epoch, k // self.windows)
+        return number, self.window(k)[0], sequences
 
     def carried(self, k, S):
         """Of the states S of batch k those that the next one needs; None after the last window of a mini-batch."""
@@ -146,10 +155,15 @@ class Function:
         if self.batch_size < ranks:
             raise ValueError(f"batch_size is that of all ranks together, and {batch_size} is less than one for each of the "
                              f"{ranks}")
-        self.share = self.batch_size * (rank + 1) // ranks - self.batch_size * rank // ranks
+        self.first = self.batch_size * rank // ranks
+        self.share, self.sequences = self.batch_size * (rank + 1) // ranks - self.first, None
         self.child = (rank,) if ranks > 1 else ()  # the key of the generator that rng.spawn(ranks)[rank] would be
         self.updates_per_epoch = _words.size("updates_per_epoch", updates_per_epoch)
         self.entropy, self.stream, self.taken = entropy, stream, 0
+
+    def place(self, epoch, k):
+        """As of Arrays, of the batch that was drawn last; the sequences are counted in the batch of all ranks."""
+        return epoch * self.updates_per_epoch + k, 0, self.sequences
 
     def batch(self, epoch, k):
         index = epoch * self.updates_per_epoch + k
@@ -170,6 +184,7 @@ class Function:
         try:
             batch = self.check(*data)
             refuse_nonfinite("", *batch[:3], batch[4])
+            self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
         return batch

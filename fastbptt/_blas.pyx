@@ -26,8 +26,8 @@ from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from ._kernels cimport (
     ADAGRAD, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, HUBER, LEAKY_RELU, LEAKY_SLOPE, POISSON, QUANTILE,
-    ABSOLUTE_ERROR, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
-    ErrorOptions, Kernels, UpdateOptions, exp, expm1, fabs, log, log1p, sqrt, tanh,
+    ABSOLUTE_ERROR, CURRENT, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
+    ErrorOptions, Kernels, Units, UpdateOptions, exp, expm1, fabs, log, log1p, sqrt, tanh,
 )
 
 cdef extern from "_atomic.h" nogil:
@@ -241,6 +241,61 @@ cdef void recur_back(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize
             product(rows, H, H, later, ldh, <Py_ssize_t> 1, P, ldh, delta + t * n, ldh)
         differentiate(activation, n, R + t * n, delta + t * n)
         later = delta + t * n
+
+
+cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
+                    const floating *mask, floating *masked, const floating *before, const floating *integrated, floating *S,
+                    floating *other) noexcept nogil:
+    cdef Py_ssize_t t, i, n = rows * ldh
+    cdef floating leak = <floating> what.leak, keep = <floating> (1 - what.leak)
+    cdef const floating *factors
+    for t in range(steps):
+        factors = before
+        if mask != NULL:
+            for i in range(n):
+                masked[i] = before[i] * mask[i]
+            factors = masked
+        product(rows, H, H, factors, ldh, <Py_ssize_t> 1, P, ldh, S, ldh)
+        if what.form == RATE:
+            memcpy(other, S, n * sizeof(floating))
+            activate(what.activation, n, other)
+            for i in range(n):
+                S[i] = before[i] * keep + other[i] * leak
+        else:
+            for i in range(n):
+                other[i] = integrated[i] * keep + S[i] * leak
+            memcpy(S, other, n * sizeof(floating))
+            activate(what.activation, n, S)
+            integrated = other
+        before = S
+        S, other = S + n, other + n
+
+
+cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
+                         const floating *mask, floating *masked, const floating *R, const floating *later, floating *dU,
+                         floating *delta) noexcept nogil:
+    cdef Py_ssize_t t, i, n = rows * ldh
+    cdef floating leak = <floating> what.leak, keep = <floating> (1 - what.leak)
+    cdef floating *d
+    if later == NULL:
+        memset(dU, 0, n * sizeof(floating))
+    for t in range(steps - 1, -1, -1):
+        d = delta + t * n
+        if later != NULL and mask == NULL:
+            product(rows, H, H, later, ldh, <Py_ssize_t> 1, P, ldh, d, ldh)
+        elif later != NULL:
+            memset(masked, 0, n * sizeof(floating))
+            product(rows, H, H, later, ldh, <Py_ssize_t> 1, P, ldh, masked, ldh)
+            for i in range(n):
+                d[i] += masked[i] * mask[i]
+        if what.form == CURRENT:
+            differentiate(what.activation, n, R + t * n, d)
+        for i in range(n):
+            dU[i] = d[i] + dU[i] * keep
+            d[i] = dU[i] * leak
+        if what.form == RATE:
+            differentiate(what.activation, n, R + t * n, d)
+        later = d
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -550,6 +605,8 @@ table.f32.recur_back, table.f64.recur_back = recur_back[float], recur_back[doubl
 table.f32.accumulate, table.f64.accumulate = accumulate[float], accumulate[double]
 table.f32.column_sums, table.f64.column_sums = column_sums[float], column_sums[double]
 table.f32.update, table.f64.update = update[float], update[double]
+table.f32.integrate, table.f64.integrate = integrate[float], integrate[double]
+table.f32.integrate_back, table.f64.integrate_back = integrate_back[float], integrate_back[double]
 
 
 cdef const Kernels *blas_kernels() noexcept nogil:

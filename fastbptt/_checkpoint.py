@@ -55,7 +55,7 @@ def write(path, network, state, history, entropy, identity, seconds):
     if state.best_theta is not None:
         arrays[f"{PREFIX}best_theta"] = state.best_theta
     if state.states is not None:
-        arrays[f"{PREFIX}states"] = state.states.reshape(-1, sum(network._widths))
+        arrays[f"{PREFIX}states"] = state.states.reshape(-1, network._kept_width)
     for name in history.CURVES:
         arrays[PREFIX + name] = np.array(getattr(history, name)[:state.epoch], np.float64)
     _files.write(path, header, network._arrays(state.theta) | arrays)
@@ -87,7 +87,7 @@ def read(path, network, state, history, identity, windows=None, content=None):
         shape = None if windows is None else windows.shape(numbers["batch"])
         states = None
         if shape is not None:  # (n, B)
-            width = sum(network._widths)
+            width = network._kept_width
             states = np.empty((*shape, width), network.dtype)
             states[...] = _like(arrays[f"{PREFIX}states"], states.reshape(-1, width)).reshape(states.shape)
         theirs.load_state_dict({name: array for name, array in arrays.items() if "." not in name})

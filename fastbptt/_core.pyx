@@ -31,6 +31,16 @@ Design
     The states that `states` has found are given to `states_back` (c.given), which saves nothing of its own.
 (k) The C interface (`_core.pxd`) fills the same structs from its own (`_embed.pxi`) and runs them by one thread, in memory
     of its caller. Its backward is a call of its own: what is saved then lies apart (c.apart), and is there already (c.known).
+(l) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
+    form. Beside it goes `other`: the rates, saved as S is, or the states, of one block and the step before. The gradient by
+    the state, dU, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
+(m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
+    each number is a function of key, call, step, sequence and unit (_draws.h), so that what is computed again has the same.
+    Dropout multiplies what W_s reads by a mask, whose rows are drawn before the first step; that is the leaky units' verb,
+    with a leak of 1 where there is none.
+(n) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
+    (`spread`), by one more product of each row; what it adds to ∂E/∂W_s stays apart until all shards have said how many
+    rows there were. Both cost a call that is without them nothing.
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
@@ -52,11 +62,11 @@ cimport numpy as cnp
 
 from ._blas cimport blas_kernels, hold_blas, release_blas
 from ._kernels cimport (
-    ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GIVEN, HUBER, IDENTITY,
-    LEAKY_RELU, POISSON, QUANTILE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
-    ErrorOptions, Kernels, UpdateOptions,
-    accumulate, affine, column_sums, error, gather, hold, map_parameters, pack, padded, pull_back, recur, recur_back, scatter,
-    update as update_verb, vector_kernels,
+    ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, CURRENT, ELU, EXP, GIVEN, HUBER, IDENTITY,
+    LEAKY_RELU, PLAIN, POISSON, QUANTILE, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
+    ErrorOptions, Kernels, Units, UpdateOptions,
+    accumulate, add_normals, affine, column_sums, draw_mask, error, gather, hold, integrate, integrate_back, map_parameters,
+    pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
 )
 
 cdef extern from "Python.h":
@@ -154,7 +164,11 @@ cdef enum:
     PICK_BELOW = 2             # rows with errors are picked where over half of the weights are zero
     NO_LIMIT = 0               # of memory
     AUTOMATIC = -1
+    INPUT = 1023               # the kind of noise of inputs; that of states is the number of their recurrence
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
+
+
+cdef double LEAST_FLOW = 1e-30  # ‖∂E/∂S‖ below which a row does not count in Ω, as in reference.py
 
 
 cdef struct Penalty:
@@ -167,6 +181,10 @@ cdef struct Plan:
     # What a network is. Offsets are into theta; -1 where there is no such parameter.
     Py_ssize_t I, H, O
     int activation
+    Units units
+    unsigned int kind            # of its noise and dropout
+    double noise, input_noise    # what standard normal numbers are multiplied with
+    double dropout
     ErrorOptions error           # with K, the targets a row
     Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0, P
     bint mean
@@ -178,6 +196,8 @@ cdef struct Plan:
     bint reverse                 # time is gone through from a sequence's last step to its first
     Py_ssize_t penalties
     Penalty[6] penalty           # the first `penalties` of them
+    double rate_penalty          # times the mean of S²
+    double omega                 # times Ω
 
 
 cdef struct Call:
@@ -199,15 +219,24 @@ cdef struct Call:
     Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
     Py_ssize_t past              # steps whose states are known, and which have no error
     const void *past_states     # (past, B, H), or where they are `given` (T, B, H)
+    const void *past_rates      # likewise, of leaky units of the rate form
     bint own_start               # initial_state is the S_0 of its time
     bint reverse                 # as of the plan
     bint given                   # all states are known: backward reads them block by block
+    Units units
+    double noise, input_noise, dropout  # as of the plan; 0 without draws
+    unsigned long long noise_key, dropout_key
+    unsigned int call
+    Py_ssize_t first             # the step that X[0] is to the noise
+    const Py_ssize_t *numbers    # (B,), which sequences these are to the noise; NULL: 0, 1, ...
+    Py_ssize_t begin             # the first sequence of a shard, unless the call is arranged
     bint known                   # what is saved is there already, but for delta_y
     bint apart                   # what is saved lies in memory of its own
     char *saved                  # which this is, shard by shard
     ErrorOptions error
     void *Y                      # (T, B, O)
     void *S                      # (T + 1, B, H)
+    void *R                      # (T, B, H), the rates of leaky units
     void *final_state            # (B, H)
     void *losses                 # (T, B)
     void *gradient               # (P,)
@@ -222,6 +251,12 @@ cdef struct Call:
     Py_ssize_t flow_begin, flow_end  # the steps whose errors are followed back
     double total                 # Σ m e
     double penalty               # where there is a gradient
+    double rates                 # rate_penalty / how many rates there are; 0 where there is no such penalty
+    double omega                 # 0 where there is no such penalty
+    double squares               # Σ S², where there is the first
+    double spread                # Σ (‖δ W_s‖ / ‖∂E/∂S‖ - 1)², where there is the second,
+    Py_ssize_t spread_rows       # of so many rows,
+    void *spread_slope           # (H, H), and its derivative by W_s
     bint last                    # errors and outputs are those of each sequence's last step
     bint picks                   # errors stand on some steps only
     bint saves                   # S is kept for backward
@@ -248,6 +283,10 @@ cdef struct Shared:
     Py_ssize_t saved             # bytes of a shard, where they lie apart
     void *partials               # (shards, P), the gradients; of a single shard it is the call's
     double *totals               # (shards,), Σ m e
+    double *squares              # (shards,), Σ S²; absent without a penalty on rates
+    double *spreads              # (shards,), absent without omega, as the next two
+    Py_ssize_t *spread_rows      # (shards,)
+    void *spread_slopes          # (shards, H, H)
     void *theta                  # (P,), the effective parameters; absent without maps
     void *P_x                    # (I, ldh), packed for forward, as the next two; where inputs are ids a table of rows
     void *P_s                    # (H, ldh)
@@ -283,7 +322,7 @@ cdef struct Workspace:
     void *before                               # scratch (rows, ldh), a block's states before each step
     void *initial                              # scratch (ldh,), the state that a reset brings back
     void *renewed                              # scratch (B, ldh), rows of one step of which some are reset
-    void *dropped                              # scratch (ldh,), Σ delta of the rows that are reset
+    void *dropped                              # scratch (ldh,), Σ delta of the rows that are reset; of leaky units (B, ldh)
     Py_ssize_t *at                             # scratch (rows,), rows of a block that have an error
     Py_ssize_t *outputs                        # scratch (rows,), their places in the caller's arrays
     void *R                                    # scratch (rows, ldh), their states, or ∂E/∂S
@@ -291,6 +330,21 @@ cdef struct Workspace:
     Py_ssize_t flow_errors                     # followed back at a time
     void *flow_dS                              # scratch (flow_errors * B, ldh)
     void *flow_delta                           # scratch (flow_errors * B, ldh)
+    void *dS                                   # scratch (rows, ldh), ∂E/∂S of a block; absent without omega, as the next two
+    void *back                                 # scratch (rows, ldh), delta @ W_s of a block
+    void *later_back                           # scratch (B, ldh), that of the step after the block
+    # Of leaky units
+    void *other                                # saved   rate form: the rates, as S without the first states
+                                               # scratch current form: (B + rows, ldh), the states before a block and its own
+    void *border_others                        # saved   (segments, B, ldh), beside border_states, of the current form
+    void *dU                                   # scratch (B, ldh), ∂E/∂ the states of the step after the block, or of the first
+    void *first_dU                             # scratch (B, ldh), beside first_delta
+    void *initial_other                        # scratch (ldh,), beside `initial`, of the current form
+    void *renewed_other                        # scratch (B, ldh), beside `renewed`
+    void *dropped_dU                           # scratch (B, ldh), beside `dropped`
+    void *flow_dU                              # scratch (flow_errors * B, ldh)
+    void *mask                                 # saved   (B, ldh), of dropout; NULL without it
+    void *masked                               # scratch (B, ldh)
 
 
 cdef void place_parameters(Plan *p, bint bias, bint learn_initial_state) noexcept nogil:
@@ -326,9 +380,12 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
                         Workspace *w) noexcept nogil:
     """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
     cdef Py_ssize_t used = 0, apart = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
+    cdef bint leaky = c.units.form != PLAIN
+    w.mask = NULL
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
-    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0)) * w.ldh + w.ldo + w.ldk) * size)
+    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0) + (1 if leaky else 0)) * w.ldh
+                              + w.ldo + w.ldk) * size)
     if c.arranged:
         w.rows = max(B, min(w.rows, c.kept))
     else:
@@ -350,10 +407,11 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     w.later = take(base, &used, B, w.ldh, size)
     if c.arranged:
         w.first = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
-        w.before = take(base, &used, w.rows, w.ldh, size)
         w.initial = take(base, &used, 1, w.ldh, size)
         w.renewed = take(base, &used, B, w.ldh, size)
-        w.dropped = take(base, &used, 1, w.ldh, size)
+        w.dropped = take(base, &used, B if leaky else 1, w.ldh, size)
+    if c.arranged or c.dropout > 0:
+        w.before = take(base, &used, w.rows, w.ldh, size)
     if c.arranged or c.k1 > 0:
         w.begins = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
     if c.arranged or p.one_hot or p.reverse:
@@ -374,6 +432,22 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.flow_errors = max(1, min(c.flow_end - c.flow_begin, BLOCK_BYTES // (2 * max(B, 1) * w.ldh * size)))
         w.flow_dS = take(base, &used, w.flow_errors * B, w.ldh, size)
         w.flow_delta = take(base, &used, w.flow_errors * B, w.ldh, size)
+    if c.omega != 0:
+        w.dS = take(base, &used, w.rows, w.ldh, size)
+        w.back = take(base, &used, w.rows, w.ldh, size)
+        w.later_back = take(base, &used, B, w.ldh, size)
+    if leaky:
+        w.other = take(base, &used, kept if c.units.form == RATE else B + w.rows, w.ldh, size)
+        w.dU = take(base, &used, B, w.ldh, size)
+        w.border_others = take(base, &used, c.segments * B, w.ldh, size)
+        w.first_dU = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)
+        w.flow_dU = take(base, &used, w.flow_errors * B if c.flow != NULL else 0, w.ldh, size)
+        w.mask = take(base, &used, B, w.ldh, size) if c.dropout > 0 else NULL
+        w.masked = take(base, &used, B if c.dropout > 0 else 0, w.ldh, size)
+        if c.arranged:
+            w.initial_other = take(base, &used, 1, w.ldh, size)
+            w.renewed_other = take(base, &used, B, w.ldh, size)
+            w.dropped_dU = take(base, &used, B, w.ldh, size)
     return used
 
 
@@ -402,6 +476,12 @@ cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const 
     shared.partials = c.gradient
     if c.gradient != NULL and shared.shards > 1:
         shared.partials = take(base, &used, shared.shards, p.P, size)
+    if c.rates != 0:
+        shared.squares = <double *> take(base, &used, shared.shards, 1, sizeof(double))
+    if c.omega != 0:
+        shared.spreads = <double *> take(base, &used, shared.shards, 1, sizeof(double))
+        shared.spread_rows = <Py_ssize_t *> take(base, &used, shared.shards, 1, sizeof(Py_ssize_t))
+        shared.spread_slopes = take(base, &used, shared.shards, p.H * p.H, size)
     shared.bytes = lay_out(p, c, k, of, NULL, &w)
     shared.saved = w.saved
     shared.workspaces = <char *> take(base, &used, threads, shared.bytes, 1)
@@ -515,15 +595,18 @@ cdef Call shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size) noe
         s.order = c.order + dealt(c.sequences, shards_of(c), i)
         return s
     s.rows = min(c.rows, c.B - b)
+    s.begin = b
     s.X = <const char *> c.X + b * p.I * size if c.X != NULL else NULL
     s.ids = c.ids + b if c.ids != NULL else NULL
     s.initial_state = <const char *> c.initial_state + b * p.H * size if c.initial_state != NULL else NULL
     s.past_states = <const char *> c.past_states + b * p.H * size if c.past_states != NULL else NULL
+    s.past_rates = <const char *> c.past_rates + b * p.H * size if c.past_rates != NULL else NULL
     s.D = <const char *> c.D + b * c.error.K * size if c.D != NULL else NULL
     s.labels = c.labels + b if c.labels != NULL else NULL
     s.weights = <const char *> c.weights + b * c.weight_width * size if c.weights != NULL else NULL
     s.Y = <char *> c.Y + b * p.O * size if c.Y != NULL else NULL
     s.S = <char *> c.S + b * p.H * size if c.S != NULL else NULL
+    s.R = <char *> c.R + b * p.H * size if c.R != NULL else NULL
     s.final_state = <char *> c.final_state + b * p.H * size if c.final_state != NULL else NULL
     s.losses = <char *> c.losses + b * size if c.losses != NULL else NULL
     s.dX = <char *> c.dX + b * p.I * size if c.dX != NULL else NULL
@@ -792,6 +875,46 @@ cdef Py_ssize_t pick(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t
     return n
 
 
+# ---- Noise and dropout
+
+
+cdef inline unsigned int number_of(const Call *c, Py_ssize_t b) noexcept nogil:
+    """Which sequence to the draws the shard's, or of an arranged call the caller's, sequence b is."""
+    return <unsigned int> (c.numbers[c.begin + b] if c.numbers != NULL else c.begin + b)
+
+
+cdef void add_noise(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places, unsigned int kind, double scale,
+                    Py_ssize_t n, floating *A, Py_ssize_t lda) noexcept nogil:
+    """A += noise, for the rows of the steps from t on                                                    (rows, n)"""
+    cdef Py_ssize_t row, at
+    for row in range(rows if scale > 0 else 0):
+        at = place(c, t, places, row)
+        add_normals(c.noise_key, kind, <unsigned int> (c.first + at // c.B), number_of(c, at % c.B), c.call, scale, n,
+                    A + row * lda)
+
+
+cdef void draw_masks(const Plan *p, const Call *c, const Workspace *w, floating *mask) noexcept nogil:
+    """The masks of the sequences of a shard                                                              (rows, H)"""
+    cdef Py_ssize_t row
+    cdef unsigned int sequence
+    memset(mask, 0, c.rows * w.ldh * sizeof(floating))
+    for row in range(c.rows):
+        sequence = number_of(c, c.order[row] if c.arranged else row)
+        draw_mask(c.dropout_key, p.kind, sequence, c.call, 1 - c.dropout, p.H, mask + row * w.ldh)
+
+
+cdef void drop_out(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end, const floating *source,
+                   floating *masked) noexcept nogil:
+    """masked[t] = mask * source[t] for the steps t ... end"""
+    cdef Py_ssize_t i, n
+    cdef const floating *mask = <floating *> w.mask
+    for t in range(t, end):
+        n = rows_at(c, w, t) * w.ldh
+        for i in range(n):
+            masked[i] = source[i] * mask[i]
+        masked, source = masked + n, source + n
+
+
 # ---- The recurrence of a block, by as many steps at once as have the same rows
 
 
@@ -805,8 +928,8 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
 
 
 cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
-    """Whether all first states are zero: their product with W_s is none, nor has ∂E/∂W_s anything of theirs."""
-    return c.initial_state == NULL and p.S_0 < 0
+    """Whether what W_s reads first is all zero: its product with W_s is none, nor has ∂E/∂W_s anything of it."""
+    return c.initial_state == NULL and p.S_0 < 0 and c.units.form == PLAIN
 
 
 cdef inline bint to_first_state(const Plan *p, const Call *c) noexcept nogil:
@@ -814,19 +937,29 @@ cdef inline bint to_first_state(const Plan *p, const Call *c) noexcept nogil:
     return c.dS_0 != NULL or p.S_0 >= 0
 
 
-cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, floating *renewed) noexcept nogil:
+cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, const void *initial,
+                floating *renewed) noexcept nogil:
     """The states before step t: those of the step before, but for the rows that are reset."""
     cdef Py_ssize_t row, rows = rows_at(c, w, t), ldh = w.ldh
     memcpy(renewed, before, rows * ldh * sizeof(floating))
     for row in range(rows if c.resets != NULL else 0):
         if is_reset(c, t, row):
-            memcpy(renewed + row * ldh, w.initial, ldh * sizeof(floating))
+            memcpy(renewed + row * ldh, initial, ldh * sizeof(floating))
+
+
+cdef void to_rates(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t ldh, floating *A) noexcept nogil:
+    """A = g1(A)                                                                                            (rows, H)"""
+    cdef ErrorOptions what
+    memset(&what, 0, sizeof(ErrorOptions))
+    what.activation = c.units.activation
+    error(k, &what, rows, <const floating *> NULL, 0, NULL, <const floating *> NULL, 0, A, ldh, <floating *> NULL)
 
 
 cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
-                        const floating *P_s, const floating *before, floating *S) noexcept nogil:
-    """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S."""
+                        const floating *P_s, const floating *before, floating *S, floating *other) noexcept nogil:
+    """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S; of leaky units `integrate`."""
     cdef Py_ssize_t rows, next, ldh = w.ldh
+    cdef const floating *integrated = <floating *> w.other
     if t == 0 and from_zero(p, c):
         before = NULL
     while t < end:
@@ -836,9 +969,18 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
             while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
                 next += 1
             if before != NULL and any_reset(c, w, t):
-                renew(c, w, t, before, <floating *> w.renewed)
+                renew(c, w, t, before, w.initial, <floating *> w.renewed)
                 before = <floating *> w.renewed
-        recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
+                if c.units.form == CURRENT:
+                    renew(c, w, t, integrated, w.initial_other, <floating *> w.renewed_other)
+                    integrated = <floating *> w.renewed_other
+        if c.units.form == PLAIN:
+            recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
+        else:
+            integrate(k, &c.units, next - t, rows, p.H, P_s, ldh, <const floating *> w.mask, <floating *> w.masked, before,
+                      integrated, S, other)
+            integrated = other + (next - t - 1) * rows * ldh
+            other += (next - t) * rows * ldh
         before = S + (next - t - 1) * rows * ldh
         S += (next - t) * rows * ldh
         t = next
@@ -846,17 +988,38 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
 
 cdef const floating *drop(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
                           const floating *later) noexcept nogil:
-    """delta of step t as the step before receives it: nothing of the rows that are reset, whose sum goes to S_0."""
-    cdef Py_ssize_t row, ldh = w.ldh
+    """delta of step t as the step before receives it: nothing of the rows that are reset, whose sum goes to S_0.
+
+    Of leaky units the same is done to dU, and each row has a sum of its own.
+    """
+    cdef Py_ssize_t row, own, ldh = w.ldh
     cdef floating *kept = <floating *> w.renewed
+    cdef floating *dU = <floating *> w.dU
+    cdef bint leaky = c.units.form != PLAIN
     if not any_reset(c, w, t):
         return later
     memmove(kept, later, rows_at(c, w, t) * ldh * sizeof(floating))
     for row in range(rows_at(c, w, t)):
         if is_reset(c, t, row):
-            column_sums(k, 1, p.H, kept + row * ldh, ldh, <floating *> w.dropped)
+            own = row * ldh if leaky else 0
+            column_sums(k, 1, p.H, kept + row * ldh, ldh, <floating *> w.dropped + own)
             memset(kept + row * ldh, 0, ldh * sizeof(floating))
+            if leaky:
+                column_sums(k, 1, p.H, dU + row * ldh, ldh, <floating *> w.dropped_dU + own)
+                memset(dU + row * ldh, 0, ldh * sizeof(floating))
     return kept
+
+
+cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
+                      Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *later,
+                      floating *delta) noexcept nogil:
+    """`recur_back`, or of leaky units `integrate_back`, of the sequences row ... row + rows."""
+    if c.units.form == PLAIN:
+        recur_back(k, p.activation, steps, rows, p.H, Q_s, w.ldh, R, later, delta)
+    else:
+        integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
+                       <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
+                       <floating *> w.masked, R, later, <floating *> w.dU + row * w.ldh, delta)
 
 
 cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
@@ -865,7 +1028,7 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
     """delta[t] = (delta[t] + delta[t + 1] @ W_s) * g1'(R[t]) for the steps t ... end; `later` is delta of step `end`."""
     cdef Py_ssize_t rows, before, others, at, ldh = w.ldh
     if not c.arranged:
-        recur_back(k, p.activation, end - t, c.rows, p.H, Q_s, ldh, R, later, delta)
+        back(p, c, k, w, end - t, 0, c.rows, Q_s, R, later, delta)
         return
     while end > t:
         rows, others, before = rows_at(c, w, end - 1), rows_at(c, w, end) if later != NULL else 0, end - 1
@@ -876,14 +1039,14 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
         if others < rows:  # of the others this is the last step
             at = (w.first[end - 1] - w.first[t]) * ldh
             if others > 0:
-                recur_back(k, p.activation, 1, others, p.H, Q_s, ldh, R + at, later, delta + at)
-            recur_back(k, p.activation, 1, rows - others, p.H, Q_s, ldh, R + at + others * ldh, <const floating *> NULL,
-                       delta + at + others * ldh)
+                back(p, c, k, w, 1, 0, others, Q_s, R + at, later, delta + at)
+            back(p, c, k, w, 1, others, rows - others, Q_s, R + at + others * ldh, <const floating *> NULL,
+                 delta + at + others * ldh)
             later = delta + at
             end -= 1
         at = (w.first[before] - w.first[t]) * ldh
         if end > before:
-            recur_back(k, p.activation, end - before, rows, p.H, Q_s, ldh, R + at, later, delta + at)
+            back(p, c, k, w, end - before, 0, rows, Q_s, R + at, later, delta + at)
         later, end = delta + at, before
 
 
@@ -897,10 +1060,18 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
         gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
     elif not c.known:
         own_states(p, k, theta, c.rows, ldh, S)
+    if not c.arranged and c.S != NULL:
+        scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
+    if c.units.form == CURRENT:
+        memcpy(w.other, S, c.rows * ldh * sizeof(floating))
+        to_rates(c, k, c.rows, ldh, S)
     if c.arranged:
         own_states(p, k, theta, 1, ldh, <floating *> w.initial)
-    elif c.S != NULL:
-        scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
+    if c.arranged and c.units.form == CURRENT:
+        memcpy(w.initial_other, w.initial, ldh * sizeof(floating))
+        to_rates(c, k, 1, ldh, <floating *> w.initial)
+    if w.mask != NULL:
+        draw_masks(p, c, w, <floating *> w.mask)
     w.origin = w.segments = 0
     if c.given:
         number_blocks(c, w)
@@ -941,6 +1112,8 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef floating *weights = <floating *> w.weights
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
+    cdef floating *other = <floating *> w.other + (c.rows * ldh if c.units.form == CURRENT else 0)
+    cdef floating *states  # of the block: A, or where that is the rates `other`
 
     while t < until:
         if t > 0 and stopped(c):
@@ -957,18 +1130,31 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
         if t < c.past:
             read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+            if c.units.form == CURRENT:
+                memcpy(other, A, rows * ldh * sizeof(floating))
+                to_rates(c, k, rows, ldh, A)
+            elif c.units.form == RATE:
+                read(c, k, t, rows, places, H, <const floating *> c.past_rates, other, ldh)
         elif not p.recurs:
             read(c, k, t, rows, places, H, <const floating *> c.X, A, ldh)
         elif p.one_hot and not c.known:
             look_up(c, rows, places, P_x, ldh, A)
         elif not c.known:
             read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
+            add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
+        if t >= c.past and p.recurs and not c.known:
+            add_noise(c, t, rows, places, p.kind, c.noise, H, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
         if t >= c.past and p.recurs and not c.known:
-            recur_through(p, c, k, w, t, end, P_s, S, A)
+            recur_through(p, c, k, w, t, end, P_s, S, A, other)
+        states = other if c.units.form == CURRENT else A
         if c.S != NULL and not again:
-            write(c, k, t, rows, places, H, A, ldh, <floating *> c.S + B * H)
+            write(c, k, t, rows, places, H, states, ldh, <floating *> c.S + B * H)
+        if c.R != NULL and not again:
+            write(c, k, t, rows, places, H, A if states == other else other, ldh, <floating *> c.R)
+        if c.rates != 0 and t >= c.past and not again:
+            c.squares += sum_of_squares(rows, H, A, ldh)
 
         if (targets or c.Y != NULL) and t >= c.past:
             R, errors, outputs = A, rows, places
@@ -1005,9 +1191,13 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
                 bring_back(p, c, k, w, <floating *> shared.Q_y, t, t, end, <floating *> w.delta)
                 write(c, k, t, rows, places, H, <floating *> w.delta, ldh, <floating *> c.dX)
         if c.final_state != NULL and c.arranged:
-            write_last_states(p, c, k, w, t, end, A)
+            write_last_states(p, c, k, w, t, end, states)
 
         A += (rows - after) * ldh  # the last step's
+        if c.units.form == CURRENT:
+            memmove(w.other, other + (rows - after) * ldh, after * ldh * sizeof(floating))
+        elif c.units.form == RATE and keeps:
+            other += rows * ldh
         if keeps:
             S = A
             Z += rows * ldo
@@ -1019,7 +1209,8 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         w.borders[w.segments] = until
         w.border_blocks[w.segments] = block
     if c.final_state != NULL and not c.arranged:
-        scatter(k, 1, before, H, S, ldh, <floating *> c.final_state, 0, H, NULL)
+        scatter(k, 1, before, H, <floating *> w.other if c.units.form == CURRENT else S, ldh, <floating *> c.final_state, 0, H,
+                NULL)
     return DONE
 
 
@@ -1032,6 +1223,8 @@ cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end,
     w.borders[w.segments] = t
     w.border_blocks[w.segments] = block
     memcpy(<floating *> w.border_states + w.segments * c.rows * w.ldh, S, rows * w.ldh * sizeof(floating))
+    if c.units.form == CURRENT:
+        memcpy(<floating *> w.border_others + w.segments * c.rows * w.ldh, w.other, rows * w.ldh * sizeof(floating))
     w.segments += 1
 
 
@@ -1057,9 +1250,14 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     cdef floating *Q_s = <floating *> shared.Q_s
     cdef floating *gradient = <floating *> c.gradient
     cdef floating *table = <floating *> w.table
+    cdef floating *dU = <floating *> w.dU
+    cdef floating *first_dU = <floating *> w.first_dU
+    cdef bint leaky = c.units.form != PLAIN
 
     if c.arranged:
-        memset(w.dropped, 0, ldh * sizeof(floating))
+        memset(w.dropped, 0, (B if leaky else 1) * ldh * sizeof(floating))
+    if c.arranged and leaky:
+        memset(w.dropped_dU, 0, B * ldh * sizeof(floating))
     if p.one_hot:
         memset(table, 0, p.I * ldh * sizeof(floating))
     first = <floating *> w.later
@@ -1071,6 +1269,8 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block, <floating *> NULL)
     else:
         memset(first_delta, 0, B * ldh * sizeof(floating))
+        if leaky:
+            memset(first_dU, 0, B * ldh * sizeof(floating))
         while since < c.most:  # the errors of steps since ... end go back through the k2 steps before `end`
             end = min(since + c.k1, c.T)
             block = blocks_until(c, w, min(end, c.most), block)
@@ -1079,8 +1279,12 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
                 begun = True
                 for i in range(rows_at(c, w, 0) * ldh):
                     first_delta[i] += first[i]
+                for i in range(rows_at(c, w, 0) * ldh if leaky else 0):
+                    first_dU[i] += dU[i]
             since = end
         first = first_delta
+        if leaky:
+            memcpy(dU, first_dU, B * ldh * sizeof(floating))
     if c.stop[0]:
         return
 
@@ -1092,12 +1296,28 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         if c.dS_0 != NULL and not c.arranged:
             memset(c.dS_0, 0, B * H * sizeof(floating))
     elif to_first_state(p, c):
-        affine(k, B, H, H, drop(p, c, k, w, 0, first), ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+        first = drop(p, c, k, w, 0, first)
+        if leaky:
+            # dU = what goes back from step 0 to the states before it
+            memset(delta, 0, B * ldh * sizeof(floating))
+            back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.S, first, delta)
+            first = dU
+        else:
+            affine(k, B, H, H, first, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+            first = delta
         if c.dS_0 != NULL:
-            scatter(k, 1, B, H, delta, ldh, <floating *> c.dS_0, 0, H, c.order)
+            scatter(k, 1, B, H, first, ldh, <floating *> c.dS_0, 0, H, c.order)
         if p.S_0 >= 0 and (c.initial_state == NULL or c.own_start):
-            column_sums(k, B, H, delta, ldh, gradient + p.S_0)
-    if p.S_0 >= 0 and c.arranged:
+            column_sums(k, B, H, first, ldh, gradient + p.S_0)
+    if p.S_0 >= 0 and c.arranged and leaky:
+        # likewise from the steps that are reset
+        for i in range(B):
+            memcpy(<floating *> w.renewed + i * ldh, w.initial, ldh * sizeof(floating))
+        memset(delta, 0, B * ldh * sizeof(floating))
+        memcpy(dU, w.dropped_dU, B * ldh * sizeof(floating))
+        back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.renewed, <floating *> w.dropped, delta)
+        column_sums(k, B, H, dU, ldh, gradient + p.S_0)
+    elif p.S_0 >= 0 and c.arranged:
         affine(k, 1, H, H, <floating *> w.dropped, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
         column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
 
@@ -1120,6 +1340,8 @@ cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared 
         w.origin = rows_before(c, w, begin)
         memcpy(<floating *> w.S + (c.rows - before) * ldh, <floating *> w.border_states + i * c.rows * ldh,
                before * ldh * sizeof(floating))
+        if c.units.form == CURRENT:
+            memcpy(w.other, <floating *> w.border_others + i * c.rows * ldh, before * ldh * sizeof(floating))
         if forward_through(p, c, k, shared, w, theta, begin, end, True) != DONE:
             return False
         if not backward_through(p, c, k, shared, w, theta, begin, begin, end, w.border_blocks[i + 1], later) and begin == 0:
@@ -1142,6 +1364,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     cdef const Py_ssize_t *places
     cdef floating *S
     cdef floating *A
+    cdef floating *R
     cdef const floating *before
     cdef floating *X = <floating *> w.X
     cdef floating *delta = <floating *> w.delta
@@ -1163,25 +1386,39 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.given:
             w.origin = rows_before(c, w, t)
         A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
+        R = <floating *> w.other + (rows_before(c, w, t) - w.origin) * ldh if c.units.form == RATE else A
         S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # of the step before
         if c.given:
             read_known(p, c, k, w, t, S)
         places = find_places(p, c, w, t, end)
         if c.given:  # S[1:] of these steps
             read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+        if c.given and c.units.form == CURRENT:
+            to_rates(c, k, rows, ldh, A)
+        elif c.given and c.units.form == RATE:
+            read(c, k, t, rows, places, H, <const floating *> c.past_rates, R, ldh)
         # dS = delta_y @ W_y                                                                          (rows, H)
         if not p.reads:
             read(c, k, t, rows, places, H, <const floating *> c.D, delta, ldh)
         elif end > since:
             bring_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta)
+            if c.rates != 0:
+                add_rates(rows, H, 2 * c.rates, A, ldh, delta)
         else:
             memset(delta, 0, rows * ldh * sizeof(floating))
+        if c.omega != 0:
+            memcpy(w.dS, delta, rows * ldh * sizeof(floating))
         # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
-        recur_back_through(p, c, k, w, t, end, Q_s, A, later, delta)
+        recur_back_through(p, c, k, w, t, end, Q_s, R, later, delta)
+        if c.omega != 0:
+            spread(p, c, k, w, t, end, Q_s, later != NULL, delta)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
         before = S
         if c.arranged:
             find_states_before(c, w, t, end, S, A, <floating *> w.before)
+            before = <floating *> w.before
+        if w.mask != NULL:
+            drop_out(c, w, t, end, before, <floating *> w.before)
             before = <floating *> w.before
         if end > 1 or not from_zero(p, c):
             accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
@@ -1191,6 +1428,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         else:
             if end - t < c.most or c.given or c.known:  # of a single block forward has left X there
                 read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
+                add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
             accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
         if p.b_s >= 0:
             column_sums(k, rows, H, delta, ldh, gradient + p.b_s)
@@ -1209,6 +1447,78 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     return begin == 0 and later != NULL
 
 
+cdef void add_rates(Py_ssize_t rows, Py_ssize_t H, double slope, const floating *S, Py_ssize_t ldh,
+                    floating *dS) noexcept nogil:
+    """dS += slope * S                                                                                     (rows, H)"""
+    cdef Py_ssize_t i, h
+    for i in range(rows):
+        for h in range(H):
+            dS[i * ldh + h] += <floating> slope * S[i * ldh + h]
+
+
+cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_ssize_t ldh) noexcept nogil:
+    cdef Py_ssize_t i, h
+    cdef double first = 0, second = 0, third = 0, fourth = 0  # one sum would wait for its last addition
+    cdef const floating *row
+    for i in range(rows):
+        row = S + i * ldh
+        for h in range(0, H - 3, 4):
+            first += <double> row[h] * row[h]
+            second += <double> row[h + 1] * row[h + 1]
+            third += <double> row[h + 2] * row[h + 2]
+            fourth += <double> row[h + 3] * row[h + 3]
+        for h in range(H - H % 4, H):
+            first += <double> row[h] * row[h]
+    return first + second + third + fourth
+
+
+cdef void spread(const Plan *p, Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
+                 const floating *Q_s, bint is_later, floating *delta) noexcept nogil:
+    """Ω of the steps t ... end, and what it adds to its slope, for their delta and for w.dS, what their errors give to S.
+
+    Of a row whose ∂E/∂S has the length n: u = delta / n, v = u @ W_s, r = ‖v‖; Ω sums (r - 1)², its slope 2 (1 - 1/r) uᵀ v.
+    """
+    cdef Py_ssize_t H = p.H, ldh = w.ldh, rows = rows_before(c, w, end) - rows_before(c, w, t)
+    cdef Py_ssize_t first = t, i, h, row, here, after
+    cdef double size, r, u, v
+    cdef floating *dS = <floating *> w.dS
+    cdef floating *back = <floating *> w.back
+    cdef const floating *next
+    # back = delta @ W_s                                                                              (rows, H)
+    affine(k, rows, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, back, ldh)
+    # ∂E/∂S = dS + back of the step after, but where that began anew                                  (rows, H)
+    for t in range(t, end):
+        here = (rows_before(c, w, t) - rows_before(c, w, first)) * ldh
+        after = rows_at(c, w, t + 1) if t + 1 < end or is_later else 0
+        next = back + here + rows_at(c, w, t) * ldh if t + 1 < end else <floating *> w.later_back
+        for row in range(after):
+            if c.arranged and c.resets != NULL and is_reset(c, t + 1, row):
+                continue
+            for h in range(H):
+                dS[here + row * ldh + h] += next[row * ldh + h]
+    memcpy(w.later_back, back, rows_at(c, w, first) * ldh * sizeof(floating))
+    # u in the place of dS, 2 (1 - 1/r) v in that of back
+    for i in range(rows):
+        size, r = norm_of(1, H, dS + i * ldh, ldh), 0
+        if size >= LEAST_FLOW:
+            r = norm_of(1, H, back + i * ldh, ldh) / size
+            c.spread += (r - 1) * (r - 1)
+            c.spread_rows += 1
+        if not r > 0:
+            memset(dS + i * ldh, 0, ldh * sizeof(floating))
+            memset(back + i * ldh, 0, ldh * sizeof(floating))
+            continue
+        u = 1 / size
+        v = 2 * (1 - 1 / r) * u
+        for h in range(H):
+            dS[i * ldh + h] = <floating> (u * delta[i * ldh + h])
+            back[i * ldh + h] = <floating> (v * back[i * ldh + h])
+        for h in range(H, ldh):
+            dS[i * ldh + h] = back[i * ldh + h] = 0
+    # slope = u.T @ (2 (1 - 1/r) v)                                                                   (H, H)
+    accumulate(k, rows, H, H, dS, ldh, back, ldh, <floating *> c.spread_slope, H)
+
+
 cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
                      floating *S) noexcept nogil:
     """S = the states before step t, which are known                                                       (rows, H)"""
@@ -1217,6 +1527,8 @@ cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *
              w.ldh)
     else:
         gather(k, 1, c.rows, p.H, <const floating *> c.initial_state, 0, p.H, c.order, S, w.ldh)
+    if c.units.form == CURRENT:
+        to_rates(c, k, rows_at(c, w, t - 1) if t > 0 else c.rows, w.ldh, S)
 
 
 cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
@@ -1246,7 +1558,7 @@ cdef void find_states_before(const Call *c, const Workspace *w, Py_ssize_t t, Py
     """before[t] = S[t - 1], or what a reset brought, for the steps t ... end; A holds their states, S those before them."""
     cdef Py_ssize_t ldh = w.ldh
     for t in range(t, end):
-        renew(c, w, t, S, before)
+        renew(c, w, t, S, w.initial, before)
         before += rows_at(c, w, t) * ldh
         S = A
         A += rows_at(c, w, t) * ldh
@@ -1269,6 +1581,8 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     cdef floating *W_s = <floating *> c.terms_W_s
     cdef floating *W_x = <floating *> c.terms_W_x
     cdef floating *dS = <floating *> c.terms_S
+    cdef floating *R
+    cdef const floating *later = NULL
 
     # delta_y = ∂E_t/∂Z_t ;  dW_y = delta_y.T @ S[t + 1] ;  dS[t] = delta_y @ W_y
     affine(k, B, H, O, S + T * B * ldh, ldh, P_y, ldo, theta + p.b_y if p.b_y >= 0 else NULL, delta_y, ldo)
@@ -1281,9 +1595,13 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     for i in range(T - 1, -1, -1):
         if stopped(c):
             return
-        scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
+        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
+        if c.units.form == PLAIN:
+            scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
         # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
-        recur_back(k, p.activation, 1, B, H, Q_s, ldh, S + (i + 1) * B * ldh, <const floating *> NULL, delta)
+        back(p, c, k, w, 1, 0, B, Q_s, R, later, delta)
+        if c.units.form != PLAIN:
+            scatter(k, 1, B, H, <floating *> w.dU, ldh, dS + i * c.B * H, 0, H, NULL)
         # W_s[i] = delta[i].T @ S[i] ;  W_x[i] = delta[i].T @ X[i]                                  (H, H) ; (H, I)
         accumulate(k, B, H, H, delta, ldh, S + i * B * ldh, ldh, W_s + i * H * H, H)
         if p.one_hot:
@@ -1294,7 +1612,11 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
             gather(k, 1, B, I, <const floating *> c.X + i * c.B * I, 0, I, NULL, X, ldi)
             accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
         # dS[i - 1] = delta[i] @ W_s                                                                  (B, H)
-        if i > 0:
+        if c.units.form != PLAIN:
+            memcpy(w.later, delta, B * ldh * sizeof(floating))
+            memset(delta, 0, B * ldh * sizeof(floating))
+            later = <floating *> w.later
+        elif i > 0:
             affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.later, ldh)
             memcpy(delta, w.later, B * ldh * sizeof(floating))
 
@@ -1325,6 +1647,9 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     cdef floating *norm
     cdef floating *Q_s = <floating *> shared.Q_s
     cdef floating *Q_y = <floating *> shared.Q_y
+    if c.units.form != PLAIN:
+        flow_back_leaky(p, c, k, shared, w, begin, end, together, norms)
+        return
     for i in range(end - 1, -1, -1):
         if stopped(c):
             return
@@ -1345,6 +1670,38 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
             # delta[i] = dS[i] * g1'(S[i + 1])                                                        (B, H)
             recur_back(k, p.activation, 1, B, H, Q_s, ldh, R, <const floating *> NULL, dS + n * B * ldh)
         dS, delta = delta, dS
+
+
+cdef void flow_back_leaky(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
+                          Py_ssize_t end, bint together, floating *norms) noexcept nogil:
+    """`flow_back` of leaky units, where ∂E/∂S is dU; that of the last error is the last of the `errors` blocks."""
+    cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n, at
+    cdef const floating *delta_y = <floating *> w.delta_y
+    cdef const floating *R
+    cdef const floating *later
+    cdef floating *new = <floating *> w.flow_dS
+    cdef floating *delta = <floating *> w.flow_delta
+    cdef floating *dU = <floating *> w.flow_dU
+    cdef floating *norm
+    for i in range(end - 1, -1, -1):
+        if stopped(c):
+            return
+        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else <floating *> w.S + (i + 1) * B * ldh
+        if i >= begin:
+            errors = 1 if together else errors + 1
+        for n in range(errors):
+            at = n * B * ldh
+            later = delta + at if i < end - 1 and (together or n < errors - 1 or i < begin) else NULL
+            if i >= begin and n == errors - 1:
+                affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, <floating *> shared.Q_y, ldh, <const floating *> NULL, new,
+                       ldh)
+            else:
+                memset(new, 0, B * ldh * sizeof(floating))
+            integrate_back(k, &c.units, 1, B, H, <floating *> shared.Q_s, ldh, <const floating *> NULL, <floating *> NULL, R,
+                           later, dU + at, new)
+            memcpy(delta + at, new, B * ldh * sizeof(floating))
+            norm = norms + i if together else norms + (end - begin - 1 - n) * T + i
+            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dU + at, ldh))  # of the shards before, too
 
 
 cdef double norm_of(Py_ssize_t rows, Py_ssize_t width, const floating *A, Py_ssize_t lda) noexcept nogil:
@@ -1399,9 +1756,16 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     else:
         s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
         memset(s.gradient, 0, p.P * sizeof(floating))
+        if c.omega != 0:
+            s.spread_slope = <floating *> shared.spread_slopes + i * p.H * p.H
+            memset(s.spread_slope, 0, p.H * p.H * sizeof(floating))
         if forward(p, &s, k, shared, &w, theta) == DONE and p.recurs:
             backward(p, &s, k, shared, &w, theta)
     shared.totals[i] = s.total
+    if c.rates != 0:
+        shared.squares[i] = s.squares
+    if c.omega != 0:
+        shared.spreads[i], shared.spread_rows[i] = s.spread, s.spread_rows
     if s.polls:
         c.polled = s.polled
 
@@ -1419,6 +1783,8 @@ cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
         memset(c.dX, 0, c.T * c.B * p.I * size)
     if c.dS_0 != NULL:
         memset(c.dS_0, 0, c.B * H * size)
+    if c.R != NULL:
+        memset(c.R, 0, c.T * c.B * H * size)
     if S != NULL:
         memset(S, 0, (c.T + 1) * c.B * H * size)
     for b in range(c.B):
@@ -1474,6 +1840,11 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
                     gradient[j] += partial[j]
         if c.error.loss != GIVEN and p.recurs:
             c.penalty = penalize(p, theta, gradient)
+        if c.rates != 0:
+            for i in range(shared.shards):
+                c.penalty += c.rates * shared.squares[i]
+        if c.omega != 0:
+            c.penalty += add_spread(p, c, &shared, gradient + p.W_s)
     if p.maps != NULL:
         if gradient != NULL:
             # gradient = pulled_back(gradient, theta, maps)                                           (P,)
@@ -1481,6 +1852,22 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         elif c.terms_S != NULL:
             pull_back_terms(p, c, given)
     return DONE
+
+
+cdef double add_spread(const Plan *p, Call *c, const Shared *shared, floating *gradient) noexcept nogil:
+    """Add Ω's part of ∂E/∂W_s (H, H), and return omega Ω, of all shards."""
+    cdef Py_ssize_t i, j
+    cdef floating scale
+    cdef const floating *slope
+    for i in range(shared.shards):
+        c.spread += shared.spreads[i]
+        c.spread_rows += shared.spread_rows[i]
+    scale = <floating> (c.omega / max(c.spread_rows, 1))
+    for i in range(shared.shards):
+        slope = <floating *> shared.spread_slopes + i * p.H * p.H
+        for j in range(p.H * p.H):
+            gradient[j] += scale * slope[j]
+    return c.omega * c.spread / max(c.spread_rows, 1)
 
 
 cdef double penalize(const Plan *p, const floating *theta, floating *gradient) noexcept nogil:
@@ -1690,14 +2077,18 @@ cdef class Engine:
 
     def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
-                 dict l1, dict l2, bint last, bint one_hot, maps=None, *, bint recurs=True, bint reads=True,
-                 bint reverse=False, Engine pool_of=None):
+                 dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
+                 bint recurs=True, bint reads=True, bint reverse=False, Engine pool_of=None, double leak=1,
+                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int kind=0):
         """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None.
 
         Where not `recurs` there are no W_x, W_s, b_s, S_0: inputs (T, B, H) are states, and I is H. Where not `reads` there
         are no W_y, b_y: `states` and `states_back` alone have a meaning, and O is 0. `reverse`: from the last step of each
         sequence to its first. pool_of: the engine whose workspaces this one shares.
         """
+        self.plan.units.form = CURRENT if leak_form == "current" else RATE if leak < 1 else PLAIN
+        self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
+        self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.kind = noise, input_noise, dropout, kind
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
@@ -1722,6 +2113,7 @@ cdef class Engine:
             if cnp.PyArray_DIM(self.maps, 0) != p.P:
                 raise ValueError("maps are not those of these parameters")
             p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
+        p.rate_penalty, p.omega = rate_penalty, omega
         p.penalties, end = 0, p.P
         for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
                             ("W_x", p.W_x)):
@@ -1732,15 +2124,18 @@ cdef class Engine:
                 p.penalties += 1
             end = begin
 
-    def forward(self, theta, X, D, weights, initial_state, lengths, resets, bint return_states, int n_threads):
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, bint return_states, int n_threads, draws=None):
         """Y (T, B, O), final state (B, H) and, where asked for, S (T+1, B, H). D and weights are None."""
         cdef Call c
-        if not self.prepare(&c, theta, X, initial_state, lengths, resets):
+        if not self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws):
             return NotImplemented
         Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
+        R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and self.plan.units.form != PLAIN else None
         self.run(&c, n_threads)
+        if R is not None:
+            return Y, final_state, S, R
         return (Y, final_state, S) if return_states else (Y, final_state)
 
     def step(self, theta, x, state, out, int n_threads):
@@ -1759,83 +2154,99 @@ cdef class Engine:
         self.run(&c, n_threads)
         return out
 
-    def losses(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads):
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads, draws=None):
         """e (T, B); weights is None."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, None)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, None)):
             return NotImplemented
         e = self.fresh_outputs(&c, 0, &c.losses)
         self.run(&c, n_threads)
         return e
 
-    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads):
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads, draws=None):
         """The reduced error."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights)):
             return NotImplemented
         self.run(&c, n_threads)
         return c.total * c.error.scale
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
-                           bint input_gradient, bint initial_state_gradient, int n_threads):
+                           bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
         """The reduced error with penalties, and a dict of fresh gradients."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
-                and not (input_gradient and self.plan.one_hot)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights) and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         truncate(&c, tbptt)
+        self.penalize_flow(&c)
         gradients = self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
         return c.total * c.error.scale + c.penalty, gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, Py_ssize_t memory_limit,
-                  int n_threads):
+                  int n_threads, draws=None):
         """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.take_targets(&c, D, weights)
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights)
                 and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
+        self.penalize_flow(&c)
         self.run(&c, n_threads, memory_limit)
         return c.total * c.error.scale, c.penalty
 
     # ---- What a network of several recurrences is made of; arguments are checked already, and these raise if they are not
 
-    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads):
+    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads, R=None, draws=None):
         """The final state (B, H) of the recurrence. S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] that after
-        X[t] was read."""
+        X[t] was read; of leaky units also R (T, B, H), the rates."""
         cdef Call c
-        if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets)
+        if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
             raise ValueError("arguments are not in order")
         c.S = cnp.PyArray_DATA(S)
+        if self.plan.units.form != PLAIN:
+            if not self.is_ready_out(R, c.T, c.B, self.plan.H):
+                raise ValueError("R is not in order")
+            c.R = cnp.PyArray_DATA(R)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         self.run(&c, n_threads)
         return final_state
 
     def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
-                    bint initial_state_gradient, int n_threads):
-        """∂E/∂S_0 (B, H), where asked for, for dS = ∂E/∂S (T, B, H) by the outputs.
+                    bint initial_state_gradient, bint spreads, int n_threads, R=None, draws=None):
+        """∂E/∂S_0 (B, H), where asked for, and omega Ω, if `spreads`, for dS = ∂E/∂S (T, B, H) by the outputs, of the
+        current form ∂E/∂R.
 
-        S is as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient` (P,), ∂E/∂X
-        dX (T, B, I), which may be None.
+        S and R are as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient`
+        (P,), ∂E/∂X dX (T, B, I), which may be None.
         """
         cdef Call c
         if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
-                and self.prepare(&c, theta, X, S[0], lengths, resets) and has_shape(S, c.T + 1, c.B, self.plan.H)
+                and self.prepare(&c, theta, X, S[0], lengths, resets, 1, draws) and has_shape(S, c.T + 1, c.B, self.plan.H)
                 and is_ready(dS, self.type, 3) and has_shape(dS, c.T, c.B, self.plan.H) and is_ready(gradient, self.type, 1)
                 and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
             raise ValueError("arguments are not in order")
         c.given, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
+        c.past_rates = c.past_states  # of plain units with dropout
+        if self.plan.units.form == RATE:
+            if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.plan.H)):
+                raise ValueError("R is not in order")
+            c.past_rates = cnp.PyArray_DATA(R)
         if dX is not None:
             if not self.is_ready_out(dX, c.T, c.B, self.plan.I):
                 raise ValueError("dX is not in order")
             c.dX = cnp.PyArray_DATA(dX)
         dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
+        c.omega = self.plan.omega if spreads else 0
         self.run(&c, n_threads, memory_limit)
-        return dS_0
+        return dS_0, c.penalty
 
     def outputs(self, theta, S, lengths, int n_threads):
         """Y (T, B, O), or (B, O), of the readout for states S (T, B, H)."""
@@ -1888,15 +2299,17 @@ cdef class Engine:
                                <double *> (cnp.PyArray_DATA(part) if part is not None else NULL))
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, bint own_start, Py_ssize_t k2,
-                    gradient, S, int n_threads):
+                    gradient, S, int n_threads, past_rates=None, R=None, draws=None):
         """The reduced error of the steps after `past`, the penalties, and Σ m; their errors go back k2 steps.
 
         past (n, B, H) are the states after the first n steps, from initial_state on; own_start says that this was the
-        network's own. The flat gradient overwrites `gradient` (P,), the states after all steps S (T+1, B, H).
+        network's own. The flat gradient overwrites `gradient` (P,), the states after all steps S (T+1, B, H); of leaky units
+        of the rate form the rates R (T, B, H), and past_rates (n, B, H) go with past.
         """
         cdef Call c
         cdef double total
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.point_at_targets(&c, D, weights)
                 and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
                 and has_shape(past, cnp.PyArray_DIM(past, 0), c.B, self.plan.H)
                 and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
@@ -1904,6 +2317,12 @@ cdef class Engine:
                 and has_shape(S, c.T + 1, c.B, self.plan.H) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
             return NotImplemented
         c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
+        c.past_rates = c.past_states  # of plain units with dropout
+        if self.plan.units.form == RATE:
+            if not (is_ready(past_rates, self.type, 3) and has_shape(past_rates, c.past, c.B, self.plan.H)
+                    and self.is_ready_out(R, c.T, c.B, self.plan.H)):
+                raise ValueError("rates are not in order")
+            c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
         total = self.take_weights(&c)
         if total < 0:
             return NotImplemented
@@ -1911,15 +2330,16 @@ cdef class Engine:
         if c.past == 0 and k2 >= c.T:
             c.k1 = c.k2 = 0
         c.gradient, c.saves, c.S = cnp.PyArray_DATA(gradient), True, cnp.PyArray_DATA(S)
+        self.penalize_flow(&c)
         self.run(&c, n_threads)
         return c.total * c.error.scale, c.penalty, total
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
-                 bint input_gradient, bint initial_state_gradient, int n_threads):
+                 bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
         """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
         cdef Call c
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.is_ready_target(&c, dY, self.plan.O)
-                and not (input_gradient and self.plan.one_hot)):
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.is_ready_target(&c, dY, self.plan.O) and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         c.D = cnp.PyArray_DATA(dY)
         c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
@@ -1970,7 +2390,7 @@ cdef class Engine:
 
     def train(self, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size, str rule,
               dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch, results,
-              double seconds, Py_ssize_t memory_limit, int n_threads):
+              double seconds, Py_ssize_t memory_limit, int n_threads, draws=None):
         """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
 
         Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
@@ -1983,6 +2403,7 @@ cdef class Engine:
         earlier : updates made before
         batch : scratch like [X, D, weights, initial_state, lengths, resets] with batch_size sequences, None where that is
             None
+        draws : as of reference.Draws, with the call that the first of these updates is; sequences are those of the data
         results : float64 (4, updates), overwritten: of each update data loss, penalty, norm of the gradient, Σ m
 
         Returns
@@ -2007,7 +2428,8 @@ cdef class Engine:
         cdef Py_ssize_t needed
         cdef int status = DONE, threads, stop = 0
         cdef bint held = False
-        if not (self.prepare(&data, theta, X, initial_state, lengths, resets) and self.point_at_targets(&data, D, weights)
+        if not (self.prepare(&data, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.point_at_targets(&data, D, weights)
                 and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(results, cnp.NPY_DOUBLE, 2) and updates * batch_size >= n):
             raise ValueError("data are not in order")
         check_vectors(self.type, p.P, rule, theta, gradient, slots)
@@ -2041,6 +2463,7 @@ cdef class Engine:
                 while status == DONE and done * batch_size < n:
                     begin = done * batch_size
                     c.B = min(batch_size, n - begin)
+                    c.call, c.numbers = data.call + <unsigned int> done, order + begin
                     if not self.pick(&data, &c, order + begin, into):  # a callback or another thread has changed the data
                         break
                     c.weights, c.weight_width = into[2], data.weight_width  # which the last batch may have had out
@@ -2048,6 +2471,7 @@ cdef class Engine:
                     if not (total >= 0 and self.in_range(&c)):  # likewise
                         break
                     self.divide(&c)
+                    self.penalize_flow(&c)
                     arrange(&c, <Py_ssize_t *> arrangement.base)
                     threads = self.threads(&c, n_threads)
                     needed = self.fit_into(&c, memory_limit, &threads)
@@ -2136,7 +2560,7 @@ cdef class Engine:
 
     # ---- From Python's objects to a Call
 
-    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1) noexcept:
+    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1, draws=None) noexcept:
         """Put what every operation has into the call; False where something is not in order.
 
         `in_time` is the number of X's axes of time: 0 where X is a single step.
@@ -2148,8 +2572,10 @@ cdef class Engine:
         c.T, c.B = cnp.PyArray_DIM(X, 0) if in_time else 1, cnp.PyArray_DIM(X, in_time)
         if (not self.plan.one_hot and cnp.PyArray_DIM(X, in_time + 1) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
             return False
-        c.theta, c.error, c.last = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last
+        c.theta, c.error, c.last, c.units = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last, self.plan.units
         c.picks, c.reverse = c.last, self.plan.reverse
+        if draws is not None and not self.take_draws(c, draws):
+            return False
         if initial_state is not None:
             if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.H, -1)):
                 return False
@@ -2170,6 +2596,27 @@ cdef class Engine:
             c.ids = <const Py_ssize_t *> cnp.PyArray_DATA(X)
             return ids_in_range(c, self.plan.I)
         c.X = cnp.PyArray_DATA(X)
+        return True
+
+    cdef void take_dropout(self, Call *c) noexcept nogil:
+        c.dropout = self.plan.dropout
+        if c.dropout > 0 and c.units.form == PLAIN:
+            c.units.form, c.units.leak = RATE, 1
+
+    cdef bint take_draws(self, Call *c, draws) noexcept:
+        """Put (noise_key, dropout_key, call, first, sequences), as of reference.Draws, into the call."""
+        noise_key, dropout_key, call, first, sequences = draws
+        c.call, c.first = call, first
+        if noise_key is not None:
+            c.noise_key, c.noise, c.input_noise = noise_key, self.plan.noise, self.plan.input_noise
+        if dropout_key is not None:
+            c.dropout_key = dropout_key
+            self.take_dropout(c)
+        if sequences is None:
+            return True
+        if not (is_ready(sequences, cnp.NPY_INTP, 1) and has_shape(sequences, c.B, -1, -1)):
+            return False
+        c.numbers = <const Py_ssize_t *> cnp.PyArray_DATA(sequences)
         return True
 
     cdef bint take_out(self, Call *c, theta, x, state, out) noexcept:
@@ -2234,6 +2681,19 @@ cdef class Engine:
         if self.type == cnp.NPY_FLOAT:
             return labels_in_range(c, self.plan.O, <const float *> c.weights)
         return labels_in_range(c, self.plan.O, <const double *> c.weights)
+
+    cdef void penalize_flow(self, Call *c) noexcept nogil:
+        """Put the penalties on rates and by Ω into the call, of which there are none yet."""
+        cdef Py_ssize_t b, steps
+        c.rates = c.spread = 0
+        c.spread_rows = 0
+        c.omega = self.plan.omega
+        if self.plan.rate_penalty != 0:
+            count(c)
+            steps = c.steps
+            for b in range(c.B if c.past > 0 else 0):
+                steps -= min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
+            c.rates = self.plan.rate_penalty / (<double> max(steps, 1) * self.plan.H)
 
     cdef double take_weights(self, Call *c) noexcept nogil:
         """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
@@ -2367,19 +2827,23 @@ cdef class Engine:
         return self.plan_memory(c, threads)
 
     def workspace(self, theta, Py_ssize_t T, Py_ssize_t B, lengths, bint resets, bint labels, Py_ssize_t weight_width,
-                  bint picks, tbptt, Py_ssize_t memory_limit, int n_threads):
+                  bint picks, tbptt, Py_ssize_t memory_limit, int n_threads, bint dropout=False):
         """The bytes that `loss_and_gradients` takes for its workspace; lengths are None or intp (B,), checked."""
         cdef Call c
         cdef Memory arrangement
         cdef int threads
         memset(&c, 0, sizeof(Call))
         c.T, c.B, c.error, c.last, c.picks = T, B, self.plan.error, self.plan.last, self.plan.last or picks
+        c.units = self.plan.units
+        if dropout:
+            self.take_dropout(&c)
         c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # not read; absent ones would need less
         c.labels = <const Py_ssize_t *> c.theta if labels else NULL
         c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, weight_width
         c.given = not self.plan.reads
         c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
         truncate(&c, tbptt)
+        self.penalize_flow(&c)
         count(&c)
         c.arranged = c.arranged or resets
         self.divide(&c)
@@ -2496,6 +2960,15 @@ cdef int check_vectors(int type, Py_ssize_t n, str rule, theta, gradient, list s
     if len(slots) != (2 if RULES[rule] in (ADAM, ADAMW) else 1):
         raise ValueError(f"rule {rule!r} has not {len(slots)} slots")
     return 0
+
+
+def sum_of_all_squares(array):
+    """Σ a² of a C-contiguous float32 or float64 array, a float."""
+    if is_ready(array, cnp.NPY_FLOAT, cnp.PyArray_NDIM(array)):
+        return sum_of_squares(1, cnp.PyArray_SIZE(array), <const float *> cnp.PyArray_DATA(array), 0)
+    if is_ready(array, cnp.NPY_DOUBLE, cnp.PyArray_NDIM(array)):
+        return sum_of_squares(1, cnp.PyArray_SIZE(array), <const double *> cnp.PyArray_DATA(array), 0)
+    raise ValueError("array must be contiguous and of float32 or float64")
 
 
 cdef bint all_finite(Py_ssize_t n, const floating *x) noexcept nogil:

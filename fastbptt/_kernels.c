@@ -15,6 +15,14 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define INLINE inline __attribute__((always_inline))
 #define KEEP_LOOP __asm__ volatile("")
+/* a product that is rounded before it is added */
+#if defined(__x86_64__)
+#define KEEP_ROUNDED(v) __asm__("" : "+x"(v))
+#elif defined(__aarch64__)
+#define KEEP_ROUNDED(v) __asm__("" : "+w"(v))
+#else
+#define KEEP_ROUNDED(v) __asm__("" : "+m"(v))
+#endif
 #define PRAGMA(x) _Pragma(#x)
 #ifdef __clang__
 #define UNROLL PRAGMA(unroll)
@@ -94,7 +102,8 @@ END_OF_TARGET
     { \
         JOIN(pack, set, bits), JOIN(gather, set, bits), JOIN(scatter, set, bits), JOIN(affine, set, bits), \
             JOIN(recur, set, bits), JOIN(error, set, bits), JOIN(recur_back, set, bits), JOIN(accumulate, set, bits), \
-            JOIN(column_sums, set, bits), JOIN(update, set, bits) \
+            JOIN(column_sums, set, bits), JOIN(update, set, bits), JOIN(integrate, set, bits), \
+            JOIN(integrate_back, set, bits) \
     }
 #define LANE_VERBS(set, bits) \
     { \

@@ -25,6 +25,11 @@ enum fastbptt_rule { FASTBPTT_SGD, FASTBPTT_RMSPROP, FASTBPTT_ADAGRAD, FASTBPTT_
 
 #define FASTBPTT_LEAKY_SLOPE 0.01
 
+/* What becomes of a unit's state U from step to step, A being its pre-activation and R its rate:
+ *     RATE     R[t] = g1(A[t]);  U[t] = (1 - leak) U[t - 1] + leak R[t];  W_s and the output read S = U
+ *     CURRENT  U[t] = (1 - leak) U[t - 1] + leak A[t];  R[t] = g1(U[t]);  W_s and the output read S = R */
+enum fastbptt_form { FASTBPTT_PLAIN, FASTBPTT_RATE, FASTBPTT_CURRENT };
+
 /* What `error` has to know. */
 typedef struct {
     int activation;       /* g2 */
@@ -34,6 +39,12 @@ typedef struct {
     double threshold;     /* of huber */
     double scale;         /* of the derivative: 1, or 1 / Σ m */
 } fastbptt_error;
+
+/* What `integrate` has to know. */
+typedef struct {
+    int activation, form;
+    double leak;
+} fastbptt_units;
 
 /* What `update` has to know; correction_1 = 1 - beta_1^count, correction_2 likewise. */
 typedef struct {
@@ -73,7 +84,21 @@ typedef struct {
     void (*column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdiff_t lda, real *sums); \
     /* theta and slots <- one update by the rule; slot_2 only where the rule has two                      (n,) */ \
     void (*update)(const fastbptt_update *what, ptrdiff_t n, const real *gradient, real *theta, real *slot_1, \
-                   real *slot_2);
+                   real *slot_2); \
+    /* `recur` of leaky units: A[t] = S[t] + (mask * S[t - 1]) @ P, and what fastbptt_form says of it. S[t] is overwritten \
+     * by what W_s reads; other is R where the form is RATE, U where it is CURRENT, whose U[-1] is `integrated`. mask \
+     * (rows, H) may be NULL, masked is scratch                                            (steps, rows, H) */ \
+    void (*integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
+                      ptrdiff_t ldh, const real *mask, real *masked, const real *before, const real *integrated, real *S, \
+                      real *other); \
+    /* `recur_back` of leaky units. With q = mask * (delta[t + 1] @ P), delta[t] being what S[t] has of the output at first: \
+     *     RATE     dU[t] = delta[t] + q + (1 - leak) dU[t + 1];              delta[t] = leak dU[t] * g1'(R[t]) \
+     *     CURRENT  dU[t] = (delta[t] + q) * g1'(R[t]) + (1 - leak) dU[t + 1]; delta[t] = leak dU[t] \
+     * dU (rows, H) is that of step `steps` at first and of step 0 in the end; where `later` is NULL it is not read \
+     *                                                                                     (steps, rows, H) */ \
+    void (*integrate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
+                           ptrdiff_t ldh, const real *mask, real *masked, const real *R, const real *later, real *dU, \
+                           real *delta);
 
 /* The same for many networks of one shape, one a lane: every number is `lanes` reals beside each other, in arrays that are
  * contiguous. What is the same for all of them may be shared: one real a number then. Rows are steps times sequences. */

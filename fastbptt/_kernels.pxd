@@ -23,6 +23,18 @@ cdef extern from "_maps.h" nogil:
     void hold_f32 "fastbptt_hold_f32"(Py_ssize_t n, const unsigned char *maps, const float *before, float *theta) noexcept
     void hold_f64 "fastbptt_hold_f64"(Py_ssize_t n, const unsigned char *maps, const double *before, double *theta) noexcept
 
+cdef extern from "_draws.h" nogil:
+    void add_normals_f32 "fastbptt_add_normals_f32"(unsigned long long key, unsigned int kind, unsigned int step,
+                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
+                                                    float *row) noexcept
+    void add_normals_f64 "fastbptt_add_normals_f64"(unsigned long long key, unsigned int kind, unsigned int step,
+                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
+                                                    double *row) noexcept
+    void draw_mask_f32 "fastbptt_draw_mask_f32"(unsigned long long key, unsigned int kind, unsigned int sequence,
+                                                unsigned int call, double keep, Py_ssize_t n, float *row) noexcept
+    void draw_mask_f64 "fastbptt_draw_mask_f64"(unsigned long long key, unsigned int kind, unsigned int sequence,
+                                                unsigned int call, double keep, Py_ssize_t n, double *row) noexcept
+
 cdef extern from "_kernels.h" nogil:
     enum:
         TANH "FASTBPTT_TANH"
@@ -54,6 +66,16 @@ cdef extern from "_kernels.h" nogil:
         ADAMW "FASTBPTT_ADAMW"
 
     const double LEAKY_SLOPE "FASTBPTT_LEAKY_SLOPE"
+
+    enum:
+        PLAIN "FASTBPTT_PLAIN"
+        RATE "FASTBPTT_RATE"
+        CURRENT "FASTBPTT_CURRENT"
+
+    ctypedef struct Units "fastbptt_units":
+        int activation
+        int form
+        double leak
 
     ctypedef struct ErrorOptions "fastbptt_error":
         int activation
@@ -98,6 +120,12 @@ cdef extern from "_kernels.h" nogil:
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const float *A, Py_ssize_t lda, float *sums) noexcept nogil
         void (*update)(const UpdateOptions *what, Py_ssize_t n, const float *gradient, float *theta, float *slot_1,
                        float *slot_2) noexcept nogil
+        void (*integrate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
+                          const float *mask, float *masked, const float *before, const float *integrated, float *S,
+                          float *other) noexcept nogil
+        void (*integrate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P,
+                               Py_ssize_t ldh, const float *mask, float *masked, const float *R, const float *later,
+                               float *dU, float *delta) noexcept nogil
 
     ctypedef struct Verbs_f64 "fastbptt_verbs_f64":
         void (*pack)(Py_ssize_t K, Py_ssize_t N, const double *W, Py_ssize_t stride_k, Py_ssize_t stride_n, double *P,
@@ -120,6 +148,12 @@ cdef extern from "_kernels.h" nogil:
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const double *A, Py_ssize_t lda, double *sums) noexcept nogil
         void (*update)(const UpdateOptions *what, Py_ssize_t n, const double *gradient, double *theta, double *slot_1,
                        double *slot_2) noexcept nogil
+        void (*integrate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P, Py_ssize_t ldh,
+                          const double *mask, double *masked, const double *before, const double *integrated, double *S,
+                          double *other) noexcept nogil
+        void (*integrate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
+                               Py_ssize_t ldh, const double *mask, double *masked, const double *R, const double *later,
+                               double *dU, double *delta) noexcept nogil
 
     ctypedef struct LaneVerbs_f32 "fastbptt_lane_verbs_f32":
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *x, int shared, const float *W, const float *b,
@@ -263,6 +297,24 @@ cdef inline void update(const Kernels *k, const UpdateOptions *what, Py_ssize_t 
         k.f64.update(what, n, gradient, theta, slot_1, slot_2)
 
 
+cdef inline void integrate(const Kernels *k, const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                           const floating *P, Py_ssize_t ldh, const floating *mask, floating *masked, const floating *before,
+                           const floating *integrated, floating *S, floating *other) noexcept nogil:
+    if floating is float:
+        k.f32.integrate(what, steps, rows, H, P, ldh, mask, masked, before, integrated, S, other)
+    else:
+        k.f64.integrate(what, steps, rows, H, P, ldh, mask, masked, before, integrated, S, other)
+
+
+cdef inline void integrate_back(const Kernels *k, const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                                const floating *P, Py_ssize_t ldh, const floating *mask, floating *masked, const floating *R,
+                                const floating *later, floating *dU, floating *delta) noexcept nogil:
+    if floating is float:
+        k.f32.integrate_back(what, steps, rows, H, P, ldh, mask, masked, R, later, dU, delta)
+    else:
+        k.f64.integrate_back(what, steps, rows, H, P, ldh, mask, masked, R, later, dU, delta)
+
+
 cdef inline Py_ssize_t padded(const Kernels *k, Py_ssize_t width, const floating *of) noexcept nogil:
     """`width` rounded up to the set's pad for the type of `of`."""
     cdef Py_ssize_t pad = k.pad_f32 if floating is float else k.pad_f64
@@ -342,3 +394,22 @@ cdef inline void hold(Py_ssize_t n, const unsigned char *maps, const floating *b
         hold_f32(n, maps, before, theta)
     else:
         hold_f64(n, maps, before, theta)
+
+
+# ---- Noise and dropout: _draws.h
+
+
+cdef inline void add_normals(unsigned long long key, unsigned int kind, unsigned int step, unsigned int sequence,
+                             unsigned int call, double scale, Py_ssize_t n, floating *row) noexcept nogil:
+    if floating is float:
+        add_normals_f32(key, kind, step, sequence, call, scale, n, row)
+    else:
+        add_normals_f64(key, kind, step, sequence, call, scale, n, row)
+
+
+cdef inline void draw_mask(unsigned long long key, unsigned int kind, unsigned int sequence, unsigned int call, double keep,
+                           Py_ssize_t n, floating *row) noexcept nogil:
+    if floating is float:
+        draw_mask_f32(key, kind, sequence, call, keep, n, row)
+    else:
+        draw_mask_f64(key, kind, sequence, call, keep, n, row)

@@ -337,7 +337,8 @@ class Run(training._Run):
         if isinstance(self.source, Windows):
             total, _, weight = self._window(self.summing, data, k, spare)
             return total, weight
-        total, _ = self.summing._loss_into(self.gradient, *data, settings.threads, settings.backend, settings.memory_limit)
+        total, _ = self.summing._loss_into(self.gradient, *data, settings.threads, settings.backend, settings.memory_limit,
+                                           self._draws_at(spare.epoch, k))
         return total, self.summing._total_weight(*data)
 
     def _decide(self, spare):

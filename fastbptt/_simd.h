@@ -567,6 +567,163 @@ static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, pt
         }
 }
 
+/* A <- A * by, or where `into` is another array into <- A * by */
+static INLINE void NAME(multiply)(ptrdiff_t n, const real *A, const real *by, real *into)
+{
+    ptrdiff_t i;
+    for (i = 0; i < n; i += W)
+        STORE(into + i, LOAD(A + i) * LOAD(by + i));
+}
+
+/* a x + b y. A compiler that fuses one of the products with the sum is to fuse the same one everywhere. */
+static INLINE V NAME(mix)(V x, const real a, V y, const real b)
+{
+    V part = x * a;
+    KEEP_ROUNDED(part);
+    return part + y * b;
+}
+
+/* s = s + before @ P for one row of nv vectors, in the order of `tile` */
+static INLINE void NAME(add_row)(const int nv, ptrdiff_t H, const real *P, const real *before, V *s)
+{
+    const ptrdiff_t ld = nv * W;
+    V odd = -SPLAT(0); /* which leaves every number as it is */
+    ptrdiff_t k = 0;
+    int v;
+    if (nv == 1) {
+        for (; k + 2 <= H; k += 2) {
+            s[0] += before[k] * LOAD(P + k * ld);
+            odd += before[k + 1] * LOAD(P + (k + 1) * ld);
+        }
+        s[0] += odd;
+    }
+    for (; k < H; k++)
+        UNROLL for (v = 0; v < nv; v++)
+            s[v] += before[k] * LOAD(P + k * ld + v * W);
+}
+
+/* `integrate` of one row without a mask, as `recur_row` is `recur` */
+static INLINE void NAME(integrate_row)(const int nv, const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t H, const real *P,
+                                       const real *before, const real *integrated, real *S, real *other)
+{
+    const real leak = (real)what->leak, keep = (real)(1 - what->leak);
+    const ptrdiff_t ld = nv * W;
+    ptrdiff_t t;
+    int v;
+    for (t = 0; t < steps; t++, S += ld, other += ld) {
+        V s[2];
+        UNROLL for (v = 0; v < nv; v++)
+            s[v] = LOAD(S + v * W);
+        NAME(add_row)(nv, H, P, before, s);
+        UNROLL for (v = 0; v < nv; v++) {
+            const V kept = LOAD((what->form == FASTBPTT_RATE ? before : integrated) + v * W);
+            const V gone = what->form == FASTBPTT_RATE ? NAME(g)(what->activation, s[v]) : s[v];
+            const V state = NAME(mix)(kept, keep, gone, leak);
+            STORE(other + v * W, what->form == FASTBPTT_RATE ? gone : state);
+            STORE(S + v * W, what->form == FASTBPTT_RATE ? state : NAME(g)(what->activation, state));
+        }
+        before = S;
+        integrated = other;
+    }
+}
+
+static INLINE void NAME(integrate_back_row)(const int nv, const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t H,
+                                            const real *P, const real *R, const real *later, real *dU, real *delta)
+{
+    const real leak = (real)what->leak, keep = (real)(1 - what->leak);
+    const ptrdiff_t ld = nv * W;
+    ptrdiff_t t;
+    int v;
+    for (t = steps - 1; t >= 0; t--) {
+        V d[2];
+        UNROLL for (v = 0; v < nv; v++)
+            d[v] = LOAD(delta + t * ld + v * W);
+        if (later != NULL)
+            NAME(add_row)(nv, H, P, later, d);
+        later = delta + t * ld;
+        UNROLL for (v = 0; v < nv; v++) {
+            const V slope = NAME(slope_of_g)(what->activation, LOAD(R + t * ld + v * W));
+            V back = what->form == FASTBPTT_CURRENT ? d[v] * slope : d[v], whole;
+            KEEP_ROUNDED(back);
+            whole = back + LOAD(dU + v * W) * keep;
+            STORE(dU + v * W, whole);
+            STORE(delta + t * ld + v * W, what->form == FASTBPTT_RATE ? whole * leak * slope : whole * leak);
+        }
+    }
+}
+
+static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P,
+                            ptrdiff_t ldh, const real *mask, real *masked, const real *before, const real *integrated,
+                            real *S, real *other)
+{
+    const real leak = (real)what->leak, keep = (real)(1 - what->leak);
+    ptrdiff_t t, i, n = rows * ldh;
+    if (mask == NULL && rows == 1 && n <= 2 * W) {
+        if (n == W)
+            NAME(integrate_row)(1, what, steps, H, P, before, integrated, S, other);
+        else
+            NAME(integrate_row)(2, what, steps, H, P, before, integrated, S, other);
+        return;
+    }
+    for (t = 0; t < steps; t++, S += n, other += n) {
+        if (mask != NULL)
+            NAME(multiply)(n, before, mask, masked);
+        NAME(add_product)(rows, H, mask != NULL ? masked : before, ldh, P, ldh, S, ldh);
+        if (what->form == FASTBPTT_RATE) {
+            memcpy(other, S, n * sizeof(real));
+            NAME(activate)(what->activation, n, other);
+            for (i = 0; i < n; i += W)
+                STORE(S + i, NAME(mix)(LOAD(before + i), keep, LOAD(other + i), leak));
+        } else {
+            for (i = 0; i < n; i += W) {
+                STORE(other + i, NAME(mix)(LOAD(integrated + i), keep, LOAD(S + i), leak));
+                STORE(S + i, LOAD(other + i));
+            }
+            NAME(activate)(what->activation, n, S);
+            integrated = other;
+        }
+        before = S;
+    }
+}
+
+static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P,
+                                 ptrdiff_t ldh, const real *mask, real *masked, const real *R, const real *later, real *dU,
+                                 real *delta)
+{
+    const real leak = (real)what->leak, keep = (real)(1 - what->leak);
+    ptrdiff_t t, i, n = rows * ldh;
+    if (later == NULL)
+        memset(dU, 0, n * sizeof(real));
+    if (mask == NULL && rows == 1 && n <= 2 * W) {
+        if (n == W)
+            NAME(integrate_back_row)(1, what, steps, H, P, R, later, dU, delta);
+        else
+            NAME(integrate_back_row)(2, what, steps, H, P, R, later, dU, delta);
+        return;
+    }
+    for (t = steps - 1; t >= 0; t--) {
+        real *d = delta + t * n;
+        if (later != NULL && mask == NULL)
+            NAME(add_product)(rows, H, later, ldh, P, ldh, d, ldh);
+        if (later != NULL && mask != NULL) {
+            memset(masked, 0, n * sizeof(real));
+            NAME(add_product)(rows, H, later, ldh, P, ldh, masked, ldh);
+            for (i = 0; i < n; i += W)
+                STORE(d + i, LOAD(d + i) + LOAD(masked + i) * LOAD(mask + i));
+        }
+        if (what->form == FASTBPTT_CURRENT)
+            NAME(differentiate)(what->activation, n, R + t * n, d);
+        for (i = 0; i < n; i += W) {
+            V whole = LOAD(d + i) + LOAD(dU + i) * keep;
+            STORE(dU + i, whole);
+            STORE(d + i, whole * leak);
+        }
+        if (what->form == FASTBPTT_RATE)
+            NAME(differentiate)(what->activation, n, R + t * n, d);
+        later = d;
+    }
+}
+
 /* C += A.T @ B for a tile of m rows and nv vectors of C, whose columns are `step` apart; there <= nv W */
 static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *B,
                                ptrdiff_t ldb, real *C, ptrdiff_t ldc, ptrdiff_t step)

@@ -50,7 +50,7 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
     """As `RNN.gradcheck`, which calls this.
 
     The derivative of the reference's forward pass by one entry is Im E(θ + ih) / h, exact to rounding (Squire and Trapp
-    1998). The network's own parameters are used, in float64; "core float32" is the same network in float32.
+    1998); that of Ω is the immediate one. The network's own parameters are used, in float64; "core float32" is the same network in float32.
     """
     entries = _words.size("entries", entries)
     rng = np.random.default_rng(random_state)
@@ -66,6 +66,7 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
     options = network._engines["reference"].options
     networks = {dtype: _with(network, dtype=dtype) for dtype in ("float64", "float32")}
     parameters = {name: value.astype(complex) for name, value in networks["float64"].parameters.items()}
+    held = reference.flows(networks["float64"].parameters, **data, **options) if options["omega"] else {}
 
     chosen, derivative = {}, {}
     for name, value in parameters.items():
@@ -74,8 +75,7 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
         for k, j in enumerate(chosen[name]):
             value.flat[j] += 1j * STEP
             loss = reference.loss(parameters, **data, **options)
-            effective = reference.effective(parameters, options["maps"])
-            derivative[name][k] = (loss + reference.penalty(effective, options["l1"], options["l2"])).imag / STEP
+            derivative[name][k] = (loss + _penalties(parameters, data, options, held)).imag / STEP
             value.flat[j] = value.flat[j].real
         if name in options["maps"]:  # what is frozen has no gradient
             derivative[name] *= options["maps"][name].trainable.flat[chosen[name]]
@@ -86,6 +86,16 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
         errors[f"{backend} {dtype}"] = {
             name: _relative_error(gradients[name].flat[chosen[name]], derivative[name]) for name in parameters}
     return GradientCheck(errors, {name: len(index) for name, index in chosen.items()})
+
+
+def _penalties(parameters, data, options, held):
+    """Of the reference, with what Ω's derivative holds fixed."""
+    effective = reference.effective(parameters, options["maps"])
+    total = reference.penalty(effective, options["l1"], options["l2"])
+    if options["rate_penalty"]:
+        total += options["rate_penalty"] * reference.mean_square_rate(
+            parameters, data["X"], initial_state=data["initial_state"], **options)
+    return total + options["omega"] * sum(reference.spread(effective["W_s" + suffix], *flow) for suffix, flow in held.items())
 
 
 def _relative_error(value, truth):
@@ -256,7 +266,7 @@ class GradientFlow:
         curve, verdict, factor = self.by_distance, self.verdict, self.factor
         if not len(curve):
             return "No error has a gradient."
-        of = f"of {len(self.ratios)} errors" if len(self.errors) > 1 else f"of the error at step {self.errors[0]}"
+        of = f"of {len(self.ratios)} errors" if len(self.ratios) > 1 else f"of the error at step {self.t}"
         if verdict == "unknown":
             return f"The gradient {of} cannot be judged: it goes back {_steps(len(curve) - 1)}."
         lead = f"The gradient {of}, up to {_steps(len(curve) - 1)} back, "
@@ -354,10 +364,10 @@ def gradient_flow(network, X, D, t=None, *, initial_state=None, weights=None, le
         with_gradient = np.flatnonzero(np.diagonal(norms))
         t = int(with_gradient[-1]) if len(with_gradient) else T - 1
     terms = _term_norms(network, X, D, weights, initial_state, t, backend)
-    S = network.forward(X, initial_state, return_states=True, backend=backend)[2]
+    S, R = _states_and_rates(network.forward(X, initial_state, return_states=True, backend=backend))
     chosen = np.flatnonzero(steps > t)[:sequences]
     return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, S[:, chosen], X[:, chosen], t),
-                        _saturated(network, S, steps), spectrum(network))
+                        _saturated(network, R, steps), spectrum(network))
 
 
 def spectrum(network) -> Spectrum:
@@ -371,8 +381,8 @@ def states(network, X, initial_state=None, *, lengths=None, backend="core") -> S
     """The states of a network over time, in float64, and how many units are saturated."""
     network = _with(_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
-    S = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)[2]
-    return States(S, _saturated(network, S, np.full(X.shape[1], len(X)) if lengths is None else lengths))
+    S, R = _states_and_rates(network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend))
+    return States(S, _saturated(network, R, np.full(X.shape[1], len(X)) if lengths is None else lengths))
 
 
 def jacobian(network, S, X) -> np.ndarray:
@@ -439,8 +449,6 @@ def _one_layer(network):
         raise TypeError(f"network must be an RNN, got {type(network).__name__}")
     if not isinstance(network.hidden_size, int) or getattr(network, "bidirectional", False):
         raise ValueError(f"diagnostics look at networks of one layer and one direction, got {network!r}")
-    if getattr(network, "leak", None) is not None:
-        raise ValueError(f"diagnostics do not know leaky networks yet, got {network!r}")
     if network._maps:  # what the network computes with
         state, other = network.__getstate__(), network.copy()
         theta = np.concatenate([value.ravel() for value in network.effective_parameters().values()])
@@ -522,12 +530,17 @@ LARGEST_SLOPES = {"sigmoid": 0.25}  # of g1', where it is not 1
 SATURATED = 0.1
 
 
-def _saturated(network, S, steps):
+def _states_and_rates(results):
+    """S (T+1, B, H) and R (T, B, H) of what `forward` returned; of plain units the rates are the states."""
+    return results[2], results[3] if len(results) > 3 else results[2][1:]
+
+
+def _saturated(network, R, steps):
     """The fraction of units (T,) whose slope is under a tenth of the largest."""
     _, dg = reference.ACTIVATIONS[network.activation]
-    flat = dg(S[1:]) < SATURATED * LARGEST_SLOPES.get(network.activation, 1)
-    there = np.arange(len(S) - 1)[:, None] < steps
-    units = there.sum(axis=1) * S.shape[2]
+    flat = dg(R) < SATURATED * LARGEST_SLOPES.get(network.activation, 1)
+    there = np.arange(len(R))[:, None] < steps
+    units = there.sum(axis=1) * R.shape[2]
     return np.where(units > 0, (flat & there[..., None]).sum(axis=(1, 2)) / np.maximum(units, 1), np.nan)
 
 

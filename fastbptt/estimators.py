@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import _batches, _checkpoint, _files, _maps, _words, optimizers, reference, schedules, training
+from . import _batches, _checkpoint, _files, _maps, _units, _words, optimizers, reference, schedules, training
 from ._sklearn import NotFittedError, Parametric, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
@@ -32,7 +32,7 @@ __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
 NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
-                   "l2", *_maps.OPTIONS)
+                   "l2", "rate_penalty", "omega", *_maps.OPTIONS, *_units.OPTIONS)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
                "resume", "n_threads")  # of RNN.fit, which `fit` hands on
 
@@ -453,8 +453,9 @@ class RNNRegressor(_Estimator):
     ----------
     hidden_size : int or tuple of int
         H, or that of each layer.
-    activation, reduction, initializer, bias, learn_initial_state, bidirectional, l1, l2, connectivity, trainable,
-    dale_ratio, dale_signs, nonnegative, autapses : as of RNN
+    activation, reduction, initializer, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity,
+    trainable, dale_ratio, dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std,
+    recurrent_dropout : as of RNN
     output_activation : str, optional
         As of RNN; by default "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
@@ -525,12 +526,14 @@ class RNNRegressor(_Estimator):
     @takes_parameters
     def __init__(self, hidden_size=32, *, activation="tanh", output_activation=None, loss="squared_error",
                  reduction="mean", dtype=None, initializer="orthogonal", bias=True, learn_initial_state=False,
-                 bidirectional=False, l1=0.0, l2=0.0, output="sequence", two_d="raise", horizon=1, solver="adam",
+                 bidirectional=False, l1=0.0, l2=0.0, rate_penalty=0.0, omega=0.0, output="sequence", two_d="raise", horizon=1,
+                 solver="adam",
                  learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None,
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
                  random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
                  beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
-                 dale_signs=None, nonnegative=(), autapses=True) -> None:
+                 dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None, tau=None, leak_form="rate",
+                 noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0) -> None:
         pass
 
     def partial_fit(self, X, y, sample_weight=None) -> Self:
@@ -613,7 +616,7 @@ class RNNRegressor(_Estimator):
         beyond = max(0, steps - horizon)
         known = self._read_exogenous(past, exogenous, beyond)
         X = append(past.padded.swapaxes(0, 1), known.swapaxes(0, 1), len(past.padded)).swapaxes(0, 1)
-        Y, _, S = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
+        Y, _, S, *_ = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
         n = np.arange(len(past.lengths))
         outputs = [Y[past.lengths - horizon + k, n] for k in range(min(steps, horizon))]
         state = S[past.lengths, n] if not isinstance(S, tuple) else tuple(states[past.lengths, n] for states in S)
@@ -739,12 +742,13 @@ class RNNClassifier(_Estimator):
 
     @takes_parameters
     def __init__(self, hidden_size=32, *, activation="tanh", reduction="mean", dtype=None, initializer="orthogonal",
-                 bias=True, learn_initial_state=False, bidirectional=False, l1=0.0, l2=0.0, output="last", two_d="raise",
-                 solver="adam", learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32,
-                 max_grad_norm=None, early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None,
-                 shuffle=True, random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True,
-                 beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
-                 dale_signs=None, nonnegative=(), autapses=True) -> None:
+                 bias=True, learn_initial_state=False, bidirectional=False, l1=0.0, l2=0.0, rate_penalty=0.0, omega=0.0,
+                 output="last", two_d="raise", solver="adam", learning_rate_init=1e-3, learning_rate="constant",
+                 max_iter=200, batch_size=32, max_grad_norm=None, early_stopping=False, validation_fraction=0.1,
+                 n_iter_no_change=20, tol=None, shuffle=True, random_state=None, warm_start=False, verbose=False,
+                 momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None,
+                 trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None,
+                 tau=None, leak_form="rate", noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0) -> None:
         pass
 
     def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:

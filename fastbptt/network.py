@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from . import (
-    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _words, convert, diagnostics, initializers,
+    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _units, _words, convert, diagnostics,
+    initializers,
     optimizers,
     reference,
     training,
@@ -77,6 +78,16 @@ class RNN:
         Penalties l1 Σ |w| and l2 Σ w², without ½ and not divided by anything, on W_x, W_s and W_y, or on each parameter
         that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
         `losses`, `backward` and `gradient_terms`. They fall on the effective parameters.
+    rate_penalty : float
+        Penalty rate_penalty · mean square of the rates, which are what W_s and W_y read, S or g1(S) with leak_form="current",
+        over all units (of all layers) and all steps that there are, those without weight included, whatever `reduction` is
+        (Song, Yang and Wang 2016). It belongs where l1 and l2 do.
+    omega : float
+        Penalty omega · Ω, where Ω = mean of (‖∂E/∂S_t ∂S_t/∂S_{t−1}‖ / ‖∂E/∂S_t‖ − 1)² over the steps and sequences where
+        there is a ∂E/∂S_t, summed over layers and directions: it keeps the gradient's norm on its way back (Pascanu,
+        Mikolov and Bengio 2013, equations 9 and 10). As there, its gradient is the immediate one, by W_s with S_t and
+        ∂E/∂S_t held fixed, and not that of the whole loss. It belongs where l1 and l2 do; there are no tbptt, leak and
+        recurrent_dropout with it.
     connectivity : dict of arrays of 0 and 1, optional
         Which entries of a parameter are present: {"W_s": (H, H)}. The others are 0 for ever, whatever stands in their place.
     trainable : dict of bool, or arrays of bool, optional
@@ -90,6 +101,22 @@ class RNN:
         excitatory, and connectivity={"W_y": ...} says which units are read.
     autapses : bool
         Whether a unit is connected to itself: else the diagonal of W_s is absent.
+    leak : float in (0, 1], optional
+        Of leaky units, whose state S_t is a running mean: S_t = (1 − leak) S_{t-1} + leak g1(A_t) in the rate form,
+        (1 − leak) S_{t-1} + leak A_t in the current form, A_t being the pre-activation. 1, that is plain units, by default.
+    dt, tau : float, optional, both in place of leak
+        Time step and time constant, in one unit: leak = dt / tau.
+    leak_form : "rate" or "current"
+        Whether the state is the rate, which W_s and the output read (Yang et al. 2019, Nature Neuroscience 22:297), or the
+        current, of which they read the rate g1(S_t) (Song, Yang and Wang 2016, PLoS Computational Biology 12:e1004792).
+        With several layers the next layer reads what the output would.
+    noise_std, input_noise_std : float
+        σ of the noise of states and of inputs: sqrt(2 / leak) σ ξ is added to each pre-activation, or to each input, ξ being
+        standard normal and fresh at every step; in the current form the state so gets sqrt(2 leak) σ ξ. On in training, and
+        elsewhere where a call is given `noise`.
+    recurrent_dropout : float in [0, 1)
+        With this probability what W_s reads of a unit is 0, else it is divided by one minus it, the same at all steps of a
+        sequence (Gal and Ghahramani 2016). On in training, and elsewhere where a call is given `dropout`.
     random_state : None, int or numpy.random.Generator
         Seed of the network's random streams.
 
@@ -133,7 +160,9 @@ class RNN:
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
                  learn_initial_state=False, output="sequence", one_hot=False, bidirectional=False, l1=0.0, l2=0.0,
+                 rate_penalty=0.0, omega=0.0,
                  connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True,
+                 leak=None, dt=None, tau=None, leak_form="rate", noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0,
                  random_state=None, **unknown) -> None:
         if unknown:
             raise TypeError(_unknown_option(*unknown))
@@ -154,7 +183,10 @@ class RNN:
             "bidirectional": _words.flag("bidirectional", bidirectional),
             "l1": _check_penalty("l1", l1),
             "l2": _check_penalty("l2", l2),
+            "rate_penalty": _words.number("rate_penalty", rate_penalty, 0, low_allowed=True),
+            "omega": _words.number("omega", omega, 0, low_allowed=True),
             **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
+            **_units.options(leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout),
         }, _entropy(random_state))
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
 
@@ -168,6 +200,7 @@ class RNN:
 
     def _configure(self, config, entropy):
         """Everything but the parameters' values, from checked options."""
+        config = _units.PLAIN | config  # files and pickles of earlier versions do not have them
         self.__dict__.update(config)
         loss, loss_parameter = self.loss if isinstance(self.loss, tuple) else (self.loss, None)
         fused = reference.FUSED.get(loss, self.output_activation)
@@ -183,6 +216,12 @@ class RNN:
         shapes = _shapes(config)
         self._widths = _stack.widths_of(shapes)
         self._stacked = len(self._widths) > 1
+        if self.input_noise_std and self.one_hot:
+            raise ValueError("input_noise_std needs real inputs: ids have no noise (one_hot=True)")
+        self._draws_something = any(config[name] for name in _units.DRAWN)
+        self._leaky = self.leak < 1 or self.leak_form == "current"
+        # numbers a sequence and step that truncated training keeps: states, and rates that they do not say
+        self._kept_width = sum(self._widths) * (2 if self._leaky and self.leak_form == "rate" else 1)
         size = sum(math.prod(shape) for shape in shapes.values())
         if size > 2**48:  # numbers, where a processor addresses so many bytes
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
@@ -192,17 +231,22 @@ class RNN:
         if self._stacked and not (self.autapses and self.dale_ratio is None and self.dale_signs is None):
             raise ValueError("dale_ratio, dale_signs and autapses=False are of a network of one recurrence; for others name "
                              "each parameter in connectivity and nonnegative")
+        if self.omega and (self._leaky or self.recurrent_dropout):
+            raise ValueError(f"omega={self.omega} is of plain units, whose gradient goes back through W_s alone; got leak="
+                             f"{self.leak}, leak_form={self.leak_form!r}, recurrent_dropout={self.recurrent_dropout}")
         self._maps, self.unit_signs = _maps.build(config, shapes)
         codes = _maps.codes(self._maps, shapes)
         self._held = None if codes is None else np.flatnonzero(codes & _maps.TRAINABLE == 0)
         options = (self.target_size, self.activation, self.output_activation, loss, loss_parameter, self.reduction == "mean",
-                   self.bias, self.learn_initial_state, l1, l2, self.output == "last", self.one_hot, codes)
+                   self.bias, self.learn_initial_state, l1, l2, self.output == "last", self.one_hot, codes, self.rate_penalty,
+                   self.omega)
         self._engines = {
-            "core": (_stack.Stack(shapes, self.dtype, *options) if self._stacked
-                     else _core.Engine(self.dtype, I, H, O, *options)),
+            "core": (_stack.Stack(shapes, self.dtype, *options, **_units.for_engine(config)) if self._stacked
+                     else _core.Engine(self.dtype, I, H, O, *options, **_units.for_engine(config))),
             "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
                                           output_activation=self.output_activation, reduction=self.reduction, l1=l1,
-                                          l2=l2, output=self.output, maps=self._maps),
+                                          l2=l2, rate_penalty=self.rate_penalty, omega=self.omega, output=self.output,
+                                          maps=self._maps, **{name: config[name] for name in _units.PLAIN}),
         }
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
@@ -210,10 +254,24 @@ class RNN:
         """The SeedSequence of one random stream: drawing from one never changes another."""
         return np.random.SeedSequence(self._entropy, spawn_key=(STREAMS.index(name),))
 
+    def _draws(self, noise, dropout):
+        """What a call's noise and dropout are made of, None where there is neither."""
+        if not self._draws_something or noise is dropout is False:
+            return None
+        return self._keys(*(None if given is False else self._entropy if given is True else _entropy(given)
+                            for given in (noise, dropout)))
+
+    def _keys(self, noise, dropout):
+        """Of the numbers that seed them, or None; None where the network has neither."""
+        if not self._draws_something:
+            return None
+        return reference.Draws(*(None if entropy is None else _units.key(entropy, STREAMS.index(stream))
+                                 for entropy, stream in ((noise, "noise"), (dropout, "dropout"))))
+
     # ---- Outputs, errors, gradients
 
-    def forward(self, X, initial_state=None, *, lengths=None, resets=None, return_states=False, n_threads=None,
-                backend="core") -> tuple[Any, ...]:
+    def forward(self, X, initial_state=None, *, lengths=None, resets=None, noise=False, dropout=False, return_states=False,
+                n_threads=None, backend="core") -> tuple[Any, ...]:
         """Outputs Y (T, B, O) and the final state (B, H) for inputs X (T, B, I).
 
         Parameters
@@ -228,8 +286,13 @@ class RNN:
         resets : array (T, B) of bool, optional
             Here and wherever there is `resets`: where one is True, the state before that step is the network's own first
             state (S_0 where it is learnt, else zero), whatever initial_state was given, and the gradient ends there.
+        noise, dropout : False, or a seed: int, Generator, or True for the network's own; optional
+            Here and wherever there is `noise`: whether noise_std and input_noise_std, or recurrent_dropout, act. What is drawn
+            is a function of the seed, the sequence's place in the batch and the step: the same in another call with this
+            seed, for any threads, lengths, memory limit and backend (in both to the bit, but for the last of float32).
         return_states : bool
-            Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t].
+            Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t]. A leaky network returns Y, final
+            state, S and R (T, B, H): the rates after X[t], g1 of the pre-activation, in the current form of the state.
         n_threads : int, optional
             Here and in every other method: threads that divide the batch. By default what `FASTBPTT_NUM_THREADS`, else
             `OMP_NUM_THREADS` said at import; else 1 in a child process, else all cores that this process may use. The
@@ -240,7 +303,8 @@ class RNN:
         ------
         TypeError, ValueError : an argument is of the wrong kind, or of the wrong shape.
         """
-        return self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states))
+        return self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
     def step(self, x, state=None, *, out=None, n_threads=None, backend="core") -> tuple[Any, Any]:
         """Output y (B, O) and new state (B, H) after one step with x (B, I), or ids (B,): `forward`, as the data come.
@@ -357,18 +421,21 @@ class RNN:
         result = ids if sampled else Y
         return (result, state) if return_state else result
 
-    def losses(self, X, D, *, initial_state=None, lengths=None, resets=None, n_threads=None, backend="core") -> np.ndarray:
+    def losses(self, X, D, *, initial_state=None, lengths=None, resets=None, noise=False, dropout=False, n_threads=None,
+               backend="core") -> np.ndarray:
         """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
-        return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets)
+        return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets,
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
-    def evaluate(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, n_threads=None,
-                 backend="core") -> float:
+    def evaluate(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, noise=False, dropout=False,
+                 n_threads=None, backend="core") -> float:
         """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
-        return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets)
+        return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets,
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
     def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, tbptt=None,
-                           memory_limit=None, input_gradient=False, initial_state_gradient=False, n_threads=None,
-                           backend="core") -> tuple[float, dict[str, np.ndarray]]:
+                           memory_limit=None, input_gradient=False, initial_state_gradient=False, noise=False,
+                           dropout=False, n_threads=None, backend="core") -> tuple[float, dict[str, np.ndarray]]:
         """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
 
         Parameters
@@ -391,6 +458,7 @@ class RNN:
             which is that of one block.
         input_gradient, initial_state_gradient : bool
             Add "X" (T, B, I), which ids have not, and "initial_state" (B, H) to the gradients.
+        noise, dropout : as of `forward`; the gradient is that of the network with this noise and these masks
         backend : "core" or "reference"
 
         Returns
@@ -404,17 +472,20 @@ class RNN:
         each thread, whose shard of the batch has B' sequences, a block of time steps of about 256 KiB, the weights twice,
         and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
         """
-        if n_threads is tbptt is memory_limit is None and backend == "core":  # at once: a small call takes 4 µs, `_run` 0.5
+        draws = None if noise is dropout is False else self._draws(noise, dropout)
+        # at once: a small call takes 4 µs, `_run` 0.5
+        if n_threads is tbptt is memory_limit is draws is None and backend == "core":
             result = self._at_once.loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, None, 0,
                                                       input_gradient, initial_state_gradient, 0)
             if result is not NotImplemented:
                 return result
         return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
-                         self._check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
-                         bool(initial_state_gradient))
+                         self._check_tbptt(tbptt, whole=self.omega), _check_memory_limit(memory_limit, tbptt),
+                         bool(input_gradient), bool(initial_state_gradient), draws=draws)
 
     def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None, memory_limit=None,
-                 input_gradient=False, initial_state_gradient=False, n_threads=None, backend="core") -> dict[str, np.ndarray]:
+                 input_gradient=False, initial_state_gradient=False, noise=False, dropout=False, n_threads=None,
+                 backend="core") -> dict[str, np.ndarray]:
         """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
 
         The outputs are computed again, as nothing is remembered between calls: it takes as long as
@@ -422,10 +493,11 @@ class RNN:
         """
         return self._run(backend, n_threads, "backward", X, dY, None, initial_state, lengths, resets,
                          self._check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
-                         bool(initial_state_gradient))
+                         bool(initial_state_gradient),
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
     def memory_estimate(self, T, B, *, lengths=None, resets=False, weights=None, sparse=False, tbptt=None, memory_limit=None,
-                        n_threads=None) -> int:
+                        dropout=False, n_threads=None) -> int:
         """Bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, beside the gradients that it returns.
 
         Parameters
@@ -437,6 +509,8 @@ class RNN:
             Whether there will be weights (T, B), or of D's shape.
         sparse : bool
             Whether over half of them will be zero.
+        dropout : bool
+            Whether recurrent_dropout will act, as in `fit`.
 
         With a cross-entropy loss D is taken for labels. Of several layers it is the arrays that lie between them, and the
         largest workspace of one, which is what memory_limit bounds.
@@ -447,11 +521,11 @@ class RNN:
         widths = {None: 0, "step": 1, "output": self.target_size}
         if weights not in widths:
             raise ValueError(f'weights must be None, "step" or "output", got {weights!r}')
-        tbptt = self._check_tbptt(tbptt)
+        tbptt = self._check_tbptt(tbptt, whole=self.omega)
         return self._engines["core"].workspace(
             self._theta, T, B, lengths, _words.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
             widths[weights], _words.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
-            _threads(n_threads))
+            _threads(n_threads), _words.flag("dropout", dropout))
 
     def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core") -> dict[str, np.ndarray]:
         """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
@@ -494,10 +568,12 @@ class RNN:
         return diagnostics.gradcheck(self, X, D, initial_state=initial_state, weights=weights, entries=entries,
                                      random_state=random_state)
 
-    def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest):
+    def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
         """Run an operation: at once where the core finds its arguments in order, else after checks and conversions."""
         run = getattr(self._engine(backend), operation)
         threads = _threads(n_threads)
+        if draws is not None:  # it comes after the threads
+            rest, threads = (*rest, threads), draws
         if backend == "core" and not self._stacked:
             result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
             if result is not NotImplemented:
@@ -516,18 +592,31 @@ class RNN:
             rest = (t % T,)
         return run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
 
-    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0):
+    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0,
+                   draws=None):
         """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
 
         NotImplemented where the core finds them not in order.
         """
         return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
-                                                memory_limit, threads)
+                                                memory_limit, threads, draws)
 
-    def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend):
+    def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend,
+                     draws=None):
         """`_loss_into` for the last window of truncated BPTT, and its Σ m: see `window_into` of the core."""
-        return self._engines[backend].window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start,
-                                                  k2, gradient, S, threads)
+        window_into, width = self._engines[backend].window_into, sum(self._widths)
+        if self._kept_width == width:
+            return window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S,
+                               threads, draws=draws)
+        if initial_state is not None:
+            initial_state = np.ascontiguousarray(initial_state[:, :width])
+        past, past_rates = past[..., :width], past[..., width:] if len(past) else past[..., :width]  # given ones have none
+        past, past_rates = np.ascontiguousarray(past), np.ascontiguousarray(past_rates)
+        states, rates = (np.empty((*S.shape[:2], width), self.dtype)[n:] for n in (0, 1))
+        found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, states,
+                            threads, past_rates, rates, draws)
+        S[..., :width], S[0, :, width:], S[1:, :, width:] = states, 0, rates
+        return found
 
     def _summing(self):
         """A network of these very parameters whose error is the plain sum, without penalties: a share of a larger batch's."""
@@ -579,11 +668,17 @@ class RNN:
 
     def _as_given(self, states):
         """States as the engines take them as the caller has them."""
+        if states is not None and states.shape[-1] > sum(self._widths):  # kept with rates
+            states = np.ascontiguousarray(states[..., :sum(self._widths)])
         return _stack.split(states, self._widths) if self._stacked else states
 
-    def _check_tbptt(self, tbptt):
+    def _check_tbptt(self, tbptt, whole=False):
+        """`whole`: whether the loss needs the whole gradient."""
         if tbptt is not None:
             self._refuse_reverse("truncated BPTT")
+            if whole:
+                raise ValueError(f"tbptt={tbptt} leaves omega={self.omega} without a meaning: there is a ∂E/∂S_t of each "
+                                 "window, and Ω is of the whole one")
         return _check_tbptt(tbptt)
 
     def _refuse_reverse(self, what):
@@ -769,7 +864,8 @@ class RNN:
             sequences, and gives every batch one of each run: where sequences are sorted, by length or label, each batch has
             some of all; and each rank of a communicator has its part of every batch.
         random_state : None, int or Generator
-            Seed of the order, of the split and of `batches`; by default the network's own.
+            Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation;
+            by default the network's own.
         validation_every : int
             Evaluate the validation set every so many epochs, and after the last.
         time_limit : float, optional
@@ -845,7 +941,7 @@ class RNN:
                     checkpoint=ranks.path(checkpoint), checkpoint_every=checkpoint_every, resume=resume, progress=progress,
                     callbacks=callbacks, update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
                     memory_limit=_check_memory_limit(memory_limit, tbptt))
-                tbptt = self._check_tbptt(tbptt)
+                tbptt = self._check_tbptt(tbptt, whole=self.omega)
             entropy = ranks.meet(self, settings, entropy, data, validation, batch_size=batch_size, shuffle=shuffle,
                                  tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
             with ranks.settled():
@@ -912,7 +1008,7 @@ class RNN:
         """
         self._engine(backend)
         self._refuse_reverse("stream")
-        tbptt = _check_tbptt(tbptt)
+        tbptt = self._check_tbptt(tbptt, whole=self.omega)
         if tbptt is None:
             raise TypeError("stream needs tbptt=(k1, k2)")
         if self.output == "last":
@@ -1288,6 +1384,7 @@ class _ReferenceEngine:
     def __init__(self, shapes, **options) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
         self.widths = _stack.widths_of(shapes)
+        self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
 
     def _parameters(self, theta):
         return _views(theta, self.shapes)
@@ -1296,10 +1393,11 @@ class _ReferenceEngine:
         """States as the reference takes them."""
         return packed if len(self.widths) == 1 else _stack.split(packed, self.widths)
 
-    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads) -> tuple[Any, ...]:
-        Y, final_state, S = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths,
-                                              resets=resets, **self.options)
-        return (Y, final_state, S) if return_states else (Y, final_state)
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads,
+                draws=None) -> tuple[Any, ...]:
+        results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
+                                    return_rates=self.leaky, draws=draws, **self.options)
+        return results if return_states else results[:2]
 
     def step(self, theta, x, state, out, n_threads) -> tuple[Any, Any]:
         results = reference.step(self._parameters(theta), x, self._states(state), **self.options)
@@ -1309,28 +1407,29 @@ class _ReferenceEngine:
             array[...] = result
         return out
 
-    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads) -> np.ndarray:
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None) -> np.ndarray:
         return reference.losses(self._parameters(theta), X, D, self._states(initial_state), lengths=lengths, resets=resets,
-                                **self.options)
+                                draws=draws, **self.options)
 
-    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads) -> float:
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None) -> float:
         return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state),
-                                    lengths=lengths, resets=resets, **self.options))
+                                    lengths=lengths, resets=resets, draws=draws, **self.options))
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit,
-                           input_gradient, initial_state_gradient, n_threads) -> tuple[float, dict[str, np.ndarray]]:
+                           input_gradient, initial_state_gradient, n_threads,
+                           draws=None) -> tuple[float, dict[str, np.ndarray]]:
         loss, gradients = reference.loss_and_gradients(
             self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
             resets=resets, tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
-            **self.options)
+            draws=draws, **self.options)
         return float(loss), gradients
 
-    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads):
-        loss, gradients = reference.loss_and_gradients(
-            self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
-            resets=resets, **self.options | dict.fromkeys(("l1", "l2")))
+    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
+        error, penalties, gradients, _ = reference._loss_and_gradients(
+            self._parameters(theta), X, D, weights, self._states(initial_state), lengths=lengths, resets=resets,
+            draws=draws, **self.options)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        return float(loss), self.penalize(theta, gradient)
+        return float(error), float(penalties)
 
     def penalize(self, theta, gradient):
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
@@ -1339,24 +1438,28 @@ class _ReferenceEngine:
             views[name] += dw
         return float(reference.penalty(effective, **penalties))
 
-    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads):
-        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
+    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
+                    past_rates=None, R=None, draws=None):
+        p = self._parameters(theta)
         given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
-                 "past": self._states(past)}
-        run, scale, (_, _, total, _) = reference._forward_and_error(p, X, D, **given, **self.options)
-        _, gradients = reference.loss_and_gradients(p, X, D, **given, own_start=own_start, tbptt=(max(len(X), 1), k2),
-                                                    **self.options)
-        S[...] = run.S if len(self.widths) == 1 else np.concatenate(run.S, axis=-1)
+                 "past": self._states(past), "past_rates": self._states(past if past_rates is None else past_rates),
+                 "draws": draws, **self.options}
+        run, _, _ = reference._forward_and_error(p, X, D, **given)
+        error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
+                                                                       tbptt=(max(len(X), 1), k2), **given)
+        for array, found in ((S, run.S), (R, run.R)):
+            if array is not None:
+                array[...] = found if len(self.widths) == 1 else np.concatenate(found, axis=-1)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
         weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
-        return float(scale * total), float(reference.penalty(run.p, **penalties)), float(weight)
+        return float(error), float(penalties), float(weight)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                 initial_state_gradient, n_threads) -> dict[str, np.ndarray]:
+                 initial_state_gradient, n_threads, draws=None) -> dict[str, np.ndarray]:
         return reference.backward(self._parameters(theta), X, dY, initial_state=self._states(initial_state), lengths=lengths,
                                   resets=resets, tbptt=tbptt, input_gradient=input_gradient,
-                                  initial_state_gradient=initial_state_gradient, **self.options)
+                                  initial_state_gradient=initial_state_gradient, draws=draws, **self.options)
 
     def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, t, n_threads) -> dict[str, np.ndarray]:
         return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)

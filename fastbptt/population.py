@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import _batches, _core, _files, _maps, _population, _words, network as _network, optimizers, reference, schedules
+from . import _batches, _core, _files, _maps, _population, _units, _words, network as _network, optimizers, reference, schedules
 from ._progress import Progress
 from .network import RNN, STREAMS
 
@@ -712,7 +712,7 @@ def _most_sequences(net):
 
 def _beside(net):
     """The options that are not RNN's defaults and that lanes do not serve; a new option is one of them."""
-    defaults = _defaults()
+    defaults = _defaults() | _units.PLAIN
     return [name for name, value in net._config.items() if name not in SERVED and not _is_default(value, defaults.get(name))]
 
 

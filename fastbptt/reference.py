@@ -53,6 +53,44 @@ recurrence. Truncation takes all layers back through the same steps; there is no
 Where there are several recurrences, states (initial, final, past, S) are tuples with one entry for each, layer by layer,
 forward before reverse.
 
+Leaky units, 0 < leak <= 1; leak = dt / tau where the network stands for τ dS/dt = -S + ... (S̃ as above, S without resets):
+
+    leak_form="rate"     S_t is a rate that goes after g1 (Yang et al. 2019, Nature Neuroscience 22:297):
+                             R_t = g1(A_t) ;  S_t = (1 - leak) S_{t-1} + leak R_t ;  W_s and W_y read S
+                             dS_t = δy_t W_y + δ_{t+1} W_s + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t ∘ g1'(R_t)
+                             ∂E/∂S_0 = δ_1 W_s + (1 - leak) dS_1
+    leak_form="current"  S_t is a current, g1 of it the rate (Song, Yang and Wang 2016; pycog, PsychRNN):
+                             S_t = (1 - leak) S_{t-1} + leak A_t ;  R_t = g1(S_t) ;  W_s and W_y read R
+                             dS_t = (δy_t W_y + δ_{t+1} W_s) ∘ g1'(R_t) + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t
+                             ∂E/∂S_0 = δ_1 W_s ∘ g1'(R_0) + (1 - leak) dS_1
+
+A_t is the pre-activation of what W_s reads, δ_t = ∂E/∂A_t and dS_t = ∂E/∂S_t. The weights' gradients are those above, with R
+in the place of S in the current form. States, initial, final, past and returned, are S in both; a layer above reads what W_y
+would. With leak = 1 the rate form is the plain network, and the current form that network seen before g1.
+
+Noise and dropout, where a call is given `draws`; ξ are independent standard normal numbers, and gradients those above:
+
+    noise_std=σ            A_t + sqrt(2 / leak) σ ξ_t (B, H) is the pre-activation. In the current form that is
+                           S_t = (1 - leak) S_{t-1} + leak A_t + sqrt(2 leak) σ ξ_t: the states of a single leaky unit have
+                           the standard deviation σ for any small leak (Song, Yang and Wang 2016; within g1 Yang et al. 2019)
+    input_noise_std=σ      X_t + sqrt(2 / leak) σ ξ_t (B, I) are the inputs
+    recurrent_dropout=p    A_t = X_t W_xᵀ + (M ∘ S_{t-1}) W_sᵀ + b_s; M (B, H), 0 with probability p, else 1 / (1 - p), is the
+                           same at all steps of a sequence (Gal and Ghahramani 2016, NIPS). In δ_t W_s ∘ M it goes back.
+
+Each number is a function of a key, the call, the sequence, the step, the recurrence and the unit (see `Draws`).
+
+Penalties beside those on the parameters. Each is a number times a mean, whatever `reduction` is:
+
+    rate_penalty   times the mean square of the rates, which are what W_s and W_y read, S or in the current form R, over
+                   all units of all recurrences and all steps that there are: padding does not count, steps without
+                   weight do, past ones do not. It is part of E: its derivative joins δy_t W_y in each dS_t.
+    omega          times Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where an error (or a rate)
+                   comes back to S_t at all, for each recurrence, and summed over these; δ_t = ∂E/∂S_t ∘ g1'(S_t), so
+                   that δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, each sequence's by itself. Of units without leak and dropout. As in
+                   its source, the gradient is the immediate one, by W_s where it stands in Ω, with S_t and ∂E/∂S_t held
+                   fixed:
+                       ∂Ω/∂W_s = mean of 2 (1 - 1/r) uᵀ v,   u = δ_t / ‖∂E/∂S_t‖,  v = u W_s,  r = ‖v‖
+
 Every function takes any float or complex dtype. Wherever a function of this file is not analytic (an absolute value,
 a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
 forward pass is exact to rounding: that is how the gradients below are tested.
@@ -60,8 +98,8 @@ forward pass is exact to rounding: that is how the gradients below are tested.
 The compiled twin of this file is `_core.pyx`; the verbs have the same names there.
 
 Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
-Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping); Song, Yang and Wang 2016, PLoS
-Computational Biology 12:e1004792 (Dale's law by an absolute value).
+Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song,
+Yang and Wang 2016, PLoS Computational Biology 12:e1004792 (Dale's law by an absolute value, leaky units, a penalty on rates).
 """
 
 from typing import NamedTuple
@@ -189,6 +227,8 @@ FUSED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson
 
 LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: threshold, levels
 
+LEAST_FLOW = 1e-30  # ‖∂E/∂S_t‖ below which a step does not count in Ω: float32 has all its digits down to there
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Maps on the parameters
@@ -272,11 +312,210 @@ def recur_back(activation, dS, R, P, resets):
     return delta, carried
 
 
+# ---- Random numbers that are a function of where they stand
+
+
+class Draws(NamedTuple):
+    """What the random numbers of a call are made of."""
+
+    noise_key: int | None    # of 64 bits; None: no noise
+    dropout_key: int | None
+    call: int = 0
+    first: int = 0           # the step that X[0] is
+    sequences: np.ndarray | None = None  # (B,), which ones they are; 0, 1, ... by default
+
+
+INPUT = 1023  # the kind of noise of inputs; that of states is the number of their recurrence, layer by layer
+
+
+def philox(key, *counter):
+    """Four words of 32 bits, uint64 (..., 4), of a key of 64 bits and a counter of four words, which are broadcast.
+
+    Philox4x32-10: Salmon, Moraes, Dror and Shaw 2011, SC11.
+    """
+    low = np.uint64(0xFFFFFFFF)
+    c = [np.asarray(word, np.uint64) for word in counter]
+    for n in range(10):
+        p, q = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        k = [np.uint64((part + n * bump) % 2**32) for part, bump in ((key % 2**32, 0x9E3779B9), (key >> 32, 0xBB67AE85))]
+        c = [(q >> np.uint64(32)) ^ c[1] ^ k[0], q & low, (p >> np.uint64(32)) ^ c[3] ^ k[1], p & low]
+    return np.stack(np.broadcast_arrays(*c), axis=-1)
+
+
+def polar(a, b):
+    """Two standard normal numbers for each pair of words: sqrt(-2 ln u) (cos, sin)(2 π v), u = (a + 1) / 2^32, v = b / 2^32.
+
+    Box and Muller 1958. +, -, *, / and the square root alone, which every processor rounds alike.
+    """
+    u = a.astype(float) + 1
+    bits = u.view(np.int64)
+    e = (bits - 0x3FE6A09E667F3BCD) >> 52  # u = m 2^e with m from sqrt(1/2) to sqrt(2)
+    m = (bits - (e << 52)).view(float)
+    s = (m - 1) / (m + 1)  # ln m = 2 atanh s
+    log_m = _horner(s * s, [2 / n for n in (17, 15, 13, 11, 9, 7, 5, 3)]) * (s * s) * s + s * 2
+    r = np.sqrt(((32 - e) * 0.6931471805599453 - log_m) * 2)
+    quadrant = ((b >> np.uint64(29)).astype(int) + 1) >> 1
+    angle = (b.astype(float) - quadrant * 2.0**30) * (2 * np.pi / 2**32)  # within π / 4
+    factorial = np.cumprod(np.arange(1, 17, dtype=float))  # [n - 1] is n!
+    q = angle * angle
+    sine = _horner(q, [(-1) ** (n // 2) / factorial[n - 1] for n in (15, 13, 11, 9, 7, 5, 3)]) * q * angle + angle
+    cosine = _horner(q, [(-1) ** (n // 2) / factorial[n - 1] for n in (16, 14, 12, 10, 8, 6, 4, 2)]) * q + 1
+    c, d = np.where(quadrant & 1, sine, cosine), np.where(quadrant & 1, cosine, sine)
+    return np.where((quadrant + 1) & 2, -(r * c), r * c), np.where(quadrant & 2, -(r * d), r * d)
+
+
+def _horner(x, coefficients):
+    total = coefficients[0]
+    for c in coefficients[1:]:
+        total = total * x + c
+    return total
+
+
+def _words(draws, key, kind, steps, B, n):
+    """Words (len(steps), B, n rounded up to a multiple of 4), four units a counter."""
+    sequences = np.arange(B) if draws.sequences is None else draws.sequences
+    words = philox(key, (kind << 22) + np.arange(-(-n // 4)), np.asarray(steps)[:, None, None], sequences[:, None], draws.call)
+    return words.reshape(len(steps), B, 4 * words.shape[2])
+
+
+def normals(draws, kind, T, B, n):
+    """Standard normal numbers (T, B, n), float64, of the noise of this kind."""
+    words = _words(draws, draws.noise_key, kind, draws.first + np.arange(T), B, n)
+    numbers = np.empty(words.shape)
+    for i in (0, 2):
+        numbers[..., i::4], numbers[..., i + 1::4] = polar(words[..., i::4], words[..., i + 1::4])
+    return numbers[..., :n]
+
+
+def dropout_mask(draws, kind, B, n, p):
+    """M (B, n): 0 with probability p, else 1 / (1 - p)."""
+    return np.where(_words(draws, draws.dropout_key, kind, [0], B, n)[0, :, :n] < int((1 - p) * 2**32), 1 / (1 - p), 0.0)
+
+
+def noise_scale(std, leak):
+    """What standard normal numbers are multiplied with."""
+    return np.sqrt(2 / leak) * std
+
+
+# ---- Units
+
+
+class Units(NamedTuple):
+    """What becomes of a pre-activation: the activation g1, the leak with its form, noise and dropout where there are draws."""
+
+    activation: str
+    leak: float = 1.0
+    leak_form: str = "rate"
+    noise_std: float = 0.0
+    input_noise_std: float = 0.0
+    recurrent_dropout: float = 0.0
+    draws: Draws | None = None
+
+    @property
+    def g(self):
+        return ACTIVATIONS[self.activation][0]
+
+    @property
+    def dg(self):
+        return ACTIVATIONS[self.activation][1]
+
+    @property
+    def is_plain(self):
+        return self.leak == 1 and self.leak_form == "rate" and not self.drops
+
+    @property
+    def drops(self):
+        return self.draws is not None and self.draws.dropout_key is not None and self.recurrent_dropout > 0
+
+    def noisy(self, A, std, kind, there, lengths=None):
+        """A (T, B, n) with its noise, where something is there; with lengths A is of a reverse recurrence."""
+        if self.draws is None or self.draws.noise_key is None or std == 0:
+            return A
+        noise = only(there, noise_scale(std, self.leak) * normals(self.draws, kind, *A.shape)).astype(A.real.dtype)
+        return A + (noise if lengths is None else turn(noise, lengths))
+
+    def mask(self, kind, A):
+        """M (B, H) for pre-activations A (T, B, H), or 1."""
+        if not self.drops:
+            return A.real.dtype.type(1)
+        return dropout_mask(self.draws, kind, *A.shape[1:], self.recurrent_dropout).astype(A.real.dtype)
+
+    def read(self, S):
+        """What W_s and W_y, and a layer above, see of states."""
+        return S if self.leak_form == "rate" else self.g(S)
+
+
+def _units(activation, options):
+    return Units(activation, **{name: options[name] for name in Units._fields[1:] if name in options})
+
+
+def integrate(units, A, S_0, P, alive, resets, initial, past=(), past_rates=(), mask=1):
+    """`recur` of leaky units: S (T+1, B, H), and the rates R (T, B, H) after each step. S[1:] begins with `past`."""
+    keep, form = 1 - units.leak, units.leak_form
+    S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
+    S[0] = S_0
+    for t in range(len(A)):
+        before = restart(S[t], resets[t], initial)
+        if t < len(past):
+            now, rate = past[t], past_rates[t] if form == "rate" else units.g(past[t])
+        elif form == "rate":
+            rate = units.g(A[t] + (before * mask) @ P)
+            now = keep * before + units.leak * rate
+        else:
+            now = keep * before + units.leak * (A[t] + (units.g(before) * mask) @ P)
+            rate = units.g(now)
+        S[t + 1], R[t] = only(alive[t], now), only(alive[t], rate)
+    return S, R
+
+
+def integrate_back(units, dF, R, R_0, P, resets, mask=1):
+    """`recur_back` of leaky units: delta and ∂E/∂S (T, B, H) for dF[t], what the output gives back, and `to_the_step_before`
+    of the first step; R_0 are the rates before that."""
+    delta, dS = np.empty_like(dF), np.empty_like(dF)
+    carried = np.zeros(dF.shape[1:], dF.dtype)
+    for t in reversed(range(len(dF))):
+        if units.leak_form == "rate":
+            dS[t] = dF[t] + carried
+            delta[t] = units.leak * dS[t] * units.dg(R[t])
+        else:
+            dS[t] = dF[t] * units.dg(R[t]) + carried
+            delta[t] = units.leak * dS[t]
+        carried = only(~resets[t], to_the_step_before(units, delta[t], dS[t], R[t - 1] if t > 0 else R_0, P, mask))
+    return delta, dS, carried
+
+
+def to_the_step_before(units, delta, dS, R, P, mask=1):
+    """What a step adds to ∂E/∂S of the step before it, whose rates are R."""
+    back = delta @ P * mask if units.leak_form == "rate" else delta @ P * mask * units.dg(R)
+    return back if units.leak == 1 else back + (1 - units.leak) * dS
+
+
+def integrate_back_windows(units, dF, R, R_0, P, resets, tbptt, mask=1):
+    """integrate_back of the errors of each window by themselves, summed."""
+    delta, dS, dS_0 = np.full_like(dF, -0.0), np.full_like(dF, -0.0), np.zeros(dF.shape[1:], dF.dtype)
+    for begin, since, end in windows(len(dF), tbptt):
+        errors = dF[begin:end].copy()
+        errors[:max(0, since - begin)] = 0
+        part, of_states, carried = integrate_back(units, errors, R[begin:end], R[begin - 1] if begin > 0 else R_0, P,
+                                                  resets[begin:end], mask)
+        delta[begin:end] += part
+        dS[begin:end] += of_states
+        if begin == 0:
+            dS_0 += carried
+    return delta, dS, dS_0
+
+
 def windows(T, tbptt):
     """(begin, since, end) of truncated BPTT: the errors of steps since ... end - 1 go back as far as step begin."""
     k1, k2 = (T + 1, T + 1) if tbptt is None else tbptt
     ends = [*range(k1, T, k1), T]
     return [(max(0, end - k2), since, end) for since, end in zip([0, *ends], ends)]
+
+
+def whole(dS, delta, P, resets):
+    """∂E/∂S (T, B, H) of the delta that `recur_back` made of dS: dS[t] + delta[t+1] P."""
+    carried = only(~resets, delta @ P)
+    return dS + np.concatenate([carried[1:], np.zeros_like(carried[:1])])
 
 
 def recur_back_windows(activation, dS, R, P, resets, tbptt):
@@ -350,17 +589,24 @@ def scatter(A):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def forward(parameters, X, initial_state=None, *, lengths=None, resets=None, output="sequence", activation="tanh",
-            output_activation="identity", maps=None, **_):
+def forward(parameters, X, initial_state=None, *, return_rates=False, **options):
     """Outputs Y (T, B, O), or (B, O) if output="last", final state (B, H) and states S (T+1, B, H) of the network.
 
-    S[0] is the initial state and S[t+1] the one after X[t] was read, of a reverse recurrence too.
+    S[0] is the initial state and S[t+1] the one after X[t] was read, of a reverse recurrence too. return_rates adds R
+    (T, B, H), the rates of leaky units: g1 of the pre-activation, or in the current form of the state, after X[t].
     """
-    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
+    Y, final_state, run = _run(parameters, X, initial_state, **options)
+    return (Y, final_state, run.S, run.R) if return_rates else (Y, final_state, run.S)
+
+
+def _run(parameters, X, initial_state, *, lengths=None, resets=None, output="sequence", activation="tanh",
+         output_activation="identity", maps=None, **units):
+    """Outputs, final state, and the run."""
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output)
     g2, _ = OUTPUT_ACTIVATIONS[output_activation]
     Y = only(run.there, g2(run.Z))
     final_states = (read(r.S, run.lengths, "last")[0] for r in run.recurrences)
-    return scatter(Y if output == "sequence" else Y[0]), _one_or_all(final_states), run.S
+    return scatter(Y if output == "sequence" else Y[0]), _one_or_all(final_states), run
 
 
 def step(parameters, x, state=None, **options):
@@ -402,8 +648,9 @@ def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
 
 def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
                        output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
-                       loss="squared_error", loss_parameter=None, l1=None, l2=None, maps=None, input_gradient=False,
-                       initial_state_gradient=False, past=None, own_start=False):
+                       loss="squared_error", loss_parameter=None, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
+                       input_gradient=False, initial_state_gradient=False, past=None, past_rates=None, own_start=False,
+                       **units):
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
@@ -420,8 +667,12 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the whole error.
     past : (n, B, H), the states after the first n steps, which were computed before, by other parameters perhaps. These
         steps have no error; the errors of the others go back through them with the present parameters.
+    past_rates : (n, B, H), their rates, which leaky units of the rate form need
+    leak, leak_form, noise_std, input_noise_std, recurrent_dropout : as in the head of this module
+    draws : Draws, for noise and dropout; without it there are none
     own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
     l1, l2 : dict of a number for each penalised parameter; they fall on θ'
+    rate_penalty, omega : numbers, as in the head of this module; what omega adds to the gradient is the immediate part
     maps : dict of a Map for each parameter that has one
     input_gradient, initial_state_gradient : bool
         Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
@@ -432,18 +683,82 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
 
     Raises
     ------
-    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence
+    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence or with omega
     """
     _refuse_gradient_of_ids(X, input_gradient)
-    _refuse_truncation(parameters, tbptt)
-    run, scale, (_, _, total, delta_y) = _forward_and_error(
-        parameters, X, D, weights, initial_state, lengths=lengths, resets=resets, output=output, reduction=reduction,
-        activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter, past=past,
-        maps=maps)
-    gradients = _backward(run, delta_y, activation, tbptt, initial_state is None or own_start, input_gradient,
-                          initial_state_gradient)
-    gradients = gradients | {name: gradients[name] + dw for name, dw in d_penalty(run.p, l1, l2).items()}
-    return scale * total + penalty(run.p, l1, l2), pulled_back(gradients, parameters, maps)
+    _refuse_truncation(parameters, tbptt, omega)
+    options = {"lengths": lengths, "resets": resets, "output": output, "reduction": reduction, "activation": activation,
+               "output_activation": output_activation, "loss": loss, "loss_parameter": loss_parameter, "l1": l1, "l2": l2,
+               "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past, "past_rates": past_rates, **units}
+    Units(activation, **units)  # which knows their names
+    error, penalties, gradients, _ = _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt, input_gradient,
+                                                         initial_state_gradient, own_start, **options)
+    return error + penalties, gradients
+
+
+def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, input_gradient=False,
+                        initial_state_gradient=False, own_start=False, *, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
+                        **options):
+    """The reduced error, the penalties, the gradients of both, and the dict of ∂E/∂S and δ by recurrence."""
+    run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps, **options)
+    if omega and not run.units.is_plain:
+        raise ValueError("omega is of plain units, and these have a leak or dropout")
+    gradients, flows = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
+                                 initial_state_gradient, rate_penalty)
+    penalties = penalty(run.p, l1, l2) + (rate_penalty * _mean_square_rate(run) if rate_penalty else 0)
+    added = d_penalty(run.p, l1, l2)
+    for suffix, flow in flows.items() if omega else ():
+        W_s = run.p["W_s" + suffix]
+        penalties = penalties + omega * spread(W_s, *flow)
+        added["W_s" + suffix] = added.get("W_s" + suffix, 0) + (omega * d_spread(W_s, *flow)).astype(W_s.dtype)
+    gradients = gradients | {name: gradients[name] + dw for name, dw in added.items()}
+    return scale * total, penalties, pulled_back(gradients, parameters, maps), flows
+
+
+def flows(parameters, X, D, *, weights=None, initial_state=None, **options):
+    """∂E/∂S_t and δ_t (T, B, H) of each recurrence, by what its names end in: what Ω's derivative holds fixed."""
+    return _loss_and_gradients(parameters, X, D, weights, initial_state, **options)[3]
+
+
+def mean_square_rate(parameters, X, *, initial_state=None, lengths=None, resets=None, output="sequence", activation="tanh",
+                     maps=None, past=None, past_rates=None, **units):
+    """The mean square of all units' rates at all steps that there are, past ones excepted; 0 where there are none."""
+    return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths,
+                                      resets, output, past, past_rates))
+
+
+def _mean_square_rate(run):
+    total = sum((only(run.counts, run.units.read(r.S[1:])) ** 2).sum(dtype=_wide(run.p)) for r in run.recurrences)
+    return total / max(run.rates, 1)
+
+
+def spread(W_s, dS, delta):
+    """Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where there is a ∂E/∂S_t, else 0."""
+    _, _, r = _relative(W_s, dS, delta)
+    return ((r - 1) ** 2).sum(dtype=_wide({"W_s": r})) / max(len(r), 1)
+
+
+def d_spread(W_s, dS, delta):
+    """∂Ω/∂W_s with dS and delta held fixed; the slope of a norm at 0 is 0."""
+    u, v, r = _relative(W_s, dS, delta)
+    slope = np.where(r.real > 0, 2 * (1 - 1 / np.where(r.real > 0, r, 1)), 0)
+    return u.T @ (slope[:, None] * v) / max(len(r), 1)
+
+
+def _relative(W_s, dS, delta):
+    """u = δ / ‖∂E/∂S‖, v = u W_s and ‖v‖ of the rows where ‖∂E/∂S‖ is at least LEAST_FLOW."""
+    size = _length(dS)
+    there = size.real >= LEAST_FLOW
+    u = delta[there] / size[there][:, None]
+    v = u @ W_s
+    return u, v, _length(v)
+
+
+def _length(A):
+    """The Euclidean norms of rows, by way of A divided by its largest entries; analytic."""
+    largest = np.abs(A).max(axis=-1, keepdims=True, initial=0)
+    largest[largest == 0] = 1
+    return largest[..., 0] * np.sqrt(((A / largest) ** 2).sum(axis=-1))
 
 
 def penalty(parameters, l1=None, l2=None):
@@ -462,27 +777,28 @@ def d_penalty(parameters, l1=None, l2=None):
 
 def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None, output="sequence", tbptt=None,
              activation="tanh", output_activation="identity", maps=None, input_gradient=False, initial_state_gradient=False,
-             **_):
+             **units):
     """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
     _refuse_gradient_of_ids(X, input_gradient)
     _refuse_truncation(parameters, tbptt)
-    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output)
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output)
     g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
-    gradients = _backward(run, delta_y, activation, tbptt, initial_state is None, input_gradient, initial_state_gradient)
+    gradients, _ = _backward(run, delta_y, tbptt, initial_state is None, input_gradient, initial_state_gradient)
     return pulled_back(gradients, parameters, maps)
 
 
-def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial_state_gradient):
-    """From delta_y = ∂E/∂Z to every gradient."""
+def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0):
+    """From delta_y = ∂E/∂Z to every gradient, and to ∂E/∂S and δ of each recurrence: of plain units, and without tbptt."""
     p, layers, lengths, output = run.p, run.layers, run.lengths, run.output
     T, several = len(run.resets), len(run.recurrences) > 1
     gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
     if "b_y" in p:
         gradients["b_y"] = column_sums(delta_y)
-    deltas = {r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences}  # x + -0.0 is x to the bit
+    deltas, dS_t = ({r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences} for _ in range(2))  # x + -0.0 is x
     dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
     dX = np.full_like(layers[0][0].X, -0.0)
+    slope, flows = 2 * rate_penalty / max(run.rates, 1), {}
     dS = _read_back(layers[-1], affine(delta_y, p["W_y"]), lengths, output, T)
     for begin, since, end in windows(T, tbptt if several else None):
         errors = dS[begin:end].copy()
@@ -490,9 +806,15 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
         for layer in reversed(layers):
             of_each, errors = np.split(errors, len(layer), axis=-1), 0
             for r, own in zip(layer, of_each):
-                delta, carried = recur_back_windows(activation, r.turn(own, lengths), r.S[begin + 1:end + 1], r.p["W_s"],
-                                                    r.resets[begin:end], None if several else tbptt)
+                own = r.turn(own, lengths)
+                if rate_penalty:
+                    counts = run.counts[begin:end] & (np.arange(begin, end)[:, None] >= since)
+                    own = own + slope * only(counts, run.units.read(r.S[begin + 1:end + 1]))
+                delta, of_states, carried = r.back(own, begin, end, None if several else tbptt)
+                if tbptt is None:
+                    flows[r.suffix] = whole(own, delta, r.p["W_s"], r.resets), delta
                 deltas[r.suffix][begin:end] += delta
+                dS_t[r.suffix][begin:end] += of_states
                 if begin == 0:
                     dS_0[r.suffix] += carried
                 if input_gradient or layer is not layers[0]:
@@ -502,24 +824,30 @@ def _backward(run, delta_y, activation, tbptt, from_S_0, input_gradient, initial
     for r in run.recurrences:
         delta, initial = deltas[r.suffix], r.p.get("S_0", 0)
         gradients["W_x" + r.suffix] = accumulate(delta, r.X)
-        gradients["W_s" + r.suffix] = accumulate(delta, restart(r.S[:-1], r.resets, initial))
+        gradients["W_s" + r.suffix] = accumulate(delta, r.mask * run.units.read(restart(r.S[:-1], r.resets, initial)))
         if "b_s" in r.p:
             gradients["b_s" + r.suffix] = column_sums(delta)
         if "S_0" in r.p:  # one vector for every step that begins with it
             begins = r.resets.copy()
             if from_S_0:
                 begins[:1] = True
-            gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
+            if run.units.is_plain:
+                gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
+            else:
+                before = run.units.g(restart(r.S[:-1], r.resets, initial))
+                gradients["S_0" + r.suffix] = column_sums(to_the_step_before(
+                    run.units, delta[begins], dS_t[r.suffix][begins], before[begins], r.p["W_s"],
+                    np.broadcast_to(r.mask, delta.shape)[begins]))
     gradients = {name: gradients[name] for name in p}
     if input_gradient:
         gradients["X"] = dX
     if initial_state_gradient:
         gradients["initial_state"] = _one_or_all(scatter(dS_0[r.suffix]) for r in run.recurrences)
-    return gradients
+    return gradients, flows
 
 
 def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh",
-                   output_activation="identity", loss="squared_error", loss_parameter=None, maps=None, **_):
+                   output_activation="identity", loss="squared_error", loss_parameter=None, maps=None, **units):
     """The source's sum taken apart: what each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
 
         ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s,   the last factor with S_{i-1} held fixed,
@@ -535,26 +863,21 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
     if len(recurrences(parameters)[0]) > 1 or len(recurrences(parameters)) > 1:
         raise ValueError("gradient_terms are of a network of one recurrence")
     t = range(len(X))[t]
-    run = _forward(effective(parameters, maps), X[:t + 1], initial_state, activation)
-    p, X, S, Z = run.p, run.recurrences[0].X, run.S, run.Z
+    run = _forward(effective(parameters, maps), X[:t + 1], initial_state, _units(activation, units))
+    p, r, Z = run.p, run.recurrences[0], run.Z
+    X, S, F = r.X, r.S, run.units.read(r.S)
     D = _in_time(D, output)[t if output == "sequence" else 0:][:1]
     _, _, _, delta_y = error(Z[t:], D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
-    _, dg = ACTIVATIONS[activation]
-    dS = np.zeros_like(S[1:])
-    dS[t] = affine(delta_y[0], p["W_y"])
-    W_s, W_x = (np.empty((t + 1, *p[name].shape), S.dtype) for name in ("W_s", "W_x"))
-    for i in reversed(range(t + 1)):
-        delta = dS[i] * dg(S[i + 1])
-        W_s[i] = accumulate(delta, S[i])
-        W_x[i] = accumulate(delta, X[i])
-        if i > 0:
-            dS[i - 1] = delta @ p["W_s"]
-    return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, S[t + 1:]), "S": dS}, parameters, maps)
+    dF = np.zeros_like(S[1:])
+    dF[t] = affine(delta_y[0], p["W_y"])
+    delta, dS, _ = integrate_back(run.units, dF, r.R, run.units.g(r.S[0]), p["W_s"], r.resets)
+    W_s, W_x = (np.stack([accumulate(delta[i], read[i]) for i in range(t + 1)]) for read in (F, X))
+    return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, F[t + 1:]), "S": dS}, parameters, maps)
 
 
 def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=None, activation="tanh",
-                  output_activation="identity", loss="squared_error", loss_parameter=None, **_):
+                  output_activation="identity", loss="squared_error", loss_parameter=None, **units):
     """How large the gradient of each error is at each state on its way: ‖∂E_t/∂S_i‖ of E_t = Σ_b m_tb e(Y_tb, D_tb).
 
     Parameters
@@ -566,30 +889,25 @@ def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=
     norms (len(errors), T) : Euclidean over sequences and units, of the state S_i after X[i]; 0 where i > t
     whole (T,) : ‖∂E/∂S_i‖, E = Σ_t E_t, not divided
     """
-    run = _forward(parameters, X, initial_state, activation)
-    p, S, Z = run.p, run.S, run.Z
+    run = _forward(parameters, X, initial_state, _units(activation, units))
+    p, r, Z = run.p, run.recurrences[0], run.Z
     errors = range(len(X)) if errors is None else errors
     weights = np.ones(Z.shape[:2]) if weights is None else np.asarray(weights)
     _, _, _, delta_y = error(Z, np.asarray(D), weights, 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
-    dS = affine(delta_y, p["W_y"])
-    norms = np.zeros((len(errors), len(X)), S.real.dtype)
+    dF = affine(delta_y, p["W_y"])
+    norms = np.zeros((len(errors), len(X)), dF.real.dtype)
     for n, t in enumerate(errors):
-        alone = np.zeros_like(dS)
-        alone[t] = dS[t]
-        norms[n] = _flow_back(activation, alone, S[1:], p["W_s"])
-    return norms, _flow_back(activation, dS, S[1:], p["W_s"])
+        alone = np.zeros_like(dF)
+        alone[t] = dF[t]
+        norms[n] = _flow_back(r, alone)
+    return norms, _flow_back(r, dF)
 
 
-def _flow_back(activation, dS, R, P):
-    """‖dS[i] + delta[i+1] P‖ for every i, delta being that of `recur_back`."""
-    _, dg = ACTIVATIONS[activation]
-    norms, carried = np.zeros(len(dS), dS.real.dtype), 0
-    for i in reversed(range(len(dS))):
-        whole = dS[i] + carried
-        norms[i] = _norm(whole)
-        carried = (whole * dg(R[i])) @ P
-    return norms
+def _flow_back(r, dF):
+    """‖∂E/∂S‖ of every step."""
+    _, dS, _ = integrate_back(r.units, dF, r.R, r.units.g(r.S[0]), r.p["W_s"], r.resets)
+    return np.array([_norm(of_step) for of_step in dS], dS.real.dtype)
 
 
 def _norm(A):
@@ -598,18 +916,30 @@ def _norm(A):
     return largest * np.linalg.norm(A / largest) if 0 < largest < np.inf else largest
 
 
-def next_state(parameters, S, X, *, activation="tanh", **_):
+def next_state(parameters, S, X, *, activation="tanh", leak=1.0, leak_form="rate", **_):
     """S_t (..., H) of S = S_{t-1} (..., H) and X (..., I), or ids; the leading axes are broadcast."""
-    g, _ = ACTIVATIONS[activation]
+    units = Units(activation, leak, leak_form)
     X = np.asarray(X)
     inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
-    return g(affine(S, pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0))
+    A = affine(units.read(S), pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0)
+    if units.is_plain:
+        return units.g(A)
+    return (1 - leak) * S + leak * (units.g(A) if leak_form == "rate" else A)
 
 
-def jacobian(parameters, S, X, *, activation="tanh", **_):
-    """∂S_t/∂S_{t-1} = diag(g1'(S_t)) W_s (..., H, H) at S = S_{t-1} and X, as of `next_state`; row h is of unit h."""
-    _, dg = ACTIVATIONS[activation]
-    return dg(next_state(parameters, S, X, activation=activation))[..., None] * parameters["W_s"]
+def jacobian(parameters, S, X, *, activation="tanh", leak=1.0, leak_form="rate", **_):
+    """∂S_t/∂S_{t-1} (..., H, H) at S = S_{t-1} and X, as of `next_state`; row h is of unit h.
+
+    diag(g1'(R_t)) W_s of plain units, R_t = S_t; (1 - leak) 1 + leak diag(g1'(R_t)) W_s, or in the current form
+    (1 - leak) 1 + leak W_s diag(g1'(R_{t-1})).
+    """
+    units = Units(activation, leak, leak_form)
+    if leak_form == "current":
+        slopes = units.dg(units.g(np.asarray(S)))[..., None, :]
+    else:
+        slopes = units.dg(next_state(parameters, S, X, activation=activation))[..., None]
+    step = slopes * parameters["W_s"]
+    return step if units.is_plain else (1 - leak) * np.eye(step.shape[-1], dtype=step.dtype) + leak * step
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -704,7 +1034,19 @@ class _Recurrence(NamedTuple):
     p: dict              # W_x, W_s, b_s, S_0, under these names
     X: np.ndarray        # (T, B, I)
     S: np.ndarray        # (T+1, B, H)
+    R: np.ndarray        # (T, B, H), the rates; of plain units S[1:]
     resets: np.ndarray   # (T, B) of bool
+    units: Units
+    mask: np.ndarray     # (B, H), or 1
+
+    def back(self, dF, begin, end, tbptt=None):
+        """delta, ∂E/∂S, and what goes to the state before, of the steps begin ... end, for dF (end - begin, B, H)."""
+        P, R, resets = self.p["W_s"], self.R[begin:end], self.resets[begin:end]
+        if not self.units.is_plain:
+            R_0 = self.R[begin - 1] if begin > 0 else self.units.g(self.S[0])
+            return integrate_back_windows(self.units, dF, R, R_0, P, resets, tbptt, self.mask)
+        delta, carried = recur_back_windows(self.units.activation, dF, R, P, resets, tbptt)
+        return delta, dF, carried
 
     def turn(self, A, lengths):
         """A (T, B, ...) of the caller's steps as those of this recurrence, or the other way round."""
@@ -719,7 +1061,9 @@ class _Run(NamedTuple):
     Z: np.ndarray        # (T, B, O), or (1, B, O) if output="last"
     lengths: np.ndarray  # (B,)
     resets: np.ndarray   # (T, B) of bool
+    units: Units
     there: np.ndarray    # (T, B) or (1, B) of bool: which outputs there are
+    counts: np.ndarray   # (T, B) of bool: which steps there are, past ones excepted
     output: str
 
     @property
@@ -727,43 +1071,60 @@ class _Run(NamedTuple):
         return [r for layer in self.layers for r in layer]
 
     @property
+    def rates(self):
+        """How many rates there are, of all units and steps that count."""
+        return int(self.counts.sum()) * sum(r.S.shape[-1] for r in self.recurrences)
+
+    @property
     def S(self):
         return _one_or_all(np.concatenate([r.S[:1], r.turn(r.S[1:], self.lengths)]) for r in self.recurrences)
 
+    @property
+    def R(self):
+        return _one_or_all(r.turn(r.R, self.lengths) for r in self.recurrences)
 
-def _forward(parameters, X, initial_state, activation, lengths=None, resets=None, output="sequence", past=None):
+
+def _forward(parameters, X, initial_state, units, lengths=None, resets=None, output="sequence", past=None, past_rates=None):
     X = np.asarray(X)
     T, B = X.shape[:2]
     lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
     alive = np.arange(T)[:, None] < lengths
     resets = alive & (False if resets is None else np.asarray(resets, bool))
     p, X, first = _prepare(parameters, only(alive, X), initial_state)
-    past = {suffix: () if past is None else np.asarray(states, X.dtype)
-            for suffix, states in zip(first, past if len(first) > 1 and past is not None else [past] * len(first))}
-    known, layers = len(past[""]), []
+    past, past_rates = ({suffix: () if of_all is None else np.asarray(states, X.dtype)
+                         for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
+                                                   else [of_all] * len(first))} for of_all in (past, past_rates))
+    known, layers, X = len(past[""]), [], units.noisy(X, units.input_noise_std, INPUT, alive)
     for suffixes in recurrences(p):
-        layers.append([_recurrence(p, suffix, X, first[suffix], activation, lengths, alive, resets, past[suffix])
-                       for suffix in suffixes])
+        layers.append([_recurrence(p, suffix, X, first[suffix], units, lengths, alive, resets, past[suffix],
+                                   past_rates[suffix], list(first).index(suffix)) for suffix in suffixes])
         X = _read(layers[-1], lengths, "sequence")
-    there = alive & (np.arange(T)[:, None] >= known) if output == "sequence" else lengths[None] > 0
+    counts = alive & (np.arange(T)[:, None] >= known)
+    there = counts if output == "sequence" else lengths[None] > 0
     Z = only(there, affine(_read(layers[-1], lengths, output), pack(p["W_y"]), p.get("b_y")))
-    return _Run(p, layers, Z, lengths, resets, there, output)
+    return _Run(p, layers, Z, lengths, resets, units, there, counts, output)
 
 
-def _recurrence(p, suffix, X, S_0, activation, lengths, alive, resets, past):
+def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, kind):
     """One recurrence over the inputs X of its layer."""
     p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "S_0") if name + suffix in p}
-    if suffix.endswith("_reverse"):
+    reverse = suffix.endswith("_reverse")
+    if reverse:
         parted = np.zeros_like(resets)
         parted[:-1] = resets[1:]  # between a step and the next one, from where this recurrence comes
         X, resets = turn(X, lengths), turn(parted, lengths) & alive
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    return _Recurrence(suffix, p, X, recur(activation, A, S_0, pack(p["W_s"]), alive, resets, p.get("S_0", 0), past), resets)
+    A, mask = units.noisy(A, units.noise_std, kind, alive, lengths if reverse else None), units.mask(kind, A)
+    through = S_0, pack(p["W_s"]), alive, resets, p.get("S_0", np.zeros((), X.dtype)), past
+    if units.is_plain:
+        S = recur(units.activation, A, *through)
+        return _Recurrence(suffix, p, X, S, S[1:], resets, units, mask)
+    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates, mask), resets, units, mask)
 
 
 def _read(layer, lengths, output):
     """`read` of each recurrence of a layer, side by side."""
-    parts = (read(r.S, lengths, output) for r in layer)
+    parts = (read(r.units.read(r.S), lengths, output) for r in layer)
     return np.concatenate([r.turn(part, lengths) if output == "sequence" else part for r, part in zip(layer, parts)], axis=-1)
 
 
@@ -781,9 +1142,10 @@ def _one_or_all(arrays):
 
 def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
                        reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
-                       loss_parameter=None, past=None, maps=None, **_):
+                       loss_parameter=None, past=None, past_rates=None, maps=None, **units):
     """The run, 1 or 1 / Σ m, and what `error` returns."""
-    run = _forward(effective(parameters, maps), X, initial_state, activation, lengths, resets, output, past)
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output, past,
+                   past_rates)
     weights = only(run.there, np.ones(run.there.shape) if weights is None else _in_time(weights, output))
     scale = _scale(reduction, weights)
     return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,
@@ -800,9 +1162,11 @@ def _refuse_gradient_of_ids(X, input_gradient):
         raise ValueError(f"input_gradient=True needs real inputs X (T, B, I), but X are ids of shape {np.shape(X)}")
 
 
-def _refuse_truncation(parameters, tbptt):
+def _refuse_truncation(parameters, tbptt, omega=0):
     if tbptt is not None and "W_s_reverse" in parameters:
         raise ValueError("tbptt needs a network in one direction: what comes later is no constant to a reverse recurrence")
+    if tbptt is not None and omega:
+        raise ValueError("omega needs the whole gradient: with tbptt there is a ∂E/∂S of each window")
 
 
 def _default(loss, loss_parameter):

@@ -40,7 +40,7 @@ class History:
     validation_loss : list of float
         After the epoch; NaN where `validation_every` passes one over; empty without a validation set.
     penalty : list of float
-        The mean of l1 Σ |w| + l2 Σ w², each before its update.
+        The mean of all penalties, l1 Σ |w| + l2 Σ w² and those on rates and by Ω, each before its update.
     gradient_norm : list of float
         The mean Euclidean norm of the gradients, penalties included, before clipping.
     learning_rate : list of float
@@ -268,14 +268,14 @@ class _Stretch:
         self.batch = [None if array is None else np.empty_like(array) for array in first]
         self.is_mean = network.reduction == "mean"
 
-    def run(self, network, source, state, rows, learning_rate, seconds):
+    def run(self, network, source, state, rows, learning_rate, seconds, draws):
         """Change `state` by as many updates as can be made, and return how many, and what Ctrl-C raised or None."""
         settings = self.settings
         results = np.empty((4, -(-len(rows) // source.batch_size)))
         done, error = network._engines["core"].train(
             state.theta, *source.data, rows, source.batch_size, settings.optimizer.rule,
             {**self.numbers, "learning_rate": learning_rate}, state.slots, state.updates, settings.max_grad_norm,
-            self.gradient, self.before, self.batch, results, seconds, settings.memory_limit, settings.threads)
+            self.gradient, self.before, self.batch, results, seconds, settings.memory_limit, settings.threads, draws)
         for loss, penalty, norm, weight in results[:, :done].T.tolist():
             state.add(loss, penalty, norm, weight if self.is_mean else 1.0)
         state.batch += done
@@ -289,7 +289,7 @@ class _Run:
     def __init__(self, network, source, validation, settings, entropy):
         self.network, self.source, self.validation, self.settings = network, source, validation, settings
         self.entropy, self.history = entropy, History()
-        self.gradient = np.empty_like(network._theta)
+        self.gradient, self.draws = np.empty_like(network._theta), network._keys(entropy, entropy)
         self.clip_norm = _core.clip_norm if settings.backend == "core" else reference.clip_norm
         states = [State(network.theta, settings.optimizer.slots(network._theta), carried=settings.schedule.begin())
                   for _ in range(2)]
@@ -388,7 +388,9 @@ class _Run:
         if settings.updates is not None:
             rows = rows[:(settings.updates - self._drawn()) * source.batch_size]
         seconds = min(AIR, settings.time_limit - time.monotonic() + self.begin)
-        done, error = self.stretch.run(network, source, spare, rows, self._learning_rate(spare), seconds)
+        draws = self._draws_at(spare.epoch, spare.batch)
+        draws = None if draws is None else draws._replace(sequences=None)  # of each batch its own
+        done, error = self.stretch.run(network, source, spare, rows, self._learning_rate(spare), seconds, draws)
         if done:
             network._theta[...] = spare.theta
             self._commit(spare)
@@ -396,6 +398,10 @@ class _Run:
         if error is not None:
             raise error
         return done > 0
+
+    def _draws_at(self, epoch, k):
+        """What the noise and dropout of batch k are made of."""
+        return None if self.draws is None else _at(self.draws, *self.source.place(epoch, k))
 
     def _update(self):
         network, settings, spare = self.network, self.settings, self._next()
@@ -409,7 +415,7 @@ class _Run:
                 return
         else:
             loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend,
-                                               settings.memory_limit)
+                                               settings.memory_limit, self._draws_at(epoch, k))
             weight = None
         gradient, norm = self.clip_norm(self.gradient, settings.max_grad_norm)
         bad = self._learn(spare, gradient, loss + penalty, norm)
@@ -444,13 +450,13 @@ class _Run:
         """Loss, penalty and Σ m of a window of truncated BPTT; the states that the next one needs are put into `spare`."""
         settings, source = self.settings, self.source
         X, D, weights, initial_state, lengths, resets = data
-        S = np.empty((len(X) + 1, X.shape[1], sum(network._widths)), network.dtype)
+        S = np.empty((len(X) + 1, X.shape[1], network._kept_width), network.dtype)
         own_start, past = False, S[:0]
         if spare.states is not None:
             own_start = initial_state is None and source.window(k)[0] == 0
             initial_state, past = spare.states[0], spare.states[1:]
         found = network._window_into(self.gradient, X, D, weights, initial_state, lengths, resets, past, own_start, source.k2,
-                                     S, settings.threads, settings.backend)
+                                     S, settings.threads, settings.backend, self._draws_at(spare.epoch, k))
         spare.states = source.carried(k, S)
         return found
 
@@ -624,6 +630,11 @@ class _Run:
             error.add_note(f"and the checkpoint could not be written: {also}")
 
 
+def _at(draws, call, first, sequences):
+    """The draws of a place in a run."""
+    return draws._replace(call=call % 2**32, first=first, sequences=sequences)
+
+
 def _described(rule):
     """An optimiser or a schedule in words: its repr, which after an interrupt within it would be "..." from then on."""
     if isinstance(rule, schedules._Given):
@@ -667,7 +678,7 @@ class Stepper:
     """What an optimiser carries between calls of RNN.train_step."""
 
     def __init__(self, network, optimizer):
-        self.kind, self.count = type(optimizer), 0
+        self.kind, self.count, self.draws = type(optimizer), 0, network._keys(network._entropy, network._entropy)
         self.theta, self.gradient = network.theta, np.empty_like(network._theta)
         self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)
 
@@ -680,7 +691,8 @@ class Stepper:
         for mine, its in zip(spare, slots):
             mine[...] = its
         self.theta[...] = network._theta
-        loss, penalty = compute() if compute else network._loss_into(self.gradient, *data, threads, backend)
+        draws = None if self.draws is None else _at(self.draws, self.count, 0, None)
+        loss, penalty = compute() if compute else network._loss_into(self.gradient, *data, threads, backend, draws=draws)
         clip_norm = _core.clip_norm if backend == "core" else reference.clip_norm
         gradient, norm = clip_norm(self.gradient, max_grad_norm)
         what = "loss" if not math.isfinite(loss + penalty) else "gradient"
@@ -771,7 +783,7 @@ class _Window:
 
     def __init__(self, network, gradient, k1, k2, initial_state, threads, backend):
         self.network, self.gradient, self.k1, self.k2 = network, gradient, k1, k2
-        self.threads, self.backend = threads, backend
+        self.threads, self.backend, self.draws = threads, backend, network._keys(network._entropy, network._entropy)
         self.own_start, self.states = initial_state is None, None if initial_state is None else initial_state[None]
         self.known = None     # X, D, weights, resets of the steps that the states but the first stand behind
         self.waiting = []     # chunks that do not make a window yet
@@ -807,11 +819,12 @@ class _Window:
         self._forget(max(0, self.k2 - self.new))
         self.steps = new if self.known is None else _joined([self.known, new])
         X, D, weights, resets = self.steps
-        self.S = np.empty((len(X) + 1, X.shape[1], sum(self.network._widths)), self.network.dtype)
+        self.S = np.empty((len(X) + 1, X.shape[1], self.network._kept_width), self.network.dtype)
         past = self.S[:0] if self.states is None else self.states[1:]
         own = self.own_start and self.states is not None and self.read == len(past)
         return self.network._window_into(self.gradient, X, D, weights, None if self.states is None else self.states[0], None,
-                                         resets, past, own, self.k2, self.S, self.threads, self.backend)
+                                         resets, past, own, self.k2, self.S, self.threads, self.backend,
+                                         None if self.draws is None else _at(self.draws, 0, self.read - len(past), None))
 
     def _forget(self, most):
         """All but the last `most` of the known steps, and the states before and after these."""

@@ -101,7 +101,7 @@ def test_options_are_timed():
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| 4, 20, .* \| (.*) \| [\d.]+ \| [\d.]+ \| [\d.]+ \| ([\d.]*) \| .+ \|$", done.stdout,
                       re.MULTILINE)
-    assert len(rows) == 9
+    assert len(rows) == 13
     assert [bar for title, bar in rows if title.endswith("none") and "tbptt" not in title] == ["1.05"] * 4
 
 

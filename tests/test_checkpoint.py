@@ -338,7 +338,7 @@ def test_another_networks_checkpoint_and_other_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("place", "value"), [
-    (["config"], None), (["config", "loss"], []), (["config", "leak"], 0.5), (["entropy"], "x"), (["run"], 5),
+    (["config"], None), (["config", "loss"], []), (["config", "leek"], 0.5), (["entropy"], "x"), (["run"], 5),
     (["run", "identity"], None), (["run", "numbers"], []), (["run", "numbers", "batch"], "x"),
     (["run", "numbers", "updates"], -1), (["run", "numbers", "best_loss"], None), (["run", "slots"], 7),
 ])

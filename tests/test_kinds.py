@@ -67,6 +67,10 @@ VALUES = {
     "gradients": ("parameters", "input", "state", "all"),
     "training": ("none", "fit", "stream"),
     "inference": ("none", "step", "generate"),
+    "units": ("plain", "rate", "current"),
+    "draws": ("none", "noise", "dropout", "both"),
+    "rates": (False, True),
+    "omega": (False, True),
 }
 
 
@@ -93,6 +97,10 @@ class Kind(NamedTuple):
     gradients: str = "all"
     training: str = "none"
     inference: str = "none"
+    units: str = "plain"
+    draws: str = "none"
+    rates: bool = False
+    omega: bool = False
 
     @property
     def conflict(self):
@@ -106,6 +114,10 @@ class Kind(NamedTuple):
             ("output", "B", "lengths"): last and self.B > 0 and self.lengths == "zeros",
             ("ids", "gradients"): self.ids and self.gradients in ("input", "all"),
             ("memory", "tbptt"): self.memory != "none" and truncated,
+            ("omega", "tbptt"): self.omega and truncated,
+            ("omega", "units"): self.omega and self.units != "plain",
+            ("omega", "draws"): self.omega and self.draws in ("dropout", "both"),
+            ("omega", "head"): self.omega and self.head == "absolute_error-softmax",  # whose ∂E/∂S may be rounding alone
             ("training", "B"): fit and self.B == 0,
             ("training", "output", "tbptt"): fit and last and truncated,
             ("training", "output"): stream and last,
@@ -114,6 +126,7 @@ class Kind(NamedTuple):
             ("inference", "T"): generate and self.T == 0,
             ("inference", "lengths"): generate and self.lengths != "none",
             ("inference", "resets"): generate and self.resets != "none",
+            ("inference", "draws"): self.inference == "step" and self.draws != "none",
         }.items() if meaningless), ())
 
     @property
@@ -162,6 +175,11 @@ class Call:
                   loss=head.loss if head.loss_parameter is None else (head.loss, head.loss_parameter),
                   output_activation=head.output_activation, bias=kind.bias, output=kind.output, one_hot=kind.ids,
                   learn_initial_state=kind.state in ("learnt", "both"), random_state=0, initializer=zeros,
+                  leak=1.0 if kind.units == "plain" else 0.25, leak_form="current" if kind.units == "current" else "rate",
+                  noise_std=0.1 if kind.draws in ("noise", "both") else 0.0,
+                  input_noise_std=0.2 if kind.draws in ("noise", "both") and not kind.ids else 0.0,
+                  recurrent_dropout=0.3 if kind.draws in ("dropout", "both") else 0.0,
+                  rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega,
                   **{"reduction": kind.reduction, **options})
         for name, value in self.parameters.items():
             net.parameters[name] = value
@@ -245,7 +263,7 @@ def limit_of(call, net, weights, n_threads):
         T, B, lengths=call.lengths, resets=resets is not None and bool((resets & ~call.padding).any()),
         weights=None if weights is None else "output" if "output" in call.kind.weights else "step",
         sparse=weights is not None and bool(2 * np.count_nonzero(weights[there]) < weights[there].size),
-        memory_limit=limit, n_threads=n_threads) for limit in ("auto", None))
+        memory_limit=limit, dropout=True, n_threads=n_threads) for limit in ("auto", None))
     return least if call.kind.memory == "least" else (least + most) // 2
 
 
@@ -254,6 +272,7 @@ def results(call, dtype, backend, n_threads=1):
     net, data = call.network(dtype), call.data(dtype)
     X, D, dY = (data.pop(name) for name in ("X", "D", "dY"))
     how = {"backend": backend, "n_threads": n_threads}
+    seeds = {"noise": 1, "dropout": 2}
     gradients = {"input_gradient": call.kind.gradients in ("input", "all"),
                  "initial_state_gradient": call.kind.gradients in ("state", "all"),
                  "tbptt": call.tbptt}
@@ -261,13 +280,12 @@ def results(call, dtype, backend, n_threads=1):
     limit, limit_of_backward = (limit_of(call, net, m, n_threads) for m in (weights, None))
     if limit is not None and call.head.levels > 1:  # dY has more columns than D
         limit_of_backward = "auto"
-    found = dict(zip(("Y", "final state", "S"), net.forward(X, return_states=True, **data, **how)))
-    found["losses"] = net.losses(X, D, **data, **how)
-    found["E of evaluate"] = net.evaluate(X, D, weights=weights, **data, **how)
-    found["E"], of_E = net.loss_and_gradients(X, D, weights=weights, memory_limit=limit, **data, **gradients,
-                                                  **how)
+    found = dict(zip(("Y", "final state", "S", "R"), net.forward(X, return_states=True, **seeds, **data, **how)))
+    found["losses"] = net.losses(X, D, **seeds, **data, **how)
+    found["E of evaluate"] = net.evaluate(X, D, weights=weights, **seeds, **data, **how)
+    found["E"], of_E = net.loss_and_gradients(X, D, weights=weights, memory_limit=limit, **seeds, **data, **gradients, **how)
     found["E of objective"], found["gradient of objective"] = net.objective(X, D, weights=weights, **data, **how)(net.theta)
-    of_dY = net.backward(X, dY, memory_limit=limit_of_backward, **data, **gradients, **how)
+    of_dY = net.backward(X, dY, memory_limit=limit_of_backward, **seeds, **data, **gradients, **how)
     return found | {f"∂E/∂{name}": value for name, value in of_E.items()} | {
         f"∂E/∂{name} of backward": value for name, value in of_dY.items()}
 
@@ -331,7 +349,7 @@ def check_sums(call):
 def step_by_step(call, dtype, backend):
     """What `forward` returns, made by `step` alone: Y, final state, S."""
     net, data = call.network(dtype), call.data(dtype)
-    Y, _, S = net.forward(data["X"], data["initial_state"], return_states=True, backend=backend)
+    Y, _, S, *_ = net.forward(data["X"], data["initial_state"], return_states=True, backend=backend)
     Y[...], S[1:] = 0, 0
     for t, x in enumerate(data["X"]):
         state, alive = S[t].copy(), ~call.padding[t]
@@ -374,7 +392,8 @@ def everything(call, dtype, backend, n_threads=1):
 def check(call):
     """Core against reference, in both types; in float32 where there is no kink. And what is promised to the bit."""
     check_against_reference(call)
-    if call.kind.training != "none":
+    # penalties are means of each batch
+    if call.kind.training != "none" and call.kind.draws == "none" and not (call.kind.rates or call.kind.omega):
         check_sums(call)
     for dtype in ("float64", "float32"):
         check_bits(call, dtype)
@@ -439,7 +458,7 @@ def check_bits(call, dtype):
             del data["dY"]
             net.fit(**data, **UPDATES, tbptt=call.tbptt, epochs=1, batch_size=call.X.shape[1], shuffle=False)
             assert_same_bits({"theta": net.theta}, {"theta": whole["theta of stream"]}, call)
-    if kind.training == "fit":
+    if kind.training == "fit" and not (kind.rates and kind.tbptt == "whole"):  # a window without any weight makes no update
         assert_same_bits(training(call, dtype, "core", kind.threads), training(plain, dtype, "core"), call)
     same = assert_same_bits if _core.kernel_set() != "blas" else assert_near  # a BLAS's row has other bits beside others
     if kind.inference == "step":
@@ -644,7 +663,8 @@ def alone(call, b):
 @pytest.mark.parametrize("weights", ["none", "few steps"])
 @pytest.mark.parametrize("output", VALUES["output"])
 def test_a_sequence_has_the_same_bits_beside_any_others(output, weights, dtype):
-    fixed = {"reduction": "sum", "output": output, "weights": weights, "tbptt": "none"}  # whose windows depend on the longest
+    # windows of truncation depend on the longest, what is drawn on the place, and the mean of rates on all
+    fixed = {"reduction": "sum", "output": output, "weights": weights, "tbptt": "none", "draws": "none", "rates": False}
     calls = [*random_calls(4, 8, lengths="uniform", B=13, T=30, **fixed),
              *random_calls(5, 2, lengths="one long", B=40, T=280, **fixed)]
     for call in calls:

@@ -73,6 +73,9 @@ RUNS = {
     "resets and states": (("X", "D", "resets", "initial_state"), {}, {}),
     "windows": (("X", "D", "weights", "resets", "lengths"), {"learn_initial_state": True}, {"tbptt": (2, 3)}),
     "layers": (("X", "D", "lengths"), {"hidden_size": (4, 3), "bidirectional": True, "l2": 1e-3}, {}),
+    "noise and dropout": (("X", "D", "lengths"), {"leak": 0.3, "noise_std": 0.2, "input_noise_std": 0.1,
+                                                   "recurrent_dropout": 0.2}, {}),
+    "noise in windows": (("X", "D"), {"leak": 0.3, "noise_std": 0.2, "recurrent_dropout": 0.2}, {"tbptt": (2, 3)}),
     "layers in windows": (("X", "D"), {"hidden_size": (4, 3)}, {"tbptt": (4, 5)}),
     "labels of last steps": (("X", "labels", "lengths"), {"output": "last", "loss": "cross_entropy",
                                                           "output_activation": "softmax"}, {}),
@@ -144,8 +147,9 @@ def fresh(batch_size, rng):
     return rng.standard_normal((T, batch_size, I)), rng.standard_normal((T, batch_size, O)), rng.uniform(0, 1, (T, batch_size))
 
 
+@pytest.mark.parametrize("options", [{}, {"noise_std": 0.2, "recurrent_dropout": 0.3}], ids=["plain", "noisy"])
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_fresh_batches_are_drawn_by_generators_spawned_from_the_one_process_s(size):
+def test_fresh_batches_are_drawn_by_generators_spawned_from_the_one_process_s(size, options):
     arguments = {"updates": 9, "updates_per_epoch": 4, "batch_size": 7, "learning_rate": 0.02, "random_state": 8}
 
     def whole(batch_size, rng):
@@ -153,11 +157,11 @@ def test_fresh_batches_are_drawn_by_generators_spawned_from_the_one_process_s(si
         parts = [fresh(batch_size * (rank + 1) // size - batch_size * rank // size, child) for rank, child in enumerate(rngs)]
         return [np.concatenate(arrays, axis=1) for arrays in zip(*parts)]
 
-    net = network()
+    net = network(**options)
     expected = net, net.fit(batches=whole, **arguments)
 
     def fit(comm):
-        net = network()
+        net = network(**options)
         return net, net.fit(batches=fresh, **arguments, communicator=comm)
 
     assert_close(together(size, fit), expected)

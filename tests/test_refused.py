@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import ranks
 from test_inputs import refused
 from test_readme import README, text
 
@@ -45,8 +46,9 @@ REFUSED = {
         (LABELS, calls(("evaluate", "loss_and_gradients", "objective", "fit", "train_step"), weights=np.ones((T, B, 2))),
          ValueError, "weights must have shape (T, B) = (4, 3), got (4, 3, 2)"),
         (LABELS, calls(("stream",), weights=np.ones((T, B, 2)), tbptt=(2, 2)), ValueError, "weights must have shape")],
-    "`one_hot=True` with `input_gradient=True`": [
-        ({"one_hot": True}, calls(GRADIENTS, IDS, D, input_gradient=True), ValueError, "ids have no gradient (one_hot=True)")],
+    "`one_hot=True` with `input_gradient=True`, or with `input_noise_std`": [
+        ({"one_hot": True}, calls(GRADIENTS, IDS, D, input_gradient=True), ValueError, "ids have no gradient (one_hot=True)"),
+        ({}, [lambda net: RNN(2, 5, 2, one_hot=True, input_noise_std=0.1)], ValueError, "ids have no noise (one_hot=True)")],
     '`output="last"` with a sequence of no steps, and with `tbptt` of `fit`, and with `stream`': [
         ({"output": "last"}, calls(("losses", "evaluate", *GRADIENTS, "objective", "fit", "train_step"), X, D[0],
                                    lengths=[1, 0, 2]), ValueError, 'sequence 1 has no steps, and with output="last" each'),
@@ -56,6 +58,16 @@ REFUSED = {
     "`tbptt` with `memory_limit`": [
         ({}, calls((*GRADIENTS, "fit"), tbptt=(2, 2), memory_limit="auto"), ValueError, "give tbptt or memory_limit, not both"),
         ({}, calls(("memory_estimate",), T, B, tbptt=(2, 2), memory_limit=10**9), ValueError, "not both")],
+    "`omega` with `tbptt`, and so with `stream`": [
+        ({"omega": 0.5}, calls(("loss_and_gradients", "fit", "stream"), tbptt=(2, 2)), ValueError,
+         "tbptt=(2, 2) leaves omega=0.5 without a meaning"),
+        ({"omega": 0.5}, calls(("memory_estimate",), T, B, tbptt=(2, 2)), ValueError, "leaves omega=0.5 without a meaning")],
+    "`omega` with a leak or `recurrent_dropout`": [
+        ({}, [lambda net, more=more: RNN(2, 5, 2, omega=0.5, **more)], ValueError, "omega=0.5 is of plain units")
+        for more in ({"leak": 0.5}, {"dt": 1.0, "tau": 2.0}, {"leak_form": "current"}, {"recurrent_dropout": 0.5})],
+    "`rate_penalty` or `omega` with `communicator`": [
+        ({name: 0.25}, [lambda net: net.fit(X, D, communicator=ranks.Communicator(ranks.World(1), 0))], ValueError,
+         f"{name}=0.25 has no meaning with a communicator") for name in ("rate_penalty", "omega")],
     "`stream` without `tbptt`, or with `lengths` or `memory_limit`": [
         ({}, calls(("stream",), tbptt=None), TypeError, "stream needs tbptt=(k1, k2)"),
         *[({}, calls(("stream",), tbptt=(2, 2), **{name: value}), TypeError, UNEXPECTED.format(name))
@@ -82,6 +94,14 @@ REFUSED = {
         for name, value in (("lengths", LENGTHS), ("resets", RESETS))
         for call in (*calls(("step",), X[0], **{name: value}), *calls(("generate",), 3, prefix=X, **{name: value}),
                      *calls(("gradient_terms",), X, D, 1, **{name: value}), *calls(("gradcheck",), **{name: value}))],
+    "`noise` or `dropout` with `step`, `generate`, `gradient_terms`, `gradcheck` or `objective`": [
+        ({"noise_std": 0.1}, [call], TypeError, UNEXPECTED.format(name)) for name in ("noise", "dropout")
+        for call in (*calls(("step",), X[0], **{name: 1}), *calls(("generate",), 3, prefix=X, **{name: 1}),
+                     *calls(("gradient_terms",), X, D, 1, **{name: 1}), *calls(("gradcheck", "objective"), **{name: 1}))],
+    "`leak` with `dt` or `tau`, and one of these without the other": [
+        ({}, [lambda net, more=more: RNN(2, 5, 2, **more)], TypeError, words)
+        for more, words in (({"leak": 0.1, "dt": 1, "tau": 10}, "give leak, or dt and tau"), ({"leak": 0.1, "tau": 10}, "give leak"),
+                            ({"dt": 1}, "dt and tau go together"), ({"tau": 1}, "dt and tau go together"))],
     "`temperature` of `generate` with `feed`, or without `one_hot=True`": [
         ({}, calls(("generate",), 3, prefix=X, temperature=2), TypeError, "temperature=2.0 belongs to ids that are sampled"),
         ({"one_hot": True, **LABELS}, calls(("generate",), 3, prefix=IDS, temperature=2, feed=lambda y, rng: y), TypeError,
