@@ -84,8 +84,8 @@ def main():
         begin = time.process_time()
         net, looks = learn(seed, given.at_most)
         shares, right = psychometric(net, np.random.default_rng(seed + 2000), seed)
-        print(f"seed {seed}: {looks[-1, 0]:.0f} updates, {32 * looks[-1, 0]:.0f} trials; {100 * right:.1f} % of 20,000 decisions "
-              f"right; {time.process_time() - begin:.1f} s")
+        print(f"seed {seed}: {looks[-1, 0]:.0f} updates, {32 * looks[-1, 0]:.0f} trials; {100 * right:.1f} % of 20,000 "
+              f"decisions right; {time.process_time() - begin:.1f} s")
         print("  choice 1, in %, by coherence: " + ", ".join(f"{c:+.3f} {100 * share:.1f}" for c, share in shares.items()),
               flush=True)
         curves[f"seed {seed}"] = list(shares), [100 * share for share in shares.values()]

@@ -47,9 +47,9 @@ def learn(omega, max_grad_norm, length, updates, seed):
         return curve[-1][1] == 0
 
     try:
-        history = net.fit(batches=lambda batch_size, rng: draw(batch_size, length, rng), updates=updates, updates_per_epoch=500,
-                          batch_size=20, optimizer="sgd", learning_rate=0.01, max_grad_norm=max_grad_norm, callbacks=[solved],
-                          n_threads=1)
+        history = net.fit(batches=lambda batch_size, rng: draw(batch_size, length, rng), updates=updates,
+                          updates_per_epoch=500, batch_size=20, optimizer="sgd", learning_rate=0.01,
+                          max_grad_norm=max_grad_norm, callbacks=[solved], n_threads=1)
         ended = "solved" if history.stopped == "callback" else "not solved"
     except FloatingPointError:
         ended = "exploded"
@@ -69,8 +69,8 @@ def main():
             begin = time.process_time()
             net, curve, ended = learn(omega, max_grad_norm, given.length, given.updates, seed)
             error = wrong(net, *draw(10_000, given.length, np.random.default_rng(seed + 2000)))
-            print(f"{name:16} seed {seed}  {100 * error:6.2f} % of 10,000 wrong, {ended:10} after {curve[-1, 0]:6.0f} updates   "
-                  f"{time.process_time() - begin:5.1f} s", flush=True)
+            print(f"{name:16} seed {seed}  {100 * error:6.2f} % of 10,000 wrong, {ended:10} after {curve[-1, 0]:6.0f} "
+                  f"updates   {time.process_time() - begin:5.1f} s", flush=True)
             curves.setdefault(name, (curve[:, 0], 100 * curve[:, 1]))
     common.picture(given.picture, curves, "update", "% of 1000 fresh sequences wrong, seed 0", level=(75, "a guess"),
                    limits=(-2, 102))
