@@ -147,7 +147,7 @@ def installed_from_source(work, sdist, python):
     folder, = (work / "unpacked").iterdir()
     log = run(source, "-m", "pip", "install", "--disable-pip-version-check", "-v", ".", cwd=folder)
     words = [line for line in log.splitlines() if re.search(r"\bwarning\b", line, re.I) and not about_the_index(line)]
-    expect(not words, f"`pip install -v .` prints no warnings, the compiler's either"
+    expect(not words, "`pip install -v .` prints no warnings, the compiler's either"
            + (": " + " | ".join(words[:5]) if words else ""))
     print("smoke test:", run(source, "-c", SMOKE, cwd=work).strip())
 

@@ -280,5 +280,5 @@ def ctrl_c(pick):
         assert result.returncode == 0, f"{name}: {result.stderr[-2000:]}"
         count, *seconds = map(float, result.stdout.split())
         total, (middle, high, highest) = total + int(count), map(max, (middle, high, highest), seconds)
-    return (f"{total} interrupts in 6 kinds of runs, 0 torn; the slowest kind's median {1000 * middle:.0f} ms, 95th percentile "
+    return (f"{total} interrupts in 6 kinds of runs, 0 torn; the slowest kind's median {1000 * middle:.0f} ms, 95 % in "
             f"{1000 * high:.0f}, longest {1000 * highest:.0f}"), middle <= 0.1
