@@ -29,15 +29,18 @@ Design
     without a readout, whose outputs are its states (`states`) and which is told ∂E/∂S (`states_back`); a readout without a
     recurrence, whose inputs are states. A reverse recurrence reads and writes by places, from each sequence's last step on.
     The states that `states` has found are given to `states_back` (c.given), which saves nothing of its own.
-(k) The C interface (`_core.pxd`) fills the same structs from its own (`_embed.pxi`) and runs them by one thread, in memory
-    of its caller. Its backward is a call of its own: what is saved then lies apart (c.apart), and is there already (c.known).
-(l) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
+(k) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
     form. Beside it goes `other`: the rates, saved as S is, or the states, of one block and the step before. The gradient by
     the state, dU, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
 (m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
     each number is a function of key, call, step, sequence and unit (_draws.h), so that what is computed again has the same.
     Dropout multiplies what W_s reads by a mask, whose rows are drawn before the first step; that is the leaky units' verb,
     with a leak of 1 where there is none.
+(m) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
+    (`spread`), by one more product of each row; what it adds to ∂E/∂W_s stays apart until all shards have said how many
+    rows there were. Both cost a call that is without them nothing.
+(n) The C interface (`_core.pxd`) fills the same structs from its own (`_embed.pxi`) and runs them by one thread, in memory
+    of its caller. Its backward is a call of its own: what is saved then lies apart (c.apart), and is there already (c.known).
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
@@ -165,6 +168,9 @@ cdef enum:
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
+cdef double LEAST_FLOW = 1e-30  # ‖∂E/∂S‖ below which a row does not count in Ω, as in reference.py
+
+
 cdef struct Penalty:
     # Of theta[begin:end]: l1 Σ |w| + l2 Σ w².
     Py_ssize_t begin, end
@@ -190,6 +196,8 @@ cdef struct Plan:
     bint reverse                 # time is gone through from a sequence's last step to its first
     Py_ssize_t penalties
     Penalty[6] penalty           # the first `penalties` of them
+    double rate_penalty          # times the mean of S²
+    double omega                 # times Ω
 
 
 cdef struct Call:
@@ -243,6 +251,12 @@ cdef struct Call:
     Py_ssize_t flow_begin, flow_end  # the steps whose errors are followed back
     double total                 # Σ m e
     double penalty               # where there is a gradient
+    double rates                 # rate_penalty / how many rates there are; 0 where there is no such penalty
+    double omega                 # 0 where there is no such penalty
+    double squares               # Σ S², where there is the first
+    double spread                # Σ (‖δ W_s‖ / ‖∂E/∂S‖ - 1)², where there is the second,
+    Py_ssize_t spread_rows       # of so many rows,
+    void *spread_slope           # (H, H), and its derivative by W_s
     bint last                    # errors and outputs are those of each sequence's last step
     bint picks                   # errors stand on some steps only
     bint saves                   # S is kept for backward
@@ -269,6 +283,10 @@ cdef struct Shared:
     Py_ssize_t saved             # bytes of a shard, where they lie apart
     void *partials               # (shards, P), the gradients; of a single shard it is the call's
     double *totals               # (shards,), Σ m e
+    double *squares              # (shards,), Σ S²; absent without a penalty on rates
+    double *spreads              # (shards,), absent without omega, as the next two
+    Py_ssize_t *spread_rows      # (shards,)
+    void *spread_slopes          # (shards, H, H)
     void *theta                  # (P,), the effective parameters; absent without maps
     void *P_x                    # (I, ldh), packed for forward, as the next two; where inputs are ids a table of rows
     void *P_s                    # (H, ldh)
@@ -312,6 +330,9 @@ cdef struct Workspace:
     Py_ssize_t flow_errors                     # followed back at a time
     void *flow_dS                              # scratch (flow_errors * B, ldh)
     void *flow_delta                           # scratch (flow_errors * B, ldh)
+    void *dS                                   # scratch (rows, ldh), ∂E/∂S of a block; absent without omega, as the next two
+    void *back                                 # scratch (rows, ldh), delta @ W_s of a block
+    void *later_back                           # scratch (B, ldh), that of the step after the block
     # Of leaky units
     void *other                                # saved   rate form: the rates, as S without the first states
                                                # scratch current form: (B + rows, ldh), the states before a block and its own
@@ -411,6 +432,10 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.flow_errors = max(1, min(c.flow_end - c.flow_begin, BLOCK_BYTES // (2 * max(B, 1) * w.ldh * size)))
         w.flow_dS = take(base, &used, w.flow_errors * B, w.ldh, size)
         w.flow_delta = take(base, &used, w.flow_errors * B, w.ldh, size)
+    if c.omega != 0:
+        w.dS = take(base, &used, w.rows, w.ldh, size)
+        w.back = take(base, &used, w.rows, w.ldh, size)
+        w.later_back = take(base, &used, B, w.ldh, size)
     if leaky:
         w.other = take(base, &used, kept if c.units.form == RATE else B + w.rows, w.ldh, size)
         w.dU = take(base, &used, B, w.ldh, size)
@@ -451,6 +476,12 @@ cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const 
     shared.partials = c.gradient
     if c.gradient != NULL and shared.shards > 1:
         shared.partials = take(base, &used, shared.shards, p.P, size)
+    if c.rates != 0:
+        shared.squares = <double *> take(base, &used, shared.shards, 1, sizeof(double))
+    if c.omega != 0:
+        shared.spreads = <double *> take(base, &used, shared.shards, 1, sizeof(double))
+        shared.spread_rows = <Py_ssize_t *> take(base, &used, shared.shards, 1, sizeof(Py_ssize_t))
+        shared.spread_slopes = take(base, &used, shared.shards, p.H * p.H, size)
     shared.bytes = lay_out(p, c, k, of, NULL, &w)
     shared.saved = w.saved
     shared.workspaces = <char *> take(base, &used, threads, shared.bytes, 1)
@@ -897,7 +928,7 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
 
 
 cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
-    """Whether all first states are zero: their product with W_s is none, nor has ∂E/∂W_s anything of theirs."""
+    """Whether what W_s reads first is all zero: its product with W_s is none, nor has ∂E/∂W_s anything of it."""
     return c.initial_state == NULL and p.S_0 < 0 and c.units.form == PLAIN
 
 
@@ -1122,6 +1153,8 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             write(c, k, t, rows, places, H, states, ldh, <floating *> c.S + B * H)
         if c.R != NULL and not again:
             write(c, k, t, rows, places, H, A if states == other else other, ldh, <floating *> c.R)
+        if c.rates != 0 and t >= c.past and not again:
+            c.squares += sum_of_squares(rows, H, A, ldh)
 
         if (targets or c.Y != NULL) and t >= c.past:
             R, errors, outputs = A, rows, places
@@ -1369,10 +1402,16 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             read(c, k, t, rows, places, H, <const floating *> c.D, delta, ldh)
         elif end > since:
             bring_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta)
+            if c.rates != 0:
+                add_rates(rows, H, 2 * c.rates, A, ldh, delta)
         else:
             memset(delta, 0, rows * ldh * sizeof(floating))
+        if c.omega != 0:
+            memcpy(w.dS, delta, rows * ldh * sizeof(floating))
         # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
         recur_back_through(p, c, k, w, t, end, Q_s, R, later, delta)
+        if c.omega != 0:
+            spread(p, c, k, w, t, end, Q_s, later != NULL, delta)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
         before = S
         if c.arranged:
@@ -1406,6 +1445,78 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     if begin > 0 and later != NULL and c.segments == 0:
         drop(p, c, k, w, begin, later)  # what a reset there has from S_0, which is no constant
     return begin == 0 and later != NULL
+
+
+cdef void add_rates(Py_ssize_t rows, Py_ssize_t H, double slope, const floating *S, Py_ssize_t ldh,
+                    floating *dS) noexcept nogil:
+    """dS += slope * S                                                                                     (rows, H)"""
+    cdef Py_ssize_t i, h
+    for i in range(rows):
+        for h in range(H):
+            dS[i * ldh + h] += <floating> slope * S[i * ldh + h]
+
+
+cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_ssize_t ldh) noexcept nogil:
+    cdef Py_ssize_t i, h
+    cdef double first = 0, second = 0, third = 0, fourth = 0  # one sum would wait for its last addition
+    cdef const floating *row
+    for i in range(rows):
+        row = S + i * ldh
+        for h in range(0, H - 3, 4):
+            first += <double> row[h] * row[h]
+            second += <double> row[h + 1] * row[h + 1]
+            third += <double> row[h + 2] * row[h + 2]
+            fourth += <double> row[h + 3] * row[h + 3]
+        for h in range(H - H % 4, H):
+            first += <double> row[h] * row[h]
+    return first + second + third + fourth
+
+
+cdef void spread(const Plan *p, Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
+                 const floating *Q_s, bint is_later, floating *delta) noexcept nogil:
+    """Ω of the steps t ... end, and what it adds to its slope, for their delta and for w.dS, what their errors give to S.
+
+    Of a row whose ∂E/∂S has the length n: u = delta / n, v = u @ W_s, r = ‖v‖; Ω sums (r - 1)², its slope 2 (1 - 1/r) uᵀ v.
+    """
+    cdef Py_ssize_t H = p.H, ldh = w.ldh, rows = rows_before(c, w, end) - rows_before(c, w, t)
+    cdef Py_ssize_t first = t, i, h, row, here, after
+    cdef double size, r, u, v
+    cdef floating *dS = <floating *> w.dS
+    cdef floating *back = <floating *> w.back
+    cdef const floating *next
+    # back = delta @ W_s                                                                              (rows, H)
+    affine(k, rows, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, back, ldh)
+    # ∂E/∂S = dS + back of the step after, but where that began anew                                  (rows, H)
+    for t in range(t, end):
+        here = (rows_before(c, w, t) - rows_before(c, w, first)) * ldh
+        after = rows_at(c, w, t + 1) if t + 1 < end or is_later else 0
+        next = back + here + rows_at(c, w, t) * ldh if t + 1 < end else <floating *> w.later_back
+        for row in range(after):
+            if c.arranged and c.resets != NULL and is_reset(c, t + 1, row):
+                continue
+            for h in range(H):
+                dS[here + row * ldh + h] += next[row * ldh + h]
+    memcpy(w.later_back, back, rows_at(c, w, first) * ldh * sizeof(floating))
+    # u in the place of dS, 2 (1 - 1/r) v in that of back
+    for i in range(rows):
+        size, r = norm_of(1, H, dS + i * ldh, ldh), 0
+        if size >= LEAST_FLOW:
+            r = norm_of(1, H, back + i * ldh, ldh) / size
+            c.spread += (r - 1) * (r - 1)
+            c.spread_rows += 1
+        if not r > 0:
+            memset(dS + i * ldh, 0, ldh * sizeof(floating))
+            memset(back + i * ldh, 0, ldh * sizeof(floating))
+            continue
+        u = 1 / size
+        v = 2 * (1 - 1 / r) * u
+        for h in range(H):
+            dS[i * ldh + h] = <floating> (u * delta[i * ldh + h])
+            back[i * ldh + h] = <floating> (v * back[i * ldh + h])
+        for h in range(H, ldh):
+            dS[i * ldh + h] = back[i * ldh + h] = 0
+    # slope = u.T @ (2 (1 - 1/r) v)                                                                   (H, H)
+    accumulate(k, rows, H, H, dS, ldh, back, ldh, <floating *> c.spread_slope, H)
 
 
 cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
@@ -1645,9 +1756,16 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     else:
         s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
         memset(s.gradient, 0, p.P * sizeof(floating))
+        if c.omega != 0:
+            s.spread_slope = <floating *> shared.spread_slopes + i * p.H * p.H
+            memset(s.spread_slope, 0, p.H * p.H * sizeof(floating))
         if forward(p, &s, k, shared, &w, theta) == DONE and p.recurs:
             backward(p, &s, k, shared, &w, theta)
     shared.totals[i] = s.total
+    if c.rates != 0:
+        shared.squares[i] = s.squares
+    if c.omega != 0:
+        shared.spreads[i], shared.spread_rows[i] = s.spread, s.spread_rows
     if s.polls:
         c.polled = s.polled
 
@@ -1722,6 +1840,11 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
                     gradient[j] += partial[j]
         if c.error.loss != GIVEN and p.recurs:
             c.penalty = penalize(p, theta, gradient)
+        if c.rates != 0:
+            for i in range(shared.shards):
+                c.penalty += c.rates * shared.squares[i]
+        if c.omega != 0:
+            c.penalty += add_spread(p, c, &shared, gradient + p.W_s)
     if p.maps != NULL:
         if gradient != NULL:
             # gradient = pulled_back(gradient, theta, maps)                                           (P,)
@@ -1729,6 +1852,22 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         elif c.terms_S != NULL:
             pull_back_terms(p, c, given)
     return DONE
+
+
+cdef double add_spread(const Plan *p, Call *c, const Shared *shared, floating *gradient) noexcept nogil:
+    """Add Ω's part of ∂E/∂W_s (H, H), and return omega Ω, of all shards."""
+    cdef Py_ssize_t i, j
+    cdef floating scale
+    cdef const floating *slope
+    for i in range(shared.shards):
+        c.spread += shared.spreads[i]
+        c.spread_rows += shared.spread_rows[i]
+    scale = <floating> (c.omega / max(c.spread_rows, 1))
+    for i in range(shared.shards):
+        slope = <floating *> shared.spread_slopes + i * p.H * p.H
+        for j in range(p.H * p.H):
+            gradient[j] += scale * slope[j]
+    return c.omega * c.spread / max(c.spread_rows, 1)
 
 
 cdef double penalize(const Plan *p, const floating *theta, floating *gradient) noexcept nogil:
@@ -1938,9 +2077,9 @@ cdef class Engine:
 
     def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
-                 dict l1, dict l2, bint last, bint one_hot, maps=None, *, bint recurs=True, bint reads=True,
-                 bint reverse=False, Engine pool_of=None, double leak=1, str leak_form="rate", double noise=0,
-                 double input_noise=0, double dropout=0, unsigned int kind=0):
+                 dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
+                 bint recurs=True, bint reads=True, bint reverse=False, Engine pool_of=None, double leak=1,
+                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int kind=0):
         """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None.
 
         Where not `recurs` there are no W_x, W_s, b_s, S_0: inputs (T, B, H) are states, and I is H. Where not `reads` there
@@ -1974,6 +2113,7 @@ cdef class Engine:
             if cnp.PyArray_DIM(self.maps, 0) != p.P:
                 raise ValueError("maps are not those of these parameters")
             p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
+        p.rate_penalty, p.omega = rate_penalty, omega
         p.penalties, end = 0, p.P
         for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
                             ("W_x", p.W_x)):
@@ -2041,6 +2181,7 @@ cdef class Engine:
                 and self.take_targets(&c, D, weights) and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         truncate(&c, tbptt)
+        self.penalize_flow(&c)
         gradients = self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
         return c.total * c.error.scale + c.penalty, gradients
 
@@ -2054,6 +2195,7 @@ cdef class Engine:
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
+        self.penalize_flow(&c)
         self.run(&c, n_threads, memory_limit)
         return c.total * c.error.scale, c.penalty
 
@@ -2076,8 +2218,9 @@ cdef class Engine:
         return final_state
 
     def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
-                    bint initial_state_gradient, int n_threads, R=None, draws=None):
-        """∂E/∂S_0 (B, H), where asked for, for dS = ∂E/∂S (T, B, H) by the outputs, of the current form ∂E/∂R.
+                    bint initial_state_gradient, bint spreads, int n_threads, R=None, draws=None):
+        """∂E/∂S_0 (B, H), where asked for, and omega Ω, if `spreads`, for dS = ∂E/∂S (T, B, H) by the outputs, of the
+        current form ∂E/∂R.
 
         S and R are as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient`
         (P,), ∂E/∂X dX (T, B, I), which may be None.
@@ -2101,8 +2244,9 @@ cdef class Engine:
                 raise ValueError("dX is not in order")
             c.dX = cnp.PyArray_DATA(dX)
         dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
+        c.omega = self.plan.omega if spreads else 0
         self.run(&c, n_threads, memory_limit)
-        return dS_0
+        return dS_0, c.penalty
 
     def outputs(self, theta, S, lengths, int n_threads):
         """Y (T, B, O), or (B, O), of the readout for states S (T, B, H)."""
@@ -2186,6 +2330,7 @@ cdef class Engine:
         if c.past == 0 and k2 >= c.T:
             c.k1 = c.k2 = 0
         c.gradient, c.saves, c.S = cnp.PyArray_DATA(gradient), True, cnp.PyArray_DATA(S)
+        self.penalize_flow(&c)
         self.run(&c, n_threads)
         return c.total * c.error.scale, c.penalty, total
 
@@ -2326,6 +2471,7 @@ cdef class Engine:
                     if not (total >= 0 and self.in_range(&c)):  # likewise
                         break
                     self.divide(&c)
+                    self.penalize_flow(&c)
                     arrange(&c, <Py_ssize_t *> arrangement.base)
                     threads = self.threads(&c, n_threads)
                     needed = self.fit_into(&c, memory_limit, &threads)
@@ -2536,6 +2682,19 @@ cdef class Engine:
             return labels_in_range(c, self.plan.O, <const float *> c.weights)
         return labels_in_range(c, self.plan.O, <const double *> c.weights)
 
+    cdef void penalize_flow(self, Call *c) noexcept nogil:
+        """Put the penalties on rates and by Ω into the call, of which there are none yet."""
+        cdef Py_ssize_t b, steps
+        c.rates = c.spread = 0
+        c.spread_rows = 0
+        c.omega = self.plan.omega
+        if self.plan.rate_penalty != 0:
+            count(c)
+            steps = c.steps
+            for b in range(c.B if c.past > 0 else 0):
+                steps -= min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
+            c.rates = self.plan.rate_penalty / (<double> max(steps, 1) * self.plan.H)
+
     cdef double take_weights(self, Call *c) noexcept nogil:
         """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
         cdef double total
@@ -2684,6 +2843,7 @@ cdef class Engine:
         c.given = not self.plan.reads
         c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
         truncate(&c, tbptt)
+        self.penalize_flow(&c)
         count(&c)
         c.arranged = c.arranged or resets
         self.divide(&c)
@@ -2800,6 +2960,15 @@ cdef int check_vectors(int type, Py_ssize_t n, str rule, theta, gradient, list s
     if len(slots) != (2 if RULES[rule] in (ADAM, ADAMW) else 1):
         raise ValueError(f"rule {rule!r} has not {len(slots)} slots")
     return 0
+
+
+def sum_of_all_squares(array):
+    """Σ a² of a C-contiguous float32 or float64 array, a float."""
+    if is_ready(array, cnp.NPY_FLOAT, cnp.PyArray_NDIM(array)):
+        return sum_of_squares(1, cnp.PyArray_SIZE(array), <const float *> cnp.PyArray_DATA(array), 0)
+    if is_ready(array, cnp.NPY_DOUBLE, cnp.PyArray_NDIM(array)):
+        return sum_of_squares(1, cnp.PyArray_SIZE(array), <const double *> cnp.PyArray_DATA(array), 0)
+    raise ValueError("array must be contiguous and of float32 or float64")
 
 
 cdef bint all_finite(Py_ssize_t n, const floating *x) noexcept nogil:

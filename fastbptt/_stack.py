@@ -90,7 +90,9 @@ class Stack:
     """The operations of networks of several recurrences over flat parameters theta; `_core.Engine` documents them."""
 
     def __init__(self, shapes, dtype, target_size, activation, output_activation, loss, loss_parameter, mean, bias,
-                 learnt, l1, l2, last, one_hot, maps, leak=1.0, leak_form="rate", noise=0.0, input_noise=0.0, dropout=0.0):
+                 learnt, l1, l2, last, one_hot, maps, rate_penalty, omega, leak=1.0, leak_form="rate", noise=0.0,
+                 input_noise=0.0, dropout=0.0):
+        self.rate_penalty, self.omega = rate_penalty, omega
         self.shapes, self.widths, self.last, self.learnt = shapes, widths_of(shapes), last, learnt
         self.dtype, self.free = np.dtype(dtype), []
         self.activation = activation
@@ -118,7 +120,7 @@ class Stack:
                 H, width = shapes["W_x" + suffix]
                 own, own_maps, *penalties = part(("W_x", "W_s", "b_s", "S_0"), suffix)
                 engine = _core.Engine(dtype, width, H, 0, H, activation, "identity", "squared_error", None, False, bias, learnt,
-                                      *penalties, False, one_hot and layer == 0, own_maps, reads=False,
+                                      *penalties, False, one_hot and layer == 0, own_maps, omega=omega, reads=False,
                                       reverse=suffix.endswith("_reverse"), pool_of=self.readout, leak=leak,
                                       leak_form=leak_form, noise=noise, input_noise=input_noise if layer == 0 else 0.0,
                                       dropout=dropout, kind=len(self.recurrences))
@@ -159,20 +161,20 @@ class Stack:
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                            initial_state_gradient, n_threads, draws=None):
         gradient = np.empty_like(theta)
-        loss, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit,
-                                    input_gradient, initial_state_gradient, n_threads, draws)
-        return loss + self.penalize(theta, gradient), self._named(gradient) | more
+        loss, penalty, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt,
+                                             memory_limit, input_gradient, initial_state_gradient, n_threads, draws)
+        return loss + penalty + self.penalize(theta, gradient), self._named(gradient) | more
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
-        loss, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None, memory_limit,
-                                 False, False, n_threads, draws)
-        return loss, self.penalize(theta, gradient)
+        loss, penalty, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None,
+                                          memory_limit, False, False, n_threads, draws)
+        return loss, penalty + self.penalize(theta, gradient)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads, draws=None):
         gradient = np.empty_like(theta)
-        _, more = self._gradient(theta, X, None, dY, None, initial_state, lengths, resets, gradient, tbptt, memory_limit,
-                                 input_gradient, initial_state_gradient, n_threads, draws)
+        _, _, more = self._gradient(theta, X, None, dY, None, initial_state, lengths, resets, gradient, tbptt, memory_limit,
+                                    input_gradient, initial_state_gradient, n_threads, draws)
         return self._named(gradient) | more
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
@@ -206,9 +208,10 @@ class Stack:
             loss, weight = self.readout.outputs_back(theta[self.own_y], inputs[-1][n:], _cut(D, n, T), None,
                                                      _cut(weights, n, T), late, gradient[self.own_y], dS[n:], n_threads)
             begin = max(0, T - k2)
+            slope, penalty = self._rates(states, rates, T - n if late is None else late, n)
             self._down_from(scratch, theta, inputs, states, rates, dS[begin:], lengths, resets, own_start, gradient, False,
-                            False, n_threads, draws, begin, T)
-        return loss, self.penalize(theta, gradient), weight
+                            False, n_threads, draws, begin, T, slope, n)
+        return loss, penalty + self.penalize(theta, gradient), weight
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
         T, B = (1 if self.last else X.shape[0]), X.shape[1]
@@ -222,6 +225,8 @@ class Stack:
         tops = [sum(r.units.stop - r.units.start for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
         numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, by turns
+        if self.rate_penalty:  # what it adds to ∂E/∂S
+            numbers += T * B * max(self.widths)
         if self.both:  # both directions side by side, and ∂E/∂S and ∂E/∂X of one of them
             numbers += T * B * (sum(tops) + max(tops) // 2 + max(tops[:-1], default=0))
         largest = self.readout.workspace(theta[self.own_y], 1 if self.last else T, B, None if self.last else lengths, False,
@@ -284,7 +289,10 @@ class Stack:
 
     def _gradient(self, theta, X, D, dY, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit, input_gradient,
                   initial_state_gradient, n_threads, draws):
-        """The reduced error, and a dict of ∂E/∂X and ∂E/∂S_0 where asked for; the flat gradient overwrites `gradient`."""
+        """The reduced error, the penalties on rates and by Ω, and a dict of ∂E/∂X and ∂E/∂S_0 where asked for.
+
+        The flat gradient overwrites `gradient`. Where dY is given there are no penalties.
+        """
         with self._scratch() as scratch:
             S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
             read, steps = self._read(inputs[-1], R, finals, lengths)
@@ -292,15 +300,32 @@ class Stack:
             loss, _ = self.readout.outputs_back(theta[self.own_y], read, D, dY, weights, steps, gradient[self.own_y], dR,
                                                 n_threads)
             dS = self._read_back(scratch, dR, len(X), lengths)
+            slope, penalty = (0.0, 0.0) if dY is not None else self._rates(S, R, len(X) if lengths is None else lengths)
             down, how = (self._down, memory_limit) if tbptt is None else (self._down_windows, tbptt)
-            dX, dS_0 = down(scratch, theta, inputs, S, R, dS, lengths, resets, initial_state is None, gradient, how,
-                            input_gradient, initial_state_gradient, n_threads, draws)
-        return loss, ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
+            dX, dS_0, of_flow = down(scratch, theta, inputs, S, R, dS, lengths, resets, initial_state is None, gradient, how,
+                                     input_gradient, initial_state_gradient, n_threads, draws, slope, spreads=dY is None)
+        more = ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
+        return loss, penalty + of_flow, more
+
+    def _rates(self, S, R, steps, past=0):
+        """The slope 2 rate_penalty / n of the penalty on n rates, and the penalty; `steps` are those after the past."""
+        if not self.rate_penalty:
+            return 0.0, 0.0
+        count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.widths)
+        squares = sum(_core.sum_of_all_squares(self._read_by_W(*both)[past:]) for both in zip(S, R))
+        return 2 * self.rate_penalty / max(count, 1), self.rate_penalty * squares / max(count, 1)
+
+    def _read_by_W(self, states, rates):
+        """What W_s and W_y read (T, B, H) of a recurrence."""
+        return rates if self.current else states[1:]
 
     def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
-              initial_state_gradient, n_threads, draws):
-        """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for; the gradient of all recurrences overwrites their slices."""
-        dS_0, S, R = [], list(S), list(R)
+              initial_state_gradient, n_threads, draws, slope=0.0, since=0, spreads=False):
+        """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for, and omega Ω if `spreads`.
+
+        The gradient of all recurrences overwrites their slices. `slope` is of a penalty on the rates from step `since` on.
+        """
+        dS_0, S, R, penalty = [], list(S), list(R), 0.0
         for n, layer in reversed(list(enumerate(self.layers))):
             X, below = inputs[n], None
             for r in reversed(layer):
@@ -313,27 +338,34 @@ class Stack:
                     dX = scratch.take(f"dX {n % 2}" if below is None else "dX of one", *X.shape)
                 elif input_gradient:
                     dX = np.empty_like(X)
-                first = r.engine.states_back(theta[r.own], X, S.pop(), own, lengths, resets, own_start, gradient[r.own],
-                                             memory_limit, dX, initial_state_gradient, n_threads, R.pop(), draws)
+                states, rates = S.pop(), R.pop()
+                if slope:
+                    part = self._read_by_W(states, rates)[since:]
+                    own[since:] += np.multiply(part, slope, out=scratch.take("rates", *part.shape))
+                first, of_flow = r.engine.states_back(
+                    theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own], memory_limit, dX,
+                    initial_state_gradient, spreads, n_threads, rates, draws)
                 dS_0.insert(0, first)
+                penalty += of_flow
                 if below is None:
                     below = dX
                 elif dX is not None:
                     below += dX
             dS = below
-        return dS, tuple(dS_0)
+        return dS, tuple(dS_0), penalty
 
     def _down_from(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, input_gradient,
-                   initial_state_gradient, n_threads, draws, begin, end):
+                   initial_state_gradient, n_threads, draws, begin, end, slope, since):
         """`_down` from step `end` to step `begin`, where it stops; dS is of these steps."""
         inputs, R = ([_cut(array, begin, end) for array in arrays] for arrays in (inputs, R))
         S = [states[begin:end + 1] for states in S]
         lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
         return self._down(scratch, theta, inputs, S, R, dS, lengths, _cut(resets, begin, end), own_start and begin == 0,
-                          gradient, 0, input_gradient, initial_state_gradient, n_threads, _later(draws, begin))
+                          gradient, 0, input_gradient, initial_state_gradient, n_threads, _later(draws, begin), slope,
+                          max(0, since - begin))
 
     def _down_windows(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
-                      initial_state_gradient, n_threads, draws):
+                      initial_state_gradient, n_threads, draws, slope, spreads):
         """`_down` of the errors of each window by themselves, summed."""
         total, part = np.zeros_like(gradient), np.zeros_like(gradient)
         dX = np.zeros_like(inputs[0]) if input_gradient else None
@@ -341,8 +373,9 @@ class Stack:
         for begin, since, end in reference.windows(len(dS), tbptt):
             errors = dS[begin:end].copy()
             errors[:max(0, since - begin)] = 0
-            dX_part, first = self._down_from(scratch, theta, inputs, S, R, errors, lengths, resets, own_start, part,
-                                             input_gradient, initial_state_gradient, n_threads, draws, begin, end)
+            dX_part, first, _ = self._down_from(scratch, theta, inputs, S, R, errors, lengths, resets, own_start, part,
+                                                input_gradient, initial_state_gradient, n_threads, draws, begin, end, slope,
+                                                since)
             total += part
             if input_gradient:
                 dX[begin:end] += dX_part
@@ -350,7 +383,7 @@ class Stack:
                 for sum_of, new in zip(dS_0, first):
                     sum_of += new
         gradient[:self.own_y.start] = total[:self.own_y.start]
-        return dX, dS_0
+        return dX, dS_0, 0.0
 
     def penalize(self, theta, gradient):
         parts = [(r.engine, r.own) for r in self.recurrences] + [(self.readout, self.own_y)]

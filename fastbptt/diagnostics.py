@@ -49,7 +49,7 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
     """As `RNN.gradcheck`, which calls this.
 
     The derivative of the reference's forward pass by one entry is Im E(θ + ih) / h, exact to rounding (Squire and Trapp
-    1998). The network's own parameters are used, in float64; "core float32" is the same network in float32.
+    1998); that of Ω is the immediate one. The network's own parameters are used, in float64; "core float32" is the same network in float32.
     """
     entries = _words.size("entries", entries)
     rng = np.random.default_rng(random_state)
@@ -65,6 +65,7 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
     options = network._engines["reference"].options
     networks = {dtype: _with(network, dtype=dtype) for dtype in ("float64", "float32")}
     parameters = {name: value.astype(complex) for name, value in networks["float64"].parameters.items()}
+    held = reference.flows(networks["float64"].parameters, **data, **options) if options["omega"] else {}
 
     chosen, derivative = {}, {}
     for name, value in parameters.items():
@@ -73,8 +74,7 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
         for k, j in enumerate(chosen[name]):
             value.flat[j] += 1j * STEP
             loss = reference.loss(parameters, **data, **options)
-            effective = reference.effective(parameters, options["maps"])
-            derivative[name][k] = (loss + reference.penalty(effective, options["l1"], options["l2"])).imag / STEP
+            derivative[name][k] = (loss + _penalties(parameters, data, options, held)).imag / STEP
             value.flat[j] = value.flat[j].real
         if name in options["maps"]:  # what is frozen has no gradient
             derivative[name] *= options["maps"][name].trainable.flat[chosen[name]]
@@ -85,6 +85,16 @@ def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entr
         errors[f"{backend} {dtype}"] = {
             name: _relative_error(gradients[name].flat[chosen[name]], derivative[name]) for name in parameters}
     return GradientCheck(errors, {name: len(index) for name, index in chosen.items()})
+
+
+def _penalties(parameters, data, options, held):
+    """Of the reference, with what Ω's derivative holds fixed."""
+    effective = reference.effective(parameters, options["maps"])
+    total = reference.penalty(effective, options["l1"], options["l2"])
+    if options["rate_penalty"]:
+        total += options["rate_penalty"] * reference.mean_square_rate(
+            parameters, data["X"], initial_state=data["initial_state"], **options)
+    return total + options["omega"] * sum(reference.spread(effective["W_s" + suffix], *flow) for suffix, flow in held.items())
 
 
 def _relative_error(value, truth):
@@ -255,7 +265,7 @@ class GradientFlow:
         curve, verdict, factor = self.by_distance, self.verdict, self.factor
         if not len(curve):
             return "No error has a gradient."
-        of = f"of {len(self.ratios)} errors" if len(self.errors) > 1 else f"of the error at step {self.errors[0]}"
+        of = f"of {len(self.ratios)} errors" if len(self.ratios) > 1 else f"of the error at step {self.t}"
         if verdict == "unknown":
             return f"The gradient {of} cannot be judged: it goes back {_steps(len(curve) - 1)}."
         lead = f"The gradient {of}, up to {_steps(len(curve) - 1)} back, "

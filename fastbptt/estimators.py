@@ -31,7 +31,7 @@ __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
 NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
-                   "l2", *_maps.OPTIONS, *_units.OPTIONS)
+                   "l2", "rate_penalty", "omega", *_maps.OPTIONS, *_units.OPTIONS)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
                "resume", "n_threads")  # of RNN.fit, which `fit` hands on
 
@@ -452,8 +452,8 @@ class RNNRegressor(_Estimator):
     ----------
     hidden_size : int or tuple of int
         H, or that of each layer.
-    activation, reduction, initializer, bias, learn_initial_state, bidirectional, l1, l2, connectivity, trainable,
-    dale_ratio, dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std,
+    activation, reduction, initializer, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity,
+    trainable, dale_ratio, dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std,
     recurrent_dropout : as of RNN
     output_activation : str, optional
         As of RNN; by default "exp" with loss="poisson", else "identity".
@@ -525,7 +525,8 @@ class RNNRegressor(_Estimator):
     @takes_parameters
     def __init__(self, hidden_size=32, *, activation="tanh", output_activation=None, loss="squared_error",
                  reduction="mean", dtype=None, initializer="orthogonal", bias=True, learn_initial_state=False,
-                 bidirectional=False, l1=0.0, l2=0.0, output="sequence", two_d="raise", horizon=1, solver="adam",
+                 bidirectional=False, l1=0.0, l2=0.0, rate_penalty=0.0, omega=0.0, output="sequence", two_d="raise", horizon=1,
+                 solver="adam",
                  learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None,
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
                  random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
@@ -740,13 +741,13 @@ class RNNClassifier(_Estimator):
 
     @takes_parameters
     def __init__(self, hidden_size=32, *, activation="tanh", reduction="mean", dtype=None, initializer="orthogonal",
-                 bias=True, learn_initial_state=False, bidirectional=False, l1=0.0, l2=0.0, output="last", two_d="raise",
-                 solver="adam", learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32,
-                 max_grad_norm=None, early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None,
-                 shuffle=True, random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True,
-                 beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
-                 dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None, tau=None, leak_form="rate",
-                 noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0):
+                 bias=True, learn_initial_state=False, bidirectional=False, l1=0.0, l2=0.0, rate_penalty=0.0, omega=0.0,
+                 output="last", two_d="raise", solver="adam", learning_rate_init=1e-3, learning_rate="constant",
+                 max_iter=200, batch_size=32, max_grad_norm=None, early_stopping=False, validation_fraction=0.1,
+                 n_iter_no_change=20, tol=None, shuffle=True, random_state=None, warm_start=False, verbose=False,
+                 momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None,
+                 trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None,
+                 tau=None, leak_form="rate", noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0):
         pass
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):

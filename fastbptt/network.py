@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from . import (
-    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _units, _words, convert, diagnostics,
-    initializers,
+    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _units, _words, convert, diagnostics, initializers,
     optimizers,
     reference,
     training,
@@ -77,6 +76,16 @@ class RNN:
         Penalties l1 Σ |w| and l2 Σ w², without ½ and not divided by anything, on W_x, W_s and W_y, or on each parameter
         that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
         `losses`, `backward` and `gradient_terms`. They fall on the effective parameters.
+    rate_penalty : float
+        Penalty rate_penalty · mean square of the rates, which are what W_s and W_y read, S or g1(S) with leak_form="current",
+        over all units (of all layers) and all steps that there are, those without weight included, whatever `reduction` is
+        (Song, Yang and Wang 2016). It belongs where l1 and l2 do.
+    omega : float
+        Penalty omega · Ω, where Ω = mean of (‖∂E/∂S_t ∂S_t/∂S_{t−1}‖ / ‖∂E/∂S_t‖ − 1)² over the steps and sequences where
+        there is a ∂E/∂S_t, summed over layers and directions: it keeps the gradient's norm on its way back (Pascanu,
+        Mikolov and Bengio 2013, equations 9 and 10). As there, its gradient is the immediate one, by W_s with S_t and
+        ∂E/∂S_t held fixed, and not that of the whole loss. It belongs where l1 and l2 do; there are no tbptt, leak and
+        recurrent_dropout with it.
     connectivity : dict of arrays of 0 and 1, optional
         Which entries of a parameter are present: {"W_s": (H, H)}. The others are 0 for ever, whatever stands in their place.
     trainable : dict of bool, or arrays of bool, optional
@@ -137,6 +146,7 @@ class RNN:
     def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
                  loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
                  learn_initial_state=False, output="sequence", one_hot=False, bidirectional=False, l1=0.0, l2=0.0,
+                 rate_penalty=0.0, omega=0.0,
                  connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True,
                  leak=None, dt=None, tau=None, leak_form="rate", noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0,
                  random_state=None, **unknown):
@@ -159,6 +169,8 @@ class RNN:
             "bidirectional": _words.flag("bidirectional", bidirectional),
             "l1": _check_penalty("l1", l1),
             "l2": _check_penalty("l2", l2),
+            "rate_penalty": _words.number("rate_penalty", rate_penalty, 0, low_allowed=True),
+            "omega": _words.number("omega", omega, 0, low_allowed=True),
             **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
             **_units.options(leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout),
         }, _entropy(random_state))
@@ -205,18 +217,22 @@ class RNN:
         if self._stacked and not (self.autapses and self.dale_ratio is None and self.dale_signs is None):
             raise ValueError("dale_ratio, dale_signs and autapses=False are of a network of one recurrence; for others name "
                              "each parameter in connectivity and nonnegative")
+        if self.omega and (self._leaky or self.recurrent_dropout):
+            raise ValueError(f"omega={self.omega} is of plain units, whose gradient goes back through W_s alone; got leak="
+                             f"{self.leak}, leak_form={self.leak_form!r}, recurrent_dropout={self.recurrent_dropout}")
         self._maps, self.unit_signs = _maps.build(config, shapes)
         codes = _maps.codes(self._maps, shapes)
         self._held = None if codes is None else np.flatnonzero(codes & _maps.TRAINABLE == 0)
         options = (self.target_size, self.activation, self.output_activation, loss, loss_parameter, self.reduction == "mean",
-                   self.bias, self.learn_initial_state, l1, l2, self.output == "last", self.one_hot, codes)
+                   self.bias, self.learn_initial_state, l1, l2, self.output == "last", self.one_hot, codes, self.rate_penalty,
+                   self.omega)
         self._engines = {
             "core": (_stack.Stack(shapes, self.dtype, *options, **_units.for_engine(config)) if self._stacked
                      else _core.Engine(self.dtype, I, H, O, *options, **_units.for_engine(config))),
             "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
                                           output_activation=self.output_activation, reduction=self.reduction, l1=l1,
-                                          l2=l2, output=self.output, maps=self._maps,
-                                          **{name: config[name] for name in _units.PLAIN}),
+                                          l2=l2, rate_penalty=self.rate_penalty, omega=self.omega, output=self.output,
+                                          maps=self._maps, **{name: config[name] for name in _units.PLAIN}),
         }
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
@@ -450,8 +466,8 @@ class RNN:
             if result is not NotImplemented:
                 return result
         return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
-                         self._check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
-                         bool(initial_state_gradient), draws=draws)
+                         self._check_tbptt(tbptt, whole=self.omega), _check_memory_limit(memory_limit, tbptt),
+                         bool(input_gradient), bool(initial_state_gradient), draws=draws)
 
     def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None, memory_limit=None,
                  input_gradient=False, initial_state_gradient=False, noise=False, dropout=False, n_threads=None,
@@ -491,7 +507,7 @@ class RNN:
         widths = {None: 0, "step": 1, "output": self.target_size}
         if weights not in widths:
             raise ValueError(f'weights must be None, "step" or "output", got {weights!r}')
-        tbptt = self._check_tbptt(tbptt)
+        tbptt = self._check_tbptt(tbptt, whole=self.omega)
         return self._engines["core"].workspace(
             self._theta, T, B, lengths, _words.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
             widths[weights], _words.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
@@ -641,9 +657,13 @@ class RNN:
             states = np.ascontiguousarray(states[..., :sum(self._widths)])
         return _stack.split(states, self._widths) if self._stacked else states
 
-    def _check_tbptt(self, tbptt):
+    def _check_tbptt(self, tbptt, whole=False):
+        """`whole`: whether the loss needs the whole gradient."""
         if tbptt is not None:
             self._refuse_reverse("truncated BPTT")
+            if whole:
+                raise ValueError(f"tbptt={tbptt} leaves omega={self.omega} without a meaning: there is a ∂E/∂S_t of each "
+                                 "window, and Ω is of the whole one")
         return _check_tbptt(tbptt)
 
     def _refuse_reverse(self, what):
@@ -906,7 +926,7 @@ class RNN:
                     checkpoint=ranks.path(checkpoint), checkpoint_every=checkpoint_every, resume=resume, progress=progress,
                     callbacks=callbacks, update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
                     memory_limit=_check_memory_limit(memory_limit, tbptt))
-                tbptt = self._check_tbptt(tbptt)
+                tbptt = self._check_tbptt(tbptt, whole=self.omega)
             entropy = ranks.meet(self, settings, entropy, data, validation, batch_size=batch_size, shuffle=shuffle,
                                  tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
             with ranks.settled():
@@ -973,7 +993,7 @@ class RNN:
         """
         self._engine(backend)
         self._refuse_reverse("stream")
-        tbptt = _check_tbptt(tbptt)
+        tbptt = self._check_tbptt(tbptt, whole=self.omega)
         if tbptt is None:
             raise TypeError("stream needs tbptt=(k1, k2)")
         if self.output == "last":
@@ -1388,11 +1408,11 @@ class _ReferenceEngine:
         return float(loss), gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
-        loss, gradients = reference.loss_and_gradients(
-            self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
-            resets=resets, draws=draws, **self.options | dict.fromkeys(("l1", "l2")))
+        error, penalties, gradients, _ = reference._loss_and_gradients(
+            self._parameters(theta), X, D, weights, self._states(initial_state), lengths=lengths, resets=resets,
+            draws=draws, **self.options)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        return float(loss), self.penalize(theta, gradient)
+        return float(error), float(penalties)
 
     def penalize(self, theta, gradient):
         p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
@@ -1403,20 +1423,20 @@ class _ReferenceEngine:
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
                     past_rates=None, R=None, draws=None):
-        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
+        p = self._parameters(theta)
         given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
                  "past": self._states(past), "past_rates": self._states(past if past_rates is None else past_rates),
-                 "draws": draws}
-        run, scale, (_, _, total, _) = reference._forward_and_error(p, X, D, **given, **self.options)
-        _, gradients = reference.loss_and_gradients(p, X, D, **given, own_start=own_start, tbptt=(max(len(X), 1), k2),
-                                                    **self.options)
+                 "draws": draws, **self.options}
+        run, _, _ = reference._forward_and_error(p, X, D, **given)
+        error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
+                                                                       tbptt=(max(len(X), 1), k2), **given)
         for array, found in ((S, run.S), (R, run.R)):
             if array is not None:
                 array[...] = found if len(self.widths) == 1 else np.concatenate(found, axis=-1)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
         weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
-        return float(scale * total), float(reference.penalty(run.p, **penalties)), float(weight)
+        return float(error), float(penalties), float(weight)
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                  initial_state_gradient, n_threads, draws=None):

@@ -716,7 +716,7 @@ def _beside(net):
 
 @functools.cache
 def _defaults():
-    return {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()}
+    return {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()} | {"leak": 1.0}  # kept so
 
 
 def _is_default(value, default):

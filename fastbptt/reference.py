@@ -79,6 +79,18 @@ Noise and dropout, where a call is given `draws`; ξ are independent standard no
 
 Each number is a function of a key, the call, the sequence, the step, the recurrence and the unit (see `Draws`).
 
+Penalties beside those on the parameters. Each is a number times a mean, whatever `reduction` is:
+
+    rate_penalty   times the mean square of the rates, which are what W_s and W_y read, S or in the current form R, over
+                   all units of all recurrences and all steps that there are: padding does not count, steps without
+                   weight do, past ones do not. It is part of E: its derivative joins δy_t W_y in each dS_t.
+    omega          times Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where an error (or a rate)
+                   comes back to S_t at all, for each recurrence, and summed over these; δ_t = ∂E/∂S_t ∘ g1'(S_t), so
+                   that δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, each sequence's by itself. Of units without leak and dropout. As in
+                   its source, the gradient is the immediate one, by W_s where it stands in Ω, with S_t and ∂E/∂S_t held
+                   fixed:
+                       ∂Ω/∂W_s = mean of 2 (1 - 1/r) uᵀ v,   u = δ_t / ‖∂E/∂S_t‖,  v = u W_s,  r = ‖v‖
+
 Every function takes any float or complex dtype. Wherever a function of this file is not analytic (an absolute value,
 a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
 forward pass is exact to rounding: that is how the gradients below are tested.
@@ -86,8 +98,8 @@ forward pass is exact to rounding: that is how the gradients below are tested.
 The compiled twin of this file is `_core.pyx`; the verbs have the same names there.
 
 Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
-Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping); Song, Yang and Wang 2016, PLoS
-Computational Biology 12:e1004792 (Dale's law by an absolute value, leaky units).
+Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song,
+Yang and Wang 2016, PLoS Computational Biology 12:e1004792 (Dale's law by an absolute value, leaky units, a penalty on rates).
 """
 
 from typing import NamedTuple
@@ -214,6 +226,8 @@ LOSSES = {
 FUSED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
 
 LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: threshold, levels
+
+LEAST_FLOW = 1e-30  # ‖∂E/∂S_t‖ below which a step does not count in Ω: float32 has all its digits down to there
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -498,6 +512,12 @@ def windows(T, tbptt):
     return [(max(0, end - k2), since, end) for since, end in zip([0, *ends], ends)]
 
 
+def whole(dS, delta, P, resets):
+    """∂E/∂S (T, B, H) of the delta that `recur_back` made of dS: dS[t] + delta[t+1] P."""
+    carried = only(~resets, delta @ P)
+    return dS + np.concatenate([carried[1:], np.zeros_like(carried[:1])])
+
+
 def recur_back_windows(activation, dS, R, P, resets, tbptt):
     """recur_back of the errors of each window by themselves, summed; delta[0] P of those that reach the first step."""
     delta = np.full_like(dS, -0.0)  # x + -0.0 is x to the bit, whatever the sign of a zero
@@ -628,8 +648,9 @@ def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
 
 def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
                        output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
-                       loss="squared_error", loss_parameter=None, l1=None, l2=None, maps=None, input_gradient=False,
-                       initial_state_gradient=False, past=None, past_rates=None, own_start=False, **units):
+                       loss="squared_error", loss_parameter=None, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
+                       input_gradient=False, initial_state_gradient=False, past=None, past_rates=None, own_start=False,
+                       **units):
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
@@ -651,6 +672,7 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
     draws : Draws, for noise and dropout; without it there are none
     own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
     l1, l2 : dict of a number for each penalised parameter; they fall on θ'
+    rate_penalty, omega : numbers, as in the head of this module; what omega adds to the gradient is the immediate part
     maps : dict of a Map for each parameter that has one
     input_gradient, initial_state_gradient : bool
         Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
@@ -661,19 +683,82 @@ def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, le
 
     Raises
     ------
-    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence
+    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence or with omega
     """
     _refuse_gradient_of_ids(X, input_gradient)
-    _refuse_truncation(parameters, tbptt)
+    _refuse_truncation(parameters, tbptt, omega)
+    options = {"lengths": lengths, "resets": resets, "output": output, "reduction": reduction, "activation": activation,
+               "output_activation": output_activation, "loss": loss, "loss_parameter": loss_parameter, "l1": l1, "l2": l2,
+               "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past, "past_rates": past_rates, **units}
     Units(activation, **units)  # which knows their names
-    run, scale, (_, _, total, delta_y) = _forward_and_error(
-        parameters, X, D, weights, initial_state, lengths=lengths, resets=resets, output=output, reduction=reduction,
-        activation=activation, output_activation=output_activation, loss=loss, loss_parameter=loss_parameter, past=past,
-        past_rates=past_rates, maps=maps, **units)
-    gradients = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
-                          initial_state_gradient)
-    gradients = gradients | {name: gradients[name] + dw for name, dw in d_penalty(run.p, l1, l2).items()}
-    return scale * total + penalty(run.p, l1, l2), pulled_back(gradients, parameters, maps)
+    error, penalties, gradients, _ = _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt, input_gradient,
+                                                         initial_state_gradient, own_start, **options)
+    return error + penalties, gradients
+
+
+def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, input_gradient=False,
+                        initial_state_gradient=False, own_start=False, *, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
+                        **options):
+    """The reduced error, the penalties, the gradients of both, and the dict of ∂E/∂S and δ by recurrence."""
+    run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps, **options)
+    if omega and not run.units.is_plain:
+        raise ValueError("omega is of plain units, and these have a leak or dropout")
+    gradients, flows = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
+                                 initial_state_gradient, rate_penalty)
+    penalties = penalty(run.p, l1, l2) + (rate_penalty * _mean_square_rate(run) if rate_penalty else 0)
+    added = d_penalty(run.p, l1, l2)
+    for suffix, flow in flows.items() if omega else ():
+        W_s = run.p["W_s" + suffix]
+        penalties = penalties + omega * spread(W_s, *flow)
+        added["W_s" + suffix] = added.get("W_s" + suffix, 0) + (omega * d_spread(W_s, *flow)).astype(W_s.dtype)
+    gradients = gradients | {name: gradients[name] + dw for name, dw in added.items()}
+    return scale * total, penalties, pulled_back(gradients, parameters, maps), flows
+
+
+def flows(parameters, X, D, *, weights=None, initial_state=None, **options):
+    """∂E/∂S_t and δ_t (T, B, H) of each recurrence, by what its names end in: what Ω's derivative holds fixed."""
+    return _loss_and_gradients(parameters, X, D, weights, initial_state, **options)[3]
+
+
+def mean_square_rate(parameters, X, *, initial_state=None, lengths=None, resets=None, output="sequence", activation="tanh",
+                     maps=None, past=None, past_rates=None, **units):
+    """The mean square of all units' rates at all steps that there are, past ones excepted; 0 where there are none."""
+    return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths,
+                                      resets, output, past, past_rates))
+
+
+def _mean_square_rate(run):
+    total = sum((only(run.counts, run.units.read(r.S[1:])) ** 2).sum(dtype=_wide(run.p)) for r in run.recurrences)
+    return total / max(run.rates, 1)
+
+
+def spread(W_s, dS, delta):
+    """Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where there is a ∂E/∂S_t, else 0."""
+    _, _, r = _relative(W_s, dS, delta)
+    return ((r - 1) ** 2).sum(dtype=_wide({"W_s": r})) / max(len(r), 1)
+
+
+def d_spread(W_s, dS, delta):
+    """∂Ω/∂W_s with dS and delta held fixed; the slope of a norm at 0 is 0."""
+    u, v, r = _relative(W_s, dS, delta)
+    slope = np.where(r.real > 0, 2 * (1 - 1 / np.where(r.real > 0, r, 1)), 0)
+    return u.T @ (slope[:, None] * v) / max(len(r), 1)
+
+
+def _relative(W_s, dS, delta):
+    """u = δ / ‖∂E/∂S‖, v = u W_s and ‖v‖ of the rows where ‖∂E/∂S‖ is at least LEAST_FLOW."""
+    size = _length(dS)
+    there = size.real >= LEAST_FLOW
+    u = delta[there] / size[there][:, None]
+    v = u @ W_s
+    return u, v, _length(v)
+
+
+def _length(A):
+    """The Euclidean norms of rows, by way of A divided by its largest entries; analytic."""
+    largest = np.abs(A).max(axis=-1, keepdims=True, initial=0)
+    largest[largest == 0] = 1
+    return largest[..., 0] * np.sqrt(((A / largest) ** 2).sum(axis=-1))
 
 
 def penalty(parameters, l1=None, l2=None):
@@ -699,12 +784,12 @@ def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None
     run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output)
     g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
-    gradients = _backward(run, delta_y, tbptt, initial_state is None, input_gradient, initial_state_gradient)
+    gradients, _ = _backward(run, delta_y, tbptt, initial_state is None, input_gradient, initial_state_gradient)
     return pulled_back(gradients, parameters, maps)
 
 
-def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradient):
-    """From delta_y = ∂E/∂Z to every gradient."""
+def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0):
+    """From delta_y = ∂E/∂Z to every gradient, and to ∂E/∂S and δ of each recurrence: of plain units, and without tbptt."""
     p, layers, lengths, output = run.p, run.layers, run.lengths, run.output
     T, several = len(run.resets), len(run.recurrences) > 1
     gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
@@ -713,6 +798,7 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
     deltas, dS_t = ({r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences} for _ in range(2))  # x + -0.0 is x
     dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
     dX = np.full_like(layers[0][0].X, -0.0)
+    slope, flows = 2 * rate_penalty / max(run.rates, 1), {}
     dS = _read_back(layers[-1], affine(delta_y, p["W_y"]), lengths, output, T)
     for begin, since, end in windows(T, tbptt if several else None):
         errors = dS[begin:end].copy()
@@ -720,7 +806,13 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
         for layer in reversed(layers):
             of_each, errors = np.split(errors, len(layer), axis=-1), 0
             for r, own in zip(layer, of_each):
-                delta, of_states, carried = r.back(r.turn(own, lengths), begin, end, None if several else tbptt)
+                own = r.turn(own, lengths)
+                if rate_penalty:
+                    counts = run.counts[begin:end] & (np.arange(begin, end)[:, None] >= since)
+                    own = own + slope * only(counts, run.units.read(r.S[begin + 1:end + 1]))
+                delta, of_states, carried = r.back(own, begin, end, None if several else tbptt)
+                if tbptt is None:
+                    flows[r.suffix] = whole(own, delta, r.p["W_s"], r.resets), delta
                 deltas[r.suffix][begin:end] += delta
                 dS_t[r.suffix][begin:end] += of_states
                 if begin == 0:
@@ -751,7 +843,7 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
         gradients["X"] = dX
     if initial_state_gradient:
         gradients["initial_state"] = _one_or_all(scatter(dS_0[r.suffix]) for r in run.recurrences)
-    return gradients
+    return gradients, flows
 
 
 def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh",
@@ -971,11 +1063,17 @@ class _Run(NamedTuple):
     resets: np.ndarray   # (T, B) of bool
     units: Units
     there: np.ndarray    # (T, B) or (1, B) of bool: which outputs there are
+    counts: np.ndarray   # (T, B) of bool: which steps there are, past ones excepted
     output: str
 
     @property
     def recurrences(self):
         return [r for layer in self.layers for r in layer]
+
+    @property
+    def rates(self):
+        """How many rates there are, of all units and steps that count."""
+        return int(self.counts.sum()) * sum(r.S.shape[-1] for r in self.recurrences)
 
     @property
     def S(self):
@@ -1001,9 +1099,10 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
         layers.append([_recurrence(p, suffix, X, first[suffix], units, lengths, alive, resets, past[suffix],
                                    past_rates[suffix], list(first).index(suffix)) for suffix in suffixes])
         X = _read(layers[-1], lengths, "sequence")
-    there = alive & (np.arange(T)[:, None] >= known) if output == "sequence" else lengths[None] > 0
+    counts = alive & (np.arange(T)[:, None] >= known)
+    there = counts if output == "sequence" else lengths[None] > 0
     Z = only(there, affine(_read(layers[-1], lengths, output), pack(p["W_y"]), p.get("b_y")))
-    return _Run(p, layers, Z, lengths, resets, units, there, output)
+    return _Run(p, layers, Z, lengths, resets, units, there, counts, output)
 
 
 def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, kind):
@@ -1063,9 +1162,11 @@ def _refuse_gradient_of_ids(X, input_gradient):
         raise ValueError(f"input_gradient=True needs real inputs X (T, B, I), but X are ids of shape {np.shape(X)}")
 
 
-def _refuse_truncation(parameters, tbptt):
+def _refuse_truncation(parameters, tbptt, omega=0):
     if tbptt is not None and "W_s_reverse" in parameters:
         raise ValueError("tbptt needs a network in one direction: what comes later is no constant to a reverse recurrence")
+    if tbptt is not None and omega:
+        raise ValueError("omega needs the whole gradient: with tbptt there is a ∂E/∂S of each window")
 
 
 def _default(loss, loss_parameter):

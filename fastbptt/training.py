@@ -40,7 +40,7 @@ class History:
     validation_loss : list of float
         After the epoch; NaN where `validation_every` passes one over; empty without a validation set.
     penalty : list of float
-        The mean of l1 Σ |w| + l2 Σ w², each before its update.
+        The mean of all penalties, l1 Σ |w| + l2 Σ w² and those on rates and by Ω, each before its update.
     gradient_norm : list of float
         The mean Euclidean norm of the gradients, penalties included, before clipping.
     learning_rate : list of float

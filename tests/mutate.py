@@ -47,7 +47,8 @@ from pathlib import Path
 STALLED = 20  # seconds in one test after which a mutant counts as hanging; the slowest test takes about three
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
               "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_stream.py", "test_inputs.py",
-              "test_penalties.py", "test_maps.py", "test_diagnostics.py", "test_stack.py", "test_embed.py")
+              "test_penalties.py", "test_maps.py", "test_diagnostics.py", "test_stack.py", "test_embed.py",
+              "test_rates_and_omega.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -58,7 +59,9 @@ OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py
 REFERENCE_FUNCTIONS = ("effective", "pulled_back", "_map", "_pull_back", "_d_huber", "_d_quantile", "only", "restart",
                        "recur_back", "windows", "recur_back_windows", "turn", "recurrences", "_recurrence", "_read",
                        "_read_back", "read", "read_back", "error", "accumulate",
-                       "column_sums", "affine", "loss_and_gradients", "penalty", "d_penalty", "backward", "_backward",
+                       "column_sums", "affine", "loss_and_gradients", "_loss_and_gradients", "flows", "mean_square_rate",
+                       "_mean_square_rate", "spread", "d_spread", "_relative", "_length", "whole", "penalty", "d_penalty",
+                       "backward", "_backward",
                        "gradient_terms", "gradient_flow", "_flow_back", "_norm", "next_state", "jacobian",
                        "_forward_and_error", "_in_time", "_per_output", "_scale")
 REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second of each pair
@@ -70,6 +73,10 @@ CORE_FUNCTIONS = {
                          "look_up", "add_by_id", "pick", "own_states", "renew", "recur_through", "drop", "recur_back_through")),
         **dict.fromkeys(("place", "add_rows", "forward", "forward_through", "mark_border", "write_last_states", "backward",
                          "blocks_until", "backward_again", "backward_through", "bring_back", "all_ones")),
+        "add_rates": None,
+        "sum_of_squares": None,
+        "spread": None,
+        "add_spread": None,
         "find_states_before": None,
         "number_blocks": None,
         "read_known": None,
@@ -96,6 +103,7 @@ CORE_FUNCTIONS = {
         "Engine.point_at_targets": ("if weights is not None:", None),
         "Engine.in_range": None,
         "Engine.take_weights": None,
+        "Engine.penalize_flow": None,
         "Engine.gradients": None,
     },
     "_blas.pyx": dict.fromkeys(("product", "pack", "affine", "accumulate", "column_sums", "gather", "scatter",
@@ -139,6 +147,11 @@ LIKELY = [
         "add_by_id")),
     *((f"*:{name}", "*", MAPS) for name in ("effective", "pulled_back", "_map", "_pull_back", "pull_back_terms")),
     ("*", "*maps*", MAPS),
+    *((f"*:{name}", "*", ["the_core_is_the_reference", "rates_of_a_window", "bits_are_those", "complex_step_s", "by_jacobians"])
+      for name in ("add_rates", "sum_of_squares", "spread", "add_spread", "Engine.penalize_flow", "flows", "whole",
+                   "*mean_square_rate", "d_spread", "_relative", "_length", "_loss_and_gradients")),
+    ("*", "*spread*", ["the_core_is_the_reference", "bits_are_those"]),
+    ("*", "*c.rates*", ["the_core_is_the_reference", "rates_of_a_window"]),
     ("*:penalize", "*", ["penalties"]),
     ("*penalty", "*", ["penalties"]),
     ("*shard", "*", ["shard"]),
@@ -306,6 +319,7 @@ NO_MUTANT = {
     "reference.py:gradient_flow:*  for *": "its body has mutants, and what it runs over is the caller's",
     "reference.py:_backward:*  for *": "likewise",
     "reference.py:gradient_terms:*  raise *": "there is no other error to raise, and the condition before it has its mutants",
+    "reference.py:_loss_and_gradients:*  raise *": "likewise",
     "_core.pyx:find_places:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
     "_core.pyx:drop:*  return *": "likewise",
 }

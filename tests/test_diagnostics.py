@@ -62,7 +62,7 @@ def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
     right = reference._backward
 
     def wrong(*args):
-        gradients = right(*args)
+        gradients, flows = right(*args)
         g = gradients[parameter] = gradients[parameter].copy()
         if fault == "sign":
             g *= -1
@@ -74,7 +74,7 @@ def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
             g.flat[0] = np.nan
         else:
             g.flat[-1] += 1e-6 * np.abs(g).max()
-        return gradients
+        return gradients, flows
 
     monkeypatch.setattr(reference, "_backward", wrong)
     check = network(learn_initial_state=True).gradcheck()
@@ -380,6 +380,12 @@ def test_the_error_of_last_steps_is_followed_from_there(labels):
     assert np.flatnonzero(np.diagonal(flow.norms)).tolist() == [0, 3, 8]
     np.testing.assert_array_equal(flow.norms, same.norms)
     np.testing.assert_array_equal(flow.terms_W_s, same.terms_W_s)
+
+
+def test_the_one_error_of_all_sequences_last_step_is_named_by_its_step():
+    X, D = data()
+    words = diagnostics.gradient_flow(network(output="last"), X, D[0]).describe()
+    assert words.startswith(f"The gradient of the error at step {len(X) - 1}, up to {len(X) - 1} steps back, ")
 
 
 def test_the_error_that_terms_belong_to_is_the_last_with_a_gradient():

@@ -20,6 +20,8 @@ def experiment(monkeypatch):
 @pytest.mark.parametrize("name, arguments, words", [
     ("digits", ["--epochs", "1"], "% of 297 test digits"),
     ("adding", ["--updates", "60"], "% wrong by 0.04"),
+    ("order", ["--length", "20", "--updates", "1000"], "% of 10,000 wrong, "),
+    ("decision", ["--at-most", "50"], "% of 20,000 decisions right"),
     ("characters", ["--at-most", "30000", "--passes", "1", "--hidden", "8"], "bits per held-out character"),
 ])
 def test_an_experiment_runs_and_draws(experiment, monkeypatch, tmp_path, capsys, name, arguments, words):
@@ -64,6 +66,13 @@ def test_columns_of_the_text_are_its_pieces_side_by_side(experiment):
     assert X.shape == (70, 32) and X.flags.c_contiguous
     np.testing.assert_array_equal(X.T.ravel(), characters.ids(text)[:32 * 70])
     assert characters.ids("é\n ~").tolist() == [96, 0, 1, 95]
+
+
+def test_clipping_and_omega_together_solve_the_temporal_order(experiment):
+    order = experiment("order")
+    net, curve, ended = order.learn(*order.RUNS["SGD, clipped, Ω"], 20, 4000, 0)
+    assert ended == "solved" and curve[-1, 1] == 0 and curve[-1, 0] < 4000
+    assert order.wrong(net, *order.draw(10_000, 20, np.random.default_rng(1))) < 0.01
 
 
 def test_the_last_of_the_numbers_asked_for_are_what_the_adding_problem_judges(experiment):

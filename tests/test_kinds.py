@@ -69,6 +69,8 @@ VALUES = {
     "inference": ("none", "step", "generate"),
     "units": ("plain", "rate", "current"),
     "draws": ("none", "noise", "dropout", "both"),
+    "rates": (False, True),
+    "omega": (False, True),
 }
 
 
@@ -97,6 +99,8 @@ class Kind(NamedTuple):
     inference: str = "none"
     units: str = "plain"
     draws: str = "none"
+    rates: bool = False
+    omega: bool = False
 
     @property
     def conflict(self):
@@ -110,6 +114,10 @@ class Kind(NamedTuple):
             ("output", "B", "lengths"): last and self.B > 0 and self.lengths == "zeros",
             ("ids", "gradients"): self.ids and self.gradients in ("input", "all"),
             ("memory", "tbptt"): self.memory != "none" and truncated,
+            ("omega", "tbptt"): self.omega and truncated,
+            ("omega", "units"): self.omega and self.units != "plain",
+            ("omega", "draws"): self.omega and self.draws in ("dropout", "both"),
+            ("omega", "head"): self.omega and self.head == "absolute_error-softmax",  # whose ∂E/∂S may be rounding alone
             ("training", "B"): fit and self.B == 0,
             ("training", "output", "tbptt"): fit and last and truncated,
             ("training", "output"): stream and last,
@@ -171,6 +179,7 @@ class Call:
                   noise_std=0.1 if kind.draws in ("noise", "both") else 0.0,
                   input_noise_std=0.2 if kind.draws in ("noise", "both") and not kind.ids else 0.0,
                   recurrent_dropout=0.3 if kind.draws in ("dropout", "both") else 0.0,
+                  rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega,
                   **{"reduction": kind.reduction, **options})
         for name, value in self.parameters.items():
             net.parameters[name] = value
@@ -383,7 +392,8 @@ def everything(call, dtype, backend, n_threads=1):
 def check(call):
     """Core against reference, in both types; in float32 where there is no kink. And what is promised to the bit."""
     check_against_reference(call)
-    if call.kind.training != "none" and call.kind.draws == "none":
+    # penalties are means of each batch
+    if call.kind.training != "none" and call.kind.draws == "none" and not (call.kind.rates or call.kind.omega):
         check_sums(call)
     for dtype in ("float64", "float32"):
         check_bits(call, dtype)
@@ -448,7 +458,7 @@ def check_bits(call, dtype):
             del data["dY"]
             net.fit(**data, **UPDATES, tbptt=call.tbptt, epochs=1, batch_size=call.X.shape[1], shuffle=False)
             assert_same_bits({"theta": net.theta}, {"theta": whole["theta of stream"]}, call)
-    if kind.training == "fit":
+    if kind.training == "fit" and not (kind.rates and kind.tbptt == "whole"):  # a window without any weight makes no update
         assert_same_bits(training(call, dtype, "core", kind.threads), training(plain, dtype, "core"), call)
     same = assert_same_bits if _core.kernel_set() != "blas" else assert_near  # a BLAS's row has other bits beside others
     if kind.inference == "step":
@@ -653,8 +663,8 @@ def alone(call, b):
 @pytest.mark.parametrize("weights", ["none", "few steps"])
 @pytest.mark.parametrize("output", VALUES["output"])
 def test_a_sequence_has_the_same_bits_beside_any_others(output, weights, dtype):
-    # windows of truncation depend on the longest, and what is drawn on the place
-    fixed = {"reduction": "sum", "output": output, "weights": weights, "tbptt": "none", "draws": "none"}
+    # windows of truncation depend on the longest, what is drawn on the place, and the mean of rates on all
+    fixed = {"reduction": "sum", "output": output, "weights": weights, "tbptt": "none", "draws": "none", "rates": False}
     calls = [*random_calls(4, 8, lengths="uniform", B=13, T=30, **fixed),
              *random_calls(5, 2, lengths="one long", B=40, T=280, **fixed)]
     for call in calls:

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import ranks
 from test_inputs import refused
 from test_readme import README, text
 
@@ -57,6 +58,18 @@ REFUSED = {
     "`tbptt` with `memory_limit`": [
         ({}, calls((*GRADIENTS, "fit"), tbptt=(2, 2), memory_limit="auto"), ValueError, "give tbptt or memory_limit, not both"),
         ({}, calls(("memory_estimate",), T, B, tbptt=(2, 2), memory_limit=10**9), ValueError, "not both")],
+    "`omega` with `tbptt`, and so with `stream`": [
+        ({"omega": 0.5}, calls(("loss_and_gradients", "fit", "stream"), tbptt=(2, 2)), ValueError,
+         "tbptt=(2, 2) leaves omega=0.5 without a meaning"),
+        ({"omega": 0.5}, calls(("memory_estimate",), T, B, tbptt=(2, 2)), ValueError, "leaves omega=0.5 without a meaning")],
+    "`omega` with a leak or `recurrent_dropout`": [
+        ({}, [lambda net, more=more: RNN(2, 5, 2, omega=0.5, **more)], ValueError, "omega=0.5 is of plain units")
+        for more in ({"leak": 0.5}, {"dt": 1.0, "tau": 2.0}, {"leak_form": "current"}, {"recurrent_dropout": 0.5})],
+    "`rate_penalty`, `omega`, `noise_std`, `input_noise_std` or `recurrent_dropout` with `communicator`": [
+        ({name: 0.25}, [lambda net: net.fit(X, D, communicator=ranks.Communicator(ranks.World(1), 0))], ValueError,
+         f"{name}=0.25 {words} with a communicator")
+        for words, names in (("has no meaning", ("rate_penalty", "omega")),
+                             ("is not drawn", ("noise_std", "input_noise_std", "recurrent_dropout"))) for name in names],
     "`stream` without `tbptt`, or with `lengths` or `memory_limit`": [
         ({}, calls(("stream",), tbptt=None), TypeError, "stream needs tbptt=(k1, k2)"),
         *[({}, calls(("stream",), tbptt=(2, 2), **{name: value}), TypeError, UNEXPECTED.format(name))

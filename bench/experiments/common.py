@@ -1,5 +1,7 @@
 """What the experiments share: a picture of curves."""
 
+COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito
+
 
 def picture(path, curves, x, y, *, level=None, logarithmic=False, limits=None):
     """Draw {name: (x, y)} and a level (value, name), with matplotlib, to `path`; nothing without one."""
@@ -9,7 +11,7 @@ def picture(path, curves, x, y, *, level=None, logarithmic=False, limits=None):
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     ax = figure.subplots()
-    for (name, (at, values)), color in zip(curves.items(), ("#0072B2", "#D55E00", "#009E73")):  # Okabe and Ito
+    for (name, (at, values)), color in zip(curves.items(), COLORS):
         ax.plot(at, values, label=name, color=color)
     if level is not None:
         ax.axhline(level[0], label=level[1], color="0.5", linestyle=":")
