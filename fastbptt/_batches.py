@@ -44,7 +44,7 @@ class Arrays:
 
     def place(self, epoch, k):
         """Of batch k: which one it is of the run, the step that its first is, its sequences. Noise is a function of these."""
-        return epoch * self.updates_per_epoch + k, 0, self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size]
+        return epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
 
     def rows(self, epoch, k):
         """The sequences of batch k that are here, and their places in it."""
