@@ -186,7 +186,7 @@ class RNN:
 
     def _configure(self, config, entropy):
         """Everything but the parameters' values, from checked options."""
-        config = _units.PLAIN | config  # files and pickles of earlier versions do not have them
+        config = {**config, **{name: value for name, value in _units.PLAIN.items() if name not in config}}  # of old files
         self.__dict__.update(config)
         loss, loss_parameter = self.loss if isinstance(self.loss, tuple) else (self.loss, None)
         fused = reference.FUSED.get(loss, self.output_activation)
@@ -1305,7 +1305,8 @@ class RNN:
         self.theta = state["theta"]
 
     def __repr__(self):
-        options = ", ".join(f"{name}={_words.short(value)}" for name, value in self._config.items())
+        options = ", ".join(f"{name}={_words.short(value)}" for name, value in self._config.items()
+                            if name not in _units.PLAIN or value != _units.PLAIN[name])
         return f"RNN({options})"
 
 
