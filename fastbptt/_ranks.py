@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _checkpoint, _threading, _units, training
+from . import _checkpoint, _threading, training
 from ._batches import Arrays, Function, Windows, refuse_nonfinite
 from ._version import __version__
 
@@ -187,10 +187,6 @@ class Ranks:
                 if network._config.get(name):
                     raise ValueError(f"{name}={network._config[name]} has no meaning with a communicator: it is a mean over "
                                      "the steps of a batch, and no rank knows how many there are")
-            for name in _units.DRAWN:
-                if network._config.get(name):
-                    raise ValueError(f"{name}={network._config[name]} is not drawn with a communicator: what is drawn is a function "
-                                     "of a sequence's place in the batch, and no rank knows that of its own")
             words = {"fastbptt": __version__, "network": json.dumps(network._config, default=_checkpoint._in_words),
                      "X, D or batches": "batches" if data is None else "X, D",
                      "validation": "a set" if isinstance(validation, tuple) else validation,
