@@ -45,9 +45,6 @@ FLAGS = ("-fno-math-errno", "-fno-trapping-math", "-w", "-Werror=int-conversion"
          "-Werror=return-type", "-Werror=implicit-function-declaration")
 STAGES = ((PLAIN, 32), (PLAIN, 64), (SANITIZED, 32), (SANITIZED, 64))
 
-# The harness calls neither leaky units' verbs nor what these alone are made of: tests/test_leaky.py does.
-NOT_CALLED = {"multiply", "mix", "add_row", "integrate_row", "integrate_back_row", "integrate", "integrate_back"}
-
 # (function or macro, original, mutated) -> why no test can tell. Shell patterns.
 EQUIVALENT = {
     ("EXPM1_LOWEST", "*", "*-*"): "expm1 is -1 long before, from -17 on in float32 and from -37 in float64",
@@ -415,8 +412,6 @@ def shown(text, begin, end, other):
 def mutants_of(text):
     made = []
     for name, bits, tokens in tokens_of(text):
-        if name in NOT_CALLED:
-            continue
         for begin, end, other in variants(Run(tokens), text):
             original, mutated = shown(text, begin, end, other)
             if text[begin:end] != other:

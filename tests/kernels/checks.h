@@ -339,6 +339,156 @@ static void NAME(check_recur_back)(const verbs *v, ptrdiff_t pad, int activation
     release(0);
 }
 
+/* What W_s reads of a row, mask * x */
+static const real *NAME(read_by)(ptrdiff_t H, const real *mask, const real *x, real *product)
+{
+    ptrdiff_t j;
+    if (mask == NULL)
+        return x;
+    for (j = 0; j < H; j++)
+        product[j] = mask[j] * x[j];
+    return product;
+}
+
+static void NAME(check_integrate)(const verbs *v, ptrdiff_t pad, int activation, int form, ptrdiff_t H, int with_mask)
+{
+    const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
+    const double scale = 2 / sqrt((double)H);
+    const fastbptt_units what = {activation, form, 0.3};
+    const truth leak = (real)what.leak, keep = (real)(1 - what.leak);
+    const real *W = NAME(numbers)(H, H, H, -scale, scale), *before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1);
+    const real *integrated = form == FASTBPTT_CURRENT ? NAME(numbers)(MOST_ROWS, H, ldh, -1.5, 1.5) : NULL;
+    const real *start = NAME(numbers)(steps * MOST_ROWS, H, ldh, -1.5, 1.5), *P;
+    const real *mask = with_mask ? NAME(numbers)(MOST_ROWS, H, ldh, 0, 2) : NULL;
+    real *masked, *product, *S, *other;
+    ptrdiff_t t, i, j, few, first;
+    seal();
+    P = NAME(pack)(v, H, H, W, 1, ldh);
+    seal();
+    masked = NAME(empty)(n);
+    product = NAME(empty)(H);
+    at("%s float%d integrate %s form=%d rows=%d H=%d mask=%d", set, BITS, activations[activation], form, MOST_ROWS, (int)H,
+       with_mask);
+    S = NAME(copied)(steps * n, start);
+    other = NAME(empty)(steps * n);
+    v->integrate(&what, steps, MOST_ROWS, H, P, ldh, mask, masked, before, integrated, S, other);
+    for (t = 0; t < steps; t++)
+        for (i = 0; i < MOST_ROWS; i++) {
+            const ptrdiff_t row = t * n + i * ldh;
+            const real *last = t > 0 ? S + row - n : before + i * ldh; /* as the verb found it: errors do not add up */
+            const real *U = form == FASTBPTT_RATE ? last : t > 0 ? other + row - n : integrated + i * ldh;
+            const real *factors = NAME(read_by)(H, with_mask ? mask + i * ldh : NULL, last, product);
+            for (j = 0; j < H; j++) {
+                truth magnitude, a = NAME(dot)(start[row + j], H, factors, W + j * H, 1, &magnitude);
+                truth rate = form == FASTBPTT_RATE ? NAME(g)(activation, a) : NAME(g)(activation, other[row + j]);
+                truth state = keep * U[j] + leak * (form == FASTBPTT_RATE ? rate : a);
+                magnitude += M(fabs)(U[j]) + M(fabs)(rate) + M(fabs)(state);
+                NAME(close)(RECURRENCES, form == FASTBPTT_RATE ? other[row + j] : S[row + j], rate, magnitude, (double)H + 8,
+                            "the rate", t * MOST_ROWS + i, j);
+                NAME(close)(RECURRENCES, form == FASTBPTT_RATE ? S[row + j] : other[row + j], state, magnitude,
+                            (double)H + 8, "the state", t * MOST_ROWS + i, j);
+            }
+        }
+    for (few = 1; few < MOST_ROWS; few++) {
+        const int keep_blocks = block_count;
+        const real *before_few, *integrated_few = NULL, *mask_few = NULL;
+        real *masked_few = NAME(empty)(few * ldh), *S_few, *other_few = NAME(empty)(steps * few * ldh);
+        at("%s float%d integrate %s form=%d rows=%d H=%d mask=%d", set, BITS, activations[activation], form, (int)few, (int)H,
+           with_mask);
+        first = below(MOST_ROWS - few + 1);
+        before_few = NAME(part)(1, MOST_ROWS, ldh, before, first, few);
+        if (integrated != NULL)
+            integrated_few = NAME(part)(1, MOST_ROWS, ldh, integrated, first, few);
+        if (mask != NULL)
+            mask_few = NAME(part)(1, MOST_ROWS, ldh, mask, first, few);
+        S_few = NAME(part)(steps, MOST_ROWS, ldh, start, first, few);
+        v->integrate(&what, steps, few, H, P, ldh, mask_few, masked_few, before_few, integrated_few, S_few, other_few);
+        NAME(same_part)(steps, MOST_ROWS, H, ldh, S, first, few, S_few);
+        NAME(same_part)(steps, MOST_ROWS, H, ldh, other, first, few, other_few);
+        release(keep_blocks);
+    }
+    release(0);
+}
+
+static void NAME(check_integrate_back)(const verbs *v, ptrdiff_t pad, int activation, int form, ptrdiff_t H, int with_mask,
+                                       int with_later)
+{
+    const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
+    const double scale = 1 / sqrt((double)H);
+    const fastbptt_units what = {activation, form, 0.3};
+    const truth leak = (real)what.leak, keep = (real)(1 - what.leak);
+    const real *W = NAME(numbers)(H, H, H, -scale, scale), *before = NAME(numbers)(steps * MOST_ROWS, H, ldh, -1, 1);
+    const real *dU_before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1), *P;
+    const real *later = with_later ? NAME(numbers)(MOST_ROWS, H, ldh, -1, 1) : NULL;
+    const real *mask = with_mask ? NAME(numbers)(MOST_ROWS, H, ldh, 0, 2) : NULL;
+    real *R = NAME(empty)(steps * n), *delta, *dU, *masked;
+    ptrdiff_t t, i, j, few, first;
+    for (i = 0; i < steps * MOST_ROWS; i++)
+        for (j = 0; j < H; j++)
+            R[i * ldh + j] = (real)NAME(g)(activation, uniform(-3, 3));
+    seal();
+    P = NAME(pack)(v, H, H, W, 0, ldh);
+    seal();
+    at("%s float%d integrate_back %s form=%d rows=%d H=%d mask=%d later=%d", set, BITS, activations[activation], form,
+       MOST_ROWS, (int)H, with_mask, with_later);
+    delta = NAME(copied)(steps * n, before);
+    dU = NAME(copied)(n, dU_before);
+    masked = NAME(empty)(n);
+    v->integrate_back(&what, steps, MOST_ROWS, H, P, ldh, mask, masked, R, later, dU, delta);
+    for (i = 0; i < MOST_ROWS; i++)
+        for (j = 0; j < H; j++) {
+            truth whole = with_later ? dU_before[i * ldh + j] : 0, all = M(fabs)(whole); /* dU of the step after */
+            for (t = steps - 1; t >= 0; t--) {
+                const ptrdiff_t k = t * n + i * ldh + j;
+                const real *next = t + 1 < steps ? delta + (t + 1) * n : later;
+                const truth slope = NAME(g_prime)(activation, R[k]);
+                truth magnitude = 0, q = next != NULL ? NAME(dot)(0, H, next + i * ldh, W + j, H, &magnitude) : 0;
+                if (with_mask)
+                    q *= mask[i * ldh + j], magnitude *= mask[i * ldh + j];
+                magnitude += M(fabs)(before[k]);
+                whole = (before[k] + q) * (form == FASTBPTT_CURRENT ? slope : 1) + keep * whole;
+                all += magnitude * (form == FASTBPTT_CURRENT ? M(fabs)(slope) + 1 : 1);
+                NAME(close)(RECURRENCES, delta[k], leak * whole * (form == FASTBPTT_RATE ? slope : 1), all, (double)H + 12,
+                            "delta", t * MOST_ROWS + i, j);
+            }
+            NAME(close)(RECURRENCES, dU[i * ldh + j], whole, all, (double)H + 12, "dU", i, j);
+        }
+    for (few = 1; few < MOST_ROWS; few++) {
+        const int keep_blocks = block_count;
+        const real *R_few, *later_few = NULL, *mask_few = NULL;
+        real *delta_few, *dU_few, *masked_few = NAME(empty)(few * ldh);
+        at("%s float%d integrate_back %s form=%d rows=%d H=%d mask=%d later=%d", set, BITS, activations[activation], form,
+           (int)few, (int)H, with_mask, with_later);
+        first = below(MOST_ROWS - few + 1);
+        R_few = NAME(part)(steps, MOST_ROWS, ldh, R, first, few);
+        if (later != NULL)
+            later_few = NAME(part)(1, MOST_ROWS, ldh, later, first, few);
+        if (mask != NULL)
+            mask_few = NAME(part)(1, MOST_ROWS, ldh, mask, first, few);
+        delta_few = NAME(part)(steps, MOST_ROWS, ldh, before, first, few);
+        dU_few = NAME(part)(1, MOST_ROWS, ldh, dU_before, first, few);
+        v->integrate_back(&what, steps, few, H, P, ldh, mask_few, masked_few, R_few, later_few, dU_few, delta_few);
+        NAME(same_part)(steps, MOST_ROWS, H, ldh, delta, first, few, delta_few);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, dU, first, few, dU_few);
+        release(keep_blocks);
+    }
+    release(0);
+}
+
+static void NAME(check_leaky_units)(const verbs *v, ptrdiff_t pad)
+{
+    static const ptrdiff_t states[] = {1, 3, 4, 7, 8, 12, 16, 17, 24, 33};
+    ptrdiff_t i;
+    int form, mask, activation = 0;
+    for (i = 0; i < LENGTH(states); i++)
+        for (form = FASTBPTT_RATE; form <= FASTBPTT_CURRENT; form++)
+            for (mask = 0; mask < 2; mask++, activation = (activation + 1) % FASTBPTT_SOFTMAX) {
+                NAME(check_integrate)(v, pad, activation, form, states[i], mask);
+                NAME(check_integrate_back)(v, pad, activation, form, states[i], mask, 0);
+                NAME(check_integrate_back)(v, pad, activation, form, states[i], mask, 1);
+            }
+}
+
 static void NAME(check_accumulate)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptrdiff_t M_, ptrdiff_t N,
                                    ptrdiff_t gap)
 {
@@ -1091,6 +1241,7 @@ static void NAME(check)(const verbs *v, ptrdiff_t pad)
     NAME(check_ends_of_series)(v, pad, FASTBPTT_TANH, 0.6, 0.6249);
     NAME(check_products)(v, pad);
     NAME(check_recurrences)(v, pad);
+    NAME(check_leaky_units)(v, pad);
     NAME(check_copies)(v, pad);
     NAME(check_errors)(v, pad);
     NAME(check_updates)(v);

@@ -36,7 +36,7 @@
 #if !GUARD
 #include <sanitizer/common_interface_defs.h>
 #endif
-#define MOST_BLOCKS 16
+#define MOST_BLOCKS 24
 #define LENGTH(a) ((ptrdiff_t)(sizeof(a) / sizeof(a)[0]))
 
 /* ---- What is reported */
