@@ -378,7 +378,7 @@ static void NAME(lanes_update)(const fastbptt_update *what, ptrdiff_t n, const r
         const V decay = what->rule == FASTBPTT_ADAMW ? 1 - eta * (real)what->weight_decay : SPLAT(1);
         for (i = v; i < n * LANES; i += LANES) {
             const V g = LOAD(gradient + i), w = LOAD(theta + i), old_1 = LOAD(slot_1 + i);
-            V s = old_1, t, updated, root;
+            V s = old_1, t, updated, root = SPLAT(0);
             switch (what->rule) {
             case FASTBPTT_SGD:
                 s = momentum * old_1 + g;
