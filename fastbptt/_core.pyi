@@ -24,37 +24,40 @@ class Engine:
     def __init__(
         self, dtype: str, I: int, H: int, O: int, K: int, activation: str, output_activation: str, loss: str,
         loss_parameter: Any, mean: bool, bias: bool, learn_initial_state: bool, l1: dict[str, Any], l2: dict[str, Any],
-        last: bool, one_hot: bool, maps: _Given = None, *, recurs: bool = True, reads: bool = True, reverse: bool = False,
-        pool_of: Engine | None = None,
+        last: bool, one_hot: bool, maps: _Given = None, rate_penalty: float = 0, omega: float = 0, *, recurs: bool = True,
+        reads: bool = True, reverse: bool = False, pool_of: Engine | None = None, leak: float = 1, leak_form: str = "rate",
+        noise: float = 0, input_noise: float = 0, dropout: float = 0, kind: Any = 0,
     ) -> None: ...
     def forward(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
-        return_states: bool, n_threads: int,
+        return_states: bool, n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def step(self, theta: _Given, x: _Given, state: _Given, out: tuple[_Array, _Array] | None, n_threads: int) -> Any: ...
     def losses(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
-        n_threads: int,
+        n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def evaluate(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
-        n_threads: int,
+        n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def loss_and_gradients(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
         tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool, initial_state_gradient: bool,
-        n_threads: int,
+        n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def loss_into(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
-        gradient: _Array, memory_limit: int, n_threads: int,
+        gradient: _Array, memory_limit: int, n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def states(
         self, theta: _Given, X: _Given, initial_state: _Given, lengths: _Given, resets: _Given, S: _Array, n_threads: int,
+        R: _Given = None, draws: _Given = None,
     ) -> Any: ...
     def states_back(
-        self, theta: _Given, X: _Given, S: _Array, dS: _Array, lengths: _Given, resets: _Given, own_start: bool, gradient:
-        _Array, memory_limit: int, dX: _Given, initial_state_gradient: bool, n_threads: int,
+        self, theta: _Given, X: _Given, S: _Array, dS: _Array, lengths: _Given, resets: _Given, own_start: bool,
+        gradient: _Array, memory_limit: int, dX: _Given, initial_state_gradient: bool, spreads: bool, n_threads: int,
+        R: _Given = None, draws: _Given = None,
     ) -> Any: ...
     def outputs(self, theta: _Given, S: _Array, lengths: _Given, n_threads: int) -> Any: ...
     def outputs_back(
@@ -64,12 +67,13 @@ class Engine:
     def penalize(self, theta: _Given, gradient: _Array) -> float: ...
     def window_into(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
-        past: _Given, own_start: bool, k2: int, gradient: _Array, S: _Array, n_threads: int,
+        past: _Given, own_start: bool, k2: int, gradient: _Array, S: _Array, n_threads: int, past_rates: _Given = None,
+        R: _Given = None, draws: _Given = None,
     ) -> Any: ...
     def backward(
         self, theta: _Given, X: _Given, dY: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
         tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool, initial_state_gradient: bool,
-        n_threads: int,
+        n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def gradient_terms(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given, t:
@@ -83,14 +87,14 @@ class Engine:
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
         rows: _Array, batch_size: int, rule: str, numbers: dict[str, Any], slots: list[_Array], earlier: int,
         max_grad_norm: float, gradient: _Array, before: list[_Array], batch: list[_Array], results: _Array, seconds: float,
-        memory_limit: int, n_threads: int,
+        memory_limit: int, n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def total_weight(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
     ) -> float: ...
     def workspace(
         self, theta: _Given, T: int, B: int, lengths: _Given, resets: bool, labels: bool, weight_width: int, picks: bool,
-        tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
+        tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int, dropout: bool = False,
     ) -> int: ...
 
 def update(rule: str, theta: _Given, gradient: _Array, slots: list[_Array], count: int, **numbers: Any) -> None: ...

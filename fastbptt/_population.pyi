@@ -29,6 +29,7 @@ class Lanes:
     ) -> Any: ...
     def train(
         self, n: int, theta: _Given, slots: list[_Array], X: _Given, D: _Given, weights: _Given, initial_state: _Given,
-        lengths: _Given, rule: str, numbers: dict[str, Any], rates: _Array, going: _Array, l1: _Given, l2: _Given, max_norm:
-        Any, epochs: int, batch_size: int, order: _Array, earlier: int, threads: int,
+        lengths: _Given, rule: str, numbers: dict[str, Any], rates: _Array, factors: _Given, going: _Array, ended: _Given,
+        l1: _Given, l2: _Given, max_norm: Any, batch_size: int, order: _Array, earlier: int, held: Any, judge: Any,
+        threads: int,
     ) -> Any: ...

@@ -7,6 +7,7 @@ sdist is built and a part of the tests run. Needs Linux and a package index, as 
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -168,6 +169,7 @@ def other(work, sdist, python):
 
 
 def main():
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # setuptools warns of it
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="+", default=[], help="other interpreters")
     parser.add_argument("--keep", type=Path, help="a folder for the sdist and the wheel")

@@ -214,7 +214,7 @@ def train(net, draw, updates, learning_rate):
 
 def test_a_network_learns_to_decide():
     net = RNN(3, 32, 2, activation="relu", initializer=("identity", 0.9), random_state=0)
-    Y, D, weights, _ = train(net, lambda B, rng: datasets.perceptual_decision(B, random_state=rng), 400, 2e-3)
+    Y, D, weights, _ = train(net, lambda B, rng: datasets.perceptual_decision(B, random_state=rng), 800, 2e-3)
     assert datasets.fraction_wrong(Y, D, weights, tolerance=0.4) < 0.2  # fixation and decision; the best there is: 0.08
 
 
