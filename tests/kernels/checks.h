@@ -251,7 +251,7 @@ static void NAME(check_recur)(const verbs *v, ptrdiff_t pad, int activation, ptr
 /* Many rows of few numbers, which go through the activation side by side, and each by itself */
 static void NAME(check_many_rows)(const verbs *v, ptrdiff_t pad, int activation, ptrdiff_t H)
 {
-    const ptrdiff_t ldh = NAME(padded)(H, pad), rows = 32 * ldh + 3;
+    const ptrdiff_t ldh = NAME(padded)(H, pad), rows = 32 * ldh + 1;
     const real *before = NAME(numbers)(rows, H, ldh, -1.5, 1.5);
     real *S, *S_one;
     ptrdiff_t i;
