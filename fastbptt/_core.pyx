@@ -786,7 +786,7 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
     if p.reads:
         pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
     # Q = W
-    if c.saves and p.recurs and (c.most > 1 or to_first_state(p, c)):
+    if c.saves and p.recurs and (c.most > 1 or to_first_state(p, c) or c.omega != 0):
         pack(k, H, H, theta + p.W_s, H, 1, <floating *> shared.Q_s, ldh)
     if p.reads and (c.saves or c.dX != NULL):
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)

@@ -301,7 +301,8 @@ class Stack:
                                                 n_threads)
             dS = self._read_back(scratch, dR, len(X), lengths)
             slope, penalty = (0.0, 0.0) if dY is not None else self._rates(S, R, len(X) if lengths is None else lengths)
-            down, how = (self._down, memory_limit) if tbptt is None else (self._down_windows, tbptt)
+            whole = tbptt is None or min(tbptt) >= len(X)  # one window, through all steps
+            down, how = (self._down, memory_limit) if whole else (self._down_windows, tbptt)
             dX, dS_0, of_flow = down(scratch, theta, inputs, S, R, dS, lengths, resets, initial_state is None, gradient, how,
                                      input_gradient, initial_state_gradient, n_threads, draws, slope, spreads=dY is None)
         more = ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})

@@ -71,6 +71,8 @@ VALUES = {
     "draws": ("none", "noise", "dropout", "both"),
     "rates": (False, True),
     "omega": (False, True),
+    "maps": ("none", "present", "frozen", "signs"),
+    "layers": ("one", "two", "both directions"),
 }
 
 
@@ -101,12 +103,15 @@ class Kind(NamedTuple):
     draws: str = "none"
     rates: bool = False
     omega: bool = False
+    maps: str = "none"
+    layers: str = "one"
 
     @property
     def conflict(self):
         """Names of options whose values have no meaning together; () where there are none."""
         truncated, last = self.tbptt != "none", self.output == "last"
         fit, stream, generate = self.training == "fit", self.training == "stream", self.inference == "generate"
+        both = self.layers == "both directions"  # a step of several layers is what test_stack.py looks at
         return next((names for names, meaningless in {
             ("weights", "head"): "output" in self.weights and self.head.startswith("cross_entropy"),
             ("head", "O"): "softmax" in self.head and self.O == 1,  # whose outputs are constant
@@ -127,6 +132,9 @@ class Kind(NamedTuple):
             ("inference", "lengths"): generate and self.lengths != "none",
             ("inference", "resets"): generate and self.resets != "none",
             ("inference", "draws"): self.inference == "step" and self.draws != "none",
+            ("inference", "layers"): both and self.inference != "none" or self.layers == "two" and self.inference == "step",
+            ("training", "layers"): both and stream,
+            ("tbptt", "layers"): both and truncated,
         }.items() if meaningless), ())
 
     @property
@@ -171,7 +179,7 @@ class Call:
 
     def network(self, dtype="float64", **options):
         kind, head = self.kind, self.head
-        net = RNN(kind.I, kind.H, kind.O * head.levels, activation=kind.activation, dtype=dtype,
+        net = RNN(kind.I, sizes_of(kind), kind.O * head.levels, activation=kind.activation, dtype=dtype,
                   loss=head.loss if head.loss_parameter is None else (head.loss, head.loss_parameter),
                   output_activation=head.output_activation, bias=kind.bias, output=kind.output, one_hot=kind.ids,
                   learn_initial_state=kind.state in ("learnt", "both"), random_state=0, initializer=zeros,
@@ -179,20 +187,26 @@ class Call:
                   noise_std=0.1 if kind.draws in ("noise", "both") else 0.0,
                   input_noise_std=0.2 if kind.draws in ("noise", "both") and not kind.ids else 0.0,
                   recurrent_dropout=0.3 if kind.draws in ("dropout", "both") else 0.0,
-                  rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega,
-                  **{"reduction": kind.reduction, **options})
+                  rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega, bidirectional=kind.layers == "both directions",
+                  **maps_of(kind), **{"reduction": kind.reduction, **options})
         for name, value in self.parameters.items():
-            net.parameters[name] = value
+            if net.parameters[name].shape == value.shape:  # else `with_layers` is at work
+                net.parameters[name] = value
         if kind.shards == "several":
-            net._engines["core"].shard_work = 1
+            core = net._engines["core"]
+            for engine in [core] if kind.layers == "one" else [*(r.engine for r in core.recurrences), core.readout]:
+                engine.shard_work = 1
         return net
 
     def data(self, dtype="float64"):
         """X, D, weights, initial_state, lengths, resets and dY by name, real ones in `dtype`."""
         names = ("X", "D", "weights", "initial_state", "lengths", "resets", "dY")
-        arrays = {name: getattr(self, name) for name in names}
-        return {name: array.astype(dtype) if array is not None and array.dtype.kind == "f" else array
-                for name, array in arrays.items()}
+        def converted(array):
+            if isinstance(array, tuple):
+                return tuple(map(converted, array))
+            return array.astype(dtype) if array is not None and array.dtype.kind == "f" else array
+
+        return {name: converted(getattr(self, name)) for name in names}
 
     @property
     def steps(self):
@@ -208,6 +222,38 @@ def zeros(shape, rng):
     return np.zeros(shape)
 
 
+def bounded(W_s, maps="none"):
+    """W_s, or less: what grows without end over 280 steps says nothing."""
+    return np.float32(W_s * min(1, 0.9 / np.linalg.norm(np.abs(W_s) if maps == "signs" else W_s, 2))).astype(float)
+
+
+def sizes_of(kind):
+    return {"one": kind.H, "two": (kind.H, 4), "both directions": (kind.H, 3)}[kind.layers]
+
+
+def maps_of(kind):
+    """Maps on W_s and W_y, of the first layer where there are several."""
+    present = np.random.default_rng(kind.H).random((kind.H, kind.H)) < 0.7
+    return {"none": {}, "present": {"connectivity": {"W_s": present}}, "frozen": {"trainable": {"W_s": present, "W_y": False}},
+            "signs": {"nonnegative": ("W_s",), "trainable": {"W_y": False}}}[kind.maps]
+
+
+def with_layers(call):
+    """The call of a network of several recurrences, made of one of the plain network."""
+    rng, net = np.random.default_rng(5), call.network()
+
+    def drawn(shape, scale):
+        return np.float32(rng.uniform(-scale, scale, shape)).astype(float)
+
+    parameters = {name: call.parameters[name] if name in call.parameters and call.parameters[name].shape == value.shape
+                  else drawn(value.shape, 0.9 / np.sqrt(value.shape[-1])) for name, value in net.parameters.items()}
+    parameters |= {name: bounded(value, call.kind.maps) for name, value in parameters.items() if name.startswith("W_s")}
+    state = call.initial_state
+    if state is not None:
+        state = tuple(drawn((len(state), width), 1) for width in net._widths)
+    return call.but(parameters=parameters, initial_state=state)
+
+
 def call_of(kind, seed=0):
     rng = np.random.default_rng([seed, *map(ord, repr(kind))])
     head, last = HEADS_BY_NAME[kind.head], kind.output == "last"
@@ -215,16 +261,15 @@ def call_of(kind, seed=0):
                     "output" if "output" in kind.weights else "step" if "step" in kind.weights else "none", kind.reduction)
     shape = Shape(max(kind.T, 1), kind.B, kind.I, kind.H, kind.O, "")
     case = cases.sample(rng, shape, kind.activation, head, choice, 0.9)
-    # what grows without end over 280 steps says nothing
-    case.parameters["W_s"] = np.float32(case.parameters["W_s"] * min(1, 0.9 / np.linalg.norm(case.parameters["W_s"], 2))
-                                        ).astype(float)
+    case.parameters["W_s"] = bounded(case.parameters["W_s"], kind.maps)
     D, dY, weights = case.D, case.dY, case.weights
     if "few" in kind.weights:
         weights = weights * (rng.random(weights.shape[:2]) < 0.15).reshape(*weights.shape[:2], *[1] * (weights.ndim - 2))
     D, dY, weights = (None if array is None else array[0] if last else array[:kind.T] for array in (D, dY, weights))
     X = rng.integers(kind.I, size=(kind.T, kind.B)) if kind.ids else case.X[:kind.T]
-    return Call(kind, head, case.parameters, X, D, dY, weights, case.initial_state, lengths_of(kind, rng),
+    call = Call(kind, head, case.parameters, X, D, dY, weights, case.initial_state, lengths_of(kind, rng),
                 resets_of(kind, rng), tbptt_of(kind, rng))
+    return call if kind.layers == "one" else with_layers(call)
 
 
 def lengths_of(kind, rng):
@@ -280,14 +325,20 @@ def results(call, dtype, backend, n_threads=1):
     limit, limit_of_backward = (limit_of(call, net, m, n_threads) for m in (weights, None))
     if limit is not None and call.head.levels > 1:  # dY has more columns than D
         limit_of_backward = "auto"
-    found = dict(zip(("Y", "final state", "S", "R"), net.forward(X, return_states=True, **seeds, **data, **how)))
+    found = flat(zip(("Y", "final state", "S", "R"), net.forward(X, return_states=True, **seeds, **data, **how)))
     found["losses"] = net.losses(X, D, **seeds, **data, **how)
     found["E of evaluate"] = net.evaluate(X, D, weights=weights, **seeds, **data, **how)
     found["E"], of_E = net.loss_and_gradients(X, D, weights=weights, memory_limit=limit, **seeds, **data, **gradients, **how)
     found["E of objective"], found["gradient of objective"] = net.objective(X, D, weights=weights, **data, **how)(net.theta)
     of_dY = net.backward(X, dY, memory_limit=limit_of_backward, **seeds, **data, **gradients, **how)
-    return found | {f"∂E/∂{name}": value for name, value in of_E.items()} | {
-        f"∂E/∂{name} of backward": value for name, value in of_dY.items()}
+    return found | flat((f"∂E/∂{name}", value) for name, value in of_E.items()) | flat(
+        (f"∂E/∂{name} of backward", value) for name, value in of_dY.items())
+
+
+def flat(named):
+    """A dict of arrays, those of each recurrence by names of their own."""
+    return {f"{name} {k}" if isinstance(value, tuple) else name: each for name, value in named
+            for k, each in enumerate(value if isinstance(value, tuple) else (value,))}
 
 
 # An update by as much as is not lost in the rounding of theta, and not by so much that its own is enlarged on the way.
@@ -311,7 +362,8 @@ def training(call, dtype, backend, n_threads=1, cuts=()):
                       for a, b in zip(edges, edges[1:])], "initial_state": initial_state}
     history = net.stream(**data, **how)
     final = np.zeros((0, 0)) if history.final_state is None else history.final_state
-    return {"theta of stream": net.theta, "losses of stream": np.array(history.loss), "final state of stream": final}
+    return flat({"theta of stream": net.theta, "losses of stream": np.array(history.loss),
+                 "final state of stream": final}.items())
 
 
 STREAMED = ("X", "D", "weights", "resets")
@@ -365,7 +417,7 @@ def step_by_step(call, dtype, backend):
 def closed_loop(call, dtype, backend, steps=3):
     """What `generate` returns, and `forward` of the prefix and of what was fed back: Y or ids, final state."""
     net, kind = call.network(dtype), call.kind
-    prefix, initial_state = call.data(dtype)["X"], call.initial_state
+    prefix, initial_state = call.data(dtype)["X"], call.data(dtype)["initial_state"]
 
     def feed(y, rng):
         return y.argmax(axis=-1) % kind.I if kind.ids else np.resize(np.tanh(y), (len(y), kind.I)).astype(dtype)
@@ -381,7 +433,8 @@ def closed_loop(call, dtype, backend, steps=3):
         x = feed(y, None) if not by_itself else y.argmax(axis=-1) if kind.ids else y
         expected.append(x if by_itself and kind.ids else y)
         whole = np.concatenate([whole, x[None]])
-    return {"generated": found, "state": state}, {"generated": np.array(expected), "state": final}
+    return (flat({"generated": found, "state": state}.items()),
+            flat({"generated": np.array(expected), "state": final}.items()))
 
 
 def everything(call, dtype, backend, n_threads=1):
@@ -429,6 +482,8 @@ def errors_close_by(call, errors, runs=16):
     rng = np.random.default_rng(10)
 
     def nudged(array):
+        if isinstance(array, tuple):
+            return tuple(map(nudged, array))
         if array is None or array.dtype.kind != "f":
             return array
         return (array * (1 + rng.uniform(-1e-6, 1e-6, array.shape))).astype(np.float32).astype(np.float64)

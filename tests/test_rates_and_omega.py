@@ -433,3 +433,16 @@ def test_a_sum_of_squares_is_that_of_all_entries():
     for bad in (array.astype(int), array[:, ::2]):
         with pytest.raises(ValueError, match="contiguous"):
             _core.sum_of_all_squares(bad)
+
+
+@pytest.mark.parametrize("more", [{}, {"hidden_size": (5, 4)}], ids=["plain", "layers"])
+def test_omega_of_a_single_step_has_the_weights_of_its_time(more):
+    """A step from a state of zero needs no W_s, but Ω does: not the one that an earlier call has left."""
+    net = network(omega=0.4, **more)
+    X, D = data(net)
+    net.loss_and_gradients(X, D)
+    net.theta = net.theta / 2
+    E, gradients = net.loss_and_gradients(X[:1], D[:1])
+    true, expected = net.loss_and_gradients(X[:1], D[:1], backend="reference")
+    assert E == pytest.approx(true, rel=1e-12)
+    assert all(gradients[name] == pytest.approx(expected[name], rel=1e-11, abs=1e-13) for name in expected)
