@@ -120,8 +120,9 @@ EQUIVALENT = {
     ("recur*", "else if (rows == 1 && n == 2 [*] W)", "else if (0)"): "likewise",
     ("recur*", "else if (rows == 1 && n == 2 [*] W)", "*rows == 0 &&*"): "likewise",
     ("recur*", "else if (rows == 1 && n == 2 [*] W)", "*n == 2 / W)"): "likewise",
-    ("outer", "if (there < nv [*] W) {", "if (1) {"): "a copy that is not needed: slower alone",
-    ("outer", "if (there < nv [*] W) {", "*<=*"): "likewise",
+    ("outer", "if (there < nv [*] W *", "if (1) {"): "a copy that is not needed: slower alone",
+    ("outer", "if (there < nv [*] W *", "*<=*"): "likewise",
+    ("outer", "if (there < nv [*] W *", "*step >*[=0]*"): "likewise",
     ("outer", "if (c == buffer)", "if (1)"): "else it copies C onto itself",
     ("outer", "for (j = 0; j < nv [*] W; j++)", "*<= nv*"):
         "one number of the next row, which is written after it; after the last row the buffer has room",

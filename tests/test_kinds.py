@@ -222,9 +222,10 @@ def zeros(shape, rng):
     return np.zeros(shape)
 
 
-def bounded(W_s, maps="none"):
-    """W_s, or less: what grows without end over 280 steps says nothing."""
-    return np.float32(W_s * min(1, 0.9 / np.linalg.norm(np.abs(W_s) if maps == "signs" else W_s, 2))).astype(float)
+def bounded(W_s, kind):
+    """W_s, or less: what grows without end over 280 steps says nothing. Dropout multiplies what is left by 1 / 0.7."""
+    size = np.linalg.norm(np.abs(W_s) if kind.maps == "signs" else W_s, 2)
+    return np.float32(W_s * min(1, (0.6 if kind.draws in ("dropout", "both") else 0.9) / size)).astype(float)
 
 
 def sizes_of(kind):
@@ -247,7 +248,7 @@ def with_layers(call):
 
     parameters = {name: call.parameters[name] if name in call.parameters and call.parameters[name].shape == value.shape
                   else drawn(value.shape, 0.9 / np.sqrt(value.shape[-1])) for name, value in net.parameters.items()}
-    parameters |= {name: bounded(value, call.kind.maps) for name, value in parameters.items() if name.startswith("W_s")}
+    parameters |= {name: bounded(value, call.kind) for name, value in parameters.items() if name.startswith("W_s")}
     state = call.initial_state
     if state is not None:
         state = tuple(drawn((len(state), width), 1) for width in net._widths)
@@ -261,7 +262,7 @@ def call_of(kind, seed=0):
                     "output" if "output" in kind.weights else "step" if "step" in kind.weights else "none", kind.reduction)
     shape = Shape(max(kind.T, 1), kind.B, kind.I, kind.H, kind.O, "")
     case = cases.sample(rng, shape, kind.activation, head, choice, 0.9)
-    case.parameters["W_s"] = bounded(case.parameters["W_s"], kind.maps)
+    case.parameters["W_s"] = bounded(case.parameters["W_s"], kind)
     D, dY, weights = case.D, case.dY, case.weights
     if "few" in kind.weights:
         weights = weights * (rng.random(weights.shape[:2]) < 0.15).reshape(*weights.shape[:2], *[1] * (weights.ndim - 2))
