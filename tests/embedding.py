@@ -95,6 +95,11 @@ def ok(status):
     return status
 
 
+def allow(plan):
+    """Let the plan into a BLAS where this process has no other kernels; the tests then hold it to one thread."""
+    ok(c.plan_allow_blas(plan, _core.kernel_set() == "blas"))
+
+
 def plan_of(net, tbptt=None):
     """The plan of an RNN, and what must live as long."""
     plan = Guarded(c.plan_bytes())
@@ -120,7 +125,7 @@ def plan_of(net, tbptt=None):
         ok(c.plan_set_penalty(plan, getattr(c, f"PARAMETER_{name.upper()}"), l1, l2))
     if tbptt is not None:
         ok(c.plan_set_truncation(plan, *tbptt))
-    ok(c.plan_allow_blas(plan, _core.kernel_set() == "blas"))  # the tests then hold it to one thread
+    allow(plan)
     ok(c.plan_check(plan))
     assert c.plan_parameters(plan) == net.theta.size and plan.untouched_beside()
     return plan

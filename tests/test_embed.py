@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 from cases import ALL
-from embedding import DECLARATIONS, Guarded, Network, c, constants, of_type, ok, plan_of, signatures
+from embedding import DECLARATIONS, Guarded, Network, allow, c, constants, of_type, ok, plan_of, signatures
 from processes import run_python
 
 from fastbptt import RNN, _core, optimizers
@@ -447,7 +447,7 @@ FAULTS = {
     "a batch that was never made": (dict(), lambda n: n.batch.memory.fill(0), "NOT_A_BATCH"),
     "no batch": (dict(), lambda n: setattr(n.batch, "at", None), "NULL"),
     "a batch of doubles": (dict(), lambda n: c.batch_init_f64(n.batch, n.batch.size, 6, 4, None), "TYPE"),
-    "a plan of doubles": (dict(), lambda n: c.plan_init_f64(n.plan, n.plan.size, 5, 9, 3), "TYPE"),
+    "a plan of doubles": (dict(), lambda n: (c.plan_init_f64(n.plan, n.plan.size, 5, 9, 3), allow(n.plan)), "TYPE"),
     "sizes that no memory has": (dict(),
                                  lambda n: c.batch_init_f32(n.batch, n.batch.size, 2**31 - 1, 2**31 - 1, n.X), "TOO_LARGE"),
 }
@@ -560,6 +560,7 @@ def test_sizes_of_a_plan_and_a_batch_are_checked():
     assert c.batch_init_f64(batch, batch.size, 1, 1, batch.at + 4) == c.STATUS_MISALIGNED
     assert (plan.memory == 255).all() and (batch.memory == 255).all()
     ok(c.plan_init_f32(plan, plan.size, 1, 2**20, 1))  # bytes of sums over shards
+    allow(plan)
     assert c.step_scratch_bytes(plan, 2**31 - 1) == c.STATUS_TOO_LARGE
     ok(c.batch_init_f32(batch, batch.size, 2**31 - 1, 2**31 - 1, None))
     assert c.saved_bytes(plan, batch) == c.scratch_bytes(plan, batch, c.FOR_LOSS) == c.STATUS_TOO_LARGE

@@ -234,7 +234,7 @@ def test_across_blocks_of_time_segments_and_threads(form):
         sizes = {name: value for name, value in more.items() if name == "lengths"}
         least, most = (net.memory_estimate(200, 11, **sizes, resets=ragged, memory_limit=limit, n_threads=1)
                        for limit in ("auto", None))
-        assert least < 0.9 * most
+        assert least < most  # there are segments
         truncated = [dict(flat(net.loss_and_gradients(X, D, **more, **asked, tbptt=(30, 50), backend=backend)))
                      for backend in ("core", "reference")]
         for name in truth:
