@@ -118,8 +118,8 @@ CHOICES = [Choice(*c) for c in itertools.product((True, False), (True, False), (
 
 
 def some_choices(turn):
-    """A third of all combinations, another in each of three turns; or all of them."""
-    return CHOICES if ALL else CHOICES[turn % 3::3]
+    """A sixth of all combinations, another in each of six turns; or all of them."""
+    return CHOICES if ALL else CHOICES[turn % 6::6]
 
 
 # Six among which every two options meet in every two values.

@@ -13,13 +13,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import pytest
 
 import fastbptt
 
 BENCH = Path(__file__).parents[1] / "bench"
-pytestmark = pytest.mark.skipif(not (BENCH.exists() and hasattr(signal, "SIGSTOP")),
-                                reason="no bench beside the tests, or no SIGSTOP, by which it stops who has no turn")
+pytestmark = [pytest.mark.skipif(not (BENCH.exists() and hasattr(signal, "SIGSTOP")),
+                                 reason="no bench beside the tests, or no SIGSTOP, by which it stops who has no turn"),
+              pytest.mark.skipif(not cases.ALL, reason="times things: FASTBPTT_TESTS is not all")]
 
 TINY = ["--cells", "4,20,3,5,2", "--seconds", "0"]
 LENGTHS = ["full", "equal", "uniform", "geometric"]

@@ -4,6 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ def experiment(monkeypatch):
     return importlib.import_module
 
 
+@pytest.mark.skipif(not cases.ALL, reason="trains for seconds: FASTBPTT_TESTS is not all")
 @pytest.mark.parametrize("name, arguments, words", [
     ("digits", ["--epochs", "1"], "% of 297 test digits"),
     ("adding", ["--updates", "60"], "% wrong by 0.04"),
