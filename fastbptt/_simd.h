@@ -737,6 +737,9 @@ static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K
             for (j = 0; j < nv * W; j++)
                 c[i * ld + j] = j < there ? C[i * ldc + j * step] : 0;
     }
+    for (i = 0; i < m; i++) /* C is needed last, when it would be waited for */
+        for (j = 0; j < nv; j++)
+            __builtin_prefetch(c + i * ld + j * W, 1);
     switch (nv * 16 + (int)m) {
 #define TILE(m, nv) \
     case nv * 16 + m: \
@@ -756,31 +759,60 @@ static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K
                 C[i * ldc + j * step] = c[i * ld + j];
 }
 
+/* m columns of A in tiles of ROWS columns, each (K, ROWS) and contiguous; the last may have fewer and ROWS apart */
+static void NAME(pack_tiles)(ptrdiff_t K, ptrdiff_t m, const real *A, ptrdiff_t lda, real *tiles)
+{
+    ptrdiff_t k, i, j;
+    for (k = 0; k < K; k++, A += lda, tiles += ROWS) {
+        for (i = 0; i + ROWS <= m; i += ROWS)
+            memcpy(tiles + i * K, A + i, ROWS * sizeof(real));
+        for (j = i; j < m; j++)
+            tiles[i * K + j - i] = A[j];
+    }
+}
+
+/* C += A.T @ B for at most CHUNK rows and a part of the columns of A: for each panel of B a column of tiles */
+static void NAME(accumulate_chunk)(ptrdiff_t step, ptrdiff_t K, ptrdiff_t M, ptrdiff_t N, int packs_B, int packed_A,
+                                   const real *A, ptrdiff_t lda, const real *B, ptrdiff_t ldb, real *C, ptrdiff_t ldc)
+{
+    real packed[CHUNK * 2 * W] __attribute__((aligned(64)));
+    ptrdiff_t n, i, m, k;
+    int nv;
+    for (n = 0; n < N; n += nv * W) {
+        const ptrdiff_t there = MIN(N - n, (nv = NAME(at_once)(packs_B ? ROWS : M, (N - n + W - 1) / W)) * W);
+        const real *b = B + n;
+        if (packs_B) { /* of two vectors or one */
+            for (k = 0; k < K; k++) {
+                STORE(packed + 2 * k * W, LOAD(b + k * ldb));
+                if (there > W)
+                    STORE(packed + (2 * k + 1) * W, LOAD(b + k * ldb + W));
+            }
+            b = packed;
+        }
+        for (i = 0; i < M; i += m) {
+            const ptrdiff_t tiles = (M - i + ROWS - 1) / ROWS;
+            m = packed_A ? MIN(M - i, ROWS) : (M - i + tiles - 1) / tiles;
+            NAME(outer)(m, nv, there, K, A + (packed_A ? i * K : i), lda, b, b == packed ? 2 * W : ldb,
+                        C + i * ldc + n * step, ldc, step);
+        }
+    }
+}
+
 static void NAME(accumulate_by)(ptrdiff_t step, ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda,
                                 const real *B, ptrdiff_t ldb, real *C, ptrdiff_t ldc)
 {
-    real packed[CHUNK * 2 * W] __attribute__((aligned(64)));
-    ptrdiff_t r, n, i, m, k;
-    int nv;
+    real tiles[CHUNK * BOTH_PACKED] __attribute__((aligned(64)));
+    ptrdiff_t r, i;
     for (r = 0; r < rows; r += CHUNK, A += CHUNK * lda, B += CHUNK * ldb) {
         const ptrdiff_t K = MIN(rows - r, CHUNK);
-        for (n = 0; n < N; n += nv * W) {
-            const ptrdiff_t there = MIN(N - n, (nv = NAME(at_once)(M, (N - n + W - 1) / W)) * W);
-            const real *b = B + n;
-            if (M >= PACKED_FROM) {
-                for (k = 0; k < K; k++) {
-                    STORE(packed + 2 * k * W, LOAD(b + k * ldb));
-                    if (there > W)
-                        STORE(packed + (2 * k + 1) * W, LOAD(b + k * ldb + W));
-                }
-                b = packed;
+        if (M < BOTH_PACKED_FROM)
+            NAME(accumulate_chunk)(step, K, M, N, M >= PACKED_FROM, 0, A, lda, B, ldb, C, ldc);
+        else
+            for (i = 0; i < M; i += BOTH_PACKED) {
+                const ptrdiff_t m = MIN(M - i, BOTH_PACKED);
+                NAME(pack_tiles)(K, m, A + i, lda, tiles);
+                NAME(accumulate_chunk)(step, K, m, N, 1, 1, tiles, ROWS, B, ldb, C + i * ldc, ldc);
             }
-            for (i = 0; i < M; i += m) {
-                const ptrdiff_t tiles = (M - i + ROWS - 1) / ROWS;
-                m = (M - i + tiles - 1) / tiles;
-                NAME(outer)(m, nv, there, K, A + i, lda, b, b == packed ? 2 * W : ldb, C + i * ldc + n * step, ldc, step);
-            }
-        }
     }
 }
 
