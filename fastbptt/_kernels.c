@@ -46,9 +46,10 @@
  * one core of an AMD Zen 4 (2026-11), float32: 512: 80, 99 (avx2), 104, 110 (avx512); 1024: 58, 83 and 85, 92; float64,
  * 256: 36, 47 and 38, 51. */
 #define PACKED_FROM 100
-/* Rows of a gradient from which on both factors are packed, so many rows of it at a time: a column of A stands in few lines
- * of the first-level cache where A's rows are a power of 2 apart. GFLOP/s without and with, float32, avx512, one core of an
- * Intel Xeon (Sapphire Rapids, 2026-11): M = N = 256: 157, 157; 512: 142, 158; 1024: 120, 155. */
+/* Rows of a gradient from which on both factors are packed, so many of its rows at a time, and C is fetched before it is
+ * needed: a column of A finds few lines in the first-level cache where A's rows are a power of 2 apart. GFLOP/s without and
+ * with, float32, avx512, one core of an Intel Xeon (Sapphire Rapids, 2026-11): M = N = 512: 142, 158; 1024: 120, 155; 256,
+ * where it is not done: 157, 157. */
 #define BOTH_PACKED_FROM 300
 #define BOTH_PACKED (8 * ROWS)
 

@@ -737,9 +737,6 @@ static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K
             for (j = 0; j < nv * W; j++)
                 c[i * ld + j] = j < there ? C[i * ldc + j * step] : 0;
     }
-    for (i = 0; i < m; i++) /* C is needed last, when it would be waited for */
-        for (j = 0; j < nv; j++)
-            __builtin_prefetch(c + i * ld + j * W, 1);
     switch (nv * 16 + (int)m) {
 #define TILE(m, nv) \
     case nv * 16 + m: \
@@ -759,7 +756,7 @@ static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K
                 C[i * ldc + j * step] = c[i * ld + j];
 }
 
-/* m columns of A in tiles of ROWS columns, each (K, ROWS) and contiguous; the last may have fewer and ROWS apart */
+/* m columns of A in tiles, each (K, ROWS) and contiguous; what pads the last one stays as it was and is not read */
 static void NAME(pack_tiles)(ptrdiff_t K, ptrdiff_t m, const real *A, ptrdiff_t lda, real *tiles)
 {
     ptrdiff_t k, i, j;
@@ -771,12 +768,12 @@ static void NAME(pack_tiles)(ptrdiff_t K, ptrdiff_t m, const real *A, ptrdiff_t 
     }
 }
 
-/* C += A.T @ B for at most CHUNK rows and a part of the columns of A: for each panel of B a column of tiles */
+/* C += A.T @ B for at most CHUNK rows, panel by panel of B; A may have been packed by pack_tiles, then B is packed too */
 static void NAME(accumulate_chunk)(ptrdiff_t step, ptrdiff_t K, ptrdiff_t M, ptrdiff_t N, int packs_B, int packed_A,
                                    const real *A, ptrdiff_t lda, const real *B, ptrdiff_t ldb, real *C, ptrdiff_t ldc)
 {
     real packed[CHUNK * 2 * W] __attribute__((aligned(64)));
-    ptrdiff_t n, i, m, k;
+    ptrdiff_t n, i, m, k, j;
     int nv;
     for (n = 0; n < N; n += nv * W) {
         const ptrdiff_t there = MIN(N - n, (nv = NAME(at_once)(packs_B ? ROWS : M, (N - n + W - 1) / W)) * W);
@@ -792,6 +789,9 @@ static void NAME(accumulate_chunk)(ptrdiff_t step, ptrdiff_t K, ptrdiff_t M, ptr
         for (i = 0; i < M; i += m) {
             const ptrdiff_t tiles = (M - i + ROWS - 1) / ROWS;
             m = packed_A ? MIN(M - i, ROWS) : (M - i + tiles - 1) / tiles;
+            for (k = 0; packed_A && k < m; k++) /* the tile's C is needed last, when it would be waited for */
+                for (j = 0; j < there; j += W)
+                    __builtin_prefetch(C + (i + k) * ldc + (n + j) * step, 1);
             NAME(outer)(m, nv, there, K, A + (packed_A ? i * K : i), lda, b, b == packed ? 2 * W : ldb,
                         C + i * ldc + n * step, ldc, step);
         }

@@ -59,6 +59,7 @@ LARGE_SHAPES = {
     "many short rows": Shape(9000, 1, 2, 5, 3, "blocks of many steps with one row each"),
     "large products": Shape(7, 40, 70, 96, 50, "above the sizes at which BLAS changes its kernels and its threads"),
     "one step a block": Shape(4, 300, 30, 200, 10, "a step that is larger than a block"),
+    "large weights": Shape(9, 40, 70, 450, 50, "blocks of 256 rows and gradients of packed factors, as for large networks"),
 }
 
 EMPTY = ("no step", "no sequence", "nothing")

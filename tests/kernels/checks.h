@@ -1102,6 +1102,7 @@ static void NAME(check_special)(const verbs *v, ptrdiff_t pad, int activation)
 static void NAME(check_products)(const verbs *v, ptrdiff_t pad)
 {
     static const ptrdiff_t depths[] = {1, 2, 5, 17, 64}, rows[] = {1, 2, 5, 16, 40}, large[] = {99, 100, 101, 130};
+    static const ptrdiff_t larger[] = {299, 300, 301, 385}; /* 385 is 1 more than 6 * 64 and 8 * 48 */
     ptrdiff_t i, j, k;
     for (i = 0; i < LENGTH(widths); i++) {
         for (j = 0; j < LENGTH(depths); j++)
@@ -1124,6 +1125,10 @@ static void NAME(check_products)(const verbs *v, ptrdiff_t pad)
         NAME(check_accumulate)(v, pad, 129, large[i], 7 + 6 * i, 0);
     }
     NAME(check_accumulate)(v, pad, 257, 100, 33, 1);
+    for (i = 0; i < LENGTH(larger); i++) { /* both factors packed */
+        NAME(check_accumulate)(v, pad, 127 + i, larger[i], 9 + 30 * i, i % 2);
+        NAME(check_small_products_are_not_lost)(v, pad, larger[i], 17);
+    }
     NAME(check_column_sums)(v, pad, 1000, 9);
 }
 
