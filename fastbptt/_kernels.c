@@ -9,6 +9,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(FASTBPTT_NO_VECTORS)
 
@@ -41,6 +44,7 @@
 
 #define MOST_ROWS 8    /* of a tile */
 #define MOST_VECTORS 8 /* of a tile */
+#define MOST_PARTS 4   /* of a tile's sum */
 #define CHUNK 128      /* rows whose outer products are added to a gradient at once */
 /* Rows of a gradient from which on it pays to pack the right factor of δᵀS: from M = N = 100 on, GFLOP/s without and with,
  * one core of an AMD Zen 4 (2026-11), float32: 512: 80, 99 (avx2), 104, 110 (avx512); 1024: 58, 83 and 85, 92; float64,
@@ -54,6 +58,25 @@
 #define BOTH_PACKED (8 * ROWS)
 
 #if defined(__x86_64__)
+
+/* tanh a = k + l (a - c) + Σ_j p_j (a - c)^j, j = 1 ... 8, for a in [0, 19/64), [19/64, 19/32), ... [19/4, 19/2), and 1 from
+ * there on: the rows are c, k, l, p_1, ... p_8, the columns the intervals, padded to the 8 or 16 numbers of a vector. In the
+ * first one l, which costs no rounding, stands for p_1; in the others c is where k = tanh c is nearly a float.
+ * tests/kernels/tanh_table.py makes them. */
+#define INTERVALS(a, b, c, d, e, f, g) {a, b, c, d, e, f, g, g, a, b, c, d, e, f, g, g}
+static const float tanh_table[11][16] __attribute__((aligned(64))) = {
+    INTERVALS(0, 0.430391073f, 0.831172049f, 1.7228018f, 3.55478215f, 6.17943096f, 9.5f),
+    INTERVALS(0, 0.405648082f, 0.681104839f, 0.93819952f, 0.998366833f, 0.999991417f, 1),
+    INTERVALS(1, 0, 0, 0, 0, 0, 0),
+    INTERVALS(0, 0.835449636f, 0.536096215f, 0.119781695f, 0.00326352147f, 1.72868313e-05f, 0),
+    INTERVALS(7.76800402e-09f, -0.33889854f, -0.365137756f, -0.112378672f, -0.00325838127f, -1.71771426e-05f, 0),
+    INTERVALS(-0.333334029f, -0.141009718f, 0.0699980631f, 0.0655051619f, 0.00216657692f, 1.10894271e-05f, 0),
+    INTERVALS(2.04128537e-05f, 0.170165882f, 0.0740405694f, -0.0240080543f, -0.00107526488f, -5.60802346e-06f, 0),
+    INTERVALS(0.133042857f, -0.00345076877f, -0.0618372485f, 0.00336249592f, 0.000420676253f, 2.53806388e-06f, 0),
+    INTERVALS(0.00223114761f, -0.0627941564f, 0.00920471456f, 0.00242700474f, -0.000138029805f, -9.02553211e-07f, 0),
+    INTERVALS(-0.0635403618f, 0.0211776439f, 0.0146493884f, -0.00223383959f, 4.10943103e-05f, 1.91119199e-07f, 0),
+    INTERVALS(0.0219552405f, 0.015000063f, -0.00936650299f, 0.000785176933f, -8.21680987e-06f, -1.68572178e-08f, 0),
+};
 
 #define SET baseline
 #define BYTES 16

@@ -13,11 +13,11 @@
  *     gradients, has one (`base` of `affine`, `buffer` of `outer`). What stands in the padding is never stored there.
  * (b) `pack` cuts a matrix into panels two vectors wide, the last one maybe narrower, each (K, width) and contiguous: P takes
  *     the place that (K, ldp) would. Few rows read up to four panels at once, so that there are sums enough in flight.
- * (c) `tile` is the only product, but for a single small row's (`recur_row`). Each of its sums is one chain over k, or where a
- *     panel has one vector two, whatever the number of rows: so a row has the same bits whatever rows stand beside it.
+ * (c) `tile` is the only product, but for one of a vector in a register (`add_state`). Into how many parts each of its sums is
+ *     cut depends on shapes, never on the number of rows: so a row has the same bits whatever rows stand beside it.
  * (d) Elementary functions have no branches and no tables, in either type within these bounds, in units in the last place
  *     (10^7 arguments each, against float64 or the x87's long double): exp 1.1, elu 1.3, softsign 1.5, sigmoid 2.4, tanh
- *     2.2 (float32 1.2), softplus 2.8. They need IEEE arithmetic: -ffast-math would cancel SHIFT.
+ *     2.2 (float32 1.1, in four numbers at a time 1.2), softplus 2.8. They need IEEE arithmetic: -ffast-math would cancel SHIFT.
  */
 
 #define real NAME(real)
@@ -63,7 +63,17 @@ typedef whole MASK __attribute__((vector_size(BYTES)));
 #define EXP_LOWEST -104.0f /* below, exp is 0; above EXP_HIGHEST it is infinite */
 #define EXP_HIGHEST 89.0f
 #define EXPM1_LOWEST -80.0f /* below, expm1 is -1 */
-#define TANH_HIGHEST 10.0f /* 1 - tanh of it is under half an ulp */
+#define TANH_HIGHEST 9.5f /* 1 - tanh of it is under half an ulp */
+#define TANH_INTERVALS 0x3e180000u /* 19/128, half of where the second one begins */
+#if BYTES == 64
+#define PERMUTE(v, index) ((V)_mm512_permutexvar_ps((__m512i)(index), (__m512)(v)))
+#define MIN_OR_NAN(x, limit) ((V)_mm512_min_ps((__m512)SPLAT(limit), (__m512)(x)))
+#define NOT_NEGATIVE(n) ((MASK)_mm512_max_epi32((__m512i)(n), _mm512_setzero_si512()))
+#elif BYTES == 32
+#define PERMUTE(v, index) ((V)_mm256_permutevar8x32_ps((__m256)(v), (__m256i)(index)))
+#define MIN_OR_NAN(x, limit) ((V)_mm256_min_ps((__m256)SPLAT(limit), (__m256)(x)))
+#define NOT_NEGATIVE(n) ((MASK)_mm256_max_epi32((__m256i)(n), _mm256_setzero_si256()))
+#endif
 #else
 #define SHIFT 0x1.8p52
 #define SHIFT_BITS 0x4338000000000000u
@@ -77,6 +87,9 @@ typedef whole MASK __attribute__((vector_size(BYTES)));
 #define EXP_HIGHEST 710.0
 #define EXPM1_LOWEST -700.0
 #define TANH_HIGHEST 20.0
+#if BYTES == 64
+#define PERMUTE(v, index) ((V)_mm512_permutexvar_pd((__m512i)(index), (__m512d)(v)))
+#endif
 #endif
 #define CLAMP(x, low, high) SELECT((x) > (high), SPLAT(high), SELECT((x) < (low), SPLAT(low), x)) /* NaN stays */
 #define POWER_OF_2(n) ((V)(((n) + EXPONENT_BIAS) << FRACTION_BITS)) /* its higher bits are shifted out */
@@ -157,6 +170,26 @@ static INLINE V NAME(log1p)(V u)
     return p * square * s + s;
 }
 
+#if BITS == 32 && BYTES >= 32
+/* A polynomial of |x| for each of some intervals, which begin at 19/16 times a power of 2; its coefficients are picked by
+ * permutations. No division, and a result is waited for 30 cycles, not 58: every step waits for the one before. */
+static INLINE V NAME(tanh)(V x)
+{
+    V a = ABS(x), v, square, p, q;
+    MASK interval;
+    a = MIN_OR_NAN(a, TANH_HIGHEST);
+    interval = NOT_NEGATIVE((MASK)a - TANH_INTERVALS) >> FRACTION_BITS;
+#define PICK(j) PERMUTE(LOAD(tanh_table[j]), interval)
+    v = a - PICK(0);
+    square = v * v;
+    p = (PICK(6) * v + PICK(5)) * square + (PICK(4) * v + PICK(3));
+    q = (PICK(10) * v + PICK(9)) * square + (PICK(8) * v + PICK(7));
+    p = q * (square * square) + p;
+    p = p * v + (PICK(2) * v + PICK(1));
+#undef PICK
+    return (V)((MASK)p | ((MASK)x & SIGN));
+}
+#else
 static INLINE V NAME(tanh)(V x)
 {
     V a = ABS(x), n, q, scale, large;
@@ -180,6 +213,7 @@ static INLINE V NAME(tanh)(V x)
     large = SELECT(a > TANH_HIGHEST, SPLAT(1), large); /* what was computed for such a is thrown away; NaN stays */
     return (V)((MASK)large | ((MASK)x & SIGN));
 }
+#endif
 
 static INLINE V NAME(sigmoid)(V x)
 {
@@ -263,7 +297,7 @@ static INLINE void NAME(activate_side_by_side)(const ptrdiff_t width, int activa
 
 static void NAME(activate_rows)(int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh, real *S)
 {
-    if (rows < 4 || ldh > W || 2 * H > W)
+    if (rows < 10 || ldh > W || 2 * H > W)
         NAME(activate)(activation, rows * ldh, S);
     else if (H == 1)
         NAME(activate_side_by_side)(1, activation, rows, S);
@@ -290,68 +324,86 @@ static void NAME(differentiate)(int activation, ptrdiff_t n, const real *R, real
 
 /* ---- Products */
 
-/* C[i, v] = base[i, v] + Σ_k A[i, k] B[k, v] for m rows and nv vectors, which are constant where this is inlined, as is
+/* C[i, v] = base[i, v] + Σ_k A[i, k] B[k, v] for m rows and nv vectors. Each sum is of so many `parts`, one for k = 0,
+ * parts, 2 parts, ..., as an addition waits for the one before. These three are constants where this is inlined, as is
  * whether the base comes last: where many sums go to one place each is rounded for itself. `pair` is the distance of pairs
  * of vectors in B. 2 m nv W K flops. */
-static INLINE void NAME(tile)(const int m, const int nv, const int base_last, ptrdiff_t K, const real *A, ptrdiff_t ai,
-                              ptrdiff_t ak, const real *B, ptrdiff_t bk, ptrdiff_t pair, const real *base,
+static INLINE void NAME(tile)(const int m, const int nv, const int parts, const int base_last, ptrdiff_t K, const real *A,
+                              ptrdiff_t ai, ptrdiff_t ak, const real *B, ptrdiff_t bk, ptrdiff_t pair, const real *base,
                               ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
 {
-    V c[MOST_ROWS][MOST_VECTORS], b[MOST_VECTORS];
-    ptrdiff_t k = 0;
-    int i, v;
+    V c[MOST_PARTS][MOST_ROWS][MOST_VECTORS];
+    ptrdiff_t k;
+    int i, v, p;
     UNROLL for (i = 0; i < m; i++)
-        UNROLL for (v = 0; v < nv; v++)
-            c[i][v] = base_last ? SPLAT(0) : LOAD(base + i * ldbase + v * W);
-    if (nv == 1) { /* few sums: each in two parts, or one addition would wait for the other */
-        V odd[MOST_ROWS];
-        UNROLL for (i = 0; i < m; i++)
-            odd[i] = -SPLAT(0); /* which leaves every number as it is */
-        for (; k + 2 <= K; k += 2)
-            UNROLL for (i = 0; i < m; i++) {
-                c[i][0] += A[i * ai + k * ak] * LOAD(B + k * bk);
-                odd[i] += A[i * ai + (k + 1) * ak] * LOAD(B + (k + 1) * bk);
-            }
-        UNROLL for (i = 0; i < m; i++)
-            c[i][0] += odd[i];
-    }
-    for (; k < K; k++) {
-        UNROLL for (v = 0; v < nv; v++)
-            b[v] = LOAD(B + k * bk + v / 2 * pair + v % 2 * W);
-        UNROLL for (i = 0; i < m; i++) {
-            const real a = A[i * ai + k * ak];
-            UNROLL for (v = 0; v < nv; v++)
-                c[i][v] += a * b[v];
+        UNROLL for (v = 0; v < nv; v++) {
+            c[0][i][v] = base_last ? SPLAT(0) : LOAD(base + i * ldbase + v * W);
+            UNROLL for (p = 1; p < parts; p++)
+                c[p][i][v] = -SPLAT(0); /* which leaves every number as it is */
         }
-    }
+#define PRODUCT(p) \
+    do { \
+        V b[MOST_VECTORS]; \
+        UNROLL for (v = 0; v < nv; v++) \
+            b[v] = LOAD(B + (k + p) * bk + v / 2 * pair + v % 2 * W); \
+        UNROLL for (i = 0; i < m; i++) { \
+            const real a = A[i * ai + (k + p) * ak]; \
+            UNROLL for (v = 0; v < nv; v++) \
+                c[p][i][v] += a * b[v]; \
+        } \
+    } while (0)
+    for (k = 0; k + parts <= K; k += parts)
+        UNROLL for (p = 0; p < parts; p++)
+            PRODUCT(p);
+    UNROLL for (p = 0; p < parts - 1; p++)
+        if (k + p < K)
+            PRODUCT(p);
+#undef PRODUCT
     UNROLL for (i = 0; i < m; i++)
-        UNROLL for (v = 0; v < nv; v++)
-            STORE(C + i * ldc + v * W, base_last ? LOAD(base + i * ldbase + v * W) + c[i][v] : c[i][v]);
+        UNROLL for (v = 0; v < nv; v++) {
+            V sum = c[0][i][v];
+            if (parts == 2)
+                sum += c[1][i][v];
+            else if (parts == 4)
+                sum = (sum + c[1][i][v]) + (c[2][i][v] + c[3][i][v]);
+            STORE(C + i * ldc + v * W, base_last ? LOAD(base + i * ldbase + v * W) + sum : sum);
+        }
 }
 
 #if ROWS > 6
-#define EVERY_TILE(nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv) TILE(7, nv) TILE(8, nv)
+#define EVERY_TILE(nv, parts) HALF_OF_TILES(nv, parts) TILE(5, nv, parts) TILE(6, nv, parts) TILE(7, nv, parts) TILE(8, nv, parts)
+#define HALF_OF_TILES(nv, parts) TILE(1, nv, parts) TILE(2, nv, parts) TILE(3, nv, parts) TILE(4, nv, parts)
 #else
-#define EVERY_TILE(nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv)
+#define EVERY_TILE(nv, parts) HALF_OF_TILES(nv, parts) TILE(4, nv, parts) TILE(5, nv, parts) TILE(6, nv, parts)
+#define HALF_OF_TILES(nv, parts) TILE(1, nv, parts) TILE(2, nv, parts) TILE(3, nv, parts)
 #endif
+#define TILE_NUMBER(m, nv, parts) (((parts) * 5 + (nv)) * MOST_ROWS + (int)(m)) /* no two are the same */
 
 /* C = base + A @ P for nv vectors of columns: a panel, or where there are few rows several */
-static void NAME(panels)(ptrdiff_t rows, int nv, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P, const real *base,
-                         ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
+static void NAME(panels)(ptrdiff_t rows, int nv, int parts, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P,
+                         const real *base, ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
 {
-    while (rows > 0) {
-        const ptrdiff_t tiles = (rows + ROWS - 1) / ROWS, m = (rows + tiles - 1) / tiles; /* as equal as can be */
-        switch (nv * 16 + (int)m) {
-#define TILE(m, nv) \
-    case nv * 16 + m: \
-        NAME(tile)(m, nv, 0, K, A, lda, 1, P, nv == 1 ? W : 2 * W, 2 * W * K, base, ldbase, C, ldc); \
+    const int full = nv * parts <= 2; /* so many sums registers hold */
+    ptrdiff_t tiles = full ? (rows + ROWS - 1) / ROWS : (rows + ROWS / 2 - 1) / (ROWS / 2);
+    for (; tiles > 0; tiles--) {
+        const ptrdiff_t m = tiles == 1 ? rows : (rows + tiles - 1) / tiles; /* as equal as can be */
+        switch (TILE_NUMBER(m, nv, parts)) {
+#define TILE(m, nv, parts) \
+    case TILE_NUMBER(m, nv, parts): \
+        NAME(tile)(m, nv, parts, 0, K, A, lda, 1, P, nv == 1 ? W : 2 * W, 2 * W * K, base, ldbase, C, ldc); \
         break;
-            EVERY_TILE(1)
-            EVERY_TILE(2)
-            TILE(1, 4)
-            TILE(2, 4)
-            TILE(3, 4)
-            TILE(1, 8)
+            EVERY_TILE(1, 2)
+            EVERY_TILE(2, 1)
+            TILE(1, 4, 1)
+            TILE(2, 4, 1)
+            TILE(3, 4, 1)
+            TILE(1, 8, 1)
+            HALF_OF_TILES(1, 4)
+            HALF_OF_TILES(2, 2)
+            TILE(1, 4, 2)
+#if ROWS > 6
+            TILE(2, 4, 2)
+#endif
 #undef TILE
         }
         A += m * lda;
@@ -461,75 +513,118 @@ static void NAME(affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A
         nv = NAME(at_once)(rows, (ldp - n) / W);
         for (j = 0; j < nv * W; j++)
             base[j] = b != NULL && n + j < N ? b[n + j] : 0;
-        NAME(panels)(rows, nv, K, A, lda, P + n * K, base, 0, C + n, ldc);
+        NAME(panels)(rows, nv, nv == 1 ? 2 : 1, K, A, lda, P + n * K, base, 0, C + n, ldc);
     }
 }
 
-/* C += A @ P */
+/* Into how many parts a step's sums are cut, in a panel from vector v of n on: so that about eight are in flight where there
+ * is one row. It depends on nothing else, so that a row's bits do not depend on the rows beside it. */
+static INLINE int NAME(parts_of_step)(ptrdiff_t K, ptrdiff_t v, ptrdiff_t n)
+{
+    if (n - v == 1)
+        return K < 8 ? 2 : 4;
+    return v < n / 8 * 8 ? 1 : 2;
+}
+
+/* C += A @ P, a step's product */
 static void NAME(add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P, ptrdiff_t ldp,
                               real *C, ptrdiff_t ldc)
 {
     ptrdiff_t n;
-    int nv;
+    int nv, parts;
+    if (ldp == W) { /* the smallest networks' only panel */
+        NAME(panels)(rows, 1, NAME(parts_of_step)(K, 0, 1), K, A, lda, P, C, ldc, C, ldc);
+        return;
+    }
     for (n = 0; n < ldp; n += nv * W) {
+        parts = NAME(parts_of_step)(K, n / W, ldp / W);
         nv = NAME(at_once)(rows, (ldp - n) / W);
-        NAME(panels)(rows, nv, K, A, lda, P + n * K, C + n, ldc, C + n, ldc);
+        if (parts > 1 && rows > (ROWS > 6 ? 2 : 1))
+            nv = MIN(nv, 2);
+        NAME(panels)(rows, nv, parts, K, A, lda, P + n * K, C + n, ldc, C + n, ldc);
     }
 }
 
-/* One row of nv vectors, nv and the kind being constants: what one step hands to the next leaves the registers only to be
- * read as factors. H = 4, float32, AVX2: 23 ns a step for 26, and going back 8 for 11 (AMD Zen 4, 2026-11). */
-static INLINE void NAME(recur_row)(const int nv, int activation, ptrdiff_t steps, ptrdiff_t H, const real *P,
-                                   const real *before, real *S)
+/* s = s + before @ P for one row of nv vectors, as `tile` with so many parts */
+static INLINE void NAME(add_row)(const int nv, const int parts, ptrdiff_t H, const real *P, const real *before, V *s)
+{
+    NAME(tile)(1, nv, parts, 0, H, before, 0, 1, P, nv * W, 0, (const real *)s, 0, (real *)s, 0);
+}
+
+/* The same for a row of one vector, `state` in a register: to read it back from `before` would be waited for. */
+static INLINE V NAME(add_state)(const int parts, ptrdiff_t H, const real *P, const real *before, V state, V s)
+{
+#ifdef PERMUTE
+    V c[MOST_PARTS];
+    MASK lane[MOST_PARTS];
+    ptrdiff_t k;
+    int p;
+    (void)before;
+    UNROLL for (p = 0; p < parts; p++) {
+        c[p] = p == 0 ? s : -SPLAT(0);
+        lane[p] = (MASK){0} + (whole)p;
+    }
+    for (k = 0; k + parts <= H; k += parts)
+        UNROLL for (p = 0; p < parts; p++) {
+            c[p] += PERMUTE(state, lane[p]) * LOAD(P + (k + p) * W);
+            lane[p] += (whole)parts;
+        }
+    UNROLL for (p = 0; p < parts - 1; p++)
+        if (k + p < H)
+            c[p] += PERMUTE(state, lane[p]) * LOAD(P + (k + p) * W);
+    return parts == 4 ? (c[0] + c[1]) + (c[2] + c[3]) : c[0] + c[1];
+#else
+    (void)state;
+    NAME(add_row)(1, parts, H, P, before, &s);
+    return s;
+#endif
+}
+
+/* One row of nv vectors, nv and the kind being constants: what one step hands to the next does not leave the registers, or
+ * only to be read as factors. H = 4, float32: 14 ns a step for 18, and going back 4.5 for 5.8 (AMD Zen 5, 2026-11). */
+static INLINE void NAME(recur_row)(const int nv, const int parts, int activation, ptrdiff_t steps, ptrdiff_t H,
+                                   const real *P, const real *before, real *S)
 {
     const ptrdiff_t ld = nv * W;
-    ptrdiff_t t, k;
+    V state = {0};
+    ptrdiff_t t;
     int v;
+    if (before != NULL)
+        state = LOAD(before);
     for (t = 0; t < steps; t++, S += ld) {
-        V s[2], odd = -SPLAT(0); /* which leaves every number as it is */
+        V s[2];
         UNROLL for (v = 0; v < nv; v++)
             s[v] = LOAD(S + v * W);
-        k = before != NULL ? 0 : H;
-        if (nv == 1) {
-            for (; k + 2 <= H; k += 2) {
-                s[0] += before[k] * LOAD(P + k * ld);
-                odd += before[k + 1] * LOAD(P + (k + 1) * ld);
-            }
-            s[0] += odd;
-        }
-        for (; k < H; k++)
-            UNROLL for (v = 0; v < nv; v++)
-                s[v] += before[k] * LOAD(P + k * ld + v * W);
+        if (before != NULL && nv == 1)
+            s[0] = NAME(add_state)(parts, H, P, before, state, s[0]);
+        else if (before != NULL)
+            NAME(add_row)(nv, parts, H, P, before, s);
         UNROLL for (v = 0; v < nv; v++)
-            STORE(S + v * W, NAME(g)(activation, s[v]));
+            STORE(S + v * W, state = NAME(g)(activation, s[v]));
         before = S;
     }
 }
 
-static INLINE void NAME(recur_back_row)(const int nv, int activation, ptrdiff_t steps, ptrdiff_t H, const real *P,
-                                        const real *R, const real *later, real *delta)
+static INLINE void NAME(recur_back_row)(const int nv, const int parts, int activation, ptrdiff_t steps, ptrdiff_t H,
+                                        const real *P, const real *R, const real *later, real *delta)
 {
     const ptrdiff_t ld = nv * W;
-    ptrdiff_t t, k;
+    V state = {0};
+    ptrdiff_t t;
     int v;
+    if (later != NULL)
+        state = LOAD(later);
     for (t = steps - 1; t >= 0; t--) {
-        V d[2], odd = -SPLAT(0);
+        V d[2];
         UNROLL for (v = 0; v < nv; v++)
             d[v] = LOAD(delta + t * ld + v * W);
-        k = later != NULL ? 0 : H;
-        if (nv == 1) {
-            for (; k + 2 <= H; k += 2) {
-                d[0] += later[k] * LOAD(P + k * ld);
-                odd += later[k + 1] * LOAD(P + (k + 1) * ld);
-            }
-            d[0] += odd;
-        }
-        for (; k < H; k++)
-            UNROLL for (v = 0; v < nv; v++)
-                d[v] += later[k] * LOAD(P + k * ld + v * W);
+        if (later != NULL && nv == 1)
+            d[0] = NAME(add_state)(parts, H, P, later, state, d[0]);
+        else if (later != NULL)
+            NAME(add_row)(nv, parts, H, P, later, d);
         later = delta + t * ld;
         UNROLL for (v = 0; v < nv; v++)
-            STORE(delta + t * ld + v * W, d[v] * NAME(slope_of_g)(activation, LOAD(R + t * ld + v * W)));
+            STORE(delta + t * ld + v * W, state = d[v] * NAME(slope_of_g)(activation, LOAD(R + t * ld + v * W)));
     }
 }
 
@@ -537,10 +632,12 @@ static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff
                         const real *before, real *S)
 {
     ptrdiff_t t, n = rows * ldh;
-    if (n == W)
-        NAME(recur_row)(1, activation, steps, H, P, before, S);
+    if (n == W && H < 8)
+        NAME(recur_row)(1, 2, activation, steps, H, P, before, S);
+    else if (n == W)
+        NAME(recur_row)(1, 4, activation, steps, H, P, before, S);
     else if (rows == 1 && n == 2 * W)
-        NAME(recur_row)(2, activation, steps, H, P, before, S);
+        NAME(recur_row)(2, 2, activation, steps, H, P, before, S);
     else
         for (t = 0; t < steps; t++, S += n) {
             if (before != NULL)
@@ -554,10 +651,12 @@ static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, pt
                              const real *R, const real *later, real *delta)
 {
     ptrdiff_t t, n = rows * ldh;
-    if (n == W)
-        NAME(recur_back_row)(1, activation, steps, H, P, R, later, delta);
+    if (n == W && H < 8)
+        NAME(recur_back_row)(1, 2, activation, steps, H, P, R, later, delta);
+    else if (n == W)
+        NAME(recur_back_row)(1, 4, activation, steps, H, P, R, later, delta);
     else if (rows == 1 && n == 2 * W)
-        NAME(recur_back_row)(2, activation, steps, H, P, R, later, delta);
+        NAME(recur_back_row)(2, 2, activation, steps, H, P, R, later, delta);
     else
         for (t = steps - 1; t >= 0; t--) {
             if (later != NULL)
@@ -583,27 +682,8 @@ static INLINE V NAME(mix)(V x, const real a, V y, const real b)
     return part + y * b;
 }
 
-/* s = s + before @ P for one row of nv vectors, in the order of `tile` */
-static INLINE void NAME(add_row)(const int nv, ptrdiff_t H, const real *P, const real *before, V *s)
-{
-    const ptrdiff_t ld = nv * W;
-    V odd = -SPLAT(0); /* which leaves every number as it is */
-    ptrdiff_t k = 0;
-    int v;
-    if (nv == 1) {
-        for (; k + 2 <= H; k += 2) {
-            s[0] += before[k] * LOAD(P + k * ld);
-            odd += before[k + 1] * LOAD(P + (k + 1) * ld);
-        }
-        s[0] += odd;
-    }
-    for (; k < H; k++)
-        UNROLL for (v = 0; v < nv; v++)
-            s[v] += before[k] * LOAD(P + k * ld + v * W);
-}
-
 /* `integrate` of one row without a mask, as `recur_row` is `recur` */
-static INLINE void NAME(integrate_row)(const int nv, const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t H, const real *P,
+static INLINE void NAME(integrate_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t H, const real *P,
                                        const real *before, const real *integrated, real *S, real *other)
 {
     const real leak = (real)what->leak, keep = (real)(1 - what->leak);
@@ -614,7 +694,7 @@ static INLINE void NAME(integrate_row)(const int nv, const fastbptt_units *what,
         V s[2];
         UNROLL for (v = 0; v < nv; v++)
             s[v] = LOAD(S + v * W);
-        NAME(add_row)(nv, H, P, before, s);
+        NAME(add_row)(nv, parts, H, P, before, s);
         UNROLL for (v = 0; v < nv; v++) {
             const V kept = LOAD((what->form == FASTBPTT_RATE ? before : integrated) + v * W);
             const V gone = what->form == FASTBPTT_RATE ? NAME(g)(what->activation, s[v]) : s[v];
@@ -627,7 +707,7 @@ static INLINE void NAME(integrate_row)(const int nv, const fastbptt_units *what,
     }
 }
 
-static INLINE void NAME(integrate_back_row)(const int nv, const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t H,
+static INLINE void NAME(integrate_back_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t H,
                                             const real *P, const real *R, const real *later, real *dU, real *delta)
 {
     const real leak = (real)what->leak, keep = (real)(1 - what->leak);
@@ -639,7 +719,7 @@ static INLINE void NAME(integrate_back_row)(const int nv, const fastbptt_units *
         UNROLL for (v = 0; v < nv; v++)
             d[v] = LOAD(delta + t * ld + v * W);
         if (later != NULL)
-            NAME(add_row)(nv, H, P, later, d);
+            NAME(add_row)(nv, parts, H, P, later, d);
         later = delta + t * ld;
         UNROLL for (v = 0; v < nv; v++) {
             const V slope = NAME(slope_of_g)(what->activation, LOAD(R + t * ld + v * W));
@@ -659,10 +739,12 @@ static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
     const real leak = (real)what->leak, keep = (real)(1 - what->leak);
     ptrdiff_t t, i, n = rows * ldh;
     if (mask == NULL && rows == 1 && n <= 2 * W) {
-        if (n == W)
-            NAME(integrate_row)(1, what, steps, H, P, before, integrated, S, other);
+        if (n == W && H < 8)
+            NAME(integrate_row)(1, 2, what, steps, H, P, before, integrated, S, other);
+        else if (n == W)
+            NAME(integrate_row)(1, 4, what, steps, H, P, before, integrated, S, other);
         else
-            NAME(integrate_row)(2, what, steps, H, P, before, integrated, S, other);
+            NAME(integrate_row)(2, 2, what, steps, H, P, before, integrated, S, other);
         return;
     }
     for (t = 0; t < steps; t++, S += n, other += n) {
@@ -695,10 +777,12 @@ static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, pt
     if (later == NULL)
         memset(dU, 0, n * sizeof(real));
     if (mask == NULL && rows == 1 && n <= 2 * W) {
-        if (n == W)
-            NAME(integrate_back_row)(1, what, steps, H, P, R, later, dU, delta);
+        if (n == W && H < 8)
+            NAME(integrate_back_row)(1, 2, what, steps, H, P, R, later, dU, delta);
+        else if (n == W)
+            NAME(integrate_back_row)(1, 4, what, steps, H, P, R, later, dU, delta);
         else
-            NAME(integrate_back_row)(2, what, steps, H, P, R, later, dU, delta);
+            NAME(integrate_back_row)(2, 2, what, steps, H, P, R, later, dU, delta);
         return;
     }
     for (t = steps - 1; t >= 0; t--) {
@@ -737,17 +821,17 @@ static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K
             for (j = 0; j < nv * W; j++)
                 c[i * ld + j] = j < there ? C[i * ldc + j * step] : 0;
     }
-    switch (nv * 16 + (int)m) {
-#define TILE(m, nv) \
-    case nv * 16 + m: \
-        NAME(tile)(m, nv, 1, K, A, 1, lda, B, ldb, 2 * W, c, ld, c, ld); \
+    switch (TILE_NUMBER(m, nv, nv == 1 ? 2 : 1)) {
+#define TILE(m, nv, parts) \
+    case TILE_NUMBER(m, nv, parts): \
+        NAME(tile)(m, nv, parts, 1, K, A, 1, lda, B, ldb, 2 * W, c, ld, c, ld); \
         break;
-        EVERY_TILE(1)
-        EVERY_TILE(2)
-        TILE(1, 4)
-        TILE(2, 4)
-        TILE(3, 4)
-        TILE(1, 8)
+        EVERY_TILE(1, 2)
+        EVERY_TILE(2, 1)
+        TILE(1, 4, 1)
+        TILE(2, 4, 1)
+        TILE(3, 4, 1)
+        TILE(1, 8, 1)
 #undef TILE
     }
     if (c == buffer)
@@ -1191,9 +1275,15 @@ static void NAME(update)(const fastbptt_update *what, ptrdiff_t n, const real *r
 #undef EXP_HIGHEST
 #undef EXPM1_LOWEST
 #undef TANH_HIGHEST
+#undef TANH_INTERVALS
+#undef PERMUTE
+#undef MIN_OR_NAN
+#undef NOT_NEGATIVE
 #undef SQRT
 #undef CLAMP
 #undef POWER_OF_2
 #undef EVERY_TILE
+#undef HALF_OF_TILES
+#undef TILE_NUMBER
 #undef FOR_EACH_KIND
 #undef BITS
