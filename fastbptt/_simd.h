@@ -548,59 +548,70 @@ static void NAME(add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdif
 /* s = s + before @ P for one row of nv vectors, as `tile` with so many parts */
 static INLINE void NAME(add_row)(const int nv, const int parts, ptrdiff_t H, const real *P, const real *before, V *s)
 {
-    NAME(tile)(1, nv, parts, 0, H, before, 0, 1, P, nv * W, 0, (const real *)s, 0, (real *)s, 0);
+    NAME(tile)(1, nv, parts, 0, H, before, 0, 1, P, nv == 1 ? W : 2 * W, 2 * W * H, (const real *)s, 0, (real *)s, 0);
 }
 
-/* The same for a row of one vector, `state` in a register: to read it back from `before` would be waited for. */
-static INLINE V NAME(add_state)(const int parts, ptrdiff_t H, const real *P, const real *before, V state, V s)
+/* The same where `state` holds `before` in registers: read back from memory it would be waited for, and each factor would be
+ * one more read. */
+static INLINE void NAME(add_state)(const int nv, const int parts, ptrdiff_t H, const real *P, const real *before,
+                                   const V *state, V *s)
 {
 #ifdef PERMUTE
-    V c[MOST_PARTS];
-    MASK lane[MOST_PARTS];
-    ptrdiff_t k;
-    int p;
+    const ptrdiff_t ld = nv == 1 ? W : 2 * W;
+    V c[MOST_PARTS][MOST_STATE];
+    ptrdiff_t k, left;
+    int i, v, p;
     (void)before;
-    UNROLL for (p = 0; p < parts; p++) {
-        c[p] = p == 0 ? s : -SPLAT(0);
-        lane[p] = (MASK){0} + (whole)p;
+    UNROLL for (v = 0; v < nv; v++)
+        UNROLL for (p = 0; p < parts; p++)
+            c[p][v] = p == 0 ? s[v] : -SPLAT(0); /* which leaves every number as it is */
+#define PRODUCT(p) \
+    do { \
+        const V factor = PERMUTE(state[i], lane[p]); \
+        UNROLL for (v = 0; v < nv; v++) \
+            c[p][v] += factor * LOAD(P + v / 2 * ld * H + v % 2 * W + (k + p) * ld); \
+        lane[p] += (whole)parts; \
+    } while (0)
+    UNROLL for (i = 0; i < nv; i++) {
+        MASK lane[MOST_PARTS];
+        UNROLL for (p = 0; p < parts; p++)
+            lane[p] = (MASK){0} + (whole)p;
+        k = i * W;
+        for (left = i == nv - 1 ? H - k : W; left >= parts; left -= parts, k += parts)
+            UNROLL for (p = 0; p < parts; p++)
+                PRODUCT(p);
+        UNROLL for (p = 0; p < parts - 1; p++)
+            if (p < left)
+                PRODUCT(p);
     }
-    for (k = 0; k + parts <= H; k += parts)
-        UNROLL for (p = 0; p < parts; p++) {
-            c[p] += PERMUTE(state, lane[p]) * LOAD(P + (k + p) * W);
-            lane[p] += (whole)parts;
-        }
-    UNROLL for (p = 0; p < parts - 1; p++)
-        if (k + p < H)
-            c[p] += PERMUTE(state, lane[p]) * LOAD(P + (k + p) * W);
-    return parts == 4 ? (c[0] + c[1]) + (c[2] + c[3]) : c[0] + c[1];
+#undef PRODUCT
+    UNROLL for (v = 0; v < nv; v++)
+        s[v] = parts == 4 ? (c[0][v] + c[1][v]) + (c[2][v] + c[3][v]) : c[0][v] + c[1][v];
 #else
     (void)state;
-    NAME(add_row)(1, parts, H, P, before, &s);
-    return s;
+    NAME(add_row)(nv, parts, H, P, before, s);
 #endif
 }
 
-/* One row of nv vectors, nv and the kind being constants: what one step hands to the next does not leave the registers, or
- * only to be read as factors. H = 4, float32: 14 ns a step for 18, and going back 4.5 for 5.8 (AMD Zen 5, 2026-11). */
+/* One row of nv vectors, nv and parts being constants: what one step hands to the next does not leave the registers. Float32,
+ * avx512, ns a step forward and back, without and with, one core of an AMD Zen 5 (2026-11): H = 4: 18 and 5.8, 13 and 4.4. */
 static INLINE void NAME(recur_row)(const int nv, const int parts, int activation, ptrdiff_t steps, ptrdiff_t H,
                                    const real *P, const real *before, real *S)
 {
     const ptrdiff_t ld = nv * W;
-    V state = {0};
+    V state[MOST_STATE];
     ptrdiff_t t;
     int v;
-    if (before != NULL)
-        state = LOAD(before);
+    UNROLL for (v = 0; v < nv; v++)
+        state[v] = before != NULL ? LOAD(before + v * W) : SPLAT(0);
     for (t = 0; t < steps; t++, S += ld) {
-        V s[2];
+        V s[MOST_STATE];
         UNROLL for (v = 0; v < nv; v++)
             s[v] = LOAD(S + v * W);
-        if (before != NULL && nv == 1)
-            s[0] = NAME(add_state)(parts, H, P, before, state, s[0]);
-        else if (before != NULL)
-            NAME(add_row)(nv, parts, H, P, before, s);
+        if (before != NULL)
+            NAME(add_state)(nv, parts, H, P, before, state, s);
         UNROLL for (v = 0; v < nv; v++)
-            STORE(S + v * W, state = NAME(g)(activation, s[v]));
+            STORE(S + v * W, state[v] = NAME(g)(activation, s[v]));
         before = S;
     }
 }
@@ -609,22 +620,20 @@ static INLINE void NAME(recur_back_row)(const int nv, const int parts, int activ
                                         const real *P, const real *R, const real *later, real *delta)
 {
     const ptrdiff_t ld = nv * W;
-    V state = {0};
+    V state[MOST_STATE];
     ptrdiff_t t;
     int v;
-    if (later != NULL)
-        state = LOAD(later);
+    UNROLL for (v = 0; v < nv; v++)
+        state[v] = later != NULL ? LOAD(later + v * W) : SPLAT(0);
     for (t = steps - 1; t >= 0; t--) {
-        V d[2];
+        V d[MOST_STATE];
         UNROLL for (v = 0; v < nv; v++)
             d[v] = LOAD(delta + t * ld + v * W);
-        if (later != NULL && nv == 1)
-            d[0] = NAME(add_state)(parts, H, P, later, state, d[0]);
-        else if (later != NULL)
-            NAME(add_row)(nv, parts, H, P, later, d);
+        if (later != NULL)
+            NAME(add_state)(nv, parts, H, P, later, state, d);
         later = delta + t * ld;
         UNROLL for (v = 0; v < nv; v++)
-            STORE(delta + t * ld + v * W, state = d[v] * NAME(slope_of_g)(activation, LOAD(R + t * ld + v * W)));
+            STORE(delta + t * ld + v * W, state[v] = d[v] * NAME(slope_of_g)(activation, LOAD(R + t * ld + v * W)));
     }
 }
 
@@ -638,6 +647,8 @@ static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff
         NAME(recur_row)(1, 4, activation, steps, H, P, before, S);
     else if (rows == 1 && n == 2 * W)
         NAME(recur_row)(2, 2, activation, steps, H, P, before, S);
+    else if (rows == 1 && n == 4 * W)
+        NAME(recur_row)(4, 2, activation, steps, H, P, before, S);
     else
         for (t = 0; t < steps; t++, S += n) {
             if (before != NULL)
@@ -657,6 +668,8 @@ static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, pt
         NAME(recur_back_row)(1, 4, activation, steps, H, P, R, later, delta);
     else if (rows == 1 && n == 2 * W)
         NAME(recur_back_row)(2, 2, activation, steps, H, P, R, later, delta);
+    else if (rows == 1 && n == 4 * W)
+        NAME(recur_back_row)(4, 2, activation, steps, H, P, R, later, delta);
     else
         for (t = steps - 1; t >= 0; t--) {
             if (later != NULL)
