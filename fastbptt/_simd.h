@@ -488,8 +488,12 @@ static void NAME(pack)(ptrdiff_t K, ptrdiff_t N, const real *X, ptrdiff_t stride
     for (n = 0; n < ldp; n += 2 * W) {
         const ptrdiff_t width = MIN(ldp - n, 2 * W), there = MIN(N - n, width);
         for (k = 0; k < K; k++, P += width) {
-            for (j = 0; j < there; j++)
-                P[j] = X[k * stride_k + (n + j) * stride_n];
+            const real *x = X + k * stride_k + n * stride_n;
+            j = 0;
+            for (; stride_n == 1 && j + W <= there; j += W)
+                STORE(P + j, LOAD(x + j));
+            for (; j < there; j++)
+                P[j] = x[j * stride_n];
             for (; j < width; j++)
                 P[j] = 0;
         }
@@ -965,6 +969,10 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
     for (b = 0; index != NULL && b < rows; b++)
         last = b == 0 || index[b] > last ? index[b] : last;
     end = X + (steps - 1) * stride_t + last * stride_b + width;
+    if (index == NULL && stride_t == rows * stride_b) { /* one run */
+        rows *= steps;
+        steps = 1;
+    }
     for (t = 0; t < steps; t++) {
         const real *x = X + t * stride_t;
         b = 0;
@@ -995,11 +1003,14 @@ static void NAME(scatter)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, cons
 
 static INLINE double NAME(sum)(V v)
 {
-    double total = 0;
-    ptrdiff_t j;
+    double lanes[W];
+    ptrdiff_t j, n;
     UNROLL for (j = 0; j < W; j++)
-        total += v[j];
-    return total;
+        lanes[j] = v[j];
+    UNROLL for (n = W / 2; n > 0; n /= 2)
+        UNROLL for (j = 0; j < n; j++)
+            lanes[j] += lanes[j + n];
+    return lanes[0];
 }
 
 /* x[o % K], x[(o + 1) % K], ...: what stands beside the outputs o, o + 1, ... < O */
