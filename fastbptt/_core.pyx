@@ -105,6 +105,12 @@ cdef extern from *:
 cdef extern from "_atomic.h":
     long add "fastbptt_add"(long *counter, long n) noexcept nogil  # the new value
 
+cdef extern from "_denormals.h" nogil:
+    unsigned long long rounding_mode "fastbptt_get_mode"() noexcept
+    unsigned long long flush_denormals "fastbptt_flush"() noexcept  # the mode before, for `restore`
+    unsigned long long keep_denormals "fastbptt_keep"() noexcept
+    void restore "fastbptt_restore"(unsigned long long mode) noexcept
+
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept  # leaves the exception set
 
@@ -755,14 +761,17 @@ cdef class Memory:
 cdef bint stopped(Call *c) noexcept nogil:
     """Whether Ctrl-C came; asked at most every 20 ms. The exception is then set, and waits for the GIL."""
     cdef double time
+    cdef unsigned long long mode
     if c.stop[0] or not c.polls:
         return c.stop[0]
     time = now()
     if 0 <= time - c.polled < 0.02:
         return False
     c.polled = time
-    with gil:
+    with gil:  # handlers are Python code
+        mode = keep_denormals()
         c.stop[0] = PyErr_CheckSignals() != 0
+        restore(mode)
     return c.stop[0]
 
 
@@ -1742,9 +1751,11 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     cdef Workspace w
     cdef Call s = shard(p, c, i, sizeof(floating))
     cdef Call before
+    cdef unsigned long long mode
     s.polls = c.polls and thread == 0
     if i > 0 and stopped(&s):
         return
+    mode = flush_denormals()
     lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
     if c.apart:
         w.S, w.delta_y = <char *> w.S + i * shared.saved, <char *> w.delta_y + i * shared.saved
@@ -1773,6 +1784,7 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         shared.spreads[i], shared.spread_rows[i] = s.spread, s.spread_rows
     if s.polls:
         c.polled = s.polled
+    restore(mode)
 
 
 cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
@@ -1816,6 +1828,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     cdef floating *partial
     cdef floating *gradient = <floating *> c.gradient
     cdef const floating *given = theta
+    cdef unsigned long long mode = flush_denormals()
     share_out(p, c, k, theta, base, threads, &shared)
     if p.maps != NULL:
         # p = effective(theta, maps)                                                                  (P,)
@@ -1833,6 +1846,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         for i in prange(shared.shards, num_threads=threads, schedule="dynamic", chunksize=1):
             run_shard(p, c, k, &shared, theta, i, threadid())
     if c.stop[0]:
+        restore(mode)
         return STOPPED
     for i in range(shared.shards):
         c.total += shared.totals[i]
@@ -1856,6 +1870,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
             pull_back(p.P, p.maps, given, gradient)
         elif c.terms_S != NULL:
             pull_back_terms(p, c, given)
+    restore(mode)
     return DONE
 
 
@@ -2432,6 +2447,7 @@ cdef class Engine:
         cdef Memory memory = None, arrangement
         cdef Py_ssize_t needed
         cdef int status = DONE, threads, stop = 0
+        cdef unsigned long long mode = rounding_mode()
         cdef bint held = False
         if not (self.prepare(&data, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.point_at_targets(&data, D, weights)
@@ -2464,6 +2480,7 @@ cdef class Engine:
                 hold_blas()
                 held = True
             c.polled, c.polls, c.stop = now(), True, &stop
+            flush_denormals()
             with nogil:
                 while status == DONE and done * batch_size < n:
                     begin = done * batch_size
@@ -2506,6 +2523,7 @@ cdef class Engine:
                     done += 1
                     if now() - start >= seconds or stopped(&c):
                         break
+            restore(mode)
             error = None
             if stop:
                 try:
@@ -2513,6 +2531,7 @@ cdef class Engine:
                 except BaseException as raised:
                     error = raised
         finally:
+            restore(mode)
             add(&in_flight, -1)
             if held:
                 release_blas()
@@ -2941,18 +2960,21 @@ def update(str rule, theta, gradient, list slots, count, **numbers):
     cdef int type = cnp.PyArray_TYPE(theta) if cnp.PyArray_Check(theta) else -1
     cdef Py_ssize_t n
     cdef void *slot_2
+    cdef unsigned long long mode
     count_in(&what, count)
     if type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or not is_ready(theta, type, 1):
         raise ValueError("theta must be a contiguous float32 or float64 vector")
     n = cnp.PyArray_DIM(theta, 0)
     check_vectors(type, n, rule, theta, gradient, slots)
     slot_2 = cnp.PyArray_DATA(slots[1]) if len(slots) == 2 else NULL
+    mode = flush_denormals()
     if type == cnp.NPY_FLOAT:
         update_verb(k, &what, n, <const float *> cnp.PyArray_DATA(gradient), <float *> cnp.PyArray_DATA(theta),
                     <float *> cnp.PyArray_DATA(slots[0]), <float *> slot_2)
     else:
         update_verb(k, &what, n, <const double *> cnp.PyArray_DATA(gradient), <double *> cnp.PyArray_DATA(theta),
                     <double *> cnp.PyArray_DATA(slots[0]), <double *> slot_2)
+    restore(mode)
 
 
 cdef int check_vectors(int type, Py_ssize_t n, str rule, theta, gradient, list slots) except -1:

@@ -945,6 +945,7 @@ cdef int any_update(const void *plan, Py_ssize_t size, const UpdateOptions *what
                     void *slot_1, void *slot_2) noexcept nogil:
     cdef const Embedded *e = <const Embedded *> plan
     cdef Spans s
+    cdef unsigned long long mode
     cdef int status = plan_status(plan)
     memset(&s, 0, sizeof(Spans))
     if status == STATUS_OK and e.size != size:
@@ -959,11 +960,13 @@ cdef int any_update(const void *plan, Py_ssize_t size, const UpdateOptions *what
     give(&s, slot_2, e.plan.P, size, what.rule == ADAM, True)
     if s.status != STATUS_OK:
         return s.status
+    mode = flush_denormals()
     if size == sizeof(float):
         update_verb(e.updating, what, e.plan.P, <const float *> gradient, <float *> theta, <float *> slot_1, <float *> slot_2)
     else:
         update_verb(e.updating, what, e.plan.P, <const double *> gradient, <double *> theta, <double *> slot_1,
                     <double *> slot_2)
+    restore(mode)
     return STATUS_OK
 
 

@@ -29,10 +29,12 @@
 #define PRAGMA(x) _Pragma(#x)
 #ifdef __clang__
 #define UNROLL PRAGMA(unroll)
+#define NOT_UNROLLED PRAGMA(nounroll)
 #define TARGET(x) PRAGMA(clang attribute push(__attribute__((target(x))), apply_to = function))
 #define END_OF_TARGET PRAGMA(clang attribute pop)
 #else
 #define UNROLL PRAGMA(GCC unroll 16)
+#define NOT_UNROLLED PRAGMA(GCC unroll 1)
 #define TARGET(x) PRAGMA(GCC push_options) PRAGMA(GCC target(x))
 #define END_OF_TARGET PRAGMA(GCC pop_options)
 #pragma GCC diagnostic ignored "-Wpsabi" /* vectors are handed to inlined functions alone */

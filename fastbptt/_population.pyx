@@ -35,6 +35,10 @@ cdef extern from *:
     #undef I /* <complex.h>, which NumPy's headers include, defines it */
     """
 
+cdef extern from "_denormals.h" nogil:
+    unsigned long long flush_denormals "fastbptt_flush"() noexcept  # the mode before, for `restore`
+    void restore "fastbptt_restore"(unsigned long long mode) noexcept
+
 cdef const Kernels *kernels = <const Kernels *> PyCapsule_GetPointer(_core.lane_kernels(), b"fastbptt.kernels")
 
 
@@ -265,6 +269,7 @@ cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ss
 
 cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floating *of) noexcept nogil:
     """What the call asks for, of group i."""
+    cdef unsigned long long mode = flush_denormals()
     cdef Group g
     cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, c.n - first), l, rows = c.T * c.B
     cdef floating *theta
@@ -283,6 +288,7 @@ cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floa
         if c.lengths != NULL:
             clear(c, first, n, L, p.O, <floating *> g.Z)
         out_of_lanes(first, n, rows * p.O, <const floating *> g.Z, <floating *> c.Y)
+        restore(mode)
         return
     error(p, c, &g, theta)
     if c.losses != NULL:
@@ -294,6 +300,7 @@ cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floa
     if c.gradient != NULL:
         backward(p, c, &g, theta)
         rows_out_of_lanes(first, L, c.N, p.P, <const floating *> g.gradient, <floating *> c.gradient)
+    restore(mode)
 
 
 cdef int run(const Plan *p, Call *c, const floating *of, int threads) except -1:
@@ -523,6 +530,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
     cdef floating *rates
     cdef floating *going
     cdef floating went[64]
+    cdef unsigned long long mode = flush_denormals()
     lay_out_training(p, data, batch, held, t, of, base, &g, &b, &v, &kept)
     theta, rates, going = <floating *> g.theta, <floating *> kept.rates, <floating *> kept.going
     rows_into_lanes(first, L, data.N, p.P, <const floating *> data.theta, theta)
@@ -599,6 +607,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
     if t.slot_2 != NULL:
         rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_2, <floating *> t.slot_2)
     memcpy(<floating *> t.going + first, kept.going, L * sizeof(floating))
+    restore(mode)
 
 
 cdef int train(const Plan *p, Call *data, Call *batch, Call *held, Training *t, const floating *of, int threads) except -1:

@@ -286,7 +286,8 @@ def test_activations_are_those_of_the_reference_far_out_and_close_to_zero(activa
     network.parameters.update({"W_x": [[1]], "W_s": [[0]], "W_y": [[1]]})
     R = network.forward(A[:, None, None])[0].ravel()
     truth = reference.ACTIVATIONS[activation][0](A)
-    np.testing.assert_allclose(R, truth, rtol=5e-7 if dtype == "float32" else 1e-15, atol=1e-45)
+    # kernels take what is too small to be normal as zero
+    np.testing.assert_allclose(R, truth, rtol=5e-7 if dtype == "float32" else 1e-15, atol=np.finfo(dtype).tiny)
 
 
 # In units in the last place, as _simd.h states them; NaN and the infinite stay what they are.
@@ -322,6 +323,7 @@ def test_elementary_functions_are_within_their_bounds(name, dtype):
         pytest.skip("long double is double here")
     truth = TRUTH[name](x.astype(wider))
     ulp = np.abs(elementary(name, dtype)(x) - truth) / np.spacing(np.abs(truth).astype(dtype))
+    ulp = np.where((np.abs(truth) < np.finfo(dtype).tiny) & (elementary(name, dtype)(x) == 0), 0, ulp)  # not normal: zero
     assert ulp.max() <= ULP[name], f"{ulp.max()} at {x[ulp.argmax()]!r}"
 
 
