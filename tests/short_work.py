@@ -1,6 +1,6 @@
 """A short list of work that goes through all of the compiled code, for tools under which it runs 50 times slower.
 
-    python tests/short_work.py [NAME ...]     all of the list, or what has these names
+    python tests/short_work.py [NAME ...]     what has these names, or all but what eight threads do at once
 
 Nothing is compared but what several threads compute at once: the tools look at memory, and `seen` at every number that
 comes back, so that one which was never written is noticed by them.
@@ -15,12 +15,17 @@ import numpy as np
 import fastbptt
 from fastbptt import RNN, Population, _core
 
-WORK = {}
+WORK, THREADS = {}, {}
 DTYPES = ("float32", "float64")
 
 
 def work(function):
     WORK[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def threads_work(function):
+    THREADS[function.__name__.replace("_", "-")] = function
     return function
 
 
@@ -159,10 +164,110 @@ def c_interface():
         seen(call.backward(np.ones((7, 13, 3), dtype)))
 
 
+# ---- Eight Python threads at once; the result of each is what it is alone
+
+
+def at_once(function, threads=8):
+    """function(k) in threads k = 0, 1, ... which begin together; what they return."""
+    begin, results = threading.Barrier(threads), [None] * threads
+
+    def run(k):
+        begin.wait()
+        results[k] = function(k)
+
+    running = [threading.Thread(target=run, args=(k,)) for k in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return results
+
+
+def bits(value):
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    return tuple(map(bits, value)) if isinstance(value, (tuple, list)) else np.asarray(value).tobytes()
+
+
+def same_as_alone(function, threads=8):
+    """function(k) gives in each thread what it gives alone, by its bits; it is called three times."""
+    alone = [bits(function(k)) for k in range(threads)]
+    found = at_once(lambda k: [bits(function(k)) for _ in range(3)], threads)
+    assert found == [[one] * 3 for one in alone], "other bits than alone"
+
+
+@threads_work
+def one_network():
+    """Everything that leaves a network as it is, on one of them, by turns and with threads of its own."""
+    for dtype in DTYPES:
+        for settings in ({}, {"leak": 0.5, "l2": 1e-3}, {"omega": 0.1}):
+            net = network(dtype=dtype, **settings)
+            X, D, more = data(net)
+            calls = [lambda n: net.loss_and_gradients(X, D, n_threads=n, **more),
+                     lambda n: net.forward(X, n_threads=n, return_states=True),
+                     lambda n: net.evaluate(X, D, weights=more["weights"], n_threads=n),
+                     lambda n: net.loss_and_gradients(X, D, input_gradient=True, n_threads=n),
+                     lambda n: net.step(X[0], n_threads=n),
+                     lambda n: net.objective(X, D, n_threads=n)(net.theta)]
+            if "omega" in settings:
+                del calls[0]
+            same_as_alone(lambda k: calls[k % len(calls)](1 + k // 4))
+            same_as_alone(lambda k: calls[0](3))
+
+
+@threads_work
+def one_each():
+    """Calls and fits of a network in each thread, on the same data."""
+    for dtype in DTYPES:
+        for options in ({}, {"tbptt": (2, 3)}):
+            def fitted(k):
+                net = network(dtype=dtype, recurrent_dropout=0.1 * (k % 2))
+                X, D = shared[:2]
+                net.fit(X, D, epochs=2, batch_size=8, optimizer=("sgd", "adam")[k // 4], n_threads=1 + k % 3, **options)
+                net.train_step(X, D)
+                return net.theta
+
+            shared = data(network(dtype=dtype), B=21)
+            same_as_alone(fitted)
+
+
+@threads_work
+def populations_at_once():
+    for dtype in DTYPES:
+        def fitted(k):
+            population = Population(9, 3, 6, 2, dtype=dtype, random_state=k)
+            population.fit(*shared[:2], epochs=2, batch_size=4, n_threads=1 + k % 2)
+            return population.theta
+
+        one = Population(19, 3, 6, 2, dtype=dtype, random_state=0)
+        shared = data(one[0], 5, 4)
+        same_as_alone(fitted)
+        same_as_alone(lambda k: one.evaluate(*shared[:2], n_threads=1 + k % 2))
+
+
+@threads_work
+def one_plan():
+    """One plan and one batch of the C interface, scratch of each thread's own."""
+    from embedding import Network
+
+    for dtype in DTYPES:
+        net = network(dtype=dtype, shards=False)
+        X, D, _ = data(net)
+        first = Network(net, X, D)
+        alone = bits(first.loss_and_gradients())
+
+        def of_thread(k):
+            call = Network(net, X, D)
+            call.plan, call.batch = first.plan, first.batch
+            return [bits(call.loss_and_gradients()) for _ in range(3)]
+
+        assert at_once(of_thread) == [[alone] * 3] * 8
+
+
 def main(names):
     begin = time.monotonic()
     for name in names or WORK:
-        WORK[name]()
+        (WORK.get(name) or THREADS[name])()
         print(f"{name:16} {time.monotonic() - begin:6.1f} s", flush=True)
     print(f"done with {_core.kernel_set()} of fastbptt {fastbptt.__version__}, {threading.active_count()} thread", flush=True)
 
