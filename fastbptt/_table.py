@@ -304,8 +304,8 @@ class Groups:
 def _survey(table, id, names, kinds_asked):
     """The Groups of column `id` (None without), the name of the column of dates among `names` (or None), {name: kind}.
 
-    Dates are the first column whose first cell is one; years alone are only where they follow one another. Kinds, if they
-    are asked for, are "numbers" (some at least), "text", "nothing", or "rows": pandas' unnamed count of rows.
+    Dates are the first column whose first cell is one; years alone are only where they follow one another. Kinds, if
+    they are asked for, are "numbers" (some at least), "text", "nothing", or "rows": pandas' unnamed count of rows.
     """
     places = table.places
     ids, codes, missing = {}, None if id is None else array("i"), Missing()

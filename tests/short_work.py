@@ -48,7 +48,8 @@ def data(net, T=7, B=13, seed=0, labels=False):
     D = rng.integers(0, net.output_size, rows) if labels else rng.random((*rows, net.target_size))
     if net.loss == "cross_entropy" and not labels:
         D /= D.sum(-1, keepdims=True)
-    more = {"weights": rng.integers(0, 3, rows).astype(net.dtype), "lengths": rng.integers(net.output == "last", T, B, endpoint=True),
+    more = {"weights": rng.integers(0, 3, rows).astype(net.dtype),
+            "lengths": rng.integers(net.output == "last", T, B, endpoint=True),
             "resets": rng.random((T, B)) < 0.1}
     if isinstance(net.hidden_size, int):
         more["initial_state"] = rng.standard_normal((B, net.hidden_size)).astype(net.dtype)
@@ -68,7 +69,8 @@ def heads():
     """Every loss and activation, with and without weights, lengths and resets, in shards."""
     heads = [("squared_error", "identity", "tanh"), ("absolute_error", "softmax", "relu"), ("huber", "tanh", "sigmoid"),
              (("quantile", (0.25, 0.75)), "exp", "softplus"), ("binary_cross_entropy", "sigmoid", "leaky_relu"),
-             ("cross_entropy", "softmax", "elu"), ("poisson", "exp", "softsign"), ("squared_error", "identity", "identity")]
+             ("cross_entropy", "softmax", "elu"), ("poisson", "exp", "softsign"),
+             ("squared_error", "identity", "identity")]
     for dtype in DTYPES:
         for loss, output_activation, activation in heads:
             O = 4 if "quantile" in loss else 3  # noqa: E741
@@ -76,7 +78,8 @@ def heads():
             for labels in (False, True)[:1 + (loss == "cross_entropy")]:
                 X, D, more = data(net, labels=labels)
                 for options in ({}, more):
-                    seen(net.loss_and_gradients(X, D, input_gradient=True, initial_state_gradient=True, n_threads=2, **options))
+                    seen(net.loss_and_gradients(X, D, input_gradient=True, initial_state_gradient=True, n_threads=2,
+                                                **options))
                 seen(net.losses(X, D, n_threads=1, initial_state=more["initial_state"]))
                 seen(net.gradient_terms(X, D, 2))
 
@@ -85,7 +88,8 @@ def heads():
 def sizes():
     """Tails of vectors, packed factors, several blocks of time."""
     for dtype in DTYPES:
-        for T, B, I, H, O in ((1, 1, 1, 1, 1), (3, 2, 17, 33, 9), (2, 65, 3, 7, 1), (300, 3, 2, 16, 2), (2, 30, 40, 300, 3)):  # noqa: E741
+        for T, B, I, H, O in (  # noqa: E741
+                (1, 1, 1, 1, 1), (3, 2, 17, 33, 9), (2, 65, 3, 7, 1), (300, 3, 2, 16, 2), (2, 30, 40, 300, 3)):
             net = network(H, I, O, shards=False, dtype=dtype)
             X, D, more = data(net, T, B)
             seen(net.loss_and_gradients(X, D, input_gradient=True, weights=more["weights"]))
@@ -99,7 +103,8 @@ def options():
         for settings in ({"leak": 0.3}, {"leak": 0.3, "leak_form": "current", "noise_std": 0.1}, {"one_hot": True},
                          {"recurrent_dropout": 0.3, "input_noise_std": 0.1}, {"output": "last"}, {"omega": 0.1},
                          {"rate_penalty": 0.1, "l1": 1e-3, "l2": 1e-3}, {"dale_ratio": 0.8, "autapses": False},
-                         {"connectivity": {"W_s": np.eye(13) == 0}, "learn_initial_state": True}, {"bias": False, "reduction": "sum"}):
+                         {"connectivity": {"W_s": np.eye(13) == 0}, "learn_initial_state": True},
+                         {"bias": False, "reduction": "sum"}):
             net = network(dtype=dtype, **settings)
             X, D, more = data(net)
             draws = {"noise": bool(net.noise_std or net.input_noise_std), "dropout": net.recurrent_dropout > 0}
@@ -123,7 +128,8 @@ def training():
             X, D, more = data(net)
             more.pop("initial_state")
             tbptt = (2, 4) if optimizer in ("sgd", "adam") else None
-            net.fit(X, D, epochs=2, batch_size=5, optimizer=optimizer, max_grad_norm=1.0, tbptt=tbptt, n_threads=2, **more)
+            net.fit(X, D, epochs=2, batch_size=5, optimizer=optimizer, max_grad_norm=1.0, tbptt=tbptt, n_threads=2,
+                    **more)
             seen(net.theta)
             net.train_step(X, D, optimizer)
         state = None
@@ -269,7 +275,7 @@ def main(names):
     for name in names or WORK:
         (WORK.get(name) or THREADS[name])()
         print(f"{name:16} {time.monotonic() - begin:6.1f} s", flush=True)
-    print(f"done with {_core.kernel_set()} of fastbptt {fastbptt.__version__}, {threading.active_count()} thread", flush=True)
+    print(f"done with {_core.kernel_set()} of fastbptt {fastbptt.__version__}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python tests/under_valgrind.py [SET ...]     by default avx2, baseline and blas
 
-Exits 1 where something was read or written that may not be, or decided upon before it was written, in fastbptt's modules
-or in what they or NumPy computed; or where memory of fastbptt's was lost. What Python itself does (its small integers
-among others) is left out by where it stands in the stack. Takes a minute. Without valgrind it says SKIPPED.
+Exits 1 where something was read or written that may not be, or decided upon before it was written, in fastbptt's
+modules or in what they or NumPy computed; or where memory of fastbptt's was lost. What Python itself does (its small
+integers among others) is left out by where it stands in the stack. Takes a minute. Without valgrind it says SKIPPED.
 """
 
 import os
@@ -46,8 +46,9 @@ def counts(error):
 def check(kernel_set, folder):
     """The errors of one run that count, in words, and how many others there were."""
     path = Path(folder) / f"{kernel_set}.xml"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONMALLOC": "malloc", "OMP_NUM_THREADS": "1",
-                   "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "FASTBPTT_SIMD": kernel_set}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONMALLOC": "malloc",
+                   "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
+                   "FASTBPTT_SIMD": kernel_set}
     command = ["valgrind", "--xml=yes", f"--xml-file={path}", "--num-callers=40", "--leak-check=full",
                "--show-leak-kinds=definite", sys.executable, HERE / "short_work.py"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)

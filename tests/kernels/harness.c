@@ -10,8 +10,8 @@
  * Every array lies in a block of its own, exactly as large as the verb may assume. Under AddressSanitizer that is all;
  * without it, the block lies between guards that are looked at afterwards. They hold signalling NaN: what is read there
  * shows in the result, and what is added there makes it a quiet one. Blocks are filled with it too before they are
- * written, so that it stands in the paddings of rows. With -DFASTBPTT_MEMCHECK there are neither guards nor filling, for
- * valgrind to see what is read before it is written; and no long double, which valgrind rounds to double.
+ * written, so that it stands in the paddings of rows. With -DFASTBPTT_MEMCHECK there are neither guards nor filling,
+ * for valgrind to see what is read before it is written; and no long double, which valgrind rounds to double.
  */
 #include "_kernels.h"
 

@@ -481,8 +481,8 @@ print(refused, most)
 """
 
 
-@check("ValueError of one line that names the file, or finite series; memory under 128 KiB + 10 × the file (where they are "
-       "many, + 512 B a column, 1 KiB a series, 16 B a character of the longest cell); nothing run or written")
+@check("ValueError of one line that names the file, or finite series; memory under 128 KiB + 10 × the file "
+       "(where they are many, + 512 B a column, 1 KiB a series, 16 B a character of the longest cell); nothing run or written")
 def tables(pick):
     count = pick(1_500, 10_000, 100_000)
     with tempfile.TemporaryDirectory() as folder:
