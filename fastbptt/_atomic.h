@@ -1,12 +1,16 @@
-/* Counters that threads share. */
+/* Counters and flags that threads share. */
 #ifndef FASTBPTT_ATOMIC_H
 #define FASTBPTT_ATOMIC_H
 
 #if defined(_MSC_VER)
 #include <intrin.h>
 #define fastbptt_add(counter, n) (_InterlockedExchangeAdd((counter), (n)) + (n))
+#define fastbptt_read_flag(flag) (*(flag))
+#define fastbptt_write_flag(flag, value) ((void)(*(flag) = (value)))
 #else
 #define fastbptt_add(counter, n) __atomic_add_fetch((counter), (n), __ATOMIC_SEQ_CST)
+#define fastbptt_read_flag(flag) __atomic_load_n((flag), __ATOMIC_RELAXED)
+#define fastbptt_write_flag(flag, value) __atomic_store_n((flag), (value), __ATOMIC_RELAXED)
 #endif
 
 #if defined(_WIN32)

@@ -104,6 +104,8 @@ cdef extern from *:
 
 cdef extern from "_atomic.h":
     long add "fastbptt_add"(long *counter, long n) noexcept nogil  # the new value
+    int read_flag "fastbptt_read_flag"(volatile int *flag) noexcept nogil
+    void write_flag "fastbptt_write_flag"(volatile int *flag, int value) noexcept nogil
 
 cdef extern from "_denormals.h" nogil:
     unsigned long long rounding_mode "fastbptt_get_mode"() noexcept
@@ -268,7 +270,7 @@ cdef struct Call:
     bint picks                   # errors stand on some steps only
     bint saves                   # S is kept for backward
     bint polls                   # for Ctrl-C: the thread that called does
-    double polled                # time of the last poll
+    double *polled               # time of the last poll, of that thread alone
     volatile int *stop           # set once it came
     # What `count` and `arrange` find
     bint arranged
@@ -762,17 +764,17 @@ cdef bint stopped(Call *c) noexcept nogil:
     """Whether Ctrl-C came; asked at most every 20 ms. The exception is then set, and waits for the GIL."""
     cdef double time
     cdef unsigned long long mode
-    if c.stop[0] or not c.polls:
-        return c.stop[0]
+    if not c.polls or read_flag(c.stop):
+        return read_flag(c.stop)
     time = now()
-    if 0 <= time - c.polled < 0.02:
+    if 0 <= time - c.polled[0] < 0.02:
         return False
-    c.polled = time
+    c.polled[0] = time
     with gil:  # handlers are Python code
         mode = keep_denormals()
-        c.stop[0] = PyErr_CheckSignals() != 0
+        write_flag(c.stop, PyErr_CheckSignals() != 0)
         restore(mode)
-    return c.stop[0]
+    return read_flag(c.stop)
 
 
 cdef int pass_on() except -1:
@@ -1299,7 +1301,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         first = first_delta
         if leaky:
             memcpy(dU, first_dU, B * ldh * sizeof(floating))
-    if c.stop[0]:
+    if read_flag(c.stop):
         return
 
     for i in range(p.I if p.one_hot else 0):
@@ -1782,8 +1784,6 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         shared.squares[i] = s.squares
     if c.omega != 0:
         shared.spreads[i], shared.spread_rows[i] = s.spread, s.spread_rows
-    if s.polls:
-        c.polled = s.polled
     restore(mode)
 
 
@@ -1845,7 +1845,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     else:
         for i in prange(shared.shards, num_threads=threads, schedule="dynamic", chunksize=1):
             run_shard(p, c, k, &shared, theta, i, threadid())
-    if c.stop[0]:
+    if read_flag(c.stop):
         restore(mode)
         return STOPPED
     for i in range(shared.shards):
@@ -2443,7 +2443,7 @@ cdef class Engine:
         cdef void *state[3]
         cdef void *kept[3]
         cdef Py_ssize_t states = 1 + len(slots)
-        cdef double start = now(), total, norm
+        cdef double start = now(), polled = start, total, norm
         cdef Memory memory = None, arrangement
         cdef Py_ssize_t needed
         cdef int status = DONE, threads, stop = 0
@@ -2479,7 +2479,7 @@ cdef class Engine:
             if self.shares_products(&data):
                 hold_blas()
                 held = True
-            c.polled, c.polls, c.stop = now(), True, &stop
+            c.polled, c.polls, c.stop = &polled, True, &stop
             flush_denormals()
             with nogil:
                 while status == DONE and done * batch_size < n:
@@ -2788,7 +2788,9 @@ cdef class Engine:
         """How many threads serve the call: as asked for, or its share of `default_threads`; no more than shards."""
         if not OPENMP or forked or c.terms_S != NULL or c.flow != NULL or c.rows == 0:  # all shards' go to one place
             return 1
-        return <int> min(n_threads if n_threads > 0 else max(1, default_threads // max(1, in_flight)), shards_of(c))
+        if n_threads <= 0:
+            n_threads = max(1, default_threads // max(1, add(&in_flight, 0)))
+        return <int> min(n_threads, shards_of(c))
 
     cdef Py_ssize_t plan_memory(self, Call *c, int threads) except -1 nogil:
         """The bytes that the call, divided into shards, needs with so many threads. Raises MemoryError."""
@@ -2893,6 +2895,7 @@ cdef class Engine:
         """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
         cdef Memory memory = None, arrangement
         cdef int status, threads, stop = 0
+        cdef double polled = now()
         cdef Py_ssize_t needed
         cdef bint held = False
         add(&in_flight, 1)
@@ -2908,7 +2911,7 @@ cdef class Engine:
             if self.shares_products(c):
                 hold_blas()
                 held = True
-            c.polled, c.polls, c.stop = now(), True, &stop
+            c.polled, c.polls, c.stop = &polled, True, &stop
             with nogil:
                 status = self.run_in(c, memory.base, threads)
             if status != DONE:

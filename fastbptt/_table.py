@@ -10,7 +10,10 @@ import csv
 import difflib
 import io
 import re
+from array import array
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -18,9 +21,11 @@ from ._calendar import DATE, Calendar
 
 SEPARATORS = ",;\t"
 SAMPLE = 200  # rows that decide the separator
+CELLS = 600  # about so many are text at one time, or those of one row
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "-", ".", "?"))
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMA = re.compile(r"[+-]?[\d.,]*\d,\d[\d.,]*")  # a decimal comma, or commas between thousands: nobody knows which
+END = re.compile("\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")  # of a line
 YEAR = re.compile(r"[12]\d{3}")
 
 
@@ -78,8 +83,7 @@ def read(path, targets=None, inputs=None, id=None, header=None) -> Series:
     ValueError : anything else; the message is one line, and names file, line and column.
     """
     table = _parse(path, header)
-    roles = _roles(table, targets, inputs, id)
-    return _series(table, *roles)
+    return _series(table, *_roles(table, targets, inputs, id))
 
 
 # ---- Text
@@ -87,16 +91,26 @@ def read(path, targets=None, inputs=None, id=None, header=None) -> Series:
 
 @dataclass
 class Table:
-    """Cells as text, and the line of the file each row begins in."""
+    """A file whose rows are all of one length.
+
+    Each pass over the cells reads them anew: kept as text they would take a hundred times their size.
+    """
 
     path: str
+    data: bytes
+    separator: str
     names: list[str]
-    rows: list[list[str]]
-    lines: list[int]
-    has_header: bool
+    width: int = 0
+    length: int = 0  # rows, without the header
+    has_header: bool = False
+    places: dict[str, int] = field(default_factory=dict)  # of the names
 
-    def column(self, name):
-        return [row[self.names.index(name)].strip() for row in self.rows]
+    def records(self):
+        """(line it begins in, cells) of each row below the header."""
+        records = _records(self.path, self.data, self.separator)
+        if self.has_header:
+            next(records)
+        return records
 
     def refuse(self, message, line=None, column=None):
         place = "" if line is None else f", line {line}"
@@ -106,96 +120,128 @@ class Table:
 
 def _parse(path, header):
     """The file as a Table, all rows of one length."""
-    text = _text(path)
-    separator = _separator(text)
-    rows, lines = [], []
-    for line, row in _rows(path, text, separator):
-        if any(cell.strip() for cell in row) or (len(row) > 1 and rows and len(row) == len(rows[0])):
-            rows.append(row)
-            lines.append(line)
-    table = Table(path, [], rows, lines, False)
-    if not rows:
+    data = _data(path)
+    table = Table(path, data, _separator(data), [])
+    first, ragged = [], None  # the first two rows with their lines; what the row of another length is refused with
+    for line, row in _records(path, data, table.separator):
+        if len(first) < 2:
+            first.append((line, row))
+        if len(row) != len(first[0][1]) and ragged is None:
+            ragged = f"{_count(len(row), 'field')} where line {first[0][0]} has {len(first[0][1])}", line
+        table.length += 1
+    if not first:
         table.refuse("the file is empty")
-    for line, row in zip(lines, rows):
-        if len(row) != len(rows[0]):
-            table.refuse(f"{_count(len(row), 'field')} where line {lines[0]} has {len(rows[0])}", line)
-    table.has_header = _has_header(table) if header is None else header
+    if ragged is not None:
+        table.refuse(*ragged)
+    row = first[0][1]
+    table.width = len(row)
+    table.has_header = _has_header(table, *first) if header is None else header
     if table.has_header:
-        table.names = [cell.strip() or str(n) for n, cell in enumerate(rows[0], 1)]
-        del rows[0], lines[0]
-        twice = next((name for name in table.names if table.names.count(name) > 1), None)
-        if twice is not None:
+        table.names = [cell.strip() or str(n) for n, cell in enumerate(row, 1)]
+        table.length -= 1
+        if len(set(table.names)) < table.width:
+            counts = Counter(table.names)
+            twice = next(name for name in table.names if counts[name] > 1)
             table.refuse(f"two columns are named {twice!r}", 1)
-        if not rows:
+        if not table.length:
             table.refuse("there is a header and nothing under it")
     else:
-        table.names = [str(n) for n in range(1, len(rows[0]) + 1)]
+        table.names = [str(n) for n in range(1, table.width + 1)]
+    table.places = {name: n for n, name in enumerate(table.names)}
     return table
 
 
-def _text(path):
+def _data(path):
+    """The file's bytes, which are UTF-8."""
     with open(path, "rb") as file:
         data = file.read()
     try:
-        return data.decode("utf-8-sig")
+        data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}, line {line}: the byte 0x{data[error.start]:02x} is not UTF-8; save the file as "
                          "UTF-8 text") from None
+    return data
 
 
-def _rows(path, text, separator):
-    """(line, row) of each row that is not blank."""
-    reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True), 1
+def _lines(data):
+    """The lines of text as csv is to have them, none kept."""
+    return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
+
+
+def _records(path, data, separator):
+    """(line it begins in, cells) of each row that is not blank; one of separators alone counts if it is as long as the
+    first."""
+    reader, line, width = csv.reader(_lines(data), delimiter=separator, strict=True), 1, 0
     try:
         for row in reader:
-            if row:
+            if row and (row[0].strip() or len(row) == width > 1 or any(cell.strip() for cell in row)):
+                width = width or len(row)
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}, line {line}: {error}") from None
 
 
-def _separator(text):
+def _sample(data):
+    """The first lines, as str.splitlines counts them, which knows more ends of lines than csv."""
+    left = SAMPLE
+    for line in _lines(data):
+        ends = [end.end() for end in islice(END.finditer(line), left)]
+        left -= len(ends)
+        yield line if left else line[:ends[-1]]
+        if not left:
+            return
+
+
+def _separator(data):
     """The separator under which the first rows have equally many fields, and the most fields that can be read."""
-    sample = "".join(text.splitlines(keepends=True)[:SAMPLE])
     best, found = (0.0, 0.0), SEPARATORS[0]
     for separator in SEPARATORS:
+        widths, readable = [], 0
         try:
-            rows = [row for row in csv.reader(io.StringIO(sample, newline=""), delimiter=separator) if row]
+            for row in csv.reader(_sample(data), delimiter=separator):
+                if row:
+                    widths.append(len(row))
+                    readable += sum(_is_value(cell) or _is_missing(cell) or bool(COMMA.fullmatch(cell))
+                                    for cell in map(str.strip, row))
         except csv.Error:
             continue
-        widths = [len(row) for row in rows]
         if max(widths, default=1) == 1:
             continue
-        cells = [cell.strip() for row in rows for cell in row]
-        readable = sum(_is_value(cell) or cell.lower() in MISSING or bool(COMMA.fullmatch(cell)) for cell in cells)
         usual = max(widths.count(width) for width in set(widths) if width > 1)
-        score = (usual / len(widths), readable / len(cells))
+        score = (usual / len(widths), readable / sum(widths))
         if score > best:
             best, found = score, separator
     return found
+
+
+def _is_missing(cell):
+    return len(cell) < 5 and cell.lower() in MISSING  # a long cell's lower() takes 16 bytes a character
 
 
 def _is_value(cell):
     return bool(NUMBER.fullmatch(cell) or DATE.fullmatch(cell))
 
 
-def _has_header(table):
-    """Whether the first row is text over a column of numbers or dates, or nothing but text."""
-    first, below = [cell.strip() for cell in table.rows[0]], table.rows[1:]
-    text = [bool(cell) and cell.lower() not in MISSING and not _is_value(cell) and not COMMA.fullmatch(cell)
+def _has_header(table, top, below=None):
+    """Whether the first row is text over a column of numbers or dates, or nothing but text.
+
+    top, below: the first rows, each with its line.
+    """
+    first = [cell.strip() for cell in top[1]]
+    text = [not _is_missing(cell) and not _is_value(cell) and not COMMA.fullmatch(cell)
             for cell in first]
     if all(text):
         return True
-    over = [n for n, cell in enumerate(first) if text[n] and below and _is_value(below[0][n].strip())]
+    over = [n for n, cell in enumerate(first) if text[n] and below and _is_value(below[1][n].strip())]
     if not over:
         return False
     for n, cell in enumerate(first):  # years may name columns, 12.5 does not
         if not text[n] and NUMBER.fullmatch(cell) and not cell.isdigit():
             table.has_header, table.names = False, []
             table.refuse(f"{first[over[0]]!r} is no number, and {cell!r} no column's name: is it a header or a row?",
-                         table.lines[0])
+                         top[0])
     return True
 
 
@@ -203,7 +249,7 @@ def _has_header(table):
 
 
 def _roles(table, targets, inputs, id):
-    """Names of targets and inputs, of the id and of the date column (or None), and notes."""
+    """Names of targets and inputs, the Groups of rows and the name of the date column (or None of each), and notes."""
     for option, names in (("--target", targets), ("--inputs", inputs), ("--id", [id] if id is not None else None)):
         for name in names or ():
             if name not in table.names:
@@ -212,12 +258,12 @@ def _roles(table, targets, inputs, id):
     twice = next((name for name in named if named.count(name) > 1), None)
     if twice is not None:
         table.refuse(f"column {twice!r} is given more than once as --target, --inputs or --id")
-    rows = _groups(table, id)[1]
-    date = next((name for name in table.names if name not in named and _is_date(table.column(name), rows)), None)
-    others = [name for name in table.names if name not in named and name != date]
+    chosen = set(named)
+    groups, date, kinds = _survey(table, id, [name for name in table.names if name not in chosen], not targets)
+    kinds.pop(date, None)
+    others = list(kinds)
     notes = []
     if not targets:
-        kinds = {name: _kind(table, name, rows) for name in others}
         targets = [name for name in others if kinds[name] == "numbers"]
         if any(kind == "text" for kind in kinds.values()):
             ignored = ", ".join(name for name in others if kinds[name] == "text")
@@ -227,7 +273,7 @@ def _roles(table, targets, inputs, id):
         if not targets:
             table.refuse("no column of numbers" + (" is left to forecast" if named else " is in it")
                          + f"; the columns are {listed(table.names)}")
-    return list(targets), list(inputs or ()), id, date, notes
+    return list(targets), list(inputs or ()), groups, date, notes
 
 
 def _near(name, table):
@@ -242,96 +288,209 @@ def listed(names, most=12):
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _groups(table, id):
-    """The ids in the order in which they come, and the rows of each."""
-    if id is None:
-        return None, [list(range(len(table.rows)))]
-    groups = {}
-    for row, name in enumerate(table.column(id)):
-        groups.setdefault(name, []).append(row)
-    if "" in groups:
-        _refuse_missing(table, id, groups[""])
-    return list(groups), list(groups.values())
+@dataclass
+class Groups:
+    """The ids in the order in which they come, and the place among them of each row's."""
+
+    ids: list[str]
+    codes: np.ndarray
+
+    def rows(self):
+        """The rows of each series."""
+        order = np.argsort(self.codes, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.codes))[:-1])
 
 
-def _is_date(cells, groups):
-    """Whether a column is of dates, as its first cell says; years alone are only where they follow one another."""
-    if YEAR.fullmatch(cells[0]):
-        return any(len(rows) > 1 for rows in groups) and all(
-            YEAR.fullmatch(cells[row]) and int(cells[row]) == int(cells[rows[0]]) + k
-            for rows in groups for k, row in enumerate(rows))
-    return bool(DATE.fullmatch(cells[0]))
+def _survey(table, id, names, kinds_asked):
+    """The Groups of column `id` (None without), the name of the column of dates among `names` (or None), {name: kind}.
 
-
-def _kind(table, name, groups):
-    """Whether a column holds "numbers" (some at least), "text", or "rows": pandas' unnamed count of rows."""
-    cells = table.column(name)
-    if table.has_header and name == "1" and table.names[0] == "1" and cells[0] in ("0", "1") and all(
-            cell == str(k) for k, cell in enumerate(cells, int(cells[0]))):
-        return "rows"
-    if any(NUMBER.fullmatch(cell) or COMMA.fullmatch(cell) for cell in cells):
-        return "numbers"
-    return "nothing" if all(cell == "" for cell in cells) and table.has_header and name.isdigit() else "text"
+    Dates are the first column whose first cell is one; years alone are only where they follow one another. Kinds, if
+    they are asked for, are "numbers" (some at least), "text", "nothing", or "rows": pandas' unnamed count of rows.
+    """
+    places = table.places
+    ids, codes, missing = {}, None if id is None else array("i"), Missing()
+    kinds, unknown, filled = dict.fromkeys(names, "text"), list(names) if kinds_asked else [], set()
+    years, dated, repeated, count = {}, None, False, None  # years: of a column, what each series should go on with
+    for k, (line, row) in enumerate(table.records()):
+        code = 0
+        if id is not None:
+            cell = row[places[id]].strip()
+            if not cell:
+                missing.add(line)
+            code = ids.setdefault(cell, len(ids))
+            codes.append(code)
+        if k == 0:
+            for name in names:
+                cell = row[places[name]].strip()
+                if YEAR.fullmatch(cell):
+                    years[name] = array("h")
+                elif DATE.fullmatch(cell):
+                    dated = name
+                    break
+            if "1" in unknown and places["1"] == 0 and table.has_header and row[0].strip() in ("0", "1"):
+                count = int(row[0])
+        for name in list(years):
+            cell, due = row[places[name]].strip(), years[name]
+            begun = code < len(due)
+            if not YEAR.fullmatch(cell) or begun and int(cell) != due[code]:
+                del years[name]
+            elif begun:
+                due[code], repeated = int(cell) + 1, True
+            else:
+                due.append(int(cell) + 1)
+        if count is not None:
+            count = count + 1 if row[0].strip() == str(count) else None
+        known = False
+        for name in unknown:
+            cell = row[places[name]].strip()
+            if cell:
+                filled.add(name)
+                if NUMBER.fullmatch(cell) or COMMA.fullmatch(cell):
+                    kinds[name], known = "numbers", True
+        if known or not years:
+            unknown = [name for name in unknown if kinds[name] != "numbers" and (years or name != dated)]
+        if not (unknown or years or id is not None or count is not None):
+            break
+    if missing.number:
+        missing.refuse(table, id)
+    for name in unknown:
+        if name not in filled and table.has_header and name.isdigit():
+            kinds[name] = "nothing"
+    if count is not None:
+        kinds["1"] = "rows"
+    groups = None if id is None else Groups(list(ids), np.frombuffer(codes, np.int32))
+    return groups, next(iter(years), dated) if repeated else dated, kinds
 
 
 # ---- Numbers and dates
 
 
-def _series(table, targets, inputs, id, date, notes):
-    columns = np.stack([_numbers(table, name) for name in (*targets, *inputs)], axis=1)
-    ids, groups = _groups(table, id)
-    series = Series([columns[rows] for rows in groups], targets, inputs, ids, notes=notes)
+def _series(table, targets, inputs, groups, date, notes):
+    values, dates = _values(table, (*targets, *inputs), date)
+    rows = [slice(None)] if groups is None else groups.rows()
+    ids = None if groups is None else groups.ids
+    series = Series([values[of] for of in rows], targets, inputs, ids, notes=notes)
     if date is not None:
-        series.calendar, series.dates = _dates(table, date, ids, groups, notes)
+        series.calendar, series.dates = _calendar(table, date, ids, rows, dates, notes)
     return series
 
 
-def _numbers(table, name):
-    cells = table.column(name)
-    missing = [row for row, cell in enumerate(cells) if cell.lower() in MISSING]
-    if missing:
-        _refuse_missing(table, name, missing)
-    for line, cell in zip(table.lines, cells):
-        if not NUMBER.fullmatch(cell):
+@dataclass
+class Missing:
+    """Cells of a column without a value: how many, and the lines of the first."""
+
+    number: int = 0
+    lines: list[int] = field(default_factory=list)
+
+    def add(self, line, most=5):
+        self.number += 1
+        if self.number <= most:
+            self.lines.append(line)
+
+    def refuse(self, table, name):
+        more = f" and {self.number - len(self.lines)} more" if self.number > len(self.lines) else ""
+        words = "no value" if self.number == 1 else f"{self.number} values are missing"
+        table.refuse(f"{words} in line{'s' if self.number > 1 else ''} {', '.join(map(str, self.lines))}{more}; "
+                     "fill or remove them first", column=name)
+
+
+class Column:
+    """The cells of one column of numbers as they come: into values[:, k]; what is wrong with the first that is none."""
+
+    __slots__ = "name", "place", "values", "k", "missing", "wrong", "large"
+
+    def __init__(self, name, place, values, k):
+        self.name, self.place, self.values, self.k = name, place, values, k
+        self.missing = self.wrong = self.large = None
+
+    def add(self, begin, lines, cells):
+        if not all(map(NUMBER.fullmatch, cells)):
+            for line, cell in zip(lines, cells):
+                if _is_missing(cell):
+                    self.missing = self.missing or Missing()
+                    self.missing.add(line)
+                elif self.wrong is None and not NUMBER.fullmatch(cell):
+                    self.wrong = line, cell
+        elif self.wrong is None and self.missing is None and self.large is None:
+            values = self.values[begin:begin + len(cells), self.k]
+            values[:] = list(map(float, cells))
+            if not np.isfinite(values).all():
+                at = int(np.argmin(np.isfinite(values)))
+                self.large = lines[at], cells[at]
+
+    def refuse_what_is_wrong(self, table):
+        if self.missing is not None:
+            self.missing.refuse(table, self.name)
+        if self.wrong is not None:
+            line, cell = self.wrong
             hint = (": a comma within a number is a decimal comma to some and stands between thousands to others; "
                     "write 1234.5" if COMMA.fullmatch(cell) else "")
-            table.refuse(f"{_short(cell)} is no number{hint}", line, name)
-    values = np.array(cells, np.float64)
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values)))
-        table.refuse(f"{_short(cells[row])} is too large a number", table.lines[row], name)
-    return values
+            table.refuse(f"{_short(cell)} is no number{hint}", line, self.name)
+        if self.large is not None:
+            line, cell = self.large
+            table.refuse(f"{_short(cell)} is too large a number", line, self.name)
 
 
-def _refuse_missing(table, name, rows, most=5):
-    lines = ", ".join(str(table.lines[row]) for row in rows[:most])
-    more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    words = "no value" if len(rows) == 1 else f"{len(rows)} values are missing"
-    table.refuse(f"{words} in line{'s' if len(rows) > 1 else ''} {lines}{more}; fill or remove them first", column=name)
+class Dates:
+    """The cells of a column of dates as they come, and the first that is none."""
+
+    def __init__(self, place):
+        self.place, self.parts, self.wrong = place, [], None
+
+    def add(self, begin, lines, cells):
+        parsed = []
+        for line, cell in zip(lines, cells if self.wrong is None else ()):
+            try:
+                if not (DATE.fullmatch(cell) or YEAR.fullmatch(cell)):
+                    raise ValueError
+                parsed.append(np.datetime64(cell.replace("/", "-").replace(" ", "T").removesuffix("Z")))
+            except ValueError:
+                self.wrong = line, cell, bool(parsed or self.parts)
+                break
+        if parsed:
+            self.parts.append(np.array(parsed))
 
 
-def _dates(table, name, ids, groups, notes):
+def _values(table, names, date):
+    """The columns `names` as an array (T, C), and the dates, or None."""
+    values, begin = np.empty((table.length, len(names))), 0
+    columns = [Column(name, table.places[name], values, k) for k, name in enumerate(names)]
+    dates = None if date is None else Dates(table.places[date])
+    readers = columns if dates is None else [*columns, dates]
+    records, most = table.records(), CELLS // (table.width + 2) + 1
+    while some := list(islice(records, most)):
+        lines, rows = zip(*some)
+        for reader in readers:
+            reader.add(begin, lines, [row[reader.place].strip() for row in rows])
+        begin += len(rows)
+    for column in columns:
+        column.refuse_what_is_wrong(table)
+    if dates is None:
+        return values, None
+    if dates.wrong is not None:
+        line, cell, later = dates.wrong
+        table.refuse(f"{_short(cell)} is no date{' such as those before it' if later else ''}", line, date)
+    return values, np.concatenate(dates.parts)
+
+
+def _calendar(table, name, ids, rows, dates, notes):
     """The calendar, and the dates of each series, which must rise."""
-    cells, parsed = table.column(name), []
-    for line, cell in zip(table.lines, cells):
-        try:
-            if not (DATE.fullmatch(cell) or YEAR.fullmatch(cell)):
-                raise ValueError
-            parsed.append(np.datetime64(cell.replace("/", "-").replace(" ", "T").removesuffix("Z")))
-        except ValueError:
-            table.refuse(f"{_short(cell)} is no date{' such as those before it' if parsed else ''}", line, name)
-    parsed = np.array(parsed)
-    for n, rows in enumerate(groups):
-        falls = np.flatnonzero(parsed[rows][1:] <= parsed[rows][:-1])
+    for n, of in enumerate(rows):
+        falls = np.flatnonzero(dates[of][1:] <= dates[of][:-1])
         if len(falls):
-            before, row = rows[falls[0]], rows[falls[0] + 1]
-            hint = f" of {ids[n]!r}" if ids else "; --id COLUMN says that rows belong to several series"
-            table.refuse(f"{cells[row]} does not come after {cells[before]} of line {table.lines[before]}: rows must "
-                         f"go from the oldest to the newest{hint}", table.lines[row], name)
-    calendar, dates = Calendar.of([parsed[rows] for rows in groups])
+            _refuse_falling(table, name, np.arange(table.length)[of][falls[0]:][:2], ids and ids[n])
+    calendar, series = Calendar.of([dates[of] for of in rows])
     if calendar.step is None:
         notes.append("the dates are not evenly spaced: each row counts as one step, whatever lies between")
-    return calendar, dates
+    return calendar, series
+
+
+def _refuse_falling(table, name, rows, id):
+    (before, earlier), (line, later) = [
+        (line, row[table.places[name]].strip()) for k, (line, row) in enumerate(table.records()) if k in rows]
+    hint = f" of {id!r}" if id is not None else "; --id COLUMN says that rows belong to several series"
+    table.refuse(f"{later} does not come after {earlier} of line {before}: rows must go from the oldest to the "
+                 f"newest{hint}", line, name)
 
 
 def _short(cell, most=30):

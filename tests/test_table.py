@@ -1,5 +1,6 @@
 """A CSV file becomes exactly the series that its writer meant, or is refused in one line that says where and why."""
 
+import numpy as np
 import pytest
 
 from fastbptt import _table
@@ -84,6 +85,25 @@ def test_text_columns_are_left_out_and_named(read):
     assert series.notes == ["ignored, as they are no numbers: when, shop"]
 
 
+def test_a_file_of_many_parts_is_read_as_one(read):
+    """Rows are read some hundreds at a time: values, dates, ids and lines go on from part to part."""
+    days = (np.datetime64("2000-01-01") + np.arange(3000)).astype(str)
+    rows = [f"{'xy'[k % 2]},{days[k // 2]},{k}.5\n" for k in range(6000)]
+    series = read("id,day,a\n" + "".join(rows), id="id")
+    assert [x[:, 0].tolist() for x in series.values] == [[k + 0.5 for k in range(n, 6000, 2)] for n in (0, 1)]
+    assert all(dates.astype(str).tolist() == days.tolist() for dates in series.dates)
+    for change, words in (("x,2009-01-01,wrong", "line 4002, column 'a': 'wrong' is no number"),
+                          ("x,2009-01-01,1e999", "line 4002, column 'a': '1e999' is too large"),
+                          ("x,2009-01-01,", "column 'a': no value in line 4002;"),
+                          (",2009-01-01,1", "column 'id': no value in line 4002;"),
+                          ("x,1999-01-01,1", "line 4002, column 'day': 1999-01-01 does not come after 2005-06-22 of"),
+                          ("x,wrong,1", "line 4002, column 'day': 'wrong' is no date such as those before it"),
+                          ("x,1", "line 4002: 2 fields where line 1 has 3")):
+        with pytest.raises(ValueError) as found:
+            read("id,day,a\n" + "".join([*rows[:4000], change + "\n", *rows[4001:]]), id="id")
+        assert words in str(found.value)
+
+
 # ---- Dates
 
 
@@ -153,6 +173,7 @@ def test_uneven_dates_are_steps_and_have_no_next(read):
     ("d,a\n2020-02,1\n2020-01,2\n", ", line 3, column 'd': 2020-01 does not come after 2020-02 of line 2: rows"),
     ("d,a\n2020-02,1\n2020-02,2\n", "--id COLUMN says that rows belong to several series"),
     (b"a,b\n1,2\n\xe9,3\n", ", line 3: the byte 0xe9 is not UTF-8"),
+    (b"\xef\xbb\xbfa,b\n1,2\n\n\xe9,3\n", ", line 4: the byte 0xe9 is not UTF-8"),
     ("a,b\n1,2\n".encode("utf-16"), "is not UTF-8"),
 ], ids=lambda value: "" if isinstance(value, str) and value.startswith((",", ":")) else None)
 def test_what_can_be_no_series_is_refused_in_a_line_with_its_place(read, text, words):
