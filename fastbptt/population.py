@@ -67,7 +67,8 @@ class PopulationHistory:
         columns = {"network": np.arange(n), "epochs": last, "train_loss": np.array(final), "stopped": list(self.stopped)}
         if self.validation_loss.shape[1]:
             columns |= {"best_epoch": self.best_epoch, "validation_loss": np.array(
-                [self.validation_loss[k, e] if e >= 0 else math.nan for k, e in enumerate(self.best_epoch)])}  # type: ignore[arg-type]
+                [self.validation_loss[k, e] if e >= 0 else math.nan
+                 for k, e in enumerate(self.best_epoch)])}  # type: ignore[arg-type]
         return columns
 
 
