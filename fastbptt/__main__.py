@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
         raise Refusal(f"{message} ({self.prog} --help shows what can be given)")
 
 
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command with `argv` (default: the process's) and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

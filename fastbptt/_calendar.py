@@ -59,7 +59,7 @@ class Calendar:
         """The dates of the steps after `last`; None where they cannot be known."""
         return None if self.step is None else last + self.step * np.arange(1, steps + 1)
 
-    def text(self, date) -> str:
+    def text(self, date: np.datetime64) -> str:
         """A date as the file writes it, with "-" between its parts; a month too short for the day has its last."""
         if not self.day:
             return str(date)

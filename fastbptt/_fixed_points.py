@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class FixedPoints:
                                                                               self.eigenvalues, self.found))]
         return "\n".join([head, *lines])
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Any:
         """The points, stable ones filled, on their first two principal components, of one unit by |λ|; returns the Axes.
 
         Needs matplotlib.

@@ -55,7 +55,7 @@ class Split:
         return self.train_end - FEWEST
 
     @staticmethod
-    def shortest(horizon) -> int:
+    def shortest(horizon: int) -> int:
         """The length that this horizon needs."""
         return -(-10 * (horizon + FEWEST) // 7)
 

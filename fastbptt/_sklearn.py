@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 from . import _words
 
@@ -47,11 +47,11 @@ def no_alpha(kind):
 class Parametric:
     """Parameters by name, and what fitted means: what scikit-learn's clone, Pipeline and GridSearchCV look for."""
 
-    def get_params(self, deep=True) -> dict:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name. None of them is an estimator, so `deep` changes nothing."""
         return {name: getattr(self, name) for name in self._defaults()}
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set constructor arguments by name; they are checked by `fit`. Returns self."""
         names = self._defaults()
         for name in params:
@@ -69,12 +69,12 @@ class Parametric:
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
         return {parameter.name: parameter.default for parameter in parameters}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         changed = [f"{name}={_words.short(getattr(self, name))}" for name, default in self._defaults().items()
                    if repr(getattr(self, name)) != repr(default)]
         return f"{type(self).__name__}({', '.join(changed)})"
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "n_features_in_")
 
     def _check_fitted(self, method):
@@ -108,6 +108,6 @@ class Parametric:
             getattr(request, method).add_request(param="sample_weight", alias=None)
         return request
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """What scikit-learn's metadata routing, where it is switched on, asks for."""
         return self._get_metadata_request()

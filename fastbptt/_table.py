@@ -56,16 +56,17 @@ class Series:
         """The word for steps."""
         return self.calendar.word if self.calendar else "steps"
 
-    def steps(self, number) -> str:
+    def steps(self, number: int) -> str:
         """A number of steps in words."""
         return f"{number} {self.unit.removesuffix('s') if number == 1 else self.unit}"
 
-    def name(self, n) -> str:
+    def name(self, n: int) -> str:
         """Series n in words; "" where there is no other."""
         return f"series {self.ids[n]!r}" if self.ids else ""
 
 
-def read(path, targets=None, inputs=None, id=None, header=None) -> Series:
+def read(path: str, targets: list[str] | None = None, inputs: list[str] | None = None, id: str | None = None,
+         header: bool | None = None) -> Series:
     """The series of the CSV file at `path`.
 
     Parameters

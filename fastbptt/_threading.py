@@ -34,7 +34,7 @@ def is_child() -> bool:
     return multiprocessing is not None and multiprocessing.parent_process() is not None
 
 
-def cores(quota="/sys/fs/cgroup/cpu.max") -> int:
+def cores(quota: str = "/sys/fs/cgroup/cpu.max") -> int:
     """Cores that affinity and control group leave to this process."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

@@ -12,11 +12,14 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import _words
+
+if TYPE_CHECKING:
+    from ._types import FilePath, Parameters
 
 
 class Found(NamedTuple):
@@ -30,7 +33,7 @@ class Found(NamedTuple):
 _RECURRENT = re.compile(r"((?:.*\.)?)(weight|bias)_(ih|hh)_l(\d+)(_reverse)?")
 
 
-def to_torch(parameters, options):
+def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The parameters under the names of a module that has nn.RNN as `rnn` and nn.Linear as `linear`; all are copies.
 
     nn.RNN has two biases where one will do: bias_ih is b_s, bias_hh is zero. Learnt initial states, which nn.RNN takes as
@@ -60,7 +63,7 @@ def to_torch(parameters, options):
     return state
 
 
-def from_torch(rnn, linear=None):
+def from_torch(rnn: Any, linear: Any = None) -> Found:
     """What RNN.from_torch finds in modules or state dicts."""
     state = _torch_state("rnn", rnn)
     matches = {name: match for name in state if (match := _RECURRENT.fullmatch(name))}
@@ -68,7 +71,7 @@ def from_torch(rnn, linear=None):
     if len(prefixes) != 1:
         raise ValueError(f"rnn must hold one nn.RNN, with weight_ih_l0 and so on; it holds {len(prefixes)}, its keys are "
                          f"{', '.join(map(repr, state))}")
-    parameters = {}
+    parameters: dict[str, Any] = {}
     for name, (_, kind, side, layer, reverse) in ((name, match.groups("")) for name, match in matches.items()):
         suffix = (f"_l{layer}" if int(layer) else "") + reverse
         if kind == "bias":
@@ -123,7 +126,7 @@ _KERAS_OUTPUTS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not 
 _KERAS_SKIPPED = ("InputLayer", "Dropout", "SpatialDropout1D")  # of which prediction knows nothing
 
 
-def from_keras(layers):
+def from_keras(layers: Any) -> Found:
     """What RNN.from_keras finds in a Sequential, layers, or the list of weights of either."""
     if isinstance(layers, (list, tuple)) and not any(hasattr(layer, "get_weights") for layer in layers):
         return _from_keras_weights([_array(f"layers[{n}]", array) for n, array in enumerate(layers)])
@@ -217,7 +220,7 @@ def _is(given, name):
 # ---- PsychRNN
 
 
-def from_psychrnn(file):
+def from_psychrnn(file: FilePath | Mapping[str, Any]) -> Found:
     """What RNN.from_psychrnn finds in an .npz of PsychRNN, or in the dict of its `get_weights`."""
     weights = file if isinstance(file, Mapping) else _read_npz(file)
     names = {"W_x": "W_in", "W_s": "W_rec", "W_y": "W_out", "b_s": "b_rec", "b_y": "b_out", "S_0": "init_state"}

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _fixed_points, _maps, _plots, _words, reference
 from ._fixed_points import FixedPoints
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ._types import Backend, Float, Int, Seed
+    from .network import RNN
 
 STEP = 1e-30  # of the complex-step derivative: no difference is taken, so nothing cancels however small it is
 ZERO = 1e-45  # derivatives under it are 0: far over what the step adds to one that is, of the order of STEP²
@@ -46,7 +52,9 @@ class GradientCheck:
         return "\n".join(["largest relative error against the complex-step derivative:", head, *rows, verdict])
 
 
-def gradcheck(network, X=None, D=None, *, initial_state=None, weights=None, entries=100, random_state=0) -> GradientCheck:
+def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = None, *,
+              initial_state: ArrayLike | None = None, weights: ArrayLike | None = None, entries: Int = 100,
+              random_state: Seed = 0) -> GradientCheck:
     """As `RNN.gradcheck`, which calls this.
 
     The derivative of the reference's forward pass by one entry is Im E(θ + ih) / h, exact to rounding (Squire and Trapp
@@ -144,7 +152,7 @@ class Spectrum:
         return (f"W_s: spectral radius {self.spectral_radius:.3g}, {outside} of {len(self.eigenvalues)} eigenvalues outside "
                 f"the unit circle; singular values {self.singular_values[0]:.3g} to {self.singular_values[-1]:.3g}.")
 
-    def plot(self, ax=None) -> Any:
+    def plot(self, ax: Any = None) -> Any:
         """The eigenvalues in and around the unit circle; returns the Axes. Needs matplotlib."""
         return _plots.eigenvalues(ax, self.eigenvalues)
 
@@ -167,7 +175,7 @@ class States:
         """One line."""
         return _describe_saturation(self.saturated)
 
-    def plot(self, ax=None, sequence=0) -> Any:
+    def plot(self, ax: Any = None, sequence: int = 0) -> Any:
         """The states of one sequence: lines of up to 8 units, an image of more; returns the Axes. Needs matplotlib."""
         return _plots.states(ax, self.S[:, sequence])
 
@@ -300,25 +308,26 @@ class GradientFlow:
         return (f"‖∂S_{self.t}/∂S_{{{self.t}−k}}‖₂, median of {self.products.shape[1]} sequence(s): "
                 + ", ".join(f"{norms[k]:.2g} at k = {k}" for k in shown) + ".")
 
-    def plot(self, ax=None) -> Any:
+    def plot(self, ax: Any = None) -> Any:
         """A heat map of `norms`, errors by states, or of one error its line; returns the Axes. Needs matplotlib."""
         if len(self.errors) == 1:
             return _plots.one_error(ax, self.t, self.norms[0, :self.t + 1])
         return _plots.heat_map(ax, self.errors, self.norms)
 
-    def plot_distance(self, ax=None) -> Any:
+    def plot_distance(self, ax: Any = None) -> Any:
         """`by_distance` with the fitted rate, and `products`, by steps back; returns the Axes. Needs matplotlib."""
         slope, intercept = self._fit()
         fit = None if np.isnan(slope) else np.exp(intercept + slope * np.arange(len(self.by_distance)))
         return _plots.distance(ax, self.ratios[:, :len(self.by_distance)], fit, self.products, self.t)
 
-    def plot_terms(self, ax=None) -> Any:
+    def plot_terms(self, ax: Any = None) -> Any:
         """`terms_W_s` and `terms_W_x` by step; returns the Axes. Needs matplotlib."""
         return _plots.terms(ax, self.t, self.terms_W_s, self.terms_W_x)
 
 
-def gradient_flow(network, X, D, t=None, *, initial_state=None, weights=None, lengths=None, sequences=4,
-                  backend="core") -> GradientFlow:
+def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None, *,
+                  initial_state: ArrayLike | None = None, weights: ArrayLike | None = None,
+                  lengths: ArrayLike | None = None, sequences: Int = 4, backend: Backend = "core") -> GradientFlow:
     """How large the gradient of each error, or of that at step t, is at each state before it: does it vanish or explode?
 
     Computed in float64 whatever the network's dtype.
@@ -370,14 +379,15 @@ def gradient_flow(network, X, D, t=None, *, initial_state=None, weights=None, le
                         _saturated(network, R, steps), spectrum(network))
 
 
-def spectrum(network) -> Spectrum:
+def spectrum(network: RNN) -> Spectrum:
     """Eigenvalues and singular values of W_s, in float64."""
     W_s = _one_layer(network).parameters["W_s"].astype(np.float64)
     values = np.linalg.eigvals(W_s).astype(complex)
     return Spectrum(values[np.argsort(-np.abs(values), kind="stable")], np.linalg.svd(W_s, compute_uv=False))
 
 
-def states(network, X, initial_state=None, *, lengths=None, backend="core") -> States:
+def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
+           backend: Backend = "core") -> States:
     """The states of a network over time, in float64, and how many units are saturated."""
     network = _with(_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
@@ -385,7 +395,7 @@ def states(network, X, initial_state=None, *, lengths=None, backend="core") -> S
     return States(S, _saturated(network, R, np.full(X.shape[1], len(X)) if lengths is None else lengths))
 
 
-def jacobian(network, S, X) -> np.ndarray:
+def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
     """∂S_t/∂S_{t−1} (..., H, H) at the states S = S_{t−1} (..., H), where the inputs are X (..., I), or ids (...).
 
     Entry (h, j) is the derivative of unit h by unit j before. Leading axes are broadcast against each other: with S (n, H)
@@ -395,7 +405,8 @@ def jacobian(network, S, X) -> np.ndarray:
     return reference.jacobian(network.parameters, *_states_and_inputs(network, S, X), **network._engines["reference"].options)
 
 
-def fixed_points(network, X, starts, *, max_speed=1e-6, distance=1e-4) -> FixedPoints:
+def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Float = 1e-6,
+                 distance: Float = 1e-4) -> FixedPoints:
     """Where the state stands still under a constant input, and whether it returns there when pushed.
 
     From each start ½‖F(S, x) − S‖² is minimised with the exact Jacobian by scipy.optimize.least_squares (Levenberg and

@@ -17,7 +17,8 @@ import math
 import numbers
 import sys
 import warnings
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import numpy as np
 
@@ -26,6 +27,15 @@ from ._sklearn import NotFittedError, Parametric, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
 from .sequences import SequenceScaler, Sequences, append, array_of_numbers, read
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from ._types import (
+        Activation, Batch, Bool, Callbacks, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Names,
+        OptimizerLike, Output, OutputActivation, Penalty, Reduction, RegressionLoss, RunOptions, ScheduleLike,
+        Seed, TwoD,
+    )
 
 __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 
@@ -44,7 +54,8 @@ class _Estimator(Parametric):
 
     # ---- Training
 
-    def fit(self, X, y, sample_weight=None, *, validation=None, callbacks=(), **options) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
+            validation: Batch | None = None, callbacks: Callbacks = (), **options: Unpack[RunOptions]) -> Self:
         """Train a new network, or with warm_start the last one further; returns self.
 
         Parameters
@@ -354,7 +365,7 @@ class _Estimator(Parametric):
 
     # ---- Files
 
-    def save(self, path) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the estimator to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside.
 
         The loaded one predicts the same to the bit. What the optimiser carries between calls of `partial_fit` is lost.
@@ -413,15 +424,15 @@ class _Estimator(Parametric):
         return Tags(target_tags=TargetTags(required=True, multi_output=own["estimator_type"] == "regressor"),
                     input_tags=self._input_tags(), **own)
 
-    def set_fit_request(self, *, sample_weight):
+    def set_fit_request(self, *, sample_weight: bool | str | None) -> Self:
         """Whether scikit-learn's metadata routing hands sample_weight to `fit`: True, False, None or its other name."""
         return self._request("fit", sample_weight)
 
-    def set_partial_fit_request(self, *, sample_weight):
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None) -> Self:
         """As `set_fit_request`, for `partial_fit`."""
         return self._request("partial_fit", sample_weight)
 
-    def set_score_request(self, *, sample_weight):
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
         """As `set_fit_request`, for `score`."""
         return self._request("score", sample_weight)
 
@@ -524,26 +535,34 @@ class RNNRegressor(_Estimator):
     _estimator_type = "regressor"  # scikit-learn before 1.6 reads it
 
     @takes_parameters
-    def __init__(self, hidden_size=32, *, activation="tanh", output_activation=None, loss="squared_error",
-                 reduction="mean", dtype=None, initializer="orthogonal", bias=True, learn_initial_state=False,
-                 bidirectional=False, l1=0.0, l2=0.0, rate_penalty=0.0, omega=0.0, output="sequence", two_d="raise", horizon=1,
-                 solver="adam",
-                 learning_rate_init=1e-3, learning_rate="constant", max_iter=200, batch_size=32, max_grad_norm=None,
-                 early_stopping=False, validation_fraction=0.1, n_iter_no_change=20, tol=None, shuffle=True,
-                 random_state=None, warm_start=False, verbose=False, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
-                 beta_2=0.999, epsilon=1e-8, connectivity=None, trainable=None, dale_ratio=None,
-                 dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None, tau=None, leak_form="rate",
-                 noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0) -> None:
+    def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation = "tanh",
+                 output_activation: OutputActivation | None = None, loss: RegressionLoss = "squared_error",
+                 reduction: Reduction = "mean", dtype: DTypeLike | None = None, initializer: Initializer = "orthogonal",
+                 bias: Bool = True, learn_initial_state: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0,
+                 l2: Penalty = 0.0, rate_penalty: Float = 0.0, omega: Float = 0.0, output: Output = "sequence",
+                 two_d: TwoD = "raise", horizon: Int = 1, solver: OptimizerLike = "adam",
+                 learning_rate_init: Float = 1e-3, learning_rate: ScheduleLike = "constant", max_iter: Int = 200,
+                 batch_size: Int | Literal["auto"] = 32, max_grad_norm: Float | None = None,
+                 early_stopping: Bool = False, validation_fraction: Float = 0.1, n_iter_no_change: Int = 20,
+                 tol: Float | None = None, shuffle: Bool = True,
+                 random_state: Seed | np.random.RandomState = None, warm_start: Bool = False,
+                 verbose: Bool = False, momentum: Float = 0.9, nesterovs_momentum: Bool = True, beta_1: Float = 0.9,
+                 beta_2: Float = 0.999, epsilon: Float = 1e-8, connectivity: Mapping[str, ArrayLike] | None = None,
+                 trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
+                 dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
+                 leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
+                 leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
+                 recurrent_dropout: Float = 0.0) -> None:
         pass
 
-    def partial_fit(self, X, y, sample_weight=None) -> Self:
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train for one epoch on X, y, from the parameters and with the optimiser of the last call; see `fit`.
 
         The learning rate is learning_rate_init throughout; changed options of the network wait for the next `fit`.
         """
         return self._partial_fit(X, y, sample_weight)
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """The outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
 
         With output="sequence" it is a list of (T_n,) or (T_n, O) where X is a list. With L > 1 quantile levels there is
@@ -553,7 +572,7 @@ class RNNRegressor(_Estimator):
         rows = self._with_levels(rows)
         return self._restore(rows[:, 0].copy() if self._flat else rows, inputs)
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """R² over all real steps, weighted, its mean over the outputs: 1 − Σ w (y − ŷ)² / Σ w (y − ȳ)².
 
         Of an output that is constant it is 1 where that is predicted exactly, else 0; of fewer than two steps NaN.
@@ -586,7 +605,7 @@ class RNNRegressor(_Estimator):
 
     # ---- Forecasting
 
-    def forecast(self, series, steps, *, exogenous=None) -> Any:
+    def forecast(self, series: ArrayLike, steps: Int, *, exogenous: ArrayLike | None = None) -> Any:
         """The next `steps` values of each series, as `series` is: (N, steps, O), (steps, O) or a list of (steps, O).
 
         For a network that was fitted to sequences.forecast_pairs(series, horizon), of these series or others. Its last
@@ -711,7 +730,7 @@ class RNNRegressor(_Estimator):
                              + (', which loss="poisson" cannot have' if self.loss == "poisson" else ""))
         return _cast("y", targets, dtype)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         from sklearn.utils import RegressorTags
 
         return self._tags(estimator_type="regressor", regressor_tags=RegressorTags())
@@ -741,17 +760,26 @@ class RNNClassifier(_Estimator):
     _estimator_type = "classifier"  # scikit-learn before 1.6 reads it
 
     @takes_parameters
-    def __init__(self, hidden_size=32, *, activation="tanh", reduction="mean", dtype=None, initializer="orthogonal",
-                 bias=True, learn_initial_state=False, bidirectional=False, l1=0.0, l2=0.0, rate_penalty=0.0, omega=0.0,
-                 output="last", two_d="raise", solver="adam", learning_rate_init=1e-3, learning_rate="constant",
-                 max_iter=200, batch_size=32, max_grad_norm=None, early_stopping=False, validation_fraction=0.1,
-                 n_iter_no_change=20, tol=None, shuffle=True, random_state=None, warm_start=False, verbose=False,
-                 momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8, connectivity=None,
-                 trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True, leak=None, dt=None,
-                 tau=None, leak_form="rate", noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0) -> None:
+    def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation = "tanh", reduction: Reduction = "mean",
+                 dtype: DTypeLike | None = None, initializer: Initializer = "orthogonal", bias: Bool = True,
+                 learn_initial_state: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
+                 rate_penalty: Float = 0.0, omega: Float = 0.0, output: Output = "last", two_d: TwoD = "raise",
+                 solver: OptimizerLike = "adam", learning_rate_init: Float = 1e-3,
+                 learning_rate: ScheduleLike = "constant", max_iter: Int = 200, batch_size: Int | Literal["auto"] = 32,
+                 max_grad_norm: Float | None = None, early_stopping: Bool = False, validation_fraction: Float = 0.1,
+                 n_iter_no_change: Int = 20, tol: Float | None = None, shuffle: Bool = True,
+                 random_state: Seed | np.random.RandomState = None, warm_start: Bool = False,
+                 verbose: Bool = False, momentum: Float = 0.9, nesterovs_momentum: Bool = True, beta_1: Float = 0.9,
+                 beta_2: Float = 0.999, epsilon: Float = 1e-8, connectivity: Mapping[str, ArrayLike] | None = None,
+                 trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
+                 dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
+                 leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
+                 leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
+                 recurrent_dropout: Float = 0.0) -> None:
         pass
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None,
+                    sample_weight: ArrayLike | None = None) -> Self:
         """Train for one epoch on X, y, from the parameters and with the optimiser of the last call; see `fit`.
 
         Parameters
@@ -768,16 +796,16 @@ class RNNClassifier(_Estimator):
             raise ValueError(f"classes={classes!r} is not what it was on the first call, or in fit: {self.classes_}")
         return self._partial_fit(X, y, sample_weight, classes)
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """The most probable label of each sequence (N,), or of each step, (N, T) or a list of (T_n,)."""
         rows, inputs = self._outputs(X, "predict")
         return self._restore(self.classes_[rows.argmax(axis=1)], inputs)
 
-    def predict_proba(self, X) -> np.ndarray:
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """The probabilities of the K classes, in the order of `classes_`: (N, K), (N, T, K) or a list of (T_n, K)."""
         return self._restore(*self._outputs(X, "predict_proba"))
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The share of right labels among all real steps, or sequences, weighted."""
         rows, _ = self._outputs(X, "score")
         examples = self._read(X, y, sample_weight)
@@ -843,7 +871,7 @@ class RNNClassifier(_Estimator):
         classes[used] = numbers_of_them
         return classes
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags
 
         return self._tags(estimator_type="classifier", classifier_tags=ClassifierTags())

@@ -5,9 +5,16 @@ Each initialiser is a function of (shape, rng, number) that returns an array, it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from . import _words
+
+if TYPE_CHECKING:
+    from ._types import Initializer, Parameters
+    from .reference import Map
 
 
 def _orthogonal(shape, rng, gain=1.0):
@@ -53,7 +60,8 @@ INITIALIZERS = {"orthogonal": _orthogonal, "glorot_uniform": _glorot_uniform, "t
                 "spectral_radius": _spectral_radius, "sparse": _sparse, "normal": _normal}
 
 
-def draw(initializer, parameters, seed, maps=None):
+def draw(initializer: Initializer, parameters: Parameters, seed: np.random.SeedSequence,
+         maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
     """Start values for every parameter; each draws from a stream of its own, so that no option shifts another's.
 
     What a name drew is made to fit the parameter's reference.Map; of what a function or an array gave only that is taken

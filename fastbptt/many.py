@@ -19,8 +19,9 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -28,10 +29,15 @@ from . import (
     _batches, _checkpoint, _files, _population, _words, network as _network, optimizers, population as _pop, schedules,
 )
 from ._progress import Progress
-from .estimators import _Estimator
+from .estimators import RNNClassifier, RNNRegressor, _Estimator
 from .network import RNN
 from .population import Population
 from .training import History
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ._types import Bool, FilePath, Float, Int, ManyOptions, OptimizerLike, ScheduleLike, Splitter, Validation
 
 # What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. A chunk of 1, 16,
 # 128 and 1024 networks of 41 parameters and 50 targets each takes 1, 4, 4 and 117 ms more by a process than here, at the least
@@ -68,15 +74,15 @@ class Fits:
     lanes : array (n,) of bool, whether it was trained in a vector lane
     """
 
-    networks: list
+    networks: list[Any]
     train_loss: np.ndarray
     validation_loss: np.ndarray
     penalty: np.ndarray
     gradient_norm: np.ndarray
     seconds: np.ndarray
-    stopped: list
+    stopped: list[str]
     best_epoch: np.ndarray
-    errors: list
+    errors: list[Exception | None]
     lanes: np.ndarray
 
     @classmethod
@@ -85,10 +91,10 @@ class Fits:
         return cls(networks, *(np.full((n, 0), np.nan) for _ in CURVES), np.zeros(n), [""] * n, np.full(n, -1),
                    [None] * n, np.zeros(n, bool))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.networks)
 
-    def rows(self):
+    def rows(self) -> dict[str, Any]:
         """A dict of columns, a row for each network: ``pandas.DataFrame(fits.rows())``."""
         epochs, every = np.isfinite(self.train_loss).sum(axis=1), range(len(self))
         columns = {"network": np.arange(len(self)), "epochs": epochs, "stopped": list(self.stopped), "seconds": self.seconds,
@@ -98,7 +104,7 @@ class Fits:
                 [self.validation_loss[k, e] if e >= 0 else math.nan for k, e in enumerate(self.best_epoch)])}
         return columns
 
-    def history(self, k) -> History:
+    def history(self, k: Int) -> History:
         """The training.History of network k; of learning_rate and seconds by epoch nothing is kept."""
         found = History(stopped=self.stopped[k], best_epoch=None if self.best_epoch[k] < 0 else int(self.best_epoch[k]))
         epochs = np.flatnonzero(~np.isnan(self.gradient_norm[k]))
@@ -137,11 +143,11 @@ class Fits:
 class WorkersFailed(RuntimeError):
     """Some networks could not be trained; the others are. `fits` holds what was done, for ``resume=``."""
 
-    def __init__(self, words, fits):
+    def __init__(self, words: str, fits: Fits) -> None:
         super().__init__(words)
         self.fits = fits
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.args[0], self.fits)
 
 
@@ -197,10 +203,16 @@ class _Found:
     error: Exception | None = None
 
 
-def fit_many(networks, X=None, D=None, *, weights=None, initial_state=None, lengths=None, validation=None, epochs=None,
-             batch_size=32, optimizer="adam", learning_rate=None, schedule=None, max_grad_norm=None, patience=None,
-             min_improvement=0.0, shuffle=True, random_state=None, time_limit=None, progress=None, executor=None,
-             chunk_size=None, checkpoint=None, checkpoint_every=60, resume=False, n_threads=None, **others):
+def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X: ArrayLike | None = None,
+             D: ArrayLike | None = None, *, weights: ArrayLike | None = None, initial_state: ArrayLike | None = None,
+             lengths: ArrayLike | None = None, validation: Validation | None = None, epochs: Int | None = None,
+             batch_size: Int = 32, optimizer: OptimizerLike = "adam", learning_rate: ArrayLike | None = None,
+             schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None, patience: Int | None = None,
+             min_improvement: Float = 0.0, shuffle: Bool = True, random_state: Sequence[Int] | np.ndarray | None = None,
+             time_limit: Float | None = None, progress: Bool | None = None,
+             executor: concurrent.futures.Executor | None = None,
+             chunk_size: Int | None = None, checkpoint: FilePath | None = None, checkpoint_every: Float = 60,
+             resume: Bool | Fits = False, n_threads: Int | None = None, **others: Unpack[ManyOptions]) -> Fits:
     """Train many networks, each on its data as `RNN.fit` would alone; small ones side by side in vector lanes.
 
     Parameters
@@ -870,12 +882,18 @@ class CrossValidation(dict):
         return int(np.argmin(self["rank_test_score"]))
 
     @property
-    def best_params(self) -> dict:
+    def best_params(self) -> dict[str, Any]:
         return self["params"][self.best_index]
 
 
-def cross_validate(estimator, X, y, grid=None, *, cv=5, seeds=None, sample_weight=None, scoring=None, executor=None,
-                   chunk_size=None, progress=None, resume=False, n_threads=None) -> CrossValidation:
+def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: ArrayLike,
+                   grid: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None, *,
+                   cv: Int | Splitter | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
+                   seeds: Int | Sequence[Int] | np.ndarray | None = None, sample_weight: ArrayLike | None = None,
+                   scoring: Callable[[Any, Any, Any], float] | None = None,
+                   executor: concurrent.futures.Executor | None = None,
+                   chunk_size: Int | None = None, progress: Bool | None = None, resume: Bool | Fits = False,
+                   n_threads: Int | None = None) -> CrossValidation:
     """Scores of an estimator with each set of parameters of a grid, by cross-validation, all fits at once by `fit_many`.
 
     Parameters

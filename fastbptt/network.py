@@ -8,8 +8,8 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 import numpy as np
 
@@ -20,6 +20,15 @@ from . import (
     reference,
     training,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from ._types import (
+        Activation, Backend, Batch, Batches, Bool, Callback, Callbacks, FilePath, Float, HiddenSize,
+        Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise, OnNonfinite, OptimizerLike, Output,
+        OutputActivation, Penalty, Reduction, ScheduleLike, Seed, Tbptt, Validation,
+    )
 
 _core.set_default_threads(_threading.default())
 
@@ -157,13 +166,17 @@ class RNN:
     history: training.History | None
     unit_signs: np.ndarray | None
 
-    def __init__(self, input_size, hidden_size, output_size, *, activation="tanh", output_activation="identity",
-                 loss="squared_error", reduction="mean", dtype="float32", initializer="orthogonal", bias=True,
-                 learn_initial_state=False, output="sequence", one_hot=False, bidirectional=False, l1=0.0, l2=0.0,
-                 rate_penalty=0.0, omega=0.0,
-                 connectivity=None, trainable=None, dale_ratio=None, dale_signs=None, nonnegative=(), autapses=True,
-                 leak=None, dt=None, tau=None, leak_form="rate", noise_std=0.0, input_noise_std=0.0, recurrent_dropout=0.0,
-                 random_state=None, **unknown) -> None:
+    def __init__(self, input_size: Int, hidden_size: HiddenSize, output_size: Int, *, activation: Activation = "tanh",
+                 output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
+                 reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer = "orthogonal",
+                 bias: Bool = True, learn_initial_state: Bool = False, output: Output = "sequence",
+                 one_hot: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
+                 rate_penalty: Float = 0.0, omega: Float = 0.0, connectivity: Mapping[str, ArrayLike] | None = None,
+                 trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
+                 dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
+                 leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
+                 leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
+                 recurrent_dropout: Float = 0.0, random_state: Seed = None, **unknown: Never) -> None:
         if unknown:
             raise TypeError(_unknown_option(*unknown))
         loss_name, loss_parameter = _check_loss(loss)
@@ -190,7 +203,7 @@ class RNN:
         }, _entropy(random_state))
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "parameters" and name in self.__dict__:
             self.load_state_dict(value)
         elif name in self.__dict__.get("_config", ()):
@@ -270,8 +283,10 @@ class RNN:
 
     # ---- Outputs, errors, gradients
 
-    def forward(self, X, initial_state=None, *, lengths=None, resets=None, noise=False, dropout=False, return_states=False,
-                n_threads=None, backend="core") -> tuple[Any, ...]:
+    def forward(self, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
+                resets: ArrayLike | None = None, noise: Noise = False, dropout: Noise = False,
+                return_states: Bool = False, n_threads: Int | None = None,
+                backend: Backend = "core") -> tuple[Any, ...]:
         """Outputs Y (T, B, O) and the final state (B, H) for inputs X (T, B, I).
 
         Parameters
@@ -306,7 +321,8 @@ class RNN:
         return self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
                          draws=None if noise is dropout is False else self._draws(noise, dropout))
 
-    def step(self, x, state=None, *, out=None, n_threads=None, backend="core") -> tuple[Any, Any]:
+    def step(self, x: ArrayLike, state: ArrayLike | None = None, *, out: tuple[Any, Any] | None = None,
+             n_threads: Int | None = None, backend: Backend = "core") -> tuple[Any, Any]:
         """Output y (B, O) and new state (B, H) after one step with x (B, I), or ids (B,): `forward`, as the data come.
 
         Bits are those of `forward` over the same steps at once, whatever the batch, but for the kernel set "blas". Of a
@@ -349,8 +365,10 @@ class RNN:
             array[...] = result
         return out
 
-    def generate(self, steps, *, prefix=None, initial_state=None, temperature=1.0, random_state=None, feed=None,
-                 return_state=False, n_threads=None, backend="core") -> Any:
+    def generate(self, steps: Int, *, prefix: ArrayLike | None = None, initial_state: ArrayLike | None = None,
+                 temperature: Float = 1.0, random_state: Seed = None,
+                 feed: Callable[[np.ndarray, np.random.Generator], ArrayLike] | None = None, return_state: Bool = False,
+                 n_threads: Int | None = None, backend: Backend = "core") -> Any:
         """A closed loop: the sequence Y (steps, B, O) that goes on after the prefix, each output the next input.
 
         Y[0] is the output after the last step of the prefix, Y[k] that after Y[k - 1] was fed back. With one_hot=True,
@@ -421,21 +439,28 @@ class RNN:
         result = ids if sampled else Y
         return (result, state) if return_state else result
 
-    def losses(self, X, D, *, initial_state=None, lengths=None, resets=None, noise=False, dropout=False, n_threads=None,
-               backend="core") -> np.ndarray:
+    def losses(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
+               lengths: ArrayLike | None = None, resets: ArrayLike | None = None, noise: Noise = False,
+               dropout: Noise = False, n_threads: Int | None = None, backend: Backend = "core") -> np.ndarray:
         """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
         return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets,
                          draws=None if noise is dropout is False else self._draws(noise, dropout))
 
-    def evaluate(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, noise=False, dropout=False,
-                 n_threads=None, backend="core") -> float:
+    def evaluate(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
+                 weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
+                 noise: Noise = False, dropout: Noise = False, n_threads: Int | None = None,
+                 backend: Backend = "core") -> float:
         """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
         return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets,
                          draws=None if noise is dropout is False else self._draws(noise, dropout))
 
-    def loss_and_gradients(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, tbptt=None,
-                           memory_limit=None, input_gradient=False, initial_state_gradient=False, noise=False,
-                           dropout=False, n_threads=None, backend="core") -> tuple[float, dict[str, np.ndarray]]:
+    def loss_and_gradients(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
+                           weights: ArrayLike | None = None, lengths: ArrayLike | None = None,
+                           resets: ArrayLike | None = None, tbptt: Tbptt | None = None,
+                           memory_limit: MemoryLimit | None = None, input_gradient: Bool = False,
+                           initial_state_gradient: Bool = False, noise: Noise = False, dropout: Noise = False,
+                           n_threads: Int | None = None,
+                           backend: Backend = "core") -> tuple[float, dict[str, np.ndarray]]:
         """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
 
         Parameters
@@ -483,9 +508,11 @@ class RNN:
                          self._check_tbptt(tbptt, whole=self.omega), _check_memory_limit(memory_limit, tbptt),
                          bool(input_gradient), bool(initial_state_gradient), draws=draws)
 
-    def backward(self, X, dY, *, initial_state=None, lengths=None, resets=None, tbptt=None, memory_limit=None,
-                 input_gradient=False, initial_state_gradient=False, noise=False, dropout=False, n_threads=None,
-                 backend="core") -> dict[str, np.ndarray]:
+    def backward(self, X: ArrayLike, dY: ArrayLike, *, initial_state: ArrayLike | None = None,
+                 lengths: ArrayLike | None = None, resets: ArrayLike | None = None, tbptt: Tbptt | None = None,
+                 memory_limit: MemoryLimit | None = None, input_gradient: Bool = False,
+                 initial_state_gradient: Bool = False, noise: Noise = False, dropout: Noise = False,
+                 n_threads: Int | None = None, backend: Backend = "core") -> dict[str, np.ndarray]:
         """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
 
         The outputs are computed again, as nothing is remembered between calls: it takes as long as
@@ -496,8 +523,10 @@ class RNN:
                          bool(initial_state_gradient),
                          draws=None if noise is dropout is False else self._draws(noise, dropout))
 
-    def memory_estimate(self, T, B, *, lengths=None, resets=False, weights=None, sparse=False, tbptt=None, memory_limit=None,
-                        dropout=False, n_threads=None) -> int:
+    def memory_estimate(self, T: Int, B: Int, *, lengths: ArrayLike | None = None, resets: Bool = False,
+                        weights: Literal["step", "output"] | None = None, sparse: Bool = False,
+                        tbptt: Tbptt | None = None, memory_limit: MemoryLimit | None = None, dropout: Bool = False,
+                        n_threads: Int | None = None) -> int:
         """Bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, beside the gradients that it returns.
 
         Parameters
@@ -527,7 +556,8 @@ class RNN:
             widths[weights], _words.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
             _threads(n_threads), _words.flag("dropout", dropout))
 
-    def gradient_terms(self, X, D, t, *, initial_state=None, n_threads=None, backend="core") -> dict[str, np.ndarray]:
+    def gradient_terms(self, X: ArrayLike, D: ArrayLike, t: Int, *, initial_state: ArrayLike | None = None,
+                       n_threads: Int | None = None, backend: Backend = "core") -> dict[str, np.ndarray]:
         """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
 
         Parameters
@@ -551,8 +581,9 @@ class RNN:
             raise ValueError(f"gradient_terms are of a network of one recurrence; this one has {len(self._widths)}")
         return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, None, None, t)
 
-    def gradcheck(self, X=None, D=None, *, initial_state=None, weights=None, entries=100,
-                  random_state=0) -> diagnostics.GradientCheck:
+    def gradcheck(self, X: ArrayLike | None = None, D: ArrayLike | None = None, *,
+                  initial_state: ArrayLike | None = None, weights: ArrayLike | None = None, entries: Int = 100,
+                  random_state: Seed = 0) -> diagnostics.GradientCheck:
         """Compare this network's gradients, reference and core, with complex-step derivatives.
 
         Parameters
@@ -818,12 +849,17 @@ class RNN:
 
     # ---- Training
 
-    def fit(self, X=None, D=None, *, weights=None, initial_state=None, lengths=None, resets=None, batches=None,
-            validation=None, epochs=None, updates=None, updates_per_epoch=100, batch_size=32, optimizer="adam",
-            learning_rate=None, schedule=None, max_grad_norm=None, tbptt=None, patience=None, min_improvement=0.0,
-            shuffle=True, random_state=None, validation_every=1, time_limit=None, on_nonfinite="raise", checkpoint=None,
-            checkpoint_every=60, resume=False, progress=None, callbacks=(), update_callbacks=(), memory_limit=None,
-            n_threads=None, backend="core", communicator=None) -> training.History:
+    def fit(self, X: ArrayLike | None = None, D: ArrayLike | None = None, *, weights: ArrayLike | None = None,
+            initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
+            batches: Batches | None = None, validation: Validation | None = None, epochs: Int | None = None,
+            updates: Int | None = None, updates_per_epoch: Int = 100, batch_size: Int = 32,
+            optimizer: OptimizerLike = "adam", learning_rate: Float | None = None, schedule: ScheduleLike | None = None,
+            max_grad_norm: Float | None = None, tbptt: Tbptt | None = None, patience: Int | None = None,
+            min_improvement: Float = 0.0, shuffle: Bool = True, random_state: Seed = None, validation_every: Int = 1,
+            time_limit: Float | None = None, on_nonfinite: OnNonfinite = "raise", checkpoint: FilePath | None = None,
+            checkpoint_every: Float = 60, resume: Bool = False, progress: Bool | None = None, callbacks: Callbacks = (),
+            update_callbacks: Callbacks = (), memory_limit: MemoryLimit | None = None, n_threads: Int | None = None,
+            backend: Backend = "core", communicator: Any = None) -> training.History:
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
         Parameters
@@ -946,7 +982,7 @@ class RNN:
                                  tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
             with ranks.settled():
                 if batches is None:
-                    first, total = ranks.place(data[0].shape[1])
+                    first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # no batches, so there are data
                     if share is not None:
                         data, validation, first, total = self._split(data, share, first, total, entropy)
                     source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"),
@@ -958,8 +994,11 @@ class RNN:
                                                STREAMS.index("batches"), ranks.rank, ranks.size)
             return ranks.fit(self, source, validation, settings, entropy)
 
-    def train_step(self, X, D, optimizer="adam", *, learning_rate=None, weights=None, initial_state=None, lengths=None,
-                   resets=None, max_grad_norm=None, n_threads=None, backend="core") -> float:
+    def train_step(self, X: ArrayLike, D: ArrayLike, optimizer: OptimizerLike = "adam", *,
+                   learning_rate: Float | None = None, weights: ArrayLike | None = None,
+                   initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
+                   resets: ArrayLike | None = None, max_grad_norm: Float | None = None, n_threads: Int | None = None,
+                   backend: Backend = "core") -> float:
         """One update by the gradient of this batch, for loops of one's own; the data loss before it.
 
         What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes.
@@ -983,8 +1022,11 @@ class RNN:
             stepper = self._stepper = training.Stepper(self, optimizer)
         return stepper.step(self, optimizer, data, limit, _threads(n_threads), backend)
 
-    def stream(self, X, D=None, *, tbptt, weights=None, resets=None, initial_state=None, optimizer="adam", learning_rate=None,
-               max_grad_norm=None, callback=None, n_threads=None, backend="core") -> Any:
+    def stream(self, X: ArrayLike | Iterable[Batch], D: ArrayLike | None = None, *, tbptt: Tbptt,
+               weights: ArrayLike | None = None, resets: ArrayLike | None = None,
+               initial_state: ArrayLike | None = None, optimizer: OptimizerLike = "adam",
+               learning_rate: Float | None = None, max_grad_norm: Float | None = None, callback: Callback | None = None,
+               n_threads: Int | None = None, backend: Backend = "core") -> Any:
         """Train on one pass over a series, or several at once, that may be far larger than memory, by truncated BPTT.
 
         Parameters
@@ -1099,8 +1141,10 @@ class RNN:
         X, _, lengths, resets = self._check_inputs(X, None, lengths, resets)
         return X, *self._check_targets(X, D, weights, lengths), None, lengths, resets
 
-    def objective(self, X, D, *, initial_state=None, weights=None, lengths=None, resets=None, n_threads=None,
-                  backend="core") -> Callable:
+    def objective(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
+                  weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
+                  n_threads: Int | None = None,
+                  backend: Backend = "core") -> Callable[[ArrayLike], tuple[float, np.ndarray]]:
         """`fun(theta) -> (E, gradient)` in float64, as scipy.optimize wants it with jac=True; the network stays as it is.
 
         >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
@@ -1126,7 +1170,7 @@ class RNN:
         return self._theta.copy()
 
     @theta.setter
-    def theta(self, value):
+    def theta(self, value: ArrayLike) -> None:
         value = _words.array("theta", value, self.dtype)
         self._theta[...] = _check_shape("theta", value, self._theta.shape, "(P,)")
 
@@ -1134,7 +1178,7 @@ class RNN:
         """A copy of `parameters`."""
         return {name: value.copy() for name, value in self.parameters.items()}
 
-    def load_state_dict(self, state) -> None:
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Take over all parameters, or none: names and shapes must be exactly those of `parameters`."""
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a dict of parameters, got {type(state).__name__}")
@@ -1182,7 +1226,7 @@ class RNN:
         return convert.to_torch(parameters, self._config)
 
     @classmethod
-    def from_torch(cls, rnn, linear=None, **options) -> RNN:
+    def from_torch(cls, rnn: Any, linear: Any = None, **options: Any) -> RNN:
         """The network that computes what nn.RNN and nn.Linear of PyTorch do, time-major.
 
         Parameters
@@ -1204,7 +1248,7 @@ class RNN:
         return cls._converted(convert.from_torch(rnn, linear), options)
 
     @classmethod
-    def from_keras(cls, layers, **options) -> RNN:
+    def from_keras(cls, layers: Any, **options: Any) -> RNN:
         """The network that computes what SimpleRNN and Dense of Keras do, time-major.
 
         Parameters
@@ -1224,7 +1268,8 @@ class RNN:
         return cls._converted(convert.from_keras(layers), options)
 
     @classmethod
-    def from_psychrnn(cls, file, *, activation="relu", **options) -> RNN:
+    def from_psychrnn(cls, file: FilePath | Mapping[str, Any], *, activation: Activation = "relu",
+                      **options: Any) -> RNN:
         """The network that computes what a `Basic` of PsychRNN does, without its noise, time-major.
 
         S_t = (1 − leak) S_{t-1} + leak (W_s g1(S_{t-1}) + W_x X_t + b_s), Y_t = W_y g1(S_t) + b_y; S_0 is learnt.
@@ -1266,7 +1311,7 @@ class RNN:
         network.load_state_dict(network.state_dict() | found.parameters)
         return network
 
-    def save(self, path) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the network to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
         for name, value in self.parameters.items():
             _words.finite(name, value, "ij")  # `load` would refuse it
@@ -1312,10 +1357,10 @@ class RNN:
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         return cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy()}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self._configure(state["config"], state["entropy"])
         self.theta = state["theta"]
 
@@ -1325,7 +1370,7 @@ class RNN:
         return f"RNN({options})"
 
 
-def load(path) -> Any:
+def load(path: FilePath) -> Any:
     """The network, estimator, scaler or forecaster that `save` wrote to `path`; of a checkpoint, its network.
 
     Raises
@@ -1373,7 +1418,7 @@ class _Parameters(dict):
 class _Unchecked:
     """The face of an engine that no argument satisfies before it is checked: for those that do not check themselves."""
 
-    def loss_and_gradients(self, *arguments) -> tuple[float, dict[str, np.ndarray]]:
+    def loss_and_gradients(self, *arguments: Any) -> tuple[float, dict[str, np.ndarray]]:
         return NotImplemented
 
     step = loss_and_gradients
@@ -1382,7 +1427,7 @@ class _Unchecked:
 class _ReferenceEngine:
     """The face of _core.Engine over reference.py, which has one thread."""
 
-    def __init__(self, shapes, **options) -> None:
+    def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
         self.widths = _stack.widths_of(shapes)
         self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
@@ -1394,13 +1439,13 @@ class _ReferenceEngine:
         """States as the reference takes them."""
         return packed if len(self.widths) == 1 else _stack.split(packed, self.widths)
 
-    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads,
-                draws=None) -> tuple[Any, ...]:
+    def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+                resets: Any, return_states: bool, n_threads: int, draws: Any = None) -> tuple[Any, ...]:
         results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
                                     return_rates=self.leaky, draws=draws, **self.options)
         return results if return_states else results[:2]
 
-    def step(self, theta, x, state, out, n_threads) -> tuple[Any, Any]:
+    def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
         results = reference.step(self._parameters(theta), x, self._states(state), **self.options)
         if out is None:
             return results
@@ -1408,17 +1453,20 @@ class _ReferenceEngine:
             array[...] = result
         return out
 
-    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None) -> np.ndarray:
+    def losses(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+               resets: Any, n_threads: int, draws: Any = None) -> np.ndarray:
         return reference.losses(self._parameters(theta), X, D, self._states(initial_state), lengths=lengths, resets=resets,
                                 draws=draws, **self.options)
 
-    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None) -> float:
+    def evaluate(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+                 resets: Any, n_threads: int, draws: Any = None) -> float:
         return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state),
                                     lengths=lengths, resets=resets, draws=draws, **self.options))
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit,
-                           input_gradient, initial_state_gradient, n_threads,
-                           draws=None) -> tuple[float, dict[str, np.ndarray]]:
+    def loss_and_gradients(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any,
+                           lengths: Any, resets: Any, tbptt: tuple[int, int] | None, memory_limit: int,
+                           input_gradient: bool, initial_state_gradient: bool, n_threads: int,
+                           draws: Any = None) -> tuple[float, dict[str, np.ndarray]]:
         loss, gradients = reference.loss_and_gradients(
             self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
             resets=resets, tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
@@ -1456,13 +1504,15 @@ class _ReferenceEngine:
         weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
         return float(error), float(penalties), float(weight)
 
-    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                 initial_state_gradient, n_threads, draws=None) -> dict[str, np.ndarray]:
+    def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any,
+                 resets: Any, tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool,
+                 initial_state_gradient: bool, n_threads: int, draws: Any = None) -> dict[str, np.ndarray]:
         return reference.backward(self._parameters(theta), X, dY, initial_state=self._states(initial_state), lengths=lengths,
                                   resets=resets, tbptt=tbptt, input_gradient=input_gradient,
                                   initial_state_gradient=initial_state_gradient, draws=draws, **self.options)
 
-    def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, t, n_threads) -> dict[str, np.ndarray]:
+    def gradient_terms(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+                       resets: Any, t: int, n_threads: int) -> dict[str, np.ndarray]:
         return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
 
     def gradient_flow(self, theta, X, D, weights, initial_state, begin, end):

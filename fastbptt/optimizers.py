@@ -7,11 +7,14 @@ of every rule, `_core.update` its compiled twin. The defaults are PyTorch's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from . import _core, _words, reference
+
+if TYPE_CHECKING:
+    from ._types import Backend, Float, OptimizerLike
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Optimizer:
 
     learning_rate: float = 1e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if type(self).update is Optimizer.update:
             raise TypeError(f"Optimizer is the base of all rules; take one of {', '.join(OPTIMIZERS)}, or override update")
         _words.number("learning_rate", self.learning_rate, 0)
@@ -51,7 +54,7 @@ class _Rule(Optimizer):
 
     rule: ClassVar[str]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name == "nesterov":
                 _words.flag(name, value)
@@ -59,11 +62,12 @@ class _Rule(Optimizer):
                 _words.number(name, value, 0, 1 if name in ("momentum", "rho", "beta_1", "beta_2") else np.inf,
                               low_allowed=name != "learning_rate")
 
-    def slots(self, theta):
+    def slots(self, theta: np.ndarray) -> list[np.ndarray]:
         """Zeros, as many arrays like theta as the rule carries."""
         return [np.zeros_like(theta) for _ in range(reference.UPDATE_RULES[self.rule])]
 
-    def update(self, theta, gradient, slots, count, learning_rate=None, backend="core"):
+    def update(self, theta: np.ndarray, gradient: np.ndarray, slots: list[np.ndarray], count: int,
+               learning_rate: float | None = None, backend: Backend = "core") -> None:
         """Change theta and slots in place, whole: an interrupt comes before or after. count is 1 the first time."""
         numbers = vars(self) if learning_rate is None else vars(self) | {"learning_rate": learning_rate}
         if backend == "core":
@@ -85,7 +89,7 @@ class SGD(_Rule):
     nesterov: bool = False
     rule: ClassVar[str] = "sgd"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True needs a momentum above 0, got momentum=0.0")
@@ -129,7 +133,7 @@ class AdamW(Adam):
 OPTIMIZERS = {"sgd": SGD, "rmsprop": RMSprop, "adagrad": Adagrad, "adam": Adam, "adamw": AdamW}
 
 
-def make(optimizer, learning_rate=None) -> Optimizer:
+def make(optimizer: OptimizerLike, learning_rate: Float | None = None) -> Optimizer:
     """The optimiser that a name (with a learning rate) or an Optimizer stands for."""
     if isinstance(optimizer, Optimizer):
         if learning_rate is not None:

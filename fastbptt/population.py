@@ -7,13 +7,20 @@ import functools
 import inspect
 import math
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from . import _batches, _core, _files, _maps, _population, _units, _words, network as _network, optimizers, reference, schedules
 from ._progress import Progress
 from .network import RNN, STREAMS
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ._types import Bool, FilePath, Float, HiddenSize, Int, OptimizerLike, PopulationOptions, ScheduleLike, Seed
 
 # Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
 # batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100,
@@ -49,18 +56,19 @@ class PopulationHistory:
     validation_loss: np.ndarray
     penalty: np.ndarray
     gradient_norm: np.ndarray
-    seconds: list = field(default_factory=list)
-    stopped: list = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
     best_epoch: np.ndarray | None = None
 
-    def rows(self):
+    def rows(self) -> dict[str, Any]:
         """A dict of columns, a row for each network: ``pandas.DataFrame(history.rows())``."""
         n, last = len(self.train_loss), np.isfinite(self.train_loss).sum(axis=1)
         final = [self.train_loss[k, last[k] - 1] if last[k] else math.nan for k in range(n)]
         columns = {"network": np.arange(n), "epochs": last, "train_loss": np.array(final), "stopped": list(self.stopped)}
         if self.validation_loss.shape[1]:
             columns |= {"best_epoch": self.best_epoch, "validation_loss": np.array(
-                [self.validation_loss[k, e] if e >= 0 else math.nan for k, e in enumerate(self.best_epoch)])}
+                [self.validation_loss[k, e] if e >= 0 else math.nan
+                 for k, e in enumerate(self.best_epoch)])}  # type: ignore[arg-type]
         return columns
 
 
@@ -94,7 +102,9 @@ class Population:
     history : PopulationHistory of the last `fit`, or None
     """
 
-    def __init__(self, n, input_size, hidden_size, output_size, *, random_state=None, **options) -> None:
+    def __init__(self, n: Int, input_size: Int, hidden_size: HiddenSize, output_size: Int, *,
+                 random_state: Seed | Sequence[Int] | np.ndarray | None = None,
+                 **options: Unpack[PopulationOptions]) -> None:
         self.n = _words.size("n", n)
         if isinstance(random_state, (list, tuple, np.ndarray)):
             if len(random_state) != self.n:
@@ -103,12 +113,13 @@ class Population:
         else:
             words = np.random.SeedSequence(_network._entropy(random_state)).generate_state(2 * self.n).tolist()
             self.seeds = [high * 2**32 + low for high, low in zip(words[::2], words[1::2])]
-        own = {name: options.pop(name) for name in OWN if isinstance(options.get(name), (list, tuple, np.ndarray))}
+        own = {name: options.pop(name)  # type: ignore[misc]  # which OWN names, no literal
+               for name in OWN if isinstance(options.get(name), (list, tuple, np.ndarray))}
         for name, values in own.items():
             if len(values) != self.n:
                 raise ValueError(f"{name} must be one for all, or a list of {self.n}, got {len(values)}")
             own[name] = [_network._check_penalty(f"{name}[{k}]", value) for k, value in enumerate(values)]
-        nets = [RNN(input_size, hidden_size, output_size, random_state=seed, **options,
+        nets = [RNN(input_size, hidden_size, output_size, random_state=seed, **options,  # type: ignore[arg-type]
                     **{name: values[k] for name, values in own.items()}) for k, seed in enumerate(self.seeds)]
         self._configure(nets[0].copy(), [{name: net._config[name] for name in OWN} for net in nets])
         for k, net in enumerate(nets):
@@ -142,7 +153,7 @@ class Population:
         self.parameters = _network._Parameters(views)
 
     @classmethod
-    def from_networks(cls, networks) -> Population:
+    def from_networks(cls, networks: Iterable[RNN]) -> Population:
         """A population of RNNs of one configuration but for penalties and seeds, with copies of their parameters."""
         networks = list(networks)
         first = None
@@ -169,7 +180,7 @@ class Population:
     def __len__(self) -> int:
         return self.n
 
-    def __getitem__(self, k) -> RNN:
+    def __getitem__(self, k: Int) -> RNN:
         """Network k as an RNN of its own, a copy."""
         if not -self.n <= k < self.n:
             raise IndexError(f"network {k} of {self.n}")
@@ -178,15 +189,15 @@ class Population:
         net.theta = self._theta[:, k % self.n]
         return net
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[RNN]:
         return (self[k] for k in range(self.n))
 
     @property
-    def theta(self):
+    def theta(self) -> np.ndarray:
         return self._theta[:, :self.n].T.copy()
 
     @theta.setter
-    def theta(self, value):
+    def theta(self, value: ArrayLike) -> None:
         value = _words.array("theta", value, self._like.dtype)
         self._theta[:, :self.n] = _network._check_shape("theta", value, (self.n, len(self._theta)), "(n, P)").T
 
@@ -207,7 +218,8 @@ class Population:
 
     # ---- Outputs, errors, gradients
 
-    def forward(self, X, initial_state=None, *, lengths=None, return_states=False, n_threads=None) -> tuple[np.ndarray, ...]:
+    def forward(self, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
+                return_states: Bool = False, n_threads: Int | None = None) -> tuple[np.ndarray, ...]:
         """Outputs Y (n, T, B, O) and final states (n, B, H), and where asked for S (n, T+1, B, H)."""
         data = self._check(X, None, None, initial_state, lengths)
         X, _, _, initial_state, lengths = data
@@ -219,7 +231,8 @@ class Population:
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
         return self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
 
-    def losses(self, X, D, *, initial_state=None, lengths=None, n_threads=None) -> np.ndarray:
+    def losses(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
+               lengths: ArrayLike | None = None, n_threads: Int | None = None) -> np.ndarray:
         """e(Y_tb, D_tb) of each network, step and sequence (n, T, B), unweighted."""
         data = self._check(X, D, None, initial_state, lengths)
         X, D, _, initial_state, lengths = data
@@ -230,12 +243,15 @@ class Population:
         X, D, weights, lengths = self._without_padding(X, self._distributions(D), None, lengths)
         return self._lanes.losses(self.n, self._theta, X, D, weights, initial_state, lengths, _threads(n_threads))
 
-    def evaluate(self, X, D, *, weights=None, initial_state=None, lengths=None, n_threads=None) -> np.ndarray:
+    def evaluate(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+                 initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
+                 n_threads: Int | None = None) -> np.ndarray:
         """The reduced error of each network, (n,), float64."""
         return self._reduced(X, D, weights, initial_state, lengths, False, n_threads)[0]
 
-    def loss_and_gradients(self, X, D, *, weights=None, initial_state=None, lengths=None,
-                           n_threads=None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def loss_and_gradients(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+                           initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
+                           n_threads: Int | None = None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The reduced errors (n,), float64, penalties included, and a dict of gradients (n, ...) by parameter."""
         losses, flat = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
         gradients, begin = {}, 0
@@ -271,9 +287,15 @@ class Population:
 
     # ---- Training
 
-    def fit(self, X, D, *, weights=None, initial_state=None, lengths=None, validation=None, epochs=None, batch_size=32,
-            optimizer="adam", learning_rate=None, schedule=None, max_grad_norm=None, patience=None, min_improvement=0.0,
-            shuffle=True, time_limit=None, progress=None, callbacks=(), n_threads=None) -> PopulationHistory:
+    def fit(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+            initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
+            validation: tuple[ArrayLike | None, ...] | None = None, epochs: Int | None = None, batch_size: Int = 32,
+            optimizer: OptimizerLike = "adam", learning_rate: ArrayLike | None = None,
+            schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None, patience: Int | None = None,
+            min_improvement: Float = 0.0, shuffle: Bool = True, time_limit: Float | None = None,
+            progress: Bool | None = None,
+            callbacks: Callable[[int, Population], object] | Iterable[Callable[[int, Population], object]] = (),
+            n_threads: Int | None = None) -> PopulationHistory:
         """Train every network on its X and D, from the parameters as they are, each as `RNN.fit` would alone.
 
         Parameters
@@ -312,7 +334,7 @@ class Population:
         elif patience is not None:
             raise ValueError("patience needs validation=(X, D), whose loss it watches")
         rates = self._numbers("learning_rate", learning_rate)
-        optimizer = optimizers.make(optimizer, None if rates is not None else learning_rate)
+        optimizer = optimizers.make(optimizer, None if rates is not None else learning_rate)  # type: ignore[arg-type]
         rates = np.full(self.n, optimizer.learning_rate) if rates is None else rates
         norms = self._numbers("max_grad_norm", max_grad_norm)
         if norms is None:
@@ -348,7 +370,7 @@ class Population:
         """A population of its own with the same networks."""
         return Population.from_networks(self)
 
-    def save(self, path) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the population to one .npz file, whole or not at all; `fastbptt.load` reads it."""
         for name, value in self.parameters.items():
             _words.finite(name, value, "nij")
@@ -370,10 +392,10 @@ class Population:
         self.theta = theta
         return self
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"like": self._like, "seeds": self.seeds, "theta": self.theta, "own": self._own_options}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.n, self.seeds, like = len(state["seeds"]), state["seeds"], state["like"]
         self._configure(like, state["own"] or [{name: like._config[name] for name in OWN}] * self.n)
         self.theta = state["theta"]
@@ -512,8 +534,10 @@ class Population:
 class _Fit:
     """One call of Population.fit."""
 
-    def __init__(self, population, data, validation, optimizer, rates, schedule, epochs, batch_size, max_norms, patience,
-                 min_improvement, shuffle, time_limit, progress, callbacks, threads) -> None:
+    def __init__(self, population: Population, data: tuple[Any, ...], validation: tuple[Any, ...] | None,
+                 optimizer: optimizers.Optimizer, rates: np.ndarray, schedule: schedules.Schedule, epochs: int,
+                 batch_size: int, max_norms: np.ndarray, patience: int | None, min_improvement: float, shuffle: bool,
+                 time_limit: float, progress: Any, callbacks: tuple[Any, ...], threads: int) -> None:
         self.population, self.data, self.validation = population, data, validation
         self.optimizer, self.rates = optimizer, rates
         self.schedule, self.epochs, self.batch_size, self.max_norms = schedule, epochs, batch_size, max_norms

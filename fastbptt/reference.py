@@ -102,9 +102,17 @@ Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (c
 Yang and Wang 2016, PLoS Computational Biology 12:e1004792 (Dale's law by an absolute value, leaky units, a penalty on rates).
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ._types import Activation, LeakForm, LossName, Output, OutputActivation, Parameters, Reduction
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Elementary functions that branch on the real part
@@ -243,12 +251,13 @@ class Map(NamedTuple):
     trainable: np.ndarray  # f, bool
 
 
-def effective(parameters, maps=None):
+def effective(parameters: Parameters, maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
     """θ' of every parameter. `maps` is a dict of a Map for each parameter that has one."""
     return dict(parameters) | {name: _map(np.asarray(parameters[name]), each) for name, each in (maps or {}).items()}
 
 
-def pulled_back(gradients, parameters, maps=None):
+def pulled_back(gradients: dict[str, np.ndarray], parameters: Parameters,
+                maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
     """∂E/∂θ, made of ∂E/∂θ'; of the terms of a gradient too, whose last axes are the parameter's."""
     return gradients | {name: _pull_back(gradients[name], np.asarray(parameters[name]), each)
                         for name, each in (maps or {}).items() if name in gradients}
@@ -268,30 +277,31 @@ def _pull_back(dw, w, of):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def gather(X, dtype, I):  # noqa: E741
+def gather(X: np.ndarray, dtype: Any, I: int) -> np.ndarray:  # noqa: E741
     """X (T, B, I); ids (T, B) become the rows of the unit matrix."""
     return np.eye(I, dtype=dtype)[X] if X.ndim == 2 else np.asarray(X, dtype=dtype)
 
 
-def pack(W):
+def pack(W: np.ndarray) -> np.ndarray:
     return W.T
 
 
-def affine(A, P, b=None):
+def affine(A: np.ndarray, P: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
     return A @ P if b is None else A @ P + b
 
 
-def only(there, A):
+def only(there: np.ndarray, A: np.ndarray) -> np.ndarray:
     """A, and 0 where nothing is there; what stands in that place is not read."""
     return np.where(there if A.ndim == there.ndim else there[..., None], A, 0)
 
 
-def restart(S, resets, initial):
+def restart(S: np.ndarray, resets: np.ndarray, initial: np.ndarray) -> np.ndarray:
     """The states that steps begin with: S, and `initial` where a step is reset."""
     return np.where(resets[..., None], initial, S)
 
 
-def recur(activation, A, S_0, P, alive, resets, initial, past=()):
+def recur(activation: Activation, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
+          initial: np.ndarray, past: Any = ()) -> np.ndarray:
     """S (T+1, B, H) of S[t+1] = g1(A[t] + restart(S[t]) P), and 0 where no step is alive. S[1:] begins with `past`."""
     g, _ = ACTIVATIONS[activation]
     S = np.empty((len(A) + 1, *S_0.shape), A.dtype)
@@ -301,7 +311,8 @@ def recur(activation, A, S_0, P, alive, resets, initial, past=()):
     return S
 
 
-def recur_back(activation, dS, R, P, resets):
+def recur_back(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
+               resets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """delta (T, B, H) of delta[t] = (dS[t] + delta[t+1] P) ∘ g1'(R[t]), and delta[0] P; a reset step's delta P is 0."""
     _, dg = ACTIVATIONS[activation]
     delta = np.empty_like(dS)
@@ -328,7 +339,7 @@ class Draws(NamedTuple):
 INPUT = 1023  # the kind of noise of inputs; that of states is the number of their recurrence, layer by layer
 
 
-def philox(key, *counter):
+def philox(key: int, *counter: Any) -> np.ndarray:
     """Four words of 32 bits, uint64 (..., 4), of a key of 64 bits and a counter of four words, which are broadcast.
 
     Philox4x32-10: Salmon, Moraes, Dror and Shaw 2011, SC11.
@@ -342,7 +353,7 @@ def philox(key, *counter):
     return np.stack(np.broadcast_arrays(*c), axis=-1)
 
 
-def polar(a, b):
+def polar(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two standard normal numbers for each pair of words: sqrt(-2 ln u) (cos, sin)(2 π v), u = (a + 1) / 2^32, v = b / 2^32.
 
     Box and Muller 1958. +, -, *, / and the square root alone, which every processor rounds alike.
@@ -378,7 +389,7 @@ def _words(draws, key, kind, steps, B, n):
     return words.reshape(len(steps), B, 4 * words.shape[2])
 
 
-def normals(draws, kind, T, B, n):
+def normals(draws: Draws, kind: int, T: int, B: int, n: int) -> np.ndarray:
     """Standard normal numbers (T, B, n), float64, of the noise of this kind."""
     words = _words(draws, draws.noise_key, kind, draws.first + np.arange(T), B, n)
     numbers = np.empty(words.shape)
@@ -387,12 +398,12 @@ def normals(draws, kind, T, B, n):
     return numbers[..., :n]
 
 
-def dropout_mask(draws, kind, B, n, p):
+def dropout_mask(draws: Draws, kind: int, B: int, n: int, p: float) -> np.ndarray:
     """M (B, n): 0 with probability p, else 1 / (1 - p)."""
     return np.where(_words(draws, draws.dropout_key, kind, [0], B, n)[0, :, :n] < int((1 - p) * 2**32), 1 / (1 - p), 0.0)
 
 
-def noise_scale(std, leak):
+def noise_scale(std: float, leak: float) -> Any:
     """What standard normal numbers are multiplied with."""
     return np.sqrt(2 / leak) * std
 
@@ -412,35 +423,37 @@ class Units(NamedTuple):
     draws: Draws | None = None
 
     @property
-    def g(self):
+    def g(self) -> Callable[[np.ndarray], np.ndarray]:
         return ACTIVATIONS[self.activation][0]
 
     @property
-    def dg(self):
+    def dg(self) -> Callable[[np.ndarray], np.ndarray]:
         return ACTIVATIONS[self.activation][1]
 
     @property
-    def is_plain(self):
+    def is_plain(self) -> bool:
         return self.leak == 1 and self.leak_form == "rate" and not self.drops
 
     @property
-    def drops(self):
+    def drops(self) -> bool:
         return self.draws is not None and self.draws.dropout_key is not None and self.recurrent_dropout > 0
 
-    def noisy(self, A, std, kind, there, lengths=None):
+    def noisy(self, A: np.ndarray, std: float, kind: int, there: np.ndarray,
+              lengths: np.ndarray | None = None) -> np.ndarray:
         """A (T, B, n) with its noise, where something is there; with lengths A is of a reverse recurrence."""
         if self.draws is None or self.draws.noise_key is None or std == 0:
             return A
         noise = only(there, noise_scale(std, self.leak) * normals(self.draws, kind, *A.shape)).astype(A.real.dtype)
         return A + (noise if lengths is None else turn(noise, lengths))
 
-    def mask(self, kind, A):
+    def mask(self, kind: int, A: np.ndarray) -> Any:
         """M (B, H) for pre-activations A (T, B, H), or 1."""
         if not self.drops:
             return A.real.dtype.type(1)
-        return dropout_mask(self.draws, kind, *A.shape[1:], self.recurrent_dropout).astype(A.real.dtype)
+        return dropout_mask(  # type: ignore[call-arg]
+            self.draws, kind, *A.shape[1:], self.recurrent_dropout).astype(A.real.dtype)  # type: ignore[arg-type]
 
-    def read(self, S):
+    def read(self, S: np.ndarray) -> np.ndarray:
         """What W_s and W_y, and a layer above, see of states."""
         return S if self.leak_form == "rate" else self.g(S)
 
@@ -449,7 +462,9 @@ def _units(activation, options):
     return Units(activation, **{name: options[name] for name in Units._fields[1:] if name in options})
 
 
-def integrate(units, A, S_0, P, alive, resets, initial, past=(), past_rates=(), mask=1):
+def integrate(units: Units, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
+              initial: np.ndarray, past: Any = (), past_rates: Any = (),
+              mask: Any = 1) -> tuple[np.ndarray, np.ndarray]:
     """`recur` of leaky units: S (T+1, B, H), and the rates R (T, B, H) after each step. S[1:] begins with `past`."""
     keep, form = 1 - units.leak, units.leak_form
     S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
@@ -468,7 +483,8 @@ def integrate(units, A, S_0, P, alive, resets, initial, past=(), past_rates=(), 
     return S, R
 
 
-def integrate_back(units, dF, R, R_0, P, resets, mask=1):
+def integrate_back(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray, P: np.ndarray, resets: np.ndarray,
+                   mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`recur_back` of leaky units: delta and ∂E/∂S (T, B, H) for dF[t], what the output gives back, and `to_the_step_before`
     of the first step; R_0 are the rates before that."""
     delta, dS = np.empty_like(dF), np.empty_like(dF)
@@ -484,13 +500,16 @@ def integrate_back(units, dF, R, R_0, P, resets, mask=1):
     return delta, dS, carried
 
 
-def to_the_step_before(units, delta, dS, R, P, mask=1):
+def to_the_step_before(units: Units, delta: np.ndarray, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
+                       mask: Any = 1) -> np.ndarray:
     """What a step adds to ∂E/∂S of the step before it, whose rates are R."""
     back = delta @ P * mask if units.leak_form == "rate" else delta @ P * mask * units.dg(R)
     return back if units.leak == 1 else back + (1 - units.leak) * dS
 
 
-def integrate_back_windows(units, dF, R, R_0, P, resets, tbptt, mask=1):
+def integrate_back_windows(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray, P: np.ndarray,
+                           resets: np.ndarray, tbptt: tuple[int, int] | None,
+                           mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """integrate_back of the errors of each window by themselves, summed."""
     delta, dS, dS_0 = np.full_like(dF, -0.0), np.full_like(dF, -0.0), np.zeros(dF.shape[1:], dF.dtype)
     for begin, since, end in windows(len(dF), tbptt):
@@ -505,20 +524,21 @@ def integrate_back_windows(units, dF, R, R_0, P, resets, tbptt, mask=1):
     return delta, dS, dS_0
 
 
-def windows(T, tbptt):
+def windows(T: int, tbptt: tuple[int, int] | None) -> list[tuple[int, int, int]]:
     """(begin, since, end) of truncated BPTT: the errors of steps since ... end - 1 go back as far as step begin."""
     k1, k2 = (T + 1, T + 1) if tbptt is None else tbptt
     ends = [*range(k1, T, k1), T]
     return [(max(0, end - k2), since, end) for since, end in zip([0, *ends], ends)]
 
 
-def whole(dS, delta, P, resets):
+def whole(dS: np.ndarray, delta: np.ndarray, P: np.ndarray, resets: np.ndarray) -> np.ndarray:
     """∂E/∂S (T, B, H) of the delta that `recur_back` made of dS: dS[t] + delta[t+1] P."""
     carried = only(~resets, delta @ P)
     return dS + np.concatenate([carried[1:], np.zeros_like(carried[:1])])
 
 
-def recur_back_windows(activation, dS, R, P, resets, tbptt):
+def recur_back_windows(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray, resets: np.ndarray,
+                       tbptt: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
     """recur_back of the errors of each window by themselves, summed; delta[0] P of those that reach the first step."""
     delta = np.full_like(dS, -0.0)  # x + -0.0 is x to the bit, whatever the sign of a zero
     dS_0 = np.zeros(dS.shape[1:], dS.dtype)
@@ -532,18 +552,18 @@ def recur_back_windows(activation, dS, R, P, resets, tbptt):
     return delta, dS_0
 
 
-def turn(A, lengths):
+def turn(A: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """A (T, B, ...) with the steps of each sequence from its last to its first; what stands behind its end stays there."""
     t = np.arange(len(A))[:, None]
     return A[np.where(t < lengths, lengths - 1 - t, t), np.arange(A.shape[1])]
 
 
-def read(S, lengths, output):
+def read(S: np.ndarray, lengths: np.ndarray, output: Output) -> np.ndarray:
     """The states that outputs are made of: S[1:], or (1, B, H), the state after each sequence's last step."""
     return S[1:] if output == "sequence" else S[None, lengths, np.arange(len(lengths))]
 
 
-def read_back(dR, lengths, output, T):
+def read_back(dR: np.ndarray, lengths: np.ndarray, output: Output, T: int) -> np.ndarray:
     """dS (T, B, H) of the dR that `read` gave the shape."""
     if output == "sequence":
         return dR
@@ -552,7 +572,8 @@ def read_back(dR, lengths, output, T):
     return dS[1:]
 
 
-def error(Z, D, weights, scale, *, output_activation, loss, loss_parameter=None):
+def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, output_activation: OutputActivation,
+          loss: LossName, loss_parameter: Any = None) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
     """Y = g2(Z), the unweighted losses e summed over outputs (T, B), Σ m e, and delta_y = scale ∂(Σ m e)/∂Z."""
     g, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     e, de = LOSSES[loss]
@@ -571,16 +592,16 @@ def error(Z, D, weights, scale, *, output_activation, loss, loss_parameter=None)
     return Y, losses.sum(axis=-1), total, delta_y.astype(Z.dtype)
 
 
-def accumulate(delta, A):
+def accumulate(delta: np.ndarray, A: np.ndarray) -> np.ndarray:
     """Σ_t delta[t]ᵀ A[t]."""
     return delta.reshape(-1, delta.shape[-1]).T @ A.reshape(-1, A.shape[-1])
 
 
-def column_sums(delta):
+def column_sums(delta: np.ndarray) -> np.ndarray:
     return delta.reshape(-1, delta.shape[-1]).sum(axis=0)
 
 
-def scatter(A):
+def scatter(A: np.ndarray) -> np.ndarray:
     return np.array(A)
 
 
@@ -589,7 +610,8 @@ def scatter(A):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def forward(parameters, X, initial_state=None, *, return_rates=False, **options):
+def forward(parameters: Parameters, X: ArrayLike, initial_state: ArrayLike | None = None, *, return_rates: bool = False,
+            **options: Any) -> tuple[Any, ...]:
     """Outputs Y (T, B, O), or (B, O) if output="last", final state (B, H) and states S (T+1, B, H) of the network.
 
     S[0] is the initial state and S[t+1] the one after X[t] was read, of a reverse recurrence too. return_rates adds R
@@ -609,13 +631,14 @@ def _run(parameters, X, initial_state, *, lengths=None, resets=None, output="seq
     return scatter(Y if output == "sequence" else Y[0]), _one_or_all(final_states), run
 
 
-def step(parameters, x, state=None, **options):
+def step(parameters: Parameters, x: ArrayLike, state: ArrayLike | None = None,
+         **options: Any) -> tuple[np.ndarray, Any]:
     """The output y (B, O) and the state (B, H) after one step with x (B, I), or ids (B,), from the state (B, H)."""
     y, state, _ = forward(parameters, np.asarray(x)[None], state, **options | {"output": "last"})
     return y, state
 
 
-def sample(Y, temperature, u):
+def sample(Y: np.ndarray, temperature: float, u: np.ndarray) -> np.ndarray:
     """Ids (B,) drawn from p ∝ Y^(1 / temperature), for probabilities Y (B, O) and u (B,), uniform in [0, 1).
 
     It is the first id whose cumulative p exceeds u. Temperature 0 is the limit: the most probable id, of equals the first.
@@ -630,7 +653,8 @@ def sample(Y, temperature, u):
     return (cumulative <= u[:, None] * cumulative[:, -1:]).sum(axis=-1)
 
 
-def losses(parameters, X, D, initial_state=None, *, output="sequence", **options):
+def losses(parameters: Parameters, X: ArrayLike, D: ArrayLike, initial_state: ArrayLike | None = None, *,
+           output: Output = "sequence", **options: Any) -> np.ndarray:
     """e(Y_tb, D_tb) of each step and sequence (T, B), or (B,) if output="last", unweighted.
 
     It is the source's E_t before the sum over b.
@@ -640,17 +664,24 @@ def losses(parameters, X, D, initial_state=None, *, output="sequence", **options
     return e if output == "sequence" else e[0]
 
 
-def loss(parameters, X, D, *, weights=None, initial_state=None, **options):
+def loss(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+         initial_state: ArrayLike | None = None, **options: Any) -> Any:
     """The reduced error E, a scalar: Σ m e, divided by Σ m where reduction="mean" (0 where Σ m = 0)."""
     _, scale, (_, _, total, _) = _forward_and_error(parameters, X, D, weights, initial_state, **options)
     return scale * total
 
 
-def loss_and_gradients(parameters, X, D, *, weights=None, initial_state=None, lengths=None, resets=None,
-                       output="sequence", tbptt=None, reduction="mean", activation="tanh", output_activation="identity",
-                       loss="squared_error", loss_parameter=None, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
-                       input_gradient=False, initial_state_gradient=False, past=None, past_rates=None, own_start=False,
-                       **units):
+def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+                       initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
+                       resets: ArrayLike | None = None, output: Output = "sequence",
+                       tbptt: tuple[int, int] | None = None, reduction: Reduction = "mean",
+                       activation: Activation = "tanh", output_activation: OutputActivation = "identity",
+                       loss: LossName = "squared_error", loss_parameter: Any = None,
+                       l1: Mapping[str, float] | None = None, l2: Mapping[str, float] | None = None,
+                       rate_penalty: float = 0, omega: float = 0, maps: Mapping[str, Map] | None = None,
+                       input_gradient: bool = False, initial_state_gradient: bool = False,
+                       past: ArrayLike | None = None, past_rates: ArrayLike | None = None, own_start: bool = False,
+                       **units: Any) -> tuple[Any, dict[str, Any]]:
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
     Parameters
@@ -715,13 +746,16 @@ def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, in
     return scale * total, penalties, pulled_back(gradients, parameters, maps), flows
 
 
-def flows(parameters, X, D, *, weights=None, initial_state=None, **options):
+def flows(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+          initial_state: ArrayLike | None = None, **options: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """∂E/∂S_t and δ_t (T, B, H) of each recurrence, by what its names end in: what Ω's derivative holds fixed."""
     return _loss_and_gradients(parameters, X, D, weights, initial_state, **options)[3]
 
 
-def mean_square_rate(parameters, X, *, initial_state=None, lengths=None, resets=None, output="sequence", activation="tanh",
-                     maps=None, past=None, past_rates=None, **units):
+def mean_square_rate(parameters: Parameters, X: ArrayLike, *, initial_state: ArrayLike | None = None,
+                     lengths: ArrayLike | None = None, resets: ArrayLike | None = None, output: Output = "sequence",
+                     activation: Activation = "tanh", maps: Mapping[str, Map] | None = None,
+                     past: ArrayLike | None = None, past_rates: ArrayLike | None = None, **units: Any) -> Any:
     """The mean square of all units' rates at all steps that there are, past ones excepted; 0 where there are none."""
     return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths,
                                       resets, output, past, past_rates))
@@ -732,13 +766,13 @@ def _mean_square_rate(run):
     return total / max(run.rates, 1)
 
 
-def spread(W_s, dS, delta):
+def spread(W_s: np.ndarray, dS: np.ndarray, delta: np.ndarray) -> Any:
     """Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where there is a ∂E/∂S_t, else 0."""
     _, _, r = _relative(W_s, dS, delta)
     return ((r - 1) ** 2).sum(dtype=_wide({"W_s": r})) / max(len(r), 1)
 
 
-def d_spread(W_s, dS, delta):
+def d_spread(W_s: np.ndarray, dS: np.ndarray, delta: np.ndarray) -> np.ndarray:
     """∂Ω/∂W_s with dS and delta held fixed; the slope of a norm at 0 is 0."""
     u, v, r = _relative(W_s, dS, delta)
     slope = np.where(r.real > 0, 2 * (1 - 1 / np.where(r.real > 0, r, 1)), 0)
@@ -761,23 +795,27 @@ def _length(A):
     return largest[..., 0] * np.sqrt(((A / largest) ** 2).sum(axis=-1))
 
 
-def penalty(parameters, l1=None, l2=None):
+def penalty(parameters: Parameters, l1: Mapping[str, float] | None = None,
+            l2: Mapping[str, float] | None = None) -> Any:
     """Σ l2 w² + l1 |w| over the entries of each parameter that l1 or l2 names; not divided by anything."""
     squares = sum(number * (parameters[name] ** 2).sum(dtype=_wide(parameters)) for name, number in (l2 or {}).items())
     return squares + sum(number * _abs(parameters[name]).sum(dtype=_wide(parameters))
                          for name, number in (l1 or {}).items())
 
 
-def d_penalty(parameters, l1=None, l2=None):
+def d_penalty(parameters: Parameters, l1: Mapping[str, float] | None = None,
+              l2: Mapping[str, float] | None = None) -> dict[str, np.ndarray]:
     """The gradient of `penalty`: 2 l2 w + l1 sign(w) for each parameter that l1 or l2 names."""
     l1, l2 = l1 or {}, l2 or {}
     return {name: (2 * l2.get(name, 0) * w + l1.get(name, 0) * _sign(w)).astype(w.dtype)
             for name, w in parameters.items() if name in l1 or name in l2}
 
 
-def backward(parameters, X, dY, *, initial_state=None, lengths=None, resets=None, output="sequence", tbptt=None,
-             activation="tanh", output_activation="identity", maps=None, input_gradient=False, initial_state_gradient=False,
-             **units):
+def backward(parameters: Parameters, X: ArrayLike, dY: ArrayLike, *, initial_state: ArrayLike | None = None,
+             lengths: ArrayLike | None = None, resets: ArrayLike | None = None, output: Output = "sequence",
+             tbptt: tuple[int, int] | None = None, activation: Activation = "tanh",
+             output_activation: OutputActivation = "identity", maps: Mapping[str, Map] | None = None,
+             input_gradient: bool = False, initial_state_gradient: bool = False, **units: Any) -> dict[str, Any]:
     """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
     _refuse_gradient_of_ids(X, input_gradient)
     _refuse_truncation(parameters, tbptt)
@@ -846,8 +884,11 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
     return gradients, flows
 
 
-def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence", activation="tanh",
-                   output_activation="identity", loss="squared_error", loss_parameter=None, maps=None, **units):
+def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, initial_state: ArrayLike | None = None,
+                   *, output: Output = "sequence", activation: Activation = "tanh",
+                   output_activation: OutputActivation = "identity", loss: LossName = "squared_error",
+                   loss_parameter: Any = None, maps: Mapping[str, Map] | None = None,
+                   **units: Any) -> dict[str, np.ndarray]:
     """The source's sum taken apart: what each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
 
         ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s,   the last factor with S_{i-1} held fixed,
@@ -876,8 +917,11 @@ def gradient_terms(parameters, X, D, t, initial_state=None, *, output="sequence"
     return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, F[t + 1:]), "S": dS}, parameters, maps)
 
 
-def gradient_flow(parameters, X, D, errors=None, *, weights=None, initial_state=None, activation="tanh",
-                  output_activation="identity", loss="squared_error", loss_parameter=None, **units):
+def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: Sequence[int] | None = None, *,
+                  weights: ArrayLike | None = None, initial_state: ArrayLike | None = None,
+                  activation: Activation = "tanh", output_activation: OutputActivation = "identity",
+                  loss: LossName = "squared_error", loss_parameter: Any = None,
+                  **units: Any) -> tuple[np.ndarray, np.ndarray]:
     """How large the gradient of each error is at each state on its way: ‖∂E_t/∂S_i‖ of E_t = Σ_b m_tb e(Y_tb, D_tb).
 
     Parameters
@@ -916,7 +960,8 @@ def _norm(A):
     return largest * np.linalg.norm(A / largest) if 0 < largest < np.inf else largest
 
 
-def next_state(parameters, S, X, *, activation="tanh", leak=1.0, leak_form="rate", **_):
+def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh",
+               leak: float = 1.0, leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
     """S_t (..., H) of S = S_{t-1} (..., H) and X (..., I), or ids; the leading axes are broadcast."""
     units = Units(activation, leak, leak_form)
     X = np.asarray(X)
@@ -927,7 +972,8 @@ def next_state(parameters, S, X, *, activation="tanh", leak=1.0, leak_form="rate
     return (1 - leak) * S + leak * (units.g(A) if leak_form == "rate" else A)
 
 
-def jacobian(parameters, S, X, *, activation="tanh", leak=1.0, leak_form="rate", **_):
+def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
+             leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
     """∂S_t/∂S_{t-1} (..., H, H) at S = S_{t-1} and X, as of `next_state`; row h is of unit h.
 
     diag(g1'(R_t)) W_s of plain units, R_t = S_t; (1 - leak) 1 + leak diag(g1'(R_t)) W_s, or in the current form
@@ -947,7 +993,7 @@ def jacobian(parameters, S, X, *, activation="tanh", leak=1.0, leak_form="rate",
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def clip_norm(gradient, max_norm):
+def clip_norm(gradient: np.ndarray, max_norm: float) -> tuple[np.ndarray, float]:
     """The flat gradient, scaled to max_norm where its Euclidean norm exceeds it, and that norm (Pascanu et al. 2013).
 
     Both are found by way of the gradient divided by its largest entry, so that nothing overflows or underflows. A norm
@@ -966,8 +1012,10 @@ def clip_norm(gradient, max_norm):
 UPDATE_RULES = {"sgd": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2}
 
 
-def update(rule, theta, gradient, slots, count, *, learning_rate, momentum=0.0, nesterov=False, rho=0.99, beta_1=0.9,
-           beta_2=0.999, epsilon=1e-8, weight_decay=0.01):
+def update(rule: str, theta: np.ndarray, gradient: np.ndarray, slots: Sequence[np.ndarray], count: int, *,
+           learning_rate: float, momentum: float = 0.0, nesterov: bool = False, rho: float = 0.99, beta_1: float = 0.9,
+           beta_2: float = 0.999, epsilon: float = 1e-8,
+           weight_decay: float = 0.01) -> tuple[np.ndarray, list[np.ndarray]]:
     """One update of the flat parameters: the new theta and the new slots. count is 1 in the first update.
 
     The rules are PyTorch's: SGD with momentum (Polyak 1964; Nesterov's after Sutskever et al. 2013), RMSprop (Tieleman
@@ -995,9 +1043,9 @@ def update(rule, theta, gradient, slots, count, *, learning_rate, momentum=0.0, 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def recurrences(parameters):
+def recurrences(parameters: Parameters) -> list[list[str]]:
     """What the names of each layer's recurrences end in: [[""]] of the plain network, [["", "_reverse"], ["_l1", ...]]."""
-    layers, ends = [], ("", "_reverse") if "W_s_reverse" in parameters else ("",)
+    layers, ends = [], ("", "_reverse") if "W_s_reverse" in parameters else ("",)  # type: ignore[var-annotated]
     while "W_s" + (level := f"_l{len(layers)}" if layers else "") in parameters:
         layers.append([level + end for end in ends])
     return layers

@@ -10,15 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from . import _words
+
+if TYPE_CHECKING:
+    from ._types import ScheduleLike
 
 
 @dataclass(frozen=True)
 class Schedule:
     """A constant factor of 1, and the base of the others."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             self._check(field.name, getattr(self, field.name))
 
@@ -53,7 +57,7 @@ class Step(Schedule):
     def _check(self, name, value):
         _words.size(name, value) if name == "every" else _factor(name, value)
 
-    def factor(self, carried, epoch, epochs):
+    def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return self.gamma ** (epoch // self.every)
 
 
@@ -66,7 +70,7 @@ class Exponential(Schedule):
     def _check(self, name, value):
         _factor(name, value)
 
-    def factor(self, carried, epoch, epochs):
+    def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return self.gamma**epoch
 
 
@@ -86,7 +90,7 @@ class Cosine(Schedule):
         elif value is not None:
             _words.size(name, value)
 
-    def factor(self, carried, epoch, epochs):
+    def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         done = min(epoch / (self.length or epochs), 1)
         return self.minimum + (1 - self.minimum) * (1 + math.cos(math.pi * done)) / 2
 
@@ -100,7 +104,7 @@ class InverseScaling(Schedule):
     def _check(self, name, value):
         _words.number(name, value, 0)
 
-    def factor(self, carried, epoch, epochs):
+    def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return (1 + epoch) ** -self.power
 
 
@@ -124,10 +128,10 @@ class Plateau(Schedule):
         else:
             _factor(name, value, zero=name == "minimum")
 
-    def begin(self):
+    def begin(self) -> tuple:
         return 1.0, math.inf, 0  # factor, best loss, epochs in a row that were no better
 
-    def watch(self, carried, loss):
+    def watch(self, carried: tuple, loss: float) -> tuple:
         factor, best, bad = carried
         if loss < best * (1 - self.threshold):
             return factor, loss, 0
@@ -135,7 +139,7 @@ class Plateau(Schedule):
             return factor, best, bad + 1
         return max(factor * self.gamma, self.minimum), best, 0
 
-    def factor(self, carried, epoch, epochs):
+    def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return carried[0]
 
 
@@ -145,7 +149,7 @@ class _Given(Schedule):
 
     function: Callable[[int], float]
 
-    def factor(self, carried, epoch, epochs):
+    def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return _words.number(f"schedule({epoch})", self.function(epoch), 0, low_allowed=True)
 
     def __repr__(self):
@@ -156,7 +160,7 @@ SCHEDULES = {"constant": Constant, "step": Step, "exponential": Exponential, "co
              "invscaling": InverseScaling, "plateau": Plateau}
 
 
-def make(schedule) -> Schedule:
+def make(schedule: ScheduleLike | None) -> Schedule:
     """The schedule that None, a name, a Schedule or a function of the epoch stands for."""
     if schedule is None:
         return Constant()

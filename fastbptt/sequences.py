@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from . import _files, _words
 from ._sklearn import Parametric, takes_parameters
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ._types import FilePath, Int, TwoD
+
 TWO_D = ("raise", "steps", "series")
 
 
-def to_time_major(X) -> tuple[np.ndarray, np.ndarray]:
+def to_time_major(X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Samples-first sequences as one time-major array (T, N, I), and their lengths (N,).
 
     Parameters
@@ -44,7 +50,7 @@ def _to_time_major(X, name):
     return padded, lengths
 
 
-def to_samples(X, lengths=None) -> Any:
+def to_samples(X: ArrayLike, lengths: Iterable[Int] | None = None) -> Any:
     """The inverse: (N, T, I) from (T, N, I), or with `lengths` (N,) a list of (T_n, I)."""
     X = np.asarray(X)
     if lengths is None:
@@ -70,16 +76,16 @@ class Sequences:
     form: str
     name: str = "X"
 
-    def steps(self):
+    def steps(self) -> tuple[np.ndarray, np.ndarray]:
         """(t, n) of all real steps, one sequence after another: two arrays (M,)."""
         n = np.repeat(np.arange(len(self.lengths)), self.lengths)
         return np.arange(len(n)) - np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths), n
 
-    def last_steps(self):
+    def last_steps(self) -> tuple[np.ndarray, np.ndarray]:
         """(t, n) of each sequence's last real step: two arrays (N,)."""
         return self.lengths - 1, np.arange(len(self.lengths))
 
-    def restore(self, rows):
+    def restore(self, rows: np.ndarray) -> Any:
         """`rows` (M, ...), one for each of `steps()`, in the form that the sequences came in."""
         if self.form == "array":
             return rows.reshape(len(self.lengths), -1, *rows.shape[1:])
@@ -87,12 +93,12 @@ class Sequences:
             return [part.copy() for part in np.split(rows, np.cumsum(self.lengths)[:-1])]
         return rows
 
-    def place(self, t, n):
+    def place(self, t: int, n: int) -> str:
         """A step in the user's own words."""
         return {"steps": f"row {n}", "series": f"step {t}"}.get(self.form, f"sequence {n}, step {t}")
 
 
-def read(X, two_d, name="X") -> Sequences:
+def read(X: Any, two_d: TwoD, name: str = "X") -> Sequences:
     """X as Sequences: an array (N, T, I), a list of (T_n, I), or what `two_d` makes of two dimensions.
 
     Raises
@@ -142,7 +148,7 @@ def _refuse_nonfinite(sequences):
         raise ValueError(f"{sequences.name} contains {what}, first at {sequences.place(t, n)}, feature {i}")
 
 
-def array_of_numbers(name, value):
+def array_of_numbers(name: str, value: Any) -> np.ndarray:
     """`value` as an array of float32, where it is one, else of float64; TypeError where it holds no numbers."""
     if hasattr(value, "dtype") and getattr(value.dtype, "kind", "") == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {value.dtype}")
@@ -155,7 +161,7 @@ def array_of_numbers(name, value):
     return _words.array(name, value, dtype)
 
 
-def is_list(X):
+def is_list(X: Any) -> bool:
     """Whether X is a list of sequences, not of rows of numbers: its items have two dimensions each, or differ in it."""
     if isinstance(X, np.ndarray):
         return X.dtype == object and X.ndim == 1 and any(np.ndim(x) for x in X)
@@ -173,7 +179,7 @@ def is_list(X):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def forecast_pairs(series, horizon, exogenous=None) -> Any:
+def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None = None) -> Any:
     """Inputs and targets for forecasting `horizon` steps ahead: x[t] and x[t + horizon], at every step t.
 
     Parameters
@@ -221,7 +227,7 @@ def _list_of_pairs(series, horizon, exogenous):
     return [X for X, _ in pairs], [D for _, D in pairs]
 
 
-def append(series, exogenous, steps):
+def append(series: np.ndarray, exogenous: ArrayLike, steps: int) -> np.ndarray:
     """`series` (..., T, I) and beside it T steps of `exogenous` (..., at least `steps`, E): (..., T, I + E)."""
     exogenous = np.asarray(exogenous)
     T = series.shape[-2]
@@ -259,10 +265,10 @@ class SequenceScaler(Parametric):
     """
 
     @takes_parameters
-    def __init__(self, *, per="all", two_d="raise") -> None:
+    def __init__(self, *, per: Literal["all", "series"] = "all", two_d: TwoD = "raise") -> None:
         pass
 
-    def fit(self, X, y=None) -> Self:
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn mean and deviation. y is not read. NaN and infinity are refused."""
         _words.choose("per", self.per, ("all", "series"))
         sequences = read(X, self.two_d)
@@ -271,7 +277,7 @@ class SequenceScaler(Parametric):
         self.n_features_in_ = sequences.padded.shape[2]
         return self
 
-    def transform(self, X) -> Any:
+    def transform(self, X: ArrayLike) -> Any:
         """(X − mean) / scale, in the form of X, which is not changed."""
         self._check_fitted("transform")
         sequences = read(X, self.two_d)
@@ -279,7 +285,7 @@ class SequenceScaler(Parametric):
         mean, scale = self._statistics(sequences) if self.per == "series" else (self.mean_, self.scale_)
         return self._apply(sequences, lambda x: (x - mean) / scale)
 
-    def inverse_transform(self, X) -> Any:
+    def inverse_transform(self, X: ArrayLike) -> Any:
         """X scale + mean, in the form of X. With per="series" sequence n of X belongs to sequence n of `fit`."""
         self._check_fitted("inverse_transform")
         sequences = read(X, self.two_d)
@@ -289,7 +295,7 @@ class SequenceScaler(Parametric):
                              f"the {len(self.mean_)} that fit saw, in their order")
         return self._apply(sequences, lambda x: x * self.scale_ + self.mean_)
 
-    def fit_transform(self, X, y=None) -> Any:
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> Any:
         """`fit`, then `transform`."""
         return self.fit(X).transform(X)
 
@@ -306,7 +312,7 @@ class SequenceScaler(Parametric):
         t, n = sequences.steps()
         return sequences.restore(function(sequences.padded)[t, n].astype(sequences.padded.dtype))
 
-    def save(self, path) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the scaler to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
         self._check_fitted("save")
         header, arrays = self._to_file()
@@ -330,7 +336,7 @@ class SequenceScaler(Parametric):
         scaler.mean_, scaler.scale_, scaler.n_features_in_ = mean, scale, mean.shape[-1]
         return scaler
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         from sklearn.utils import Tags, TargetTags, TransformerTags
 
         return Tags(estimator_type="transformer", target_tags=TargetTags(required=False), input_tags=self._input_tags(),

@@ -16,14 +16,20 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _checkpoint, _core, _plots, _words, optimizers, reference, schedules
 from ._batches import Arrays, Windows, refuse_nonfinite, take
 from ._progress import Progress
+
+if TYPE_CHECKING:
+    from ._types import (
+        Backend, Bool, Callback, Callbacks, FilePath, Float, Int, OnNonfinite, OptimizerLike, ScheduleLike,
+    )
 
 ON_NONFINITE = ("raise", "skip")
 AIR = 0.05  # seconds of a stretch of compiled updates
@@ -71,7 +77,7 @@ class History:
 
     CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm", "learning_rate", "seconds")
 
-    def plot(self, ax=None, *, gradient_norm=False) -> Any:
+    def plot(self, ax: Any = None, *, gradient_norm: bool = False) -> Any:
         """Losses by epoch, on a logarithmic scale, with the best epoch marked; returns the Axes. Needs matplotlib.
 
         With gradient_norm=True also the mean norm of the gradient before clipping, dotted, on an axis of its own.
@@ -141,9 +147,12 @@ class Settings:
     memory_limit: int
 
 
-def settings(validation, *, optimizer, learning_rate, schedule, epochs, updates, max_grad_norm, patience, min_improvement,
-             validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume, progress, callbacks,
-             update_callbacks, threads, backend, memory_limit):
+def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float | None, schedule: ScheduleLike | None,
+             epochs: Int | None, updates: Int | None, max_grad_norm: Float | None, patience: Int | None,
+             min_improvement: Float, validation_every: Int, time_limit: Float | None, on_nonfinite: OnNonfinite,
+             checkpoint: FilePath | None, checkpoint_every: Float, resume: Bool, progress: Bool | None,
+             callbacks: Callbacks, update_callbacks: Callbacks, threads: int, backend: Backend,
+             memory_limit: int) -> Settings:
     """The arguments of `fit` that do not hold data, checked; RNN.fit documents them."""
     if epochs is None and updates is None:
         epochs = 100
@@ -189,7 +198,7 @@ def _functions(name, given):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def fit(network, source, validation, settings, entropy):
+def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy: int) -> History:
     """The loop behind RNN.fit, which documents and has checked the arguments; `source` is Arrays or Function."""
     if validation is not None:
         refuse_nonfinite("validation's ", *validation[:4])
@@ -239,7 +248,7 @@ class State:
     NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
                "best_loss", "best_epoch", "target", "target_epoch", "seconds", "owed")
 
-    def add(self, loss, penalty, norm, weight):
+    def add(self, loss: float, penalty: float, norm: float, weight: float) -> None:
         """Add a batch to the epoch's sums."""
         self.loss += loss * weight
         self.weight += weight
@@ -247,7 +256,7 @@ class State:
         self.norm += norm
         self.averaged += 1
 
-    def take(self, other, theta):
+    def take(self, other: State, theta: np.ndarray) -> None:
         """Become a copy of `other` with these parameters; the arrays stay this state's own."""
         for name in self.NUMBERS:
             setattr(self, name, getattr(other, name))
@@ -677,12 +686,13 @@ def _first_bad(network, data, backend):
 class Stepper:
     """What an optimiser carries between calls of RNN.train_step."""
 
-    def __init__(self, network, optimizer):
+    def __init__(self, network: Any, optimizer: optimizers.Optimizer) -> None:
         self.kind, self.count, self.draws = type(optimizer), 0, network._keys(network._entropy, network._entropy)
         self.theta, self.gradient = network.theta, np.empty_like(network._theta)
         self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)
 
-    def step(self, network, optimizer, data, max_grad_norm, threads, backend, compute=None):
+    def step(self, network: Any, optimizer: optimizers.Optimizer, data: Any, max_grad_norm: float,
+             threads: int, backend: Backend, compute: Callable[[], tuple[float, float]] | None = None) -> float:
         """One update, whole or not at all; the data loss before it.
 
         compute() -> loss, penalty, with `gradient` overwritten, stands in for the loss of `data`.
@@ -741,7 +751,9 @@ class StreamHistory:
     stopped: str = ""
 
 
-def stream(network, chunks, k1, k2, initial_state, optimizer, max_grad_norm, callback, threads, backend):
+def stream(network: Any, chunks: Iterable[tuple[Any, ...]], k1: int, k2: int, initial_state: np.ndarray | None,
+           optimizer: optimizers.Optimizer, max_grad_norm: float, callback: Callback | None, threads: int,
+           backend: Backend) -> StreamHistory:
     """The loop behind RNN.stream; `chunks` gives checked (X, D, weights, resets), which may be of any length."""
     history, stepper = StreamHistory(), Stepper(network, optimizer)
     window = _Window(network, stepper.gradient, k1, k2, initial_state, threads, backend)

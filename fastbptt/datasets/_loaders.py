@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from .. import _words
 SPLITS = ("train", "test")
 
 
-def load_sunspots(return_dates: bool = False):
+def load_sunspots(return_dates: bool = False) -> Any:
     """Monthly mean sunspot numbers, January 1749 to December 2008: one series of 3120 months.
 
     Parameters
@@ -36,7 +37,7 @@ def load_sunspots(return_dates: bool = False):
     return _monthly("sunspots.csv", return_dates)
 
 
-def load_airline_passengers(return_dates: bool = False):
+def load_airline_passengers(return_dates: bool = False) -> Any:
     """Passengers of international airlines by month, January 1949 to December 1960: one series of 144 months.
 
     Parameters
@@ -59,7 +60,7 @@ def load_airline_passengers(return_dates: bool = False):
     return _monthly("airline_passengers.csv", return_dates)
 
 
-def load_japanese_vowels(split: str = "train"):
+def load_japanese_vowels(split: str = "train") -> tuple[list[np.ndarray], np.ndarray]:
     """Utterances of two Japanese vowels by nine men, and which of them spoke: sequences of 7 to 29 steps.
 
     Parameters

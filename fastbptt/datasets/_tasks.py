@@ -10,12 +10,20 @@ With one answer a sequence, at its end, D[-1] is all of them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .. import _words
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-def adding_problem(batch_size, length, *, random_state=None):
+    from .._types import Float, Int, Seed
+
+
+def adding_problem(batch_size: Int, length: Int, *,
+                   random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two numbers of a stream are marked; their mean is to be told at the end.
 
     Parameters
@@ -62,7 +70,8 @@ def adding_problem(batch_size, length, *, random_state=None):
     return X, D, _only_last(T, B)
 
 
-def temporal_order(batch_size, length, *, random_state=None):
+def temporal_order(batch_size: Int, length: Int, *,
+                   random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two of a stream of symbols are A or B; which they were, and in which order, is to be told at the end.
 
     Parameters
@@ -107,7 +116,8 @@ def temporal_order(batch_size, length, *, random_state=None):
     return np.eye(6)[symbols], D, _only_last(T, B)
 
 
-def copy_memory(batch_size, delay, *, symbols=10, categories=8, random_state=None):
+def copy_memory(batch_size: Int, delay: Int, *, symbols: Int = 10, categories: Int = 8,
+                random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A sequence of symbols is to be repeated after a delay.
 
     Parameters
@@ -155,7 +165,7 @@ def copy_memory(batch_size, delay, *, symbols=10, categories=8, random_state=Non
     return np.eye(categories + 2)[stream], D, np.ones((T, B))
 
 
-def parity(batch_size, length, *, random_state=None):
+def parity(batch_size: Int, length: Int, *, random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whether the number of ones so far is odd is to be told at each step of a stream of 1 and −1.
 
     Parameters
@@ -186,7 +196,7 @@ def parity(batch_size, length, *, random_state=None):
     return 2.0 * ones[..., None] - 1, np.cumsum(ones, axis=0) % 2, np.ones((T, B))
 
 
-def fraction_wrong(Y, D, weights=None, *, tolerance=0.04):
+def fraction_wrong(Y: ArrayLike, D: ArrayLike, weights: ArrayLike | None = None, *, tolerance: Float = 0.04) -> float:
     """The share of sequences with a wrong answer: a float from 0 to 1.
 
     Parameters

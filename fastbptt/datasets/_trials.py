@@ -10,16 +10,25 @@ Trials last a number of ms, of which each step is dt, as in the papers; the defa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .. import _words
 from ._tasks import _generator, _prepare
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .._types import Float, Int, Seed
+
 LOW, HIGH = 0.2, 1.0  # of outputs: Song, Yang and Wang 2016
 
 
-def perceptual_decision(batch_size, *, fixation=100, stimulus=600, delay=(0, 400), decision=200,
-                        coherences=(0.032, 0.064, 0.128, 0.256, 0.512), noise=0.2, dt=20, random_state=None):
+def perceptual_decision(batch_size: Int, *, fixation: Float = 100, stimulus: Float = 600,
+                        delay: Float | tuple[Float, Float] = (0, 400), decision: Float = 200,
+                        coherences: ArrayLike = (0.032, 0.064, 0.128, 0.256, 0.512), noise: Float = 0.2, dt: Float = 20,
+                        random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which of two noisy inputs is the larger on average is to be told when the fixation cue ends.
 
     Parameters
@@ -89,8 +98,10 @@ def perceptual_decision(batch_size, *, fixation=100, stimulus=600, delay=(0, 400
     return X, D, ((t < shown) | decided).astype(float)
 
 
-def delayed_match_to_sample(batch_size, *, items=4, fixation=100, sample=200, delay=(200, 600), test=200, decision=100,
-                            noise=0.1, dt=20, random_state=None):
+def delayed_match_to_sample(batch_size: Int, *, items: Int = 4, fixation: Float = 100, sample: Float = 200,
+                            delay: Float | tuple[Float, Float] = (200, 600), test: Float = 200, decision: Float = 100,
+                            noise: Float = 0.1, dt: Float = 20,
+                            random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whether the second of two items, shown after a delay, is the first again is to be told when the fixation cue ends.
 
     Parameters
@@ -148,7 +159,8 @@ def delayed_match_to_sample(batch_size, *, items=4, fixation=100, sample=200, de
     return X, np.where(asked, match, -1).astype(np.intp), asked.astype(float)
 
 
-def flip_flop(batch_size, length, *, bits=3, probability=0.1, random_state=None):
+def flip_flop(batch_size: Int, length: Int, *, bits: Int = 3, probability: Float = 0.1,
+              random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The sign of the last pulse of each input is to be told at each step.
 
     Parameters
@@ -188,7 +200,8 @@ def flip_flop(batch_size, length, *, bits=3, probability=0.1, random_state=None)
     return X, np.take_along_axis(X, last, axis=0), np.ones((T, B))
 
 
-def sine_generation(batch_size, length, *, frequencies=51, random_state=None):
+def sine_generation(batch_size: Int, length: Int, *, frequencies: Int = 51,
+                    random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A sine is to be generated, of the frequency that a constant input stands for.
 
     Parameters

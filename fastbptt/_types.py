@@ -1,0 +1,132 @@
+"""What arguments of several functions may be, for type checkers and editors alone: nothing imports this at run time.
+
+A closed set of names is a Literal; tests/test_typed.py holds each to the table that the code reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from .optimizers import Optimizer
+from .schedules import Schedule
+from .training import Record
+
+# Numbers as the checks take them, of Python and of NumPy
+Int: TypeAlias = int | np.integer
+Float: TypeAlias = float | np.floating | np.integer
+Bool: TypeAlias = bool | np.bool_
+
+Parameters: TypeAlias = Mapping[str, np.ndarray]  # of a network, by name
+FilePath: TypeAlias = str | os.PathLike[str]
+Seed: TypeAlias = Int | np.random.Generator | None
+Noise: TypeAlias = bool | Seed  # whether there is any, or its seed
+
+# Names
+Activation: TypeAlias = Literal["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign"]
+OutputActivation: TypeAlias = Literal["identity", "sigmoid", "tanh", "softmax", "exp"]
+LossName: TypeAlias = Literal["squared_error", "absolute_error", "huber", "quantile", "binary_cross_entropy",
+                              "cross_entropy", "poisson"]
+RegressionLossName: TypeAlias = Literal["squared_error", "absolute_error", "huber", "quantile", "poisson"]
+InitializerName: TypeAlias = Literal["orthogonal", "glorot_uniform", "torch", "identity", "spectral_radius", "sparse",
+                                     "normal"]
+OptimizerName: TypeAlias = Literal["sgd", "rmsprop", "adagrad", "adam", "adamw"]
+ScheduleName: TypeAlias = Literal["constant", "step", "exponential", "cosine", "invscaling", "plateau"]
+Reduction: TypeAlias = Literal["mean", "sum"]
+Output: TypeAlias = Literal["sequence", "last"]
+LeakForm: TypeAlias = Literal["rate", "current"]
+TwoD: TypeAlias = Literal["raise", "steps", "series"]
+Backend: TypeAlias = Literal["core", "reference"]
+OnNonfinite: TypeAlias = Literal["raise", "skip"]
+
+# Options of a network
+HiddenSize: TypeAlias = Int | tuple[Int, ...]
+LossWithNumber: TypeAlias = tuple[Literal["huber", "quantile"], Float | Sequence[Float] | np.ndarray]
+Loss: TypeAlias = LossName | LossWithNumber
+RegressionLoss: TypeAlias = RegressionLossName | LossWithNumber
+Initializer: TypeAlias = (
+    InitializerName | tuple[InitializerName, Float] | list[Any] | dict[str, Any]
+    | Callable[[tuple[int, ...], np.random.Generator], ArrayLike]
+)
+Penalty: TypeAlias = Float | Mapping[str, Float]
+Names: TypeAlias = tuple[str, ...] | list[str]  # of parameters
+
+# Options of a training
+OptimizerLike: TypeAlias = OptimizerName | Optimizer
+ScheduleLike: TypeAlias = ScheduleName | Schedule | Callable[[int], float]
+Callback: TypeAlias = Callable[[Record], object]
+Callbacks: TypeAlias = Callback | Iterable[Callback]
+Batch: TypeAlias = tuple[ArrayLike | None, ...] | list[Any]  # X, D[, weights[, lengths[, resets]]]
+Batches: TypeAlias = Callable[[int, np.random.Generator], Batch] | Iterator[Batch]
+Validation: TypeAlias = tuple[ArrayLike | None, ...] | Float  # data, or a share of those to train on
+Tbptt: TypeAlias = tuple[Int, Int]
+MemoryLimit: TypeAlias = Int | Literal["auto"]
+
+
+class Splitter(Protocol):
+    """Of scikit-learn, KFold and so on."""
+
+    def split(self, X: Any, y: Any) -> Iterable[Any]: ...
+
+
+class PopulationOptions(TypedDict, total=False):
+    """Of RNN, which Population hands on; each network may have penalties of its own."""
+
+    activation: Activation
+    output_activation: OutputActivation
+    loss: Loss
+    reduction: Reduction
+    dtype: DTypeLike
+    initializer: Initializer
+    bias: Bool
+    learn_initial_state: Bool
+    output: Output
+    one_hot: Bool
+    bidirectional: Bool
+    l1: Penalty | Sequence[Penalty] | np.ndarray
+    l2: Penalty | Sequence[Penalty] | np.ndarray
+    rate_penalty: Float
+    omega: Float
+    connectivity: Mapping[str, ArrayLike] | None
+    trainable: Mapping[str, ArrayLike] | None
+    dale_ratio: Float | None
+    dale_signs: ArrayLike | None
+    nonnegative: Names
+    autapses: Bool
+    leak: Float | None
+    dt: Float | None
+    tau: Float | None
+    leak_form: LeakForm
+    noise_std: Float
+    input_noise_std: Float
+    recurrent_dropout: Float
+
+
+class RunOptions(TypedDict, total=False):
+    """Of RNN.fit, which `fit` of estimators hands on."""
+
+    update_callbacks: Callbacks
+    validation_every: Int
+    time_limit: Float | None
+    on_nonfinite: OnNonfinite
+    checkpoint: FilePath | None
+    checkpoint_every: Float
+    resume: Bool
+    n_threads: Int | None
+
+
+class ManyOptions(TypedDict, total=False):
+    """Of RNN.fit, with which fit_many runs one network at a time."""
+
+    resets: ArrayLike | None
+    batches: Batches | None
+    updates: Int | None
+    updates_per_epoch: Int
+    tbptt: Tbptt | None
+    validation_every: Int
+    on_nonfinite: OnNonfinite
+    memory_limit: MemoryLimit | None
