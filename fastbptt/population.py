@@ -252,12 +252,15 @@ class Population:
     def loss_and_gradients(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                            initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
                            n_threads: Int | None = None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The reduced errors (n,), float64, penalties included, and a dict of gradients (n, ...) by parameter."""
+        """The reduced errors (n,), float64, penalties included, and a dict of gradients (n, ...) by parameter.
+
+        The gradients are fresh, and like `parameters` have the network as their innermost number in memory.
+        """
         losses, flat = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
         gradients, begin = {}, 0
         for name, value in self._like.parameters.items():
             rows = flat[begin:begin + value.size, :self.n]
-            gradients[name] = np.ascontiguousarray(rows.T).reshape(self.n, *value.shape)
+            gradients[name] = np.moveaxis(rows.reshape(*value.shape, self.n), -1, 0)  # laid out as `parameters` is
             begin += value.size
         if self._lanes is not None and self._penalised():
             for k, net in enumerate(self._each()):
