@@ -31,6 +31,7 @@ MOST_HIDDEN = 16
 MOST_WORK = {"float32": 3072, "float64": 1024}
 MOST_BYTES = 2**28  # of a group's workspace
 AIR = 0.05  # seconds of training between two looks at what else there is
+NETWORKS_FIRST = {1: (1, 0), 2: (2, 0, 1)}  # the order of axes of which the last are the networks
 OWN = ("l1", "l2")  # options that each network of a population may have of its own
 SERVED = ("input_size", "hidden_size", "output_size", "activation", "output_activation", "loss", "reduction", "dtype", "bias",
           "learn_initial_state", *OWN)  # by lanes
@@ -259,8 +260,10 @@ class Population:
         losses, flat = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
         gradients, begin = {}, 0
         for name, value in self._like.parameters.items():
-            rows = flat[begin:begin + value.size, :self.n]
-            gradients[name] = np.moveaxis(rows.reshape(*value.shape, self.n), -1, 0)  # laid out as `parameters` is
+            rows = flat[begin:begin + value.size]
+            if value.ndim > 1:
+                rows = rows.reshape(*value.shape, -1)
+            gradients[name] = rows.transpose(NETWORKS_FIRST[value.ndim])[:self.n]
             begin += value.size
         if self._lanes is not None and self._penalised():
             for k, net in enumerate(self._each()):
