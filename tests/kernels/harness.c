@@ -212,20 +212,7 @@ static const char *const rules[] = {"sgd", "rmsprop", "adagrad", "adam", "adamw"
 
 static const char *set; /* the one that is checked */
 
-/* The bounds that _simd.h states, in units in the last place; 0: to the bit */
-static double ulp_bound(int activation, int bits)
-{
-    switch (activation) {
-    case FASTBPTT_TANH: return bits == 32 ? 1.2 : 2.2;
-    case FASTBPTT_SIGMOID: return 2.4;
-    case FASTBPTT_SOFTPLUS: return 2.8;
-    case FASTBPTT_ELU: return 1.3;
-    case FASTBPTT_SOFTSIGN: return 1.5;
-    case FASTBPTT_EXP: return 1.1;
-    case FASTBPTT_LEAKY_RELU: return 1.5; /* the slope and the product are rounded */
-    }
-    return 0;
-}
+#include "bounds.h"
 
 #define JOIN_(a, b) a##_f##b
 #define JOIN(a, b) JOIN_(a, b)

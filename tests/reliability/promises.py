@@ -1,8 +1,16 @@
 """What is promised of numbers: the same bits for any number of threads and in another process, NaN in its place."""
 
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
 from processes import run_python
 
 from .table import check
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPES = ("float32", "float64")
 
 DRAWN = """
 import hashlib, os, sys, tempfile
@@ -299,3 +307,23 @@ def floating_point_mode(pick):
     run = run_python(MODE, "fastbptt")
     assert run.returncode == 0, run.stderr
     return f"import, another thread, a call of two threads: {run.stdout.strip()}", run.stdout.strip() == "[True, True, True]"
+
+
+@check("no elementary function of any kernel set is over its bound, in units in the last place (tests/kernels/bounds.h)")
+def ulps(pick):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return "not run: there is no C compiler", True
+    every, doubles = pick(9973, 251, 1), pick(10**5, 10**6, 10**8)
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "ulps"
+        subprocess.run([compiler, "-O2", "-fopenmp", f"-I{ROOT / 'fastbptt'}", ROOT / "tests/kernels/ulps.c",
+                        ROOT / "fastbptt/_kernels.c", "-lm", "-o", program], check=True)
+        run = subprocess.run([program, str(every), str(doubles)], capture_output=True, text=True)
+    largest = {}
+    for line in run.stdout.splitlines():
+        _, dtype, name, off, *_ = line.split()
+        largest[name, dtype] = max(float(off), largest.get((name, dtype), 0))
+    names = dict.fromkeys(name for name, _ in largest)
+    found = ", ".join(f"{name} {' and '.join(f'{largest[name, d]:.2f}' for d in TYPES if (name, d) in largest)}" for name in names)
+    return f"float32 (every {every}th number) and float64 ({doubles} of them): {found}", run.returncode == 0 and bool(largest)
