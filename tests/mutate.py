@@ -48,7 +48,7 @@ STALLED = 20  # seconds in one test after which a mutant counts as hanging; the 
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
               "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_stream.py", "test_inputs.py",
               "test_penalties.py", "test_maps.py", "test_diagnostics.py", "test_stack.py", "test_embed.py",
-              "test_rates_and_omega.py")
+              "test_rates_and_omega.py", "test_leaky.py", "test_denormals.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -250,7 +250,7 @@ EQUIVALENT = {
     ("_core.pyx:*", "return STOPPED", "return DONE"):
         "the exception is set already, and comes out of the next call of Python's that the core makes",
     ("_core.pyx:[bt]*", "return", "pass"): "what a call computes after it was stopped is thrown away",
-    ("_core.pyx:backward*", "if c.stop[[]0]:", "*"): "likewise",
+    ("_core.pyx:backward*", "if read_flag(c.stop):", "*"): "likewise",
     ("_core.pyx:backward_through", "return False", "return True"): "likewise",
     ("_core.pyx:backward_again", "if forward_through(*) != DONE:", "if forward_through(*) == STOPPED:"): "there is no third status",
     ("_core.pyx:backward_through", "if end - t < c.most or c.given or c.known:", "if end - t <= c.most or*"):
@@ -263,7 +263,7 @@ EQUIVALENT = {
     ("_core.pyx:run", "if threads == 1:", "*"): "a choice of speed alone",
     ("_core.pyx:run_shard", "*shared.workspaces + thread [*]*", "*"):
         "a child of fork, as the runner of a mutant is, has one thread; tests/test_threads.py would see it",
-    ("_core.pyx:run", "if c.stop[[]0]:", "*"): "the exception is set already",
+    ("_core.pyx:run", "if read_flag(c.stop):", "*"): "the exception is set already",
     ("_core.pyx:run", "*threadid()*", "*"): "a child of fork, as the runner of a mutant is, has one thread",
     ("_core.pyx:run", "*chunksize=1*", "*chunksize=2*"): "a choice of speed alone",
     ("_core.pyx:Engine.take_weights", "return total", "return 2 * total"):

@@ -3,9 +3,9 @@
 static double ulp_bound(int activation, int bits)
 {
     switch (activation) {
-    case FASTBPTT_TANH: return bits == 32 ? 1.2 : 2.2;
-    case FASTBPTT_SIGMOID: return 2.4;
-    case FASTBPTT_SOFTPLUS: return 2.8;
+    case FASTBPTT_TANH: return bits == 32 ? 1.21 : 2.2;
+    case FASTBPTT_SIGMOID: return 2.5;
+    case FASTBPTT_SOFTPLUS: return 2.9;
     case FASTBPTT_ELU: return 1.3;
     case FASTBPTT_SOFTSIGN: return 1.5;
     case FASTBPTT_EXP: return 1.1;
