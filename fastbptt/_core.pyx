@@ -41,6 +41,8 @@ Design
 (n) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
     (`spread`), by one more product of each row; what it adds to ∂E/∂W_s stays apart until all shards have said how many
     rows there were. Both cost a call that is without them nothing.
+(o) Training (`_train.pxi`) is one call after another without the GIL: each of a batch that is picked into the same arrays,
+    with an update behind it, until a number is not finite, the time is over, or Ctrl-C came.
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
@@ -122,7 +124,6 @@ OUTPUT_ACTIVATIONS = {"identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "s
 LOSSES = {"squared_error": SQUARED_ERROR, "absolute_error": ABSOLUTE_ERROR, "huber": HUBER, "quantile": QUANTILE,
           "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "poisson": POISSON}
 KERNEL_SETS = ("blas", "baseline", "avx2", "avx512")
-RULES = {"sgd": SGD, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "adam": ADAM, "adamw": ADAMW}
 
 # The kernel set of this process: the best that this build and this processor have, or the one that FASTBPTT_SIMD names.
 cdef bint forced = bool(os.environ.get("FASTBPTT_SIMD"))
@@ -694,28 +695,6 @@ cdef Py_ssize_t *find_places(const Plan *p, const Call *c, const Workspace *w, P
             w.places[n] = (callers(c, t, b) if p.reverse else t) * c.B + b
             n += 1
     return w.places
-
-
-cdef fused number:
-    float
-    double
-    Py_ssize_t
-    char
-
-
-cdef void pick_rows(Py_ssize_t T, Py_ssize_t n, Py_ssize_t width, const number *source, Py_ssize_t B, const Py_ssize_t *rows,
-                    number *target) noexcept nogil:
-    """target = source[:, rows] of (T, B, width), for n rows; nothing where there is no source."""
-    cdef Py_ssize_t t, b, j
-    cdef const number *row
-    if source == NULL:
-        return
-    for t in range(T):
-        for b in range(n):
-            row = source + (t * B + rows[b]) * width
-            for j in range(width):
-                target[j] = row[j]
-            target += width
 
 
 cdef inline Py_ssize_t place(const Call *c, Py_ssize_t t, const Py_ssize_t *places, Py_ssize_t row) noexcept nogil:
@@ -2431,156 +2410,8 @@ cdef class Engine:
         done : how many updates were made
         error : the exception that Ctrl-C raised, or None
         """
-        cdef Plan *p = &self.plan
-        cdef Call data, c
-        cdef UpdateOptions what = options_of(rule, numbers)
-        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), done = 0, begin, slot
-        cdef Py_ssize_t bytes = p.P * cnp.PyArray_ITEMSIZE(theta)
-        cdef const Py_ssize_t *order = <const Py_ssize_t *> cnp.PyArray_DATA(rows)
-        cdef double *result = <double *> cnp.PyArray_DATA(results)
-        cdef Py_ssize_t updates = cnp.PyArray_DIM(results, 1)
-        cdef void *into[6]
-        cdef void *state[3]
-        cdef void *kept[3]
-        cdef Py_ssize_t states = 1 + len(slots)
-        cdef double start = now(), polled = start, total, norm
-        cdef Memory memory = None, arrangement
-        cdef Py_ssize_t needed
-        cdef int status = DONE, threads, stop = 0
-        cdef unsigned long long mode = rounding_mode()
-        cdef bint held = False
-        if not (self.prepare(&data, theta, X, initial_state, lengths, resets, 1, draws)
-                and self.point_at_targets(&data, D, weights)
-                and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(results, cnp.NPY_DOUBLE, 2) and updates * batch_size >= n):
-            raise ValueError("data are not in order")
-        check_vectors(self.type, p.P, rule, theta, gradient, slots)
-        for slot in range(n):
-            if not 0 <= order[slot] < data.B:
-                raise ValueError("rows are not rows of the data")
-        for slot in range(states):
-            state[slot] = cnp.PyArray_DATA(([theta] + slots)[slot])
-            kept[slot] = cnp.PyArray_DATA(before[slot])
-        if states < 3:
-            state[2] = NULL
-        for slot in range(6):
-            into[slot] = cnp.PyArray_DATA(batch[slot]) if batch[slot] is not None else NULL
-        c = data
-        c.B, c.gradient, c.saves = min(batch_size, n), cnp.PyArray_DATA(gradient), True
-        c.X, c.weights, c.initial_state = into[0] if data.X != NULL else NULL, into[2], into[3]
-        c.ids = <const Py_ssize_t *> into[0] if data.ids != NULL else NULL
-        c.lengths, c.resets = <const Py_ssize_t *> into[4], <const char *> into[5]
-        if data.labels != NULL:
-            c.labels = <const Py_ssize_t *> into[1]
-        else:
-            c.D = into[1]
-        add(&in_flight, 1)
-        try:
-            memory, arrangement = self.check_out(1), Memory((c.B + 2 * (c.T + 1)) * sizeof(Py_ssize_t))
-            if self.shares_products(&data):
-                hold_blas()
-                held = True
-            c.polled, c.polls, c.stop = &polled, True, &stop
-            flush_denormals()
-            with nogil:
-                while status == DONE and done * batch_size < n:
-                    begin = done * batch_size
-                    c.B = min(batch_size, n - begin)
-                    c.call, c.numbers = data.call + <unsigned int> done, order + begin
-                    if not self.pick(&data, &c, order + begin, into):  # a callback or another thread has changed the data
-                        break
-                    c.weights, c.weight_width = into[2], data.weight_width  # which the last batch may have had out
-                    total = self.take_weights(&c)
-                    if not (total >= 0 and self.in_range(&c)):  # likewise
-                        break
-                    self.divide(&c)
-                    self.penalize_flow(&c)
-                    arrange(&c, <Py_ssize_t *> arrangement.base)
-                    threads = self.threads(&c, n_threads)
-                    needed = self.fit_into(&c, memory_limit, &threads)
-                    if needed > memory.bytes:
-                        with gil:
-                            memory = Memory(needed)
-                    c.total = c.penalty = 0
-                    status = self.run_in(&c, memory.base, threads)
-                    if status != DONE:
-                        break
-                    result[done] = c.total * c.error.scale
-                    result[updates + done] = c.penalty
-                    if self.type == cnp.NPY_FLOAT:
-                        norm = clip(p.P, <float *> c.gradient, max_grad_norm)
-                    else:
-                        norm = clip(p.P, <double *> c.gradient, max_grad_norm)
-                    result[2 * updates + done], result[3 * updates + done] = norm, total
-                    if not (isfinite(result[done] + c.penalty) and isfinite(norm)):
-                        break
-                    for slot in range(states):
-                        memcpy(kept[slot], state[slot], bytes)
-                    count_in(&what, earlier + done + 1)
-                    if not self.update_finite(&what, c.gradient, state, kept[0]):
-                        for slot in range(states):
-                            memcpy(state[slot], kept[slot], bytes)
-                        break
-                    done += 1
-                    if now() - start >= seconds or stopped(&c):
-                        break
-            restore(mode)
-            error = None
-            if stop:
-                try:
-                    pass_on()
-                except BaseException as raised:
-                    error = raised
-        finally:
-            restore(mode)
-            add(&in_flight, -1)
-            if held:
-                release_blas()
-            self.check_in(memory)
-        return done, error
-
-    cdef bint pick(self, const Call *data, Call *c, const Py_ssize_t *rows, void **into) noexcept nogil:
-        """Copy c.B sequences of the data to the batch, no more steps of them than the longest has.
-
-        False where a length or an id is out of range.
-        """
-        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, K = self.plan.error.K, width = data.weight_width, targets
-        pick_rows(1, c.B, 1, data.lengths, data.B, rows, <Py_ssize_t *> into[4])
-        c.T = data.T
-        if c.lengths != NULL and not lengths_in_range(c):
-            return False
-        count(c)
-        c.T = c.most
-        targets = 1 if c.last else c.T
-        pick_rows(c.T, c.B, 1, data.resets, data.B, rows, <char *> into[5])
-        pick_rows(targets, c.B, 1, data.labels, data.B, rows, <Py_ssize_t *> into[1])
-        pick_rows(c.T, c.B, 1, data.ids, data.B, rows, <Py_ssize_t *> into[0])
-        if self.type == cnp.NPY_FLOAT:
-            pick_rows(c.T, c.B, I, <const float *> data.X, data.B, rows, <float *> into[0])
-            pick_rows(targets, c.B, K, <const float *> data.D, data.B, rows, <float *> into[1])
-            pick_rows(targets, c.B, width, <const float *> data.weights, data.B, rows, <float *> into[2])
-            pick_rows(1, c.B, H, <const float *> data.initial_state, data.B, rows, <float *> into[3])
-        else:
-            pick_rows(c.T, c.B, I, <const double *> data.X, data.B, rows, <double *> into[0])
-            pick_rows(targets, c.B, K, <const double *> data.D, data.B, rows, <double *> into[1])
-            pick_rows(targets, c.B, width, <const double *> data.weights, data.B, rows, <double *> into[2])
-            pick_rows(1, c.B, H, <const double *> data.initial_state, data.B, rows, <double *> into[3])
-        return c.ids == NULL or ids_in_range(c, I)
-
-    cdef bint update_finite(self, const UpdateOptions *what, const void *gradient, void **state,
-                            const void *before) noexcept nogil:
-        """Update what is trainable, the parameters were those of `before`; whether all are finite then."""
-        cdef Py_ssize_t P = self.plan.P
-        if self.type == cnp.NPY_FLOAT:
-            update_verb(chosen, what, P, <const float *> gradient, <float *> state[0], <float *> state[1],
-                        <float *> state[2])
-            if self.plan.maps != NULL:
-                hold(P, self.plan.maps, <const float *> before, <float *> state[0])
-            return all_finite(P, <const float *> state[0])
-        update_verb(chosen, what, P, <const double *> gradient, <double *> state[0], <double *> state[1],
-                    <double *> state[2])
-        if self.plan.maps != NULL:
-            hold(P, self.plan.maps, <const double *> before, <double *> state[0])
-        return all_finite(P, <const double *> state[0])
+        return train(self, theta, X, D, weights, initial_state, lengths, resets, rows, batch_size, rule, numbers, slots,
+                     earlier, max_grad_norm, gradient, before, batch, results, seconds, memory_limit, n_threads, draws)
 
     # ---- From Python's objects to a Call
 
@@ -2941,123 +2772,6 @@ cdef class Engine:
         return memory if memory.bytes >= bytes else Memory(bytes)
 
 
-cdef UpdateOptions options_of(str rule, dict numbers):
-    """A rule with the numbers that `optimizers` names."""
-    cdef UpdateOptions what
-    what.rule = RULES[rule]
-    what.learning_rate = numbers["learning_rate"]
-    what.nesterov, what.momentum, what.rho = numbers.get("nesterov", False), numbers.get("momentum", 0), numbers.get("rho", 0)
-    what.beta_1, what.beta_2 = numbers.get("beta_1", 0), numbers.get("beta_2", 0)
-    what.epsilon, what.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
-    return what
-
-
-cdef void count_in(UpdateOptions *what, Py_ssize_t count) noexcept nogil:
-    what.correction_1, what.correction_2 = 1 - what.beta_1**<double> count, 1 - what.beta_2**<double> count
-
-
-def update(str rule, theta, gradient, list slots, count, **numbers):
-    """One update of theta and slots in place, whole. All are C-contiguous vectors of one length and float type."""
-    cdef UpdateOptions what = options_of(rule, numbers)
-    cdef const Kernels *k = chosen
-    cdef int type = cnp.PyArray_TYPE(theta) if cnp.PyArray_Check(theta) else -1
-    cdef Py_ssize_t n
-    cdef void *slot_2
-    cdef unsigned long long mode
-    count_in(&what, count)
-    if type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or not is_ready(theta, type, 1):
-        raise ValueError("theta must be a contiguous float32 or float64 vector")
-    n = cnp.PyArray_DIM(theta, 0)
-    check_vectors(type, n, rule, theta, gradient, slots)
-    slot_2 = cnp.PyArray_DATA(slots[1]) if len(slots) == 2 else NULL
-    mode = flush_denormals()
-    if type == cnp.NPY_FLOAT:
-        update_verb(k, &what, n, <const float *> cnp.PyArray_DATA(gradient), <float *> cnp.PyArray_DATA(theta),
-                    <float *> cnp.PyArray_DATA(slots[0]), <float *> slot_2)
-    else:
-        update_verb(k, &what, n, <const double *> cnp.PyArray_DATA(gradient), <double *> cnp.PyArray_DATA(theta),
-                    <double *> cnp.PyArray_DATA(slots[0]), <double *> slot_2)
-    restore(mode)
-
-
-cdef int check_vectors(int type, Py_ssize_t n, str rule, theta, gradient, list slots) except -1:
-    for array in (theta, gradient, *slots):
-        if not (is_ready(array, type, 1) and has_shape(array, n, -1, -1)):
-            raise ValueError(f"gradient and slots must be contiguous vectors like theta, of length {n}")
-    for array in (theta, *slots):
-        if not cnp.PyArray_ISWRITEABLE(array):
-            raise ValueError("theta and slots must be writable")
-    if len(slots) != (2 if RULES[rule] in (ADAM, ADAMW) else 1):
-        raise ValueError(f"rule {rule!r} has not {len(slots)} slots")
-    return 0
-
-
-def sum_of_all_squares(array):
-    """Σ a² of a C-contiguous float32 or float64 array, a float."""
-    if is_ready(array, cnp.NPY_FLOAT, cnp.PyArray_NDIM(array)):
-        return sum_of_squares(1, cnp.PyArray_SIZE(array), <const float *> cnp.PyArray_DATA(array), 0)
-    if is_ready(array, cnp.NPY_DOUBLE, cnp.PyArray_NDIM(array)):
-        return sum_of_squares(1, cnp.PyArray_SIZE(array), <const double *> cnp.PyArray_DATA(array), 0)
-    raise ValueError("array must be contiguous and of float32 or float64")
-
-
-cdef bint all_finite(Py_ssize_t n, const floating *x) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef floating zero = 0
-    for i in range(n):
-        zero += x[i] * 0  # NaN, for ever, where it is neither
-    return zero == 0
-
-
-cdef double clip(Py_ssize_t n, floating *gradient, double max_norm) noexcept nogil:
-    """gradient <- gradient * min(1, max_norm / norm), and the norm; nothing overflows or underflows on the way."""
-    cdef Py_ssize_t i
-    cdef double total = 0, other = 0, norm
-    for i in range(0, n - 1, 2):  # two sums: one would wait for its last addition
-        total += <double> gradient[i] * gradient[i]
-        other += <double> gradient[i + 1] * gradient[i + 1]
-    if n % 2:
-        total += <double> gradient[n - 1] * gradient[n - 1]
-    norm = sqrt(total + other)
-    if not 1e-10 < norm < 1e10:
-        return clip_extreme(n, gradient, max_norm)
-    if norm > max_norm:
-        for i in range(n):
-            gradient[i] = gradient[i] * <floating> (max_norm / norm)
-    return norm
-
-
-cdef double clip_extreme(Py_ssize_t n, floating *gradient, double max_norm) noexcept nogil:
-    """`clip` where squares might overflow or underflow, by way of gradient / largest."""
-    cdef Py_ssize_t i
-    cdef double largest = 0, total = 0, norm
-    cdef floating scale
-    for i in range(n):
-        if not fabs(gradient[i]) <= largest:
-            largest = fabs(gradient[i])
-            if not isfinite(largest):
-                return largest
-    if largest == 0:
-        return 0
-    for i in range(n):
-        total += (gradient[i] / largest) * (gradient[i] / largest)
-    norm = min(largest * sqrt(total), DBL_MAX)
-    if norm > max_norm:
-        scale = <floating> (max_norm / sqrt(total))
-        for i in range(n):
-            gradient[i] = gradient[i] / <floating> largest * scale
-    return norm
-
-
-def clip_norm(gradient, double max_norm):
-    """The flat gradient, scaled in place to max_norm where its Euclidean norm exceeds it, and that norm."""
-    if is_ready(gradient, cnp.NPY_FLOAT, 1) and cnp.PyArray_ISWRITEABLE(gradient):
-        return gradient, clip(cnp.PyArray_DIM(gradient, 0), <float *> cnp.PyArray_DATA(gradient), max_norm)
-    if is_ready(gradient, cnp.NPY_DOUBLE, 1) and cnp.PyArray_ISWRITEABLE(gradient):
-        return gradient, clip(cnp.PyArray_DIM(gradient, 0), <double *> cnp.PyArray_DATA(gradient), max_norm)
-    raise ValueError("gradient must be a contiguous, writable float32 or float64 vector")
-
-
 def lane_kernels():
     """The kernel set of this process for many networks at once, in a capsule."""
     return PyCapsule_New(<void *> chosen, b"fastbptt.kernels", NULL)
@@ -3072,6 +2786,12 @@ def compiler():
     """The compiler that built this module."""
     return COMPILER.decode()
 
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training
+# ---------------------------------------------------------------------------------------------------------------------
+
+include "_train.pxi"
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What C sees

@@ -95,7 +95,7 @@ Every function takes any float or complex dtype. Wherever a function of this fil
 a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
 forward pass is exact to rounding: that is how the gradients below are tested.
 
-The compiled twin of this file is `_core.pyx`; the verbs have the same names there.
+The compiled twin of this file is `_core.pyx`, and of the updates `_train.pxi`; the verbs have the same names there.
 
 Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
 Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song,

@@ -764,7 +764,7 @@ def declarators(text):
     return [*parts, text[begin:].strip()]
 
 
-DECLARATION = re.compile(r"cdef ((?:const )?\w+) (?=[*\w])(.*)")
+DECLARATION = re.compile(r"cdef ((?:const |unsigned )?(?:long )*\w+) (?=[*\w])(.*)")
 HEAD = re.compile(r"(if|elif|while) (.*):$")
 
 
