@@ -112,6 +112,8 @@ def read(path, content=None):
 def _read_array(archive, member):
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed")
+    if member.compress_size != member.file_size:  # zipfile would take the memory of the larger one
+        raise ValueError(f"{member.filename} has two sizes")
     with archive.open(member) as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError(f"{member.filename} is no array of format 1.0")

@@ -115,7 +115,8 @@ class Table:
 
     def refuse(self, message, line=None, column=None):
         place = "" if line is None else f", line {line}"
-        place += "" if column is None else f", column {column!r}" if self.has_header else f", column {column}"
+        if column is not None:
+            place += f", column {_short(column, 60) if self.has_header else column}"
         raise ValueError(f"{self.path}{place}: {message}")
 
 
@@ -143,7 +144,7 @@ def _parse(path, header):
         if len(set(table.names)) < table.width:
             counts = Counter(table.names)
             twice = next(name for name in table.names if counts[name] > 1)
-            table.refuse(f"two columns are named {twice!r}", 1)
+            table.refuse(f"two columns are named {_short(twice, 60)}", 1)
         if not table.length:
             table.refuse("there is a header and nothing under it")
     else:
@@ -241,7 +242,7 @@ def _has_header(table, top, below=None):
     for n, cell in enumerate(first):  # years may name columns, 12.5 does not
         if not text[n] and NUMBER.fullmatch(cell) and not cell.isdigit():
             table.has_header, table.names = False, []
-            table.refuse(f"{first[over[0]]!r} is no number, and {cell!r} no column's name: is it a header or a row?",
+            table.refuse(f"{_short(first[over[0]])} is no number, and {cell!r} no column's name: is it a header or a row?",
                          top[0])
     return True
 
@@ -281,12 +282,13 @@ def _near(name, table):
     near = difflib.get_close_matches(name, table.names, n=2, cutoff=0.5)
     near += [other for other in table.names if other.lower() == name.lower() and other not in near]
     columns = f"its columns are {listed(table.names)}" + ("" if table.has_header else ", as it has no header")
-    return (f"; did you mean {' or '.join(map(repr, near))}? " if near else "; ") + columns
+    return (f"; did you mean {' or '.join(_short(other, 60) for other in near)}? " if near else "; ") + columns
 
 
 def listed(names, most=12):
     """Names in a line, the first of them where they are many."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    shown = [name if len(name) <= 60 else name[:60] + "..." for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @dataclass

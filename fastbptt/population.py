@@ -222,7 +222,7 @@ class Population:
     def forward(self, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
                 return_states: Bool = False, n_threads: Int | None = None) -> tuple[np.ndarray, ...]:
         """Outputs Y (n, T, B, O) and final states (n, B, H), and where asked for S (n, T+1, B, H)."""
-        data = self._check(X, None, None, initial_state, lengths)
+        data = self._check(X, None, None, initial_state, lengths, targets=False)
         X, _, _, initial_state, lengths = data
         if self._lanes is None or not self._small(data):
             results = [net.forward(self._of(k, X, 2 if net.one_hot else 3), self._of(k, initial_state, 2),
@@ -408,9 +408,11 @@ class Population:
 
     # ---- Checks and layouts
 
-    def _check(self, X, D, weights, initial_state, lengths, finite=False, name=""):
+    def _check(self, X, D, weights, initial_state, lengths, finite=False, name="", targets=True):
         """The arguments as arrays of the network's dtype, those of each network's own with a first axis n."""
         net, n = self._like, self.n
+        if D is None and targets:
+            raise TypeError(f"{name}D must be an array of numbers, got NoneType")
         X = self._array(f"{name}X", X, np.intp if net.one_hot else net.dtype)
         own_X = X.ndim == (3 if net.one_hot else 4)
         self._own(f"{name}X", X, own_X)

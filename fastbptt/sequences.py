@@ -214,6 +214,8 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
 def _list_of_pairs(series, horizon, exogenous):
     if not len(series):
         raise ValueError("series is an empty list: give at least one series (T_n, I)")
+    if isinstance(exogenous, memoryview):  # which gives no arrays when it is indexed
+        exogenous = np.asarray(exogenous)
     if exogenous is not None and len(exogenous) != len(series):
         raise ValueError(f"exogenous has {len(exogenous)} series, but series has {len(series)}")
     pairs = []

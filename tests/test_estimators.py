@@ -637,6 +637,13 @@ def test_a_forecast_is_the_closed_loop_by_hand(horizon, steps, exogenous):
         assert np.abs(forecast[n] - expected).max() < 1e-13
 
 
+def test_what_is_known_may_be_any_buffer():
+    series, known = [np.ones((6, 1)), np.zeros((6, 1))], np.arange(24.0).reshape(2, 6, 2)
+    for given in (known, memoryview(known), list(known)):
+        X, _ = forecast_pairs(series, 1, given)
+        assert np.array_equal(X[1][:, 1:], known[1, :5])
+
+
 def test_forecasts_have_the_layout_of_the_series():
     series = np.cumsum(cube(O), axis=1)
     model = regressor(horizon=2).fit(*forecast_pairs(series, 2))

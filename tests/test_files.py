@@ -397,6 +397,21 @@ def test_a_compressed_bomb_is_refused_unopened(tmp_path, members):
     refused(path)
 
 
+def test_a_member_of_two_sizes_is_refused_before_memory_is_taken(tmp_path, members):
+    path = tmp_path / "a.npz"
+    write(path, members)
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")  # of the central directory: the compressed size is at 20, a stored member's as it is
+    data[entry + 20:entry + 24] = (2**31 - 1).to_bytes(4, "little")
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        refused(path, "two sizes")
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_members_of_one_name_are_refused(tmp_path, members):
     write(tmp_path / "a.npz", [*members, members[1]])

@@ -417,3 +417,10 @@ def test_steps_behind_the_end_change_no_bit():
             found = population.loss_and_gradients(longer, D_longer, lengths=np.full(3, T))
             assert np.array_equal(found[0], losses)
             assert all(np.array_equal(found[1][name], gradients[name]) for name in gradients)
+
+
+def test_targets_that_are_missing_are_named():
+    population = Population(3, 2, 4, 1)
+    for call in (population.loss_and_gradients, population.evaluate, population.losses):
+        with pytest.raises(TypeError, match="D must be an array of numbers, got NoneType"):
+            call(np.ones((4, 1, 2), "f4"), None)

@@ -196,6 +196,15 @@ def test_a_column_that_cannot_be_used_so_is_refused_with_those_that_there_are(re
     assert words in str(found.value)
 
 
+def test_a_refusal_is_short_however_long_a_name_is(read):
+    long = "x" * 5000
+    for text, options in ((f"{long},b\n1,1\n,3\n", {"targets": [long]}), (f"{long},{long}\n1,2\n", {}),
+                          (f"{long},b\n1,1\n2,3\n", {"targets": ["c"]}), (f"{long},1.5\n1,2\n", {})):
+        with pytest.raises(ValueError) as found:
+            read(text, **options)
+        assert len(str(found.value)) < 500
+
+
 def test_an_id_that_is_missing_is_refused_with_its_line(read):
     with pytest.raises(ValueError, match="column 'id': no value in line 3"):
         read("id,a\nx,1\n,2\n", id="id")
