@@ -22,10 +22,13 @@ def _threading_variables():
 
 
 FLOOD = """
-import sys, threading
+import os, sys, threading
 import numpy as np
 from fastbptt import RNN
 
+# OpenBLAS with kernels of another processor rounds otherwise in other threads than the first (0.3.30, Haswell's on a Zen 5)
+exact = not ("OPENBLAS_CORETYPE" in os.environ and os.environ.get("FASTBPTT_SIMD") == "blas")
+same = np.array_equal if exact else lambda a, b: np.allclose(a, b, rtol=1e-5, atol=1e-6)
 count, shared, calls = int(sys.argv[1]), sys.argv[2] == "shared", int(sys.argv[3])
 rng = np.random.default_rng(0)
 T = 20 if calls > 1 else 4
@@ -40,7 +43,7 @@ def work(net):
     barrier.wait()
     for _ in range(calls):
         loss, gradients = net.loss_and_gradients(X, D)
-        if loss != right[0] or any(not np.array_equal(gradients[name], right[1][name]) for name in gradients):
+        if not same(loss, right[0]) or any(not same(gradients[name], right[1][name]) for name in gradients):
             wrong.append(1)
 
 
