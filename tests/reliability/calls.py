@@ -375,7 +375,7 @@ def try_call(function, arguments, what):
         result, kind = function(**arguments), None
     except DOCUMENTED as error:
         result, kind = error, type(error)
-        if not str(error):
+        if not str(error) and not isinstance(error, MemoryError):  # Python's own has none
             raise Wrong(f"{what}: {kind.__name__} without words") from error
     except Exception as error:
         raise Wrong(f"{what}: {type(error).__name__}: {error}") from error
