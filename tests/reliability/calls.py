@@ -344,11 +344,8 @@ def close(a, b, dtype, arguments):
     "Whether two backends agree, as far as rounding lets one say: not where large numbers may cancel."
     a, b = flat(a), flat(b)
     assert len(a) == len(b)
-    numbers = [
-        np.asarray(each, np.float64)
-        for each in arguments.values()
-        if isinstance(each, np.ndarray) and each.dtype.kind in "buif"
-    ]
+    numbers = [np.asarray(each) for each in arguments.values() if isinstance(each, (np.ndarray, memoryview))]
+    numbers = [np.asarray(each, np.float64) for each in numbers if each.dtype.kind in "buif"]
     small = all(np.nanmax(np.abs(each), initial=0) < (5 if dtype == "float32" else 50) for each in numbers)
     for x, y in zip(a, b):
         if x.shape != y.shape or x.dtype != y.dtype:
