@@ -214,6 +214,12 @@ static const char *set; /* the one that is checked */
 
 #include "bounds.h"
 
+#ifdef FASTBPTT_MEMCHECK
+#define ZERO_SIGNS 0 /* valgrind 3.19 makes 0 of 1 * -0 + -0 where the two are fused */
+#else
+#define ZERO_SIGNS 1
+#endif
+
 #define JOIN_(a, b) a##_f##b
 #define JOIN(a, b) JOIN_(a, b)
 #define NAME(x) JOIN(x, BITS)
