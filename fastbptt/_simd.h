@@ -392,6 +392,8 @@ static INLINE void NAME(tile)(const int m, const int nv, const int parts, const 
 #define EVERY_TILE(nv, parts) HALF_OF_TILES(nv, parts) TILE(4, nv, parts) TILE(5, nv, parts) TILE(6, nv, parts)
 #define HALF_OF_TILES(nv, parts) TILE(1, nv, parts) TILE(2, nv, parts) TILE(3, nv, parts)
 #endif
+/* those of a sum in one part, or where one vector waits for itself in two */
+#define LONG_TILES EVERY_TILE(1, 2) EVERY_TILE(2, 1) TILE(1, 4, 1) TILE(2, 4, 1) TILE(3, 4, 1) TILE(1, 8, 1)
 #define TILE_NUMBER(m, nv, parts) (((parts) * 5 + (nv)) * MOST_ROWS + (int)(m)) /* no two are the same */
 
 /* C = base + A @ P for nv vectors of columns: a panel, or where there are few rows several */
@@ -407,12 +409,7 @@ static void NAME(panels)(ptrdiff_t rows, int nv, int parts, ptrdiff_t K, const r
     case TILE_NUMBER(m, nv, parts): \
         NAME(tile)(m, nv, parts, 0, K, A, lda, 1, P, nv == 1 ? W : 2 * W, 2 * W * K, base, ldbase, C, ldc); \
         break;
-            EVERY_TILE(1, 2)
-            EVERY_TILE(2, 1)
-            TILE(1, 4, 1)
-            TILE(2, 4, 1)
-            TILE(3, 4, 1)
-            TILE(1, 8, 1)
+            LONG_TILES
             HALF_OF_TILES(1, 4)
             HALF_OF_TILES(2, 2)
             TILE(1, 4, 2)
@@ -859,12 +856,7 @@ static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K
     case TILE_NUMBER(m, nv, parts): \
         NAME(tile)(m, nv, parts, 1, K, A, 1, lda, B, ldb, 2 * W, c, ld, c, ld); \
         break;
-        EVERY_TILE(1, 2)
-        EVERY_TILE(2, 1)
-        TILE(1, 4, 1)
-        TILE(2, 4, 1)
-        TILE(3, 4, 1)
-        TILE(1, 8, 1)
+        LONG_TILES
 #undef TILE
     }
     if (c == buffer)
@@ -1326,6 +1318,7 @@ static void NAME(update)(const fastbptt_update *what, ptrdiff_t n, const real *r
 #undef POWER_OF_2
 #undef EVERY_TILE
 #undef HALF_OF_TILES
+#undef LONG_TILES
 #undef TILE_NUMBER
 #undef FOR_EACH_KIND
 #undef BITS
