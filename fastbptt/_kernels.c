@@ -48,6 +48,7 @@
 #define MOST_VECTORS 8 /* of a tile */
 #define MOST_PARTS 4   /* of a tile's sum */
 #define MOST_STATE 4   /* vectors of a state in registers */
+#define FOUR_PARTS_FROM 8 /* terms of a step's sum of one vector */
 #define CHUNK 128      /* rows whose outer products are added to a gradient at once */
 /* Rows of a gradient from which on it pays to pack the right factor of δᵀS: from M = N = 100 on, GFLOP/s without and with,
  * one core of an AMD Zen 4 (2026-11), float32: 512: 80, 99 (avx2), 104, 110 (avx512); 1024: 58, 83 and 85, 92; float64,
