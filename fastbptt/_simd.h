@@ -312,7 +312,7 @@ static INLINE void NAME(activate_side_by_side)(const ptrdiff_t width, int activa
 
 static void NAME(activate_rows)(int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh, real *S)
 {
-    /* from 10 on: 8 rows of H = 4 take 29 ns side by side and 27 as they are, 16 take 40 and 55 (AMD Zen 5, 2026-11) */
+    /* from 10 on: 8 rows of H = 4 take 30 ns side by side and 28 as they are, 16 take 41 and 55 (AMD Zen 5, 2026-11) */
     if (rows < 10 || ldh > W || 2 * H > W)
         NAME(activate)(activation, rows * ldh, S);
     else if (H == 1)
@@ -537,7 +537,7 @@ static void NAME(affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A
 /* Into how many parts a step's sums are cut, in a panel from vector v of n on: so that about eight are in flight where there
  * is one row. It depends on nothing else, so that a row's bits do not depend on the rows beside it. ns of a step forward and
  * back of one row, float32, avx512, in one part (of one vector two) and so, one core of an AMD Zen 5 (2026-11): H = 16: 31 and
- * 26; 32: 75 and 47; 64: 141 and 103; 96: 329 and 226. With 16 rows 0.95 to 1.02 of the time. */
+ * 26; 32: 75 and 47; 64: 141 and 103; 96: 329 and 226. Of 16 rows going back takes 1.08, 1.00, 1.03 and 1.02 of the time. */
 static INLINE int NAME(parts_of_step)(ptrdiff_t K, ptrdiff_t v, ptrdiff_t n)
 {
     if (n - v == 1)
@@ -717,8 +717,8 @@ static INLINE V NAME(mix)(V x, const real a, V y, const real b)
 }
 
 /* `integrate` of one row without a mask, as `recur_row` is `recur` */
-static INLINE void NAME(integrate_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t H, const real *P,
-                                       const real *before, const real *integrated, real *S, real *other)
+static INLINE void NAME(integrate_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps,
+                                       ptrdiff_t H, const real *P, const real *before, const real *integrated, real *S, real *other)
 {
     const real leak = (real)what->leak, keep = (real)(1 - what->leak);
     const ptrdiff_t ld = nv * W;
@@ -741,8 +741,8 @@ static INLINE void NAME(integrate_row)(const int nv, const int parts, const fast
     }
 }
 
-static INLINE void NAME(integrate_back_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t H,
-                                            const real *P, const real *R, const real *later, real *dU, real *delta)
+static INLINE void NAME(integrate_back_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps,
+                                            ptrdiff_t H, const real *P, const real *R, const real *later, real *dU, real *delta)
 {
     const real leak = (real)what->leak, keep = (real)(1 - what->leak);
     const ptrdiff_t ld = nv * W;
