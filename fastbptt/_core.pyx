@@ -329,6 +329,7 @@ cdef struct Workspace:
     void *border_states                        # saved   (segments, B, ldh), the states before them
     void *first_delta                          # scratch (B, ldh), delta of the first step, summed over windows
     Py_ssize_t *places                         # scratch (rows,), of a block's rows in the caller's arrays
+    Py_ssize_t placed, placed_until            # the steps whose rows' places these are
     void *before                               # scratch (rows, ldh), a block's states before each step
     void *initial                              # scratch (ldh,), the state that a reset brings back
     void *renewed                              # scratch (B, ldh), rows of one step of which some are reset
@@ -392,6 +393,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     cdef Py_ssize_t used = 0, apart = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef bint leaky = c.units.form != PLAIN
     w.mask = NULL
+    w.placed = w.placed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
     w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0) + (1 if leaky else 0)) * w.ldh
@@ -562,6 +564,8 @@ cdef inline Py_ssize_t steps_of_a_shard(const Call *c) noexcept nogil:
 
 cdef inline Py_ssize_t share(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
     """How many of n sequences, dealt like cards, are shard i's."""
+    if shards == 1:  # a division a step is much where a step is short
+        return n
     return (n - i + shards - 1) // shards if n > i else 0
 
 
@@ -684,11 +688,14 @@ cdef bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept no
     return False
 
 
-cdef Py_ssize_t *find_places(const Plan *p, const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
+cdef Py_ssize_t *find_places(const Plan *p, const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
     """Where the rows of the steps t ... end stand in the caller's arrays (T, B, ...); NULL: in their order."""
     cdef Py_ssize_t row, b, n = 0
     if not (c.arranged or p.one_hot or p.reverse):
         return NULL
+    if w.placed == t and w.placed_until == end:
+        return w.places
+    w.placed, w.placed_until = t, end
     for t in range(t, end):
         for row in range(rows_at(c, w, t)):
             b = c.order[row] if c.arranged else row
@@ -1551,12 +1558,18 @@ cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Works
 cdef void find_states_before(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end, const floating *S,
                              const floating *A, floating *before) noexcept nogil:
     """before[t] = S[t - 1], or what a reset brought, for the steps t ... end; A holds their states, S those before them."""
-    cdef Py_ssize_t ldh = w.ldh
-    for t in range(t, end):
+    cdef Py_ssize_t ldh = w.ldh, rows, next
+    while t < end:
         renew(c, w, t, S, w.initial, before)
-        before += rows_at(c, w, t) * ldh
-        S = A
-        A += rows_at(c, w, t) * ldh
+        rows, next = rows_at(c, w, t), t + 1
+        while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
+            next += 1
+        # of the steps after it the states before are in one piece
+        memcpy(before + rows * ldh, A, (next - t - 1) * rows * ldh * sizeof(floating))
+        before += (next - t) * rows * ldh
+        A += (next - t) * rows * ldh
+        S = A - rows * ldh
+        t = next
 
 
 cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,

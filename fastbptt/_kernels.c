@@ -18,13 +18,13 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define INLINE inline __attribute__((always_inline))
 #define KEEP_LOOP __asm__ volatile("")
-/* a product that is rounded before it is added */
+/* what is computed up to here is in a register: no later product is fused with it, and no later use reads it again */
 #if defined(__x86_64__)
-#define KEEP_ROUNDED(v) __asm__("" : "+x"(v))
+#define IN_REGISTER(v) __asm__("" : "+v"(v))
 #elif defined(__aarch64__)
-#define KEEP_ROUNDED(v) __asm__("" : "+w"(v))
+#define IN_REGISTER(v) __asm__("" : "+w"(v))
 #else
-#define KEEP_ROUNDED(v) __asm__("" : "+m"(v))
+#define IN_REGISTER(v) __asm__("" : "+m"(v))
 #endif
 #define PRAGMA(x) _Pragma(#x)
 #ifdef __clang__
@@ -44,6 +44,7 @@
 #define JOIN(a, b, c) JOIN_(a, b, c)
 #define NAME(x) JOIN(x, SET, BITS)
 
+#define REGISTERS (ROWS > 6 ? 32 : 16) /* for vectors */
 #define MOST_ROWS 8    /* of a tile */
 #define MOST_VECTORS 8 /* of a tile */
 #define MOST_PARTS 4   /* of a tile's sum */

@@ -348,6 +348,8 @@ static INLINE void NAME(tile)(const int m, const int nv, const int parts, const 
                               ptrdiff_t ai, ptrdiff_t ak, const real *B, ptrdiff_t bk, ptrdiff_t pair, const real *base,
                               ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
 {
+    /* GCC 12 reads b anew for each of two or three rows, and reads are what such a tile waits for */
+    const int shares = m > 1 && nv > 1 && (m * parts + 1) * nv < REGISTERS;
     V c[MOST_PARTS][MOST_ROWS][MOST_VECTORS];
     ptrdiff_t k;
     int i, v, p;
@@ -360,8 +362,11 @@ static INLINE void NAME(tile)(const int m, const int nv, const int parts, const 
 #define PRODUCT(p) \
     do { \
         V b[MOST_VECTORS]; \
-        UNROLL for (v = 0; v < nv; v++) \
+        UNROLL for (v = 0; v < nv; v++) { \
             b[v] = LOAD(B + (k + p) * bk + v / 2 * pair + v % 2 * W); \
+            if (shares) \
+                IN_REGISTER(b[v]); \
+        } \
         UNROLL for (i = 0; i < m; i++) { \
             const V a = BROADCAST(A[i * ai + (k + p) * ak]); \
             UNROLL for (v = 0; v < nv; v++) \
@@ -564,31 +569,41 @@ static void NAME(add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdif
     }
 }
 
-/* s = s + before @ P for one row of nv vectors, as `tile` with so many parts */
-static INLINE void NAME(add_row)(const int nv, const int parts, ptrdiff_t H, const real *P, const real *before, V *s)
+/* s = s + before @ P for m rows of nv vectors, as `tile` with so many parts */
+static INLINE void NAME(add_rows)(const int m, const int nv, const int parts, ptrdiff_t H, const real *P, const real *before,
+                                  V *s)
 {
-    NAME(tile)(1, nv, parts, 0, H, before, 0, 1, P, nv == 1 ? W : 2 * W, 2 * W * H, (const real *)s, 0, (real *)s, 0);
+    NAME(tile)(m, nv, parts, 0, H, before, nv * W, 1, P, nv == 1 ? W : 2 * W, 2 * W * H, (const real *)s, nv * W, (real *)s,
+               nv * W);
 }
 
 /* The same where `state` holds `before` in registers: read back from memory it would be waited for, and each factor would be
  * one more read. */
-static INLINE void NAME(add_state)(const int nv, const int parts, ptrdiff_t H, const real *P, const real *before,
-                                   const V *state, V *s)
+static INLINE void NAME(add_state)(const int m, const int nv, const int parts, ptrdiff_t H, const real *P,
+                                   const real *before, const V *state, V *s)
 {
 #ifdef PERMUTE
     const ptrdiff_t ld = nv == 1 ? W : 2 * W;
     V c[MOST_PARTS][MOST_STATE];
     ptrdiff_t k, left;
-    int i, v, p;
+    int i, v, p, r;
     (void)before;
-    UNROLL for (v = 0; v < nv; v++)
+    UNROLL for (v = 0; v < m * nv; v++)
         UNROLL for (p = 0; p < parts; p++)
             c[p][v] = p == 0 ? s[v] : -SPLAT(0); /* which leaves every number as it is */
 #define PRODUCT(p) \
     do { \
-        const V factor = PERMUTE(state[i], lane[p]); \
-        UNROLL for (v = 0; v < nv; v++) \
-            c[p][v] = FUSED(factor, LOAD(P + v / 2 * ld * H + v % 2 * W + (k + p) * ld), c[p][v]); \
+        V b[MOST_STATE]; \
+        UNROLL for (v = 0; v < nv; v++) { \
+            b[v] = LOAD(P + v / 2 * ld * H + v % 2 * W + (k + p) * ld); \
+            if (m > 1) \
+                IN_REGISTER(b[v]); \
+        } \
+        UNROLL for (r = 0; r < m; r++) { \
+            const V factor = PERMUTE(state[r * nv + i], lane[p]); \
+            UNROLL for (v = 0; v < nv; v++) \
+                c[p][r * nv + v] = FUSED(factor, b[v], c[p][r * nv + v]); \
+        } \
         lane[p] += (whole)parts; \
     } while (0)
     UNROLL for (i = 0; i < nv; i++) {
@@ -605,99 +620,111 @@ static INLINE void NAME(add_state)(const int nv, const int parts, ptrdiff_t H, c
                 PRODUCT(p);
     }
 #undef PRODUCT
-    UNROLL for (v = 0; v < nv; v++)
+    UNROLL for (v = 0; v < m * nv; v++)
         s[v] = parts == 4 ? (c[0][v] + c[1][v]) + (c[2][v] + c[3][v]) : c[0][v] + c[1][v];
 #else
     (void)state;
-    NAME(add_row)(nv, parts, H, P, before, s);
+    NAME(add_rows)(m, nv, parts, H, P, before, s);
 #endif
 }
 
-/* One row of nv vectors, nv and parts being constants: what one step hands to the next does not leave the registers. Float32,
- * avx512, ns a step forward and back, without and with, one core of an AMD Zen 5 (2026-11): H = 4: 14 and 5.8, 13 and 4.4;
- * 64: 55 and 48, 47 and 37. */
-static INLINE void NAME(recur_row)(const int nv, const int parts, int activation, ptrdiff_t steps, ptrdiff_t H,
-                                   const real *P, const real *before, real *S)
+/* m rows of nv vectors, m, nv and parts being constants: what one step hands to the next does not leave the registers. ns a
+ * step forward and back, without and with, float32, avx512, one core of an AMD Zen 5 (2026-11): one row, H = 4: 14 and 5.8,
+ * 13 and 4.4; 64: 55 and 48, 47 and 37; two rows, H = 4: 19 and 9.9, 15 and 5.1; 16: 23 and 17, 20 and 10; 32: 39 and 27, 35
+ * and 22; four rows, H = 4: 21 and 12, 19 and 6.1; 16: 31 and 20, 28 and 15. */
+static INLINE void NAME(recur_rows)(const int m, const int nv, const int parts, int activation, ptrdiff_t steps,
+                                    ptrdiff_t H, const real *P, const real *before, real *S)
 {
-    const ptrdiff_t ld = nv * W;
+    const ptrdiff_t ld = m * nv * W;
     V state[MOST_STATE];
     ptrdiff_t t;
     int v;
-    UNROLL for (v = 0; v < nv; v++)
+    UNROLL for (v = 0; v < m * nv; v++)
         state[v] = before != NULL ? LOAD(before + v * W) : SPLAT(0);
     for (t = 0; t < steps; t++, S += ld) {
         V s[MOST_STATE];
-        UNROLL for (v = 0; v < nv; v++)
+        UNROLL for (v = 0; v < m * nv; v++)
             s[v] = LOAD(S + v * W);
         if (before != NULL)
-            NAME(add_state)(nv, parts, H, P, before, state, s);
-        UNROLL for (v = 0; v < nv; v++)
+            NAME(add_state)(m, nv, parts, H, P, before, state, s);
+        UNROLL for (v = 0; v < m * nv; v++)
             STORE(S + v * W, state[v] = NAME(g)(activation, s[v]));
         before = S;
     }
 }
 
-static INLINE void NAME(recur_back_row)(const int nv, const int parts, int activation, ptrdiff_t steps, ptrdiff_t H,
-                                        const real *P, const real *R, const real *later, real *delta)
+static INLINE void NAME(recur_back_rows)(const int m, const int nv, const int parts, int activation, ptrdiff_t steps,
+                                         ptrdiff_t H, const real *P, const real *R, const real *later, real *delta)
 {
-    const ptrdiff_t ld = nv * W;
+    const ptrdiff_t ld = m * nv * W;
     V state[MOST_STATE];
     ptrdiff_t t;
     int v;
-    UNROLL for (v = 0; v < nv; v++)
+    UNROLL for (v = 0; v < m * nv; v++)
         state[v] = later != NULL ? LOAD(later + v * W) : SPLAT(0);
     for (t = steps - 1; t >= 0; t--) {
         V d[MOST_STATE];
-        UNROLL for (v = 0; v < nv; v++)
+        UNROLL for (v = 0; v < m * nv; v++)
             d[v] = LOAD(delta + t * ld + v * W);
         if (later != NULL)
-            NAME(add_state)(nv, parts, H, P, later, state, d);
+            NAME(add_state)(m, nv, parts, H, P, later, state, d);
         later = delta + t * ld;
-        UNROLL for (v = 0; v < nv; v++)
+        UNROLL for (v = 0; v < m * nv; v++)
             STORE(delta + t * ld + v * W, state[v] = d[v] * NAME(slope_of_g)(activation, LOAD(R + t * ld + v * W)));
     }
 }
+
+/* rows and vectors of the states that registers hold, and the parts of their sums */
+#define STATES_OF_16 \
+    STATE(1, 1, 2) STATE(2, 1, 2) STATE(3, 1, 2) STATE(4, 1, 2) STATE(1, 1, 4) STATE(2, 1, 4) STATE(1, 2, 2) STATE(1, 4, 2)
+#if ROWS > 6
+#define STATES STATES_OF_16 STATE(3, 1, 4) STATE(4, 1, 4) STATE(2, 2, 2)
+#else
+#define STATES STATES_OF_16
+#endif
+#define STATE_NUMBER(rows, ldh, H) \
+    ((rows) * (ldh) <= MOST_STATE * W ? TILE_NUMBER(rows, (int)((ldh) / W), NAME(parts_of_step)(H, 0, (ldh) / W)) : 0)
 
 static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh,
                         const real *before, real *S)
 {
     ptrdiff_t t, n = rows * ldh;
-    if (n == W && H < FOUR_PARTS_FROM)
-        NAME(recur_row)(1, 2, activation, steps, H, P, before, S);
-    else if (n == W)
-        NAME(recur_row)(1, 4, activation, steps, H, P, before, S);
-    else if (rows == 1 && n == 2 * W)
-        NAME(recur_row)(2, 2, activation, steps, H, P, before, S);
-    else if (rows == 1 && n == 4 * W)
-        NAME(recur_row)(4, 2, activation, steps, H, P, before, S);
-    else
+    switch (STATE_NUMBER(rows, ldh, H)) {
+#define STATE(m, nv, parts) \
+    case TILE_NUMBER(m, nv, parts): \
+        NAME(recur_rows)(m, nv, parts, activation, steps, H, P, before, S); \
+        break;
+        STATES
+#undef STATE
+    default:
         for (t = 0; t < steps; t++, S += n) {
             if (before != NULL)
                 NAME(add_product)(rows, H, before, ldh, P, ldh, S, ldh);
             NAME(activate_rows)(activation, rows, H, ldh, S);
             before = S;
         }
+    }
 }
 
 static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh,
                              const real *R, const real *later, real *delta)
 {
     ptrdiff_t t, n = rows * ldh;
-    if (n == W && H < FOUR_PARTS_FROM)
-        NAME(recur_back_row)(1, 2, activation, steps, H, P, R, later, delta);
-    else if (n == W)
-        NAME(recur_back_row)(1, 4, activation, steps, H, P, R, later, delta);
-    else if (rows == 1 && n == 2 * W)
-        NAME(recur_back_row)(2, 2, activation, steps, H, P, R, later, delta);
-    else if (rows == 1 && n == 4 * W)
-        NAME(recur_back_row)(4, 2, activation, steps, H, P, R, later, delta);
-    else
+    switch (STATE_NUMBER(rows, ldh, H)) {
+#define STATE(m, nv, parts) \
+    case TILE_NUMBER(m, nv, parts): \
+        NAME(recur_back_rows)(m, nv, parts, activation, steps, H, P, R, later, delta); \
+        break;
+        STATES
+#undef STATE
+    default:
         for (t = steps - 1; t >= 0; t--) {
             if (later != NULL)
                 NAME(add_product)(rows, H, later, ldh, P, ldh, delta + t * n, ldh);
             NAME(differentiate)(activation, n, R + t * n, delta + t * n);
             later = delta + t * n;
         }
+    }
 }
 
 /* A <- A * by, or where `into` is another array into <- A * by */
@@ -712,7 +739,7 @@ static INLINE void NAME(multiply)(ptrdiff_t n, const real *A, const real *by, re
 static INLINE V NAME(mix)(V x, const real a, V y, const real b)
 {
     V part = x * a;
-    KEEP_ROUNDED(part);
+    IN_REGISTER(part);
     return part + y * b;
 }
 
@@ -728,7 +755,7 @@ static INLINE void NAME(integrate_row)(const int nv, const int parts, const fast
         V s[2];
         UNROLL for (v = 0; v < nv; v++)
             s[v] = LOAD(S + v * W);
-        NAME(add_row)(nv, parts, H, P, before, s);
+        NAME(add_rows)(1, nv, parts, H, P, before, s);
         UNROLL for (v = 0; v < nv; v++) {
             const V kept = LOAD((what->form == FASTBPTT_RATE ? before : integrated) + v * W);
             const V gone = what->form == FASTBPTT_RATE ? NAME(g)(what->activation, s[v]) : s[v];
@@ -753,12 +780,12 @@ static INLINE void NAME(integrate_back_row)(const int nv, const int parts, const
         UNROLL for (v = 0; v < nv; v++)
             d[v] = LOAD(delta + t * ld + v * W);
         if (later != NULL)
-            NAME(add_row)(nv, parts, H, P, later, d);
+            NAME(add_rows)(1, nv, parts, H, P, later, d);
         later = delta + t * ld;
         UNROLL for (v = 0; v < nv; v++) {
             const V slope = NAME(slope_of_g)(what->activation, LOAD(R + t * ld + v * W));
             V back = what->form == FASTBPTT_CURRENT ? d[v] * slope : d[v], whole;
-            KEEP_ROUNDED(back);
+            IN_REGISTER(back);
             whole = back + LOAD(dU + v * W) * keep;
             STORE(dU + v * W, whole);
             STORE(delta + t * ld + v * W, what->form == FASTBPTT_RATE ? whole * leak * slope : whole * leak);
@@ -1324,5 +1351,8 @@ static void NAME(update)(const fastbptt_update *what, ptrdiff_t n, const real *r
 #undef HALF_OF_TILES
 #undef LONG_TILES
 #undef TILE_NUMBER
+#undef STATES
+#undef STATES_OF_16
+#undef STATE_NUMBER
 #undef FOR_EACH_KIND
 #undef BITS
