@@ -983,12 +983,19 @@ static void NAME(column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdif
 
 /* ---- Copies */
 
-/* `width` numbers, and zeros up to ld */
-static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, real *y)
+/* `width` numbers, and zeros up to ld. So many of x may be read; `there` stands for those that are left of a vector. */
+static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, ptrdiff_t readable, MASK there, real *y)
 {
     ptrdiff_t j = 0;
     for (; j + W <= width; j += W)
         STORE(y + j, LOAD(x + j));
+    if (j < width && j + W <= MIN(ld, readable)) {
+        STORE(y + j, SELECT(there, LOAD(x + j), SPLAT(0)));
+        j += W;
+    } else if (j < width && W <= width) { /* some of them twice */
+        STORE(y + width - W, LOAD(x + width - W));
+        j = width;
+    }
     for (; j < width; j++) {
         y[j] = x[j];
         KEEP_LOOP; /* a call of memcpy takes longer */
@@ -1002,7 +1009,7 @@ static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, real
 static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride_t,
                          ptrdiff_t stride_b, const ptrdiff_t *index, real *A, ptrdiff_t lda)
 {
-    const MASK there = NAME(there)(width);
+    const MASK there = NAME(there)(lda == W ? width : width % W);
     const real *end;
     ptrdiff_t t, b, last = rows - 1;
     for (b = 0; index != NULL && b < rows; b++)
@@ -1020,10 +1027,7 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
                 STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
         for (; b < rows; b++, A += lda) {
             x = X + t * stride_t + (index != NULL ? index[b] : b) * stride_b;
-            if (lda == W && x + W <= end)
-                STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
-            else
-                NAME(copy)(width, lda, x, A);
+            NAME(copy)(width, lda, x, end - x, there, A);
         }
     }
 }
@@ -1034,7 +1038,7 @@ static void NAME(scatter)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, cons
     ptrdiff_t t, b;
     for (t = 0; t < steps; t++)
         for (b = 0; b < rows; b++)
-            NAME(copy)(width, width, A + (t * rows + b) * lda,
+            NAME(copy)(width, width, A + (t * rows + b) * lda, 0, (MASK){0},
                        X + t * stride_t + (index != NULL ? index[b] : b) * stride_b);
 }
 
