@@ -1231,4 +1231,4 @@ def _scale(reduction, weights):
     if reduction == "sum":
         return 1.0
     total = float(weights.sum(dtype=np.float64)) / (weights.shape[2] if weights.ndim == 3 else 1)
-    return 1.0 / total if total > 0 else 0.0
+    return 1.0 / total if total >= np.finfo(weights.dtype).tiny else 0.0  # else infinite, too

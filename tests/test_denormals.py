@@ -40,6 +40,17 @@ def test_they_count_as_zero(dtype, n_threads):
     assert are_numbers()
 
 
+@pytest.mark.parametrize("dtype", TINY)
+@pytest.mark.parametrize("backend", ("core", "reference"))
+def test_a_mean_by_weights_of_that_size_is_a_number(dtype, backend):
+    net, rng = RNN(3, 4, 2, dtype=dtype, random_state=0), np.random.default_rng(0)
+    X, D = rng.standard_normal((2, 1, 3)).astype(dtype), rng.standard_normal((2, 1, 2)).astype(dtype)
+    loss, gradients = net.loss_and_gradients(X, D, weights=np.full((2, 1), TINY[dtype]), backend=backend)
+    assert np.isfinite(loss) and all(np.isfinite(gradient).all() for gradient in gradients.values())
+    if backend == "core" or dtype == "float64":
+        assert loss == 0 and not any(gradient.any() for gradient in gradients.values())
+
+
 @flushes
 def test_they_count_as_zero_in_populations():
     nets, X = Population(5, 3, 4, 2, activation="identity", random_state=0), np.full((40, 2, 3), TINY["float32"])
