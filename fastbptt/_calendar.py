@@ -10,6 +10,7 @@ import numpy as np
 from . import _words
 
 DATE = re.compile(r"\d{4}([-/])\d{2}(\1\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?Z?)?)?")  # years alone are numbers too
+DAY, MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")  # NumPy is about to take no bare number for them
 WORDS = {("Y", 1): "years", ("M", 1): "months", ("M", 12): "years", ("D", 1): "days"}
 
 
@@ -39,7 +40,7 @@ class Calendar:
         day = ""
         if unit == "D":
             days = {int(d) for dates, month in zip(series, months) for d in (dates - month).astype(int)}
-            ends = all(((dates + 1).astype("datetime64[M]") > month).all() for dates, month in zip(series, months))
+            ends = all(((dates + DAY).astype("datetime64[M]") > month).all() for dates, month in zip(series, months))
             if (ends or len(days) == 1) and cls._step(months):
                 day = "end" if ends and len(days) > 1 else f"-{days.pop() + 1:02d}"
                 unit, series = "M", months
@@ -63,8 +64,8 @@ class Calendar:
         """A date as the file writes it, with "-" between its parts; a month too short for the day has its last."""
         if not self.day:
             return str(date)
-        last = (date + 1).astype("datetime64[D]") - 1
-        return str(last if self.day == "end" else min(date.astype("datetime64[D]") + int(self.day[1:]) - 1, last))
+        last = (date.astype("datetime64[M]") + MONTH).astype("datetime64[D]") - DAY
+        return str(last if self.day == "end" else min(date.astype("datetime64[D]") + (int(self.day[1:]) - 1) * DAY, last))
 
     def header(self):
         """What JSON can hold of it."""
