@@ -451,7 +451,7 @@ def test_gradcheck_fails_where_a_gradient_is_off(capsys, monkeypatch, arguments)
 def test_gradcheck_refuses_an_unknown_name_with_those_that_there_are(capsys):
     assert main(["gradcheck", "--activation", "tan"]) == 2
     err = capsys.readouterr().err
-    assert "'tan'" in err and "'tanh'" in err and err.count("\n") == 1
+    assert "'tan'" in err and "tanh" in err and err.count("\n") == 1  # some Pythons write the choices without quotes
 
 
 def test_info_names_versions_and_blas(capsys):
