@@ -191,7 +191,7 @@ def test_a_bad_limit_is_refused(backend, arguments, error, words):
 
 
 REFUSED = """
-import _testcapi
+import _testcapi, sysconfig
 import numpy as np
 from fastbptt import RNN
 
@@ -205,6 +205,9 @@ for k, net in enumerate(nets):
         net.loss_and_gradients(X, D)
     except MemoryError:
         caught = True
+    except SystemError:  # free-threaded CPython 3.14 itself, where it has no room for a call's more than ten arguments
+        if k > 0 or not sysconfig.get_config_var("Py_GIL_DISABLED"):
+            raise
     finally:
         _testcapi.remove_mem_hooks()
     refused += caught
