@@ -2775,8 +2775,10 @@ cdef class Engine:
         return 0
 
     cdef void check_in(self, Memory memory):
-        if memory is not None and memory.bytes <= POOLED_BYTES and len(self.pool) < POOLED:
+        if memory is not None and memory.bytes <= POOLED_BYTES:
             self.pool.append(memory)
+            if len(self.pool) > POOLED:  # looked at afterwards: without a GIL several threads may append at once
+                del self.pool[POOLED:]
 
     cdef Memory check_out(self, Py_ssize_t bytes):
         """A workspace of at least so many bytes, the last one used where it is large enough."""

@@ -82,8 +82,9 @@ class _Scratch:
         return self
 
     def __exit__(self, *error):
-        if len(self.free) < self.KEPT and sum(array.nbytes for array in self.arrays.values()) <= self.KEPT_BYTES:
+        if sum(array.nbytes for array in self.arrays.values()) <= self.KEPT_BYTES:
             self.free.append(self)
+            del self.free[self.KEPT:]  # and not asked before: another thread may append at once
 
 
 class Stack:
