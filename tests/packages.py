@@ -155,7 +155,7 @@ def installed_from_source(work, sdist, python):
 
 def other(work, sdist, python):
     """A part of the tests under another interpreter."""
-    version = run(python, "-c", "import sys; print(sys.version.split()[0])").strip()
+    version = run(python, "-c", "import sys; print(sys.version.split()[0] + sys.abiflags)").strip()  # t: free-threaded
     name = work / f"python-{version}"
     there = environment(name, python, "pytest", "hypothesis", sdist)
     with tarfile.open(sdist) as archive:
@@ -166,6 +166,11 @@ def other(work, sdist, python):
     expect(not done.returncode, f"Python {version}: {done.stdout.strip().splitlines()[-1]}")
     if done.returncode:
         print(done.stdout[-3000:])
+    at_once = ("one-network", "one-each", "populations-at-once", "one-plan")
+    done = subprocess.run([there, folder / "tests/short_work.py", *at_once], capture_output=True, text=True, cwd=work)
+    expect(not done.returncode, f"Python {version}: eight threads at once compute what each computes alone")
+    if done.returncode:
+        print(done.stderr[-3000:])
 
 
 def main():

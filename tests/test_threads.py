@@ -1,6 +1,7 @@
 """Threads divide the batch: the same bits for any number, no hang in a child of fork, and defaults that leave room."""
 
 import os
+import sysconfig
 import threading
 
 import numpy as np
@@ -121,6 +122,13 @@ def test_python_threads_with_threads_of_their_own_get_the_serial_result():
     for thread in threads:
         thread.join()
     assert results == [True] * 160
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="of free-threaded Python")
+def test_a_gil_that_is_off_stays_off():
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    run = run_python("import sys, fastbptt; print(sys._is_gil_enabled())", environment=environment, options=("-W", "error"))
+    assert run.stdout == "False\n", run.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
