@@ -84,22 +84,25 @@ def test_interrupted_by_signals_at_random_moments_again_and_again(tmp_path):
     whole = network()
     arguments = RUNS["patience"]() | {"epochs": 40, "patience": 40, "learning_rate": 0.01}
     expected = outcome(whole, whole.fit(**arguments))
-    for seed in range(8):
-        path, rng, finished, turns = tmp_path / f"{seed}.npz", np.random.default_rng(seed), False, 0
-        while not finished and turns < 200:
-            net = network()
-            previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
-            signal.setitimer(signal.ITIMER_REAL, float(rng.uniform(0.002, 0.02)))
-            try:
-                history = net.fit(**arguments, checkpoint=path, checkpoint_every=0.001, resume=True)
-                finished = True
-            except KeyboardInterrupt:
-                turns += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                signal.signal(signal.SIGALRM, previous)
-        if finished:
-            assert outcome(net, history) == expected
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for seed in range(8):
+            path, rng, finished, turns = tmp_path / f"{seed}.npz", np.random.default_rng(seed), False, 0
+            while not finished and turns < 200:
+                net = network()
+                try:
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, float(rng.uniform(0.002, 0.02)))
+                        history = net.fit(**arguments, checkpoint=path, checkpoint_every=0.001, resume=True)
+                        finished = True
+                    finally:
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:  # which may come before the fit, and behind it
+                    turns += 1
+            if finished:
+                assert outcome(net, history) == expected
+    finally:
+        signal.signal(signal.SIGALRM, previous)
 
 
 def interrupt_at_the_end(line):
