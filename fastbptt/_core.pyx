@@ -531,9 +531,9 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, P
 
     As many shards as threads may want, if each has work enough, and rows enough to use the weights that it reads; an even
     number, or one of two threads would wait for the other's last one (7 shards of 128,28,28,100,10 took 1.71 times as long
-    with one thread as with two, 8 take TIMES); at least so many that one step stays under `work` multiplications; and not so
-    many that their gradients fill the memory. Calls of
-    0.13 to 0.6 ms that SHARD_LEAST divides take 1.00 to 1.02 times as long with one thread and 0.53 with two (2026-11).
+    with one thread as with two, 8 take 1.96); at least so many that one step stays under `work` multiplications; and not so
+    many that their gradients fill the memory. Calls of 0.13 to 0.6 ms that SHARD_LEAST divides take 1.00 to 1.02 times as
+    long with one thread and 0.53 with two (2026-11).
     """
     cdef double row = <double> p.H * ((p.I + p.H if p.recurs else 0) + p.O)
     cdef Py_ssize_t fewest = max(8, min(32, p.H // 16))  # 8 rows run at full speed where the weights stay in the cache

@@ -231,7 +231,7 @@ def work():
 threads = [threading.Thread(target=work) for _ in range(12)]
 for thread in threads:
     thread.start()
-for _ in range(100):
+while len(seen) < 100 or max(seen) < {most} and len(seen) < 10_000:
     seen.append(_blas.products_now())
     over.wait(0.003)
 over.set()
