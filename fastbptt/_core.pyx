@@ -683,13 +683,17 @@ cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept 
     return c.resets[t * c.B + c.order[row]]
 
 
-cdef bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
-    """Whether the state before step t is a new one for any of its rows."""
+cdef bint find_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
     cdef Py_ssize_t row
-    for row in range(rows_at(c, w, t) if c.resets != NULL and c.arranged else 0):
+    for row in range(rows_at(c, w, t)):
         if is_reset(c, t, row):
             return True
     return False
+
+
+cdef inline bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """Whether the state before step t is a new one for any of its rows."""
+    return c.resets != NULL and c.arranged and find_reset(c, w, t)
 
 
 cdef Py_ssize_t *find_places(const Plan *p, const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:

@@ -1012,8 +1012,11 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
     const MASK there = NAME(there)(lda == W ? width : width % W);
     const real *end;
     ptrdiff_t t, b, last = rows - 1;
-    for (b = 0; index != NULL && b < rows; b++)
-        last = b == 0 || index[b] > last ? index[b] : last;
+    if (index != NULL) {
+        last = 0;
+        for (b = 0; b < rows; b++)
+            last = index[b] > last ? index[b] : last;
+    }
     end = X + (steps - 1) * stride_t + last * stride_b + width;
     if (index == NULL && stride_t == rows * stride_b) { /* one run */
         rows *= steps;
@@ -1025,6 +1028,8 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
         if (lda == W && index == NULL) /* what follows the row is the caller's as well */
             for (; b < rows && x + W <= end; b++, x += stride_b, A += W)
                 STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
+        for (; lda == W && index != NULL && b < rows && x + index[b] * stride_b + W <= end; b++, A += W)
+            STORE(A, SELECT(there, LOAD(x + index[b] * stride_b), SPLAT(0)));
         for (; b < rows; b++, A += lda) {
             x = X + t * stride_t + (index != NULL ? index[b] : b) * stride_b;
             NAME(copy)(width, lda, x, end - x, there, A);
