@@ -109,6 +109,17 @@ def finite(name, value, axes, skip=None):
         raise ValueError(f"{name} contains {'NaN' if np.isnan(value[place]) else 'infinity'}, first at {words}")
 
 
+def lengths(value, T, B):
+    """`value` as intp (B,), each from 0 to T."""
+    found = array("lengths", value, np.intp)
+    if found.shape != (B,):
+        raise ValueError(f"lengths must have shape (B,) = {(B,)}, got {found.shape}")
+    bad = (found < 0) | (found > T)
+    if bad.any():
+        raise ValueError(f"lengths must be from 0 to T = {T}, got {found[bad][0]} for sequence {bad.argmax()}")
+    return found
+
+
 def seed(name, value):
     """`value` as a non-negative int of any length."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):

@@ -546,7 +546,7 @@ class RNN:
         """
         T, B = _words.size("T", T, smallest=0), _words.size("B", B, smallest=0)
         if lengths is not None:
-            lengths = self._check_lengths(lengths, T, B)
+            lengths = _words.lengths(lengths, T, B)
         widths = {None: 0, "step": 1, "output": self.target_size}
         if weights not in widths:
             raise ValueError(f'weights must be None, "step" or "output", got {weights!r}')
@@ -675,7 +675,7 @@ class RNN:
         if initial_state is not None:
             initial_state = self._check_state("initial_state", initial_state, B)
         if lengths is not None:
-            lengths = self._check_lengths(lengths, T, B)
+            lengths = _words.lengths(lengths, T, B)
         if self.output == "last":
             steps = np.full(B, T) if lengths is None else lengths
             if not steps.all():
@@ -716,13 +716,6 @@ class RNN:
         if self.bidirectional:
             raise ValueError(f"{what} needs a network in one direction: with bidirectional=True each output hangs on all that "
                              "comes later")
-
-    def _check_lengths(self, lengths, T, B):
-        lengths = _check_shape("lengths", _words.array("lengths", lengths, np.intp), (B,), "(B,)")
-        bad = (lengths < 0) | (lengths > T)
-        if bad.any():
-            raise ValueError(f"lengths must be from 0 to T = {T}, got {lengths[bad][0]} for sequence {bad.argmax()}")
-        return lengths
 
     def _check_vectors_or_ids(self, name, X, axes):
         """X (*axes, I), or ids X (*axes) of the network's; axes are "T, B", or "B" of one step."""

@@ -424,7 +424,7 @@ class Population:
             own = self._own(f"{name}lengths", lengths, lengths.ndim == 2)
             fine = ((lengths >= 0) & (lengths <= T)).all()
             for k in range(n if own and not fine else 1):
-                net._check_lengths(lengths[k] if own else lengths, T, B)
+                _words.lengths(lengths[k] if own else lengths, T, B)
         if initial_state is not None:
             initial_state = self._array("initial_state", initial_state, net.dtype)
             own = self._own("initial_state", initial_state, initial_state.ndim == 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -50,12 +49,14 @@ def _to_time_major(X, name):
     return padded, lengths
 
 
-def to_samples(X: ArrayLike, lengths: Iterable[Int] | None = None) -> Any:
-    """The inverse: (N, T, I) from (T, N, I), or with `lengths` (N,) a list of (T_n, I)."""
+def to_samples(X: ArrayLike, lengths: ArrayLike | None = None) -> Any:
+    """The inverse: (N, T, I) from (T, N, I), or with `lengths` (N,), from 0 to T, a list of (T_n, I)."""
     X = np.asarray(X)
+    if X.ndim < 2:
+        raise ValueError(f"X must be (T, N, I), got shape {X.shape}")
     if lengths is None:
         return X.swapaxes(0, 1).copy("C")
-    return [X[:length, n].copy() for n, length in enumerate(lengths)]
+    return [X[:length, n].copy() for n, length in enumerate(_words.lengths(lengths, *X.shape[:2]))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,15 @@ def test_to_samples_is_the_inverse():
     assert len(back) == 3 and all(np.array_equal(a, b) for a, b in zip(back, ragged))
 
 
+@pytest.mark.parametrize("lengths, words", [([5, 6], "from 0 to T"), ([-1, 2], "from 0 to T"), ([1, 2, 3], "shape"),
+                                            (np.array([2.5, 1]), "lengths"), (memoryview(np.array([2, 1], "f2")), "lengths")])
+def test_to_samples_refuses_lengths_that_are_none(lengths, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        to_samples(np.zeros((5, 2, 3)), lengths)
+    with pytest.raises(ValueError, match=r"\(T, N, I\)"):
+        to_samples(np.zeros(5))
+
+
 def test_sequences_of_to_samples_are_the_callers_own():
     padded, lengths = to_time_major([array(3, I), array(T, I)])
     back = to_samples(padded, lengths)
