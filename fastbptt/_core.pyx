@@ -67,8 +67,8 @@ from ._kernels cimport (
     ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, CURRENT, ELU, EXP, GIVEN, HUBER, IDENTITY,
     LEAKY_RELU, PLAIN, POISSON, QUANTILE, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
     ErrorOptions, Kernels, Units, UpdateOptions,
-    accumulate, add_normals, affine, column_sums, draw_mask, error, gather, hold, integrate, integrate_back, map_parameters,
-    pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
+    accumulate, add_normals, affine, column_sums, draw_mask, error, gather, halves_vectors, hold, integrate, integrate_back,
+    map_parameters, pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
 )
 
 cdef extern from "Python.h":
@@ -147,14 +147,17 @@ cdef const Kernels *kernels_for(Py_ssize_t size, Py_ssize_t H) noexcept nogil:
     """The set of a network, of numbers of this size: the chosen one, or in place of AVX-512's, where no name forces it, AVX2's
     for a narrow network.
 
-    That is one whose rows are padded less by vectors half as long, up to three of these. Time with AVX2 relative to AVX-512
-    (T = 50, float32, AMD Zen 4, 2026-11): 0.92 (H = 4), 0.74 (8), 0.98 (24) for one row; 0.76, 0.75, 0.72 for 16 rows; 0.58,
-    0.62, 0.80 for 64. With H = 16 or 32, where nothing is padded, 1.00 to 1.07; from H = 40 on 0.94 to 1.24, in no order.
-    float64 crosses at half these widths.
+    That is one of which half a vector holds a row; and where the processor takes a vector in halves, one whose rows three
+    halves hold. Time with AVX2 relative to AVX-512 (T = 50, float32, 2026-11), on an AMD Zen 4, which takes halves: 0.92
+    (H = 4), 0.74 (8), 0.98 (24) for one row; 0.76, 0.75, 0.72 for 16 rows; 0.58, 0.62, 0.80 for 64. On a Zen 5 (T = 100),
+    which does not: 0.98, 0.98, 1.28 and 1.01, 0.97, 1.43. With H = 16 or 32, where nothing is padded, 1.00 to 1.07; from
+    H = 40 on 0.94 to 1.24, in no order (Zen 4). float64 crosses at half these widths.
     """
     cdef const Kernels *avx2
     cdef Py_ssize_t pad = chosen.pad_f32 if size == sizeof(float) else chosen.pad_f64
-    if forced or strcmp(chosen.name, b"avx512") != 0 or 2 * H > 3 * pad or (H - 1) % pad >= pad // 2:
+    if forced or strcmp(chosen.name, b"avx512") != 0 or (H - 1) % pad >= pad // 2:
+        return chosen
+    if 2 * H > (3 * pad if halves_vectors() else pad):
         return chosen
     avx2 = vector_kernels(b"avx2")
     return avx2 if avx2 != NULL else chosen

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -178,3 +179,14 @@ const fastbptt_kernels *fastbptt_vector_kernels(const char *name)
 }
 
 #endif
+
+int fastbptt_halves_vectors(void)
+{
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    if (__get_cpuid(0, &a, &b, &c, &d) && memcmp(&b, "Auth", 4) == 0 && memcmp(&c, "cAMD", 4) == 0
+        && __get_cpuid(1, &a, &b, &c, &d))
+        return (a >> 8 & 15) + (a >> 20 & 255) == 0x19; /* the family */
+#endif
+    return 0;
+}

@@ -150,4 +150,7 @@ typedef struct {
 /* The vector set of that name, or where name is NULL the best one; NULL where this build or this processor has none. */
 const fastbptt_kernels *fastbptt_vector_kernels(const char *name);
 
+/* Whether this processor computes the halves of a vector of 64 bytes one after the other, as AMD's Zen 4 does. */
+int fastbptt_halves_vectors(void);
+
 #endif

@@ -209,6 +209,7 @@ cdef extern from "_kernels.h" nogil:
         LaneVerbs_f64 lane_f64
 
     const Kernels *vector_kernels "fastbptt_vector_kernels"(const char *name)
+    bint halves_vectors "fastbptt_halves_vectors"()
 
 
 cdef inline void pack(const Kernels *k, Py_ssize_t K, Py_ssize_t N, const floating *W, Py_ssize_t stride_k,

@@ -34,6 +34,16 @@ def chosen(name, script=SCRIPT):
     return run_python(script, environment=environment)
 
 
+def takes_halves():
+    """Whether the processor is a Zen 4, as the system says."""
+    if not os.path.exists("/proc/cpuinfo"):
+        pytest.skip("no /proc/cpuinfo here")
+    with open("/proc/cpuinfo") as file:
+        words = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines())
+    words = {name.strip(): value.strip() for name, value in words.items()}
+    return (words["vendor_id"], words["cpu family"]) == ("AuthenticAMD", "25")
+
+
 @pytest.mark.parametrize("name", _core.KERNEL_SETS)
 def test_a_set_is_taken_by_its_name_or_refused_with_words(name):
     run = chosen(name)
@@ -54,8 +64,9 @@ def test_narrow_networks_are_served_by_shorter_vectors():
     found = chosen(None, OF_SIZES).stdout.split("\n")
     if best == "avx512":
         a, b = "avx2", "avx512"
-        assert found[0].split() == [a, a, a, a, b, b, b, b, a, a, b, b]
-        assert found[1].split() == [a, a, b, b, a, a, b, b, b, b, b, b]
+        c = a if takes_halves() else b
+        assert found[0].split() == [a, a, a, a, b, b, b, b, c, c, b, b]
+        assert found[1].split() == [a, a, b, b, c, c, b, b, b, b, b, b]
     else:
         assert set(found[0].split() + found[1].split()) == {best}
 
