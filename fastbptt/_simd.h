@@ -970,15 +970,19 @@ static void NAME(column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdif
 {
     ptrdiff_t n, r, j;
     for (n = 0; n < N; n += W) {
-        V s[4] = {{0}, {0}, {0}, {0}}; /* one would wait for its last addition */
-        for (r = 0; r + 4 <= rows; r += 4)
-            UNROLL for (j = 0; j < 4; j++)
-                s[j] += LOAD(A + (r + j) * lda + n);
-        for (; r < rows; r++)
-            s[0] += LOAD(A + r * lda + n);
-        s[0] = (s[0] + s[1]) + (s[2] + s[3]);
+        V total = {0};
+        for (r = 0; r < rows;) { /* a sum of at most CHUNK rows is added to the others: one long sum would round more */
+            const ptrdiff_t end = MIN(rows, r + CHUNK);
+            V s[4] = {{0}, {0}, {0}, {0}}; /* one would wait for its last addition */
+            for (; r + 4 <= end; r += 4)
+                UNROLL for (j = 0; j < 4; j++)
+                    s[j] += LOAD(A + (r + j) * lda + n);
+            for (; r < end; r++)
+                s[0] += LOAD(A + r * lda + n);
+            total += (s[0] + s[1]) + (s[2] + s[3]);
+        }
         for (j = 0; j < MIN(N - n, W); j++)
-            sums[n + j] += s[0][j];
+            sums[n + j] += total[j];
     }
 }
 
