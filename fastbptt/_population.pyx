@@ -321,7 +321,7 @@ cdef int run(const Plan *p, Call *c, const floating *of, int threads) except -1:
                 for i in range(groups):
                     run_group(p, c, i, base, of)
             else:
-                for i in prange(groups, num_threads=threads, schedule="dynamic", chunksize=1):
+                for i in prange(groups, num_threads=threads, schedule="static"):
                     run_group(p, c, i, base + threadid() * bytes, of)
     finally:
         PyMem_RawFree(raw)
