@@ -1,13 +1,14 @@
 """Many small networks at once: one Markdown table of µs a network of loss and gradients, and of whole fits.
 
-    pip install . && pip install jax                  # without JAX, its columns are left out
+    pip install . && pip install jax torch            # without them, what is theirs is left out
     python bench/population.py                        # H = 1, 2, 4, 8; 8, 64 and 512 networks; one thread
     python bench/population.py --fits --threads 2     # 1,000 networks, 1,000 full-batch Adam steps each, and by JAX's vmap
 
 Networks of T = 50, B = 1, I = 4, O = 1, float32, each with parameters and targets of its own, and inputs that all share. The
 ways: `Population`; `RNN`, one network after the other; JAX's vmap over jax.value_and_grad of a scan, compiled, the best of
 three unrollings. All are compared with the float64 reference before they are timed; they take turns, and a figure is the
-median over the rounds. The fits are the same for all: Adam from the same parameters.
+median over the rounds. The fits are the same for all: Adam from the same parameters. PyTorch, where it is installed, makes
+ten of them, one after the other, and its time for all is estimated from these.
 """
 
 import argparse
@@ -130,6 +131,42 @@ def fits(n, steps, threads):
         losses = losses if isinstance(losses, np.ndarray) else losses.train_loss
         print(f"{name:45} {min(s for s, _ in seconds):7.3f} s, {min(s for _, s in seconds):7.3f} s of all cores; mean loss "
               f"before the last step {losses[:, -1].mean():.6f}", flush=True)
+    population.theta = theta
+    found = torch_adam(population, X, D, steps, threads)
+    if found is not None:
+        seconds, last = found
+        ours = population.fit(X, D, epochs=steps, n_threads=threads).train_loss[:len(last), -1]
+        # the median: of a few networks the way is chaotic after 600 steps, in float64 too
+        print(f"{'PyTorch nn.RNN, estimated from ' + str(len(last)):45} {seconds / len(last) * n:7.1f} s; median loss of these "
+              f"before the last step {np.median(last):.6f} (of Population {np.median(ours):.6f})", flush=True)
+
+
+def torch_adam(population, X, D, steps, threads, networks=10):
+    """Seconds of the fits of the first networks by PyTorch, one after the other, and their losses before the last step."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(threads)
+    X, losses, seconds = torch.from_numpy(X), [], 0.0
+    for k in range(networks):
+        p = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in population[k].parameters.items()}
+        rnn, linear, target = torch.nn.RNN(I, p["W_s"].shape[0]), torch.nn.Linear(p["W_s"].shape[0], O), torch.from_numpy(D[k])
+        rnn.load_state_dict({"weight_ih_l0": p["W_x"], "weight_hh_l0": p["W_s"], "bias_ih_l0": p["b_s"],
+                             "bias_hh_l0": torch.zeros_like(p["b_s"])})
+        linear.load_state_dict({"weight": p["W_y"], "bias": p["b_y"]})
+        rnn.bias_hh_l0.requires_grad_(False)
+        learnt = [each for each in (*rnn.parameters(), *linear.parameters()) if each.requires_grad]
+        adam = torch.optim.Adam(learnt, lr=1e-3)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            adam.zero_grad()
+            loss = torch.nn.functional.mse_loss(linear(rnn(X)[0]), target, reduction="sum") / (T * B)
+            loss.backward()
+            adam.step()
+        seconds += time.perf_counter() - begin
+        losses.append(float(loss.detach()))
+    return seconds, losses
 
 
 def jax_adam(population, X, D, steps):
