@@ -127,10 +127,17 @@ cdef void accumulate(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const floating
 
 
 cdef void column_sums(Py_ssize_t rows, Py_ssize_t N, const floating *A, Py_ssize_t lda, floating *sums) noexcept nogil:
-    cdef Py_ssize_t i, j
-    for i in range(rows):
-        for j in range(N):
-            sums[j] += A[i * lda + j]
+    cdef Py_ssize_t i, j, n, width
+    cdef double[16] total  # one long float32 sum was off by 6e-4 after 65,536 rows
+    for n in range(0, N, 16):
+        width = min(N - n, 16)
+        for j in range(width):
+            total[j] = 0
+        for i in range(rows):
+            for j in range(width):
+                total[j] += A[i * lda + n + j]
+        for j in range(width):
+            sums[n + j] += <floating> total[j]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -111,3 +111,12 @@ def test_states_that_are_known_move_on_with_the_shards():
     for net, backend in zip(networks, ("core", "reference")):
         net.fit(X, D, tbptt=(2, 5), epochs=2, batch_size=21, optimizer="sgd", shuffle=False, backend=backend)
     np.testing.assert_allclose(networks[0].theta, networks[1].theta, rtol=0, atol=1e-12)
+
+
+def test_the_gradient_of_a_bias_over_many_rows_is_rounded_as_a_sum_of_sums():
+    net = RNN(1, 1, 1, activation="identity", reduction="sum", random_state=0)
+    net.theta = np.zeros_like(net.theta)
+    net.parameters["W_y"][...] = 1
+    X, D = np.zeros((65536, 1, 1)), np.full((65536, 1, 1), -0.1)
+    found = net.loss_and_gradients(X, D)[1]["b_s"][0]
+    assert abs(found / (2 * 65536 * np.float64(np.float32(0.1))) - 1) < 1e-6  # one sum of a block's rows: 3e-6 and more
