@@ -675,7 +675,7 @@ static INLINE void NAME(recur_back_rows)(const int m, const int nv, const int pa
     }
 }
 
-/* rows and vectors of the states that registers hold, and the parts of their sums */
+/* Rows and vectors of the states that registers hold, and the parts of their sums; the first are those that 16 hold. */
 #define STATES_OF_16 \
     STATE(1, 1, 2) STATE(2, 1, 2) STATE(3, 1, 2) STATE(4, 1, 2) STATE(1, 1, 4) STATE(2, 1, 4) STATE(1, 2, 2) STATE(1, 4, 2)
 #if ROWS > 6
