@@ -49,7 +49,7 @@
 #define MOST_ROWS 8    /* of a tile */
 #define MOST_VECTORS 8 /* of a tile */
 #define MOST_PARTS 4   /* of a tile's sum */
-#define MOST_STATE 4   /* vectors of a state in registers */
+#define MOST_STATE 8   /* vectors of a state in registers */
 #define FOUR_PARTS_FROM 8 /* terms of a step's sum of one vector */
 #define CHUNK 128      /* rows whose outer products are added to a gradient at once */
 /* Rows of a gradient from which on it pays to pack the right factor of δᵀS: from M = N = 100 on, GFLOP/s without and with,

@@ -383,10 +383,10 @@ static INLINE void NAME(tile)(const int m, const int nv, const int parts, const 
     UNROLL for (i = 0; i < m; i++)
         UNROLL for (v = 0; v < nv; v++) {
             V sum = c[0][i][v];
-            if (parts == 2)
+            if (parts > 1)
                 sum += c[1][i][v];
-            else if (parts == 4)
-                sum = (sum + c[1][i][v]) + (c[2][i][v] + c[3][i][v]);
+            if (parts > 2)
+                sum += parts == 3 ? c[2][i][v] : c[2][i][v] + c[3][i][v];
             STORE(C + i * ldc + v * W, base_last ? LOAD(base + i * ldbase + v * W) + sum : sum);
         }
 }
@@ -400,7 +400,7 @@ static INLINE void NAME(tile)(const int m, const int nv, const int parts, const 
 #endif
 /* those of a sum in one part, or where one vector waits for itself in two */
 #define LONG_TILES EVERY_TILE(1, 2) EVERY_TILE(2, 1) TILE(1, 4, 1) TILE(2, 4, 1) TILE(3, 4, 1) TILE(1, 8, 1)
-#define TILE_NUMBER(m, nv, parts) (((parts) * 5 + (nv)) * MOST_ROWS + (int)(m)) /* no two are the same */
+#define TILE_NUMBER(m, nv, parts) (((parts) * (MOST_VECTORS + 1) + (nv)) * (MOST_ROWS + 1) + (int)(m)) /* each its own */
 
 /* C = base + A @ P for nv vectors of columns: a panel, or where there are few rows several */
 static void NAME(panels)(ptrdiff_t rows, int nv, int parts, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P,
@@ -420,6 +420,7 @@ static void NAME(panels)(ptrdiff_t rows, int nv, int parts, ptrdiff_t K, const r
             HALF_OF_TILES(2, 2)
             TILE(1, 4, 2)
 #if ROWS > 6
+            HALF_OF_TILES(2, 3)
             TILE(2, 4, 2)
 #endif
 #undef TILE
@@ -542,12 +543,15 @@ static void NAME(affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A
 /* Into how many parts a step's sums are cut, in a panel from vector v of n on: so that about eight are in flight where there
  * is one row. It depends on nothing else, so that a row's bits do not depend on the rows beside it. ns of a step forward and
  * back of one row, float32, avx512, in one part (of one vector two) and so, one core of an AMD Zen 5 (2026-11): H = 16: 31 and
- * 26; 32: 75 and 47; 64: 141 and 103; 96: 329 and 226. Of 16 rows going back takes 1.08, 1.00, 1.03 and 1.02 of the time.
- * H = 32 in four parts: 36 ns, but a whole call of 16 rows takes 1.03 of the time, and one of a single row 0.89. */
+ * 26; 32: 75 and 40; 64: 141 and 103; 96: 329 and 226. Of 16 rows going back takes 1.08, 1.00, 1.03 and 1.02 of the time.
+ * Of two or three vectors three parts are as many as registers hold for four rows. In two parts one row of H = 32 takes 47 ns,
+ * in four 37, but then 16 rows take 1.05 of the time: there each part is one more addition. */
 static INLINE int NAME(parts_of_step)(ptrdiff_t K, ptrdiff_t v, ptrdiff_t n)
 {
     if (n - v == 1)
         return K < FOUR_PARTS_FROM ? 2 : 4;
+    if (n < 4 && REGISTERS > 16)
+        return 3;
     return v < n / 8 * 8 ? 1 : 2;
 }
 
@@ -557,8 +561,9 @@ static void NAME(add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdif
 {
     ptrdiff_t n;
     int nv, parts;
-    if (ldp == W) { /* the smallest networks' only panel */
-        NAME(panels)(rows, 1, NAME(parts_of_step)(K, 0, 1), K, A, lda, P, C, ldc, C, ldc);
+    if (ldp <= 2 * W) { /* the only panel */
+        nv = (int)(ldp / W);
+        NAME(panels)(rows, nv, NAME(parts_of_step)(K, 0, nv), K, A, lda, P, C, ldc, C, ldc);
         return;
     }
     for (n = 0; n < ldp; n += nv * W) {
@@ -602,8 +607,9 @@ static INLINE void NAME(add_state)(const int m, const int nv, const int parts, p
         } \
         UNROLL for (r = 0; r < m; r++) { \
             const V factor = PERMUTE(state[r * nv + i], lane[p]); \
+            V *sums = c[(i * W + p) % parts] + r * nv; \
             UNROLL for (v = 0; v < nv; v++) \
-                c[p][r * nv + v] = FUSED(factor, b[v], c[p][r * nv + v]); \
+                sums[v] = FUSED(factor, b[v], sums[v]); \
         } \
         lane[p] += (whole)parts; \
     } while (0)
@@ -621,8 +627,11 @@ static INLINE void NAME(add_state)(const int m, const int nv, const int parts, p
                 PRODUCT(p);
     }
 #undef PRODUCT
-    UNROLL for (v = 0; v < m * nv; v++)
-        s[v] = parts == 4 ? (c[0][v] + c[1][v]) + (c[2][v] + c[3][v]) : c[0][v] + c[1][v];
+    UNROLL for (v = 0; v < m * nv; v++) {
+        s[v] = c[0][v] + c[1][v];
+        if (parts > 2)
+            s[v] += parts == 3 ? c[2][v] : c[2][v] + c[3][v];
+    }
 #else
     (void)state;
     NAME(add_rows)(m, nv, parts, H, P, before, s);
@@ -631,8 +640,9 @@ static INLINE void NAME(add_state)(const int m, const int nv, const int parts, p
 
 /* m rows of nv vectors, m, nv and parts being constants: what one step hands to the next does not leave the registers. ns a
  * step forward and back, without and with, float32, avx512, one core of an AMD Zen 5 (2026-11): one row, H = 4: 14 and 5.8,
- * 13 and 4.4; 64: 55 and 48, 47 and 37; two rows, H = 4: 19 and 9.9, 15 and 5.1; 16: 23 and 17, 20 and 10; 32: 39 and 27, 35
- * and 22; four rows, H = 4: 21 and 12, 19 and 6.1; 16: 31 and 20, 28 and 15. */
+ * 13 and 4.4; 64: 55 and 48, 47 and 37; two rows, H = 4: 19 and 9.9, 15 and 5.1; 16: 23 and 17, 20 and 10; 32: 39 and 27, 33
+ * and 21; four rows, H = 4: 21 and 12, 19 and 6.1; 16: 31 and 20, 28 and 15; three rows, H = 32: 48 and 33, 45 and 28; six
+ * rows, H = 16: 43 and 34, 39 and 23; eight rows, H = 4: 32 and 16, 31 and 9. */
 static INLINE void NAME(recur_rows)(const int m, const int nv, const int parts, int activation, ptrdiff_t steps,
                                     ptrdiff_t H, const real *P, const real *before, real *S)
 {
@@ -675,14 +685,19 @@ static INLINE void NAME(recur_back_rows)(const int m, const int nv, const int pa
     }
 }
 
-/* Rows and vectors of the states that registers hold, and the parts of their sums; the first are those that 16 hold. */
+/* Rows and vectors of the states that registers hold, and the parts of their sums; the first are those that 16 hold, if need
+ * be with a little help of memory. */
 #define STATES_OF_16 \
-    STATE(1, 1, 2) STATE(2, 1, 2) STATE(3, 1, 2) STATE(4, 1, 2) STATE(1, 1, 4) STATE(2, 1, 4) STATE(1, 2, 2) STATE(1, 4, 2)
+    STATE(1, 1, 2) STATE(2, 1, 2) STATE(3, 1, 2) STATE(4, 1, 2) STATE(8, 1, 2) STATE(1, 1, 4) STATE(2, 1, 4) STATE(4, 1, 4) \
+    STATE(1, 4, 2)
 #if ROWS > 6
-#define STATES STATES_OF_16 STATE(3, 1, 4) STATE(4, 1, 4) STATE(2, 2, 2)
+#define STATES \
+    STATES_OF_16 STATE(5, 1, 2) STATE(6, 1, 2) STATE(7, 1, 2) STATE(3, 1, 4) STATE(5, 1, 4) STATE(6, 1, 4) STATE(1, 2, 3) \
+    STATE(2, 2, 3) STATE(3, 2, 3)
 #else
-#define STATES STATES_OF_16
+#define STATES STATES_OF_16 STATE(1, 2, 2)
 #endif
+#define STATES_OF_ONE STATE(1, 1, 2) STATE(1, 1, 4) STATE(1, 2, ROWS > 6 ? 3 : 2) /* leaky units' */
 #define STATE_NUMBER(rows, ldh, H) \
     ((rows) * (ldh) <= MOST_STATE * W ? TILE_NUMBER(rows, (int)((ldh) / W), NAME(parts_of_step)(H, 0, (ldh) / W)) : 0)
 
@@ -800,14 +815,13 @@ static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
 {
     const real leak = (real)what->leak, keep = (real)(1 - what->leak);
     ptrdiff_t t, i, n = rows * ldh;
-    if (mask == NULL && rows == 1 && n <= 2 * W) {
-        if (n == W && H < FOUR_PARTS_FROM)
-            NAME(integrate_row)(1, 2, what, steps, H, P, before, integrated, S, other);
-        else if (n == W)
-            NAME(integrate_row)(1, 4, what, steps, H, P, before, integrated, S, other);
-        else
-            NAME(integrate_row)(2, 2, what, steps, H, P, before, integrated, S, other);
+    switch (mask == NULL && rows == 1 && n <= 2 * W ? TILE_NUMBER(1, (int)(n / W), NAME(parts_of_step)(H, 0, n / W)) : 0) {
+#define STATE(m, nv, parts) \
+    case TILE_NUMBER(m, nv, parts): \
+        NAME(integrate_row)(nv, parts, what, steps, H, P, before, integrated, S, other); \
         return;
+        STATES_OF_ONE
+#undef STATE
     }
     for (t = 0; t < steps; t++, S += n, other += n) {
         if (mask != NULL)
@@ -838,14 +852,13 @@ static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, pt
     ptrdiff_t t, i, n = rows * ldh;
     if (later == NULL)
         memset(dU, 0, n * sizeof(real));
-    if (mask == NULL && rows == 1 && n <= 2 * W) {
-        if (n == W && H < FOUR_PARTS_FROM)
-            NAME(integrate_back_row)(1, 2, what, steps, H, P, R, later, dU, delta);
-        else if (n == W)
-            NAME(integrate_back_row)(1, 4, what, steps, H, P, R, later, dU, delta);
-        else
-            NAME(integrate_back_row)(2, 2, what, steps, H, P, R, later, dU, delta);
+    switch (mask == NULL && rows == 1 && n <= 2 * W ? TILE_NUMBER(1, (int)(n / W), NAME(parts_of_step)(H, 0, n / W)) : 0) {
+#define STATE(m, nv, parts) \
+    case TILE_NUMBER(m, nv, parts): \
+        NAME(integrate_back_row)(nv, parts, what, steps, H, P, R, later, dU, delta); \
         return;
+        STATES_OF_ONE
+#undef STATE
     }
     for (t = steps - 1; t >= 0; t--) {
         real *d = delta + t * n;
@@ -1011,6 +1024,30 @@ static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, ptrd
     }
 }
 
+#if BYTES > 16
+typedef real NAME(half) __attribute__((vector_size(BYTES / 2), may_alias, aligned(BITS / 8)));
+typedef whole NAME(half_mask) __attribute__((vector_size(BYTES / 2), may_alias));
+
+/* So many rows of a few numbers, of which a half vector may be read, each to one vector: a whole one would often begin in one
+ * line of the cache and end in the next. ns of 320 rows of 4 and of 8 floats, avx512, from places out of order, whole and so,
+ * one core of an AMD Zen 5 (2026-11): 356 and 176, 285 and 200. */
+static INLINE ptrdiff_t NAME(gather_halves)(ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride,
+                                            const ptrdiff_t *index, const real *end, real *A)
+{
+    const MASK there = NAME(there)(width);
+    const NAME(half_mask) mask = *(const NAME(half_mask) *)&there;
+    ptrdiff_t b;
+    for (b = 0; b < rows; b++, A += W) {
+        const real *x = X + (index != NULL ? index[b] : b) * stride;
+        if (x + W / 2 > end)
+            break;
+        *(NAME(half) *)A = (NAME(half))((NAME(half_mask))*(const NAME(half) *)x & mask);
+        *(NAME(half) *)(A + W / 2) = (NAME(half)){0};
+    }
+    return b;
+}
+#endif
+
 static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride_t,
                          ptrdiff_t stride_b, const ptrdiff_t *index, real *A, ptrdiff_t lda)
 {
@@ -1030,6 +1067,13 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
     for (t = 0; t < steps; t++) {
         const real *x = X + t * stride_t;
         b = 0;
+#if BYTES > 16
+        if (lda == W && 2 * width <= W) {
+            b = NAME(gather_halves)(rows, width, x, stride_b, index, end, A);
+            A += b * W;
+            x += index == NULL ? b * stride_b : 0;
+        }
+#endif
         if (lda == W && index == NULL) /* what follows the row is the caller's as well */
             for (; b < rows && x + W <= end; b++, x += stride_b, A += W)
                 STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
