@@ -178,6 +178,8 @@ cdef enum:
     NO_LIMIT = 0               # of memory
     AUTOMATIC = -1
     INPUT = 1023               # the kind of noise of inputs; that of states is the number of their recurrence
+    MORE = 3                   # numbers that `add_to_each` reads and writes beyond its own
+    FEW_WORDS = 512            # of an arrangement, which lie on the stack
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
@@ -434,7 +436,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     if c.arranged or c.k1 > 0:
         w.begins = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
     if c.arranged or p.one_hot or p.reverse:
-        w.places = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
+        w.places = <Py_ssize_t *> take(base, &used, w.rows + MORE, 1, word)
     if c.k1 > 0:
         w.first_delta = take(base, &used, B, w.ldh, size)
     if c.segments > 0:
@@ -582,11 +584,11 @@ cdef inline Py_ssize_t dealt(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noex
 
 
 cdef void arrange(Call *c, Py_ssize_t *memory) noexcept nogil:
-    """Sort the sequences, the longest first, and deal them to the shards. `memory` has `ARRANGED(B, T)` words."""
+    """Sort the sequences, the longest first, and deal them to the shards. `memory` has `arranged_words(c)` words."""
     cdef Py_ssize_t *order = memory
     cdef Py_ssize_t *alive = memory + c.B
     cdef Py_ssize_t *next = alive + c.T + 1
-    cdef Py_ssize_t b, t, n, shards = shards_of(c)
+    cdef Py_ssize_t b, t, n, place, kept = 0, longer = 0, shards = shards_of(c)
     c.kept = 0
     if not c.arranged:
         return
@@ -595,16 +597,18 @@ cdef void arrange(Call *c, Py_ssize_t *memory) noexcept nogil:
         n = c.lengths[b] if c.lengths != NULL else c.T
         if n > 0:
             alive[n - 1] += 1
-    for t in range(c.most - 1, -1, -1):
-        alive[t] += alive[t + 1]
-        c.kept += share(alive[t], shards, 0)
-    memcpy(next, alive, (c.most + 1) * sizeof(Py_ssize_t))
+    for t in range(c.most - 1, -1, -1):  # sums in registers: in memory each addition waited for the last one's store
+        longer += alive[t]
+        alive[t] = next[t] = longer
+        kept += share(longer, shards, 0)
+    next[c.most] = 0
     for b in range(c.B):
         n = c.lengths[b] if c.lengths != NULL else c.T
         if n > 0:  # next[n]: how many longer ones, and equal ones before it, there are
-            order[dealt(c.sequences, shards, next[n] % shards) + next[n] // shards] = b
-            next[n] += 1
-    c.order, c.alive = order, alive
+            place = next[n]
+            order[place if shards == 1 else dealt(c.sequences, shards, place % shards) + place // shards] = b
+            next[n] = place + 1
+    c.order, c.alive, c.kept = order, alive, kept
 
 
 cdef inline Py_ssize_t arranged_words(const Call *c) noexcept nogil:
@@ -670,6 +674,8 @@ cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) no
         most = min(most, c.past)
     if not c.arranged:
         return min(most, t + max(1, w.rows // max(c.rows, 1)))
+    if w.first[most] - w.first[t] <= w.rows:
+        return most
     while end < most and w.first[end + 1] - w.first[t] <= w.rows:
         end += 1
     return end
@@ -694,6 +700,31 @@ cdef bint find_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept n
     return False
 
 
+cdef inline Py_ssize_t end_of_run(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
+    """The step after the last of the run that begins with step t: of steps before `end` of the same rows, of which none is
+    reset but at step t."""
+    cdef Py_ssize_t rows = rows_at(c, w, t), next = t + 1
+    if rows > 0 and c.arranged and c.lengths != NULL:
+        end = min(end, c.lengths[c.order[rows - 1]])  # until the shortest of them ends
+    if c.resets == NULL or not c.arranged:
+        return end
+    while next < end and not find_reset(c, w, next):
+        next += 1
+    return next
+
+
+cdef inline Py_ssize_t begin_of_run(const Call *c, const Workspace *w, Py_ssize_t begin, Py_ssize_t t) noexcept nogil:
+    """The first step, from step `begin` on, of the run that ends with step t."""
+    cdef Py_ssize_t rows = rows_at(c, w, t)
+    if rows < c.rows and c.lengths != NULL:
+        begin = max(begin, c.lengths[c.order[rows]])  # where the longest of the others has ended
+    if c.resets == NULL:
+        return begin
+    while t > begin and not find_reset(c, w, t):
+        t -= 1
+    return t
+
+
 cdef inline bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
     """Whether the state before step t is a new one for any of its rows."""
     return c.resets != NULL and c.arranged and find_reset(c, w, t)
@@ -701,18 +732,35 @@ cdef inline bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noex
 
 cdef Py_ssize_t *find_places(const Plan *p, const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
     """Where the rows of the steps t ... end stand in the caller's arrays (T, B, ...); NULL: in their order."""
-    cdef Py_ssize_t row, b, n = 0
+    cdef Py_ssize_t row, rows, b, B = c.B
+    cdef Py_ssize_t *places = w.places
+    cdef const Py_ssize_t *order = c.order
+    cdef const Py_ssize_t *first = w.first
     if not (c.arranged or p.one_hot or p.reverse):
         return NULL
     if w.placed == t and w.placed_until == end:
-        return w.places
+        return places
     w.placed, w.placed_until = t, end
+    if c.arranged and not p.reverse:
+        for t in range(t, end):
+            add_to_each(first[t + 1] - first[t], order, t * B, places)
+            places += first[t + 1] - first[t]
+        return w.places
     for t in range(t, end):
-        for row in range(rows_at(c, w, t)):
-            b = c.order[row] if c.arranged else row
-            w.places[n] = (callers(c, t, b) if p.reverse else t) * c.B + b
-            n += 1
+        rows = rows_at(c, w, t)
+        for row in range(rows):
+            b = order[row] if c.arranged else row
+            places[row] = (callers(c, t, b) if p.reverse else t) * B + b
+        places += rows
     return w.places
+
+
+cdef inline void add_to_each(Py_ssize_t n, const Py_ssize_t *x, Py_ssize_t by, Py_ssize_t *sums) noexcept nogil:
+    """sums = x + by, four at a time: of both there are up to MORE beyond the n."""
+    cdef Py_ssize_t i, x0, x1, x2, x3
+    for i in range(0, n, 4):
+        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
+        sums[i], sums[i + 1], sums[i + 2], sums[i + 3] = x0 + by, x1 + by, x2 + by, x3 + by
 
 
 cdef inline Py_ssize_t place(const Call *c, Py_ssize_t t, const Py_ssize_t *places, Py_ssize_t row) noexcept nogil:
@@ -976,17 +1024,13 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
     if t == 0 and from_zero(p, c):
         before = NULL
     while t < end:
-        rows, next = rows_at(c, w, t), end
-        if c.arranged:
-            next = t + 1
-            while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
-                next += 1
-            if before != NULL and any_reset(c, w, t):
-                renew(c, w, t, before, w.initial, <floating *> w.renewed)
-                before = <floating *> w.renewed
-                if c.units.form == CURRENT:
-                    renew(c, w, t, integrated, w.initial_other, <floating *> w.renewed_other)
-                    integrated = <floating *> w.renewed_other
+        rows, next = rows_at(c, w, t), end_of_run(c, w, t, end)
+        if before != NULL and any_reset(c, w, t):
+            renew(c, w, t, before, w.initial, <floating *> w.renewed)
+            before = <floating *> w.renewed
+            if c.units.form == CURRENT:
+                renew(c, w, t, integrated, w.initial_other, <floating *> w.renewed_other)
+                integrated = <floating *> w.renewed_other
         if c.units.form == PLAIN:
             recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
         else:
@@ -1044,9 +1088,8 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
         back(p, c, k, w, end - t, 0, c.rows, Q_s, R, later, delta)
         return
     while end > t:
-        rows, others, before = rows_at(c, w, end - 1), rows_at(c, w, end) if later != NULL else 0, end - 1
-        while before > t and rows_at(c, w, before - 1) == rows and not any_reset(c, w, before):
-            before -= 1
+        rows, others = rows_at(c, w, end - 1), rows_at(c, w, end) if later != NULL else 0
+        before = begin_of_run(c, w, t, end - 1)
         if others > 0:
             later = drop(p, c, k, w, end, later)
         if others < rows:  # of the others this is the last step
@@ -1572,9 +1615,7 @@ cdef void find_states_before(const Call *c, const Workspace *w, Py_ssize_t t, Py
     cdef Py_ssize_t ldh = w.ldh, rows, next
     while t < end:
         renew(c, w, t, S, w.initial, before)
-        rows, next = rows_at(c, w, t), t + 1
-        while next < end and rows_at(c, w, next) == rows and not any_reset(c, w, next):
-            next += 1
+        rows, next = rows_at(c, w, t), end_of_run(c, w, t, end)
         # of the steps after it the states before are in one piece
         memcpy(before + rows * ldh, A, (next - t - 1) * rows * ldh * sizeof(floating))
         before += (next - t) * rows * ldh
@@ -2752,6 +2793,7 @@ cdef class Engine:
     cdef int run(self, Call *c, int n_threads, Py_ssize_t memory_limit=NO_LIMIT) except -1:
         """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
         cdef Memory memory = None, arrangement
+        cdef Py_ssize_t few[FEW_WORDS]
         cdef int status, threads, stop = 0
         cdef double polled = now()
         cdef Py_ssize_t needed
@@ -2760,9 +2802,11 @@ cdef class Engine:
         try:
             count(c)
             self.divide(c)
-            if c.arranged:
+            if arranged_words(c) > FEW_WORDS:
                 arrangement = Memory(arranged_words(c) * sizeof(Py_ssize_t))
                 arrange(c, <Py_ssize_t *> arrangement.base)
+            elif c.arranged:
+                arrange(c, few)
             threads = self.threads(c, n_threads)
             needed = self.fit_into(c, memory_limit, &threads)
             memory = self.check_out(needed)
