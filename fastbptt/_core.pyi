@@ -1,12 +1,14 @@
 """The compiled core, which _core.pyx documents."""
 
-from typing import Any, TypeAlias, final
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 _Array: TypeAlias = NDArray[np.floating]
 _Given: TypeAlias = Any  # what the caller gave: where it is not in order, the result is NotImplemented
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 ACTIVATIONS: dict[str, int]
 OUTPUT_ACTIVATIONS: dict[str, int]
@@ -99,6 +101,7 @@ class Engine:
 
 def update(rule: str, theta: _Given, gradient: _Array, slots: list[_Array], count: int, **numbers: Any) -> None: ...
 def clip_norm(gradient: _Array, max_norm: float) -> tuple[_Array, float]: ...
+def at_once(method: _Method) -> _Method: ...
 def lane_kernels() -> Any: ...
 def kernel_set() -> str: ...
 def compiler() -> str: ...

@@ -47,6 +47,7 @@ Design
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """
 
+import functools
 import os
 
 cimport cpython
@@ -73,6 +74,11 @@ from ._kernels cimport (
 
 cdef extern from "Python.h":
     cpython.PyObject *PyObject_CallMethodNoArgs(object owner, object name)  # NULL is not raised
+
+cdef extern from "numpy/arrayobject.h":
+    cpython.PyTypeObject PyArray_Type
+    object PyArray_NewFromDescr(cpython.PyTypeObject *type, cnp.dtype stolen, int ndim, const cnp.npy_intp *shape,
+                                const cnp.npy_intp *strides, void *data, int flags, void *like)
 
 cnp.import_array()
 
@@ -178,11 +184,13 @@ cdef enum:
     NO_LIMIT = 0               # of memory
     AUTOMATIC = -1
     INPUT = 1023               # the kind of noise of inputs; that of states is the number of their recurrence
+    SHORT = 0x8000             # multiplications of a call that keeps the GIL, where a step is at least 64
     MORE = 3                   # numbers that `add_to_each` reads and writes beyond its own
     FEW_WORDS = 512            # of an arrangement, which lie on the stack
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
 
+cdef double NEVER = -1
 cdef double LEAST_FLOW = 1e-30  # ‖∂E/∂S‖ below which a row does not count in Ω, as in reference.py
 
 
@@ -276,7 +284,7 @@ cdef struct Call:
     bint picks                   # errors stand on some steps only
     bint saves                   # S is kept for backward
     bint polls                   # for Ctrl-C: the thread that called does
-    double *polled               # time of the last poll, of that thread alone
+    double *polled               # time of the last poll, of that thread alone, or NEVER
     volatile int *stop           # set once it came
     # What `count` and `arrange` find
     bint arranged
@@ -615,14 +623,14 @@ cdef inline Py_ssize_t arranged_words(const Call *c) noexcept nogil:
     return c.B + 2 * (c.T + 1) if c.arranged else 0
 
 
-cdef Call shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size) noexcept nogil:
-    """The call for shard i; `size` is that of a number."""
-    cdef Call s = c[0]
+cdef void make_shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size, Call *s) noexcept nogil:
+    """The call for shard i, in s; `size` is that of a number."""
     cdef Py_ssize_t b = i * c.rows
+    memcpy(s, c, sizeof(Call))
     if c.arranged:
         s.rows = share(c.sequences, shards_of(c), i)
         s.order = c.order + dealt(c.sequences, shards_of(c), i)
-        return s
+        return
     s.rows = min(c.rows, c.B - b)
     s.begin = b
     s.X = <const char *> c.X + b * p.I * size if c.X != NULL else NULL
@@ -641,7 +649,6 @@ cdef Call shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size) noe
     s.dX = <char *> c.dX + b * p.I * size if c.dX != NULL else NULL
     s.dS_0 = <char *> c.dS_0 + b * p.H * size if c.dS_0 != NULL else NULL
     s.terms_S = <char *> c.terms_S + b * p.H * size if c.terms_S != NULL else NULL
-    return s
 
 
 cdef void number_rows(const Call *c, Py_ssize_t shards, Py_ssize_t i, Py_ssize_t *first) noexcept nogil:
@@ -812,6 +819,8 @@ cdef bint stopped(Call *c) noexcept nogil:
     if not c.polls or read_flag(c.stop):
         return read_flag(c.stop)
     time = now()
+    if c.polled[0] == NEVER:
+        c.polled[0] = time
     if 0 <= time - c.polled[0] < 0.02:
         return False
     c.polled[0] = time
@@ -1795,9 +1804,9 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
                     int thread) noexcept nogil:
     """What the call asks for, of shard i, in the workspace of a thread, of which 0 is the one that called."""
     cdef Workspace w
-    cdef Call s = shard(p, c, i, sizeof(floating))
-    cdef Call before
+    cdef Call s, before
     cdef unsigned long long mode
+    make_shard(p, c, i, sizeof(floating), &s)
     s.polls = c.polls and thread == 0
     if i > 0 and stopped(&s):
         return
@@ -2137,6 +2146,7 @@ cdef class Engine:
     cdef Plan plan
     cdef const Kernels *kernels
     cdef int type
+    cdef cnp.dtype dtype
     cdef object levels          # the array that plan.error.levels points to
     cdef object maps            # likewise
     cdef list pool
@@ -2159,6 +2169,7 @@ cdef class Engine:
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
+        self.dtype = cnp.PyArray_DescrFromType(self.type)
         self.kernels = kernels_for(4 if dtype == "float32" else 8, H)
         self.pool = [] if pool_of is None else pool_of.pool
         self.shard_work = work_of_a_shard(4 if dtype == "float32" else 8)
@@ -2243,6 +2254,11 @@ cdef class Engine:
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
                            bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
         """The reduced error with penalties, and a dict of fresh gradients."""
+        return self.find_gradients(theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
+                                   initial_state_gradient, n_threads, draws)
+
+    cdef object find_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
+                               bint input_gradient, bint initial_state_gradient, int n_threads, draws):
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.take_targets(&c, D, weights) and not (input_gradient and self.plan.one_hot)):
@@ -2656,7 +2672,8 @@ cdef class Engine:
         cdef cnp.npy_intp[2] shape
         shape[0], shape[1] = n0, n1
         cdef void *data = cnp.PyArray_BYTES(flat) + begin * cnp.PyArray_ITEMSIZE(flat)
-        array = cnp.PyArray_SimpleNewFromData(ndim, shape, self.type, data)
+        cpython.Py_INCREF(self.dtype)
+        array = PyArray_NewFromDescr(&PyArray_Type, self.dtype, ndim, shape, NULL, data, cnp.NPY_ARRAY_CARRAY, NULL)
         cnp.set_array_base(array, flat)
         return array
 
@@ -2785,17 +2802,21 @@ cdef class Engine:
         return (self.kernels == blas_kernels()
                 and 1.0 * c.T * c.B * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
 
+    cdef bint is_short(self, const Call *c) noexcept nogil:
+        """Whether a call takes less than about 10 us: to give the GIL away and to take it back takes 0.05."""
+        return <double> c.steps * (64 + self.plan.H * (self.plan.I + self.plan.H + self.plan.O)) < SHORT
+
     cdef int run_in(self, Call *c, char *base, int threads) noexcept nogil:
         if self.type == cnp.NPY_FLOAT:
             return run(&self.plan, c, self.kernels, base, <const float *> c.theta, threads)
         return run(&self.plan, c, self.kernels, base, <const double *> c.theta, threads)
 
     cdef int run(self, Call *c, int n_threads, Py_ssize_t memory_limit=NO_LIMIT) except -1:
-        """Run a call without the GIL, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
+        """Run a call, without the GIL unless it is short, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
         cdef Memory memory = None, arrangement
         cdef Py_ssize_t few[FEW_WORDS]
         cdef int status, threads, stop = 0
-        cdef double polled = now()
+        cdef double polled = NEVER
         cdef Py_ssize_t needed
         cdef bint held = False
         add(&in_flight, 1)
@@ -2814,8 +2835,11 @@ cdef class Engine:
                 hold_blas()
                 held = True
             c.polled, c.polls, c.stop = &polled, True, &stop
-            with nogil:
-                status = self.run_in(c, memory.base, threads)
+            if threads == 1 and self.is_short(c):
+                status = self.run_in(c, memory.base, 1)
+            else:
+                with nogil:
+                    status = self.run_in(c, memory.base, threads)
             if status != DONE:
                 pass_on()  # in here: `finally` sets the exception aside, so that Python code can run
         finally:
@@ -2843,6 +2867,24 @@ cdef class Engine:
         memory = <Memory> popped
         cpython.Py_DECREF(memory)  # the reference that pop gave
         return memory if memory.bytes >= bytes else Memory(bytes)
+
+
+def at_once(method):
+    """`method`, RNN's loss_and_gradients, so that a call with X and D alone goes to the network's engine straight away.
+
+    Python takes 0.12 us to fill in the others of its arguments, and a call of the smallest networks 2.6 (2026-11).
+    """
+    @functools.wraps(method)
+    def loss_and_gradients(self, *given, **options):
+        if len(given) == 2 and not options:
+            engine = self._at_once
+            if type(engine) is Engine:
+                result = (<Engine> engine).find_gradients(self._theta, given[0], given[1], None, None, None, None, None, 0,
+                                                          False, False, 0, None)
+                if result is not NotImplemented:
+                    return result
+        return method(self, *given, **options)
+    return loss_and_gradients
 
 
 def lane_kernels():
