@@ -248,11 +248,16 @@ def sum_of_all_squares(array):
 
 
 cdef bint all_finite(Py_ssize_t n, const floating *x) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef floating zero = 0
-    for i in range(n):
-        zero += x[i] * 0  # NaN, for ever, where it is neither
-    return zero == 0
+    cdef Py_ssize_t i, j
+    cdef floating[8] zero = [0, 0, 0, 0, 0, 0, 0, 0]  # one sum would wait for its last addition: 0.9 us with P = 434
+    for i in range(0, n - 7, 8):
+        for j in range(8):
+            zero[j] += x[i + j] * 0  # NaN, for ever, where it is neither
+    for i in range(n - n % 8, n):
+        zero[0] += x[i] * 0
+    for j in range(1, 8):
+        zero[0] += zero[j]
+    return zero[0] == 0
 
 
 cdef double clip(Py_ssize_t n, floating *gradient, double max_norm) noexcept nogil:
