@@ -88,8 +88,8 @@ class Engine:
     def train(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
         rows: _Array, batch_size: int, rule: str, numbers: dict[str, Any], slots: list[_Array], earlier: int,
-        max_grad_norm: float, gradient: _Array, before: list[_Array], batch: list[_Array], results: _Array, seconds: float,
-        memory_limit: int, n_threads: int, draws: _Given = None,
+        max_grad_norm: float, gradient: _Array, before: list[_Array], batch: list[_Array], sums: tuple[float, ...],
+        seconds: float, memory_limit: int, n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def total_weight(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,

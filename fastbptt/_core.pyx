@@ -2472,8 +2472,8 @@ cdef class Engine:
     # ---- Training
 
     def train(self, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size, str rule,
-              dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch, results,
-              double seconds, Py_ssize_t memory_limit, int n_threads, draws=None):
+              dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch,
+              tuple sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws=None):
         """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
 
         Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
@@ -2487,15 +2487,16 @@ cdef class Engine:
         batch : scratch like [X, D, weights, initial_state, lengths, resets] with batch_size sequences, None where that is
             None
         draws : as of reference.Draws, with the call that the first of these updates is; sequences are those of the data
-        results : float64 (4, updates), overwritten: of each update data loss, penalty, norm of the gradient, Σ m
+        sums : of the epoch before these updates: data losses weighted as the loss is, weights, penalties, gradients' norms
 
         Returns
         -------
         done : how many updates were made
         error : the exception that Ctrl-C raised, or None
+        sums : with these updates
         """
         return train(self, theta, X, D, weights, initial_state, lengths, resets, rows, batch_size, rule, numbers, slots,
-                     earlier, max_grad_norm, gradient, before, batch, results, seconds, memory_limit, n_threads, draws)
+                     earlier, max_grad_norm, gradient, before, batch, sums, seconds, memory_limit, n_threads, draws)
 
     # ---- From Python's objects to a Call
 

@@ -374,9 +374,10 @@ class Run(training._Run):
 
     # ---- Epochs
 
+    def _is_called(self, name):
+        return self.ranks.calls[name]
+
     def _ask(self):
-        if not self.ranks.calls[self.state.owed[0]]:
-            return False
         stops = False
         with self.ranks.local() as local:
             stops = super()._ask()

@@ -9,7 +9,7 @@ RULES = {"sgd": SGD, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "adam": ADAM, "adam
 
 cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size,
                  str rule, dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before,
-                 list batch, results, double seconds, Py_ssize_t memory_limit, int n_threads, draws):
+                 list batch, tuple sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws):
     """The loop of Engine.train, which documents the arguments and what is returned."""
     cdef Plan *p = &engine.plan
     cdef Call data, c
@@ -17,21 +17,20 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
     cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), done = 0, begin, slot
     cdef Py_ssize_t bytes = p.P * cnp.PyArray_ITEMSIZE(theta)
     cdef const Py_ssize_t *order = <const Py_ssize_t *> cnp.PyArray_DATA(rows)
-    cdef double *result = <double *> cnp.PyArray_DATA(results)
-    cdef Py_ssize_t updates = cnp.PyArray_DIM(results, 1)
     cdef void *into[6]
     cdef void *state[3]
     cdef void *kept[3]
     cdef Py_ssize_t states = 1 + len(slots)
-    cdef double start = now(), polled = start, total, norm
+    cdef double start = now(), polled = start, total, loss, norm, all_losses, all_weights, all_penalties, all_norms
+    cdef volatile double product  # rounded before it is added, as `State.add` does: no fused multiply-add
     cdef Memory memory = None, arrangement
-    cdef Py_ssize_t needed
-    cdef int status = DONE, threads, stop = 0
+    cdef Planned planned
+    cdef int status = DONE, stop = 0
     cdef unsigned long long mode = rounding_mode()
     cdef bint held = False
     if not (engine.prepare(&data, theta, X, initial_state, lengths, resets, 1, draws)
             and engine.point_at_targets(&data, D, weights)
-            and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(results, cnp.NPY_DOUBLE, 2) and updates * batch_size >= n):
+            and is_ready(rows, cnp.NPY_INTP, 1)):
         raise ValueError("data are not in order")
     check_vectors(engine.type, p.P, rule, theta, gradient, slots)
     for slot in range(n):
@@ -49,6 +48,8 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
     c.X, c.weights, c.initial_state = into[0] if data.X != NULL else NULL, into[2], into[3]
     c.ids = <const Py_ssize_t *> into[0] if data.ids != NULL else NULL
     c.lengths, c.resets = <const Py_ssize_t *> into[4], <const char *> into[5]
+    all_losses, all_weights, all_penalties, all_norms = sums
+    planned.asked = 0
     if data.labels != NULL:
         c.labels = <const Py_ssize_t *> into[1]
     else:
@@ -72,26 +73,21 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
                 total = engine.take_weights(&c)
                 if not (total >= 0 and engine.in_range(&c)):  # likewise
                     break
-                engine.divide(&c)
                 engine.penalize_flow(&c)
-                arrange(&c, <Py_ssize_t *> arrangement.base)
-                threads = engine.threads(&c, n_threads)
-                needed = engine.fit_into(&c, memory_limit, &threads)
-                if needed > memory.bytes:
+                plan_batch(engine, &c, <Py_ssize_t *> arrangement.base, n_threads, memory_limit, &planned)
+                if planned.bytes > memory.bytes:
                     with gil:
-                        memory = Memory(needed)
+                        memory = Memory(planned.bytes)
                 c.total = c.penalty = 0
-                status = engine.run_in(&c, memory.base, threads)
+                status = engine.run_in(&c, memory.base, planned.threads)
                 if status != DONE:
                     break
-                result[done] = c.total * c.error.scale
-                result[updates + done] = c.penalty
+                loss = c.total * c.error.scale
                 if engine.type == cnp.NPY_FLOAT:
                     norm = clip(p.P, <float *> c.gradient, max_grad_norm)
                 else:
                     norm = clip(p.P, <double *> c.gradient, max_grad_norm)
-                result[2 * updates + done], result[3 * updates + done] = norm, total
-                if not (isfinite(result[done] + c.penalty) and isfinite(norm)):
+                if not (isfinite(loss + c.penalty) and isfinite(norm)):
                     break
                 for slot in range(states):
                     memcpy(kept[slot], state[slot], bytes)
@@ -101,6 +97,11 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
                         memcpy(state[slot], kept[slot], bytes)
                     break
                 done += 1
+                product = loss * total if p.mean else loss
+                all_losses += product
+                all_weights += total if p.mean else 1
+                all_penalties += c.penalty
+                all_norms += norm
                 if now() - start >= seconds or stopped(&c):
                     break
         restore(mode)
@@ -116,7 +117,33 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
         if held:
             release_blas()
         engine.check_in(memory)
-    return done, error
+    return done, error, (all_losses, all_weights, all_penalties, all_norms)
+
+
+cdef struct Planned:
+    # How a batch is run, and the shape of the batch that this was found for.
+    Py_ssize_t B, most, weight_width
+    bint picks
+    int asked                    # threads, before a memory_limit takes some; 0 where the next batch is to be planned anew
+    int threads
+    Py_ssize_t bytes
+
+
+cdef int plan_batch(Engine engine, Call *c, Py_ssize_t *arrangement, int n_threads, Py_ssize_t memory_limit,
+                    Planned *planned) except -1 nogil:
+    """Divide the batch, and find threads and memory for it; anew only where its shape is not that of the batch before."""
+    cdef bint again = (planned.asked > 0 and not c.arranged and c.B == planned.B and c.most == planned.most
+                       and c.weight_width == planned.weight_width and c.picks == planned.picks)
+    if not again:
+        engine.divide(c)
+        arrange(c, arrangement)
+    if again and engine.threads(c, n_threads) == planned.asked:
+        return 0
+    planned.B, planned.most, planned.weight_width, planned.picks = c.B, c.most, c.weight_width, c.picks
+    planned.threads = engine.threads(c, n_threads)
+    planned.asked = 0 if c.arranged else planned.threads
+    planned.bytes = engine.fit_into(c, memory_limit, &planned.threads)
+    return 0
 
 
 cdef fused number:

@@ -258,12 +258,16 @@ class State:
 
     def take(self, other: State, theta: np.ndarray) -> None:
         """Become a copy of `other` with these parameters; the arrays stay this state's own."""
-        for name in self.NUMBERS:
-            setattr(self, name, getattr(other, name))
-        self.best_theta, self.states = other.best_theta, other.states
+        vars(self).update({**vars(other), "theta": self.theta, "slots": self.slots})
         self.theta[...] = theta
         for mine, its in zip(self.slots, other.slots):
             mine[...] = its
+
+    def again(self) -> State:
+        """A state that has these very arrays, for what changes numbers alone."""
+        other = object.__new__(State)
+        vars(other).update(vars(self))
+        return other
 
 
 class _Stretch:
@@ -275,18 +279,17 @@ class _Stretch:
         B = min(source.batch_size, source.data[0].shape[1])
         first = take(source.data, np.arange(B), source.output)
         self.batch = [None if array is None else np.empty_like(array) for array in first]
-        self.is_mean = network.reduction == "mean"
 
     def run(self, network, source, state, rows, learning_rate, seconds, draws):
         """Change `state` by as many updates as can be made, and return how many, and what Ctrl-C raised or None."""
         settings = self.settings
-        results = np.empty((4, -(-len(rows) // source.batch_size)))
-        done, error = network._engines["core"].train(
+        sums = state.loss, state.weight, state.penalty, state.norm
+        done, error, sums = network._engines["core"].train(
             state.theta, *source.data, rows, source.batch_size, settings.optimizer.rule,
             {**self.numbers, "learning_rate": learning_rate}, state.slots, state.updates, settings.max_grad_norm,
-            self.gradient, self.before, self.batch, results, seconds, settings.memory_limit, settings.threads, draws)
-        for loss, penalty, norm, weight in results[:, :done].T.tolist():
-            state.add(loss, penalty, norm, weight if self.is_mean else 1.0)
+            self.gradient, self.before, self.batch, sums, seconds, settings.memory_limit, settings.threads, draws)
+        state.loss, state.weight, state.penalty, state.norm = sums
+        state.averaged += done
         state.batch += done
         state.updates += done
         return done, error
@@ -304,7 +307,9 @@ class _Run:
                   for _ in range(2)]
         self.states = tuple(states)  # the present one and the spare
         self.begin = self.saved = time.monotonic()
-        self.progress = Progress(settings.epochs, self._most_updates(), settings.progress)
+        most = self._most_updates()
+        self.most_epochs = -(-most // source.updates_per_epoch)
+        self.progress = Progress(settings.epochs, most, settings.progress)
         self.stretch = None
         if settings.backend == "core" and not network._stacked and isinstance(source, Arrays) \
                 and not settings.update_callbacks and type(settings.optimizer) in optimizers.OPTIMIZERS.values():
@@ -328,9 +333,6 @@ class _Run:
         settings, each = self.settings, self.source.updates_per_epoch
         bounds = [settings.updates, None if settings.epochs is None else settings.epochs * each]
         return min(bound for bound in bounds if bound is not None)
-
-    def _most_epochs(self):
-        return -(-self._most_updates() // self.source.updates_per_epoch)
 
     def loop(self):
         """Updates and epochs until the run ends; why it did."""
@@ -479,7 +481,7 @@ class _Run:
 
     def _learning_rate(self, state):
         settings = self.settings
-        factor = settings.schedule.factor(state.carried, state.epoch, self._most_epochs())
+        factor = settings.schedule.factor(state.carried, state.epoch, self.most_epochs)
         return settings.optimizer.learning_rate * float(factor)
 
     def _refuse(self, data, what, loss, norm, whose=""):
@@ -497,10 +499,10 @@ class _Run:
 
     def _close_epoch(self):
         """Judge the epoch, write it down, call the callbacks; whether one of them ends the run."""
-        spare = self._next()
+        spare = self.state.again()
         due = (spare.epoch + 1) % self.settings.validation_every == 0
         self._write_down(spare, self._judge(spare, spare.epoch) if due else math.nan)
-        self._commit(spare)
+        self.states = spare, self.states[1]
         self.tell_history(spare)
         _, epoch, _, train_loss, validation_loss, _ = spare.owed
         self.progress.epoch(epoch, train_loss, validation_loss)
@@ -511,11 +513,18 @@ class _Run:
 
         Where they are cut off, the state goes on to owe them, and has the parameters of before.
         """
+        if not self._is_called(self.state.owed[0]):
+            self.state.owed = ()
+            return False
         stops = self._ask()
         spare = self._next()  # with the parameters as they left them
         spare.owed = ()
         self._commit(spare)
         return stops
+
+    def _is_called(self, name):
+        """Whether there are such callbacks."""
+        return bool(getattr(self.settings, name))
 
     def _ask(self):
         name, *numbers = self.state.owed
