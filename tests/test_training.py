@@ -13,7 +13,7 @@ import pytest
 from processes import run_python
 
 import fastbptt
-from fastbptt import RNN, _progress, optimizers, training
+from fastbptt import RNN, _batches, _progress, optimizers, training
 
 T, B, I, H, O = 9, 12, 3, 6, 2
 BACKENDS = ["core", "reference"]
@@ -216,6 +216,15 @@ def test_a_stretch_that_time_cuts_short_goes_on_where_it_was(monkeypatch):
     cut.fit(X, D, epochs=3, batch_size=2)
     assert cut.theta.tobytes() == whole.theta.tobytes()
     assert cut.history.updates == whole.history.updates == 18
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32, 2**127 + 5, 2**128, 2**200 + 17])
+def test_orders_are_those_of_numpys_seed_sequence(seed):
+    X, D = data()
+    source = _batches.Arrays((X, D, None, None, None, None), "sequence", 5, True, seed, 3)
+    for epoch in (0, 1, 70000, 2**32 - 1, 2**32, 2**63):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, epoch)))
+        assert source.rest(epoch, 0).tolist() == rng.permutation(B).tolist()
 
 
 @both_backends
