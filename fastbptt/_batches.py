@@ -55,9 +55,12 @@ class Arrays:
         places = np.flatnonzero((rows >= 0) & (rows < B))
         return rows[places], places
 
-    def rest(self, epoch, k):
-        """The sequences of an epoch from batch k on."""
-        return self._order(epoch)[k * self.batch_size:]
+    def rest(self, epoch, k, epochs=1):
+        """The sequences of an epoch from batch k on, and those of the epochs after it, so many epochs together."""
+        first = self._order(epoch)[k * self.batch_size:]
+        if epochs == 1:
+            return first
+        return np.concatenate([first, *(self._order(epoch + ahead) for ahead in range(1, epochs))])
 
     def _order(self, epoch):
         if self.ordered[0] != epoch:

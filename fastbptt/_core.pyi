@@ -87,8 +87,8 @@ class Engine:
     def kernel_set(self) -> str: ...
     def train(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
-        rows: _Array, batch_size: int, rule: str, numbers: dict[str, Any], slots: list[_Array], earlier: int,
-        max_grad_norm: float, gradient: _Array, before: list[_Array], batch: list[_Array], sums: tuple[float, ...],
+        rows: _Array, batch_size: int, rule: str, numbers: dict[str, Any], rates: _Array, slots: list[_Array],
+        earlier: int, max_grad_norm: float, gradient: _Array, before: list[_Array], batch: list[_Array], sums: _Array,
         seconds: float, memory_limit: int, n_threads: int, draws: _Given = None,
     ) -> Any: ...
     def total_weight(

@@ -2472,8 +2472,8 @@ cdef class Engine:
     # ---- Training
 
     def train(self, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size, str rule,
-              dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch,
-              tuple sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws=None):
+              dict numbers, rates, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch,
+              sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws=None):
         """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
 
         Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
@@ -2482,20 +2482,21 @@ cdef class Engine:
         ----------
         theta, gradient, slots, before : vectors (P,); `before` is like [theta, *slots], scratch like `gradient`
         X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`, already checked
-        rows : intp vector, the sequences that are left of the epoch, `batch_size` an update
+        rows : intp vector, the sequences that are left of an epoch, `batch_size` an update, and those of the epochs after it
+        rates : float64 vector, the learning rate of each epoch
         earlier : updates made before
         batch : scratch like [X, D, weights, initial_state, lengths, resets] with batch_size sequences, None where that is
             None
         draws : as of reference.Draws, with the call that the first of these updates is; sequences are those of the data
-        sums : of the epoch before these updates: data losses weighted as the loss is, weights, penalties, gradients' norms
+        sums : float64 (epochs, 5), added to: of each epoch the data losses, weighted as the loss is, the weights, penalties
+            and norms of the gradients; set: the seconds to its last update
 
         Returns
         -------
         done : how many updates were made
         error : the exception that Ctrl-C raised, or None
-        sums : with these updates
         """
-        return train(self, theta, X, D, weights, initial_state, lengths, resets, rows, batch_size, rule, numbers, slots,
+        return train(self, theta, X, D, weights, initial_state, lengths, resets, rows, batch_size, rule, numbers, rates, slots,
                      earlier, max_grad_norm, gradient, before, batch, sums, seconds, memory_limit, n_threads, draws)
 
     # ---- From Python's objects to a Call

@@ -8,20 +8,23 @@ RULES = {"sgd": SGD, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "adam": ADAM, "adam
 
 
 cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size,
-                 str rule, dict numbers, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before,
-                 list batch, tuple sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws):
+                 str rule, dict numbers, rates, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before,
+                 list batch, sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws):
     """The loop of Engine.train, which documents the arguments and what is returned."""
     cdef Plan *p = &engine.plan
     cdef Call data, c
     cdef UpdateOptions what = options_of(rule, numbers)
-    cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), done = 0, begin, slot
+    cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), done = 0, begin = 0, slot
+    cdef Py_ssize_t epochs = cnp.PyArray_DIM(rates, 0), epoch = 0, end  # of the rows of this epoch
     cdef Py_ssize_t bytes = p.P * cnp.PyArray_ITEMSIZE(theta)
     cdef const Py_ssize_t *order = <const Py_ssize_t *> cnp.PyArray_DATA(rows)
     cdef void *into[6]
     cdef void *state[3]
     cdef void *kept[3]
     cdef Py_ssize_t states = 1 + len(slots)
-    cdef double start = now(), polled = start, total, loss, norm, all_losses, all_weights, all_penalties, all_norms
+    cdef const double *rate = <double *> cnp.PyArray_DATA(rates)
+    cdef double *sum = <double *> cnp.PyArray_DATA(sums)  # of this epoch
+    cdef double start = now(), polled = start, total, loss, norm
     cdef volatile double product  # rounded before it is added, as `State.add` does: no fused multiply-add
     cdef Memory memory = None, arrangement
     cdef Planned planned
@@ -30,7 +33,8 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
     cdef bint held = False
     if not (engine.prepare(&data, theta, X, initial_state, lengths, resets, 1, draws)
             and engine.point_at_targets(&data, D, weights)
-            and is_ready(rows, cnp.NPY_INTP, 1)):
+            and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(rates, cnp.NPY_DOUBLE, 1) and is_ready(sums, cnp.NPY_DOUBLE, 2)
+            and epochs > 0 and has_shape(sums, epochs, 5, -1) and n >= (epochs - 1) * data.B):
         raise ValueError("data are not in order")
     check_vectors(engine.type, p.P, rule, theta, gradient, slots)
     for slot in range(n):
@@ -48,8 +52,7 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
     c.X, c.weights, c.initial_state = into[0] if data.X != NULL else NULL, into[2], into[3]
     c.ids = <const Py_ssize_t *> into[0] if data.ids != NULL else NULL
     c.lengths, c.resets = <const Py_ssize_t *> into[4], <const char *> into[5]
-    all_losses, all_weights, all_penalties, all_norms = sums
-    planned.asked = 0
+    planned.asked, end = 0, n - (epochs - 1) * data.B
     if data.labels != NULL:
         c.labels = <const Py_ssize_t *> into[1]
     else:
@@ -63,9 +66,10 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
         c.polled, c.polls, c.stop = &polled, True, &stop
         flush_denormals()
         with nogil:
-            while status == DONE and done * batch_size < n:
-                begin = done * batch_size
-                c.B = min(batch_size, n - begin)
+            while status == DONE and begin < n:
+                if begin == end:
+                    epoch, end, sum = epoch + 1, end + data.B, sum + 5
+                c.B = min(batch_size, end - begin)
                 c.call, c.numbers = data.call + <unsigned int> done, order + begin
                 if not pick_batch(engine, &data, &c, order + begin, into):  # a callback or another thread has changed the data
                     break
@@ -91,18 +95,20 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
                     break
                 for slot in range(states):
                     memcpy(kept[slot], state[slot], bytes)
+                what.learning_rate = rate[epoch]
                 count_in(&what, earlier + done + 1)
                 if not update_finite(engine, &what, c.gradient, state, kept[0]):
                     for slot in range(states):
                         memcpy(state[slot], kept[slot], bytes)
                     break
-                done += 1
+                done, begin = done + 1, begin + c.B
                 product = loss * total if p.mean else loss
-                all_losses += product
-                all_weights += total if p.mean else 1
-                all_penalties += c.penalty
-                all_norms += norm
-                if now() - start >= seconds or stopped(&c):
+                sum[0] += product
+                sum[1] += total if p.mean else 1
+                sum[2] += c.penalty
+                sum[3] += norm
+                sum[4] = now() - start
+                if sum[4] >= seconds or stopped(&c):
                     break
         restore(mode)
         error = None
@@ -117,7 +123,7 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
         if held:
             release_blas()
         engine.check_in(memory)
-    return done, error, (all_losses, all_weights, all_penalties, all_norms)
+    return done, error
 
 
 cdef struct Planned:

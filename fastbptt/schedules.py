@@ -171,6 +171,11 @@ def make(schedule: ScheduleLike | None) -> Schedule:
     return SCHEDULES[_words.choose("schedule", schedule, SCHEDULES)]()
 
 
+def is_foreseen(schedule: Schedule) -> bool:
+    """Whether its factors are functions of the epoch alone, and none of the user's own."""
+    return type(schedule) in SCHEDULES.values() and type(schedule).watch is Schedule.watch
+
+
 def _factor(name, value, zero=False):
     """A factor above 0 (or 0 itself, where allowed) and at most 1."""
     if not _words.number(name, value, 0, low_allowed=zero) <= 1:

@@ -218,6 +218,32 @@ def test_a_stretch_that_time_cuts_short_goes_on_where_it_was(monkeypatch):
     assert cut.history.updates == whole.history.updates == 18
 
 
+@compiled
+@pytest.mark.parametrize("options", [
+    {}, {"schedule": "step"}, {"schedule": "exponential"}, {"schedule": fastbptt.schedules.Cosine(length=150)},
+    {"schedule": "plateau"}, {"optimizer": "sgd", "shuffle": False}, {"epochs": 200, "updates": 491},
+    {"epochs": None, "updates": 302}, {"shuffle": "spread", "batch_size": 1}, {"batch_size": 99}], ids=str)
+def test_stretches_of_many_epochs_are_those_of_one_epoch_each(options, tmp_path, monkeypatch):
+    rng = np.random.default_rng(2)
+    X, D, weights = *data(), rng.uniform(0, 1, (T, B))
+    options = {"weights": weights, "epochs": 150, "batch_size": 5, **options}
+    one, many, cut = (network(noise_std=0.01, recurrent_dropout=0.1, l2=1e-3) for _ in range(3))
+    one.fit(X, D, callbacks=[lambda record: None], **options)
+    run, stretches = training._Stretch.run, []
+    monkeypatch.setattr(training._Stretch, "run", lambda *given: stretches.append(given[5]) or run(*given))
+    many.fit(X, D, **options)
+    assert max(map(len, stretches)) == 1 if options.get("schedule") == "plateau" else len(stretches) < 50
+    monkeypatch.setattr(training, "AIR", 5e-4)  # they end anywhere
+    for end in ({"epochs": 1, "updates": None}, {"epochs": 20, "updates": None}, {}):
+        cut.fit(X, D, **{**options, **end}, checkpoint=tmp_path / "run", resume=True)
+    for net in (many, cut):
+        assert net.theta.tobytes() == one.theta.tobytes()
+        theirs, ours = (dataclasses.asdict(each.history) for each in (one, net))
+        seconds = ours.pop("seconds")
+        assert len(seconds) == len(theirs.pop("seconds")) and seconds == sorted(seconds)
+        assert ours == theirs
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32, 2**127 + 5, 2**128, 2**200 + 17])
 def test_orders_are_those_of_numpys_seed_sequence(seed):
     X, D = data()
