@@ -15,10 +15,11 @@ Design
     thread's workspace, which `lay_out` alone lays out; weights are packed once a call (`share_out`). All of it is one
     piece of memory from a small pool of the engine: a warm call allocates nothing but what it returns. Maps on the
     parameters act before the packing, and once more on the finished gradient; nothing between knows them.
-(e) Between blocks and shards a call polls for Ctrl-C, every 20 ms; `rows_of_a_shard` bounds what lies between.
+(e) Between blocks and shards a call polls for Ctrl-C, every 20 ms; `rows_of_a_shard` bounds what lies between. It has given
+    the GIL away, unless it is over in some microseconds (`is_short`).
 (f) Sequences of unequal lengths, or with resets, are an arranged call: each shard has its longest sequence first (`arrange`),
     so that those which go on are the first rows of every step, and a step's rows follow the last step's without a gap.
-    Copies in and out then go by an index of places (`places`); the verbs between see rows alone. Padding has none.
+    Steps of the same rows are a run (`end_of_run`), one call of a verb. Copies in and out then go by an index of places (`places`); the verbs between see rows alone. Padding has none.
 (g) Where an error stands on few steps (many weights of zero, or output="last"), the output's products see those rows only
     (`pick`).
 (h) Truncated BPTT goes back once for each window of k1 steps (`backward`), over what one forward pass has saved; blocks begin

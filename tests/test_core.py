@@ -605,6 +605,37 @@ def test_results_are_the_callers_own(backend, dtype):
         assert np.array_equal(result, copy)
 
 
+@both_dtypes
+@pytest.mark.parametrize("steps", [0, 1, 9, 3000])
+@pytest.mark.parametrize("options", [{}, {"hidden_size": (4, 3)}, {"output": "last"}, {"rate_penalty": 0.1}],
+                         ids=["plain", "layers", "last", "rates"])
+def test_a_call_of_inputs_and_targets_alone_is_the_one_that_says_everything(options, steps, dtype):
+    last = options.get("output") == "last"
+    if last and steps == 0:
+        pytest.skip("there is no last step")
+    rng = np.random.default_rng(0)
+    net = RNN(3, **{"hidden_size": 4, "output_size": 2, **options}, dtype=dtype, random_state=0)
+    X = rng.standard_normal((steps, 2, 3)).astype(dtype)
+    D = rng.standard_normal((2, 2) if last else (steps, 2, 2)).astype(dtype)
+    everything = {"initial_state": None, "weights": None, "lengths": None, "resets": None, "tbptt": None,
+                  "memory_limit": None, "input_gradient": False, "initial_state_gradient": False, "noise": False,
+                  "dropout": False, "n_threads": 1, "backend": "core"}
+    E, gradients = net.loss_and_gradients(X, D, **everything)
+    for given in ((X, D), (X.tolist(), D)) if steps else ((X, D),):  # what is converted first, too
+        E_alone, alone = net.loss_and_gradients(*given)
+        assert E_alone == E and list(alone) == list(gradients)
+        for name in gradients:
+            assert alone[name].tobytes() == gradients[name].tobytes(), name
+
+
+def test_a_call_without_targets_is_refused_in_python_s_words():
+    net = RNN(3, 4, 2)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'D'"):
+        net.loss_and_gradients(np.zeros((1, 1, 3)))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weigths'"):
+        net.loss_and_gradients(np.zeros((1, 1, 3)), np.zeros((1, 1, 2)), weigths=None)
+
+
 @both_backends
 def test_extra_gradients_come_only_when_asked_for(backend):
     case = draw(SMALL, choice=COVERING_CHOICES[0])
