@@ -40,7 +40,7 @@ Design
     Dropout multiplies what W_s reads by a mask, whose rows are drawn before the first step; that is the leaky units' verb,
     with a leak of 1 where there is none.
 (n) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
-    (`spread`), by one more product of each row; what it adds to ∂E/∂W_s stays apart until all shards have said how many
+    (`spread`), where delta goes back step by step; what it adds to ∂E/∂W_s stays apart until all shards have said how many
     rows there were. Both cost a call that is without them nothing.
 (o) Training (`_train.pxi`) is one call after another without the GIL: each of a batch that is picked into the same arrays,
     with an update behind it, until a number is not finite, the time is over, or Ctrl-C came.
@@ -1472,12 +1472,17 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
                 add_rates(rows, H, 2 * c.rates, A, ldh, delta)
         else:
             memset(delta, 0, rows * ldh * sizeof(floating))
-        if c.omega != 0:
-            memcpy(w.dS, delta, rows * ldh * sizeof(floating))
         # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
-        recur_back_through(p, c, k, w, t, end, Q_s, R, later, delta)
-        if c.omega != 0:
-            spread(p, c, k, w, t, end, Q_s, later != NULL, delta)
+        if c.omega == 0:
+            recur_back_through(p, c, k, w, t, end, Q_s, R, later, delta)
+        else:
+            recur_back_by_steps(p, c, k, w, t, end, Q_s, R, later, delta)
+            spread(p, c, w, rows, <const floating *> delta)
+            # slope += u.T @ (2 (1 - 1/r) v)                                                          (H, H)
+            if H > 1:
+                accumulate(k, rows, H, H, <floating *> w.dS, ldh, <floating *> w.back, ldh, <floating *> c.spread_slope, H)
+            else:
+                add_products(rows, <floating *> w.dS, <floating *> w.back, ldh, <floating *> c.spread_slope)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
         before = S
         if c.arranged:
@@ -1538,32 +1543,46 @@ cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_
     return first + second + third + fourth
 
 
-cdef void spread(const Plan *p, Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
-                 const floating *Q_s, bint is_later, floating *delta) noexcept nogil:
-    """Ω of the steps t ... end, and what it adds to its slope, for their delta and for w.dS, what their errors give to S.
+cdef void recur_back_by_steps(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                              Py_ssize_t end, const floating *Q_s, const floating *R, const floating *later,
+                              floating *delta) noexcept nogil:
+    """`recur_back_through` with what Ω sees of each step: w.dS = ∂E/∂S and w.back = delta @ W_s                 (rows, H)
 
-    Of a row whose ∂E/∂S has the length n: u = delta / n, v = u @ W_s, r = ‖v‖; Ω sums (r - 1)², its slope 2 (1 - 1/r) uᵀ v.
+    delta is found from this very ∂E/∂S. Where the errors of two steps nearly cancel, another sum of them, rounded another
+    way, is another number.
     """
-    cdef Py_ssize_t H = p.H, ldh = w.ldh, rows = rows_before(c, w, end) - rows_before(c, w, t)
-    cdef Py_ssize_t first = t, i, h, row, here, after
-    cdef double size, r, u, v
+    cdef Py_ssize_t H = p.H, ldh = w.ldh, first = t, row, h, at, rows, others
     cdef floating *dS = <floating *> w.dS
     cdef floating *back = <floating *> w.back
-    cdef const floating *next
-    # back = delta @ W_s                                                                              (rows, H)
-    affine(k, rows, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, back, ldh)
-    # ∂E/∂S = dS + back of the step after, but where that began anew                                  (rows, H)
-    for t in range(t, end):
-        here = (rows_before(c, w, t) - rows_before(c, w, first)) * ldh
-        after = rows_at(c, w, t + 1) if t + 1 < end or is_later else 0
-        next = back + here + rows_at(c, w, t) * ldh if t + 1 < end else <floating *> w.later_back
-        for row in range(after):
+    cdef const floating *after = <floating *> w.later_back  # of the step after
+    for t in range(end - 1, first - 1, -1):
+        at = (rows_before(c, w, t) - rows_before(c, w, first)) * ldh
+        rows, others = rows_at(c, w, t), rows_at(c, w, t + 1) if later != NULL else 0
+        if others > 0:
+            drop(p, c, k, w, t + 1, later)
+        memcpy(dS + at, delta + at, rows * ldh * sizeof(floating))
+        for row in range(others):
             if c.arranged and c.resets != NULL and is_reset(c, t + 1, row):
                 continue
             for h in range(H):
-                dS[here + row * ldh + h] += next[row * ldh + h]
-    memcpy(w.later_back, back, rows_at(c, w, first) * ldh * sizeof(floating))
-    # u in the place of dS, 2 (1 - 1/r) v in that of back
+                dS[at + row * ldh + h] += after[row * ldh + h]
+        memcpy(delta + at, dS + at, rows * ldh * sizeof(floating))
+        recur_back(k, p.activation, 1, rows, H, Q_s, ldh, R + at, <const floating *> NULL, delta + at)
+        affine(k, rows, H, H, <const floating *> delta + at, ldh, Q_s, ldh, <const floating *> NULL, back + at, ldh)
+        later, after = delta + at, back + at
+    memcpy(w.later_back, after, rows_at(c, w, first) * ldh * sizeof(floating))
+
+
+cdef void spread(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, const floating *delta) noexcept nogil:
+    """Add Ω of some rows to the call's, and make the factors of its slope of what `recur_back_by_steps` has found.
+
+    Of a row whose ∂E/∂S has the length n: u = delta / n, v = u @ W_s, r = ‖v‖; Ω sums (r - 1)², its slope 2 (1 - 1/r) uᵀ v.
+    u takes the place of w.dS, 2 (1 - 1/r) v that of w.back.
+    """
+    cdef Py_ssize_t H = p.H, ldh = w.ldh, i, h
+    cdef double size, r, u, v
+    cdef floating *dS = <floating *> w.dS
+    cdef floating *back = <floating *> w.back
     for i in range(rows):
         size, r = norm_of(1, H, dS + i * ldh, ldh), 0
         if size >= LEAST_FLOW:
@@ -1581,8 +1600,15 @@ cdef void spread(const Plan *p, Call *c, const Kernels *k, const Workspace *w, P
             back[i * ldh + h] = <floating> (v * back[i * ldh + h])
         for h in range(H, ldh):
             dS[i * ldh + h] = back[i * ldh + h] = 0
-    # slope = u.T @ (2 (1 - 1/r) v)                                                                   (H, H)
-    accumulate(k, rows, H, H, dS, ldh, back, ldh, <floating *> c.spread_slope, H)
+
+
+cdef void add_products(Py_ssize_t rows, const floating *u, const floating *v, Py_ssize_t ld, floating *sum) noexcept nogil:
+    """sum += Σ u v in double: of one unit all rows have the same r, and a sum of equal numbers errs to one side each time."""
+    cdef Py_ssize_t i
+    cdef double total = 0
+    for i in range(rows):
+        total += <double> u[i * ld] * v[i * ld]
+    sum[0] += <floating> total
 
 
 cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
