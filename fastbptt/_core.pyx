@@ -2899,20 +2899,20 @@ cdef class Engine:
 
 
 def at_once(method):
-    """`method`, RNN's loss_and_gradients, so that a call with X and D alone goes to the network's engine straight away.
+    """`method`, RNN's loss_and_gradients, so that a call with data alone goes to the network's engine straight away.
 
     Python takes 0.12 us to fill in the others of its arguments, and a call of the smallest networks 2.6 (2026-11).
     """
     @functools.wraps(method)
-    def loss_and_gradients(self, *given, **options):
-        if len(given) == 2 and not options:
+    def loss_and_gradients(self, *given, initial_state=None, weights=None, lengths=None, resets=None, **others):
+        if len(given) == 2 and not others:
             engine = self._at_once
             if type(engine) is Engine:
-                result = (<Engine> engine).find_gradients(self._theta, given[0], given[1], None, None, None, None, None, 0,
-                                                          False, False, 0, None)
+                result = (<Engine> engine).find_gradients(self._theta, given[0], given[1], weights, initial_state, lengths,
+                                                          resets, None, 0, False, False, 0, None)
                 if result is not NotImplemented:
                     return result
-        return method(self, *given, **options)
+        return method(self, *given, initial_state=initial_state, weights=weights, lengths=lengths, resets=resets, **others)
     return loss_and_gradients
 
 
