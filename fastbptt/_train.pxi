@@ -185,7 +185,7 @@ cdef bint pick_batch(Engine engine, const Call *data, Call *c, const Py_ssize_t 
     if c.lengths != NULL and not lengths_in_range(c):
         return False
     count(c)
-    c.T = c.most
+    c.T, c.counted = c.most, False  # the resets are not there yet
     targets = 1 if c.last else c.T
     pick_rows(c.T, c.B, 1, data.resets, data.B, rows, <char *> into[5])
     pick_rows(targets, c.B, 1, data.labels, data.B, rows, <Py_ssize_t *> into[1])
