@@ -2921,20 +2921,23 @@ cdef class Engine:
 
 
 def at_once(method):
-    """`method`, RNN's loss_and_gradients, so that a call with data alone goes to the network's engine straight away.
+    """`method`, RNN's loss_and_gradients, so that a call without rarer options goes to the network's engine straight away.
 
     Python takes 0.12 us to fill in the others of its arguments, and a call of the smallest networks 2.6 (2026-11).
     """
     @functools.wraps(method)
-    def loss_and_gradients(self, *given, initial_state=None, weights=None, lengths=None, resets=None, **others):
-        if len(given) == 2 and not others:
+    def loss_and_gradients(self, *given, initial_state=None, weights=None, lengths=None, resets=None, n_threads=None,
+                           **others):
+        cdef int threads = n_threads if type(n_threads) is int and 0 < n_threads <= INT_MAX else 0
+        if len(given) == 2 and not others and (threads > 0 or n_threads is None):
             engine = self._at_once
             if type(engine) is Engine:
                 result = (<Engine> engine).find_gradients(self._theta, given[0], given[1], weights, initial_state, lengths,
-                                                          resets, None, 0, False, False, 0, None)
+                                                          resets, None, 0, False, False, threads, None)
                 if result is not NotImplemented:
                     return result
-        return method(self, *given, initial_state=initial_state, weights=weights, lengths=lengths, resets=resets, **others)
+        return method(self, *given, initial_state=initial_state, weights=weights, lengths=lengths, resets=resets,
+                      n_threads=n_threads, **others)
     return loss_and_gradients
 
 

@@ -500,9 +500,9 @@ class RNN:
         """
         draws = None if noise is dropout is False else self._draws(noise, dropout)
         # at once: a small call takes 4 µs, `_run` 0.5
-        if tbptt is memory_limit is draws is None and backend == "core":
+        if n_threads is tbptt is memory_limit is draws is None and backend == "core":
             result = self._at_once.loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, None, 0,
-                                                      input_gradient, initial_state_gradient, _threads(n_threads))
+                                                      input_gradient, initial_state_gradient, 0)
             if result is not NotImplemented:
                 return result
         return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,

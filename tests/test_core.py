@@ -621,8 +621,10 @@ def test_a_call_of_inputs_and_targets_alone_is_the_one_that_says_everything(opti
                   "memory_limit": None, "input_gradient": False, "initial_state_gradient": False, "noise": False,
                   "dropout": False, "n_threads": 1, "backend": "core"}
     E, gradients = net.loss_and_gradients(X, D, **everything)
-    for given in ((X, D), (X.tolist(), D)) if steps else ((X, D),):  # what is converted first, too
-        E_alone, alone = net.loss_and_gradients(*given)
+    whole = np.full(2, steps)
+    for given, more in [((X, D), {}), ((X, D), {"n_threads": 2}), ((X, D), {"n_threads": np.int64(1)}),
+                        ((X, D), {"lengths": whole}), ((X.tolist(), D), {})][:5 if steps else 4]:  # the last is converted
+        E_alone, alone = net.loss_and_gradients(*given, **more)
         assert E_alone == E and list(alone) == list(gradients)
         for name in gradients:
             assert alone[name].tobytes() == gradients[name].tobytes(), name
@@ -634,6 +636,9 @@ def test_a_call_without_targets_is_refused_in_python_s_words():
         net.loss_and_gradients(np.zeros((1, 1, 3)))
     with pytest.raises(TypeError, match="unexpected keyword argument 'weigths'"):
         net.loss_and_gradients(np.zeros((1, 1, 3)), np.zeros((1, 1, 2)), weigths=None)
+    for n_threads, kind in ((0, ValueError), (-1, ValueError), (2**40, ValueError), (True, TypeError), (1.0, TypeError)):
+        with pytest.raises(kind, match="n_threads"):
+            net.loss_and_gradients(np.zeros((1, 1, 3)), np.zeros((1, 1, 2)), n_threads=n_threads)
 
 
 @both_backends
