@@ -528,18 +528,18 @@ cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const 
 cdef void count(Call *c) noexcept nogil:
     """How many sequences and steps there are, and whether they must be arranged."""
     cdef Py_ssize_t b
+    cdef bint uneven = False
     c.counted = True
     c.sequences, c.most, c.steps = c.B, c.T, c.T * c.B
-    c.arranged = c.resets != NULL and memchr(c.resets, 1, c.T * c.B) != NULL
     c.order = c.alive = NULL
-    if c.lengths == NULL or c.T == 0:
-        return
-    c.sequences = c.most = c.steps = 0
-    for b in range(c.B):
-        c.sequences += c.lengths[b] > 0
-        c.most = max(c.most, c.lengths[b])
-        c.steps += c.lengths[b]
-    c.arranged = c.arranged or c.steps < max(c.most, 1) * c.B  # equal lengths are those of a batch that ends earlier
+    if c.lengths != NULL and c.T > 0:
+        c.sequences = c.most = c.steps = 0
+        for b in range(c.B):
+            c.sequences += c.lengths[b] > 0
+            c.most = max(c.most, c.lengths[b])
+            c.steps += c.lengths[b]
+        uneven = c.steps < max(c.most, 1) * c.B  # equal lengths are those of a batch that ends earlier
+    c.arranged = uneven or c.resets != NULL and memchr(c.resets, 1, c.most * c.B) != NULL  # no reset of padding
 
 
 cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, Py_ssize_t size,

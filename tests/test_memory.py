@@ -162,6 +162,17 @@ def test_a_limit_counts_all_that_the_estimate_counts(more):
         net.memory_estimate(5000, 4, memory_limit=least - 1, n_threads=1, **more)
 
 
+def test_resets_of_padding_take_no_memory():
+    net, rng = RNN(3, 5, 2, random_state=0), np.random.default_rng(0)
+    X, D, lengths = rng.standard_normal((7, 2, 3)), rng.standard_normal((7, 2, 2)), np.array([4, 4])
+    resets = np.zeros((7, 2), bool)
+    resets[5] = True
+    limit = net.memory_estimate(7, 2, lengths=lengths, memory_limit="auto")
+    _, gradients = net.loss_and_gradients(X, D, lengths=lengths, resets=resets, memory_limit=limit)
+    for name, gradient in net.loss_and_gradients(X, D, lengths=lengths)[1].items():
+        assert np.array_equal(gradients[name], gradient)
+
+
 def test_training_under_a_limit_is_the_same_run():
     rng = np.random.default_rng(0)
     X, D = rng.standard_normal((800, 6, 3)), rng.standard_normal((800, 6, 1))
