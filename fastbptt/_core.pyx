@@ -19,7 +19,8 @@ Design
     the GIL away, unless it is over in some microseconds (`is_short`).
 (f) Sequences of unequal lengths, or with resets, are an arranged call: each shard has its longest sequence first (`arrange`),
     so that those which go on are the first rows of every step, and a step's rows follow the last step's without a gap.
-    Steps of the same rows are a run (`end_of_run`), one call of a verb. Copies in and out then go by an index of places (`places`); the verbs between see rows alone. Padding has none.
+    Steps of the same rows are a run (`end_of_run`), one call of a verb. Copies in and out then go by an index of places
+    (`places`); the verbs between see rows alone. Padding has none.
 (g) Where an error stands on few steps (many weights of zero, or output="last"), the output's products see those rows only
     (`pick`).
 (h) Truncated BPTT goes back once for each window of k1 steps (`backward`), over what one forward pass has saved; blocks begin
@@ -349,7 +350,7 @@ cdef struct Workspace:
     void *before                               # scratch (rows, ldh), a block's states before each step
     void *initial                              # scratch (ldh,), the state that a reset brings back
     void *renewed                              # scratch (B, ldh), rows of one step of which some are reset
-    void *dropped                              # scratch (ldh,), Σ delta of the rows that are reset; of leaky units (B, ldh)
+    void *dropped                              # scratch (ldh,) double, Σ delta of the rows reset; of leaky units (B, ldh)
     Py_ssize_t *at                             # scratch (rows,), rows of a block that have an error
     Py_ssize_t *outputs                        # scratch (rows,), their places in the caller's arrays
     void *R                                    # scratch (rows, ldh), their states, or ∂E/∂S
@@ -441,7 +442,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.first = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
         w.initial = take(base, &used, 1, w.ldh, size)
         w.renewed = take(base, &used, B, w.ldh, size)
-        w.dropped = take(base, &used, B if leaky else 1, w.ldh, size)
+        w.dropped = take(base, &used, B if leaky else 1, w.ldh, sizeof(double))
     if c.arranged or c.dropout > 0:
         w.before = take(base, &used, w.rows, w.ldh, size)
     if c.arranged or c.k1 > 0:
@@ -479,7 +480,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         if c.arranged:
             w.initial_other = take(base, &used, 1, w.ldh, size)
             w.renewed_other = take(base, &used, B, w.ldh, size)
-            w.dropped_dU = take(base, &used, B, w.ldh, size)
+            w.dropped_dU = take(base, &used, B, w.ldh, sizeof(double))
     return used
 
 
@@ -1072,6 +1073,20 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
         t = next
 
 
+cdef void add_in_double(Py_ssize_t n, const floating *x, double *sum) noexcept nogil:
+    """sum += x: one by one a thousand float32 numbers would be off by 1e-6 of their sum."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        sum[i] += x[i]
+
+
+cdef void narrow(Py_ssize_t n, const double *x, floating *y) noexcept nogil:
+    """y = x"""
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] = <floating> x[i]
+
+
 cdef const floating *drop(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
                           const floating *later) noexcept nogil:
     """delta of step t as the step before receives it: nothing of the rows that are reset, whose sum goes to S_0.
@@ -1088,10 +1103,10 @@ cdef const floating *drop(const Plan *p, const Call *c, const Kernels *k, const 
     for row in range(rows_at(c, w, t)):
         if is_reset(c, t, row):
             own = row * ldh if leaky else 0
-            column_sums(k, 1, p.H, kept + row * ldh, ldh, <floating *> w.dropped + own)
+            add_in_double(p.H, kept + row * ldh, <double *> w.dropped + own)
             memset(kept + row * ldh, 0, ldh * sizeof(floating))
             if leaky:
-                column_sums(k, 1, p.H, dU + row * ldh, ldh, <floating *> w.dropped_dU + own)
+                add_in_double(p.H, dU + row * ldh, <double *> w.dropped_dU + own)
                 memset(dU + row * ldh, 0, ldh * sizeof(floating))
     return kept
 
@@ -1340,9 +1355,9 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     cdef bint leaky = c.units.form != PLAIN
 
     if c.arranged:
-        memset(w.dropped, 0, (B if leaky else 1) * ldh * sizeof(floating))
+        memset(w.dropped, 0, (B if leaky else 1) * ldh * sizeof(double))
     if c.arranged and leaky:
-        memset(w.dropped_dU, 0, B * ldh * sizeof(floating))
+        memset(w.dropped_dU, 0, B * ldh * sizeof(double))
     if p.one_hot:
         memset(table, 0, p.I * ldh * sizeof(floating))
     first = <floating *> w.later
@@ -1399,11 +1414,13 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         for i in range(B):
             memcpy(<floating *> w.renewed + i * ldh, w.initial, ldh * sizeof(floating))
         memset(delta, 0, B * ldh * sizeof(floating))
-        memcpy(dU, w.dropped_dU, B * ldh * sizeof(floating))
-        back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.renewed, <floating *> w.dropped, delta)
+        narrow(B * ldh, <double *> w.dropped_dU, dU)
+        narrow(B * ldh, <double *> w.dropped, <floating *> w.later)
+        back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.renewed, <floating *> w.later, delta)
         column_sums(k, B, H, dU, ldh, gradient + p.S_0)
     elif p.S_0 >= 0 and c.arranged:
-        affine(k, 1, H, H, <floating *> w.dropped, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+        narrow(ldh, <double *> w.dropped, <floating *> w.later)
+        affine(k, 1, H, H, <floating *> w.later, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
         column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
 
 
@@ -2862,7 +2879,7 @@ cdef class Engine:
         return run(&self.plan, c, self.kernels, base, <const double *> c.theta, threads)
 
     cdef int run(self, Call *c, int n_threads, Py_ssize_t memory_limit=NO_LIMIT) except -1:
-        """Run a call, without the GIL unless it is short, in a workspace from the pool. Raises MemoryError, KeyboardInterrupt."""
+        """Run a call, without the GIL unless it is short, in a pooled workspace. Raises MemoryError, KeyboardInterrupt."""
         cdef Memory memory = None, arrangement
         cdef Py_ssize_t few[FEW_WORDS]
         cdef int status, threads, stop = 0
