@@ -686,16 +686,16 @@ static INLINE void NAME(recur_back_rows)(const int m, const int nv, const int pa
 }
 
 /* Rows and vectors of the states that registers hold, and the parts of their sums; the first are those that 16 hold, if need
- * be with a little help of memory. */
-#define STATES_OF_16 \
-    STATE(1, 1, 2) STATE(2, 1, 2) STATE(3, 1, 2) STATE(4, 1, 2) STATE(8, 1, 2) STATE(1, 1, 4) STATE(2, 1, 4) STATE(4, 1, 4) \
-    STATE(1, 4, 2)
+ * be with a little help of memory. The larger ones serve tanh and relu alone: they have the activation's code for each vector,
+ * and with every activation the package had 5.3 MB. */
+#define STATES_OF_16 STATE(1, 1, 2) STATE(2, 1, 2) STATE(3, 1, 2) STATE(4, 1, 2) STATE(1, 1, 4) STATE(2, 1, 4) STATE(1, 4, 2)
+#define LARGER_OF_16 STATE(8, 1, 2) STATE(4, 1, 4)
 #if ROWS > 6
-#define STATES \
-    STATES_OF_16 STATE(5, 1, 2) STATE(6, 1, 2) STATE(7, 1, 2) STATE(3, 1, 4) STATE(5, 1, 4) STATE(6, 1, 4) STATE(1, 2, 3) \
-    STATE(2, 2, 3) STATE(3, 2, 3)
+#define STATES STATES_OF_16 STATE(3, 1, 4) STATE(1, 2, 3) STATE(2, 2, 3)
+#define LARGER_STATES LARGER_OF_16 STATE(5, 1, 4) STATE(6, 1, 4) STATE(3, 2, 3)
 #else
 #define STATES STATES_OF_16 STATE(1, 2, 2)
+#define LARGER_STATES LARGER_OF_16
 #endif
 #define STATES_OF_ONE STATE(1, 1, 2) STATE(1, 1, 4) STATE(1, 2, ROWS > 6 ? 3 : 2) /* leaky units' */
 #define STATE_NUMBER(rows, ldh, H) \
@@ -712,7 +712,19 @@ static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff
         break;
         STATES
 #undef STATE
+#define STATE(m, nv, parts) \
+    case TILE_NUMBER(m, nv, parts): \
+        if (activation == FASTBPTT_TANH) \
+            NAME(recur_rows)(m, nv, parts, FASTBPTT_TANH, steps, H, P, before, S); \
+        else if (activation == FASTBPTT_RELU) \
+            NAME(recur_rows)(m, nv, parts, FASTBPTT_RELU, steps, H, P, before, S); \
+        else \
+            goto by_steps; \
+        break;
+        LARGER_STATES
+#undef STATE
     default:
+    by_steps:
         for (t = 0; t < steps; t++, S += n) {
             if (before != NULL)
                 NAME(add_product)(rows, H, before, ldh, P, ldh, S, ldh);
@@ -733,7 +745,19 @@ static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, pt
         break;
         STATES
 #undef STATE
+#define STATE(m, nv, parts) \
+    case TILE_NUMBER(m, nv, parts): \
+        if (activation == FASTBPTT_TANH) \
+            NAME(recur_back_rows)(m, nv, parts, FASTBPTT_TANH, steps, H, P, R, later, delta); \
+        else if (activation == FASTBPTT_RELU) \
+            NAME(recur_back_rows)(m, nv, parts, FASTBPTT_RELU, steps, H, P, R, later, delta); \
+        else \
+            goto by_steps; \
+        break;
+        LARGER_STATES
+#undef STATE
     default:
+    by_steps:
         for (t = steps - 1; t >= 0; t--) {
             if (later != NULL)
                 NAME(add_product)(rows, H, later, ldh, P, ldh, delta + t * n, ldh);
@@ -1411,6 +1435,9 @@ static void NAME(update)(const fastbptt_update *what, ptrdiff_t n, const real *r
 #undef TILE_NUMBER
 #undef STATES
 #undef STATES_OF_16
+#undef LARGER_STATES
+#undef LARGER_OF_16
+#undef STATES_OF_ONE
 #undef STATE_NUMBER
 #undef FOR_EACH_KIND
 #undef BITS
