@@ -271,54 +271,6 @@ cdef int check_vectors(int type, Py_ssize_t n, str rule, theta, gradient, list s
     return 0
 
 
-cdef inline unsigned int hashed(unsigned int word, unsigned int *constant, unsigned int multiplier) noexcept nogil:
-    word ^= constant[0]
-    constant[0] *= multiplier
-    word *= constant[0]
-    return word ^ word >> 16
-
-
-cdef void mix_in(unsigned int word, unsigned int *constant, unsigned int *pool, int but) noexcept nogil:
-    """Mix a word into all words of the pool but one; -1: but none."""
-    cdef int i
-    for i in range(4):
-        if i != but:
-            pool[i] = 0xca01f9ddU * pool[i] - 0x4973f715U * hashed(word, constant, 0x931e8875U)
-            pool[i] ^= pool[i] >> 16
-
-
-def seed_state(bytes entropy, Py_ssize_t n):
-    """np.random.SeedSequence(entropy).generate_state(n, np.uint64), of at least 4 little-endian words of 32 bits.
-
-    The algorithm is O'Neill's seed_seq_fe128, and its numbers are those that NumPy has promised to keep.
-    """
-    cdef const unsigned char *byte = entropy
-    cdef Py_ssize_t i, words = len(entropy) // 4
-    cdef int k
-    cdef unsigned int word, low, constant = 0x43b0d7e5U
-    cdef unsigned int[4] pool
-    cdef cnp.npy_intp length = n
-    state = cnp.PyArray_SimpleNew(1, &length, cnp.NPY_UINT64)
-    cdef cnp.npy_uint64 *numbers = <cnp.npy_uint64 *> cnp.PyArray_DATA(state)
-    if words < 4:
-        raise ValueError("entropy must have 4 words or more")
-    for i in range(words):
-        word = byte[0] | byte[1] << 8 | byte[2] << 16 | <unsigned int> byte[3] << 24
-        byte += 4
-        if i < 4:
-            pool[i] = hashed(word, &constant, 0x931e8875U)
-        if i == 3:
-            for k in range(4):
-                mix_in(pool[k], &constant, pool, k)
-        elif i > 3:
-            mix_in(word, &constant, pool, -1)
-    constant = 0x8b51f9ddU
-    for i in range(n):
-        low = hashed(pool[2 * i % 4], &constant, 0x58f38dedU)
-        numbers[i] = low | <cnp.npy_uint64> hashed(pool[2 * i % 4 + 1], &constant, 0x58f38dedU) << 32
-    return state
-
-
 def sum_of_all_squares(array):
     """Σ a² of a C-contiguous float32 or float64 array, a float."""
     if is_ready(array, cnp.NPY_FLOAT, cnp.PyArray_NDIM(array)):
