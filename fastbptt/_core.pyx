@@ -187,8 +187,7 @@ cdef enum:
     AUTOMATIC = -1
     INPUT = 1023               # the kind of noise of inputs; that of states is the number of their recurrence
     SHORT = 0x8000             # multiplications of a call that keeps the GIL, where a step is at least 64
-    FEW_ROWS = 4
-    MORE = 3                   # numbers that `add_to_each` and `places_of_few` read and write beyond their own
+    MORE = 3                   # numbers that `place_run` reads and writes beyond its own
     FEW_WORDS = 512            # of an arrangement, which lie on the stack
     SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
 
@@ -290,7 +289,6 @@ cdef struct Call:
     double *polled               # time of the last poll, of that thread alone, or NEVER
     volatile int *stop           # set once it came
     # What `count` and `arrange` find
-    bint counted
     bint arranged
     Py_ssize_t sequences         # that have any step
     Py_ssize_t most              # steps of the longest
@@ -530,7 +528,6 @@ cdef void count(Call *c) noexcept nogil:
     """How many sequences and steps there are, and whether they must be arranged."""
     cdef Py_ssize_t b
     cdef bint uneven = False
-    c.counted = True
     c.sequences, c.most, c.steps = c.B, c.T, c.T * c.B
     c.order = c.alive = NULL
     if c.lengths != NULL and c.T > 0:
@@ -744,51 +741,42 @@ cdef inline bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noex
 
 cdef Py_ssize_t *find_places(const Plan *p, const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
     """Where the rows of the steps t ... end stand in the caller's arrays (T, B, ...); NULL: in their order."""
-    cdef Py_ssize_t row, rows, b, s, next, B = c.B
+    cdef Py_ssize_t row, rows, b, next
     cdef Py_ssize_t *places = w.places
-    cdef const Py_ssize_t *order = c.order
-    cdef const Py_ssize_t *first = w.first
     if not (c.arranged or p.one_hot or p.reverse):
         return NULL
     if w.placed == t and w.placed_until == end:
         return places
     w.placed, w.placed_until = t, end
-    if c.arranged and not p.reverse:
-        while t < end:
-            rows, next = first[t + 1] - first[t], end_of_run(c, w, t, end)
-            if rows <= FEW_ROWS:
-                places_of_few(next - t, rows, order, t * B, B, places)
-            else:
-                for s in range(t, next):
-                    add_to_each(rows, order, s * B, places + (s - t) * rows)
-            places += (next - t) * rows
-            t = next
-        return w.places
+    while t < end and c.arranged and not p.reverse:
+        rows, next = rows_at(c, w, t), end_of_run(c, w, t, end)
+        place_run(next - t, rows, c.order, t * c.B, c.B, places)
+        places += (next - t) * rows
+        t = next
     for t in range(t, end):
         rows = rows_at(c, w, t)
         for row in range(rows):
-            b = order[row] if c.arranged else row
-            places[row] = (callers(c, t, b) if p.reverse else t) * B + b
+            b = c.order[row] if c.arranged else row
+            places[row] = (callers(c, t, b) if p.reverse else t) * c.B + b
         places += rows
     return w.places
 
 
-cdef inline void add_to_each(Py_ssize_t n, const Py_ssize_t *x, Py_ssize_t by, Py_ssize_t *sums) noexcept nogil:
-    """sums = x + by, four at a time: of both there are up to MORE beyond the n."""
-    cdef Py_ssize_t i, x0, x1, x2, x3
-    for i in range(0, n, 4):
-        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-        sums[i], sums[i + 1], sums[i + 2], sums[i + 3] = x0 + by, x1 + by, x2 + by, x3 + by
+cdef void place_run(Py_ssize_t steps, Py_ssize_t rows, const Py_ssize_t *order, Py_ssize_t begin, Py_ssize_t B,
+                    Py_ssize_t *places) noexcept nogil:
+    """places = begin + step B + order                                                                  (steps, rows)
 
-
-cdef inline void places_of_few(Py_ssize_t steps, Py_ssize_t rows, const Py_ssize_t *order, Py_ssize_t place, Py_ssize_t B,
-                               Py_ssize_t *places) noexcept nogil:
-    """Those of a run of steps of at most FEW_ROWS rows; of both arrays there are up to MORE beyond the rows."""
-    cdef Py_ssize_t i, x0 = order[0] + place, x1 = order[1] + place, x2 = order[2] + place, x3 = order[3] + place
-    for i in range(steps):
-        places[0], places[1], places[2], places[3] = x0, x1, x2, x3
-        x0, x1, x2, x3 = x0 + B, x1 + B, x2 + B, x3 + B
-        places += rows
+    Four rows at a time, the last ones first: what they write beyond their own is written over by the others.
+    """
+    cdef Py_ssize_t i, row, x0, x1, x2, x3
+    cdef Py_ssize_t *target
+    for row in range((rows + 3) // 4 * 4 - 4, -1, -4):
+        x0, x1, x2, x3 = begin + order[row], begin + order[row + 1], begin + order[row + 2], begin + order[row + 3]
+        target = places + row
+        for i in range(steps):
+            target[0], target[1], target[2], target[3] = x0, x1, x2, x3
+            x0, x1, x2, x3 = x0 + B, x1 + B, x2 + B, x3 + B
+            target += rows
 
 
 cdef inline Py_ssize_t place(const Call *c, Py_ssize_t t, const Py_ssize_t *places, Py_ssize_t row) noexcept nogil:
@@ -2596,6 +2584,7 @@ cdef class Engine:
             if not (is_ready(resets, cnp.NPY_BOOL, 2) and has_shape(resets, c.T, c.B, -1)):
                 return False
             c.resets = <const char *> cnp.PyArray_DATA(resets)
+        count(c)
         if self.plan.one_hot:
             c.ids = <const Py_ssize_t *> cnp.PyArray_DATA(X)
             return ids_in_range(c, self.plan.I)
@@ -2693,8 +2682,6 @@ cdef class Engine:
         c.spread_rows = 0
         c.omega = self.plan.omega
         if self.plan.rate_penalty != 0:
-            if not c.counted:
-                count(c)
             steps = c.steps
             for b in range(c.B if c.past > 0 else 0):
                 steps -= min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
@@ -2703,8 +2690,6 @@ cdef class Engine:
     cdef double take_weights(self, Call *c) noexcept nogil:
         """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
         cdef double total
-        if not c.counted:
-            count(c)
         if self.type == cnp.NPY_FLOAT:
             total = weigh(c, <const float *> c.weights)
         else:
@@ -2852,9 +2837,9 @@ cdef class Engine:
         c.given = not self.plan.reads
         c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
         truncate(&c, tbptt)
-        self.penalize_flow(&c)
         count(&c)
         c.arranged = c.arranged or resets
+        self.penalize_flow(&c)
         self.divide(&c)
         arrangement = Memory(arranged_words(&c) * sizeof(Py_ssize_t))
         arrange(&c, <Py_ssize_t *> arrangement.base)
@@ -2888,8 +2873,6 @@ cdef class Engine:
         cdef bint held = False
         add(&in_flight, 1)
         try:
-            if not c.counted:
-                count(c)
             self.divide(c)
             if arranged_words(c) > FEW_WORDS:
                 arrangement = Memory(arranged_words(c) * sizeof(Py_ssize_t))

@@ -185,7 +185,7 @@ cdef bint pick_batch(Engine engine, const Call *data, Call *c, const Py_ssize_t 
     if c.lengths != NULL and not lengths_in_range(c):
         return False
     count(c)
-    c.T, c.counted = c.most, False  # the resets are not there yet
+    c.T = c.most
     targets = 1 if c.last else c.T
     pick_rows(c.T, c.B, 1, data.resets, data.B, rows, <char *> into[5])
     pick_rows(targets, c.B, 1, data.labels, data.B, rows, <Py_ssize_t *> into[1])
@@ -200,6 +200,7 @@ cdef bint pick_batch(Engine engine, const Call *data, Call *c, const Py_ssize_t 
         pick_rows(targets, c.B, K, <const double *> data.D, data.B, rows, <double *> into[1])
         pick_rows(targets, c.B, width, <const double *> data.weights, data.B, rows, <double *> into[2])
         pick_rows(1, c.B, H, <const double *> data.initial_state, data.B, rows, <double *> into[3])
+    count(c)  # with the batch's own resets
     return c.ids == NULL or ids_in_range(c, I)
 
 
