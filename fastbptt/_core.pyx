@@ -2926,18 +2926,20 @@ def at_once(method):
     Python takes 0.12 us to fill in the others of its arguments, and a call of the smallest networks 2.6 (2026-11).
     """
     @functools.wraps(method)
-    def loss_and_gradients(self, *given, initial_state=None, weights=None, lengths=None, resets=None, n_threads=None,
-                           **others):
+    def loss_and_gradients(self, *given, initial_state=None, weights=None, lengths=None, resets=None, input_gradient=False,
+                           initial_state_gradient=False, n_threads=None, **others):
         cdef int threads = n_threads if type(n_threads) is int and 0 < n_threads <= INT_MAX else 0
         if len(given) == 2 and not others and (threads > 0 or n_threads is None):
             engine = self._at_once
             if type(engine) is Engine:
                 result = (<Engine> engine).find_gradients(self._theta, given[0], given[1], weights, initial_state, lengths,
-                                                          resets, None, 0, False, False, threads, None)
+                                                          resets, None, 0, input_gradient, initial_state_gradient,
+                                                          threads, None)
                 if result is not NotImplemented:
                     return result
         return method(self, *given, initial_state=initial_state, weights=weights, lengths=lengths, resets=resets,
-                      n_threads=n_threads, **others)
+                      input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, n_threads=n_threads,
+                      **others)
     return loss_and_gradients
 
 

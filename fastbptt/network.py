@@ -498,16 +498,10 @@ class RNN:
         each thread, whose shard of the batch has B' sequences, a block of time steps of about 256 KiB, the weights twice,
         and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
         """
-        draws = None if noise is dropout is False else self._draws(noise, dropout)
-        # at once: a small call takes 4 µs, `_run` 0.5
-        if n_threads is tbptt is memory_limit is draws is None and backend == "core":
-            result = self._at_once.loss_and_gradients(self._theta, X, D, weights, initial_state, lengths, resets, None, 0,
-                                                      input_gradient, initial_state_gradient, 0)
-            if result is not NotImplemented:
-                return result
         return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
                          self._check_tbptt(tbptt, whole=self.omega), _check_memory_limit(memory_limit, tbptt),
-                         bool(input_gradient), bool(initial_state_gradient), draws=draws)
+                         bool(input_gradient), bool(initial_state_gradient),
+                         draws=None if noise is dropout is False else self._draws(noise, dropout))
 
     def backward(self, X: ArrayLike, dY: ArrayLike, *, initial_state: ArrayLike | None = None,
                  lengths: ArrayLike | None = None, resets: ArrayLike | None = None, tbptt: Tbptt | None = None,
@@ -1412,10 +1406,8 @@ class _Parameters(dict):
 class _Unchecked:
     """The face of an engine that no argument satisfies before it is checked: for those that do not check themselves."""
 
-    def loss_and_gradients(self, *arguments: Any) -> tuple[float, dict[str, np.ndarray]]:
+    def step(self, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
         return NotImplemented
-
-    step = loss_and_gradients
 
 
 class _ReferenceEngine:
