@@ -63,10 +63,12 @@ COLUMNS = ["what", "B", "T", "I", "H", "O", "lengths", "dtype", "threads", "cont
 class Process:
     """A contender's process: process.ask(method, ...) is that method of worker.Worker in it."""
 
-    def __init__(self, name, threads):
+    def __init__(self, name, threads, more=None):
+        """`more`: variables of its environment that go before all others."""
         environment = os.environ | environment_of(threads)
         if name in REGISTRY:
             environment |= dict(REGISTRY[name].environment)
+        environment |= more or {}
         worker = Path(__file__).resolve().with_name("worker.py")
         self.name = name
         self.process = subprocess.Popen([sys.executable, str(worker), name], stdin=subprocess.PIPE,

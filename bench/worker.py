@@ -130,6 +130,38 @@ class Worker:
     def sample(self):
         return self.sampler.sample()
 
+    def spaced(self, gap, count):
+        """Mean seconds of a call of the prepared variant, `count` calls with `gap` seconds of sleep before each."""
+        total = 0
+        for _ in range(count):
+            time.sleep(gap)
+            start = time.perf_counter()
+            self.sampler.call()
+            total += time.perf_counter() - start
+        return total / count
+
+    def repeat(self, seconds):
+        """How many calls of the prepared variant end within so many seconds."""
+        count, end = 0, time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            self.sampler.call()
+            count += 1
+        return count
+
+    def alternate(self, name, cell, dtype, threads, count):
+        """Mean seconds of a call of the prepared variant that follows a call of the contender `name` in this process."""
+        if getattr(self, "other", None) is None:
+            kind, problem = contenders.REGISTRY[name].load(), self.problem(cell, dtype, threads)
+            self.other = kind(problem, kind.variants(problem)[0])
+            self.other.gradients()  # which may compile
+        total = 0
+        for _ in range(count):
+            self.other.gradients()
+            start = time.perf_counter()
+            self.sampler.call()
+            total += time.perf_counter() - start
+        return total / count
+
     def imports(self):
         """Seconds that importing the contender's library takes, with whatever it imports."""
         start = time.perf_counter()

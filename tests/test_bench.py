@@ -112,3 +112,24 @@ def test_an_option_whose_gradients_are_wrong_is_not_timed(tmp_path):
                          'net.loss_and_gradients(self.X * (backend != "core"),')
     done = program("options.py", *TINY, folder=folder)
     assert done.returncode == 1 and "it was not timed" in done.stderr
+
+
+def test_what_threads_cost_is_measured_in_every_table():
+    done = program("busy.py", "--cells", "20,30,3,5,2", "--seconds", "0.2", "--tables", "busy", "idle", "spaced", "processes")
+    if "needs two cores" in done.stderr:
+        pytest.skip("one core")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| 20,30,3,5,2 \| (.+?) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|(?: ([\d.]+) \|)?$", done.stdout,
+                      re.MULTILINE)
+    ours = [gap for title, *_, gap in rows if title == "fastbptt"]
+    assert ours == ["", "", "0.1", "1", "10", ""]
+    for _, one, several, ratio, _ in rows:
+        assert float(ratio) == pytest.approx(float(several) / float(one), rel=0.2)
+
+
+def test_two_builds_are_compared_in_paired_runs():
+    folder = str(Path(fastbptt.__file__).parents[1])
+    done = program("compare.py", folder, folder, "--cells", "4,20,3,5,2", "--seconds", "0")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| 4,20,3,5,2 \| float32 \| 1 \| gradients \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ to [\d.]+ \|$",
+                     done.stdout, re.MULTILINE), done.stdout

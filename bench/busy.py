@@ -1,0 +1,177 @@
+"""What threads cost beside other work: mean times of calls with all cores' threads, divided by one thread's.
+
+    pip install . torch==2.13.0 jax numba           # peers that are missing are left out
+    python bench/busy.py                            # all tables, as Markdown
+    python bench/busy.py --tables busy spaced --seconds 5
+
+busy          another process occupies the last core: fastbptt's default call, and those of the peers
+idle          nothing else runs: one call after another
+spaced        nothing else runs: calls 0.1, 1 and 10 ms apart
+processes     eight processes at once, each with the default number of threads, and each with one thread
+alternating   fastbptt's calls alternate with those of PyTorch, JAX or Numba, which have threads of their own, in one process
+
+Each figure is a mean, not a median: the rare call that waits for a scheduler's time slice counts with its full time. Both
+numbers of threads are measured in processes of their own, which take turns (run.py); all are stopped but the one whose turn it
+is. A ratio above 1 means that threads cost time.
+"""
+
+import argparse
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import cases
+from contenders import REGISTRY
+from run import Process, processor
+
+BUSY = ["20,90,12,48,7", "50,60,20,96,20", "32,100,40,200,30"]
+PEERS = ("torch", "jax", "numba")
+GAPS = (0.1e-3, 1e-3, 10e-3)
+AT_ONCE = 8
+ROUNDS = 8  # turns of each number of threads
+SPIN = "while True: pass"
+
+
+def cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@contextlib.contextmanager
+def occupied_core():
+    """Keep the last core that this process may use occupied."""
+    spinning = subprocess.Popen([sys.executable, "-c", SPIN])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(spinning.pid, [max(os.sched_getaffinity(0))])
+    time.sleep(0.5)
+    try:
+        yield
+    finally:
+        spinning.kill()
+        spinning.wait()
+
+
+def pair(stack, name, cell, dtype, **variables):
+    """Processes of a contender with one thread and with all, ready for the cell."""
+    processes = {threads: stack.enter_context(Process(name, threads, variables.get(f"with_{threads}")))
+                 for threads in (1, cores())}
+    for threads, process in processes.items():
+        process.ask("prepare", cell, dtype, threads, "gradients")
+    return processes
+
+
+def in_turn(processes, ask):
+    """The mean of ask(process) over all turns, of one thread and of all."""
+    means = {threads: [] for threads in processes}
+    for k in range(ROUNDS):
+        for threads in list(processes)[::1 - 2 * (k % 2)]:
+            means[threads].append(ask(processes[threads]))
+    return [statistics.fmean(values) for values in means.values()]
+
+
+def means_of_calls(processes, seconds):
+    """Mean seconds of a call, one after another."""
+    share = seconds / ROUNDS / len(processes)
+    return in_turn(processes, lambda process: share / process.ask("repeat", share))
+
+
+def write(cell, name, one, all_of_them, *more):
+    print(f"| {','.join(map(str, cell.sizes))} | {name} | {one * 1e3:.3f} | {all_of_them * 1e3:.3f} | "
+          f"{all_of_them / one:.2f} |{''.join(f' {word} |' for word in more)}", flush=True)
+
+
+def heading(title, *more):
+    print(f"\n### {title}\n\n| B, T, I, H, O | | one thread, ms | {cores()} threads, ms | ratio |"
+          f"{''.join(f' {word} |' for word in more)}\n|---|---|---|---|---|{'---|' * len(more)}", flush=True)
+
+
+def busy(arguments):
+    heading("Another process occupies the last core")
+    with occupied_core():
+        for cell in cases.choose(arguments.cells or BUSY):
+            for name in ("fastbptt", *arguments.peers):
+                with ExitStack() as stack:
+                    write(cell, REGISTRY[name].title,
+                          *means_of_calls(pair(stack, name, cell, arguments.dtype), arguments.seconds))
+
+
+def idle(arguments):
+    heading("Nothing else runs")
+    for cell in cases.choose(arguments.cells or ["bar"]):
+        with ExitStack() as stack:
+            write(cell, "fastbptt", *means_of_calls(pair(stack, "fastbptt", cell, arguments.dtype), arguments.seconds))
+
+
+def spaced(arguments):
+    heading("Calls that are some time apart", "ms apart")
+    for cell in cases.choose(arguments.cells or ["bar"]):
+        with ExitStack() as stack:
+            processes = pair(stack, "fastbptt", cell, arguments.dtype)
+            once = processes[1].ask("spaced", 0, 3)
+            for gap in GAPS:
+                count = max(3, round(arguments.seconds / ROUNDS / len(processes) / (gap + once)))
+                write(cell, "fastbptt", *in_turn(processes, lambda process, gap=gap, count=count:
+                                                 process.ask("spaced", gap, count)), f"{gap * 1e3:g}")
+
+
+def processes(arguments):
+    """Eight processes of each kind; the time is that of a call in each."""
+    heading(f"{AT_ONCE} processes at once")
+    for cell in cases.choose(arguments.cells or BUSY):
+        with ExitStack() as stack:
+            groups = {threads: [stack.enter_context(Process("fastbptt", threads)) for _ in range(AT_ONCE)]
+                      for threads in (1, cores())}
+            for threads, group in groups.items():
+                for process in group:
+                    process.ask("prepare", cell, arguments.dtype, threads, "gradients")
+            pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+            share = arguments.seconds / ROUNDS / len(groups)
+            write(cell, "fastbptt", *in_turn(groups, lambda group, pool=pool, share=share: AT_ONCE * share / sum(
+                pool.map(lambda process: process.ask("repeat", share), group))))
+
+
+def alternating(arguments):
+    heading("Calls that alternate with a peer's in one process", "the peer")
+    for cell in cases.choose(arguments.cells or BUSY):
+        for name in arguments.peers:
+            with ExitStack() as stack:
+                # the peer has all cores' threads in both processes
+                both = {threads: {**dict(REGISTRY[name].environment), **all_threads(), "FASTBPTT_NUM_THREADS": str(threads)}
+                        for threads in (1, cores())}
+                ready = pair(stack, "fastbptt", cell, arguments.dtype,
+                             **{f"with_{threads}": words for threads, words in both.items()})
+                slow = ready[1].ask("alternate", name, cell, arguments.dtype, cores(), 3)
+                count = max(3, round(arguments.seconds / ROUNDS / len(ready) / (10 * slow)))
+                write(cell, "fastbptt", *in_turn(ready, lambda process, name=name, cell=cell, count=count: process.ask(
+                    "alternate", name, cell, arguments.dtype, cores(), count)), REGISTRY[name].title)
+
+
+def all_threads():
+    from run import environment_of
+    return environment_of(cores())
+
+
+TABLES = {table.__name__: table for table in (busy, idle, spaced, processes, alternating)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Measure what threads cost beside other work.")
+    parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
+    parser.add_argument("--cells", nargs="+", help=f"{', '.join(cases.GROUPS)}, or B,T,I,H,O")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--seconds", type=float, default=8, help="of each row (default 8)")
+    arguments = parser.parse_args()
+    arguments.peers = [name for name in PEERS if not REGISTRY[name].missing()]
+    if cores() < 2:
+        sys.exit("bench/busy.py needs two cores")
+    print(f"python bench/busy.py {' '.join(sys.argv[1:])}: {processor()}, {cores()} cores, load {os.getloadavg()[0]:.2f}")
+    for name in arguments.tables:
+        TABLES[name](arguments)
+
+
+if __name__ == "__main__":
+    main()
