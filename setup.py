@@ -2,17 +2,14 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy
 import scipy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
 
-# FASTBPTT_DEBUG=1: bounds-checked Cython. FASTBPTT_CFLAGS, FASTBPTT_LDFLAGS: added last, for sanitizers. FASTBPTT_OPENMP=0:
-# without threads, as where the compiler has no OpenMP.
+# FASTBPTT_DEBUG=1: bounds-checked Cython. FASTBPTT_CFLAGS, FASTBPTT_LDFLAGS: added last, for sanitizers.
 DEBUG = os.environ.get("FASTBPTT_DEBUG") == "1"
 DIRECTIVES = {
     "language_level": 3,
@@ -27,7 +24,8 @@ DIRECTIVES = {
 # _elementary.h adds to round; the two flags of it here change no result, and let loops with a comparison or a root be
 # vectorised (tanh in float32: 21 ns an element without, 3.9 with).
 FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall",
-                                                 "-Wno-unused-function"]
+                                                 "-Wno-unused-function", "-pthread"]
+LINK_FLAGS = [] if sys.platform == "win32" else ["-pthread"]
 
 
 def blas_int(folder):
@@ -41,47 +39,22 @@ def blas_int(folder):
     return str(folder)
 
 
-class BuildExt(build_ext):
-    """build_ext with OpenMP where the compiler has it; Cython's prange is a plain loop where it has not."""
-
-    def build_extensions(self):
-        msvc = self.compiler.compiler_type == "msvc"
-        flags = ["/openmp"] if msvc else ["-fopenmp"]
-        if os.environ.get("FASTBPTT_OPENMP") != "0" and self.compiles(flags, [] if msvc else flags):
-            for extension in self.extensions:
-                extension.extra_compile_args += flags
-                extension.extra_link_args += [] if msvc else flags
-        super().build_extensions()
-
-    def compiles(self, flags, link_flags):
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder) / "openmp.c"
-            source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
-            try:
-                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
-                self.compiler.link_executable(objects, "openmp", output_dir=folder, extra_postargs=link_flags)
-            except Exception:  # whatever a compiler's class may raise
-                return False
-        return True
-
-
 extensions = [
     Extension(
         f"fastbptt.{name}",
         [f"fastbptt/{name}.pyx", *sources],
         include_dirs=[numpy.get_include(), "fastbptt"],
-        depends=["fastbptt/_kernels.h", "fastbptt/_atomic.h", "fastbptt/_denormals.h", "fastbptt/_elementary.h", "fastbptt/_maps.h",
+        depends=["fastbptt/_kernels.h", "fastbptt/_pool.h", "fastbptt/_atomic.h", "fastbptt/_denormals.h", "fastbptt/_elementary.h", "fastbptt/_maps.h",
                  "fastbptt/_simd.h", "fastbptt/_lanes.h", "fastbptt/_draws.h"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=FLAGS + os.environ.get("FASTBPTT_CFLAGS", "").split(),
-        extra_link_args=os.environ.get("FASTBPTT_LDFLAGS", "").split(),
+        extra_link_args=LINK_FLAGS + os.environ.get("FASTBPTT_LDFLAGS", "").split(),
     )
-    for name, sources in (("_blas", []), ("_core", ["fastbptt/_kernels.c"]), ("_population", []))
+    for name, sources in (("_blas", []), ("_workers", ["fastbptt/_pool.c"]), ("_core", ["fastbptt/_kernels.c"]), ("_population", []))
 ]
 
 generated = Path("build")
 setup(
-    cmdclass={"build_ext": BuildExt},
     ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, build_dir=str(generated),
                           include_path=[blas_int(generated / "generated")]),
 )

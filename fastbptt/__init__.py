@@ -3,7 +3,7 @@
 try:
     import fastbptt._core as _core  # a plain "from . import" would not say which module is missing
 except ModuleNotFoundError as error:
-    if error.name not in ("fastbptt._core", "fastbptt._blas", "fastbptt._population"):
+    if error.name not in ("fastbptt._core", "fastbptt._blas", "fastbptt._workers", "fastbptt._population"):
         raise
     raise ImportError(
         f"no compiled fastbptt in {__path__[0]}: run `pip install .` in the source folder and start Python elsewhere, or "

@@ -2,13 +2,33 @@
 #ifndef FASTBPTT_ATOMIC_H
 #define FASTBPTT_ATOMIC_H
 
+#include <stddef.h>
+
+/* add: the value after. read, write: of a long. claim: the value before, and one more is there; report: one more.
+ * All are sequentially consistent, except flags, which guard nothing. */
 #if defined(_MSC_VER)
 #include <intrin.h>
 #define fastbptt_add(counter, n) (_InterlockedExchangeAdd((counter), (n)) + (n))
+#define fastbptt_read(counter) _InterlockedOr((counter), 0)
+#define fastbptt_write(counter, value) ((void)_InterlockedExchange((counter), (value)))
+#if defined(_WIN64)
+#define fastbptt_claim(size) ((ptrdiff_t)_InterlockedExchangeAdd64((__int64 *)(size), 1))
+#define fastbptt_report(size) ((void)_InterlockedExchangeAdd64((__int64 *)(size), 1))
+#define fastbptt_read_size(size) ((ptrdiff_t)_InterlockedOr64((__int64 *)(size), 0))
+#else
+#define fastbptt_claim(size) ((ptrdiff_t)_InterlockedExchangeAdd((long *)(size), 1))
+#define fastbptt_report(size) ((void)_InterlockedExchangeAdd((long *)(size), 1))
+#define fastbptt_read_size(size) ((ptrdiff_t)_InterlockedOr((long *)(size), 0))
+#endif
 #define fastbptt_read_flag(flag) (*(flag))
 #define fastbptt_write_flag(flag, value) ((void)(*(flag) = (value)))
 #else
 #define fastbptt_add(counter, n) __atomic_add_fetch((counter), (n), __ATOMIC_SEQ_CST)
+#define fastbptt_read(counter) __atomic_load_n((counter), __ATOMIC_SEQ_CST)
+#define fastbptt_write(counter, value) __atomic_store_n((counter), (value), __ATOMIC_SEQ_CST)
+#define fastbptt_claim(size) __atomic_fetch_add((size), 1, __ATOMIC_SEQ_CST)
+#define fastbptt_report(size) ((void)__atomic_fetch_add((size), 1, __ATOMIC_SEQ_CST))
+#define fastbptt_read_size(size) __atomic_load_n((size), __ATOMIC_SEQ_CST)
 #define fastbptt_read_flag(flag) __atomic_load_n((flag), __ATOMIC_RELAXED)
 #define fastbptt_write_flag(flag, value) __atomic_store_n((flag), (value), __ATOMIC_RELAXED)
 #endif

@@ -57,7 +57,6 @@ cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.pycapsule cimport PyCapsule_New
 from cython cimport floating
-from cython.parallel cimport prange, threadid
 from libc.float cimport DBL_MAX, DBL_MIN, FLT_MIN
 from libc.limits cimport INT_MAX
 from libc.math cimport fabs, hypot, isfinite, sqrt
@@ -66,6 +65,7 @@ from libc.string cimport memchr, memcpy, memmove, memset, strcmp
 cimport numpy as cnp
 
 from ._blas cimport blas_kernels, hold_blas, release_blas
+from ._workers cimport run_shares
 from ._kernels cimport (
     ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, CURRENT, ELU, EXP, GIVEN, HUBER, IDENTITY,
     LEAKY_RELU, PLAIN, POISSON, QUANTILE, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
@@ -94,12 +94,6 @@ cdef extern from *:
         return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
 
-    #ifdef _OPENMP
-    #define FASTBPTT_OPENMP 1
-    #else
-    #define FASTBPTT_OPENMP 0
-    #endif
-
     #if defined(__clang__)
     #define FASTBPTT_COMPILER "Clang " __clang_version__
     #elif defined(__GNUC__)
@@ -109,7 +103,6 @@ cdef extern from *:
     #endif
     """
     double now "fastbptt_now"() noexcept nogil
-    const int OPENMP "FASTBPTT_OPENMP"
     const char *COMPILER "FASTBPTT_COMPILER"
 
 cdef extern from "_atomic.h":
@@ -1925,9 +1918,44 @@ cdef void first_row(const Plan *p, const Call *c, Py_ssize_t b, const floating *
             row[h] = theta[p.S_0 + h] if p.S_0 >= 0 else 0
 
 
+cdef struct Job:
+    # The arguments of run_shard that are equal for all shards, for the threads of the pool.
+    const Plan *p
+    Call *c
+    const Kernels *k
+    const Shared *shared
+    const void *theta
+
+
+cdef void run_share_f32(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    cdef Job *job = <Job *> context
+    run_shard(job.p, job.c, job.k, job.shared, <const float *> job.theta, i, worker)
+
+
+cdef void run_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    cdef Job *job = <Job *> context
+    run_shard(job.p, job.c, job.k, job.shared, <const double *> job.theta, i, worker)
+
+
+cdef void poll_for_job(void *context) noexcept nogil:
+    """Handle Ctrl-C while the calling thread waits for other threads; their shards then see `stop`."""
+    stopped((<Job *> context).c)
+
+
+cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t size) noexcept nogil:
+    """Estimate the time of a call on one thread, within a factor of about two (AVX2 and AVX-512, 2026-11).
+
+    SHARD_LEAST multiplications forward take about 0.05 ms with the gradient in float32, so one takes 0.1 ns; a third of
+    that without the gradient.
+    """
+    cdef double multiplications = <double> c.steps * p.H * ((p.I + p.H if p.recurs else 0) + p.O)
+    return multiplications * (0.1 if c.gradient != NULL else 0.035) * (size // sizeof(float))
+
+
 cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta, int threads) noexcept nogil:
     """What the call asks for, in shards of c.rows rows, in the memory that `share_out` counted for so many threads."""
     cdef Shared shared
+    cdef Job job
     cdef Py_ssize_t i, j
     cdef floating *partial
     cdef floating *gradient = <floating *> c.gradient
@@ -1947,8 +1975,9 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         for i in range(shared.shards):
             run_shard(p, c, k, &shared, theta, i, 0)
     else:
-        for i in prange(shared.shards, num_threads=threads, schedule="dynamic", chunksize=1):
-            run_shard(p, c, k, &shared, theta, i, threadid())
+        job.p, job.c, job.k, job.shared, job.theta = p, c, k, &shared, theta
+        run_shares(run_share_f32 if floating is float else run_share_f64, poll_for_job, &job, shared.shards, threads,
+                   nanoseconds_of(p, c, sizeof(floating)))
     if read_flag(c.stop):
         restore(mode)
         return STOPPED
@@ -2143,7 +2172,6 @@ cdef inline bint overlap(object a, object b) noexcept:
 
 cdef long in_flight = 0        # calls under way
 cdef int default_threads = 1   # of all calls together that do not say how many
-cdef bint forked = False       # libgomp hangs where a child of fork opens a parallel region
 
 
 def set_default_threads(int n):
@@ -2154,17 +2182,12 @@ def set_default_threads(int n):
 
 def threads():
     """How many threads serve a call that does not say how many, if it is the only one."""
-    return 1 if forked or not OPENMP else default_threads
-
-
-def has_openmp():
-    """Whether this build has threads."""
-    return bool(OPENMP)
+    return default_threads
 
 
 def _after_fork():
-    global forked, in_flight
-    forked, in_flight = True, 0
+    global default_threads, in_flight
+    default_threads, in_flight = 1, 0  # a child leaves room for its siblings
 
 
 if hasattr(os, "register_at_fork"):
@@ -2754,7 +2777,7 @@ cdef class Engine:
 
     cdef int threads(self, const Call *c, int n_threads) noexcept nogil:
         """How many threads serve the call: as asked for, or its share of `default_threads`; no more than shards."""
-        if not OPENMP or forked or c.terms_S != NULL or c.flow != NULL or c.rows == 0:  # all shards' go to one place
+        if c.terms_S != NULL or c.flow != NULL or c.rows == 0:  # all shards' go to one place
             return 1
         if n_threads <= 0:
             n_threads = max(1, default_threads // max(1, add(&in_flight, 0)))

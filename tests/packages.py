@@ -133,7 +133,7 @@ def types(work, wheel, python):
     source = work / "source"
     config = ("--mypy-config-file", source / "pyproject.toml")
     log = run(typed, "-m", "mypy.stubtest", "--ignore-missing-stub", *config,
-              "fastbptt._core", "fastbptt._population", "fastbptt._blas", cwd=work)
+              "fastbptt._core", "fastbptt._population", "fastbptt._blas", "fastbptt._workers", cwd=work)
     expect("Success" in log, f"stubtest: {log.strip().splitlines()[-1]}")
     done = subprocess.run([typed, "-m", "mypy", "--strict", source / "tests/typed_use.py"], capture_output=True, text=True,
                           cwd=work)

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from processes import run_python
 
-from fastbptt import RNN, _core, _threading
+from fastbptt import RNN, _core, _threading, _workers
 
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 HEADS = [("squared_error", "identity"), (("quantile", (0.25, 0.75)), "tanh"), ("cross_entropy", "softmax"), ("poisson", "exp")]
+
+
+@pytest.fixture(autouse=True)
+def helpers_that_come():
+    """Let every call wake helpers, however short it is."""
+    _workers.set_times(wake_ns=0)
+    yield
+    _workers.set_times()
 
 
 def network(dtype="float32", loss="squared_error", output_activation="identity", **options):
@@ -55,30 +63,62 @@ def test_every_operation_has_the_same_bits_for_any_number_of_threads(loss, outpu
         assert all(bits(operation(n)) == one for n in (None, 2, 3, 64))
 
 
-@pytest.mark.skipif(not _core.has_openmp(), reason="built without OpenMP")
 def test_several_threads_are_in_fact_used():
-    net = network()
-    X, D, _, _ = data(net)
-    net.loss_and_gradients(X, D, n_threads=2)
     script = """
 import numpy as np, threading
 from pathlib import Path
-from fastbptt import RNN
+from fastbptt import RNN, _workers
 count = lambda: len(list(Path("/proc/self/task").iterdir()))
+_workers.set_times(wake_ns=0)
 net = RNN(3, 6, 4, random_state=0)
 net._engines["core"].shard_work = 1
 X, D = np.ones((4, 45, 3), "f4"), np.ones((4, 45, 4), "f4")
 net.loss_and_gradients(X, D, n_threads=1)
 before = count()
 net.loss_and_gradients(X[:, :1].copy(), D[:, :1].copy(), n_threads=3)  # one sequence is one shard
-assert count() == before
+assert count() == before and _workers.helpers() == 0
 net.loss_and_gradients(X, D, n_threads=3)
-print(count() - before)
+print(count() - before, _workers.helpers())
 """
     if not os.path.isdir("/proc/self/task"):
         pytest.skip("no /proc here")
     run = run_python(script)
-    assert run.stdout == "2\n", run.stderr
+    assert run.stdout == "2 2\n", run.stderr
+
+
+def test_a_short_call_creates_no_thread():
+    """To wake a helper costs more than it brings (_pool.h)."""
+    script = """
+import numpy as np
+from fastbptt import RNN, _workers
+net = RNN(3, 6, 4, random_state=0)
+net._engines["core"].shard_work = 1
+X, D = np.ones((4, 45, 3), "f4"), np.ones((4, 45, 4), "f4")
+net.loss_and_gradients(X, D, n_threads=3)
+print(_workers.helpers())
+"""
+    run = run_python(script)
+    assert run.stdout == "0\n", run.stderr
+
+
+def test_a_call_computes_all_itself_where_no_helper_can_be_created():
+    script = """
+import numpy as np
+from fastbptt import Population, RNN, _workers
+_workers.set_times(wake_ns=0)
+_workers.fail_helpers(1000)
+net = RNN(3, 6, 4, random_state=0)
+net._engines["core"].shard_work = 1
+rng = np.random.default_rng(0)
+X, D = rng.standard_normal((4, 45, 3)), rng.standard_normal((4, 45, 4))
+one, two = (net.loss_and_gradients(X, D, n_threads=n) for n in (1, 2))
+assert one[0] == two[0] and all(np.array_equal(one[1][name], two[1][name]) for name in one[1])
+many = Population(40, 3, 6, 4, random_state=0)
+assert np.array_equal(many.evaluate(X, D, n_threads=1), many.evaluate(X, D, n_threads=2))
+print(_workers.helpers())
+"""
+    run = run_python(script)
+    assert run.stdout == "0\n", run.stderr
 
 
 def test_training_has_the_same_bits_for_any_number_of_threads():
@@ -132,19 +172,24 @@ def test_a_gil_that_is_off_stays_off():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_child_of_fork_uses_one_thread_and_ends():
+def test_a_child_of_fork_has_one_thread_by_default_and_helpers_of_its_own():
     script = """
 import os, numpy as np
-from fastbptt import RNN, _core
+from fastbptt import RNN, _core, _workers
+_workers.set_times(wake_ns=0)
 net = RNN(3, 6, 4, random_state=0)
 net._engines["core"].shard_work = 1
 X, D = np.ones((30, 45, 3), "f4"), np.ones((30, 45, 4), "f4")
-loss, gradients = net.loss_and_gradients(X, D, n_threads=2)  # the parent has a team of threads now
+loss, gradients = net.loss_and_gradients(X, D, n_threads=2)
+assert _workers.helpers() == 1
 child = os.fork()
 if child == 0:
-    again, of_child = net.loss_and_gradients(X, D, n_threads=2)
-    same = loss == again and all(np.array_equal(gradients[name], of_child[name]) for name in gradients)
-    os._exit(0 if same and _core.threads() == 1 else 1)
+    assert _workers.helpers() == 0 and _core.threads() == 1
+    again, of_child = net.loss_and_gradients(X, D)
+    assert _workers.helpers() == 0
+    third = net.loss_and_gradients(X, D, n_threads=2)[0]
+    same = loss == again == third and all(np.array_equal(gradients[name], of_child[name]) for name in gradients)
+    os._exit(0 if same and _workers.helpers() == 1 else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert net.loss_and_gradients(X, D, n_threads=2)[0] == loss
 """
@@ -180,7 +225,6 @@ def default(**variables):
     return int(run.stdout), run.stderr
 
 
-@pytest.mark.skipif(not _core.has_openmp(), reason="built without OpenMP")
 def test_the_default_is_what_the_environment_says_else_the_cores():
     assert default()[0] == _threading.cores()
     assert default(OMP_NUM_THREADS="3")[0] == 3

@@ -19,7 +19,7 @@ from processes import find_package
 
 HERE = Path(__file__).parent
 SETS = ("avx2", "baseline", "blas")  # AVX-512 it does not know
-LIBRARIES = ("vgpreload", "libc.", "libc-", "libm.", "libm-", "libstdc++", "ld-linux", "libgomp", "libpthread")
+LIBRARIES = ("vgpreload", "libc.", "libc-", "libm.", "libm-", "libstdc++", "ld-linux", "libpthread")
 
 
 def frames(error):

@@ -88,7 +88,7 @@ truth = net.loss_and_gradients(small, small_D, n_threads=1)
 before = net.theta
 theta, deep_theta, other = net.theta.tobytes(), deep.theta.tobytes(), population.theta.tobytes()
 net.copy().fit(small, small_D, epochs=1)
-net.loss_and_gradients(X, D, n_threads=2)  # the team of threads is there: libgomp ends a process where it cannot make one
+net.loss_and_gradients(X, D, n_threads=2)
 
 
 def used():
