@@ -120,8 +120,9 @@ class RNN:
     dt, tau : float, optional, both in place of leak
         Time step and time constant, in one unit: leak = dt / tau.
     leak_form : "rate" or "current"
-        Whether the state is the rate, which W_s and the output read (Yang et al. 2019, Nature Neuroscience 22:297), or the
-        current, of which they read the rate g1(S_t) (Song, Yang and Wang 2016, PLoS Computational Biology 12:e1004792).
+        Of what the state is a running mean. "rate": of rates g1(A_t); W_s and the output read the state (Yang et al. 2019,
+        Nature Neuroscience 22:297). "current": of currents A_t; W_s and the output read the rate g1(S_t) (Song, Yang and
+        Wang 2016, PLoS Computational Biology 12:e1004792).
         With several layers the next layer reads what the output would.
     noise_std, input_noise_std : float
         σ of the noise of states and of inputs: sqrt(2 / leak) σ ξ is added to each pre-activation, or to each input, ξ being

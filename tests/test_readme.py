@@ -119,6 +119,9 @@ def test_numbers_of_activations_and_losses_are_those_of_the_code(backend):
     net = RNN(1, 1, 1, activation="leaky_relu", bias=False, initializer=lambda shape, rng: np.ones(shape), dtype="float64")
     assert net.forward(np.full((1, 1, 1), -2.0), backend=backend)[0] == pytest.approx(-2 * slope)
 
+    rate = float(re.search(r"the learning rate is (\S+) for every rule", text())[1])
+    assert {kind().learning_rate for kind in optimizers.OPTIMIZERS.values()} == {rate}
+
     infinite = re.search(r"from Z = ([\d.]+) on in float32, from ([\d.]+) on in float64", text())
     for dtype, Z in zip(("float32", "float64"), map(float, infinite.groups())):
         poisson = {"loss": "poisson", "output_activation": "exp", "dtype": dtype}
