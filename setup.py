@@ -1,13 +1,44 @@
 """Extensions, directives and flags; all else stands in pyproject.toml."""
 
+import importlib.metadata
 import os
+import re
 import sys
+import tomllib
 from pathlib import Path
 
-import numpy
-import scipy
-from Cython.Build import cythonize
-from setuptools import Extension, setup
+
+def check_requirements(requires):
+    """Exit with a message if a build requirement, "name>=version", is missing or too old.
+
+    pip's build isolation installs them. Without it, an old setuptools would reject pyproject.toml with a message that
+    does not name the cause: Python 3.11's `venv` brings setuptools 65, which does not know `license = "BSD-3-Clause"`.
+    """
+    def numbers(version):
+        return [int(number) for number in re.findall(r"\d+", version)[:2]]
+
+    found = {}
+    for requirement in requires:
+        name, least = requirement.split(">=")
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[requirement] = "is not installed"
+            continue
+        if numbers(version) < numbers(least):
+            found[requirement] = f"is {version} here"
+    if found:
+        sys.exit("fastbptt cannot be built: " + ", ".join(f"{name.split('>=')[0]} {what}" for name, what in found.items())
+                 + ". Run:  python -m pip install --upgrade " + " ".join(f'"{name}"' for name in found))
+
+
+PROJECT = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8"))
+check_requirements(PROJECT["build-system"]["requires"])
+
+import numpy  # noqa: E402
+import scipy  # noqa: E402
+from Cython.Build import cythonize  # noqa: E402
+from setuptools import Extension, setup  # noqa: E402
 
 # FASTBPTT_DEBUG=1: bounds-checked Cython. FASTBPTT_CFLAGS, FASTBPTT_LDFLAGS: added last, for sanitizers.
 DEBUG = os.environ.get("FASTBPTT_DEBUG") == "1"

@@ -496,8 +496,8 @@ class RNNRegressor(_Estimator):
     max_grad_norm : float, optional
         The gradient is scaled down to this Euclidean norm.
     early_stopping : bool
-        Stop after n_iter_no_change epochs without a validation loss that is lower by more than tol (None is 0), and in
-        any case return to the parameters of the lowest one. Without it nothing stops before max_iter, and there is no
+        Stop after n_iter_no_change epochs without a validation loss that is lower by more than tol (None is 0) than that
+        of the last such epoch, and in any case return to the parameters of the lowest one. Without it nothing stops before max_iter, and there is no
         ConvergenceWarning.
     validation_fraction : float
         Share of the sequences that is then split off at random, where `fit` is given no validation set.

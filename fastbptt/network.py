@@ -54,14 +54,18 @@ class RNN:
     hidden_size : int or tuple of int
         H, or that of each layer: the states of a layer are the inputs of the next, and the output reads the highest.
     activation : str
-        g1: "tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu" or "softsign".
+        g1: "tanh", "relu", "sigmoid", "identity", "softplus" ln(1 + e^A), "leaky_relu", "elu" or "softsign" A / (1 + |A|).
+        Where A <= 0, "leaky_relu" is 0.01 A and "elu" e^A − 1. At A = 0 the slope is that of the left: of "relu" 0.
     output_activation : str
         g2: "identity", "sigmoid", "tanh", "softmax" or "exp".
     loss : str or (str, number or numbers)
-        e(Y, D), summed over outputs: "squared_error" (D − Y)², "absolute_error", "huber" or ("huber", threshold),
-        "quantile" or ("quantile", levels), "binary_cross_entropy" (needs "sigmoid"), "cross_entropy" (needs "softmax";
-        D holds integer labels (T, B) or distributions (T, B, O)), "poisson" (needs "exp"). With L quantile levels D is
-        (T, B, O / L), and output l·O/L + k is level l of target k.
+        e(Y, D), summed over outputs. With r = Y − D, which has gradient 0 where r = 0: "squared_error" r²; "absolute_error"
+        |r|; "huber" or ("huber", threshold) ½ r² where |r| <= threshold, else threshold (|r| − ½ threshold), 1.0 by default;
+        "quantile" or ("quantile", levels) −q r where r <= 0, else (1 − q) r, for the levels q, (0.1, 0.5, 0.9) by default.
+        With L levels D is (T, B, O / L), and output l·O/L + k is level l of target k. As functions of Z:
+        "binary_cross_entropy" (needs "sigmoid") ln(1 + e^Z) − D Z; "cross_entropy" (needs "softmax"; D holds integer labels
+        (T, B) or distributions (T, B, O)) D (ln Σ e^Z − Z); "poisson" (needs "exp") e^Z − D Z, which leaves out ln D! and is
+        infinite where e^Z is.
     reduction : "mean" or "sum"
         E = Σ m e / Σ m, or Σ m e, over all steps t and sequences b with their weights m.
     dtype : "float32" or "float64"
@@ -88,8 +92,8 @@ class RNN:
         that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
         `losses`, `backward` and `gradient_terms`. They fall on the effective parameters.
     rate_penalty : float
-        Penalty rate_penalty · mean square of the rates, which are what W_s and W_y read, S or g1(S) with leak_form="current",
-        over all units (of all layers) and all steps that there are, those without weight included, whatever `reduction` is
+        Penalty rate_penalty · mean square of what W_s and W_y read, S (also with leak_form="rate") or g1(S) with
+        leak_form="current", over all units (of all layers) and all steps that there are, those without weight included, whatever `reduction` is
         (Song, Yang and Wang 2016). It belongs where l1 and l2 do.
     omega : float
         Penalty omega · Ω, where Ω = mean of (‖∂E/∂S_t ∂S_t/∂S_{t−1}‖ / ‖∂E/∂S_t‖ − 1)² over the steps and sequences where
@@ -116,8 +120,9 @@ class RNN:
     dt, tau : float, optional, both in place of leak
         Time step and time constant, in one unit: leak = dt / tau.
     leak_form : "rate" or "current"
-        Whether the state is the rate, which W_s and the output read (Yang et al. 2019, Nature Neuroscience 22:297), or the
-        current, of which they read the rate g1(S_t) (Song, Yang and Wang 2016, PLoS Computational Biology 12:e1004792).
+        Of what the state is a running mean. "rate": of rates g1(A_t); W_s and the output read the state (Yang et al. 2019,
+        Nature Neuroscience 22:297). "current": of currents A_t; W_s and the output read the rate g1(S_t) (Song, Yang and
+        Wang 2016, PLoS Computational Biology 12:e1004792).
         With several layers the next layer reads what the output would.
     noise_std, input_noise_std : float
         σ of the noise of states and of inputs: sqrt(2 / leak) σ ξ is added to each pre-activation, or to each input, ξ being
@@ -522,7 +527,7 @@ class RNN:
                         weights: Literal["step", "output"] | None = None, sparse: Bool = False,
                         tbptt: Tbptt | None = None, memory_limit: MemoryLimit | None = None, dropout: Bool = False,
                         n_threads: Int | None = None) -> int:
-        """Bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, beside the gradients that it returns.
+        """Return the bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, beside the gradients it returns.
 
         Parameters
         ----------
@@ -532,7 +537,8 @@ class RNN:
         weights : None, "step" or "output"
             Whether there will be weights (T, B), or of D's shape.
         sparse : bool
-            Whether over half of them will be zero.
+            Whether more than half of these weights will be zero; those of padding do not count. `loss_and_gradients` finds
+            this by itself. It then computes outputs only for the steps that have a weight, which needs other buffers.
         dropout : bool
             Whether recurrent_dropout will act, as in `fit`.
 
@@ -545,6 +551,8 @@ class RNN:
         widths = {None: 0, "step": 1, "output": self.target_size}
         if weights not in widths:
             raise ValueError(f'weights must be None, "step" or "output", got {weights!r}')
+        if _words.flag("sparse", sparse) and weights is None:
+            raise ValueError('sparse=True is of weights: it needs weights="step" or "output", got None')
         tbptt = self._check_tbptt(tbptt, whole=self.omega)
         return self._engines["core"].workspace(
             self._theta, T, B, lengths, _words.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
@@ -881,8 +889,11 @@ class RNN:
             updates. What goes back meets the states as they were computed, by the parameters of their time, with the
             present parameters (Williams and Peng 1990). A window in which no step has a weight makes no update.
         patience : int, optional
-            Stop after this many epochs without a validation loss that is lower by more than `min_improvement`, and in any
-            case return to the parameters of the lowest one.
+            Stop after this many epochs without an improvement: a validation loss that is lower by more than
+            `min_improvement` than that of the last improvement. At the end, return to the parameters of the lowest
+            validation loss, also if it was lower by less.
+        min_improvement : float
+            See `patience`, which it needs to have an effect. In the unit of the validation loss.
         shuffle : bool or "spread"
             Draw the sequences of an epoch in random order. "spread" does so within each of `batch_size` runs of consecutive
             sequences, and gives every batch one of each run: where sequences are sorted, by length or label, each batch has
@@ -1133,7 +1144,10 @@ class RNN:
                   weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
                   n_threads: Int | None = None,
                   backend: Backend = "core") -> Callable[[ArrayLike], tuple[float, np.ndarray]]:
-        """`fun(theta) -> (E, gradient)` in float64, as scipy.optimize wants it with jac=True; the network stays as it is.
+        """Return `fun(theta) -> (E, gradient)` for scipy.optimize with jac=True; the network stays as it is.
+
+        E is a float and the gradient a float64 array, as SciPy needs them. They are computed in the network's dtype: with
+        float32, theta is rounded to float32 first, and E and the gradient have float32 accuracy.
 
         >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
         >>> net.theta = result.x

@@ -1,7 +1,8 @@
 """What an update is: the rule, its numbers, and the arrays that it carries from one update to the next.
 
 An optimiser describes; it holds no state of a run, so one object may serve many. `reference.update` is the mathematics
-of every rule, `_core.update` its compiled twin. The defaults are PyTorch's.
+of every rule, `_core.update` its compiled twin. The defaults are PyTorch's, except that the
+learning rate is 1e-3 for every rule (PyTorch's RMSprop and Adagrad have 1e-2).
 """
 
 from __future__ import annotations

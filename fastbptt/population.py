@@ -310,8 +310,8 @@ class Population:
         validation : (X, D[, weights[, lengths]]), optional
         learning_rate, max_grad_norm : float or (n,), optional
         patience : int, optional
-            A network that has waited so many epochs for a lower validation loss stops, and returns to its best parameters;
-            the others go on.
+            A network stops after so many epochs without an improvement, as of `RNN.fit`, and returns to its best parameters.
+            The others go on.
         epochs, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as of `RNN.fit`
         progress : bool, optional
             As of `RNN.fit`; the bar counts networks.

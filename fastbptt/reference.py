@@ -55,11 +55,11 @@ forward before reverse.
 
 Leaky units, 0 < leak <= 1; leak = dt / tau where the network stands for τ dS/dt = -S + ... (S̃ as above, S without resets):
 
-    leak_form="rate"     S_t is a rate that goes after g1 (Yang et al. 2019, Nature Neuroscience 22:297):
+    leak_form="rate"     S_t is a running mean of the rates R_t (Yang et al. 2019, Nature Neuroscience 22:297):
                              R_t = g1(A_t) ;  S_t = (1 - leak) S_{t-1} + leak R_t ;  W_s and W_y read S
                              dS_t = δy_t W_y + δ_{t+1} W_s + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t ∘ g1'(R_t)
                              ∂E/∂S_0 = δ_1 W_s + (1 - leak) dS_1
-    leak_form="current"  S_t is a current, g1 of it the rate (Song, Yang and Wang 2016; pycog, PsychRNN):
+    leak_form="current"  S_t is a current, and its rate is g1 of it (Song, Yang and Wang 2016; pycog, PsychRNN):
                              S_t = (1 - leak) S_{t-1} + leak A_t ;  R_t = g1(S_t) ;  W_s and W_y read R
                              dS_t = (δy_t W_y + δ_{t+1} W_s) ∘ g1'(R_t) + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t
                              ∂E/∂S_0 = δ_1 W_s ∘ g1'(R_0) + (1 - leak) dS_1
@@ -81,7 +81,7 @@ Each number is a function of a key, the call, the sequence, the step, the recurr
 
 Penalties beside those on the parameters. Each is a number times a mean, whatever `reduction` is:
 
-    rate_penalty   times the mean square of the rates, which are what W_s and W_y read, S or in the current form R, over
+    rate_penalty   times the mean square of what W_s and W_y read, S (in the rate form too) or in the current form R, over
                    all units of all recurrences and all steps that there are: padding does not count, steps without
                    weight do, past ones do not. It is part of E: its derivative joins δy_t W_y in each dS_t.
     omega          times Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where an error (or a rate)

@@ -118,9 +118,14 @@ CHOICES = [Choice(*c) for c in itertools.product((True, False), (True, False), (
                                                  ("none", "step", "output"), ("mean", "sum"))]
 
 
-def some_choices(turn):
-    """A sixth of all combinations, another in each of six turns; or all of them."""
-    return CHOICES if ALL else CHOICES[turn % 6::6]
+def sixth(turn):
+    """A sixth of all combinations, another in each of six turns. Each sixth has every pair of weights and reduction."""
+    return [choice for k, choice in enumerate(CHOICES) if (k + k // 6) % 6 == turn % 6]
+
+
+def some_choices(head, turn):
+    """The legal combinations of a sixth of all; or of all of them."""
+    return [choice for choice in (CHOICES if ALL else sixth(turn)) if legal(head, choice)]
 
 
 # Six among which every two options meet in every two values.

@@ -6,6 +6,7 @@ reference allows too little, its error is the largest of 16 more runs on data cl
 """
 
 import dataclasses
+import itertools
 import threading
 
 import cases
@@ -151,9 +152,18 @@ def errors_close_by(operation, case, errors, runs=16):
 @every_activation
 @every_head
 def test_gradients_of_every_combination_of_options(activation, head):
-    for choice in cases.some_choices(ACTIVATIONS.index(activation) + HEADS.index(head)):
-        if cases.legal(head, choice):
-            check(draw(SMALL, activation, head, choice), [loss_and_gradients])
+    choices = cases.some_choices(head, ACTIVATIONS.index(activation) + HEADS.index(head))
+    assert choices
+    for choice in choices:
+        check(draw(SMALL, activation, head, choice), [loss_and_gradients])
+
+
+def test_each_sixth_of_the_combinations_has_every_value():
+    sixths = [cases.sixth(turn) for turn in range(6)]
+    assert sorted(map(repr, itertools.chain(*sixths))) == sorted(map(repr, cases.CHOICES))
+    for part in sixths:
+        assert all({choice[k] for choice in part} == {choice[k] for choice in cases.CHOICES} for k in range(len(part[0])))
+        assert all(any(cases.legal(head, choice) for choice in part) for head in HEADS)
 
 
 @every_activation

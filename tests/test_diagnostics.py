@@ -582,7 +582,14 @@ def test_fixed_points_can_be_drawn(net):
     starts = np.random.default_rng(0).uniform(-1, 1, (12, net.hidden_size))
     for max_speed in (1e-6, 1e-300):
         found = diagnostics.fixed_points(net, np.zeros(net.input_size), starts, max_speed=max_speed)
-        found.plot().figure.canvas.draw()
+        ax = found.plot()
+        ax.figure.canvas.draw()
+        stable = int(found.stable.sum())
+        expected = {"starts": len(starts) if net.hidden_size > 1 else 0, f"{stable} stable": stable,
+                    f"{len(found.points) - stable} not stable": len(found.points) - stable}
+        assert {dots.get_label(): len(dots.get_offsets()) for dots in ax.collections} == {
+            label: n for label, n in expected.items() if n}
+        assert len(found.points) or max_speed < 1e-6
     plt.close("all")
 
 
@@ -593,8 +600,15 @@ def test_extreme_flows_can_be_drawn():
     net.parameters["W_s"] = np.zeros((6, 6))
     for weights in (None, np.zeros((9, 4))):
         flow = diagnostics.gradient_flow(net, *data(), weights=weights)
-        for draw in (flow.plot, flow.plot_distance, flow.plot_terms):
-            draw().figure.canvas.draw()
+        axes = [draw() for draw in (flow.plot, flow.plot_distance, flow.plot_terms)]
+        for ax in axes:
+            ax.figure.canvas.draw()
+        own = weights is None  # with W_s = 0 each error reaches its own state alone
+        heat, ratios, terms = axes[0].collections[0].get_array(), axes[1].lines[0].get_ydata(), axes[2].lines[0].get_ydata()
+        np.testing.assert_array_equal(heat.filled(0).reshape(9, 9), flow.norms)
+        assert (np.diag(flow.norms) > 0).all() == own and np.count_nonzero(flow.norms) == 9 * own
+        np.testing.assert_array_equal(ratios, [1] + 8 * [np.nan] if own else [])
+        assert np.isfinite(terms).sum() == own
     plt.close("all")
 
 

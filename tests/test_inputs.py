@@ -344,6 +344,25 @@ def test_every_layout_gives_the_bits_of_the_contiguous_one_and_is_not_modified(b
     assert all(np.array_equal(given[name], arrays[name]) for name in arrays)
 
 
+def assert_nothing(net, method, result, theta):
+    """Of no errors: the loss is 0, all that is returned is 0 or empty, and training moves nothing."""
+    if method == "fit":
+        assert result.train_loss == [0] and result.gradient_norm == [0]
+    elif method == "objective":
+        E, gradient = result(theta)
+        assert E == 0 and gradient.shape == theta.shape and not gradient.any()
+    elif method == "gradcheck":
+        assert result.passed
+    elif method == "gradient_terms":
+        assert set(result) >= {"W_x", "W_s", "W_y"} and not any(term.any() for term in result.values())
+    else:
+        loss, gradients = result if method == "loss_and_gradients" else (0, result) if method == "backward" else (result, {})
+        arrays = loss if method == "forward" else [np.asarray(loss), *gradients.values()]
+        assert not any(array.any() for array in arrays)
+        assert method not in ("loss_and_gradients", "backward") or set(gradients) == set(net.parameters)
+    np.testing.assert_array_equal(net.theta, theta)
+
+
 @both_backends
 @every_method
 def test_no_steps_are_legal(method, backend):
@@ -353,7 +372,8 @@ def test_no_steps_are_legal(method, backend):
         with refused(net, IndexError, "t=1", "0 time steps"):
             net.gradient_terms(X, D, 1, backend=backend)
         return
-    METHODS[method](net, X, D, backend)
+    theta, result = net.theta, METHODS[method](net, X, D, backend)
+    assert_nothing(net, method, result, theta)
     if method == "forward":
         state = np.random.default_rng(0).standard_normal((B, H))
         Y, final_state, S = net.forward(X, state, return_states=True, backend=backend)
@@ -377,7 +397,8 @@ def test_no_sequences_are_legal_but_in_fit(method, backend):
         with refused(net, ValueError, "X has no sequences", str((T, 0, I))):
             net.fit(X, D, backend=backend)
         return
-    METHODS[method](net, X, D, backend)
+    theta, result = net.theta, METHODS[method](net, X, D, backend)
+    assert_nothing(net, method, result, theta)
     if method == "forward":
         Y, final_state = net.forward(X, backend=backend)
         assert Y.shape == (T, 0, O) and final_state.shape == (0, H)

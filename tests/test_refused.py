@@ -58,6 +58,8 @@ REFUSED = {
     "`tbptt` with `memory_limit`": [
         ({}, calls((*GRADIENTS, "fit"), tbptt=(2, 2), memory_limit="auto"), ValueError, "give tbptt or memory_limit, not both"),
         ({}, calls(("memory_estimate",), T, B, tbptt=(2, 2), memory_limit=10**9), ValueError, "not both")],
+    "`sparse=True` of `memory_estimate` without `weights`": [
+        ({}, calls(("memory_estimate",), T, B, sparse=True), ValueError, 'it needs weights="step" or "output", got None')],
     "`omega` with `tbptt`, and so with `stream`": [
         ({"omega": 0.5}, calls(("loss_and_gradients", "fit", "stream"), tbptt=(2, 2)), ValueError,
          "tbptt=(2, 2) leaves omega=0.5 without a meaning"),
