@@ -7,6 +7,8 @@
 
 #include "_atomic.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__) || defined(__i386__) || defined(_M_X64) || defined(_M_IX86)
@@ -155,6 +157,7 @@ struct job {
     ptrdiff_t next;      /* atomic: the next share to claim */
     ptrdiff_t finished;  /* atomic; the job is over once it is `shares` */
     struct job *after;   /* under the lock: of the list */
+    long forks;          /* pool.forks when the job began */
 };
 
 static struct {
@@ -171,6 +174,7 @@ static struct {
     long close;              /* atomic: jobs in a row that followed closely */
     long ended_us;           /* atomic: when the last job ended, modulo 2^31 us */
     long failures;           /* atomic: of tests */
+    long forks;              /* forks between the first process and this one */
 } pool;
 
 static long in_us(double ns)
@@ -288,9 +292,10 @@ static void take_from_list(struct job *job)
 {
     struct job **at;
     acquire(&pool.lock);
-    for (at = &pool.first; *at != job; at = &(*at)->after)
+    for (at = &pool.first; *at != NULL && *at != job; at = &(*at)->after)
         ;
-    *at = job->after;
+    if (*at != NULL) /* a child of fork has an empty list */
+        *at = job->after;
     release(&pool.lock);
 }
 
@@ -309,6 +314,10 @@ static void wait_for_helpers(struct job *job)
     acquire(&pool.lock);
     fastbptt_add(&pool.waiting, 1);
     while (fastbptt_read_size(&job->finished) < job->shares) {
+        if (job->forks != pool.forks) { /* the helpers that work on this job are the parent's: nobody will finish it */
+            fputs("fastbptt: a child of fork, made by a signal handler during a call, cannot finish that call\n", stderr);
+            abort();
+        }
         if (job->poll == NULL) {
             sleep_on(&pool.finished, &pool.lock);
         } else {
@@ -360,6 +369,7 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
         job.context = context;
         job.shares = shares;
         job.workers = workers;
+        job.forks = pool.forks;
         list_job(&job, wanted, now);
         share = fastbptt_claim(&job.next);
         if (share < shares)
@@ -393,7 +403,9 @@ void fastbptt_fail_helpers(long n)
 
 static void empty_pool(void)
 {
+    const long forks = pool.forks + 1;
     memset(&pool, 0, sizeof pool);
+    pool.forks = forks;
     init_lock(&pool.lock);
     init_condition(&pool.listed);
     init_condition(&pool.finished);

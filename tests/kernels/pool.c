@@ -11,6 +11,7 @@
 #include "_pool.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,6 +211,46 @@ static void a_child_has_helpers_of_its_own(void)
     require(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child of fork has the parent's helpers, or none");
 }
 
+/* ---- A signal handler may fork while its thread waits for a helper; the child cannot finish that call, and says so */
+
+struct forked {
+    long claimed, over;
+    pid_t child;
+};
+
+static void wait_for_child(void *context, ptrdiff_t share, int worker)
+{
+    struct forked *forked = context;
+    (void)share;
+    fastbptt_add(&forked->claimed, 1);
+    while (worker == 0 ? fastbptt_read(&forked->claimed) < 2 : !fastbptt_read(&forked->over))
+        sleep_ms(1);
+}
+
+static void fork_once(void *context)
+{
+    struct forked *forked = context;
+    int status;
+    if (forked->child != 0)
+        return;
+    forked->child = fork();
+    if (forked->child == 0) {
+        forked->child = -1;
+        fclose(stderr);
+        return; /* to the call that nobody will finish */
+    }
+    require(waitpid(forked->child, &status, 0) == forked->child, "no child");
+    require(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "the child did not abort");
+    fastbptt_write(&forked->over, 1);
+}
+
+static void a_child_made_during_a_call_aborts(void)
+{
+    struct forked forked = {0, 0, 0};
+    fastbptt_run_shares(wait_for_child, fork_once, &forked, 2, 2, 1e9);
+    require(forked.child > 0, "no child");
+}
+
 int main(int count, char **names)
 {
     static const struct {
@@ -222,6 +263,7 @@ int main(int count, char **names)
         {"busy-helpers", nobody_waits_for_busy_helpers},
         {"poll", a_waiting_caller_polls},
         {"fork", a_child_has_helpers_of_its_own},
+        {"fork-in-a-call", a_child_made_during_a_call_aborts},
     };
     size_t k;
     fastbptt_prepare_pool();
