@@ -98,6 +98,32 @@ static void each_share_once(void)
         pthread_join(threads[k], NULL);
 }
 
+/* ---- No more threads work on a job than it allows, however many helpers are idle */
+
+struct narrow {
+    long inside, most;
+};
+
+static void watch_width(void *context, ptrdiff_t share, int worker)
+{
+    struct narrow *narrow = context;
+    long inside = fastbptt_add(&narrow->inside, 1);
+    (void)share;
+    if (inside > 2 || worker > 1)
+        fastbptt_write(&narrow->most, inside);
+    sleep_ms(1);
+    fastbptt_add(&narrow->inside, -1);
+}
+
+static void a_job_has_no_more_workers_than_it_allows(void)
+{
+    struct narrow narrow = {0, 0};
+    run_counted(20, MOST_WORKERS, 1000, 1e9);
+    require(fastbptt_count_helpers() == MOST_WORKERS - 1, "there are not as many helpers as were asked for");
+    fastbptt_run_shares(watch_width, NULL, &narrow, 60, 2, 1e9);
+    require(narrow.most == 0, "three threads worked on a job for two");
+}
+
 /* ---- A caller does not wait for helpers that have not come */
 
 struct stuck {
@@ -260,6 +286,7 @@ int main(int count, char **names)
         {"without-helpers", without_helpers_the_caller_computes_all},
         {"short-jobs", short_jobs_wake_a_helper_only_in_a_row},
         {"each-share-once", each_share_once},
+        {"no-more-workers", a_job_has_no_more_workers_than_it_allows},
         {"busy-helpers", nobody_waits_for_busy_helpers},
         {"poll", a_waiting_caller_polls},
         {"fork", a_child_has_helpers_of_its_own},
