@@ -598,12 +598,10 @@ cdef int take_targets(const Embedded *e, const Batch *b, Call *c, Spans *s) noex
         return s.status
     if e.size == sizeof(float):
         in_range = c.labels == NULL or labels_in_range(c, p.O, <const float *> c.weights)
-        total = weigh(c, <const float *> c.weights)
+        total = weigh(p, c, <const float *> c.weights)
     else:
         in_range = c.labels == NULL or labels_in_range(c, p.O, <const double *> c.weights)
-        total = weigh(c, <const double *> c.weights)
-    if p.mean:
-        c.error.scale = 1 / total if total > 0 else 0
+        total = weigh(p, c, <const double *> c.weights)
     if total < 0:
         return STATUS_WEIGHTS
     return STATUS_OK if in_range else STATUS_LABELS
