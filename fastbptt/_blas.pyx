@@ -21,11 +21,12 @@ from cpython.pythread cimport (
 )
 
 from cython cimport floating
+from libc.float cimport DBL_EPSILON, FLT_EPSILON
 from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from ._kernels cimport (
-    ADAGRAD, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, HUBER, LEAKY_RELU, LEAKY_SLOPE, POISSON, QUANTILE,
+    ADAGRAD, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, HUBER, LEAKY_RELU, LEAKY_SLOPE, NOISE, POISSON, QUANTILE,
     ABSOLUTE_ERROR, CURRENT, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
     ErrorOptions, Kernels, Units, UpdateOptions, exp, expm1, fabs, log, log1p, sqrt, tanh,
 )
@@ -403,7 +404,7 @@ cdef double plain_row(const ErrorOptions *what, const floating *d, const floatin
     """y <- scale m ∂e/∂z for any other loss, from y = g2(z)."""
     cdef Py_ssize_t o, k
     cdef floating weight = 1, dy, inner = 0, factor = <floating> what.scale
-    cdef double e_o, total = 0
+    cdef double e_o, total = 0, epsilon = FLT_EPSILON if sizeof(floating) == sizeof(float) else DBL_EPSILON
     e[0] = 0
     for o in range(what.O):
         k = o % what.K
@@ -431,7 +432,10 @@ cdef double plain_row(const ErrorOptions *what, const floating *d, const floatin
             if weight_width:
                 weight = m[k if weight_width > 1 else 0]
             dy = factor * weight * slope(what, y[o], d[k], o, &e_o) if weight != 0 else 0
-            y[o] *= dy - inner
+            if what.settles and fabs(dy - inner) <= NOISE * epsilon * (fabs(dy) + fabs(inner)):
+                y[o] = 0  # only rounding noise is left
+            else:
+                y[o] *= dy - inner
     return total
 
 

@@ -89,7 +89,8 @@ def read(path, network, state, history, identity, windows=None, content=None):
         if shape is not None:  # (n, B)
             width = network._kept_width
             states = np.empty((*shape, width), network.dtype)
-            states[...] = _like(arrays[f"{PREFIX}states"], states.reshape(-1, width)).reshape(states.shape)
+            kept = _with_starts(arrays[f"{PREFIX}states"], network, arrays)
+            states[...] = _like(kept, states.reshape(-1, width)).reshape(states.shape)
         theirs.load_state_dict({name: array for name, array in arrays.items() if "." not in name})
     except DAMAGES as error:
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
@@ -101,6 +102,14 @@ def read(path, network, state, history, identity, windows=None, content=None):
         mine[...] = its
     for name, curve in curves.items():
         setattr(history, name, curve)
+
+
+def _with_starts(kept, network, arrays):
+    """The states of a checkpoint with the S_0 of their time, for which files of version 0.1 have no place: the present one."""
+    if "S_0" not in network._kept_parts or kept.ndim != 2 or kept.shape[1] != network._kept_width - sum(network._widths):
+        return kept
+    S_0 = np.concatenate([arrays[name] for name in network.parameters if name.startswith("S_0")])
+    return np.concatenate([kept, np.tile(S_0, (len(kept), 1))], axis=1)
 
 
 def _contents(run, arrays, state, history):

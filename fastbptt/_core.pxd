@@ -57,6 +57,7 @@ cdef enum:
     STATUS_WEIGHTS = -17          # a weight is negative or not finite, or there are not 1 or K a row
     STATUS_RESETS = -18           # a reset is neither 0 nor 1
     STATUS_KERNELS = -19          # this build has no kernels without a BLAS, and the plan does not allow one
+    STATUS_NOT_SAVED = -20        # saved was not filled by forward with this plan and this batch
 
     ACTIVATION_TANH = 0
     ACTIVATION_RELU = 1
@@ -209,7 +210,8 @@ cdef int batch_set_targets_f64(void *batch, const double *D) noexcept nogil
 cdef int batch_set_labels(void *batch, const Py_ssize_t *labels) noexcept nogil
 
 # m      (T, B) where width is 1, (T, B, K) where it is K > 1 (not of cross entropy): weights of the errors, finite and at
-#        least 0. NULL, with width 0: all are 1. Targets of weight 0 are never read. forward and backward do not read weights.
+#        least 0. NULL, with width 0: all are 1. Targets of weight 0 are never read. A weight below the least normal number
+#        counts as 0. forward and backward do not read weights.
 cdef int batch_set_weights_f32(void *batch, const float *m, Py_ssize_t width) noexcept nogil
 cdef int batch_set_weights_f64(void *batch, const double *m, Py_ssize_t width) noexcept nogil
 
@@ -263,8 +265,10 @@ cdef int forward_f64(const void *plan, const void *batch, const double *theta, d
 # gradient    (P,)        written over, not added to: ∂E/∂theta.
 # dX          (T, B, I)   written: ∂E/∂X; 0 behind a length. Not with one-hot inputs. NULL: not wanted.
 # dS_0        (B, H)      written: ∂E/∂(initial state). NULL: not wanted.
-# saved       (saved_bytes,) that of forward with this plan and this batch. What backward needs of it stays, so that it may be
-#             called again with another dY; what it writes there is its own.
+# saved       (saved_bytes,) that of forward with this plan and this batch; else STATUS_NOT_SAVED. What backward needs of it
+#             stays, so that it may be called again with another dY; what it writes there is its own. forward writes into it
+#             what the plan and the batch are: sizes, options of the network, pointers to inputs, and the values of lengths and
+#             resets. That theta and the inputs' values are those of forward cannot be seen.
 cdef int backward_f32(const void *plan, const void *batch, const float *theta, const float *dY, float *gradient, float *dX,
                       float *dS_0, void *saved, Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil
 cdef int backward_f64(const void *plan, const void *batch, const double *theta, const double *dY, double *gradient, double *dX,

@@ -58,7 +58,7 @@ class Engine:
     def states_back(
         self, theta: _Given, X: _Given, S: _Array, dS: _Array, lengths: _Given, resets: _Given, own_start: bool,
         gradient: _Array, memory_limit: int, dX: _Given, initial_state_gradient: bool, spreads: bool, n_threads: int,
-        R: _Given = None, draws: _Given = None,
+        R: _Given = None, draws: _Given = None, past_S_0: _Given = None,
     ) -> Any: ...
     def outputs(self, theta: _Given, S: _Array, lengths: _Given, n_threads: int) -> Any: ...
     def outputs_back(
@@ -69,7 +69,7 @@ class Engine:
     def window_into(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
         past: _Given, own_start: bool, k2: int, gradient: _Array, S: _Array, n_threads: int, past_rates: _Given = None,
-        R: _Given = None, draws: _Given = None,
+        R: _Given = None, draws: _Given = None, past_S_0: _Given = None,
     ) -> Any: ...
     def backward(
         self, theta: _Given, X: _Given, dY: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,

@@ -57,10 +57,10 @@ cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.pycapsule cimport PyCapsule_New
 from cython cimport floating
-from libc.float cimport DBL_MAX, DBL_MIN, FLT_MIN
+from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON
 from libc.limits cimport INT_MAX
-from libc.math cimport fabs, hypot, isfinite, sqrt
-from libc.string cimport memchr, memcpy, memmove, memset, strcmp
+from libc.math cimport fabs, frexp, hypot, isfinite, ldexp, sqrt
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp
 
 cimport numpy as cnp
 
@@ -68,7 +68,8 @@ from ._blas cimport blas_kernels, hold_blas, release_blas
 from ._workers cimport run_shares
 from ._kernels cimport (
     ABSOLUTE_ERROR, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, CURRENT, ELU, EXP, GIVEN, HUBER, IDENTITY,
-    LEAKY_RELU, PLAIN, POISSON, QUANTILE, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
+    LEAKY_RELU, NOISE, PLAIN, POISSON, QUANTILE, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR,
+    TANH,
     ErrorOptions, Kernels, Units, UpdateOptions,
     accumulate, add_normals, affine, column_sums, draw_mask, error, gather, halves_vectors, hold, integrate, integrate_back,
     map_parameters, pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
@@ -216,6 +217,7 @@ cdef struct Plan:
     Penalty[6] penalty           # the first `penalties` of them
     double rate_penalty          # times the mean of S²
     double omega                 # times Ω
+    bint settles                 # what is only rounding noise in ∂E/∂S is 0: with omega, in this engine or one beside it
 
 
 cdef struct Call:
@@ -232,12 +234,16 @@ cdef struct Call:
     const Py_ssize_t *labels     # (T, B)
     const void *weights          # (T, B) or (T, B, K)
     Py_ssize_t weight_width      # 0, 1 or K
+    double weight_scale          # what weights are multiplied with before anything else: a power of two, mostly 1
+    double unscale               # what all that is linear in them is multiplied with in the end; 0: nothing
     const Py_ssize_t *lengths    # (B,)
     const char *resets           # (T, B)
     Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
     Py_ssize_t past              # steps whose states are known, and which have no error
     const void *past_states     # (past, B, H), or where they are `given` (T, B, H)
     const void *past_rates      # likewise, of leaky units of the rate form
+    const void *past_S_0         # (old, H), the S_0 that resets at the first `old` steps brought; later ones bring theta's
+    Py_ssize_t old
     bint own_start               # initial_state is the S_0 of its time
     bint reverse                 # as of the plan
     bint given                   # all states are known: backward reads them block by block
@@ -260,9 +266,9 @@ cdef struct Call:
     void *gradient               # (P,)
     void *dX                     # (T, B, I)
     void *dS_0                   # (B, H)
-    void *terms_W_s              # (T, H, H), zeros, as the next two
+    void *terms_W_s              # (T, H, H)
     void *terms_W_x              # (T, H, I)
-    void *terms_W_y              # (O, H)
+    void *terms_W_y              # (O, H), zeros
     void *terms_S                # (T, B, H)
     void *flow                   # (flow_end - flow_begin, T), zeros, as the next one
     void *flow_whole             # (T,)
@@ -271,6 +277,8 @@ cdef struct Call:
     double penalty               # where there is a gradient
     double rates                 # rate_penalty / how many rates there are; 0 where there is no such penalty
     double omega                 # 0 where there is no such penalty
+    bint settles                 # what is only rounding noise in ∂E/∂S is 0; with the Frobenius norms of these:
+    double norm_W_x, norm_W_s, norm_W_y
     double squares               # Σ S², where there is the first
     double spread                # Σ (‖δ W_s‖ / ‖∂E/∂S‖ - 1)², where there is the second,
     Py_ssize_t spread_rows       # of so many rows,
@@ -361,6 +369,8 @@ cdef struct Workspace:
     void *initial_other                        # scratch (ldh,), beside `initial`, of the current form
     void *renewed_other                        # scratch (B, ldh), beside `renewed`
     void *dropped_dU                           # scratch (B, ldh), beside `dropped`
+    void *old                                  # scratch (2, ldh), an earlier S_0's rates, and zeros; of the current form
+    void *old_dropped                          # scratch (ldh,) double, what goes back to earlier S_0
     void *flow_dU                              # scratch (flow_errors * B, ldh)
     void *mask                                 # saved   (B, ldh), of dropout; NULL without it
     void *masked                               # scratch (B, ldh)
@@ -472,6 +482,8 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
             w.initial_other = take(base, &used, 1, w.ldh, size)
             w.renewed_other = take(base, &used, B, w.ldh, size)
             w.dropped_dU = take(base, &used, B, w.ldh, sizeof(double))
+            w.old = take(base, &used, 2, w.ldh, size)
+            w.old_dropped = take(base, &used, 1, w.ldh, sizeof(double))
     return used
 
 
@@ -866,10 +878,12 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
         pack(k, H, I, theta + p.W_x, I, 1, <floating *> shared.Q_x, ldi)
 
 
-cdef void pull_back_terms(const Plan *p, const Call *c, const floating *theta) noexcept nogil:
+cdef void pull_back_terms(const Plan *p, Call *c, const floating *theta) noexcept nogil:
     """`pull_back` of each step's terms."""
     cdef Py_ssize_t i, I = p.I, H = p.H
     for i in range(c.T):
+        if stopped(c):
+            return
         pull_back(H * H, p.maps + p.W_s, theta + p.W_s, <floating *> c.terms_W_s + i * H * H)
         pull_back(H * I, p.maps + p.W_x, theta + p.W_x, <floating *> c.terms_W_x + i * H * I)
     pull_back(p.O * H, p.maps + p.W_y, theta + p.W_y, <floating *> c.terms_W_y)
@@ -905,6 +919,13 @@ cdef inline void write(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t
         scatter(k, 1, rows, width, A, lda, target + t * c.B * width, 0, width, NULL)
     else:
         scatter(k, rows // c.rows, c.rows, width, A, lda, target + t * c.B * width, c.B * width, width, NULL)
+
+
+cdef void multiply(Py_ssize_t n, double factor, floating *x) noexcept nogil:
+    """x *= factor, which need not be a number of x's type"""
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = <floating> (factor * x[i])
 
 
 cdef void look_up(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *table, Py_ssize_t ldh,
@@ -1068,8 +1089,28 @@ cdef void narrow(Py_ssize_t n, const double *x, floating *y) noexcept nogil:
         y[i] = <floating> x[i]
 
 
+cdef void find_old_start(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t ldh,
+                         floating *row) noexcept nogil:
+    """What W_s read of the S_0 that a reset at step t < c.old brought                                         (H,)"""
+    gather(k, 1, 1, p.H, <const floating *> c.past_S_0 + t * p.H, 0, p.H, NULL, row, ldh)
+    if c.units.form == CURRENT:
+        to_rates(c, k, 1, ldh, row)
+
+
+cdef void drop_to_old_start(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t row,
+                            const floating *Q_s, const floating *delta) noexcept nogil:
+    """Add what goes back to the S_0 of step t < c.old to w.old_dropped: of the current form, where g1' of that S_0 counts."""
+    cdef Py_ssize_t ldh = w.ldh
+    cdef floating *rates = <floating *> w.old
+    cdef floating *nothing = rates + ldh
+    find_old_start(p, c, k, t, ldh, rates)
+    memset(nothing, 0, ldh * sizeof(floating))
+    back(p, c, k, w, 1, row, 1, Q_s, rates, delta, nothing)
+    add_in_double(p.H, <floating *> w.dU + row * ldh, <double *> w.old_dropped)
+
+
 cdef const floating *drop(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
-                          const floating *later) noexcept nogil:
+                          const floating *Q_s, const floating *later) noexcept nogil:
     """delta of step t as the step before receives it: nothing of the rows that are reset, whose sum goes to S_0.
 
     Of leaky units the same is done to dU, and each row has a sum of its own.
@@ -1084,10 +1125,14 @@ cdef const floating *drop(const Plan *p, const Call *c, const Kernels *k, const 
     for row in range(rows_at(c, w, t)):
         if is_reset(c, t, row):
             own = row * ldh if leaky else 0
-            add_in_double(p.H, kept + row * ldh, <double *> w.dropped + own)
+            if t < c.old and c.units.form == CURRENT:
+                drop_to_old_start(p, c, k, w, t, row, Q_s, kept + row * ldh)
+            else:
+                add_in_double(p.H, kept + row * ldh, <double *> w.dropped + own)
+                if leaky:
+                    add_in_double(p.H, dU + row * ldh, <double *> w.dropped_dU + own)
             memset(kept + row * ldh, 0, ldh * sizeof(floating))
             if leaky:
-                add_in_double(p.H, dU + row * ldh, <double *> w.dropped_dU + own)
                 memset(dU + row * ldh, 0, ldh * sizeof(floating))
     return kept
 
@@ -1116,7 +1161,7 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
         rows, others = rows_at(c, w, end - 1), rows_at(c, w, end) if later != NULL else 0
         before = begin_of_run(c, w, t, end - 1)
         if others > 0:
-            later = drop(p, c, k, w, end, later)
+            later = drop(p, c, k, w, end, Q_s, later)
         if others < rows:  # of the others this is the last step
             at = (w.first[end - 1] - w.first[t]) * ldh
             if others > 0:
@@ -1254,6 +1299,8 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
                     gather_labels(c, t, errors, outputs, labels)
                 if width:
                     read(c, k, t, errors, outputs, width, <const floating *> c.weights, weights, width)
+                if width and c.weight_scale != 1:
+                    multiply(errors * width, c.weight_scale, weights)
                 total = error(k, &c.error, errors, D, ldk, labels, weights, width, Z, ldo, losses)
                 if not again:
                     c.total += total
@@ -1339,6 +1386,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         memset(w.dropped, 0, (B if leaky else 1) * ldh * sizeof(double))
     if c.arranged and leaky:
         memset(w.dropped_dU, 0, B * ldh * sizeof(double))
+        memset(w.old_dropped, 0, ldh * sizeof(double))
     if p.one_hot:
         memset(table, 0, p.I * ldh * sizeof(floating))
     first = <floating *> w.later
@@ -1377,7 +1425,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         if c.dS_0 != NULL and not c.arranged:
             memset(c.dS_0, 0, B * H * sizeof(floating))
     elif to_first_state(p, c):
-        first = drop(p, c, k, w, 0, first)
+        first = drop(p, c, k, w, 0, Q_s, first)
         if leaky:
             # dU = what goes back from step 0 to the states before it
             memset(delta, 0, B * ldh * sizeof(floating))
@@ -1399,6 +1447,9 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         narrow(B * ldh, <double *> w.dropped, <floating *> w.later)
         back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.renewed, <floating *> w.later, delta)
         column_sums(k, B, H, dU, ldh, gradient + p.S_0)
+        if c.old > 0:
+            narrow(ldh, <double *> w.old_dropped, delta)
+            column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
     elif p.S_0 >= 0 and c.arranged:
         narrow(ldh, <double *> w.dropped, <floating *> w.later)
         affine(k, 1, H, H, <floating *> w.later, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
@@ -1503,7 +1554,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
         before = S
         if c.arranged:
-            find_states_before(c, w, t, end, S, A, <floating *> w.before)
+            find_states_before(p, c, k, w, t, end, S, A, <floating *> w.before)
             before = <floating *> w.before
         if w.mask != NULL:
             drop_out(c, w, t, end, before, <floating *> w.before)
@@ -1523,6 +1574,8 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if dX != NULL:
             # dX = delta @ W_x                                                                        (rows, I)
             affine(k, rows, H, I, delta, ldh, Q_x, ldi, <const floating *> NULL, X, ldi)
+            if c.settles:
+                settle_rows(rows, I, X, ldi, H, <const floating *> delta, ldh, c.norm_W_x)
             if c.k1 > 0:
                 add_rows(c, t, rows, places, I, X, ldi, dX)
             else:
@@ -1531,7 +1584,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         memcpy(w.later, delta, rows_at(c, w, t) * ldh * sizeof(floating))
         end = t
     if begin > 0 and later != NULL and c.segments == 0:
-        drop(p, c, k, w, begin, later)  # what a reset there has from S_0, which is no constant
+        drop(p, c, k, w, begin, Q_s, later)  # what a reset there has from S_0, which is no constant
     return begin == 0 and later != NULL
 
 
@@ -1566,8 +1619,9 @@ cdef void recur_back_by_steps(const Plan *p, const Call *c, const Kernels *k, co
     """`recur_back_through` with what Ω sees of each step: w.dS = ∂E/∂S and w.back = delta @ W_s                 (rows, H)
 
     delta is found from this very ∂E/∂S. Where the errors of two steps nearly cancel, another sum of them, rounded another
-    way, is another number.
+    way, is another number. Where they cancel but for rounding noise, ∂E/∂S is 0: else the noise would go back, too.
     """
+    cdef double own, size
     cdef Py_ssize_t H = p.H, ldh = w.ldh, first = t, row, h, at, rows, others
     cdef floating *dS = <floating *> w.dS
     cdef floating *back = <floating *> w.back
@@ -1576,18 +1630,45 @@ cdef void recur_back_by_steps(const Plan *p, const Call *c, const Kernels *k, co
         at = (rows_before(c, w, t) - rows_before(c, w, first)) * ldh
         rows, others = rows_at(c, w, t), rows_at(c, w, t + 1) if later != NULL else 0
         if others > 0:
-            drop(p, c, k, w, t + 1, later)
+            drop(p, c, k, w, t + 1, Q_s, later)
         memcpy(dS + at, delta + at, rows * ldh * sizeof(floating))
         for row in range(others):
             if c.arranged and c.resets != NULL and is_reset(c, t + 1, row):
                 continue
+            own = norm_of(1, H, dS + at + row * ldh, ldh)
             for h in range(H):
                 dS[at + row * ldh + h] += after[row * ldh + h]
+            size = norm_of(1, H, later + row * ldh, ldh) * c.norm_W_s
+            if is_noise(norm_of(1, H, dS + at + row * ldh, ldh), own + size, later):
+                memset(dS + at + row * ldh, 0, ldh * sizeof(floating))
         memcpy(delta + at, dS + at, rows * ldh * sizeof(floating))
         recur_back(k, p.activation, 1, rows, H, Q_s, ldh, R + at, <const floating *> NULL, delta + at)
         affine(k, rows, H, H, <const floating *> delta + at, ldh, Q_s, ldh, <const floating *> NULL, back + at, ldh)
         later, after = delta + at, back + at
     memcpy(w.later_back, after, rows_at(c, w, first) * ldh * sizeof(floating))
+
+
+cdef inline bint is_noise(double size, double terms, const floating *of) noexcept nogil:
+    """Whether a row of this size is only rounding noise of the terms that were added, of numbers of this type."""
+    cdef double epsilon = FLT_EPSILON if sizeof(floating) == sizeof(float) else DBL_EPSILON
+    return size <= NOISE * epsilon * terms and isfinite(terms)
+
+
+cdef void settle_rows(Py_ssize_t rows, Py_ssize_t width, floating *A, Py_ssize_t lda, Py_ssize_t n, const floating *delta,
+                      Py_ssize_t ldd, double norm) noexcept nogil:
+    """A = delta @ W (rows, width) with 0 in the rows that are only rounding noise; `norm` is W's, delta (rows, n)."""
+    cdef Py_ssize_t i
+    for i in range(rows):
+        if is_noise(norm_of(1, width, <const floating *> A + i * lda, lda), norm_of(1, n, delta + i * ldd, ldd) * norm, delta):
+            memset(A + i * lda, 0, lda * sizeof(floating))
+
+
+cdef void find_norms(const Plan *p, Call *c, const floating *theta) noexcept nogil:
+    """The Frobenius norms of the matrices, by which `settle_rows` judges products with them."""
+    if p.recurs:
+        c.norm_W_x, c.norm_W_s = norm_of(p.H, p.I, theta + p.W_x, p.I), norm_of(p.H, p.H, theta + p.W_s, p.H)
+    if p.reads:
+        c.norm_W_y = norm_of(p.O, p.H, theta + p.W_y, p.H)
 
 
 cdef void spread(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, const floating *delta) noexcept nogil:
@@ -1597,12 +1678,12 @@ cdef void spread(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, co
     u takes the place of w.dS, 2 (1 - 1/r) v that of w.back.
     """
     cdef Py_ssize_t H = p.H, ldh = w.ldh, i, h
-    cdef double size, r, u, v
+    cdef double size, r, u, v, least = LEAST_FLOW / c.unscale if c.unscale > 0 else LEAST_FLOW
     cdef floating *dS = <floating *> w.dS
     cdef floating *back = <floating *> w.back
     for i in range(rows):
         size, r = norm_of(1, H, dS + i * ldh, ldh), 0
-        if size >= LEAST_FLOW:
+        if size >= least:
             r = norm_of(1, H, back + i * ldh, ldh) / size
             c.spread += (r - 1) * (r - 1)
             c.spread_rows += 1
@@ -1650,6 +1731,8 @@ cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Works
     errors = pick(c, w, of_block, end, <const floating *> c.weights) if c.picks else above + rows
     if errors == above + rows:
         affine(k, rows, O, H, delta_y + above * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS, ldh)
+        if c.settles:
+            settle_rows(rows, H, dS, ldh, O, delta_y + above * ldo, ldo, c.norm_W_y)
         return
     memset(dS, 0, rows * ldh * sizeof(floating))
     while skipped < errors and w.at[skipped] < above:
@@ -1659,15 +1742,20 @@ cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Works
     if skipped < errors:
         affine(k, errors - skipped, O, H, delta_y + skipped * ldo, ldo, Q_y, ldh, <const floating *> NULL, <floating *> w.R,
                ldh)
+        if c.settles:
+            settle_rows(errors - skipped, H, <floating *> w.R, ldh, O, delta_y + skipped * ldo, ldo, c.norm_W_y)
         scatter(k, 1, errors - skipped, H, <floating *> w.R, ldh, dS, 0, ldh, w.at + skipped)
 
 
-cdef void find_states_before(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end, const floating *S,
-                             const floating *A, floating *before) noexcept nogil:
+cdef void find_states_before(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                             Py_ssize_t end, const floating *S, const floating *A, floating *before) noexcept nogil:
     """before[t] = S[t - 1], or what a reset brought, for the steps t ... end; A holds their states, S those before them."""
-    cdef Py_ssize_t ldh = w.ldh, rows, next
+    cdef Py_ssize_t ldh = w.ldh, row, rows, next
     while t < end:
         renew(c, w, t, S, w.initial, before)
+        for row in range(rows_at(c, w, t) if t < c.old and c.resets != NULL else 0):
+            if is_reset(c, t, row):
+                find_old_start(p, c, k, t, ldh, before + row * ldh)
         rows, next = rows_at(c, w, t), end_of_run(c, w, t, end)
         # of the steps after it the states before are in one piece
         memcpy(before + rows * ldh, A, (next - t - 1) * rows * ldh * sizeof(floating))
@@ -1708,6 +1796,9 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     for i in range(T - 1, -1, -1):
         if stopped(c):
             return
+        if c.begin == 0:  # the first shard's; the others add to it
+            memset(W_s + i * H * H, 0, H * H * sizeof(floating))
+            memset(W_x + i * H * I, 0, H * I * sizeof(floating))
         R = <floating *> w.other + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
         if c.units.form == PLAIN:
             scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
@@ -1967,6 +2058,8 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         map_parameters(p.P, p.maps, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
+    if c.settles:
+        find_norms(p, c, theta)
     if c.arranged or c.most < c.T:
         fill(p, c, theta)
     elif c.k1 > 0 and c.dX != NULL:
@@ -1990,6 +2083,9 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
                 partial = <floating *> shared.partials + i * p.P
                 for j in range(p.P):
                     gradient[j] += partial[j]
+    if c.unscale > 0:
+        undo_scale(p, c, gradient)
+    if gradient != NULL:
         if c.error.loss != GIVEN and p.recurs:
             c.penalty = penalize(p, theta, gradient)
         if c.rates != 0:
@@ -2004,7 +2100,21 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         elif c.terms_S != NULL:
             pull_back_terms(p, c, given)
     restore(mode)
-    return DONE
+    return STOPPED if read_flag(c.stop) else DONE
+
+
+cdef void undo_scale(const Plan *p, Call *c, floating *gradient) noexcept nogil:
+    """All that is linear in the weights, without the power of two that they were multiplied with."""
+    c.total *= c.unscale
+    if gradient != NULL:
+        multiply(p.P, c.unscale, gradient)
+    if c.dX != NULL:
+        multiply(c.T * c.B * p.I, c.unscale, <floating *> c.dX)
+    if c.dS_0 != NULL:
+        multiply(c.B * p.H, c.unscale, <floating *> c.dS_0)
+    if c.flow != NULL:
+        multiply((c.flow_end - c.flow_begin) * c.T, c.unscale, <floating *> c.flow)
+        multiply(c.T, c.unscale, <floating *> c.flow_whole)
 
 
 cdef double add_spread(const Plan *p, Call *c, const Shared *shared, floating *gradient) noexcept nogil:
@@ -2078,8 +2188,47 @@ cdef bint all_ones(const floating *weights, Py_ssize_t n) noexcept nogil:
     return True
 
 
-cdef double weigh(Call *c, const floating *weights) noexcept nogil:
+cdef double weigh(const Plan *p, Call *c, const floating *weights) noexcept nogil:
     """Σ m of the steps that there are, or -1 where one is negative or not finite; and whether it pays to pick.
+
+    Puts the scale of the reduction into the call, too, and that of weights whose products with errors would not be normal
+    numbers, or infinite. A weight that is not a normal number counts as 0, as it does in the kernels.
+    """
+    cdef unsigned long long mode
+    cdef double total
+    c.weight_scale, c.unscale = 1, 0
+    if weights == NULL:
+        total = sum_weights(c, weights)
+    else:
+        mode = flush_denormals()
+        total = sum_weights(c, weights)
+        restore(mode)
+    if p.mean:
+        c.error.scale = 1 / (c.weight_scale * total) if total > 0 else 0
+    else:
+        c.error.scale = 1
+        if c.weight_scale != 1 and p.rate_penalty == 0:
+            c.unscale = 1 / c.weight_scale
+        elif c.weight_scale != 1:  # beside a penalty, which is not linear in them, errors have their own size at once
+            c.error.scale = 1 / c.weight_scale
+    return total
+
+
+cdef double scale_of(double typical, const floating *of) noexcept nogil:
+    """The power of two that brings weights of this size to about 1, or 1 where they are far from the limits of the type.
+
+    float32 numbers end at 1e-38 and 3e38, float64 ones at 2e-308 and 2e308. A power of two changes no digit.
+    """
+    cdef double widest = 1e18 if sizeof(floating) == sizeof(float) else 1e150
+    cdef int exponent
+    if 1 / widest <= typical <= widest:
+        return 1
+    frexp(typical, &exponent)
+    return ldexp(1, min(max(-exponent, -1000), 1000))  # it and its reciprocal are normal numbers
+
+
+cdef double sum_weights(Call *c, const floating *weights) noexcept nogil:
+    """As `weigh`, without the scale of the reduction.
 
     Weights that are all 1 are taken out of the call: with them a call of 50 steps, H = 4, took 1.09 of the time (2026-11).
     """
@@ -2110,10 +2259,10 @@ cdef double weigh(Call *c, const floating *weights) noexcept nogil:
         if not isfinite(total):
             return -1
     c.picks = c.last or PICK_BELOW * nonzero < n
+    if total > 0:
+        c.weight_scale = scale_of(total / nonzero, weights)
     total /= c.weight_width
-    if 0 < total < (FLT_MIN if sizeof(floating) == sizeof(float) else DBL_MIN):  # each counts as zero; 1 / Σ m may be infinite
-        return 0
-    return total
+    return total if total >= DBL_MIN else 0  # the mean over outputs may not be normal: 1 / Σ m would be infinite
 
 
 cdef bint lengths_in_range(const Call *c) noexcept nogil:
@@ -2230,12 +2379,14 @@ cdef class Engine:
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
                  dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
                  bint recurs=True, bint reads=True, bint reverse=False, Engine pool_of=None, double leak=1,
-                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int kind=0):
+                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int kind=0,
+                 bint settles=False):
         """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None.
 
         Where not `recurs` there are no W_x, W_s, b_s, S_0: inputs (T, B, H) are states, and I is H. Where not `reads` there
         are no W_y, b_y: `states` and `states_back` alone have a meaning, and O is 0. `reverse`: from the last step of each
-        sequence to its first. pool_of: the engine whose workspaces this one shares.
+        sequence to its first. pool_of: the engine whose workspaces this one shares. settles: another engine of the network has
+        omega.
         """
         self.plan.units.form = CURRENT if leak_form == "current" else RATE if leak < 1 else PLAIN
         self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
@@ -2265,7 +2416,7 @@ cdef class Engine:
             if cnp.PyArray_DIM(self.maps, 0) != p.P:
                 raise ValueError("maps are not those of these parameters")
             p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
-        p.rate_penalty, p.omega = rate_penalty, omega
+        p.rate_penalty, p.omega, p.settles = rate_penalty, omega, settles or omega != 0
         p.penalties, end = 0, p.P
         for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
                             ("W_x", p.W_x)):
@@ -2375,12 +2526,13 @@ cdef class Engine:
         return final_state
 
     def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
-                    bint initial_state_gradient, bint spreads, int n_threads, R=None, draws=None):
+                    bint initial_state_gradient, bint spreads, int n_threads, R=None, draws=None, past_S_0=None):
         """∂E/∂S_0 (B, H), where asked for, and omega Ω, if `spreads`, for dS = ∂E/∂S (T, B, H) by the outputs, of the
         current form ∂E/∂R.
 
         S and R are as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient`
-        (P,), ∂E/∂X dX (T, B, I), which may be None.
+        (P,), ∂E/∂X dX (T, B, I), which may be None. past_S_0 (n, H) is what resets at the first n steps brought; others
+        brought the S_0 of theta.
         """
         cdef Call c
         if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
@@ -2402,6 +2554,9 @@ cdef class Engine:
             c.dX = cnp.PyArray_DATA(dX)
         dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
         c.omega = self.plan.omega if spreads else 0
+        c.settles = c.omega != 0
+        if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
+            raise ValueError("past_S_0 is not in order")
         self.run(&c, n_threads, memory_limit)
         return dS_0, c.penalty
 
@@ -2417,10 +2572,11 @@ cdef class Engine:
     def outputs_back(self, theta, S, D, dY, weights, lengths, gradient, dS, int n_threads):
         """The reduced error and Σ m of the readout; where dY = ∂E/∂Y is given it stands for D.
 
-        The flat gradient overwrites `gradient` (P,), ∂E/∂S dS (T, B, H).
+        The flat gradient overwrites `gradient` (P,), ∂E/∂S dS (T, B, H). Both are to be multiplied with the last number
+        that is returned: where it is not 1, they might else be no normal numbers.
         """
         cdef Call c
-        cdef double total = 0
+        cdef double total = 0, unscale = 1
         if self.plan.recurs or not (self.prepare(&c, theta, S, None, lengths, None) and is_ready(gradient, self.type, 1)
                                     and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)
                                     and self.is_ready_out(dS, c.T, c.B, self.plan.H)):
@@ -2435,9 +2591,12 @@ cdef class Engine:
             total = self.take_weights(&c)
             if total < 0:
                 raise ValueError("weights are not in order")
+            c.settles = c.error.settles = self.plan.settles
+            if c.unscale > 0:
+                unscale, c.unscale = c.unscale, 0
         c.gradient, c.dX = cnp.PyArray_DATA(gradient), cnp.PyArray_DATA(dS)
         self.run(&c, n_threads)
-        return c.total * c.error.scale, total
+        return c.total * c.error.scale * unscale, total, unscale
 
     def penalize(self, theta, gradient):
         """The penalties of theta, whose gradient is added to `gradient`; both (P,)."""
@@ -2456,12 +2615,13 @@ cdef class Engine:
                                <double *> (cnp.PyArray_DATA(part) if part is not None else NULL))
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, bint own_start, Py_ssize_t k2,
-                    gradient, S, int n_threads, past_rates=None, R=None, draws=None):
+                    gradient, S, int n_threads, past_rates=None, R=None, draws=None, past_S_0=None):
         """The reduced error of the steps after `past`, the penalties, and Σ m; their errors go back k2 steps.
 
         past (n, B, H) are the states after the first n steps, from initial_state on; own_start says that this was the
         network's own. The flat gradient overwrites `gradient` (P,), the states after all steps S (T+1, B, H); of leaky units
-        of the rate form the rates R (T, B, H), and past_rates (n, B, H) go with past.
+        of the rate form the rates R (T, B, H), and past_rates (n, B, H) go with past. past_S_0 (n, H) is what resets at the
+        first n steps brought; without it that was the present S_0.
         """
         cdef Call c
         cdef double total
@@ -2480,6 +2640,8 @@ cdef class Engine:
                     and self.is_ready_out(R, c.T, c.B, self.plan.H)):
                 raise ValueError("rates are not in order")
             c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
+        if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
+            raise ValueError("past_S_0 is not in order")
         total = self.take_weights(&c)
         if total < 0:
             return NotImplemented
@@ -2519,9 +2681,10 @@ cdef class Engine:
         W_x = self.fresh(3, t + 1, H, I, &c.terms_W_x)
         W_y = self.fresh(2, O, H, 0, &c.terms_W_y)
         S = self.fresh(3, t + 1, c.B, H, &c.terms_S)
-        W_s.fill(0)
-        W_x.fill(0)
         W_y.fill(0)
+        if c.B == 0:
+            W_s.fill(0)
+            W_x.fill(0)
         self.run(&c, n_threads)
         return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
 
@@ -2532,6 +2695,7 @@ cdef class Engine:
                 and 0 <= begin <= end <= c.T and not c.last):
             return NotImplemented
         c.saves, c.picks, c.error.scale, c.flow_begin, c.flow_end = True, False, 1, begin, end
+        c.unscale = 1 / c.weight_scale if c.weight_scale != 1 else 0
         norms = self.fresh(2, end - begin, c.T, 0, &c.flow)
         whole = self.fresh(1, c.T, 0, 0, &c.flow_whole)
         norms.fill(0)
@@ -2651,6 +2815,14 @@ cdef class Engine:
             return False
         return state is None or not overlap(y, state) and (c.final_state == c.initial_state or not overlap(next, state))
 
+    cdef bint take_old_starts(self, Call *c, past_S_0) noexcept:
+        """Put the S_0 of earlier steps into the call; False where they are not in order."""
+        if not (is_ready(past_S_0, self.type, 2) and cnp.PyArray_DIM(past_S_0, 0) <= c.T
+                and has_shape(past_S_0, cnp.PyArray_DIM(past_S_0, 0), self.plan.H, -1)):
+            return False
+        c.old, c.past_S_0 = cnp.PyArray_DIM(past_S_0, 0), cnp.PyArray_DATA(past_S_0)
+        return True
+
     cdef bint take_targets(self, Call *c, D, weights) noexcept:
         """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""
         return self.point_at_targets(c, D, weights) and self.in_range(c) and self.take_weights(c) >= 0
@@ -2704,6 +2876,7 @@ cdef class Engine:
         c.rates = c.spread = 0
         c.spread_rows = 0
         c.omega = self.plan.omega
+        c.settles = c.error.settles = self.plan.omega != 0
         if self.plan.rate_penalty != 0:
             steps = c.steps
             for b in range(c.B if c.past > 0 else 0):
@@ -2712,14 +2885,9 @@ cdef class Engine:
 
     cdef double take_weights(self, Call *c) noexcept nogil:
         """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
-        cdef double total
         if self.type == cnp.NPY_FLOAT:
-            total = weigh(c, <const float *> c.weights)
-        else:
-            total = weigh(c, <const double *> c.weights)
-        if self.plan.mean:
-            c.error.scale = 1 / total if total > 0 else 0
-        return total
+            return weigh(&self.plan, c, <const float *> c.weights)
+        return weigh(&self.plan, c, <const double *> c.weights)
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
         """Σ m as `loss_and_gradients` finds it, for arguments that are checked already."""

@@ -7,6 +7,7 @@ cdef enum:
     # What a plan and a batch begin with: "fbp" and a kind; another one after the layout of either has changed
     PLAN_MAGIC = 0x66627001
     BATCH_MAGIC = 0x66627002
+    SAVED_MAGIC = 0x66627003
     MOST_SPANS = 20
 
 
@@ -41,6 +42,21 @@ cdef struct Batch:
     const volatile int *stop
 
 
+cdef struct Stamp:
+    # What saved begins with: of which call it is. Compared byte by byte.
+    Py_ssize_t magic
+    Py_ssize_t size, I, H, O
+    Py_ssize_t activation, output_activation, bias, learns_initial_state, last, one_hot
+    const Kernels *kernels
+    Py_ssize_t T, B
+    const void *X
+    const Py_ssize_t *ids
+    const void *initial_state
+    const Py_ssize_t *lengths
+    const char *resets
+    unsigned long long of_lengths, of_resets  # hashes of their values; 0 without them
+
+
 cdef struct Span:
     size_t begin, end
     bint written
@@ -57,7 +73,7 @@ cdef int[8] HIDDEN = [TANH, RELU, SIGMOID, IDENTITY, SOFTPLUS, LEAKY_RELU, ELU, 
 cdef int[10] OUTPUTS = [TANH, -1, SIGMOID, IDENTITY, -1, -1, -1, -1, SOFTMAX, EXP]
 cdef int[7] ERRORS = [SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON]
 
-cdef const char *STATUS_TEXTS[20]
+cdef const char *STATUS_TEXTS[21]
 STATUS_TEXTS[:] = [
     b"all went well",
     b"stopped by the batch's flag",
@@ -79,6 +95,7 @@ STATUS_TEXTS[:] = [
     b"weights are negative or not finite, or not 1 or K a row",
     b"a reset is neither 0 nor 1",
     b"no kernels: this build has none without a BLAS, and the plan does not allow one",
+    b"saved was not filled by forward_... with this plan and this batch",
 ]
 
 
@@ -87,7 +104,7 @@ cdef int abi_version() noexcept nogil:
 
 
 cdef const char *status_text(int status) noexcept nogil:
-    if -20 < status <= 0:
+    if -21 < status <= 0:
         return STATUS_TEXTS[-status]
     return b"there is no such status"
 
@@ -598,12 +615,10 @@ cdef int take_targets(const Embedded *e, const Batch *b, Call *c, Spans *s) noex
         return s.status
     if e.size == sizeof(float):
         in_range = c.labels == NULL or labels_in_range(c, p.O, <const float *> c.weights)
-        total = weigh(c, <const float *> c.weights)
+        total = weigh(p, c, <const float *> c.weights)
     else:
         in_range = c.labels == NULL or labels_in_range(c, p.O, <const double *> c.weights)
-        total = weigh(c, <const double *> c.weights)
-    if p.mean:
-        c.error.scale = 1 / total if total > 0 else 0
+        total = weigh(p, c, <const double *> c.weights)
     if total < 0:
         return STATUS_WEIGHTS
     return STATUS_OK if in_range else STATUS_LABELS
@@ -623,6 +638,46 @@ cdef int take_gradients(const Embedded *e, Call *c, Spans *s, void *gradient, vo
 
 
 # ---- Memory and its bytes
+
+
+cdef unsigned long long hash_of(const void *at, Py_ssize_t bytes) noexcept nogil:
+    """FNV-1a of these bytes (Fowler, Noll and Vo), eight at a time; the hash of the first is never 0."""
+    cdef const unsigned char *byte = <const unsigned char *> at
+    cdef unsigned long long hash = 0xCBF29CE484222325ULL, word
+    cdef Py_ssize_t i
+    for i in range(0, bytes, 8):
+        word = 0
+        memcpy(&word, byte + i, min(8, bytes - i))
+        hash = (hash ^ word) * 0x100000001B3ULL
+        hash ^= hash >> 32
+    return hash | 1
+
+
+cdef inline Py_ssize_t stamp_bytes() noexcept nogil:
+    return whole(sizeof(Stamp))
+
+
+cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept nogil:
+    """What a saved area of this plan and this batch begins with.
+
+    Targets, weights, penalties and the truncation are not in it: forward does not read them.
+    """
+    cdef const Plan *p = &e.plan
+    memset(stamp, 0, sizeof(Stamp))
+    stamp.magic, stamp.size, stamp.kernels = SAVED_MAGIC, e.size, e.kernels
+    stamp.I, stamp.H, stamp.O = p.I, p.H, p.O
+    stamp.activation, stamp.output_activation = p.activation, p.error.activation
+    stamp.bias, stamp.learns_initial_state, stamp.last, stamp.one_hot = e.bias, e.learns_initial_state, p.last, p.one_hot
+    stamp.T, stamp.B, stamp.initial_state = b.T, b.B, b.initial_state
+    stamp.lengths, stamp.resets = b.lengths, b.resets
+    if p.one_hot:
+        stamp.ids = b.ids
+    else:
+        stamp.X = b.X
+    if b.lengths != NULL:
+        stamp.of_lengths = hash_of(b.lengths, b.B * sizeof(Py_ssize_t))
+    if b.resets != NULL:
+        stamp.of_resets = hash_of(b.resets, b.T * b.B)
 
 
 cdef inline Py_ssize_t arrangement_bytes(const Call *c) noexcept nogil:
@@ -669,13 +724,15 @@ cdef Py_ssize_t most_needs(const Embedded *e, const Batch *b, Call *c, bint of_s
 
 cdef Py_ssize_t saved_bytes(const void *plan, const void *batch) noexcept nogil:
     cdef Call c
+    cdef Py_ssize_t bytes
     cdef int status = ready_status(<const Embedded *> plan, batch, 0)
     if status == STATUS_OK:
         status = describe(<const Embedded *> plan, <const Batch *> batch, &c)
     if status != STATUS_OK:
         return status
     c.saves = c.apart = True
-    return most_needs(<const Embedded *> plan, <const Batch *> batch, &c, True)
+    bytes = most_needs(<const Embedded *> plan, <const Batch *> batch, &c, True)
+    return bytes + stamp_bytes() if bytes >= 0 else bytes
 
 
 cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation) noexcept nogil:
@@ -722,6 +779,7 @@ cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *save
                 Py_ssize_t scratch_size) noexcept nogil:
     """Run a call whose arguments are in it, in scratch, once all memory is known to be there."""
     cdef Shared shared
+    cdef Stamp stamp
     cdef Py_ssize_t needed, arrangement
     cdef int never = 0, status
     count(c)
@@ -737,15 +795,23 @@ cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *save
     s.n -= arrangement > 0  # of which that was a part
     give_block(s, scratch, scratch_size, needed)
     if c.apart:
-        c.saved = <char *> saved
-        give_block(s, saved, saved_size, shared.shards * shared.saved)
+        c.saved = <char *> saved + stamp_bytes()
+        give_block(s, saved, saved_size, stamp_bytes() + shared.shards * shared.saved)
     if s.status != STATUS_OK:
         return s.status
+    if c.apart:
+        make_stamp(e, b, &stamp)
+    if c.known and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
+        return STATUS_NOT_SAVED
+    if c.apart and not c.known:
+        (<Stamp *> saved).magic = 0  # until all of it is there
     c.stop = <volatile int *> b.stop if b.stop != NULL else &never
     if e.size == sizeof(float):
         status = run(&e.plan, c, e.kernels, <char *> scratch + arrangement, <const float *> c.theta, 1)
     else:
         status = run(&e.plan, c, e.kernels, <char *> scratch + arrangement, <const double *> c.theta, 1)
+    if c.apart and not c.known and status == DONE:
+        memcpy(saved, &stamp, sizeof(Stamp))
     return STATUS_OK if status == DONE else STATUS_STOPPED
 
 

@@ -6,6 +6,7 @@
  */
 #include "_kernels.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

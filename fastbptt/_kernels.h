@@ -24,6 +24,7 @@ enum fastbptt_loss {
 enum fastbptt_rule { FASTBPTT_SGD, FASTBPTT_RMSPROP, FASTBPTT_ADAGRAD, FASTBPTT_ADAM, FASTBPTT_ADAMW };
 
 #define FASTBPTT_LEAKY_SLOPE 0.01
+#define FASTBPTT_NOISE 16 /* times the rounding unit and the size of the terms: a sum below it is rounding noise */
 
 /* What becomes of a unit's state U from step to step, A being its pre-activation and R its rate:
  *     RATE     R[t] = g1(A[t]);  U[t] = (1 - leak) U[t - 1] + leak R[t];  W_s and the output read S = U
@@ -38,6 +39,7 @@ typedef struct {
     const double *levels; /* of quantile */
     double threshold;     /* of huber */
     double scale;         /* of the derivative: 1, or 1 / Σ m */
+    int settles;          /* whether what is only rounding noise in the derivative of softmax is 0, as with omega */
 } fastbptt_error;
 
 /* What `integrate` has to know. */

@@ -66,6 +66,7 @@ cdef extern from "_kernels.h" nogil:
         ADAMW "FASTBPTT_ADAMW"
 
     const double LEAKY_SLOPE "FASTBPTT_LEAKY_SLOPE"
+    const double NOISE "FASTBPTT_NOISE"
 
     enum:
         PLAIN "FASTBPTT_PLAIN"
@@ -85,6 +86,7 @@ cdef extern from "_kernels.h" nogil:
         const double *levels
         double threshold
         double scale
+        bint settles
 
     ctypedef struct UpdateOptions "fastbptt_update":
         int rule

@@ -17,7 +17,8 @@ cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
-from libc.math cimport fabs, isfinite, sqrt
+from libc.float cimport DBL_MIN, FLT_MIN
+from libc.math cimport fabs, frexp, isfinite, ldexp, sqrt
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -59,6 +60,7 @@ cdef struct Call:
     const void *D                # (T, B, K)
     const void *weights          # (T, B) or (T, B, K)
     int weight_width             # 0, 1 or K
+    const double *unscale        # (n,), 1 over what the weights of each network were multiplied with; NULL: nothing to undo
     const void *initial_state    # (B, H)
     const Py_ssize_t *lengths    # (B,)
     bint own_X, own_D, own_weights, own_initial_state, own_lengths
@@ -86,6 +88,7 @@ cdef struct Group:
     void *scale                  # (1,)
     double *totals               # (L,)
     double *weight               # (L,), Σ m
+    double *unscale              # (L,), what is linear in the weights is multiplied with it; NULL: nothing
 
 
 cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t bytes) noexcept nogil:
@@ -112,6 +115,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *of, char *
     g.scale = take(base, &used, size)
     g.totals = <double *> take(base, &used, L * sizeof(double))
     g.weight = <double *> take(base, &used, L * sizeof(double))
+    g.unscale = <double *> take(base, &used, L * sizeof(double)) if c.unscale != NULL and not p.mean else NULL
     return used
 
 
@@ -196,6 +200,8 @@ cdef void enter(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssi
         scale[l] = 1
         if p.mean:
             scale[l] = <floating> (1 / g.weight[l]) if g.weight[l] > 0 else 0
+        elif g.unscale != NULL:
+            g.unscale[l] = c.unscale[first + l] if l < n else 1
 
 
 cdef void begin(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n, const floating *theta) noexcept nogil:
@@ -228,13 +234,16 @@ cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta)
 
 
 cdef void error(const Plan *p, const Call *c, Group *g, const floating *of) noexcept nogil:
+    cdef Py_ssize_t l
     memset(g.totals, 0, lane.lanes(kernels, of) * sizeof(double))
     lane.error(kernels, &p.error, c.T * c.B, <const floating *> g.D, not c.own_D, <const floating *> g.weights, c.weight_width,
                not c.own_weights, <const floating *> g.scale, <floating *> g.Z, <floating *> g.losses, g.totals)
+    for l in range(lane.lanes(kernels, of) if g.unscale != NULL else 0):
+        g.totals[l] *= g.unscale[l]
 
 
 cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
-    cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O, i
     cdef floating *S = <floating *> g.S
     cdef floating *R = S + B * H * L
     cdef floating *delta_y = <floating *> g.Z
@@ -255,6 +264,8 @@ cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta
         # dS_0 = delta[0] @ W_s, where S was
         lane.affine_back(kernels, B, H, H, delta, theta + p.W_s * L, S)
         lane.column_sums(kernels, B, H, S, gradient + p.S_0 * L)
+    for i in range(p.P * L if g.unscale != NULL else 0):
+        gradient[i] = <floating> (g.unscale[i % L] * gradient[i])
 
 
 cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
@@ -564,6 +575,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
     cdef floating went[64]
     cdef unsigned long long mode = flush_denormals()
     lay_out_training(p, data, batch, held, t, of, base, &g, &b, &v, &kept)
+    b.unscale = g.unscale
     theta, rates, going = <floating *> g.theta, <floating *> kept.rates, <floating *> kept.going
     rows_into_lanes(first, L, data.N, p.P, <const floating *> data.theta, theta)
     rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_1, <floating *> kept.slot_1)
@@ -700,6 +712,22 @@ cdef void *data_of(array, int type, Py_ssize_t size) except? NULL:
     return cnp.PyArray_DATA(array)
 
 
+cdef double scale_of(Py_ssize_t n, const floating *weights) noexcept nogil:
+    """The power of two that brings these weights to about 1, or 1 where they are far from the limits of the type."""
+    cdef double tiny = FLT_MIN if sizeof(floating) == sizeof(float) else DBL_MIN
+    cdef double widest = 1e18 if sizeof(floating) == sizeof(float) else 1e150, total = 0
+    cdef Py_ssize_t i, nonzero = 0
+    cdef int exponent
+    for i in range(n):
+        if weights[i] >= tiny:
+            total += weights[i]
+            nonzero += 1
+    if nonzero == 0 or 1 / widest <= total / nonzero <= widest:
+        return 1
+    frexp(total / nonzero, &exponent)
+    return ldexp(1, min(max(-exponent, -1000), 1000))
+
+
 @cython.final
 cdef class Lanes:
     """The operations of populations of one configuration, over theta (P, N). Arguments are checked already."""
@@ -725,7 +753,8 @@ cdef class Lanes:
         p.W_x, p.W_s, p.W_y = offsets["W_x"], offsets["W_s"], offsets["W_y"]
         p.b_s, p.b_y, p.S_0 = offsets.get("b_s", -1), offsets.get("b_y", -1), offsets.get("S_0", -1)
 
-    cdef int take(self, Call *c, Py_ssize_t n, theta, X, D, weights, initial_state, lengths) except -1:
+    cdef object take(self, Call *c, Py_ssize_t n, theta, X, D, weights, initial_state, lengths):
+        """Put what a call is given into it. What is returned must live as long as the call."""
         cdef Plan *p = &self.plan
         memset(c, 0, sizeof(Call))
         c.n, c.N = n, cnp.PyArray_DIM(theta, 1)
@@ -745,7 +774,33 @@ cdef class Lanes:
         if lengths is not None:
             c.own_lengths = cnp.PyArray_NDIM(lengths) == 2
             c.lengths = <const Py_ssize_t *> data_of(lengths, cnp.NPY_INTP, (n if c.own_lengths else 1) * c.B)
-        return 0
+        return self.scale_weights(c, weights) if weights is not None else None
+
+    cdef object scale_weights(self, Call *c, weights):
+        """Weights near the limits of their type are multiplied with a power of two, in a copy: see `weigh` of the core."""
+        cdef Py_ssize_t k, sets = cnp.PyArray_DIM(weights, 0), count = c.T * c.B * c.weight_width
+        cdef double scale
+        scales = None
+        for k in range(sets):
+            if self.type == cnp.NPY_FLOAT:
+                scale = scale_of(count, <const float *> c.weights + k * count)
+            else:
+                scale = scale_of(count, <const double *> c.weights + k * count)
+            if scale != 1 and scales is None:
+                scales = [1.0] * sets
+            if scales is not None:
+                scales[k] = scale
+        if scales is None:
+            return None
+        tiny = FLT_MIN if self.type == cnp.NPY_FLOAT else DBL_MIN
+        scaled = weights * (weights >= tiny)  # what is no normal number has no weight
+        for k in range(sets):
+            scaled[k] = scaled[k].astype("float64") * scales[k]
+        unscale = cnp.PyArray_ZEROS(1, [c.n], cnp.NPY_DOUBLE, 0)
+        for k in range(c.n):
+            unscale[k] = 1 / scales[k if sets > 1 else 0]
+        c.weights, c.unscale = cnp.PyArray_DATA(scaled), <const double *> cnp.PyArray_DATA(unscale)
+        return scaled, unscale
 
     cdef object fresh(self, tuple shape, void **data):
         array = cnp.PyArray_EMPTY(len(shape), <cnp.npy_intp *> cnp.PyArray_DATA(cnp.PyArray_ContiguousFromAny(
@@ -771,7 +826,7 @@ cdef class Lanes:
     def losses(self, Py_ssize_t n, theta, X, D, weights, initial_state, lengths, int threads):
         """e (n, T, B)."""
         cdef Call c
-        self.take(&c, n, theta, X, D, weights, initial_state, lengths)
+        kept = self.take(&c, n, theta, X, D, weights, initial_state, lengths)
         reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
         c.reduced = <double *> cnp.PyArray_DATA(reduced)
         e = self.fresh((n, c.T, c.B), &c.losses)
@@ -781,7 +836,7 @@ cdef class Lanes:
     def loss_and_gradient(self, Py_ssize_t n, theta, X, D, weights, initial_state, lengths, bint gradient, int threads):
         """The reduced errors (n,), float64, and where asked for the gradient (P, N)."""
         cdef Call c
-        self.take(&c, n, theta, X, D, weights, initial_state, lengths)
+        kept = self.take(&c, n, theta, X, D, weights, initial_state, lengths)
         reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
         c.reduced = <double *> cnp.PyArray_DATA(reduced)
         flat = self.fresh((self.plan.P, c.N), &c.gradient) if gradient else None
@@ -803,7 +858,7 @@ cdef class Lanes:
         cdef Training t
         cdef Plan *p = &self.plan
         cdef Py_ssize_t epochs = cnp.PyArray_SIZE(factors)
-        self.take(&data, n, theta, X, D, weights, initial_state, lengths)
+        kept = self.take(&data, n, theta, X, D, weights, initial_state, lengths)
         if initial_state is not None and batch_size < data.B:
             raise ValueError("batches of given initial states are not served")
         memset(&t, 0, sizeof(Training))
@@ -828,7 +883,7 @@ cdef class Lanes:
                                           <double *> cnp.PyArray_DATA(norms))
         judged = None
         if held is not None:
-            self.take(&held_call, n, theta, held[0], held[1], held[2], None, held[3])
+            kept_too = self.take(&held_call, n, theta, held[0], held[1], held[2], None, held[3])
             judged = cnp.PyArray_ZEROS(2, [n, epochs], cnp.NPY_DOUBLE, 0)
             best, target, best_epoch, target_epoch, best_theta, t.begun, t.patience, t.min_improvement = judge
             t.judged = <double *> cnp.PyArray_DATA(judged)

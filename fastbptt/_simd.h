@@ -1179,6 +1179,16 @@ static INLINE V NAME(slope)(const fastbptt_error *what, V y, V d, ptrdiff_t o, V
     return d;
 }
 
+/* y (dy - inner), or 0 where only rounding noise is left of the difference. NaN stays. */
+static INLINE V NAME(softmax_back)(const fastbptt_error *what, V y, V dy, V inner)
+{
+    const real noise = FASTBPTT_NOISE * (real)(sizeof(real) == sizeof(float) ? FLT_EPSILON : DBL_EPSILON);
+    const V left = dy - inner;
+    if (!what->settles)
+        return y * left;
+    return SELECT(ABS(left) <= (ABS(dy) + ABS(inner)) * noise, SPLAT(0), y * left);
+}
+
 /* z <- scale m ∂e/∂z from y = g2(z), or for a loss that is one function with its activation from z; every loss but
  * cross-entropy. Σ e of the row is put into e, Σ m e returned, both by lanes. */
 static INLINE V NAME(row)(const fastbptt_error *what, const real *d, const real *m, ptrdiff_t weight_width, real *z, V *e)
@@ -1214,7 +1224,7 @@ static INLINE V NAME(row)(const fastbptt_error *what, const real *d, const real 
                     } else {
                         if (o == 0)
                             inner = SPLAT(NAME(sum)(inner));
-                        dy = y * (dy - inner);
+                        dy = NAME(softmax_back)(what, y, dy, inner);
                     }
                 }
             STORE(z + o, dy);

@@ -113,7 +113,7 @@ class Stack:
         O, top = shapes["W_y"]
         self.own_y, own_maps, *penalties = part(("W_y", "b_y"))
         self.readout = _core.Engine(dtype, top, top, O, target_size, activation, output_activation, loss, loss_parameter, mean,
-                                    bias, False, *penalties, last, False, own_maps, recurs=False)
+                                    bias, False, *penalties, last, False, own_maps, recurs=False, settles=omega != 0)
         self.layers, begin = [], 0
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
@@ -179,8 +179,8 @@ class Stack:
         return self._named(gradient) | more
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
-                    past_rates=None, R=None, draws=None):
-        """As of Engine; past, S and rates are (..., H of all together)."""
+                    past_rates=None, R=None, draws=None, past_S_0=None):
+        """As of Engine; past, past_S_0, S and rates are (..., H of all together)."""
         T, n = len(X), len(past)
         own_start = own_start or (initial_state is None and n == 0)
         late = None if lengths is None else np.clip(lengths - n, 0, T - n)
@@ -206,12 +206,16 @@ class Stack:
                 rates.append(all_rates)
                 inputs.append(all_rates if self.current else all_states[1:])
             dS = np.zeros_like(inputs[-1])
-            loss, weight = self.readout.outputs_back(theta[self.own_y], inputs[-1][n:], _cut(D, n, T), None,
-                                                     _cut(weights, n, T), late, gradient[self.own_y], dS[n:], n_threads)
+            loss, weight, unscale = self.readout.outputs_back(theta[self.own_y], inputs[-1][n:], _cut(D, n, T), None,
+                                                              _cut(weights, n, T), late, gradient[self.own_y], dS[n:],
+                                                              n_threads)
+            unscale = self._unscaled(unscale, gradient[self.own_y], dS)
             begin = max(0, T - k2)
             slope, penalty = self._rates(states, rates, T - n if late is None else late, n)
             self._down_from(scratch, theta, inputs, states, rates, dS[begin:], lengths, resets, own_start, gradient, False,
-                            False, n_threads, draws, begin, T, slope, n)
+                            False, n_threads, draws, begin, T, slope, n, past_S_0)
+        if unscale != 1:
+            _multiply(unscale, gradient)
         return loss, penalty + self.penalize(theta, gradient), weight
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
@@ -298,16 +302,26 @@ class Stack:
             S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
             read, steps = self._read(inputs[-1], R, finals, lengths)
             dR = scratch.take("dR", *read.shape)
-            loss, _ = self.readout.outputs_back(theta[self.own_y], read, D, dY, weights, steps, gradient[self.own_y], dR,
-                                                n_threads)
+            loss, _, unscale = self.readout.outputs_back(theta[self.own_y], read, D, dY, weights, steps,
+                                                         gradient[self.own_y], dR, n_threads)
+            unscale = self._unscaled(unscale, gradient[self.own_y], dR)
             dS = self._read_back(scratch, dR, len(X), lengths)
             slope, penalty = (0.0, 0.0) if dY is not None else self._rates(S, R, len(X) if lengths is None else lengths)
             whole = tbptt is None or min(tbptt) >= len(X)  # one window, through all steps
             down, how = (self._down, memory_limit) if whole else (self._down_windows, tbptt)
             dX, dS_0, of_flow = down(scratch, theta, inputs, S, R, dS, lengths, resets, initial_state is None, gradient, how,
                                      input_gradient, initial_state_gradient, n_threads, draws, slope, spreads=dY is None)
+            if unscale != 1:
+                _multiply(unscale, gradient, *((dX,) if input_gradient else ()), *(dS_0 if initial_state_gradient else ()))
         more = ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
         return loss, penalty + of_flow, more
+
+    def _unscaled(self, unscale, *arrays):
+        """What is still to be undone of the scale of weights: nothing beside penalties that are not linear in them."""
+        if unscale == 1 or not (self.rate_penalty or self.omega):
+            return unscale
+        _multiply(unscale, *arrays)
+        return 1
 
     def _rates(self, S, R, steps, past=0):
         """The slope 2 rate_penalty / n of the penalty on n rates, and the penalty; `steps` are those after the past."""
@@ -322,7 +336,7 @@ class Stack:
         return rates if self.current else states[1:]
 
     def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
-              initial_state_gradient, n_threads, draws, slope=0.0, since=0, spreads=False):
+              initial_state_gradient, n_threads, draws, slope=0.0, since=0, spreads=False, past_S_0=None):
         """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for, and omega Ω if `spreads`.
 
         The gradient of all recurrences overwrites their slices. `slope` is of a penalty on the rates from step `since` on.
@@ -346,7 +360,8 @@ class Stack:
                     own[since:] += np.multiply(part, slope, out=scratch.take("rates", *part.shape))
                 first, of_flow = r.engine.states_back(
                     theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own], memory_limit, dX,
-                    initial_state_gradient, spreads, n_threads, rates, draws)
+                    initial_state_gradient, spreads, n_threads, rates, draws,
+                    None if past_S_0 is None else np.ascontiguousarray(past_S_0[:, r.units]))
                 dS_0.insert(0, first)
                 penalty += of_flow
                 if below is None:
@@ -357,14 +372,14 @@ class Stack:
         return dS, tuple(dS_0), penalty
 
     def _down_from(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, input_gradient,
-                   initial_state_gradient, n_threads, draws, begin, end, slope, since):
+                   initial_state_gradient, n_threads, draws, begin, end, slope, since, past_S_0=None):
         """`_down` from step `end` to step `begin`, where it stops; dS is of these steps."""
         inputs, R = ([_cut(array, begin, end) for array in arrays] for arrays in (inputs, R))
         S = [states[begin:end + 1] for states in S]
         lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
         return self._down(scratch, theta, inputs, S, R, dS, lengths, _cut(resets, begin, end), own_start and begin == 0,
                           gradient, 0, input_gradient, initial_state_gradient, n_threads, _later(draws, begin), slope,
-                          max(0, since - begin))
+                          max(0, since - begin), past_S_0=_cut(past_S_0, begin, end))
 
     def _down_windows(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
                       initial_state_gradient, n_threads, draws, slope, spreads):
@@ -397,6 +412,12 @@ class Stack:
             views[name] = gradient[begin:begin + math.prod(shape)].reshape(shape)
             begin += math.prod(shape)
         return views
+
+
+def _multiply(factor, *arrays):
+    with np.errstate(over="ignore", under="ignore"):  # as in compiled code: infinity and zero are the answers
+        for array in arrays:
+            array *= factor
 
 
 def _later(draws, steps):

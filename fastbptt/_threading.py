@@ -1,12 +1,15 @@
-"""How many threads a process may use, where nobody says."""
+"""How many threads a process may use, where nobody says; and a thread for what Ctrl-C cannot end."""
 
 from __future__ import annotations
 
 import math
 import os
 import sys
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 VARIABLES = ("FASTBPTT_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -43,3 +46,34 @@ def cores(quota: str = "/sys/fs/cgroup/cpu.max") -> int:
     except (OSError, ValueError, ZeroDivisionError):  # no Linux, no such group, or "max"
         pass
     return max(1, count)
+
+
+POLL = 0.05  # seconds
+LARGE = 2**14  # numbers of a matrix: below it LAPACK takes less than about 50 ms
+
+
+def interruptible(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """function(*arguments), where Ctrl-C ends the wait for it if it works on `size` numbers, many.
+
+    A call of LAPACK or of a random generator cannot be ended, so it runs in a thread of its own. After Ctrl-C it goes on there,
+    without Python's lock, and what it returns is dropped. In other threads than the main one, which alone hears of Ctrl-C, it
+    is called as it is.
+    """
+    if size < LARGE or threading.current_thread() is not threading.main_thread():
+        return function(*arguments)
+    outcome: list[Any] = []
+    errors: list[BaseException] = []
+
+    def work():
+        try:
+            outcome.append(function(*arguments))
+        except BaseException as error:  # raised again where somebody waits
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="fastbptt.interruptible", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL)
+    if errors:
+        raise errors[0]
+    return outcome[0]

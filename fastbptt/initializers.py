@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _words
+from . import _threading, _words
 
 if TYPE_CHECKING:
     from ._types import Initializer, Parameters
@@ -87,10 +87,13 @@ def draw(initializer: Initializer, parameters: Parameters, seed: np.random.SeedS
     # H of each recurrence; to W_y and b_y it is the width of what they read
     widths = {name: parameters["W_s" + name[3:]].shape[1] if name[:3] in ("W_x", "W_s", "b_s", "S_0")
               else parameters["W_y"].shape[1] for name in parameters}
-    drawn = {name: _initial(name, names[name], view.shape, np.random.default_rng(fixed_streams[name]), widths[name])
+    # A user's function runs in the thread that called.
+    drawn = {name: _threading.interruptible(0 if callable(names[name]) else view.size, _initial, name, names[name], view.shape,
+                                            np.random.default_rng(fixed_streams[name]), widths[name])
              for name, view in parameters.items()}
-    return drawn | {name: _fitted(name, drawn[name], of, by_name=not callable(names[name])
-                                  and not isinstance(names[name], np.ndarray)) for name, of in (maps or {}).items()}
+    return drawn | {name: _threading.interruptible(np.size(drawn[name]), _fitted, name, drawn[name], of,
+                                                   not callable(names[name]) and not isinstance(names[name], np.ndarray))
+                    for name, of in (maps or {}).items()}
 
 
 def _fitted(name, W, of, by_name):

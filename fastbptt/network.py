@@ -238,8 +238,11 @@ class RNN:
             raise ValueError("input_noise_std needs real inputs: ids have no noise (one_hot=True)")
         self._draws_something = any(config[name] for name in _units.DRAWN)
         self._leaky = self.leak < 1 or self.leak_form == "current"
-        # numbers a sequence and step that truncated training keeps: states, and rates that they do not say
-        self._kept_width = sum(self._widths) * (2 if self._leaky and self.leak_form == "rate" else 1)
+        # Numbers a sequence and step that truncated training keeps: states, rates that they do not say, and the learnable S_0
+        # of that time, which a reset brought.
+        self._kept_parts = (["S"] + (["rates"] if self._leaky and self.leak_form == "rate" else [])
+                            + (["S_0"] if self.learn_initial_state else []))
+        self._kept_width = sum(self._widths) * len(self._kept_parts)
         size = sum(math.prod(shape) for shape in shapes.values())
         if size > 2**48:  # numbers, where a processor addresses so many bytes
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
@@ -476,7 +479,8 @@ class RNN:
         initial_state : array (B, H), optional
         weights : array (T, B), or of the shape of a real D, optional
             Non-negative weights m of the errors. Where m is 0, D is never read: NaN and label −1 are legal there. A
-            weight for each output counts in Σ m with its mean over outputs. Steps without weight cost no output product.
+            weight below the least normal number of the dtype (float32: 1.2e-38) counts as 0. A weight for each output counts
+            in Σ m with its mean over outputs. Steps without weight cost no output product.
         lengths, resets : as of `forward`; Σ m is over the steps that there are
         tbptt : (k1, k2), optional
             Truncated BPTT: after every k1 steps, and at the end, the errors since the last such moment go back through the
@@ -644,12 +648,23 @@ class RNN:
                                threads, draws=draws)
         if initial_state is not None:
             initial_state = np.ascontiguousarray(initial_state[:, :width])
-        past, past_rates = past[..., :width], past[..., width:] if len(past) else past[..., :width]  # given ones have none
-        past, past_rates = np.ascontiguousarray(past), np.ascontiguousarray(past_rates)
-        states, rates = (np.empty((*S.shape[:2], width), self.dtype)[n:] for n in (0, 1))
-        found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, states,
-                            threads, past_rates, rates, draws)
-        S[..., :width], S[0, :, width:], S[1:, :, width:] = states, 0, rates
+        n, parts = len(past), self._kept_parts
+        kept = {name: np.ascontiguousarray(past[..., i * width:(i + 1) * width] if n else past[..., :width])
+                for i, name in enumerate(parts)}  # a given initial state has states alone
+        new = {"S": np.empty((*S.shape[:2], width), self.dtype), "rates": None}
+        if "rates" in parts:
+            new["rates"] = np.empty((*X.shape[:2], width), self.dtype)
+        past_S_0 = np.ascontiguousarray(kept["S_0"][:, 0]) if n and "S_0" in parts and X.shape[1] else None
+        found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, kept["S"], own_start, k2, gradient,
+                            new["S"], threads, kept.get("rates"), new["rates"], draws, past_S_0)
+        S[...] = 0
+        S[..., :width] = new["S"]
+        if "rates" in parts:
+            S[1:, :, width:2 * width] = new["rates"]
+        if "S_0" in parts:
+            S[1:n + 1, :, -width:] = kept["S_0"]
+            S[n + 1:, :, -width:] = np.concatenate([self.parameters[name] for name in self.parameters
+                                                    if name.startswith("S_0")])
         return found
 
     def _summing(self):
@@ -886,8 +901,8 @@ class RNN:
         tbptt : (k1, k2), optional
             Truncated BPTT: an update after every k1 steps of a mini-batch, and at its end, by the errors since the last
             one, which go back through the last k2 steps; the states are carried on. An epoch has as many times more
-            updates. What goes back meets the states as they were computed, by the parameters of their time, with the
-            present parameters (Williams and Peng 1990). A window in which no step has a weight makes no update.
+            updates. What goes back meets the states as they were computed, by the parameters of their time (a reset's S_0,
+            too), with the present parameters (Williams and Peng 1990). A window in which no step has a weight makes no update.
         patience : int, optional
             Stop after this many epochs without an improvement: a validation loss that is lower by more than
             `min_improvement` than that of the last improvement. At the end, return to the parameters of the lowest
@@ -1488,11 +1503,11 @@ class _ReferenceEngine:
         return float(reference.penalty(effective, **penalties))
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
-                    past_rates=None, R=None, draws=None):
+                    past_rates=None, R=None, draws=None, past_S_0=None):
         p = self._parameters(theta)
         given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
                  "past": self._states(past), "past_rates": self._states(past if past_rates is None else past_rates),
-                 "draws": draws, **self.options}
+                 "past_S_0": None if past_S_0 is None else self._states(past_S_0), "draws": draws, **self.options}
         run, _, _ = reference._forward_and_error(p, X, D, **given)
         error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
                                                                        tbptt=(max(len(X), 1), k2), **given)
@@ -1500,6 +1515,8 @@ class _ReferenceEngine:
             if array is not None:
                 array[...] = found if len(self.widths) == 1 else np.concatenate(found, axis=-1)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
+        if weights is not None:
+            weights = reference._normal(weights, theta.dtype)
         there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
         weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
         return float(error), float(penalties), float(weight)

@@ -90,6 +90,11 @@ Penalties beside those on the parameters. Each is a number times a mean, whateve
                    its source, the gradient is the immediate one, by W_s where it stands in Ω, with S_t and ∂E/∂S_t held
                    fixed:
                        ∂Ω/∂W_s = mean of 2 (1 - 1/r) uᵀ v,   u = δ_t / ‖∂E/∂S_t‖,  v = u W_s,  r = ‖v‖
+                   A step that begins with a reset counts as any other, with its own δ_t W_s, although nothing of it goes
+                   back to step t - 1. With omega, what is only rounding noise of the terms that were added is zero:
+                   ‖a + b‖ <= 16 ε (‖a‖ + ‖b‖) with the rounding unit ε, where ‖δ‖ ‖W‖ (Frobenius) stands for a product
+                   δ W, and |dY_o - Σ dY Y| <= 16 ε (|dY_o| + |Σ dY Y|) in the derivative of softmax. A step does not
+                   count where ‖∂E/∂S_t‖ is then 0 or under 1e-30.
 
 Every function takes any float or complex dtype. Wherever a function of this file is not analytic (an absolute value,
 a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
@@ -121,6 +126,11 @@ if TYPE_CHECKING:
 
 def _abs(A):
     return np.where(A.real < 0, -A, A)
+
+
+def _modulus(A):
+    """|A| of a loss or a penalty, whose derivative at 0 is 0, the documented subgradient."""
+    return np.where(A.real == 0, 0, _abs(A))
 
 
 def _positive(A):
@@ -190,6 +200,13 @@ OUTPUT_ACTIVATIONS = {
 }
 
 
+def _softmax_back_settled(dY, Y):
+    """The pull-back of softmax, and 0 where only rounding noise is left of the difference: see omega."""
+    inner = (dY * Y).sum(axis=-1, keepdims=True)
+    noise = NOISE * np.finfo(Y.dtype).eps * (np.abs(dY) + np.abs(inner))
+    return np.where(np.abs(dY - inner) <= noise, 0, Y * (dY - inner))
+
+
 def _huber(Y, Z, D, threshold):
     """½ r² where |r| <= threshold, else threshold (|r| - ½ threshold), with r = Y - D (Huber 1964)."""
     r = Y - D
@@ -205,7 +222,7 @@ def _d_huber(Y, Z, D, threshold):
 def _quantile(Y, Z, D, levels):
     """max(q r, (q - 1) r) with r = D - Y (Koenker and Bassett 1978); level l of target k is output l K + k."""
     r, q = D - Y, np.repeat(np.asarray(levels, Y.real.dtype), Y.shape[-1] // len(levels))
-    return np.where(r.real > 0, q, q - 1) * r
+    return np.where(r.real == 0, 0, np.where(r.real > 0, q, q - 1) * r)
 
 
 def _d_quantile(Y, Z, D, levels):
@@ -217,7 +234,7 @@ def _d_quantile(Y, Z, D, levels):
 # loss and output activation are one function of Z, finite wherever the loss itself is.
 LOSSES = {
     "squared_error": (lambda Y, Z, D, _: (D - Y) * (D - Y), lambda Y, Z, D, _: 2 * (Y - D)),
-    "absolute_error": (lambda Y, Z, D, _: _abs(D - Y), lambda Y, Z, D, _: _sign(Y - D).astype(Y.dtype)),
+    "absolute_error": (lambda Y, Z, D, _: _modulus(D - Y), lambda Y, Z, D, _: _sign(Y - D).astype(Y.dtype)),
     "huber": (_huber, _d_huber),
     "quantile": (_quantile, _d_quantile),
     "binary_cross_entropy": (
@@ -236,6 +253,7 @@ FUSED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson
 LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: threshold, levels
 
 LEAST_FLOW = 1e-30  # ‖∂E/∂S_t‖ below which a step does not count in Ω: float32 has all its digits down to there
+NOISE = 16  # times the rounding unit and the size of the terms: with omega, a sum that is not above this is zero
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -295,6 +313,22 @@ def only(there: np.ndarray, A: np.ndarray) -> np.ndarray:
     return np.where(there if A.ndim == there.ndim else there[..., None], A, 0)
 
 
+def _sizes(A):
+    """The Euclidean norms of rows, of their real parts, in at least double."""
+    return _length(np.asarray(A.real, np.result_type(A.real, np.float64)))
+
+
+def settled(total: np.ndarray, terms: Any) -> np.ndarray:
+    """`total` (..., n), a row of sums, and 0 where it is only rounding noise of terms of these sizes (...). NaN stays."""
+    noise = NOISE * np.finfo(total.dtype).eps * terms
+    return only(~((_sizes(total) <= noise) & np.isfinite(noise)), total)
+
+
+def product_settled(delta: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """δ W, `settled` with ‖δ‖ ‖W‖ as the size of its terms."""
+    return settled(delta @ W, _sizes(delta) * _sizes(W.reshape(-1)))
+
+
 def restart(S: np.ndarray, resets: np.ndarray, initial: np.ndarray) -> np.ndarray:
     """The states that steps begin with: S, and `initial` where a step is reset."""
     return np.where(resets[..., None], initial, S)
@@ -307,7 +341,7 @@ def recur(activation: Activation, A: np.ndarray, S_0: np.ndarray, P: np.ndarray,
     S = np.empty((len(A) + 1, *S_0.shape), A.dtype)
     S[0] = S_0
     for t in range(len(A)):
-        S[t + 1] = only(alive[t], past[t] if t < len(past) else g(A[t] + restart(S[t], resets[t], initial) @ P))
+        S[t + 1] = only(alive[t], past[t] if t < len(past) else g(A[t] + restart(S[t], resets[t], initial[t]) @ P))
     return S
 
 
@@ -321,6 +355,23 @@ def recur_back(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndar
         delta[t] = (dS[t] + carried) * dg(R[t])
         carried = only(~resets[t], delta[t] @ P)
     return delta, carried
+
+
+def recur_back_settled(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
+                       resets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`recur_back` for Ω, and ∂E/∂S_t = dS[t] + delta[t+1] P (T, B, H), `settled` at each step.
+
+    Noise that went back to the steps before would be no smaller there than their own terms.
+    """
+    _, dg = ACTIVATIONS[activation]
+    delta, whole = np.empty_like(dS), np.empty_like(dS)
+    carried, terms, size = np.zeros(dS.shape[1:], dS.dtype), np.zeros(dS.shape[1]), _sizes(P.reshape(-1))
+    for t in reversed(range(len(dS))):
+        whole[t] = settled(dS[t] + carried, _sizes(dS[t]) + terms)
+        delta[t] = whole[t] * dg(R[t])
+        carried = only(~resets[t], delta[t] @ P)
+        terms = np.where(resets[t], 0, _sizes(delta[t])) * size
+    return delta, carried, whole
 
 
 # ---- Random numbers that are a function of where they stand
@@ -470,7 +521,7 @@ def integrate(units: Units, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive
     S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
     S[0] = S_0
     for t in range(len(A)):
-        before = restart(S[t], resets[t], initial)
+        before = restart(S[t], resets[t], initial[t])
         if t < len(past):
             now, rate = past[t], past_rates[t] if form == "rate" else units.g(past[t])
         elif form == "rate":
@@ -531,12 +582,6 @@ def windows(T: int, tbptt: tuple[int, int] | None) -> list[tuple[int, int, int]]
     return [(max(0, end - k2), since, end) for since, end in zip([0, *ends], ends)]
 
 
-def whole(dS: np.ndarray, delta: np.ndarray, P: np.ndarray, resets: np.ndarray) -> np.ndarray:
-    """∂E/∂S (T, B, H) of the delta that `recur_back` made of dS: dS[t] + delta[t+1] P."""
-    carried = only(~resets, delta @ P)
-    return dS + np.concatenate([carried[1:], np.zeros_like(carried[:1])])
-
-
 def recur_back_windows(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray, resets: np.ndarray,
                        tbptt: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
     """recur_back of the errors of each window by themselves, summed; delta[0] P of those that reach the first step."""
@@ -573,8 +618,12 @@ def read_back(dR: np.ndarray, lengths: np.ndarray, output: Output, T: int) -> np
 
 
 def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, output_activation: OutputActivation,
-          loss: LossName, loss_parameter: Any = None) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
-    """Y = g2(Z), the unweighted losses e summed over outputs (T, B), Σ m e, and delta_y = scale ∂(Σ m e)/∂Z."""
+          loss: LossName, loss_parameter: Any = None,
+          settles: bool = False) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
+    """Y = g2(Z), the unweighted losses e summed over outputs (T, B), Σ m e, and delta_y = scale ∂(Σ m e)/∂Z.
+
+    `settles`: as with omega, delta_y is 0 where it is only rounding noise.
+    """
     g, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     e, de = LOSSES[loss]
     Y = g(Z)
@@ -586,9 +635,12 @@ def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, outp
         D, m = (np.tile(array, len(loss_parameter)) for array in (D, m))
     losses = e(Y, Z, D, loss_parameter)
     delta_y = np.where(m == 0, 0, scale * m * de(Y, Z, D, loss_parameter))
+    if settles and output_activation == "softmax":
+        pull_back = _softmax_back_settled
     if loss not in FUSED:
         delta_y = pull_back(delta_y, Y)
-    total = np.where(m == 0, 0, m * losses).sum(dtype=np.result_type(Z, np.float64))
+    wide = np.result_type(Z, np.float64)  # in which no product of a weight and a loss is subnormal
+    total = np.where(m == 0, 0, m.astype(wide) * losses).sum(dtype=wide)
     return Y, losses.sum(axis=-1), total, delta_y.astype(Z.dtype)
 
 
@@ -680,7 +732,8 @@ def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, we
                        l1: Mapping[str, float] | None = None, l2: Mapping[str, float] | None = None,
                        rate_penalty: float = 0, omega: float = 0, maps: Mapping[str, Map] | None = None,
                        input_gradient: bool = False, initial_state_gradient: bool = False,
-                       past: ArrayLike | None = None, past_rates: ArrayLike | None = None, own_start: bool = False,
+                       past: ArrayLike | None = None, past_rates: ArrayLike | None = None,
+                       past_S_0: ArrayLike | None = None, own_start: bool = False,
                        **units: Any) -> tuple[Any, dict[str, Any]]:
     """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
 
@@ -699,6 +752,7 @@ def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, we
     past : (n, B, H), the states after the first n steps, which were computed before, by other parameters perhaps. These
         steps have no error; the errors of the others go back through them with the present parameters.
     past_rates : (n, B, H), their rates, which leaky units of the rate form need
+    past_S_0 : (n, H), the S_0 that resets at these steps brought. Without it they brought the present one.
     leak, leak_form, noise_std, input_noise_std, recurrent_dropout : as in the head of this module
     draws : Draws, for noise and dropout; without it there are none
     own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
@@ -720,7 +774,8 @@ def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, we
     _refuse_truncation(parameters, tbptt, omega)
     options = {"lengths": lengths, "resets": resets, "output": output, "reduction": reduction, "activation": activation,
                "output_activation": output_activation, "loss": loss, "loss_parameter": loss_parameter, "l1": l1, "l2": l2,
-               "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past, "past_rates": past_rates, **units}
+               "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past, "past_rates": past_rates,
+               "past_S_0": past_S_0, **units}
     Units(activation, **units)  # which knows their names
     error, penalties, gradients, _ = _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt, input_gradient,
                                                          initial_state_gradient, own_start, **options)
@@ -731,11 +786,12 @@ def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, in
                         initial_state_gradient=False, own_start=False, *, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
                         **options):
     """The reduced error, the penalties, the gradients of both, and the dict of ∂E/∂S and δ by recurrence."""
-    run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps, **options)
+    run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps,
+                                                            settles=omega != 0, **options)
     if omega and not run.units.is_plain:
         raise ValueError("omega is of plain units, and these have a leak or dropout")
     gradients, flows = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
-                                 initial_state_gradient, rate_penalty)
+                                 initial_state_gradient, rate_penalty, omega != 0)
     penalties = penalty(run.p, l1, l2) + (rate_penalty * _mean_square_rate(run) if rate_penalty else 0)
     added = d_penalty(run.p, l1, l2)
     for suffix, flow in flows.items() if omega else ():
@@ -748,17 +804,22 @@ def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, in
 
 def flows(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
           initial_state: ArrayLike | None = None, **options: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """∂E/∂S_t and δ_t (T, B, H) of each recurrence, by what its names end in: what Ω's derivative holds fixed."""
-    return _loss_and_gradients(parameters, X, D, weights, initial_state, **options)[3]
+    """∂E/∂S_t and δ_t (T, B, H) of each recurrence, by what its names end in: what Ω's derivative holds fixed.
+
+    Empty for leaky units, which have no Ω.
+    """
+    omega = options.get("omega") or float(_units(options.get("activation", "tanh"), options).is_plain)
+    return _loss_and_gradients(parameters, X, D, weights, initial_state, **options | {"omega": omega})[3]
 
 
 def mean_square_rate(parameters: Parameters, X: ArrayLike, *, initial_state: ArrayLike | None = None,
                      lengths: ArrayLike | None = None, resets: ArrayLike | None = None, output: Output = "sequence",
                      activation: Activation = "tanh", maps: Mapping[str, Map] | None = None,
-                     past: ArrayLike | None = None, past_rates: ArrayLike | None = None, **units: Any) -> Any:
+                     past: ArrayLike | None = None, past_rates: ArrayLike | None = None,
+                     past_S_0: ArrayLike | None = None, **units: Any) -> Any:
     """The mean square of all units' rates at all steps that there are, past ones excepted; 0 where there are none."""
     return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths,
-                                      resets, output, past, past_rates))
+                                      resets, output, past, past_rates, past_S_0))
 
 
 def _mean_square_rate(run):
@@ -789,9 +850,10 @@ def _relative(W_s, dS, delta):
 
 
 def _length(A):
-    """The Euclidean norms of rows, by way of A divided by its largest entries; analytic."""
-    largest = np.abs(A).max(axis=-1, keepdims=True, initial=0)
-    largest[largest == 0] = 1
+    """The Euclidean norms of rows, by way of A divided by its largest entries; analytic, with the slope 0 at 0."""
+    largest = np.abs(A.real).max(axis=-1, keepdims=True, initial=0)
+    nothing = largest == 0
+    A, largest = np.where(nothing, 0, A), np.where(nothing, 1, largest)
     return largest[..., 0] * np.sqrt(((A / largest) ** 2).sum(axis=-1))
 
 
@@ -799,7 +861,7 @@ def penalty(parameters: Parameters, l1: Mapping[str, float] | None = None,
             l2: Mapping[str, float] | None = None) -> Any:
     """Σ l2 w² + l1 |w| over the entries of each parameter that l1 or l2 names; not divided by anything."""
     squares = sum(number * (parameters[name] ** 2).sum(dtype=_wide(parameters)) for name, number in (l2 or {}).items())
-    return squares + sum(number * _abs(parameters[name]).sum(dtype=_wide(parameters))
+    return squares + sum(number * _modulus(parameters[name]).sum(dtype=_wide(parameters))
                          for name, number in (l1 or {}).items())
 
 
@@ -826,8 +888,8 @@ def backward(parameters: Parameters, X: ArrayLike, dY: ArrayLike, *, initial_sta
     return pulled_back(gradients, parameters, maps)
 
 
-def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0):
-    """From delta_y = ∂E/∂Z to every gradient, and to ∂E/∂S and δ of each recurrence: of plain units, and without tbptt."""
+def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0, settles=False):
+    """From delta_y = ∂E/∂Z to every gradient and, if `settles` for Ω, to ∂E/∂S and δ of each recurrence of plain units."""
     p, layers, lengths, output = run.p, run.layers, run.lengths, run.output
     T, several = len(run.resets), len(run.recurrences) > 1
     gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
@@ -837,7 +899,8 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
     dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
     dX = np.full_like(layers[0][0].X, -0.0)
     slope, flows = 2 * rate_penalty / max(run.rates, 1), {}
-    dS = _read_back(layers[-1], affine(delta_y, p["W_y"]), lengths, output, T)
+    product = product_settled if settles else affine
+    dS = _read_back(layers[-1], product(delta_y, p["W_y"]), lengths, output, T)
     for begin, since, end in windows(T, tbptt if several else None):
         errors = dS[begin:end].copy()
         errors[:max(0, since - begin)] = 0
@@ -848,19 +911,21 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
                 if rate_penalty:
                     counts = run.counts[begin:end] & (np.arange(begin, end)[:, None] >= since)
                     own = own + slope * only(counts, run.units.read(r.S[begin + 1:end + 1]))
-                delta, of_states, carried = r.back(own, begin, end, None if several else tbptt)
-                if tbptt is None:
-                    flows[r.suffix] = whole(own, delta, r.p["W_s"], r.resets), delta
+                if settles:
+                    delta, carried, of_states = recur_back_settled(run.units.activation, own, r.R, r.p["W_s"], r.resets)
+                    flows[r.suffix] = of_states, delta
+                else:
+                    delta, of_states, carried = r.back(own, begin, end, None if several else tbptt)
                 deltas[r.suffix][begin:end] += delta
                 dS_t[r.suffix][begin:end] += of_states
                 if begin == 0:
                     dS_0[r.suffix] += carried
                 if input_gradient or layer is not layers[0]:
-                    errors = errors + r.turn(affine(delta, r.p["W_x"]), lengths)
+                    errors = errors + r.turn(product(delta, r.p["W_x"]), lengths)
         dX[begin:end] += errors
 
     for r in run.recurrences:
-        delta, initial = deltas[r.suffix], r.p.get("S_0", 0)
+        delta, initial = deltas[r.suffix], r.initial
         gradients["W_x" + r.suffix] = accumulate(delta, r.X)
         gradients["W_s" + r.suffix] = accumulate(delta, r.mask * run.units.read(restart(r.S[:-1], r.resets, initial)))
         if "b_s" in r.p:
@@ -936,7 +1001,7 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
     run = _forward(parameters, X, initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
     errors = range(len(X)) if errors is None else errors
-    weights = np.ones(Z.shape[:2]) if weights is None else np.asarray(weights)
+    weights = np.ones(Z.shape[:2]) if weights is None else _normal(weights, Z.real.dtype)
     _, _, _, delta_y = error(Z, np.asarray(D), weights, 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
     dF = affine(delta_y, p["W_y"])
@@ -1084,6 +1149,7 @@ class _Recurrence(NamedTuple):
     S: np.ndarray        # (T+1, B, H)
     R: np.ndarray        # (T, B, H), the rates; of plain units S[1:]
     resets: np.ndarray   # (T, B) of bool
+    initial: np.ndarray  # (T, 1, H), the S_0 that a reset brings
     units: Units
     mask: np.ndarray     # (B, H), or 1
 
@@ -1132,20 +1198,23 @@ class _Run(NamedTuple):
         return _one_or_all(r.turn(r.R, self.lengths) for r in self.recurrences)
 
 
-def _forward(parameters, X, initial_state, units, lengths=None, resets=None, output="sequence", past=None, past_rates=None):
+def _forward(parameters, X, initial_state, units, lengths=None, resets=None, output="sequence", past=None, past_rates=None,
+             past_S_0=None):
     X = np.asarray(X)
     T, B = X.shape[:2]
     lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
     alive = np.arange(T)[:, None] < lengths
     resets = alive & (False if resets is None else np.asarray(resets, bool))
     p, X, first = _prepare(parameters, only(alive, X), initial_state)
-    past, past_rates = ({suffix: () if of_all is None else np.asarray(states, X.dtype)
-                         for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
-                                                   else [of_all] * len(first))} for of_all in (past, past_rates))
+    past, past_rates, past_S_0 = ({suffix: () if of_all is None else np.asarray(states, X.dtype)
+                                   for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
+                                                             else [of_all] * len(first))}
+                                  for of_all in (past, past_rates, past_S_0))
     known, layers, X = len(past[""]), [], units.noisy(X, units.input_noise_std, INPUT, alive)
     for suffixes in recurrences(p):
         layers.append([_recurrence(p, suffix, X, first[suffix], units, lengths, alive, resets, past[suffix],
-                                   past_rates[suffix], list(first).index(suffix)) for suffix in suffixes])
+                                   past_rates[suffix], past_S_0[suffix], list(first).index(suffix))
+                       for suffix in suffixes])
         X = _read(layers[-1], lengths, "sequence")
     counts = alive & (np.arange(T)[:, None] >= known)
     there = counts if output == "sequence" else lengths[None] > 0
@@ -1153,7 +1222,7 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
     return _Run(p, layers, Z, lengths, resets, units, there, counts, output)
 
 
-def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, kind):
+def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, past_S_0, kind):
     """One recurrence over the inputs X of its layer."""
     p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "S_0") if name + suffix in p}
     reverse = suffix.endswith("_reverse")
@@ -1163,11 +1232,14 @@ def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rat
         X, resets = turn(X, lengths), turn(parted, lengths) & alive
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
     A, mask = units.noisy(A, units.noise_std, kind, alive, lengths if reverse else None), units.mask(kind, A)
-    through = S_0, pack(p["W_s"]), alive, resets, p.get("S_0", np.zeros((), X.dtype)), past
+    initial = np.zeros((len(A), 1, A.shape[-1]), X.dtype) + p.get("S_0", np.zeros((), X.dtype))
+    if len(past_S_0):
+        initial[:len(past_S_0), 0] = past_S_0
+    through = S_0, pack(p["W_s"]), alive, resets, initial, past
     if units.is_plain:
         S = recur(units.activation, A, *through)
-        return _Recurrence(suffix, p, X, S, S[1:], resets, units, mask)
-    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates, mask), resets, units, mask)
+        return _Recurrence(suffix, p, X, S, S[1:], resets, initial, units, mask)
+    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates, mask), resets, initial, units, mask)
 
 
 def _read(layer, lengths, output):
@@ -1190,14 +1262,17 @@ def _one_or_all(arrays):
 
 def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
                        reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
-                       loss_parameter=None, past=None, past_rates=None, maps=None, **units):
+                       loss_parameter=None, past=None, past_rates=None, past_S_0=None, maps=None, settles=False, **units):
     """The run, 1 or 1 / Σ m, and what `error` returns."""
     run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output, past,
-                   past_rates)
-    weights = only(run.there, np.ones(run.there.shape) if weights is None else _in_time(weights, output))
+                   past_rates, past_S_0)
+    weights = only(run.there, np.ones(run.there.shape) if weights is None
+                   else _normal(_in_time(weights, output), run.Z.real.dtype))
+    if reduction == "mean":  # by a power of two, which the mean does not see: Σ m e must not overflow
+        weights = np.ldexp(weights, -np.frexp(weights.max(initial=0))[1])
     scale = _scale(reduction, weights)
     return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,
-                             loss_parameter=_default(loss, loss_parameter))
+                             loss_parameter=_default(loss, loss_parameter), settles=settles)
 
 
 def _in_time(A, output):
@@ -1221,6 +1296,12 @@ def _default(loss, loss_parameter):
     return LOSS_PARAMETERS.get(loss) if loss_parameter is None else loss_parameter
 
 
+def _normal(weights, dtype):
+    """Weights in this dtype; one below its least normal number counts as 0, as in the core, which has no such numbers."""
+    weights = np.asarray(weights, dtype)
+    return np.where(weights < np.finfo(dtype).tiny, 0, weights)
+
+
 def _per_output(weights, K):
     """Weights (T, B) or (T, B, K) as (T, B, K)."""
     return weights if weights.ndim == 3 else np.broadcast_to(weights[..., None], (*weights.shape, K))
@@ -1231,4 +1312,4 @@ def _scale(reduction, weights):
     if reduction == "sum":
         return 1.0
     total = float(weights.sum(dtype=np.float64)) / (weights.shape[2] if weights.ndim == 3 else 1)
-    return 1.0 / total if total >= np.finfo(weights.dtype).tiny else 0.0  # else infinite, too
+    return 1.0 / total if total >= np.finfo(np.float64).tiny else 0.0  # else infinite

@@ -60,7 +60,8 @@ REFERENCE_FUNCTIONS = ("effective", "pulled_back", "_map", "_pull_back", "_d_hub
                        "recur_back", "windows", "recur_back_windows", "turn", "recurrences", "_recurrence", "_read",
                        "_read_back", "read", "read_back", "error", "accumulate",
                        "column_sums", "affine", "loss_and_gradients", "_loss_and_gradients", "flows", "mean_square_rate",
-                       "_mean_square_rate", "spread", "d_spread", "_relative", "_length", "whole", "penalty", "d_penalty",
+                       "_mean_square_rate", "spread", "d_spread", "_relative", "_length", "settled", "product_settled",
+                       "recur_back_settled", "_softmax_back_settled", "_sizes", "_normal", "penalty", "d_penalty",
                        "backward", "_backward",
                        "gradient_terms", "gradient_flow", "_flow_back", "_norm", "next_state", "jacobian",
                        "_forward_and_error", "_in_time", "_per_output", "_scale")
@@ -94,7 +95,8 @@ CORE_FUNCTIONS = {
         "penalize": None,
         "sum_of_weights": None,
         "count_nonzero": None,
-        "weigh": None,
+        **dict.fromkeys(("weigh", "sum_weights", "scale_of", "multiply", "undo_scale", "is_noise", "settle_rows", "find_norms",
+                         "find_old_start", "drop_to_old_start")),
         "lengths_in_range": None,
         "labels_in_range": None,
         "ids_in_range": None,
@@ -147,12 +149,17 @@ LIKELY = [
     ("_core.pyx:first_row", "*", ["empty_call", "kind_of_sequences"]),
     *((f"_core.pyx:{name}", "*", ["kind_of_sequences", "random_kinds", "many_blocks", "divided"]) for name in (
         "count*", "share", "dealt", "arrange", "number_rows", "rows_*", "end_of_block", "*_reset", "find_*", "read", "write",
-        "pick", "own_states", "renew", "recur_*through", "drop", "write_last_states", "weigh", "tabulate", "look_up",
-        "add_by_id")),
+        "pick", "own_states", "renew", "recur_*through", "drop", "write_last_states", "weigh", "sum_weights", "tabulate",
+        "look_up", "add_by_id")),
+    *((f"_core.pyx:{name}", "*", ["near_the_limits", "power_of_two", "normal_number"]) for name in (
+        "weigh", "scale_of", "multiply", "undo_scale")),
+    *((f"*:{name}", "*", ["gradient_do_not_count", "cancel_do_not_count"]) for name in (
+        "is_noise", "settle_rows", "find_norms", "*settled", "_sizes")),
+    *((f"_core.pyx:{name}", "*", ["leaky_units_is_the_definition"]) for name in ("find_old_start", "drop_to_old_start")),
     *((f"*:{name}", "*", MAPS) for name in ("effective", "pulled_back", "_map", "_pull_back", "pull_back_terms")),
     ("*", "*maps*", MAPS),
     *((f"*:{name}", "*", ["the_core_is_the_reference", "rates_of_a_window", "bits_are_those", "complex_step_s", "by_jacobians"])
-      for name in ("add_rates", "sum_of_squares", "spread", "add_spread", "Engine.penalize_flow", "flows", "whole",
+      for name in ("add_rates", "sum_of_squares", "spread", "add_spread", "Engine.penalize_flow", "flows",
                    "*mean_square_rate", "d_spread", "_relative", "_length", "_loss_and_gradients")),
     ("*", "*spread*", ["the_core_is_the_reference", "bits_are_those"]),
     ("*", "*c.rates*", ["the_core_is_the_reference", "rates_of_a_window"]),
@@ -289,8 +296,8 @@ EQUIVALENT = {
     ("_core.pyx:tabulate", "memset*", "*"): "nobody reads what pads a row",
     ("_core.pyx:write_last_states", "others = *", "others = rows_at(c, w, t + 2)"): "what is written too early is overwritten",
     ("_core.pyx:count_nonzero", "nonzero += *", "*"): "whether rows with errors are picked is a choice of speed alone",
-    ("_core.pyx:weigh", "*nonzero*", "*"): "likewise",
-    ("_core.pyx:weigh", "n *", "*"): "likewise",
+    ("_core.pyx:sum_weights", "*nonzero*", "*"): "likewise",
+    ("_core.pyx:sum_weights", "n *", "*"): "likewise",
     ("_core.pyx:forward_through", "cdef const floating [*]b_s*", "*p.b_y*"): "a network has both biases or none",
     ("_core.pyx:forward_through", "cdef floating [*]losses*", "losses = <floating [*]> w.S *"):
         "the states before a block are not needed any more when its losses are written",

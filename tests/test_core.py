@@ -15,7 +15,7 @@ import pytest
 import scipy.optimize
 from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, LARGE_SHAPES, SHAPES, SMALL, Head, assert_close, draw
 
-from fastbptt import RNN, _core, optimizers, reference
+from fastbptt import RNN, _core, diagnostics, optimizers, reference
 
 LIMIT = 1e-11
 DTYPES = ("float64", "float32")
@@ -830,3 +830,86 @@ def test_softmax_with_cross_entropy_is_finite_wherever_the_largest_output_stands
         softmax = np.exp(Z - 1000) / np.exp(Z - 1000).sum()
         np.testing.assert_allclose(E, np.log(np.exp(Z - 1000).sum()) + 1000 - Z[target], rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(gradients["b_y"], softmax - np.eye(4)[target], rtol=1e-6, atol=1e-30)
+
+
+# ---- Weights near the limits of their type
+
+LIMITS = {"float32": [1.3e-38, 1e-37, 1e-36, 1e19, 1e36], "float64": [3e-308, 1e-306, 1e305]}
+REDUCED = [{}, {"reduction": "sum"}, {"reduction": "sum", "rate_penalty": 0.1}, {"hidden_size": (6, 5), "reduction": "sum"},
+           {"hidden_size": (6, 5), "bidirectional": True}, {"output": "last", "reduction": "sum"},
+           {"output_activation": "softmax", "loss": "cross_entropy", "reduction": "sum"},
+           {"output_activation": "sigmoid", "loss": "binary_cross_entropy"}]
+
+
+def weighted(options, dtype):
+    """A network, X and D, and weights of about 1, a step's and an output's."""
+    rng = np.random.default_rng(11)
+    net = RNN(3, **{"hidden_size": 6, "output_size": 2, "dtype": dtype, "random_state": 0, **options})
+    steps = (4,) if net.output == "last" else (7, 4)
+    X, D = rng.standard_normal((7, 4, 3)).astype(dtype), rng.uniform(0.1, 1, (*steps, 2))
+    weights = [rng.uniform(1, 1.5, steps)]
+    if net.loss == "cross_entropy":
+        D /= D.sum(axis=-1, keepdims=True)
+    else:
+        weights.append(rng.uniform(1, 1.5, (*steps, 2)) * rng.integers(0, 2, (*steps, 2)))
+    return net, X, D.astype(dtype), weights
+
+
+@pytest.mark.parametrize("options", REDUCED, ids=str)
+@pytest.mark.parametrize("dtype", LIMITS)
+def test_weights_near_the_limits_of_their_type_lose_nothing(options, dtype):
+    net, X, D, weights = weighted(options, dtype)
+    tiny = np.finfo(dtype).tiny
+    for size in LIMITS[dtype]:
+        for m in weights:
+            m = (m * size).astype(dtype)
+            loss, gradients = net.loss_and_gradients(X, D, weights=m, input_gradient=True)
+            right, expected = net.loss_and_gradients(X, D, weights=m, input_gradient=True, backend="reference")
+            assert loss == pytest.approx(right, rel=1e-6 if dtype == "float32" else 1e-12), size
+            assert net.evaluate(X, D, weights=m) == pytest.approx(
+                net.evaluate(X, D, weights=m, backend="reference"), rel=1e-6 if dtype == "float32" else 1e-12)
+            for name, gradient in gradients.items():  # what is no normal number itself is 0
+                atol = 4 * tiny + (2e-5 if dtype == "float32" else 1e-12) * np.abs(expected[name]).max()
+                np.testing.assert_allclose(gradient, expected[name], rtol=0, atol=atol, err_msg=f"{name} {size}")
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("options", [{}, {"reduction": "sum"}], ids=["mean", "sum"])
+def test_a_power_of_two_of_all_weights_changes_no_digit(options, dtype):
+    """Neither where weights are scaled nor where they are not."""
+    net, X, D, weights = weighted(options, dtype)
+    for m in weights:
+        m = m.astype(dtype)
+        loss, gradients = net.loss_and_gradients(X, D, weights=m)
+        for exponent in ((-90, -50, 50, 90) if dtype == "float32" else (-900, -400, 400, 900)):
+            factor = 1 if net.reduction == "mean" else 2.0**exponent
+            scaled, others = net.loss_and_gradients(X, D, weights=m * np.dtype(dtype).type(2.0**exponent))
+            assert scaled == loss * factor
+            for name in gradients:
+                assert np.array_equal(others[name], gradients[name] * np.dtype(dtype).type(factor)), (name, exponent)
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("backend", ["core", "reference"])
+def test_a_weight_that_is_no_normal_number_is_none(dtype, backend):
+    net, X, D, (m, _) = weighted({}, dtype)
+    m = (m * np.finfo(dtype).tiny).astype(dtype)
+    none, below = m.copy(), m.copy()
+    none[::2], below[::2], D[::2] = 0, np.finfo(dtype).tiny / 4, np.nan
+    loss, gradients = net.loss_and_gradients(X, D, weights=none, backend=backend)
+    found, others = net.loss_and_gradients(X, D, weights=below, backend=backend)
+    assert found == loss > 0 and all(np.array_equal(gradients[name], others[name]) for name in gradients)
+
+
+def test_training_and_gradient_flow_with_tiny_weights_are_those_with_weights_of_one_size():
+    net, X, D, (m, _) = weighted({}, "float32")
+    histories, nets = [], [RNN(3, 6, 2, dtype="float32", random_state=0) for _ in "ab"]
+    for one, factor in zip(nets, (1, 2.0**-120)):
+        weights = m.astype(np.float32) * np.float32(factor)
+        histories.append(one.fit(X, D, weights=weights, validation=(X, D, weights), epochs=3, batch_size=2))
+    assert np.array_equal(nets[0].theta, nets[1].theta)
+    assert histories[0].validation_loss == histories[1].validation_loss
+    np.testing.assert_allclose(histories[0].train_loss, histories[1].train_loss, rtol=1e-14)
+    wide = RNN(3, 6, 2, dtype="float64", random_state=0)
+    flows = [diagnostics.gradient_flow(wide, X, D, weights=m * factor).norms / factor for factor in (1, 2.0**-1015)]
+    np.testing.assert_allclose(*flows, rtol=1e-14)

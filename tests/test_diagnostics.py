@@ -84,6 +84,61 @@ def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
     assert "DISAGREE" in check.describe() and f"∂E/∂{parameter}" in check.describe()
 
 
+KINKS = {
+    "l1 at zero weights": {"initializer": "identity", "l1": 0.1},
+    "no recurrence at all": {"initializer": {"W_s": np.zeros((4, 4))}, "l1": {"W_s": 0.1, "b_s": 0.1}},
+    "Dale's law": {"initializer": {"W_s": np.zeros((4, 4))}, "dale_ratio": 0.5, "l1": 0.1},
+    "omega": {"initializer": {"W_s": np.zeros((4, 4))}, "omega": 0.5},
+    "relu": {"initializer": {"W_x": np.zeros((4, 2)), "W_s": "identity"}, "activation": "relu"},
+    "leaky relu": {"initializer": {"W_x": np.zeros((4, 2))}, "activation": "leaky_relu", "leak": 0.5},
+    "layers": {"hidden_size": (4, 4), "initializer": "identity", "activation": "relu", "l1": 0.1},
+    "absolute error": {"loss": "absolute_error", "initializer": {"W_y": np.zeros((1, 4))}},
+    "quantile": {"loss": ("quantile", (0.3,)), "initializer": {"W_y": np.zeros((1, 4))}},
+    "huber": {"loss": "huber", "initializer": {"W_y": np.zeros((1, 4))}},
+}
+
+
+@pytest.mark.parametrize("output", ["sequence", "last"])
+@pytest.mark.parametrize("name", KINKS)
+def test_at_kinks_the_documented_subgradient_is_right(name, output):
+    net = RNN(2, **{"hidden_size": 4, "output_size": 1, "random_state": 0, "output": output, **KINKS[name]})
+    assert net.gradcheck().passed, net.gradcheck().describe()
+    X = np.random.default_rng(0).standard_normal((7, 3, 2))
+    D = np.zeros((3, 1) if output == "last" else (7, 3, 1))  # of some networks the very outputs
+    check = net.gradcheck(X, D)
+    assert check.passed and check.left_out == 0, check.describe()
+
+
+@pytest.mark.parametrize("name", ["l1", "absolute_error", "quantile"])
+def test_a_wrong_subgradient_at_a_kink_fails(name, monkeypatch):
+    options = {"initializer": "identity", "l1": 0.1} if name == "l1" else {
+        "loss": ("quantile", (0.3,)) if name == "quantile" else name, "initializer": {"W_y": np.zeros((1, 4))}}
+    net = RNN(2, 4, 1, random_state=0, dtype="float64", **options)
+    X = np.random.default_rng(0).standard_normal((7, 3, 2))
+    assert net.gradcheck(X, np.zeros((7, 3, 1))).passed
+    if name == "l1":
+        right = reference.d_penalty
+        monkeypatch.setattr(reference, "d_penalty", lambda p, l1, l2: {
+            key: value + 0.1 * (p[key] == 0) for key, value in right(p, l1, l2).items()})
+    else:
+        monkeypatch.setitem(reference.LOSSES, name, (reference.LOSSES[name][0], lambda Y, Z, D, _: np.ones_like(Y)))
+    check = net.gradcheck(X, np.zeros((7, 3, 1)))
+    assert not check.passed and max(check.errors["core float64"].values()) < 1e-10
+
+
+@pytest.mark.parametrize("options", [{"loss": "absolute_error"}, {"loss": ("quantile", (0.2, 0.7)), "output_size": 2},
+                                     {"loss": "absolute_error", "output": "last"}], ids=str)
+def test_errors_that_rounding_puts_on_either_side_of_a_kink_are_left_out(options):
+    net = RNN(2, **{"hidden_size": 4, "output_size": 1, "random_state": 0, **options})
+    X = np.random.default_rng(0).standard_normal((7, 3, 2))
+    Y = net.forward(X)[0][..., :1].astype(float)
+    D = Y + 1
+    D[:2] = Y[:2]
+    check = net.gradcheck(X, D)
+    assert check.passed and 0 < check.left_out <= 6, check.describe()
+    assert f"kink they are: {check.left_out}" in check.describe()
+
+
 @pytest.mark.parametrize("fault", ["untransposed", "forgotten step", "wrong state"])
 def test_a_wrong_back_propagation_fails(monkeypatch, fault):
     right = reference.recur_back

@@ -1,6 +1,8 @@
 """The C interface: the bits of RNN, every argument checked, signatures that stay, and a package compiled against it."""
 
+import ctypes
 import functools
+import itertools
 import json
 import os
 import re
@@ -278,10 +280,12 @@ def test_exactly_the_bytes_that_a_regular_call_needs_are_asked_for(dtype):
 
 
 def test_the_states_of_a_regular_batch_take_what_the_layout_says():
-    """saved holds S (T+1, B, H) and delta_y (T, B, O), padded to vectors."""
+    """saved holds S (T+1, B, H) and delta_y (T, B, O), padded to vectors, behind the stamp of the call."""
     net = RNN(5, 64, 64, dtype="float32", random_state=1)
     X, D, arrays = drawn(net, 30, 4)
-    assert Network(net, X, D, **arrays).saved.size == 4 * (31 * 4 * 64 + 30 * 4 * 64)
+    stamp = Network(net, X[:0], D[:0], **arrays).saved.size - 4 * 4 * 64
+    assert 0 < stamp <= 256 and stamp % 64 == 0
+    assert Network(net, X, D, **arrays).saved.size == stamp + 4 * (31 * 4 * 64 + 30 * 4 * 64)
 
 
 @both_dtypes
@@ -501,6 +505,82 @@ def test_final_states_may_overwrite_the_initial_ones_before_backward_too():
         ok(network.call("forward", found, None, arrays["initial_state"], network.saved, network.saved.size, scratch=scratch))
         assert bits(found) == bits(Y) and bits(arrays["initial_state"]) == bits(final_state)
         assert [bits(a) for a in network.backward(Y)] == [bits(a) for a in gradients]
+
+
+@both_dtypes
+def test_backward_refuses_what_forward_has_not_saved_for_it(dtype):
+    """Neither memory that was never filled, nor that of another plan, of another batch or of a forward that was stopped."""
+    net = RNN(5, 9, 3, dtype=dtype, learn_initial_state=True, random_state=1)
+    X, D, arrays = drawn(net, 20, 7, lengths=True, resets=True)
+    network = Network(net, X, D, **arrays)
+    size, dY = network.saved.size, np.ones((20, 7, 3), dtype)
+
+    def status(of, saved):
+        gradients = of.outputs_of_gradients()
+        found = of.call("backward", dY, *gradients, saved, saved.size, scratch=of.scratch(c.FOR_BACKWARD))
+        assert found == c.STATUS_OK or all(np.isnan(array).all() for array in gradients)  # nothing has been written
+        return found
+
+    empty, noise = Guarded(size), Guarded(size)
+    noise.memory[...] = np.random.default_rng(0).integers(0, 256, noise.memory.shape)
+    assert status(network, empty) == status(network, noise) == c.STATUS_NOT_SAVED
+    network.forward()
+    assert status(network, network.saved) == c.STATUS_OK
+    assert status(network, network.saved) == c.STATUS_OK  # and again
+
+    def other(net=net, X=X, **changed):
+        found = Network(net, X, D, **{**arrays, **changed})
+        found.saved = network.saved
+        return found
+
+    of_others = [
+        other(X=X.copy()), other(lengths=np.roll(arrays["lengths"], 1)), other(lengths=arrays["lengths"].copy()),
+        other(resets=~arrays["resets"]), other(resets=None), other(initial_state=None),
+        other(RNN(5, 9, 3, dtype=dtype, learn_initial_state=True, activation="relu", random_state=1)),
+        other(RNN(5, 9, 3, dtype=dtype, random_state=1)),
+        other(RNN(5, 9, 3, dtype=dtype, learn_initial_state=True, output_activation="tanh", random_state=1))]
+    for one in of_others:
+        assert status(one, network.saved) == c.STATUS_NOT_SAVED
+    arrays["lengths"][...] = arrays["lengths"][::-1].copy()  # the very array, with other values
+    assert status(network, network.saved) == c.STATUS_NOT_SAVED
+    arrays["lengths"][...] = arrays["lengths"][::-1].copy()
+    assert status(network, network.saved) == c.STATUS_OK
+    moved = Guarded(size)
+    ctypes.memmove(moved.at, network.saved.at, size)
+    assert status(network, moved) == c.STATUS_OK
+    flag = np.ones(1, np.intc)
+    ok(c.batch_set_stop(network.batch, flag))
+    found = network.call("forward", None, None, None, network.saved, size, scratch=network.scratch(c.FOR_FORWARD))
+    ok(c.batch_set_stop(network.batch, None))
+    assert found == c.STATUS_STOPPED and status(network, network.saved) == c.STATUS_NOT_SAVED
+    assert c.status_text(c.STATUS_NOT_SAVED).startswith(b"saved was not filled")
+
+
+def test_what_forward_does_not_read_may_change_before_backward():
+    net = RNN(5, 9, 3, random_state=1)
+    X, D, arrays = drawn(net, 20, 7)
+    network = Network(net, X, D, **arrays)
+    Y, *_ = network.forward()
+    gradients = [bits(a) for a in network.backward(Y)]
+    ok(c.batch_set_targets_f32(network.batch, D.copy()))
+    ok(c.batch_set_weights_f32(network.batch, np.ones((20, 7), np.float32), 1))
+    ok(c.plan_set_penalty(network.plan, c.PARAMETER_W_S, 0.1, 0.1))
+    assert [bits(a) for a in network.backward(Y)] == gradients
+
+
+@both_dtypes
+def test_weights_near_the_limits_of_their_type_lose_nothing(dtype):
+    sizes = (1.3e-38, 1e-36, 1e36) if dtype == "float32" else (1e-306, 1e305)
+    for size, reduction in itertools.product(sizes, ("mean", "sum")):
+        net = RNN(5, 9, 3, dtype=dtype, reduction=reduction, random_state=1)
+        X, D, _ = drawn(net, 6, 4)
+        weights = (np.random.default_rng(0).uniform(1, 1.5, (6, 4)) * size).astype(dtype)
+        loss, _, gradient, *_ = Network(net, X, D, weights=weights).loss_and_gradients()
+        expected, gradients = net.loss_and_gradients(X, D, weights=weights, backend="reference")
+        assert loss == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-12)
+        right, tiny = flat(net, gradients), np.finfo(dtype).tiny
+        np.testing.assert_allclose(gradient, right, rtol=0, atol=4 * tiny + (2e-5 if dtype == "float32" else 1e-12)
+                                   * np.abs(right).max())
 
 
 @both_dtypes

@@ -120,3 +120,23 @@ def test_a_step_has_the_same_bits_alone(dtype):
         Y_t, state = network.forward(X[t:t + 1], initial_state=state)
         assert np.array_equal(Y_t[0], Y[t])
     assert np.array_equal(state, final_state)
+
+
+NOISE_IN_OMEGA = """
+import numpy as np
+from fastbptt import RNN
+rng = np.random.default_rng(0)
+for dtype in ("float32", "float64"):
+    for loss in ("absolute_error", "huber"):
+        X, D = rng.standard_normal((9, 5, 3)).astype(dtype), rng.uniform(3, 4, (9, 5, 4)).astype(dtype)
+        options = {"dtype": dtype, "output_activation": "softmax", "loss": loss, "random_state": 0}
+        plain, net = RNN(3, 8, 4, **options), RNN(3, 8, 4, omega=0.5, **options)
+        assert net.loss_and_gradients(X, D)[0] == plain.loss_and_gradients(X, D)[0], (dtype, loss)
+        assert not net.loss_and_gradients(X, D)[1]["W_s"].any()
+"""
+
+
+@pytest.mark.parametrize("name", _core.KERNEL_SETS)
+def test_no_set_finds_omega_in_rounding_noise(name):
+    run = chosen(name, NOISE_IN_OMEGA)
+    assert not run.returncode or "has no such kernels" in run.stderr, run.stderr

@@ -424,3 +424,45 @@ def test_targets_that_are_missing_are_named():
     for call in (population.loss_and_gradients, population.evaluate, population.losses):
         with pytest.raises(TypeError, match="D must be an array of numbers, got NoneType"):
             call(np.ones((4, 1, 2), "f4"), None)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("dtype, sizes", [("float32", [1.3e-38, 1e-36, 1e36]), ("float64", [1e-306, 1e305])])
+def test_weights_near_the_limits_of_their_type_lose_nothing(dtype, sizes, reduction):
+    needs_lanes(dtype)
+    population, rng = make(5, 3, 6, 2, dtype, reduction=reduction), np.random.default_rng(0)
+    X, D = rng.standard_normal((7, 4, 3)).astype(dtype), rng.random((7, 4, 2)).astype(dtype)
+    tiny = np.finfo(dtype).tiny
+    for size in sizes:
+        for shape in ((7, 4), (7, 4, 2), (5, 7, 4), (5, 7, 4, 2)):
+            m = (rng.uniform(1, 1.5, shape) * size).astype(dtype)
+            if len(m) == 5:
+                m[1] = 1  # of one network they are common ones
+            losses, gradients = population.loss_and_gradients(X, D, weights=m)
+            assert np.array_equal(population.evaluate(X, D, weights=m), losses)
+            for k in range(5):
+                loss, expected = population[k].loss_and_gradients(X, D, weights=m[k] if len(m) == 5 else m,
+                                                                  backend="reference")
+                assert losses[k] == pytest.approx(loss, rel=1e-5 if dtype == "float32" else 1e-11)
+                for name, right in expected.items():
+                    atol = 4 * tiny + TOLERANCE[dtype] * np.abs(right).max()
+                    np.testing.assert_allclose(gradients[name][k], right, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_lanes_learn_from_tiny_weights_what_they_learn_from_others(reduction):
+    needs_lanes("float32")
+    rng = np.random.default_rng(0)
+    X, D = rng.standard_normal((7, 4, 3)).astype(np.float32), rng.random((7, 4, 2)).astype(np.float32)
+    m, found = rng.uniform(1, 1.5, (7, 4)).astype(np.float32), []
+    for factor in (1, 2.0**-90):
+        population = make(5, 3, 6, 2, "float32", reduction=reduction)
+        weights = m * np.float32(factor)
+        # with plain gradient descent and reduction="sum" the rate makes up for the factor
+        rate = 1e-3 / (1 if reduction == "mean" else factor)
+        history = population.fit(X, D, weights=weights, validation=(X, D, weights), epochs=3, batch_size=2, optimizer="sgd",
+                                 learning_rate=rate)
+        unit = 1 if reduction == "mean" else factor
+        found.append((population.theta, np.array(history.train_loss) / unit, np.array(history.validation_loss) / unit))
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, rtol=2e-6)

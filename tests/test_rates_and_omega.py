@@ -446,3 +446,87 @@ def test_omega_of_a_single_step_has_the_weights_of_its_time(more):
     true, expected = net.loss_and_gradients(X[:1], D[:1], backend="reference")
     assert E == pytest.approx(true, rel=1e-12)
     assert all(gradients[name] == pytest.approx(expected[name], rel=1e-11, abs=1e-13) for name in expected)
+
+
+# ---- Rounding noise
+
+
+NOISY = {"plain": {}, "learnt": {"learn_initial_state": True}, "layers": {"hidden_size": (5, 4)},
+         "both": {"hidden_size": (5, 4), "bidirectional": True}, "rates": {"rate_penalty": 0.3}}
+
+
+@both_backends
+@pytest.mark.parametrize("loss", ["absolute_error", ("huber", 0.5)], ids=str)
+@pytest.mark.parametrize("name", NOISY)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_errors_without_a_gradient_do_not_count(name, loss, dtype, backend):
+    """Targets beyond 1 of a softmax: ∂E/∂Y is the same for all outputs, whose sum is 1, so ∂E/∂S is 0. Such steps count as
+    steps without weight do."""
+    rng, O = np.random.default_rng(1), 4
+    X, D = rng.standard_normal((8, 3, I)).astype(dtype), rng.uniform(0, 1, (8, 3, O)).astype(dtype)
+    beyond = rng.random((8, 3)) < 0.5
+    D[beyond] = 3
+    weights = np.where(beyond, 0, 1).astype(dtype)
+    options = {"hidden_size": 5, "output_size": O, "dtype": dtype, "output_activation": "softmax", "loss": loss,
+               "reduction": "sum", "random_state": 0, **NOISY[name]}
+    net, plain = RNN(I, omega=0.5, **options), RNN(I, **options)
+
+    def omega(weights):
+        return (net.loss_and_gradients(X, D, weights=weights, backend=backend)[0]
+                - plain.loss_and_gradients(X, D, weights=weights, backend=backend)[0])
+
+    assert omega(weights) > 1e-3
+    tolerance = 1e-10 if dtype == "float64" else 2e-4
+    assert omega(None) == pytest.approx(omega(weights), rel=tolerance)
+    D[...] = 3
+    if name != "rates":  # else rates go back
+        gradients = net.loss_and_gradients(X, D, backend=backend)[1]
+        assert omega(None) == 0 and not any(gradients[key].any() for key in gradients if key.startswith("W_s"))
+
+
+@both_backends
+def test_errors_of_two_steps_that_cancel_do_not_count(backend):
+    """δ_{t+1} W_s is what the error of step t takes away, but for rounding: nothing is left, and nothing goes back further."""
+    net = RNN(1, 1, 1, activation="identity", output_activation="identity", omega=1.0, reduction="sum", dtype="float64",
+              random_state=0)
+    w, v = 0.7, 1.3
+    net.parameters.update({"W_x": [[0.3]], "W_s": [[w]], "b_s": [0.1], "W_y": [[v]], "b_y": [0.2]})
+    X = np.random.default_rng(0).standard_normal((6, 50, 1))
+    Y, _ = net.forward(X)[:2]
+    r = np.zeros((6, 50, 1))
+    r[4], r[3] = 1 / 3, -w / 3  # Y - D
+    D = Y - r
+    loss = net.loss_and_gradients(X, D, backend=backend)[0]
+    # only step 4 counts: its own r is |w|
+    assert loss - (r**2).sum() == pytest.approx((w - 1) ** 2, rel=1e-9)
+
+
+@both_backends
+@pytest.mark.parametrize("options", [{}, {"hidden_size": (5, 4)}], ids=["plain", "layers"])
+def test_omega_does_not_hang_on_the_size_of_errors(options, backend):
+    """Down to errors that are the size of others' rounding noise."""
+    sizes, spreads = (1, 1e-9, 1e-13), []
+    net, plain = network(omega=0.4, reduction="sum", **options), network(reduction="sum", **options)
+    X, D = data(net)
+    for size in sizes:
+        m = np.full((T, B), size)
+        spreads.append(net.loss_and_gradients(X, D, weights=m, backend=backend)[1]["W_s"]
+                       - plain.loss_and_gradients(X, D, weights=m, backend=backend)[1]["W_s"])
+    for found in spreads[1:]:
+        np.testing.assert_allclose(found, spreads[0], rtol=1e-6, atol=1e-9)
+
+
+@both_backends
+def test_a_reset_step_counts_with_its_own_jacobian(backend):
+    """Though nothing goes back from it."""
+    net, plain = network(omega=0.4), network()
+    X, D = data(net)
+    resets = np.ones((T, B), bool)
+    p = net.parameters
+    S = np.tanh(X @ p["W_x"].T + p["b_s"])  # each step begins with zero
+    dS = 2 * (S @ p["W_y"].T + p["b_y"] - D) @ p["W_y"]
+    delta = dS * (1 - S**2)
+    terms = (np.linalg.norm(delta @ p["W_s"], axis=2) / np.linalg.norm(dS, axis=2) - 1) ** 2
+    loss = net.loss_and_gradients(X, D, resets=resets, backend=backend)[0]
+    expected = plain.loss_and_gradients(X, D, resets=resets, backend=backend)[0] + 0.4 * terms.mean()
+    assert loss == pytest.approx(expected, rel=1e-12)

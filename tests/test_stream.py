@@ -20,18 +20,22 @@ every_tbptt = pytest.mark.parametrize("tbptt", [(5, 5), (5, 3), (5, 12), (23, 10
 
 
 def network(**options):
-    net = RNN(3, 5, 2, **{"dtype": "float64", "random_state": 1, "learn_initial_state": True, **options})
-    if net.learn_initial_state:
-        net.parameters["S_0"] = np.linspace(-1, 1, 5)
+    net = RNN(3, **{"hidden_size": 5, "output_size": 2, "dtype": "float64", "random_state": 1, "learn_initial_state": True,
+                    **options})
+    for name in net.parameters:
+        if name.startswith("S_0"):
+            net.parameters[name] = np.linspace(-1, 1, 5)
     return net
 
 
 def by_definition(net, k1, k2, learning_rate, epochs=1, lengths=None, resets=None, initial_state=None, weights=None):
     """Gradient descent, window by window, where each gradient is found from complex steps: of a run from states that are
     numbers, computed by the parameters of their time, whose first-order change alone is that of the present parameters.
+    That holds for the S_0 that a reset brought, too.
 
     All parameters are stepped at once, each in a copy of the network of its own: the first axis of p and s.
     """
+    leak, current = net.leak, net.leak_form == "current"
     lengths = np.full(B, T) if lengths is None else lengths
     resets = np.zeros((T, B), bool) if resets is None else resets
     weights = np.ones((T, B)) if weights is None else weights
@@ -44,6 +48,7 @@ def by_definition(net, k1, k2, learning_rate, epochs=1, lengths=None, resets=Non
 
     for _ in range(epochs):
         S = [np.tile(net._named(theta)["S_0"], (B, 1)) if initial_state is None else initial_state]
+        starts, rates = [], []  # S_0 at each step, and the rates after it
         for since in range(0, T, k1):
             end = min(since + k1, T)
             begin = max(0, end - k2)
@@ -57,18 +62,25 @@ def by_definition(net, k1, k2, learning_rate, epochs=1, lengths=None, resets=Non
                 if own:  # the value of its time, the derivative of now
                     s = S[0] + 1j * s.imag
                 for t in range(min(begin, since), end):
-                    before = np.where(resets[t][:, None], S_0, s)
-                    A = X[t] @ transposed(p["W_x"]) + before @ transposed(p["W_s"]) + p["b_s"][:, None]
-                    s = np.tanh(A)
-                    if t < since:  # known: its value is that of its time; the slope is taken there
-                        s = S[t + 1] + 1j * (1 - S[t + 1] ** 2) * A.imag
+                    start = S_0 if t >= since else starts[t] + 1j * S_0.imag
+                    before = np.where(resets[t][:, None], start, s)
+                    A = X[t] @ transposed(p["W_x"]) + p["b_s"][:, None] + (
+                        np.tanh(before) if current else before) @ transposed(p["W_s"])
+                    r = np.tanh(A)
+                    if t < since and not current:  # known: its value is that of its time; the slope is taken there
+                        r = rates[t] + 1j * (1 - rates[t] ** 2) * A.imag
+                    s = (1 - leak) * before + leak * (A if current else r)
+                    if t < since:
+                        s = S[t + 1] + 1j * s.imag
                     elif update:
                         S.append(s[0].real.copy())
+                        rates.append(r[0].real.copy())
+                        starts.append(S_0[0, 0].real.copy())
                     if t < begin:
                         s = s.real + 0j  # what is older than k2 steps is a constant
                     s = np.where((t < lengths)[:, None], s, 0)
                     if t >= since:
-                        y = s @ transposed(p["W_y"]) + p["b_y"][:, None]
+                        y = (np.tanh(s) if current else s) @ transposed(p["W_y"]) + p["b_y"][:, None]
                         total = total + (m[t - since][:, None] * (y - D[t]) ** 2).sum(axis=(1, 2))
                 return total / m.sum() if m.sum() else 0 * total
 
@@ -89,6 +101,48 @@ def test_fit_is_the_definition(options, tbptt):
     expected = by_definition(net, *tbptt, 0.05, epochs=2, **options)
     net.fit(X, D, epochs=2, batch_size=B, shuffle=False, optimizer="sgd", learning_rate=0.05, tbptt=tbptt, **options)
     assert np.abs(net.theta - expected).max() < 1e-12
+
+
+LEAKY = {"rate": {"leak": 0.4}, "current": {"leak": 0.4, "leak_form": "current"}}
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+@pytest.mark.parametrize("tbptt", [(5, 12), (3, 1), (1, 4)], ids=str)
+@pytest.mark.parametrize("name", ["resets", "all"])
+@pytest.mark.parametrize("leaky", LEAKY.values(), ids=list(LEAKY))
+def test_fit_of_leaky_units_is_the_definition(leaky, name, tbptt, backend):
+    net = network(**leaky)
+    expected = by_definition(net, *tbptt, 0.05, **OPTIONS[name])
+    net.fit(X, D, epochs=1, batch_size=B, shuffle=False, optimizer="sgd", learning_rate=0.05, tbptt=tbptt, backend=backend,
+            **OPTIONS[name])
+    assert np.abs(net.theta - expected).max() < 1e-12
+
+
+@pytest.mark.parametrize("options", [{}, *LEAKY.values(), {"hidden_size": (5, 5)}, {"hidden_size": (5, 5), **LEAKY["rate"]},
+                                     {"hidden_size": (5, 5), **LEAKY["current"]}], ids=str)
+@pytest.mark.parametrize("backend", ["core", "reference"])
+def test_a_reset_that_brings_what_is_there_changes_nothing(options, backend):
+    """A stream begins with S_0: a reset at its first step is none, though S_0 has moved when later windows go back there."""
+    reset = np.zeros((T, B), bool)
+    reset[0] = True
+    streams = [network(**options) for _ in range(2)]
+    fits = [network(**options) for _ in range(2)]
+    for stream, fit, resets in zip(streams, fits, (None, reset)):
+        stream.stream(X, D, resets=resets, tbptt=(2, 9), backend=backend)
+        fit.fit(X, D, resets=resets, tbptt=(2, 9), epochs=1, learning_rate=0.01, backend=backend)
+    np.testing.assert_allclose(streams[1].theta, streams[0].theta, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(fits[1].theta, fits[0].theta, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("options", [*LEAKY.values(), {"hidden_size": (5, 5)}, {"hidden_size": (5, 5), **LEAKY["rate"]},
+                                     {"hidden_size": (5, 5), **LEAKY["current"]}], ids=str)
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-3)])
+def test_both_backends_know_the_first_states_of_their_time(options, dtype, tolerance):
+    nets = [network(dtype=dtype, **options) for _ in range(2)]
+    for net, backend in zip(nets, ("core", "reference")):
+        net.fit(X, D, epochs=2, batch_size=4, tbptt=(3, 11), learning_rate=1e-2, backend=backend, **OPTIONS["all" if len(
+            net._widths) == 1 else "resets"])
+    assert np.abs(nets[0].theta - nets[1].theta).max() < tolerance
 
 
 @every_option
