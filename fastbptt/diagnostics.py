@@ -373,10 +373,10 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
         with_gradient = np.flatnonzero(np.diagonal(norms))
         t = int(with_gradient[-1]) if len(with_gradient) else T - 1
     terms = _term_norms(network, X, D, weights, initial_state, t, backend)
-    S, R = _states_and_rates(network.forward(X, initial_state, return_states=True, backend=backend))
+    _, _, run = network.forward(X, initial_state, return_states=True, backend=backend)
     chosen = np.flatnonzero(steps > t)[:sequences]
-    return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, S[:, chosen], X[:, chosen], t),
-                        _saturated(network, R, steps), spectrum(network))
+    return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, run.S[:, chosen], X[:, chosen], t),
+                        _saturated(network, run.rates, steps), spectrum(network))
 
 
 def spectrum(network: RNN) -> Spectrum:
@@ -391,8 +391,8 @@ def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *
     """The states of a network over time, in float64, and how many units are saturated."""
     network = _with(_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
-    S, R = _states_and_rates(network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend))
-    return States(S, _saturated(network, R, np.full(X.shape[1], len(X)) if lengths is None else lengths))
+    _, _, run = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)
+    return States(run.S, _saturated(network, run.rates, np.full(X.shape[1], len(X)) if lengths is None else lengths))
 
 
 def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
@@ -539,11 +539,6 @@ def _spectral_norms(product, v, *, exact=64, iterations=12):
 
 LARGEST_SLOPES = {"sigmoid": 0.25}  # of g1', where it is not 1
 SATURATED = 0.1
-
-
-def _states_and_rates(results):
-    """S (T+1, B, H) and R (T, B, H) of what `forward` returned; of plain units the rates are the states."""
-    return results[2], results[3] if len(results) > 3 else results[2][1:]
 
 
 def _saturated(network, R, steps):

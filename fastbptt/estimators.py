@@ -635,10 +635,11 @@ class RNNRegressor(_Estimator):
         beyond = max(0, steps - horizon)
         known = self._read_exogenous(past, exogenous, beyond)
         X = append(past.padded.swapaxes(0, 1), known.swapaxes(0, 1), len(past.padded)).swapaxes(0, 1)
-        Y, _, S, *_ = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
+        Y, _, states = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
         n = np.arange(len(past.lengths))
         outputs = [Y[past.lengths - horizon + k, n] for k in range(min(steps, horizon))]
-        state = S[past.lengths, n] if not isinstance(S, tuple) else tuple(states[past.lengths, n] for states in S)
+        S = states.S
+        state = tuple(each[past.lengths, n] for each in S) if isinstance(S, tuple) else S[past.lengths, n]
         for k in range(beyond):  # step T_n + k, whose input is the forecast for it
             x = np.concatenate([self._middle(outputs[k]), known[past.lengths + k, n]], axis=1)
             y, state = self.network_.forward(x[None], state)

@@ -20,6 +20,7 @@ from . import (
     reference,
     training,
 )
+from ._states import NetworkStates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -144,8 +145,8 @@ class RNN:
     Notes
     -----
     Where there are several recurrences, by layers or directions, every state that is (B, H) on this page, given or returned,
-    is a tuple of such arrays, layer by layer, forward before reverse, and S is one of (T+1, B, H). They are computed one after
-    another by the same compiled recurrence; what lies between layers is kept. `fit` then runs the loop over batches in Python,
+    is a tuple of such arrays, layer by layer, forward before reverse, and so are `.S` and `.rates` of the states that
+    `forward` returns. They are computed one after another by the same compiled recurrence; what lies between layers is kept. `fit` then runs the loop over batches in Python,
     which adds some 30 µs to an update, and there are no `gradient_terms`. With bidirectional=True there are no `step`,
     `generate`, `stream` and tbptt: they would need what comes later.
 
@@ -306,20 +307,28 @@ class RNN:
             is a function of the seed, the sequence's place in the batch and the step: the same in another call with this
             seed, for any threads, lengths, memory limit and backend (in both to the bit, but for the last of float32).
         return_states : bool
-            Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t]. A leaky network returns Y, final
-            state, S and R (T, B, H): the rates after X[t], g1 of the pre-activation, in the current form of the state.
+            Return a third value: an object with `.S` (T+1, B, H), where S[0] is the initial state and S[t+1] the state after
+            X[t], and `.rates` (T, B, H), g1 of the pre-activation, or of the state in the current form. Every network
+            returns it in this form.
         n_threads : int, optional
             Here and in every other method: threads that divide the batch. By default what `FASTBPTT_NUM_THREADS`, else
             `OMP_NUM_THREADS` said at import; else 1 in a child process, else all cores that this process may use. The
             default is divided by the calls under way. Results have the same bits for any number. One sequence, or a
             batch of little work, is served by one thread, as is a child of fork.
 
+        Returns
+        -------
+        Y : array (T, B, O), or (B, O) with output="last"
+        final_state : array (B, H)
+        states : NetworkStates, only with return_states=True
+
         Raises
         ------
         TypeError, ValueError : an argument is of the wrong kind, or of the wrong shape.
         """
-        return self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
-                         draws=None if noise is dropout is False else self._draws(noise, dropout))
+        results = self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
+                            draws=None if noise is dropout is False else self._draws(noise, dropout))
+        return (*results[:2], NetworkStates.of(*results[2:])) if return_states else results
 
     def step(self, x: ArrayLike, state: ArrayLike | None = None, *, out: tuple[Any, Any] | None = None,
              n_threads: Int | None = None, backend: Backend = "core") -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import _batches, _core, _files, _maps, _population, _units, _words, network as _network, optimizers, reference, schedules
 from ._progress import Progress
+from ._states import NetworkStates, stack
 from .network import RNN, STREAMS
 
 if TYPE_CHECKING:
@@ -220,17 +221,23 @@ class Population:
     # ---- Outputs, errors, gradients
 
     def forward(self, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
-                return_states: Bool = False, n_threads: Int | None = None) -> tuple[np.ndarray, ...]:
-        """Outputs Y (n, T, B, O) and final states (n, B, H), and where asked for S (n, T+1, B, H)."""
+                return_states: Bool = False, n_threads: Int | None = None) -> tuple[Any, ...]:
+        """Return outputs Y (n, T, B, O) and final states (n, B, H), and with return_states=True a third value.
+
+        The third value is that of `RNN.forward`: `.S` (n, T+1, B, H) and `.rates` (n, T, B, H). With several layers or two
+        directions, the final states, `.S` and `.rates` are tuples of such arrays, one for each recurrence.
+        """
         data = self._check(X, None, None, initial_state, lengths, targets=False)
         X, _, _, initial_state, lengths = data
         if self._lanes is None or not self._small(data):
             results = [net.forward(self._of(k, X, 2 if net.one_hot else 3), self._of(k, initial_state, 2),
                                    lengths=self._of(k, lengths, 1), return_states=return_states, n_threads=n_threads)
                        for k, net in enumerate(self._each())]
-            return tuple(np.stack(parts) for parts in zip(*results))
+            Y, final_states, *states = zip(*results)
+            return (np.stack(Y), stack(final_states), *map(NetworkStates.stack, states))
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
-        return self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
+        results = self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
+        return (*results[:2], NetworkStates(results[2], results[2][:, 1:])) if return_states else results
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
                lengths: ArrayLike | None = None, n_threads: Int | None = None) -> np.ndarray:

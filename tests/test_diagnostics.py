@@ -329,7 +329,7 @@ def test_products_are_those_of_jacobians_whatever_the_size():
     net = RNN(I, 80, O, dtype="float64", initializer=("normal", 0.12), random_state=0)
     X, D = data(12)
     flow = diagnostics.gradient_flow(net, X, D, t=9, sequences=2)
-    S, product = net.forward(X, return_states=True)[2], np.eye(80)
+    S, product = net.forward(X, return_states=True)[2].S, np.eye(80)
     assert flow.products.shape == (10, 2)
     for i in range(8, -1, -1):
         product = product @ diagnostics.jacobian(net, S[i + 1, 1], X[i + 1, 1])

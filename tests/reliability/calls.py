@@ -337,6 +337,8 @@ def flat(result):
         return [each for name in sorted(result) for each in flat(result[name])]
     if isinstance(result, (tuple, list)):
         return [each for part in result for each in flat(part)]
+    if hasattr(result, "rates"):  # what `forward` returns with return_states=True
+        return flat((result.S, result.rates))
     return [np.asarray(result)] if result is not None else []
 
 
