@@ -141,6 +141,7 @@ class RNN:
     theta : array (P,), all parameters in that order, copied out and in.
     history : training.History of the last `fit`, or None.
     unit_signs : array (H,) of 1 and −1, or None without Dale's law.
+    dt : float or None, the time step that the network was created with. Only pictures of `diagnostics` use it, for their axes.
 
     Notes
     -----
@@ -166,6 +167,7 @@ class RNN:
     parameters: dict[str, np.ndarray]
     history: training.History | None
     unit_signs: np.ndarray | None
+    dt: float | None = None
 
     def __init__(self, input_size: Int, hidden_size: HiddenSize, output_size: Int, *, activation: Activation = "tanh",
                  output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
@@ -202,6 +204,7 @@ class RNN:
             **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
             **_units.options(leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout),
         }, _entropy(random_state))
+        self.dt = None if dt is None else float(dt)
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -1315,7 +1318,7 @@ class RNN:
         _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
 
     def _header(self):
-        return {"config": _maps.split(self._config)[0], "entropy": self._entropy}
+        return {"config": _maps.split(self._config)[0], "entropy": self._entropy, "dt": self.dt}
 
     def _arrays(self, theta):
         """What a file holds beside the header: the parameters, and the arrays among the options."""
@@ -1352,14 +1355,17 @@ class RNN:
         matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
-        return cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
+        network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
+        network.dt = None if header.get("dt") is None else _words.number("dt", header["dt"], 0)
+        return network
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy()}
+        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy(), "dt": self.dt}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._configure(state["config"], state["entropy"])
         self.theta = state["theta"]
+        self.dt = state.get("dt")
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={_words.short(value)}" for name, value in self._config.items()

@@ -472,6 +472,23 @@ def test_files_pickles_copies_and_gradcheck(form, sizes, both, tmp_path):
     assert "leak=0.3" in repr(net) and ("leak_form='current'" in repr(net)) == (form == "current")
 
 
+def test_the_time_step_stays_with_a_network(tmp_path):
+    X, D, _ = data(network("rate", dtype="float32"))
+    net = RNN(I, H, O, dt=20, tau=100, random_state=0)
+    population = fastbptt.Population(2, I, H, O, dt=20, tau=100)
+    net.fit(X, D, epochs=1, checkpoint=tmp_path / "run.npz")
+    for each in (net, population):
+        each.save(tmp_path / f"{type(each).__name__}.npz")
+    for other in (net, pickle.loads(pickle.dumps(net)), net.copy(), *map(fastbptt.load, (tmp_path / "RNN.npz", tmp_path / "run.npz")),
+                  population[1], fastbptt.load(tmp_path / "Population.npz")[0], diagnostics._with(net, dtype="float64")):
+        assert other.dt == 20 and other.leak == 0.2
+    assert RNN(I, H, O, leak=0.2).dt is RNN(I, H, O).dt is None
+    state = net.__getstate__()
+    del state["dt"]  # as a pickle of an earlier version has none
+    other.__setstate__(state)
+    assert other.dt is None
+
+
 def test_a_pickle_of_an_earlier_version_is_a_plain_network():
     net = RNN(I, H, O, random_state=0)
     state = net.__getstate__()
