@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import numpy as np
 
 from . import _batches, _checkpoint, _files, _maps, _units, _words, optimizers, reference, schedules, training
-from ._sklearn import NotFittedError, Parametric, takes_parameters
+from ._sklearn import NotFittedError, Parametric, foreign, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
 from .sequences import SequenceScaler, Sequences, append, array_of_numbers, read
@@ -181,8 +181,9 @@ class _Estimator(Parametric):
         """Arguments of RNN.fit, checked under the names that the user knows."""
         for name in options:
             if name not in RUN_OPTIONS:
+                hint = foreign(type(self), name)
                 raise TypeError(f"fit takes no {name!r}, only X, y, sample_weight, validation, callbacks, "
-                                + ", ".join(RUN_OPTIONS))
+                                + ", ".join(RUN_OPTIONS) + (f"; {hint}" if hint else ""))
         for name in ("early_stopping", "shuffle", "warm_start"):
             _words.flag(name, getattr(self, name))
         _words.choose("output", self.output, OUTPUTS)

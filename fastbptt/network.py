@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import inspect
 import math
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Never
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -169,6 +167,7 @@ class RNN:
     unit_signs: np.ndarray | None
     dt: float | None = None
 
+    @_words.refuses_unknown_options
     def __init__(self, input_size: Int, hidden_size: HiddenSize, output_size: Int, *, activation: Activation = "tanh",
                  output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
                  reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer = "orthogonal",
@@ -179,9 +178,7 @@ class RNN:
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
                  leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0, random_state: Seed = None, **unknown: Never) -> None:
-        if unknown:
-            raise TypeError(_unknown_option(*unknown))
+                 recurrent_dropout: Float = 0.0, random_state: Seed = None) -> None:
         loss_name, loss_parameter = _check_loss(loss)
         self._configure({
             "input_size": _words.size("input_size", input_size),
@@ -452,11 +449,39 @@ class RNN:
         return (result, state) if return_state else result
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
-               lengths: ArrayLike | None = None, resets: ArrayLike | None = None, noise: Noise = False,
-               dropout: Noise = False, n_threads: Int | None = None, backend: Backend = "core") -> np.ndarray:
-        """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
-        return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets,
-                         draws=None if noise is dropout is False else self._draws(noise, dropout))
+               weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
+               noise: Noise = False, dropout: Noise = False, n_threads: Int | None = None,
+               backend: Backend = "core") -> np.ndarray:
+        """Return the loss of each step and sequence, (T, B), or (B,) with output="last".
+
+        Parameters
+        ----------
+        X, D, initial_state, lengths, resets : as of `loss_and_gradients`
+        weights : as of `loss_and_gradients`, optional
+            Without weights, the result is e(Y_tb, D_tb), summed over outputs: Σ_b of it is the source's E_t. With weights it
+            is m_tb e(Y_tb, D_tb), or Σ_o m_tbo e_tbo for a weight of each output: what the step and sequence add to Σ m e.
+            It is not divided by Σ m, whatever `reduction` is, and 0 where m is 0.
+        """
+        draws = None if noise is dropout is False else self._draws(noise, dropout)
+        if weights is None:
+            return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets, draws=draws)
+        self._engine(backend)
+        checked, _, steps, _ = self._check_inputs(X, initial_state, lengths, resets)
+        D, weights = self._check_targets(checked, D, weights, steps)
+        is_read = weights != 0
+        if steps is not None and self.output == "sequence":
+            there = _is_step(*checked.shape[:2], steps)
+            is_read &= there[..., None] if weights.ndim == 3 else there
+        D = np.where(is_read if is_read.ndim >= D.ndim else is_read[..., None], D, D.dtype.type(0))  # else it is never read
+        if weights.ndim == (1 if self.output == "last" else 2):
+            e = self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets, draws=draws)
+            return np.multiply(weights, e, out=np.zeros_like(e), where=is_read)
+        Z = self._without_g2()._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, False,
+                                    draws=draws)[0]
+        options, weights, last = self._engines["reference"].options, np.where(is_read, weights, 0), self.output == "last"
+        e = reference.weighted_losses(*((A[None] for A in (Z, D, weights)) if last else (Z, D, weights)), **{
+            name: options[name] for name in ("output_activation", "loss", "loss_parameter")})
+        return e[0] if last else e
 
     def evaluate(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
                  weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
@@ -660,6 +685,13 @@ class RNN:
         """A network of these very parameters whose error is the plain sum, without penalties: a share of a larger batch's."""
         network = RNN.__new__(RNN)
         network._configure(self._config | {"reduction": "sum", "l1": 0.0, "l2": 0.0}, self._entropy)
+        network._theta = self._theta
+        return network
+
+    def _without_g2(self):
+        """A network of these very parameters whose outputs are Z, before g2."""
+        network = RNN.__new__(RNN)
+        network._configure(self._config | {"output_activation": "identity", "loss": "squared_error"}, self._entropy)
         network._theta = self._theta
         return network
 
@@ -1527,14 +1559,6 @@ class _ReferenceEngine:
 def _threads(n_threads):
     """As the core takes it: 0 for what is its to say."""
     return 0 if n_threads is None else _words.size("n_threads", n_threads)
-
-
-def _unknown_option(name, *_):
-    if name == "alpha":  # the leak in neuroscience, the penalty in scikit-learn
-        return "RNN takes no alpha: say leak for the leak of a unit, l2 for the penalty on weights"
-    options = [option for option in inspect.signature(RNN).parameters if option != "unknown"]
-    near = difflib.get_close_matches(name, options, n=1)
-    return f"RNN takes no {name!r}" + (f"; did you mean {near[0]!r}?" if near else f", only {', '.join(options)}")
 
 
 def _check_hidden_size(hidden_size):

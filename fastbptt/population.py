@@ -104,6 +104,9 @@ class Population:
     history : PopulationHistory of the last `fit`, or None
     """
 
+    _more_options = tuple(inspect.signature(RNN).parameters)
+
+    @_words.refuses_unknown_options
     def __init__(self, n: Int, input_size: Int, hidden_size: HiddenSize, output_size: Int, *,
                  random_state: Seed | Sequence[Int] | np.ndarray | None = None,
                  **options: Unpack[PopulationOptions]) -> None:
@@ -239,17 +242,21 @@ class Population:
         results = self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
         return (*results[:2], NetworkStates(results[2], results[2][:, 1:])) if return_states else results
 
-    def losses(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
-               lengths: ArrayLike | None = None, n_threads: Int | None = None) -> np.ndarray:
-        """e(Y_tb, D_tb) of each network, step and sequence (n, T, B), unweighted."""
-        data = self._check(X, D, None, initial_state, lengths)
-        X, D, _, initial_state, lengths = data
-        if self._lanes is None or not self._small(data):
-            return np.stack([net.losses(*self._pair(k, X, D), initial_state=self._of(k, initial_state, 2),
-                                        lengths=self._of(k, lengths, 1), n_threads=n_threads)
-                             for k, net in enumerate(self._each())])
-        X, D, weights, lengths = self._without_padding(X, self._distributions(D), None, lengths)
-        return self._lanes.losses(self.n, self._theta, X, D, weights, initial_state, lengths, _threads(n_threads))
+    def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+               initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
+               n_threads: Int | None = None) -> np.ndarray:
+        """Return the loss of each network, step and sequence, (n, T, B), with or without weights as `RNN.losses` does."""
+        data = self._check(X, D, weights, initial_state, lengths)
+        X, D, weights, initial_state, lengths = data
+        if self._lanes is None or not self._small(data) or weights is not None and weights.shape[-1] > 1:
+            return np.stack([net.losses(*self._pair(k, X, D), weights=self._weights_of(k, weights),
+                                        initial_state=self._of(k, initial_state, 2), lengths=self._of(k, lengths, 1),
+                                        n_threads=n_threads) for k, net in enumerate(self._each())])
+        X, D, inner, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
+        e = self._lanes.losses(self.n, self._theta, X, D, inner, initial_state, lengths, _threads(n_threads))
+        if weights is None:
+            return e
+        return np.multiply(inner[..., 0], e, out=np.zeros_like(e), where=inner[..., 0] != 0)
 
     def evaluate(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                  initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
@@ -481,7 +488,7 @@ class Population:
             shapes = {part.shape for part in parts}
             if len(shapes) > 1:
                 raise ValueError(f"{name} holds arrays of different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}: pad "
-                                 "them, and give lengths (n, B)")
+                                 "them, as fastbptt.sequences.to_time_major does, and give lengths (n, B)")
             return np.stack(parts)
         return _words.array(name, value, dtype)
 

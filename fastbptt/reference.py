@@ -575,8 +575,27 @@ def read_back(dR: np.ndarray, lengths: np.ndarray, output: Output, T: int) -> np
 def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, output_activation: OutputActivation,
           loss: LossName, loss_parameter: Any = None) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
     """Y = g2(Z), the unweighted losses e summed over outputs (T, B), Σ m e, and delta_y = scale ∂(Σ m e)/∂Z."""
-    g, pull_back = OUTPUT_ACTIVATIONS[output_activation]
-    e, de = LOSSES[loss]
+    _, pull_back = OUTPUT_ACTIVATIONS[output_activation]
+    _, de = LOSSES[loss]
+    Y, D, m, losses = _each_loss(Z, D, weights, output_activation, loss, loss_parameter)
+    delta_y = np.where(m == 0, 0, scale * m * de(Y, Z, D, loss_parameter))
+    if loss not in FUSED:
+        delta_y = pull_back(delta_y, Y)
+    total = np.where(m == 0, 0, m * losses).sum(dtype=np.result_type(Z, np.float64))
+    return Y, losses.sum(axis=-1), total, delta_y.astype(Z.dtype)
+
+
+def weighted_losses(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, *, output_activation: OutputActivation, loss: LossName,
+                    loss_parameter: Any = None) -> np.ndarray:
+    """Σ_o m e of each step and sequence (T, B): what each adds to Σ m e. 0 where m is 0."""
+    _, _, m, losses = _each_loss(Z, D, weights, output_activation, loss, loss_parameter)
+    return np.multiply(m, losses, out=np.zeros_like(losses), where=m != 0).sum(axis=-1)
+
+
+def _each_loss(Z, D, weights, output_activation, loss, loss_parameter):
+    """Y, and D, weights m and losses e of each output (T, B, O)."""
+    g, _ = OUTPUT_ACTIVATIONS[output_activation]
+    e, _ = LOSSES[loss]
     Y = g(Z)
     if loss == "cross_entropy" and D.ndim == Z.ndim - 1:  # labels: the rows of the unit matrix
         D = np.eye(Z.shape[-1])[np.where(_per_output(weights, 1)[..., 0] == 0, 0, D)]
@@ -584,12 +603,7 @@ def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, outp
     D = np.where(m == 0, 0, D).astype(Z.real.dtype)  # what has no weight is never read
     if loss == "quantile":  # every level sees the same targets
         D, m = (np.tile(array, len(loss_parameter)) for array in (D, m))
-    losses = e(Y, Z, D, loss_parameter)
-    delta_y = np.where(m == 0, 0, scale * m * de(Y, Z, D, loss_parameter))
-    if loss not in FUSED:
-        delta_y = pull_back(delta_y, Y)
-    total = np.where(m == 0, 0, m * losses).sum(dtype=np.result_type(Z, np.float64))
-    return Y, losses.sum(axis=-1), total, delta_y.astype(Z.dtype)
+    return Y, D, m, e(Y, Z, D, loss_parameter)
 
 
 def accumulate(delta: np.ndarray, A: np.ndarray) -> np.ndarray:
@@ -654,12 +668,17 @@ def sample(Y: np.ndarray, temperature: float, u: np.ndarray) -> np.ndarray:
 
 
 def losses(parameters: Parameters, X: ArrayLike, D: ArrayLike, initial_state: ArrayLike | None = None, *,
-           output: Output = "sequence", **options: Any) -> np.ndarray:
-    """e(Y_tb, D_tb) of each step and sequence (T, B), or (B,) if output="last", unweighted.
+           output: Output = "sequence", weights: ArrayLike | None = None, loss: LossName = "squared_error",
+           loss_parameter: Any = None, output_activation: OutputActivation = "identity", **options: Any) -> np.ndarray:
+    """e(Y_tb, D_tb) of each step and sequence (T, B), or (B,) if output="last": the source's E_t before the sum over b.
 
-    It is the source's E_t before the sum over b.
+    Unweighted, or with `weights` Σ_o m e, what each step and sequence adds to Σ m e.
     """
-    run, _, (_, e, _, _) = _forward_and_error(parameters, X, D, None, initial_state, output=output, **options)
+    head = {"loss": loss, "loss_parameter": loss_parameter, "output_activation": output_activation}
+    run, _, (_, e, _, _) = _forward_and_error(parameters, X, D, weights, initial_state, output=output, **head, **options)
+    if weights is not None:
+        e = weighted_losses(run.Z, _in_time(D, output), only(run.there, _in_time(weights, output)),
+                            **head | {"loss_parameter": _default(loss, loss_parameter)})
     e = only(run.there, e)
     return e if output == "sequence" else e[0]
 

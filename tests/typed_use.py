@@ -65,6 +65,7 @@ def compute(net: fastbptt.RNN, X: Array, D: Array) -> None:
     made = net.generate(3, prefix=X, feed=lambda y, rng: rng.standard_normal((len(y), X.shape[2])), random_state=1)
     assert made.shape == (3, *Y.shape[1:])
     each: np.ndarray = net.losses(X, D, lengths=[T] * B, noise=True, dropout=7)
+    each = net.losses(X, D, weights=np.ones((T, B)))
     mean: float = net.evaluate(X, D, weights=np.ones((T, B)), backend="reference")
     loss, gradients = net.loss_and_gradients(X, D, tbptt=(4, 8), input_gradient=True, initial_state_gradient=True)
     loss, gradients = net.loss_and_gradients(X, D, memory_limit="auto", resets=resets)
