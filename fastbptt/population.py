@@ -94,7 +94,8 @@ class Population:
         ``RNN(..., random_state=population.seeds[k])`` makes.
 
     Wherever a method takes X (T, B, I), D (T, B, O), weights (T, B) or (T, B, O), initial_state (B, H) or lengths (B,), as
-    RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own.
+    RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own. With several
+    layers or two directions, states are tuples of such arrays, one for each recurrence, as RNN's are.
 
     Attributes
     ----------
@@ -440,9 +441,7 @@ class Population:
             for k in range(n if own and not fine else 1):
                 _words.lengths(lengths[k] if own else lengths, T, B)
         if initial_state is not None:
-            initial_state = self._array("initial_state", initial_state, net.dtype)
-            own = self._own("initial_state", initial_state, initial_state.ndim == 3)
-            _network._check_shape("initial_state", initial_state[0] if own else initial_state, (B, net.hidden_size), "(B, H)")
+            initial_state = self._check_states(initial_state, B)
         if D is not None:
             rows = (B,) if net.output == "last" else (T, B)
             is_labels = net._engines["reference"].loss == "cross_entropy" and np.asarray(
@@ -498,8 +497,27 @@ class Population:
             raise ValueError(f"{name} has shape {array.shape}: its first axis must be that of the {self.n} networks")
         return own
 
+    def _check_states(self, given, B):
+        """States (B, H) or (n, B, H), or of several recurrences a tuple of such arrays."""
+        net = self._like
+        if not net._stacked:
+            return self._check_state("initial_state", given, B, net.hidden_size)
+        if not isinstance(given, (tuple, list)) or len(given) != len(net._widths):
+            what = f"{len(given)} of them" if isinstance(given, (tuple, list)) else type(given).__name__
+            raise TypeError(f"initial_state must be a tuple of {len(net._widths)} arrays (B, H) or (n, B, H), one for each "
+                            f"recurrence, layer by layer{', forward before reverse' if net.bidirectional else ''}; got {what}")
+        return tuple(self._check_state(f"initial_state[{n}]", part, B, H) for n, (part, H) in enumerate(zip(given, net._widths)))
+
+    def _check_state(self, name, given, B, H):
+        state = self._array(name, given, self._like.dtype)
+        own = self._own(name, state, state.ndim == 3)
+        _network._check_shape(name, state[0] if own else state, (B, H), "(B, H)")
+        return state
+
     def _of(self, k, array, ndim):
         """Network k's part."""
+        if isinstance(array, tuple):  # states of several recurrences
+            return tuple(self._of(k, each, ndim) for each in array)
         return array if array is None or array.ndim == ndim else array[k]
 
     def _weights_of(self, k, weights):
