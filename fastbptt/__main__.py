@@ -25,6 +25,7 @@ from ._calendar import Calendar
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
 HIDDEN_SIZE, HORIZON = 16, 12
 SHOWN = 6  # targets whose errors are printed, where there are more
+DRAWN = 60  # targets that have a panel in the picture, where there are more
 
 
 class Refusal(Exception):
@@ -192,19 +193,18 @@ def _train(args):
     _save(forecaster, model)
     shown = _largest(data)
     made = forecaster.made(data.values)
-    ours, naive = _print_errors(args, data, made)
+    naive = _print_errors(args, data, made)
     agreed = _print_gradcheck(forecaster, data)
     reach = _print_reach(forecaster, data)
-    panels = _panels(forecaster, data, made, shown)
+    place, panels = _panels(forecaster, data, made, naive, shown, quantity)
     if picture is None:
-        print('No picture, as matplotlib is not installed: pip install "fastbptt[plot]" brings it. The last '
-              f"{data.unit}{_of(data, shown)} as text:\n\n"
-              f"{_picture.text(*(panels[name] for name in ('axis', 'observed', 'forecast')))}\n")
+        print('No picture, as matplotlib is not installed: pip install "fastbptt[plot]" brings it.')
+        for k, panel in enumerate(panels[:SHOWN]):
+            print(f"The last {data.unit}{_of(data, shown, k)} as text:\n\n"
+                  f"{_picture.text(place['axis'], panel['observed'], panel['forecast'])}\n")
     else:
-        title = (f"Forecasts {data.steps(args.horizon)} ahead{_of(data, shown)}: error on the last 20 % {ours}, of "
-                 f"repeating the last value {naive}")
-        _draw(picture, **panels, title=title, quantity=quantity, unit=data.unit, reach=reach,
-              history=forecaster.regressor.history_)
+        _draw(picture, **place, panels=panels[:DRAWN], unit=data.unit, reach=reach, history=forecaster.regressor.history_)
+        print(f"Drew {_drawn(data, shown)}, the losses and the gradient's reach: {picture}")
     print(f"Saved the network, and all that it takes to forecast: {model}\n")
     print(f"Next: fastbptt predict {shlex.quote(model)} prints the {data.unit} to come; {_variant(args)} tries a "
           "larger network.")
@@ -367,12 +367,12 @@ def _failed(error):
 def _print_errors(args, data, made):
     """Print the errors on the last 20 %, of the network, of repeating the last value and of an autoregression.
 
-    Returned are, as text, those of network and last value, on the first target.
+    Return the forecasts that repeat the last value.
     """
     outputs, values = len(data.targets), data.values
     linear, order, tried = _forecast.autoregression(values, outputs, args.horizon)
-    naive = _forecast.repeated(values, outputs, args.horizon)
-    ours, naive, linear = (_forecast.errors(forecasts, values, "test") for forecasts in (made, naive, linear))
+    repeated = _forecast.repeated(values, outputs, args.horizon)
+    ours, naive, linear = (_forecast.errors(forecasts, values, "test") for forecasts in (made, repeated, linear))
     when = "the last 20 % of each series" if data.ids else (
         f"{_step(data, _forecast.Split(len(values[0])).test_start)} to {_step(data, -1 + len(values[0]))}")
     what = f" in {data.targets[0]}" if outputs == 1 else ""
@@ -384,7 +384,7 @@ def _print_errors(args, data, made):
     rows = (("this network", ours, f"{share}{side} repeating the last value{scale}"),
             ("repeating the last value", naive, ""), ("linear autoregression", linear, choice))
     _print_table(data.targets if outputs > 1 or data.ids else [], rows, naive)
-    return [_figure(found.by_target[0], naive.by_target[0]) for found in (ours, naive)]
+    return repeated
 
 
 def _print_table(targets, rows, naive):
@@ -430,24 +430,49 @@ def _largest(data):
     return int(np.argmax([len(x) for x in data.values]))
 
 
-def _of(data, n):
-    """Which series, where there are several, and which column."""
-    column = f" of {data.targets[0]}" if len(data.targets) > 1 else ""
+def _of(data, n, k):
+    """Which column, if there are several targets, and which series, if there are several."""
+    column = f" of {data.targets[k]}" if len(data.targets) > 1 else ""
     return column + (f" of {data.name(n)}" if data.ids else "")
 
 
-def _panels(forecaster, data, made, n, most=600):
-    """What the picture's first panel shows of series n: all of it, or where it is long the test part."""
-    x, horizon = data.values[n][:, 0], forecaster.horizon
+def _subject(data, n, k, most=48):
+    """What a panel shows: the names of its target and series, long ones shortened, if there are several."""
+    target, series = (name if len(name) <= most else f"{name[:most]}…" for name in (data.targets[k], data.name(n)))
+    if len(data.targets) > 1:
+        return f"{target} of {series}," if series else f"{target},"
+    return f"{series[0].upper()}{series[1:]}," if series else "Forecasts"
+
+
+def _drawn(data, n):
+    """In words, what of all forecasts the picture shows."""
+    count = len(data.targets)
+    what = "the forecasts" if count == 1 else f"the forecasts of {'the' if count <= DRAWN else f'the first {DRAWN} of'} {count} targets"
+    which = f", the longest of {len(data.values)}" if len(data.values) > 1 else ""
+    return what + (f" of {data.name(n)}{which}" if data.ids else "")
+
+
+def _panels(forecaster, data, made, naive, n, quantity, most=600):
+    """Of series n the axis and its marks, and a panel for each target: all steps, or of a long series the test part.
+
+    `made` and `naive` are the forecasts of the network and of repeating the last value. The errors are those of series n.
+    """
+    x, horizon, several = data.values[n], forecaster.horizon, len(data.targets) > 1
     ahead = forecaster.forecast() if data.ids is None else forecaster.forecast()[n]
     split = _forecast.Split(len(x))
     first = split.test_start if len(x) > most else 0
     later = None if data.calendar is None else data.calendar.ahead(data.dates[n][-1], horizon)
     axis = np.arange(1, len(x) + horizon + 1) if later is None else np.concatenate([data.dates[n], later])
-    observed = np.concatenate([x, np.full(horizon, np.nan)])
-    forecast = np.concatenate([np.where(np.arange(len(x)) < split.test_start, np.nan, made[n][:, 0]), ahead[:, 0]])
-    return {"axis": axis[first:], "observed": observed[first:], "forecast": forecast[first:],
-            "test_start": split.test_start - first, "end": len(x) - first}
+    ours, repeated = (_forecast.errors([forecasts[n]], [x], "test").by_target for forecasts in (made, naive))
+    panels = []
+    for k, target in enumerate(data.targets):
+        observed = np.concatenate([x[:, k], np.full(horizon, np.nan)])
+        forecast = np.concatenate([np.where(np.arange(len(x)) < split.test_start, np.nan, made[n][:, k]), ahead[:, k]])
+        title = (f"{_subject(data, n, k)} {data.steps(horizon)} ahead: error on its last 20 % "
+                 f"{_figure(ours[k], repeated[k])}, of repeating the last value {_figure(repeated[k], repeated[k])}")
+        panels.append({"observed": observed[first:], "forecast": forecast[first:], "title": title,
+                       "quantity": target if several else quantity})
+    return {"axis": axis[first:], "test_start": split.test_start - first, "end": len(x) - first}, panels
 
 
 def _refuse_unwritable(option, path):
@@ -491,7 +516,6 @@ def _draw(path, **panels):
     picture = io.BytesIO()
     _picture.draw(picture, os.path.splitext(path)[1][1:].lower(), **panels)
     _write("--plot", path, picture.getvalue())
-    print(f"Drew series, losses and the gradient's reach: {path}")
 
 
 def _write(option, path, data):

@@ -34,7 +34,8 @@ def example():
     for name, value in (("W_x", W_X), ("W_s", W_S), ("W_y", W_Y)):
         net.parameters[name] = [[value]]
     data, targets, start = np.reshape(X, (3, 1, 1)), np.full((3, 1, 1), D_3), np.array([[S_0]])
-    Y, _, S = net.forward(data, start, return_states=True)
+    Y, _, states = net.forward(data, start, return_states=True)
+    S = states.S
     E = net.losses(data, targets, initial_state=start)[2, 0]
     terms = {name: value.ravel().tolist() for name, value in net.gradient_terms(data, targets, 2, initial_state=start).items()}
     terms["W_y"] = terms["W_y"][0]

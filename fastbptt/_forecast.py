@@ -413,7 +413,7 @@ def reach(forecaster, series, *, steps=241, samples=48):
     targets = [(n, t) for n, x in enumerate(series)
                for t in range(max(Split(len(x)).test_start - d - h, steps - 1), len(x) - d - h)]
     chosen = [targets[k] for k in np.unique(np.linspace(0, len(targets) - 1, samples).astype(int))]
-    states = {n: rnn.forward(scaled[n][:, None], return_states=True)[2][:, 0] for n, _ in chosen}
+    states = {n: rnn.forward(scaled[n][:, None], return_states=True)[2].S[:, 0] for n, _ in chosen}
     X, D, S = [], [], []
     for n, t in chosen:
         z = scaled[n]

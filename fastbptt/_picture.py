@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 
 # Okabe and Ito's colours, told apart by colour-blind eyes too.
@@ -16,26 +18,40 @@ def file_types():
     return FigureCanvasAgg.get_supported_filetypes().keys()
 
 
-def draw(file, ending, *, axis, observed, forecast, test_start, end, title, quantity, unit, history, reach):
-    """Write three panels to a binary file: forecasts beside what came; losses; how far back the gradient reaches.
+def draw(file, ending, *, axis, test_start, end, unit, panels, history, reach):
+    """Write a picture to a binary file: a panel of forecasts for each target, losses, and how far back the gradient reaches.
 
     Parameters
     ----------
     ending : str, one of `file_types`
     axis : (N,) of dates, datetime64, or of step numbers
-    observed, forecast : (N,); NaN where a step is not observed yet, or none was forecast
     test_start, end : int, where the last 20 % begin, and where what nobody has seen begins
-    title, quantity, unit : str, of the first panel, of its values and of its steps
+    unit : str, of the steps
+    panels : list of dicts of "observed" and "forecast" (N,), NaN where a step is not observed yet, or none was forecast;
+        "title" and "quantity", str, of the panel and of its values
     history : training.History
     reach : (K,), ‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖
     """
     from matplotlib.figure import Figure  # with a canvas of its own: no display is needed, no state of pyplot's touched
 
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    axes = figure.subplot_mosaic([["series", "series"], ["loss", "reach"]])
-    _draw_series(axes["series"], axis, observed, forecast, test_start, end, unit)
-    axes["series"].set(ylabel=quantity)
-    axes["series"].set_title(title, loc="left", fontsize="medium")
+    columns = 1 + (len(panels) > 3) + (len(panels) > 12)
+    rows = -(-len(panels) // columns)
+    height, width = (3.5 if len(panels) == 1 else 2.6), (10 if columns == 1 else 5.5 * columns)
+    figure = Figure(figsize=(width, rows * height + 3.5), layout="constrained")
+    cells = [[n if n < len(panels) else "." for n in range(row * columns, (row + 1) * columns) for _ in range(6 // columns)]
+             for row in range(rows)]
+    axes = figure.subplot_mosaic([*cells, ["loss"] * 3 + ["reach"] * 3], height_ratios=[height] * rows + [3.5])
+    for n, panel in enumerate(panels):
+        ax = axes[n]
+        _draw_series(ax, axis, panel["observed"], panel["forecast"], test_start, end, unit, width / columns - 1,
+                     room=len(panels) == 1)
+        ax.set_ylabel(_wrapped(panel["quantity"], height - 0.8, lines=2), parse_math=False)
+        ax.set_title(_wrapped(panel["title"], width / columns - 1, lines=4), loc="left", fontsize="medium", parse_math=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if len(panels) == 1:
+        axes[0].legend(handles, labels, ncols=4, loc="upper left", edgecolor="none", borderaxespad=0)
+    else:  # one for all
+        figure.legend(handles, labels, ncols=4, loc="outside upper left", edgecolor="none")
     _draw_losses(axes["loss"], history)
     _draw_reach(axes["reach"], reach, unit)
     for ax in axes.values():
@@ -43,7 +59,15 @@ def draw(file, ending, *, axis, observed, forecast, test_start, end, title, quan
     figure.savefig(file, format=ending, dpi=84)
 
 
-def _draw_series(ax, axis, observed, forecast, test_start, end, unit):
+def _wrapped(words, inches, lines):
+    """Words in lines that fit into so many inches of medium text; "…" stands for what has no room."""
+    return "\n".join(textwrap.wrap(words, max(8, int(13 * inches)), max_lines=lines, placeholder=" …"))
+
+
+def _draw_series(ax, axis, observed, forecast, test_start, end, unit, inches, room):
+    """`inches` is the width of the axes; `room` is for a legend above the values."""
+    from matplotlib.dates import AutoDateFormatter, AutoDateLocator
+
     ax.plot(axis, observed, color=OBSERVED, linewidth=0.9, label="observed")
     ax.plot(axis, forecast, color=FORECAST, linewidth=1.6, label="forecast")
     if test_start > 0:
@@ -52,9 +76,12 @@ def _draw_series(ax, axis, observed, forecast, test_start, end, unit):
         ax.axvspan(axis[end - 1], axis[-1], color=BLUE, alpha=0.12, linewidth=0, label=f"{unit} that nobody has seen")
     values = np.concatenate([observed, forecast])
     low, high = np.nanmin(values), np.nanmax(values)
-    bottom = min(0, low) if low - 0.5 * (high - low) < 0 <= high else low - 0.05 * (high - low)
-    ax.set(xlim=(axis[0], axis[-1]), ylim=(bottom, high + 0.2 * (high - bottom)))  # room for the legend
-    ax.legend(ncols=4, loc="upper left", edgecolor="none", borderaxespad=0)
+    margin = 0.05 * (high - low)
+    bottom = min(0, low) if low - 0.5 * (high - low) < 0 <= high else low - margin
+    if axis.dtype.kind == "M":  # as many dates as have room
+        locator = AutoDateLocator(minticks=2, maxticks=max(3, int(inches / 1.1)))
+        ax.xaxis.set(major_locator=locator, major_formatter=AutoDateFormatter(locator))
+    ax.set(xlim=(axis[0], axis[-1]), ylim=(bottom, high + (0.2 * (high - bottom) if room else margin)))
 
 
 def _draw_losses(ax, history):

@@ -7,6 +7,7 @@ import numpy as np
 from ._picture import BLUE, FORECAST as ORANGE
 
 DECADES = 8  # of a heat map, below its largest value
+UNIT = "unit of dt"
 FEW = 8  # units that are drawn as lines; more of them are rows of an image
 
 
@@ -21,7 +22,7 @@ def axes(ax):
     return plt.subplots(layout="constrained")[1]
 
 
-def heat_map(ax, errors, norms):
+def heat_map(ax, errors, norms, dt=None):
     """‖∂E_t/∂S_i‖ in colours, a row for each error t and a column for each state i; what is 0 stays white."""
     ax = axes(ax)
     from matplotlib.colors import LogNorm
@@ -33,26 +34,34 @@ def heat_map(ax, errors, norms):
     bottom = max(np.nanmin(shown, initial=np.inf), top * 10.0**-DECADES)
     scale = LogNorm(min(bottom, top / 10), top)  # over a decade at least: what hardly changes shall look so
     edges = np.concatenate([errors - 0.5, errors[-1:] + 0.5])
-    image = ax.pcolormesh(np.arange(norms.shape[1] + 1) - 0.5, edges, shown, norm=scale, cmap="viridis", rasterized=True)
-    ax.figure.colorbar(image, ax=ax, label=r"$\|\partial E_t/\partial S_i\|$", extend="min")
-    ax.set(xlabel="state $i$", ylabel="error $t$")
-    _whole_steps(ax)
+    columns = np.arange(norms.shape[1] + 1) - 0.5
+    image = ax.pcolormesh(_moment(columns, dt), _moment(edges, dt), shown, norm=scale, cmap="viridis", rasterized=True)
+    bar = ax.figure.colorbar(image, ax=ax, label=r"$\|\partial E_t/\partial S_i\|$", extend="min")
+    _label_decades(bar.ax.yaxis, scale.vmin, scale.vmax)
+    ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})",
+           ylabel="error $t$" if dt is None else f"time of error $E_t$ ({UNIT})")
+    if dt is None:
+        _whole(ax.xaxis, ax.yaxis)
     return ax
 
 
-def one_error(ax, t, norms):
+def one_error(ax, t, norms, dt=None):
     """‖∂E_t/∂S_i‖ of one error t, by state."""
     ax = axes(ax)
-    ax.plot(np.arange(len(norms)), _positive(norms), color=BLUE)
-    ax.set(xlabel="state $i$", ylabel=rf"$\|\partial E_{{{t}}}/\partial S_i\|$", yscale="log")
-    _whole_steps(ax, y=False)
+    ax.plot(_moment(np.arange(len(norms)), dt), _positive(norms), color=BLUE)
+    ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})",
+           ylabel=rf"$\|\partial E_{{{t}}}/\partial S_i\|$")
+    _logarithmic(ax)
+    if dt is None:
+        _whole(ax.xaxis)
     return _bare(ax)
 
 
-def distance(ax, ratios, fit, products, t):
+def distance(ax, ratios, fit, products, t, dt=None):
     """Median and middle 80 % of the ratios (n, K), the fitted line (K,) or None, and norms of products (K', m)."""
     ax = axes(ax)
-    k = np.arange(ratios.shape[1])
+    step = 1 if dt is None else dt
+    k = np.arange(ratios.shape[1]) * step
     seen = np.isfinite(ratios)
     low, middle, high = (_quantile(ratios, seen, q) for q in (0.1, 0.5, 0.9))
     ax.plot(k, _positive(middle), color=BLUE,
@@ -64,35 +73,46 @@ def distance(ax, ratios, fit, products, t):
         ax.plot(k, fit, color="0.2", linestyle=":", linewidth=1.2, label="fitted rate")
     if products.size:
         norms = np.median(products, axis=1)[::-1]
-        ax.plot(np.arange(len(norms)), _positive(norms), color=ORANGE, linestyle="--",
+        ax.plot(np.arange(len(norms)) * step, _positive(norms), color=ORANGE, linestyle="--",
                 label=rf"$\|\partial S_{{{t}}}/\partial S_{{{t}-k}}\|_2$, median")
-    ax.set(xlabel="steps back, $k$", yscale="log")
+    ax.set(xlabel="steps back, $k$" if dt is None else f"time back ({UNIT})")
+    _logarithmic(ax)
     ax.legend(frameon=False, fontsize="small")
-    _whole_steps(ax, y=False)
+    if dt is None:
+        _whole(ax.xaxis)
     return _bare(ax)
 
 
-def terms(ax, t, W_s, W_x):
+def terms(ax, t, W_s, W_x, dt=None):
     """Norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x, by the step that they belong to."""
     ax = axes(ax)
     for norms, color, style, name in ((W_s, ORANGE, "-", "W_s"), (W_x, BLUE, "--", "W_x")):
-        ax.plot(np.arange(len(norms)), _positive(norms), color=color, linestyle=style, marker=".",
+        ax.plot(_moment(np.arange(len(norms)), dt), _positive(norms), color=color, linestyle=style, marker=".",
                 label=rf"term $i$ of $\partial E_{{{t}}}/\partial {name}$")
-    ax.set(xlabel="step $i$", ylabel="norm", yscale="log")
+    ax.set(xlabel="step $i$" if dt is None else f"time of step $i$ ({UNIT})", ylabel="norm")
+    _logarithmic(ax)
     ax.legend(frameon=False, fontsize="small")
-    _whole_steps(ax, y=False)
+    if dt is None:
+        _whole(ax.xaxis)
     return _bare(ax)
 
 
-def eigenvalues(ax, values):
-    """Complex numbers, in and around the unit circle."""
+def eigenvalues(ax, values, leak=1.0):
+    """Complex numbers, in and around the unit circle and the circle beyond which leaky units of slope 1 are unstable."""
     ax = axes(ax)
     angle = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(angle), np.sin(angle), color="0.5", linewidth=1)
     ax.axhline(0, color="0.85", linewidth=0.8, zorder=0)
     ax.axvline(0, color="0.85", linewidth=0.8, zorder=0)
-    out = outside(values)
-    ax.scatter(values.real[~out], values.imag[~out], s=18, color=BLUE, label=f"{(~out).sum()} within or on the unit circle")
+    out = outside(values, leak)
+    circle = "the unit circle" if leak == 1 else r"the dashed circle $|1 - \lambda + \lambda\nu| = 1$"
+    ax.scatter(values.real[~out], values.imag[~out], s=18, color=BLUE, label=f"{(~out).sum()} within or on {circle}")
+    if leak != 1:  # a large circle: only its part near the eigenvalues is drawn
+        reach = 1.15 * max(np.abs(values).max(initial=0), 1)
+        border = (np.exp(1j * np.linspace(-np.pi, np.pi, 20001)) - (1 - leak)) / leak
+        border = border[np.abs(border.real) + np.abs(border.imag) < 4 * reach]
+        ax.plot(border.real, border.imag, color=ORANGE, linestyle="--", linewidth=1)
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
     if out.any():
         ax.scatter(values.real[out], values.imag[out], s=22, marker="D", color=ORANGE, label=f"{out.sum()} outside")
     ax.set(xlabel="real part", ylabel="imaginary part", aspect="equal")
@@ -100,48 +120,75 @@ def eigenvalues(ax, values):
     return _bare(ax)
 
 
-def outside(values):
-    """Which of them lie outside the unit circle, by more than what single precision rounds."""
-    return np.abs(values) > 1 + 1e-6
+def outside(values, leak=1.0):
+    """Which of them lie outside the circle |1 − leak + leak ν| = 1, by more than what single precision rounds."""
+    return np.abs(1 - leak + leak * values) > 1 + 1e-6 * leak
 
 
-def states(ax, S):
+def states(ax, S, dt=None):
     """S (T + 1, H) of one sequence: lines where units are few, else an image."""
     ax = axes(ax)
+    step, name = (1, "step") if dt is None else (dt, f"time ({UNIT})")
     if S.shape[1] <= FEW:
-        ax.plot(np.arange(len(S)), S, linewidth=1.2)
-        ax.set(xlabel="step", ylabel="state of each unit")
-        _whole_steps(ax, y=False)
+        ax.plot(np.arange(len(S)) * step, S, linewidth=1.2)
+        ax.set(xlabel=name, ylabel="state of each unit")
+        if dt is None:
+            _whole(ax.xaxis)
         return _bare(ax)
     largest = np.abs(S).max() or 1.0
     image = ax.imshow(S.T, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest",
-                      extent=(-0.5, len(S) - 0.5, -0.5, S.shape[1] - 0.5))
+                      extent=(-0.5 * step, (len(S) - 0.5) * step, -0.5, S.shape[1] - 0.5))
     ax.figure.colorbar(image, ax=ax, label="state")
-    ax.set(xlabel="step", ylabel="unit")
-    _whole_steps(ax)
+    ax.set(xlabel=name, ylabel="unit")
+    _whole(ax.yaxis, *([ax.xaxis] if dt is None else []))
     return ax
 
 
-def fixed_points(ax, points, stable, starts, radius):
-    """Points (n, H) and where the search began, on the two directions in which they differ most; of one unit, by |λ|."""
+def fixed_points(ax, points, stable, starts):
+    """Points (n, 2) and the starts of the search (m, 2), both along the first two principal axes."""
     ax = axes(ax)
-    if points.shape[1] == 1:
-        ax.axhline(1, color="0.5", linewidth=1, linestyle=":")
-        place = lambda A, y: (A[:, 0], y)  # noqa: E731
-        ax.set(xlabel="state", ylabel=r"$|\lambda|$ of the Jacobian")
-    else:
-        pooled = np.concatenate([starts, points])
-        centre = pooled.mean(axis=0)
-        _, _, directions = np.linalg.svd(pooled - centre, full_matrices=False)
-        directions = np.vstack([directions, np.zeros((2, points.shape[1]))])[:2]
-        place = lambda A, y: tuple(((A - centre) @ directions.T).T)  # noqa: E731
-        ax.scatter(*place(starts, None), s=8, color="0.75", label="starts")
-        ax.set(xlabel="first principal component", ylabel="second principal component")
-    for chosen, face, name in ((stable, BLUE, "stable"), (~stable, "white", "not stable")):
+    ax.scatter(*starts.T, s=8, color="0.75", label="starts")
+    ax.set(xlabel="first principal axis", ylabel="second principal axis")
+    return _points(ax, *points.T, stable)
+
+
+def fixed_points_of_one_unit(ax, points, radius, stable):
+    """Points (n,) of one unit by the eigenvalue's magnitude (n,)."""
+    ax = axes(ax)
+    ax.axhline(1, color="0.5", linewidth=1, linestyle=":")
+    ax.set(xlabel="state", ylabel="|eigenvalue| of the Jacobian of one step")
+    return _points(ax, points, radius, stable)
+
+
+def weights(ax, W, present, signs, name, to, source):
+    """A matrix (rows, columns) in colours about 0; absent entries hatched, signs (columns,) of Dale's law above."""
+    ax = axes(ax)
+    absent = np.zeros(W.shape, bool) if present is None else ~np.broadcast_to(present, W.shape)
+    largest = np.abs(W[np.isfinite(W)]).max(initial=0) or 1.0
+    edges = [np.arange(n + 1) - 0.5 for n in W.shape[::-1]]
+    image = ax.pcolormesh(*edges, np.ma.masked_where(absent, W), cmap="RdBu_r", vmin=-largest, vmax=largest, rasterized=True)
+    if absent.any():
+        ax.patch.set(facecolor="0.93", hatch="////", edgecolor="0.75", linewidth=0)  # shows through the masked entries
+    if signs is not None:
+        colours = np.where(signs > 0, "#B2182B", "#2166AC")  # the ends of RdBu_r
+        ax.bar(np.arange(len(signs)), 0.02, width=1, bottom=1.01, color=colours, transform=ax.get_xaxis_transform(),
+               clip_on=False)
+    label = "weight (hatched: no connection)" if absent.any() else "weight"
+    ax.figure.colorbar(image, ax=ax, label=label)
+    ax.set(xlabel=f"from {source}", ylabel=f"to {to}", xlim=(-0.5, W.shape[1] - 0.5), ylim=(W.shape[0] - 0.5, -0.5))
+    ax.set_title(name + ("" if signs is None else ", signs of Dale's law above"), loc="left", fontsize="medium",
+                 pad=12 if signs is not None else None)
+    _whole(ax.xaxis, ax.yaxis)
+    return ax
+
+
+def _points(ax, x, y, stable):
+    for chosen, face, edge, name in ((stable, BLUE, BLUE, "stable"), (~stable, "white", ORANGE, "not stable")):
         if chosen.any():
-            ax.scatter(*place(points[chosen], radius[chosen]), s=45, facecolor=face, edgecolor=BLUE if face == BLUE else ORANGE,
-                       linewidth=1.6, label=f"{chosen.sum()} {name}", zorder=3)
-    ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+            ax.scatter(x[chosen], y[chosen], s=45, facecolor=face, edgecolor=edge, linewidth=1.6,
+                       label=f"{chosen.sum()} {name}", zorder=3)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     return _bare(ax)
 
 
@@ -155,12 +202,39 @@ def _positive(A):
     return np.where(np.isfinite(A) & (A > 0), A, np.nan)
 
 
-def _whole_steps(ax, y=True):
+def _moment(step, dt):
+    """Steps, or the times of the states after them: S_i, the state after X[i], has time (i + 1) dt."""
+    return step if dt is None else (step + 1) * dt
+
+
+def _logarithmic(ax):
+    """A logarithmic y axis that has more than one labelled tick, however small its range."""
+    ax.set_yscale("log")
+    _label_decades(ax.yaxis, *ax.get_ylim())
+
+
+def _label_decades(axis, low, high):
+    """Label minor ticks of a logarithmic axis if its range has fewer than three powers of ten."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    decades = np.log10(high) - np.log10(low)
+    if not 0 < decades < 3:
+        return
+    if decades < 0.5:  # not even two of 1, 2, 5 may lie in it
+        axis.set_major_locator(MaxNLocator(nbins=5))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_minor_locator(LogLocator(subs=(2, 5) if decades > 1 else (1.5, 2, 3, 5, 7)))
+        axis.set_minor_formatter("{x:g}")
+    axis.set_major_formatter("{x:g}")
+
+
+def _whole(*axes):
+    """Ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if y:
-        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _bare(ax):

@@ -26,8 +26,9 @@ def takes_parameters(init: _Init) -> _Init:
 
     @functools.wraps(init)
     def keep(self, *args, **kwargs):
-        if "alpha" in kwargs:
-            raise TypeError(no_alpha(type(self)))
+        for name in kwargs:
+            if message := foreign(type(self), name):
+                raise TypeError(message)
         try:
             bound = signature.bind(self, *args, **kwargs)
         except TypeError as error:
@@ -39,9 +40,10 @@ def takes_parameters(init: _Init) -> _Init:
     return keep  # type: ignore[return-value]  # what functools.wraps makes has init's signature
 
 
-def no_alpha(kind):
-    # the leak in neuroscience, the penalty in scikit-learn
-    return f"{kind.__name__} takes no alpha: say leak for the leak of a unit, l2 for the penalty on weights"
+def foreign(kind, name):
+    """The message for an option of an estimator of networks that other packages spell so; None if there is none."""
+    options = kind._defaults()
+    return None if name in options or "hidden_size" not in options else _words.foreign(kind.__name__, name, estimator=True)
 
 
 class Parametric:
@@ -55,8 +57,8 @@ class Parametric:
         """Set constructor arguments by name; they are checked by `fit`. Returns self."""
         names = self._defaults()
         for name in params:
-            if name == "alpha":
-                raise TypeError(no_alpha(type(self)))
+            if message := foreign(type(self), name):
+                raise TypeError(message)
             if name not in names:
                 raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: "
                                  f"{list(names)!r}.")

@@ -1,9 +1,112 @@
 """Checks of arguments, and the words in which they fail: the argument's name, what came, what was expected."""
 
+from __future__ import annotations
+
 import difflib
+import functools
+import inspect
 import numbers
 
 import numpy as np
+
+
+LEAK_OR_PENALTY = "say leak for the leak of a unit, l2 for the penalty on weights"
+LAYERS = "say hidden_size=(H, H), a tuple with the size of each layer"
+INITIALIZER = 'say initializer="orthogonal", or a dict by parameter such as initializer={"W_s": ..., "b_s": ...}'
+PENALTY = 'say l1 or l2, or a dict by parameter such as l2={"W_s": 1e-4}'
+RUN = "it is an argument of fit"
+SIZES_OF_DATA = "fit takes it from the data"
+
+# Options of PyTorch, Keras, scikit-learn, PsychRNN and others that are spelled otherwise here. Of a pair, the first is for
+# networks (RNN, Population), the second for estimators. The names that a hint gives are checked by tests.
+FOREIGN = {
+    "alpha": LEAK_OR_PENALTY,
+    **dict.fromkeys(("units", "n_units", "num_units", "n_hidden", "num_hidden", "hidden_dim", "hidden_units", "hidden_layer_sizes",
+                     "hidden_sizes", "hidden", "N_rec"), "say hidden_size"),
+    **dict.fromkeys(("num_layers", "n_layers", "layers", "num_hidden_layers", "n_hidden_layers"), LAYERS),
+    **dict.fromkeys(("input_dim", "n_inputs", "num_inputs", "in_features", "N_in", "input_shape"),
+                    ("say input_size", SIZES_OF_DATA)),
+    **dict.fromkeys(("output_dim", "n_outputs", "num_outputs", "out_features", "num_classes", "n_classes", "N_out"),
+                    ("say output_size", SIZES_OF_DATA)),
+    **dict.fromkeys(("nonlinearity", "act", "activation_function", "transfer_function", "hidden_activation"), "say activation"),
+    **dict.fromkeys(("out_activation", "out_activation_", "final_activation"), "say output_activation"),
+    **dict.fromkeys(("batch_first", "time_major"), (
+        "X is always time-major, (T, B, I); fastbptt.sequences.to_time_major makes it from (N, T, I) or from a list",
+        "X is always samples-first, (N, T, I) or a list of (T_n, I)")),
+    **dict.fromkeys(("return_sequences", "return_sequence", "many_to_one"), 'say output="sequence" or output="last"'),
+    "return_state": ("forward always returns the final state", "network_.forward returns the final state"),
+    "stateful": ("a call returns the final state; give it to the next call as initial_state",
+                 "network_.forward returns the final state, and takes initial_state"),
+    "go_backwards": "say bidirectional=True for both directions, or reverse X",
+    **dict.fromkeys(("h0", "h_0", "hx", "init_state", "initial_states"), (
+        "initial_state is an argument of each call; say learn_initial_state=True to train it",
+        "say learn_initial_state=True to train the initial state")),
+    "dropout": "say recurrent_dropout, which acts on the states that W_s reads; there is no dropout of inputs",
+    **dict.fromkeys(("use_bias", "fit_intercept"), "say bias"),
+    **dict.fromkeys(("kernel_initializer", "recurrent_initializer", "bias_initializer", "init", "weight_init", "W_init"),
+                    INITIALIZER),
+    **dict.fromkeys(("kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "regularization", "l2_reg", "L2_in",
+                     "L2_rec", "L2_out"), PENALTY),
+    "weight_decay": ('say l2 for a penalty, or fit(optimizer="adamw")', 'say l2 for a penalty, or solver="adamw"'),
+    "activity_regularizer": "say rate_penalty",
+    "spectral_radius": 'say initializer=("spectral_radius", radius)',
+    **dict.fromkeys(("criterion", "loss_fn", "loss_function", "objective"), "say loss"),
+    **dict.fromkeys(("mask", "sparsity_mask", "connectivity_mask"), (
+        "say connectivity for absent weights; weights of steps and lengths are arguments of each call",
+        "say connectivity for absent weights; sample_weight weighs steps")),
+    **dict.fromkeys(("rec_noise", "sigma_rec", "noise", "recurrent_noise"), "say noise_std"),
+    **dict.fromkeys(("input_noise", "sigma_in", "sigma_input"), "say input_noise_std"),
+    **dict.fromkeys(("ei_ratio", "dale", "exc_ratio"), "say dale_ratio"),
+    **dict.fromkeys(("precision", "float_type"), "say dtype"),
+    **dict.fromkeys(("seed", "rng", "random_seed"), "say random_state"),
+    **dict.fromkeys(("lr", "eta", "step_size"), ("learning_rate is an argument of fit", "say learning_rate_init")),
+    **dict.fromkeys(("learning_rate", "batch_size", "max_grad_norm", "shuffle", "validation"), RUN),
+    "schedule": (RUN, "say learning_rate, which names the schedule"),
+    "momentum": "say fit(optimizer=optimizers.SGD(momentum=0.9))",
+    "optimizer": (RUN, "say solver"),
+    "solver": ("optimizer is an argument of fit", RUN),
+    **dict.fromkeys(("epochs", "n_epochs", "num_epochs", "n_iter", "max_epochs", "iterations"), (
+        "epochs is an argument of fit", "say max_iter")),
+    "max_iter": ("epochs is an argument of fit", RUN),
+    **dict.fromkeys(("clip_norm", "clipnorm", "clip", "grad_clip", "gradient_clip", "max_norm", "clip_grad_norm"), (
+        "max_grad_norm is an argument of fit", "say max_grad_norm")),
+    "patience": ("it is an argument of fit", "say n_iter_no_change"),
+    **dict.fromkeys(("verbose", "progress"), ("progress is an argument of fit", "say verbose")),
+    **dict.fromkeys(("n_jobs", "num_threads", "threads", "workers", "n_threads"), (
+        "n_threads is an argument of each call", "n_threads is an argument of fit")),
+    "device": "it computes on the CPU",
+}
+
+
+def foreign(owner, name, estimator=False):
+    """The message for an option that other packages call `name`; None if it is none of theirs."""
+    hint = FOREIGN.get(name)
+    if hint is None:
+        return None
+    return f"{owner} takes no {name}: {hint[estimator] if isinstance(hint, tuple) else hint}"
+
+
+def unknown_option(owner, name, options):
+    """The message for an option that `owner`, a network, does not have."""
+    near = difflib.get_close_matches(name, options, n=1)
+    return foreign(owner, name) or f"{owner} takes no {name!r}" + (
+        f"; did you mean {near[0]!r}?" if near else f", only {', '.join(options)}")
+
+
+def refuses_unknown_options(init):
+    """Let a network's constructor refuse an unknown option before Python complains about a missing one."""
+    names = [name for name, parameter in inspect.signature(init).parameters.items()
+             if parameter.kind is not parameter.VAR_KEYWORD][1:]
+
+    @functools.wraps(init)
+    def checked(self, *args, **options):
+        known = names + list(getattr(self, "_more_options", ()))
+        for name in options:
+            if name not in known:
+                raise TypeError(unknown_option(type(self).__name__, name, known))
+        init(self, *args, **options)
+
+    return checked
 
 
 def choose(name, value, choices):
@@ -59,7 +162,10 @@ def array(name, value, dtype):
     try:
         converted = np.asarray(value)
     except ValueError as error:
+        refuse_ragged(name, value)
         raise ValueError(f"{name} is no array of numbers: {error}") from error
+    if converted.dtype.kind == "O":
+        refuse_ragged(name, value)
     if converted.dtype.kind == "c":
         raise ValueError(f"{name} is complex; complex data is not supported, but by fastbptt.reference")
     if max(converted.shape, default=0) > 2**31 - 1:  # before a copy is made of what may be a broadcast view
@@ -81,6 +187,20 @@ def flags(name, value):
     if converted.dtype != bool:
         raise TypeError(f"{name} must hold True and False, got dtype {converted.dtype}")
     return np.require(converted, bool, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+OVER_TIME = ("X", "D", "dY", "prefix", "weights", "resets")  # arguments whose first axis is time
+
+
+def refuse_ragged(name, value):
+    """Raise ValueError for sequences of different lengths in an argument over time, naming the function that pads them."""
+    if name.split()[-1] not in OVER_TIME or not isinstance(value, (list, tuple, np.ndarray)):
+        return
+    steps = sorted({len(item) for item in value if hasattr(item, "__len__") and not isinstance(item, (str, bytes, dict))})
+    if len(steps) > 1:
+        letter = name.split()[-1]
+        raise ValueError(f"{name} holds {len(value)} sequences of different lengths, from {steps[0]} to {steps[-1]}: convert them "
+                         f"by {letter}, lengths = fastbptt.sequences.to_time_major({letter}), and give lengths=lengths")
 
 
 def refuse_masked(name, value):

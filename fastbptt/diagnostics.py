@@ -182,25 +182,40 @@ def _random_data(network, rng, T=12, B=3):
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues (H,) and singular values (H,) of W_s, each the largest first."""
+    """Eigenvalues and singular values of W_s.
+
+    Attributes
+    ----------
+    eigenvalues : complex array (H,), the largest first
+    singular_values : array (H,), the largest first
+    leak : float
+        Leak λ of the units. Units of slope 1 multiply a disturbance along the eigenvector of ν by 1 − λ + λν in each step.
+        It grows if ν lies outside the circle |1 − λ + λν| = 1, which is the unit circle for units without a leak. The
+        circle's radius is 1 / λ: it approaches the line Re ν = 1 as dt approaches 0.
+    """
 
     eigenvalues: np.ndarray
     singular_values: np.ndarray
+    leak: float = 1.0
 
     @property
     def spectral_radius(self) -> float:
-        """The largest |λ|."""
+        """The largest |ν| of the eigenvalues ν."""
         return float(np.abs(self.eigenvalues[0]))
 
     def describe(self) -> str:
-        """One line."""
-        outside = int(_plots.outside(self.eigenvalues).sum())
+        """Return one line."""
+        outside = int(_plots.outside(self.eigenvalues, self.leak).sum())
+        circle = "the unit circle" if self.leak == 1 else f"the circle |1 − λ + λν| = 1 of leak λ = {self.leak:.3g}"
         return (f"W_s: spectral radius {self.spectral_radius:.3g}, {outside} of {len(self.eigenvalues)} eigenvalues outside "
-                f"the unit circle; singular values {self.singular_values[0]:.3g} to {self.singular_values[-1]:.3g}.")
+                f"{circle}; singular values {self.singular_values[0]:.3g} to {self.singular_values[-1]:.3g}.")
 
     def plot(self, ax: Any = None) -> Any:
-        """The eigenvalues in and around the unit circle; returns the Axes. Needs matplotlib."""
-        return _plots.eigenvalues(ax, self.eigenvalues)
+        """Draw the eigenvalues and the unit circle, with a leak also the circle of `leak`, and return the Axes.
+
+        Needs matplotlib.
+        """
+        return _plots.eigenvalues(ax, self.eigenvalues, self.leak)
 
 
 @dataclass(frozen=True)
@@ -212,18 +227,24 @@ class States:
     S : (T+1, B, H), S[0] the initial state, S[t+1] the state after X[t]; 0 behind a sequence's end
     saturated : (T,), the fraction of units whose slope g1' is under a tenth of its largest value (of tanh: |S| > 0.949),
         over the sequences that have step t; NaN where none has
+    dt : float or None
+        Time step of the network, if it was created with dt and tau. Pictures then show time in place of steps.
     """
 
     S: np.ndarray
     saturated: np.ndarray
+    dt: float | None = None
 
     def describe(self) -> str:
         """One line."""
         return _describe_saturation(self.saturated)
 
     def plot(self, ax: Any = None, sequence: int = 0) -> Any:
-        """The states of one sequence: lines of up to 8 units, an image of more; returns the Axes. Needs matplotlib."""
-        return _plots.states(ax, self.S[:, sequence])
+        """Draw the states of one sequence, lines of up to 8 units or an image of more, and return the Axes.
+
+        Needs matplotlib.
+        """
+        return _plots.states(ax, self.S[:, sequence], self.dt)
 
 
 @dataclass(frozen=True)
@@ -247,6 +268,9 @@ class GradientFlow:
         singular values up to H = 64, by power iteration, from below and mostly within 1 %, above.
     saturated : (T,), as of `States`
     spectrum : Spectrum of W_s
+    dt : float or None
+        Time step of the network, if it was created with dt and tau. Pictures then show time in place of steps: S_i, the
+        state after X[i], has time (i + 1) dt.
     """
 
     errors: np.ndarray
@@ -258,6 +282,7 @@ class GradientFlow:
     products: np.ndarray
     saturated: np.ndarray
     spectrum: Spectrum
+    dt: float | None = None
 
     @property
     def ratios(self) -> np.ndarray:
@@ -334,7 +359,9 @@ class GradientFlow:
         beyond = np.flatnonzero(curve < 0.01 if shrinks else curve > 100)
         end = f"{'under 1 %' if shrinks else 'over 100 times as large'} from {_steps(int(beyond[0]))} back on" if len(beyond) else (
             f"still {curve[-1]:.2g} of it after {_steps(len(curve) - 1)}")
-        return f"{lead}{verdict}: {rate}, which {'halves' if shrinks else 'doubles'} it every {_steps(float(f'{time:.3g}'))}; {end}."
+        clock = "" if self.dt is None else f" ({time * self.dt:.3g} in the unit of dt)"
+        return (f"{lead}{verdict}: {rate}, which {'halves' if shrinks else 'doubles'} it every "
+                f"{_steps(float(f'{time:.3g}'))}{clock}; {end}.")
 
     def _describe_terms(self):
         total = self.terms_W_s.sum()
@@ -355,20 +382,20 @@ class GradientFlow:
                 + ", ".join(f"{norms[k]:.2g} at k = {k}" for k in shown) + ".")
 
     def plot(self, ax: Any = None) -> Any:
-        """A heat map of `norms`, errors by states, or of one error its line; returns the Axes. Needs matplotlib."""
+        """Draw `norms` as a heat map, errors by states, or as a line for one error, and return the Axes. Needs matplotlib."""
         if len(self.errors) == 1:
-            return _plots.one_error(ax, self.t, self.norms[0, :self.t + 1])
-        return _plots.heat_map(ax, self.errors, self.norms)
+            return _plots.one_error(ax, self.t, self.norms[0, :self.t + 1], self.dt)
+        return _plots.heat_map(ax, self.errors, self.norms, self.dt)
 
     def plot_distance(self, ax: Any = None) -> Any:
-        """`by_distance` with the fitted rate, and `products`, by steps back; returns the Axes. Needs matplotlib."""
+        """Draw `by_distance` with the fitted rate, and `products`, by steps back, and return the Axes. Needs matplotlib."""
         slope, intercept = self._fit()
         fit = None if np.isnan(slope) else np.exp(intercept + slope * np.arange(len(self.by_distance)))
-        return _plots.distance(ax, self.ratios[:, :len(self.by_distance)], fit, self.products, self.t)
+        return _plots.distance(ax, self.ratios[:, :len(self.by_distance)], fit, self.products, self.t, self.dt)
 
     def plot_terms(self, ax: Any = None) -> Any:
-        """`terms_W_s` and `terms_W_x` by step; returns the Axes. Needs matplotlib."""
-        return _plots.terms(ax, self.t, self.terms_W_s, self.terms_W_x)
+        """Draw `terms_W_s` and `terms_W_x` by step, and return the Axes. Needs matplotlib."""
+        return _plots.terms(ax, self.t, self.terms_W_s, self.terms_W_x, self.dt)
 
 
 def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None, *,
@@ -419,10 +446,10 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
         with_gradient = np.flatnonzero(np.diagonal(norms))
         t = int(with_gradient[-1]) if len(with_gradient) else T - 1
     terms = _term_norms(network, X, D, weights, initial_state, t, backend)
-    S, R = _states_and_rates(network.forward(X, initial_state, return_states=True, backend=backend))
+    _, _, run = network.forward(X, initial_state, return_states=True, backend=backend)
     chosen = np.flatnonzero(steps > t)[:sequences]
-    return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, S[:, chosen], X[:, chosen], t),
-                        _saturated(network, R, steps), spectrum(network))
+    return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, run.S[:, chosen], X[:, chosen], t),
+                        _saturated(network, run.rates, steps), spectrum(network), network.dt)
 
 
 def spectrum(network: RNN) -> Spectrum:
@@ -430,7 +457,7 @@ def spectrum(network: RNN) -> Spectrum:
     W_s = _one_layer(network).parameters["W_s"].astype(np.float64)
     values, singular_values = _threading.interruptible(
         W_s.size, lambda: (np.linalg.eigvals(W_s).astype(complex), np.linalg.svd(W_s, compute_uv=False)))
-    return Spectrum(values[np.argsort(-np.abs(values), kind="stable")], singular_values)
+    return Spectrum(values[np.argsort(-np.abs(values), kind="stable")], singular_values, network.leak)
 
 
 def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
@@ -438,8 +465,9 @@ def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *
     """The states of a network over time, in float64, and how many units are saturated."""
     network = _with(_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
-    S, R = _states_and_rates(network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend))
-    return States(S, _saturated(network, R, np.full(X.shape[1], len(X)) if lengths is None else lengths))
+    _, _, run = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)
+    steps = np.full(X.shape[1], len(X)) if lengths is None else lengths
+    return States(run.S, _saturated(network, run.rates, steps), network.dt)
 
 
 def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
@@ -454,10 +482,11 @@ def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
 
 def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Float = 1e-6,
                  distance: Float = 1e-4) -> FixedPoints:
-    """Where the state stands still under a constant input, and whether it returns there when pushed.
+    """Find the states that stand still under a constant input, and whether the network returns to them when pushed.
 
-    From each start ½‖F(S, x) − S‖² is minimised with the exact Jacobian by scipy.optimize.least_squares (Levenberg and
-    Marquardt); F is one step of the network. In float64. Ends that lie together are one point.
+    From each start, scipy.optimize.least_squares (Levenberg and Marquardt) minimises q = ½‖(F(S, x) − S) / λ‖² with the exact
+    Jacobian, in float64. F is one step of the network and λ the leak of each unit, 1 without a leak. As q is ½‖τ dS/dt‖²,
+    the points and their q do not depend on dt, in both leak forms. Ends that lie together are one point.
 
     Parameters
     ----------
@@ -466,7 +495,7 @@ def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Fl
     starts : array (n, H)
         Where the search begins: states of trajectories, such as ``states(net, X).S.reshape(-1, H)[::10]``.
     max_speed : float
-        Points with a larger q = ½‖F(S, x) − S‖² are left out. What is slow but not fixed may guide trajectories too.
+        Points with a larger q are left out. Points that are slow but not fixed can guide trajectories too.
     distance : float
         Euclidean distance up to which two points are one.
 
@@ -482,6 +511,45 @@ def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Fl
     _words.finite("X", X, "i")
     return _fixed_points.find(network, X, starts, _words.number("max_speed", max_speed, 0),
                               _words.number("distance", distance, 0, low_allowed=True))
+
+
+def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
+    """Draw a weight matrix in colours, red for positive and blue for negative weights, and return the Axes.
+
+    A row is the unit or output that a connection leads to, a column the unit or input that it leaves. The weights are those
+    of `network.effective_parameters()`: signs are fixed as Dale's law says, and absent connections are hatched, which tells
+    them from weights of 0. Under Dale's law, marks above the columns of a matrix that reads the hidden units are red for
+    excitatory and blue for inhibitory units.
+
+    Parameters
+    ----------
+    network : RNN of any layers and directions
+    name : str
+        A weight matrix of `network.parameters`: "W_s", "W_x", "W_y", those of layer 1 "W_s_l1" and so on, those of the
+        reverse direction "W_s_reverse".
+    ax : matplotlib Axes, optional
+
+    Raises
+    ------
+    TypeError : network is not an RNN
+    ValueError : the network has no weight matrix of this name
+
+    Examples
+    --------
+    >>> fig, axes = plt.subplots(1, 2)
+    >>> for ax, name in zip(axes, ("W_s", "W_s_l1")):
+    ...     diagnostics.plot_weights(net, name, ax)
+    """
+    if not hasattr(network, "effective_parameters"):
+        raise TypeError(f"network must be an RNN, got {type(network).__name__}")
+    matrices = {each: value for each, value in network.effective_parameters().items() if value.ndim == 2}
+    _words.choose("name", name, list(matrices))
+    of = network._maps.get(name)
+    signs = network.unit_signs if name in ("W_s", "W_y") else None
+    layer_below = name.startswith("W_x_l")
+    source = "unit of the layer below" if layer_below else "input" if name.startswith("W_x") else "unit"
+    to = "output" if name == "W_y" else "unit"
+    return _plots.weights(ax, matrices[name], None if of is None else of.present, signs, name, to, source)
 
 
 def _states_and_inputs(network, S, X):
@@ -586,11 +654,6 @@ def _spectral_norms(product, v, *, exact=64, iterations=12):
 
 LARGEST_SLOPES = {"sigmoid": 0.25}  # of g1', where it is not 1
 SATURATED = 0.1
-
-
-def _states_and_rates(results):
-    """S (T+1, B, H) and R (T, B, H) of what `forward` returned; of plain units the rates are the states."""
-    return results[2], results[3] if len(results) > 3 else results[2][1:]
 
 
 def _saturated(network, R, steps):

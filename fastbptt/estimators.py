@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import numpy as np
 
 from . import _batches, _checkpoint, _files, _maps, _units, _words, optimizers, reference, schedules, training
-from ._sklearn import NotFittedError, Parametric, takes_parameters
+from ._sklearn import NotFittedError, Parametric, foreign, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
 from .sequences import SequenceScaler, Sequences, append, array_of_numbers, read
@@ -181,8 +181,9 @@ class _Estimator(Parametric):
         """Arguments of RNN.fit, checked under the names that the user knows."""
         for name in options:
             if name not in RUN_OPTIONS:
+                hint = foreign(type(self), name)
                 raise TypeError(f"fit takes no {name!r}, only X, y, sample_weight, validation, callbacks, "
-                                + ", ".join(RUN_OPTIONS))
+                                + ", ".join(RUN_OPTIONS) + (f"; {hint}" if hint else ""))
         for name in ("early_stopping", "shuffle", "warm_start"):
             _words.flag(name, getattr(self, name))
         _words.choose("output", self.output, OUTPUTS)
@@ -635,10 +636,11 @@ class RNNRegressor(_Estimator):
         beyond = max(0, steps - horizon)
         known = self._read_exogenous(past, exogenous, beyond)
         X = append(past.padded.swapaxes(0, 1), known.swapaxes(0, 1), len(past.padded)).swapaxes(0, 1)
-        Y, _, S, *_ = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
+        Y, _, states = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
         n = np.arange(len(past.lengths))
         outputs = [Y[past.lengths - horizon + k, n] for k in range(min(steps, horizon))]
-        state = S[past.lengths, n] if not isinstance(S, tuple) else tuple(states[past.lengths, n] for states in S)
+        S = states.S
+        state = tuple(each[past.lengths, n] for each in S) if isinstance(S, tuple) else S[past.lengths, n]
         for k in range(beyond):  # step T_n + k, whose input is the forecast for it
             x = np.concatenate([self._middle(outputs[k]), known[past.lengths + k, n]], axis=1)
             y, state = self.network_.forward(x[None], state)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import inspect
 import math
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Never
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from . import (
     reference,
     training,
 )
+from ._states import NetworkStates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -145,12 +144,13 @@ class RNN:
     theta : array (P,), all parameters in that order, copied out and in.
     history : training.History of the last `fit`, or None.
     unit_signs : array (H,) of 1 and −1, or None without Dale's law.
+    dt : float or None, the time step that the network was created with. Only pictures of `diagnostics` use it, for their axes.
 
     Notes
     -----
     Where there are several recurrences, by layers or directions, every state that is (B, H) on this page, given or returned,
-    is a tuple of such arrays, layer by layer, forward before reverse, and S is one of (T+1, B, H). They are computed one after
-    another by the same compiled recurrence; what lies between layers is kept. `fit` then runs the loop over batches in Python,
+    is a tuple of such arrays, layer by layer, forward before reverse, and so are `.S` and `.rates` of the states that
+    `forward` returns. They are computed one after another by the same compiled recurrence; what lies between layers is kept. `fit` then runs the loop over batches in Python,
     which adds some 30 µs to an update, and there are no `gradient_terms`. With bidirectional=True there are no `step`,
     `generate`, `stream` and tbptt: they would need what comes later.
 
@@ -170,7 +170,9 @@ class RNN:
     parameters: dict[str, np.ndarray]
     history: training.History | None
     unit_signs: np.ndarray | None
+    dt: float | None = None
 
+    @_words.refuses_unknown_options
     def __init__(self, input_size: Int, hidden_size: HiddenSize, output_size: Int, *, activation: Activation = "tanh",
                  output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
                  reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer = "orthogonal",
@@ -181,9 +183,7 @@ class RNN:
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
                  leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0, random_state: Seed = None, **unknown: Never) -> None:
-        if unknown:
-            raise TypeError(_unknown_option(*unknown))
+                 recurrent_dropout: Float = 0.0, random_state: Seed = None) -> None:
         loss_name, loss_parameter = _check_loss(loss)
         self._configure({
             "input_size": _words.size("input_size", input_size),
@@ -206,6 +206,7 @@ class RNN:
             **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
             **_units.options(leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout),
         }, _entropy(random_state))
+        self.dt = None if dt is None else float(dt)
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -314,20 +315,28 @@ class RNN:
             is a function of the seed, the sequence's place in the batch and the step: the same in another call with this
             seed, for any threads, lengths, memory limit and backend (in both to the bit, but for the last of float32).
         return_states : bool
-            Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t]. A leaky network returns Y, final
-            state, S and R (T, B, H): the rates after X[t], g1 of the pre-activation, in the current form of the state.
+            Return a third value: an object with `.S` (T+1, B, H), where S[0] is the initial state and S[t+1] the state after
+            X[t], and `.rates` (T, B, H), g1 of the pre-activation, or of the state in the current form. Every network
+            returns it in this form.
         n_threads : int, optional
             Here and in every other method: threads that divide the batch. By default what `FASTBPTT_NUM_THREADS`, else
             `OMP_NUM_THREADS` said at import; else 1 in a child process, else all cores that this process may use. The
             default is divided by the calls under way. Results have the same bits for any number. One sequence, or a
             batch of little work, is served by one thread, as is a child of fork.
 
+        Returns
+        -------
+        Y : array (T, B, O), or (B, O) with output="last"
+        final_state : array (B, H)
+        states : NetworkStates, only with return_states=True
+
         Raises
         ------
         TypeError, ValueError : an argument is of the wrong kind, or of the wrong shape.
         """
-        return self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
-                         draws=None if noise is dropout is False else self._draws(noise, dropout))
+        results = self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
+                            draws=None if noise is dropout is False else self._draws(noise, dropout))
+        return (*results[:2], NetworkStates.of(*results[2:])) if return_states else results
 
     def step(self, x: ArrayLike, state: ArrayLike | None = None, *, out: tuple[Any, Any] | None = None,
              n_threads: Int | None = None, backend: Backend = "core") -> tuple[Any, Any]:
@@ -448,11 +457,39 @@ class RNN:
         return (result, state) if return_state else result
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
-               lengths: ArrayLike | None = None, resets: ArrayLike | None = None, noise: Noise = False,
-               dropout: Noise = False, n_threads: Int | None = None, backend: Backend = "core") -> np.ndarray:
-        """e(Y_tb, D_tb) of each step and sequence, (T, B), unweighted: Σ_b of it is the source's E_t."""
-        return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets,
-                         draws=None if noise is dropout is False else self._draws(noise, dropout))
+               weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
+               noise: Noise = False, dropout: Noise = False, n_threads: Int | None = None,
+               backend: Backend = "core") -> np.ndarray:
+        """Return the loss of each step and sequence, (T, B), or (B,) with output="last".
+
+        Parameters
+        ----------
+        X, D, initial_state, lengths, resets : as of `loss_and_gradients`
+        weights : as of `loss_and_gradients`, optional
+            Without weights, the result is e(Y_tb, D_tb), summed over outputs: Σ_b of it is the source's E_t. With weights it
+            is m_tb e(Y_tb, D_tb), or Σ_o m_tbo e_tbo for a weight of each output: what the step and sequence add to Σ m e.
+            It is not divided by Σ m, whatever `reduction` is, and 0 where m is 0.
+        """
+        draws = None if noise is dropout is False else self._draws(noise, dropout)
+        if weights is None:
+            return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets, draws=draws)
+        self._engine(backend)
+        checked, _, steps, _ = self._check_inputs(X, initial_state, lengths, resets)
+        D, weights = self._check_targets(checked, D, weights, steps)
+        is_read = weights != 0
+        if steps is not None and self.output == "sequence":
+            there = _is_step(*checked.shape[:2], steps)
+            is_read &= there[..., None] if weights.ndim == 3 else there
+        D = np.where(is_read if is_read.ndim >= D.ndim else is_read[..., None], D, D.dtype.type(0))  # else it is never read
+        if weights.ndim == (1 if self.output == "last" else 2):
+            e = self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets, draws=draws)
+            return np.multiply(weights, e, out=np.zeros_like(e), where=is_read)
+        Z = self._without_g2()._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, False,
+                                    draws=draws)[0]
+        options, weights, last = self._engines["reference"].options, np.where(is_read, weights, 0), self.output == "last"
+        e = reference.weighted_losses(*((A[None] for A in (Z, D, weights)) if last else (Z, D, weights)), **{
+            name: options[name] for name in ("output_activation", "loss", "loss_parameter")})
+        return e[0] if last else e
 
     def evaluate(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
                  weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
@@ -671,6 +708,13 @@ class RNN:
         """A network of these very parameters whose error is the plain sum, without penalties: a share of a larger batch's."""
         network = RNN.__new__(RNN)
         network._configure(self._config | {"reduction": "sum", "l1": 0.0, "l2": 0.0}, self._entropy)
+        network._theta = self._theta
+        return network
+
+    def _without_g2(self):
+        """A network of these very parameters whose outputs are Z, before g2."""
+        network = RNN.__new__(RNN)
+        network._configure(self._config | {"output_activation": "identity", "loss": "squared_error"}, self._entropy)
         network._theta = self._theta
         return network
 
@@ -1335,7 +1379,7 @@ class RNN:
         _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
 
     def _header(self):
-        return {"config": _maps.split(self._config)[0], "entropy": self._entropy}
+        return {"config": _maps.split(self._config)[0], "entropy": self._entropy, "dt": self.dt}
 
     def _arrays(self, theta):
         """What a file holds beside the header: the parameters, and the arrays among the options."""
@@ -1372,14 +1416,17 @@ class RNN:
         matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
-        return cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
+        network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
+        network.dt = None if header.get("dt") is None else _words.number("dt", header["dt"], 0)
+        return network
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy()}
+        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy(), "dt": self.dt}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._configure(state["config"], state["entropy"])
         self.theta = state["theta"]
+        self.dt = state.get("dt")
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={_words.short(value)}" for name, value in self._config.items()
@@ -1543,14 +1590,6 @@ class _ReferenceEngine:
 def _threads(n_threads):
     """As the core takes it: 0 for what is its to say."""
     return 0 if n_threads is None else _words.size("n_threads", n_threads)
-
-
-def _unknown_option(name, *_):
-    if name == "alpha":  # the leak in neuroscience, the penalty in scikit-learn
-        return "RNN takes no alpha: say leak for the leak of a unit, l2 for the penalty on weights"
-    options = [option for option in inspect.signature(RNN).parameters if option != "unknown"]
-    near = difflib.get_close_matches(name, options, n=1)
-    return f"RNN takes no {name!r}" + (f"; did you mean {near[0]!r}?" if near else f", only {', '.join(options)}")
 
 
 def _check_hidden_size(hidden_size):

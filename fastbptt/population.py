@@ -15,6 +15,7 @@ import numpy as np
 
 from . import _batches, _core, _files, _maps, _population, _units, _words, network as _network, optimizers, reference, schedules
 from ._progress import Progress
+from ._states import NetworkStates, stack
 from .network import RNN, STREAMS
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class Population:
         ``RNN(..., random_state=population.seeds[k])`` makes.
 
     Wherever a method takes X (T, B, I), D (T, B, O), weights (T, B) or (T, B, O), initial_state (B, H) or lengths (B,), as
-    RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own.
+    RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own. With several
+    layers or two directions, states are tuples of such arrays, one for each recurrence, as RNN's are.
 
     Attributes
     ----------
@@ -103,6 +105,9 @@ class Population:
     history : PopulationHistory of the last `fit`, or None
     """
 
+    _more_options = tuple(inspect.signature(RNN).parameters)
+
+    @_words.refuses_unknown_options
     def __init__(self, n: Int, input_size: Int, hidden_size: HiddenSize, output_size: Int, *,
                  random_state: Seed | Sequence[Int] | np.ndarray | None = None,
                  **options: Unpack[PopulationOptions]) -> None:
@@ -220,29 +225,39 @@ class Population:
     # ---- Outputs, errors, gradients
 
     def forward(self, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
-                return_states: Bool = False, n_threads: Int | None = None) -> tuple[np.ndarray, ...]:
-        """Outputs Y (n, T, B, O) and final states (n, B, H), and where asked for S (n, T+1, B, H)."""
+                return_states: Bool = False, n_threads: Int | None = None) -> tuple[Any, ...]:
+        """Return outputs Y (n, T, B, O) and final states (n, B, H), and with return_states=True a third value.
+
+        The third value is that of `RNN.forward`: `.S` (n, T+1, B, H) and `.rates` (n, T, B, H). With several layers or two
+        directions, the final states, `.S` and `.rates` are tuples of such arrays, one for each recurrence.
+        """
         data = self._check(X, None, None, initial_state, lengths, targets=False)
         X, _, _, initial_state, lengths = data
         if self._lanes is None or not self._small(data):
             results = [net.forward(self._of(k, X, 2 if net.one_hot else 3), self._of(k, initial_state, 2),
                                    lengths=self._of(k, lengths, 1), return_states=return_states, n_threads=n_threads)
                        for k, net in enumerate(self._each())]
-            return tuple(np.stack(parts) for parts in zip(*results))
+            Y, final_states, *states = zip(*results)
+            return (np.stack(Y), stack(final_states), *map(NetworkStates.stack, states))
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
-        return self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
+        results = self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
+        return (*results[:2], NetworkStates(results[2], results[2][:, 1:])) if return_states else results
 
-    def losses(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
-               lengths: ArrayLike | None = None, n_threads: Int | None = None) -> np.ndarray:
-        """e(Y_tb, D_tb) of each network, step and sequence (n, T, B), unweighted."""
-        data = self._check(X, D, None, initial_state, lengths)
-        X, D, _, initial_state, lengths = data
-        if self._lanes is None or not self._small(data):
-            return np.stack([net.losses(*self._pair(k, X, D), initial_state=self._of(k, initial_state, 2),
-                                        lengths=self._of(k, lengths, 1), n_threads=n_threads)
-                             for k, net in enumerate(self._each())])
-        X, D, weights, lengths = self._without_padding(X, self._distributions(D), None, lengths)
-        return self._lanes.losses(self.n, self._theta, X, D, weights, initial_state, lengths, _threads(n_threads))
+    def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+               initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
+               n_threads: Int | None = None) -> np.ndarray:
+        """Return the loss of each network, step and sequence, (n, T, B), with or without weights as `RNN.losses` does."""
+        data = self._check(X, D, weights, initial_state, lengths)
+        X, D, weights, initial_state, lengths = data
+        if self._lanes is None or not self._small(data) or weights is not None and weights.shape[-1] > 1:
+            return np.stack([net.losses(*self._pair(k, X, D), weights=self._weights_of(k, weights),
+                                        initial_state=self._of(k, initial_state, 2), lengths=self._of(k, lengths, 1),
+                                        n_threads=n_threads) for k, net in enumerate(self._each())])
+        X, D, inner, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
+        e = self._lanes.losses(self.n, self._theta, X, D, inner, initial_state, lengths, _threads(n_threads))
+        if weights is None:
+            return e
+        return np.multiply(inner[..., 0], e, out=np.zeros_like(e), where=inner[..., 0] != 0)
 
     def evaluate(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                  initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
@@ -426,9 +441,7 @@ class Population:
             for k in range(n if own and not fine else 1):
                 _words.lengths(lengths[k] if own else lengths, T, B)
         if initial_state is not None:
-            initial_state = self._array("initial_state", initial_state, net.dtype)
-            own = self._own("initial_state", initial_state, initial_state.ndim == 3)
-            _network._check_shape("initial_state", initial_state[0] if own else initial_state, (B, net.hidden_size), "(B, H)")
+            initial_state = self._check_states(initial_state, B)
         if D is not None:
             rows = (B,) if net.output == "last" else (T, B)
             is_labels = net._engines["reference"].loss == "cross_entropy" and np.asarray(
@@ -474,7 +487,7 @@ class Population:
             shapes = {part.shape for part in parts}
             if len(shapes) > 1:
                 raise ValueError(f"{name} holds arrays of different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}: pad "
-                                 "them, and give lengths (n, B)")
+                                 "them, as fastbptt.sequences.to_time_major does, and give lengths (n, B)")
             return np.stack(parts)
         return _words.array(name, value, dtype)
 
@@ -484,8 +497,27 @@ class Population:
             raise ValueError(f"{name} has shape {array.shape}: its first axis must be that of the {self.n} networks")
         return own
 
+    def _check_states(self, given, B):
+        """States (B, H) or (n, B, H), or of several recurrences a tuple of such arrays."""
+        net = self._like
+        if not net._stacked:
+            return self._check_state("initial_state", given, B, net.hidden_size)
+        if not isinstance(given, (tuple, list)) or len(given) != len(net._widths):
+            what = f"{len(given)} of them" if isinstance(given, (tuple, list)) else type(given).__name__
+            raise TypeError(f"initial_state must be a tuple of {len(net._widths)} arrays (B, H) or (n, B, H), one for each "
+                            f"recurrence, layer by layer{', forward before reverse' if net.bidirectional else ''}; got {what}")
+        return tuple(self._check_state(f"initial_state[{n}]", part, B, H) for n, (part, H) in enumerate(zip(given, net._widths)))
+
+    def _check_state(self, name, given, B, H):
+        state = self._array(name, given, self._like.dtype)
+        own = self._own(name, state, state.ndim == 3)
+        _network._check_shape(name, state[0] if own else state, (B, H), "(B, H)")
+        return state
+
     def _of(self, k, array, ndim):
         """Network k's part."""
+        if isinstance(array, tuple):  # states of several recurrences
+            return tuple(self._of(k, each, ndim) for each in array)
         return array if array is None or array.ndim == ndim else array[k]
 
     def _weights_of(self, k, weights):

@@ -624,16 +624,9 @@ def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, outp
 
     `settles`: as with omega, delta_y is 0 where it is only rounding noise.
     """
-    g, pull_back = OUTPUT_ACTIVATIONS[output_activation]
-    e, de = LOSSES[loss]
-    Y = g(Z)
-    if loss == "cross_entropy" and D.ndim == Z.ndim - 1:  # labels: the rows of the unit matrix
-        D = np.eye(Z.shape[-1])[np.where(_per_output(weights, 1)[..., 0] == 0, 0, D)]
-    m = _per_output(weights, D.shape[-1]).astype(Z.real.dtype)
-    D = np.where(m == 0, 0, D).astype(Z.real.dtype)  # what has no weight is never read
-    if loss == "quantile":  # every level sees the same targets
-        D, m = (np.tile(array, len(loss_parameter)) for array in (D, m))
-    losses = e(Y, Z, D, loss_parameter)
+    _, pull_back = OUTPUT_ACTIVATIONS[output_activation]
+    _, de = LOSSES[loss]
+    Y, D, m, losses = _each_loss(Z, D, weights, output_activation, loss, loss_parameter)
     delta_y = np.where(m == 0, 0, scale * m * de(Y, Z, D, loss_parameter))
     if settles and output_activation == "softmax":
         pull_back = _softmax_back_settled
@@ -642,6 +635,27 @@ def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, outp
     wide = np.result_type(Z, np.float64)  # in which no product of a weight and a loss is subnormal
     total = np.where(m == 0, 0, m.astype(wide) * losses).sum(dtype=wide)
     return Y, losses.sum(axis=-1), total, delta_y.astype(Z.dtype)
+
+
+def weighted_losses(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, *, output_activation: OutputActivation, loss: LossName,
+                    loss_parameter: Any = None) -> np.ndarray:
+    """Σ_o m e of each step and sequence (T, B): what each adds to Σ m e. 0 where m is 0."""
+    _, _, m, losses = _each_loss(Z, D, weights, output_activation, loss, loss_parameter)
+    return np.multiply(m, losses, out=np.zeros_like(losses), where=m != 0).sum(axis=-1)
+
+
+def _each_loss(Z, D, weights, output_activation, loss, loss_parameter):
+    """Y, and D, weights m and losses e of each output (T, B, O)."""
+    g, _ = OUTPUT_ACTIVATIONS[output_activation]
+    e, _ = LOSSES[loss]
+    Y = g(Z)
+    if loss == "cross_entropy" and D.ndim == Z.ndim - 1:  # labels: the rows of the unit matrix
+        D = np.eye(Z.shape[-1])[np.where(_per_output(weights, 1)[..., 0] == 0, 0, D)]
+    m = _per_output(weights, D.shape[-1]).astype(Z.real.dtype)
+    D = np.where(m == 0, 0, D).astype(Z.real.dtype)  # what has no weight is never read
+    if loss == "quantile":  # every level sees the same targets
+        D, m = (np.tile(array, len(loss_parameter)) for array in (D, m))
+    return Y, D, m, e(Y, Z, D, loss_parameter)
 
 
 def accumulate(delta: np.ndarray, A: np.ndarray) -> np.ndarray:
@@ -706,12 +720,17 @@ def sample(Y: np.ndarray, temperature: float, u: np.ndarray) -> np.ndarray:
 
 
 def losses(parameters: Parameters, X: ArrayLike, D: ArrayLike, initial_state: ArrayLike | None = None, *,
-           output: Output = "sequence", **options: Any) -> np.ndarray:
-    """e(Y_tb, D_tb) of each step and sequence (T, B), or (B,) if output="last", unweighted.
+           output: Output = "sequence", weights: ArrayLike | None = None, loss: LossName = "squared_error",
+           loss_parameter: Any = None, output_activation: OutputActivation = "identity", **options: Any) -> np.ndarray:
+    """e(Y_tb, D_tb) of each step and sequence (T, B), or (B,) if output="last": the source's E_t before the sum over b.
 
-    It is the source's E_t before the sum over b.
+    Unweighted, or with `weights` Σ_o m e, what each step and sequence adds to Σ m e.
     """
-    run, _, (_, e, _, _) = _forward_and_error(parameters, X, D, None, initial_state, output=output, **options)
+    head = {"loss": loss, "loss_parameter": loss_parameter, "output_activation": output_activation}
+    run, _, (_, e, _, _) = _forward_and_error(parameters, X, D, weights, initial_state, output=output, **head, **options)
+    if weights is not None:
+        e = weighted_losses(run.Z, _in_time(D, output), only(run.there, _in_time(weights, output)),
+                            **head | {"loss_parameter": _default(loss, loss_parameter)})
     e = only(run.there, e)
     return e if output == "sequence" else e[0]
 

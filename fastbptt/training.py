@@ -710,7 +710,7 @@ def _first_bad(network, data, backend):
     D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.clip(D, 0, network.output_size - 1)
     more = {"initial_state": network._as_given(initial_state), "lengths": lengths, "resets": resets, "backend": backend}
     with np.errstate(all="ignore"):
-        S = network.forward(X, return_states=True, **more)[2]
+        S = network.forward(X, return_states=True, **more)[2].S
         S = np.concatenate(S, axis=2)[1:] if network._stacked else S[1:]
         e = network.losses(X, D_read, **more)
         _, gradients = network.loss_and_gradients(X, D, weights=weights, input_gradient=not network.one_hot, **more)

@@ -377,6 +377,12 @@ def first_state(case):
     return np.broadcast_to(state, (B, H))
 
 
+def all_states(results):
+    """Y, the final state, S and the rates, from what `forward(return_states=True)` returned."""
+    Y, final_state, states = results
+    return Y, final_state, states.S, states.rates
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Measures
 # ---------------------------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ def seen(value):
     """Look at every number of a result."""
     if isinstance(value, dict):
         value = tuple(value.values())
+    if hasattr(value, "rates"):  # what `forward` returns with return_states=True
+        value = value.S, value.rates
     if isinstance(value, (tuple, list)):
         for part in value:
             seen(part)
@@ -190,6 +192,8 @@ def at_once(function, threads=8):
 
 
 def bits(value):
+    if hasattr(value, "rates"):
+        value = value.S, value.rates
     if isinstance(value, dict):
         value = tuple(value.values())
     return tuple(map(bits, value)) if isinstance(value, (tuple, list)) else np.asarray(value).tobytes()

@@ -1,5 +1,6 @@
 """The command does its main job without a look ahead, and says plainly what it did and what it cannot do."""
 
+import csv
 import math
 import os
 import re
@@ -105,6 +106,71 @@ def test_the_shortest_and_the_longest_horizon_work(folder, no_matplotlib, capsys
     assert main([*SHORT, "--max-iter", "1", "--horizon", horizon]) == 0
     assert "this network" in capsys.readouterr().out
     assert not recwarn.list
+
+
+def panel_csv(path, targets, lengths):
+    """Series of these names and lengths with these targets, each of a size of its own, in a CSV file; their values."""
+    rng, rows, values = np.random.default_rng(0), [["date", "place", *targets]], {}
+    for k, (place, T) in enumerate(lengths.items()):
+        t = np.arange(T)[:, None]
+        size = (30.0 if k else 1.0) * (1 + np.arange(len(targets)))
+        values[place] = np.round(size * (3 + np.sin(t / (3 + np.arange(len(targets))))) + rng.normal(0, 0.1 * size, (T, len(targets))), 4)
+        rows += [[str(np.datetime64("2000-01-01") + i), place, *row] for i, row in enumerate(values[place].tolist())]
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return values
+
+
+LONG = "a name of a quantity, in $ per m^2 and $ per hour, that is far longer than any panel is wide " * 2
+
+
+@pytest.mark.parametrize(("targets", "lengths"), [
+    (["load"], {"north": 120, "south": 150}), (["load", LONG], {"north": 120, LONG: 150}),
+    ([f"x{k}" for k in range(5)], {"only": 130}), ([f"x{k}" for k in range(14)], {"north": 120, "south": 130}),
+], ids=lambda value: f"{len(value)}")
+def test_the_picture_shows_every_target_of_one_named_series_with_its_own_error(folder, monkeypatch, capsys, targets, lengths):
+    figure_module = pytest.importorskip("matplotlib.figure")
+    drawn, save = [], figure_module.Figure.savefig
+    monkeypatch.setattr(figure_module.Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
+    values = panel_csv("data.csv", targets, lengths)
+    assert main([*SHORT, "data.csv", "--id", "place", "--model", "net.npz", "--max-iter", "1"]) == 0
+    out, (figure,) = capsys.readouterr().out, drawn
+    place = max(lengths, key=lengths.get)
+    x, made = values[place], fastbptt.load("net.npz").made(list(values.values()))[list(values).index(place)]
+    panels = figure.axes[:-2]
+    assert len(panels) == len(targets)
+    start = _forecast.Split(len(x)).test_start
+    for k, (ax, target) in enumerate(zip(panels, targets)):
+        observed, forecast = (ax.lines[n].get_ydata() for n in (0, 1))
+        np.testing.assert_allclose(observed[:len(x)], x[:, k], rtol=1e-12)
+        np.testing.assert_array_equal(forecast[start:len(x)], made[start:, k])
+        error, naive = (np.sqrt(np.mean((y - x[start:, k]) ** 2)) for y in (made[start:, k], x[start - 12:-12, k]))
+        title = ax.get_title(loc="left").replace("\n", " ")
+        numbers = re.search(r"error on its last 20 % (\S+), of repeating the last value (\S+)$", title)
+        assert [float(number) for number in numbers.groups()] == pytest.approx([error, naive], abs=6e-3 * naive), title
+        assert place[:40] in title and (len(targets) == 1 or target[:40] in title)
+    assert place[:40] in out.split("Drew the forecasts")[1].splitlines()[0]
+    assert (f"the longest of {len(lengths)}" in out) == (len(lengths) > 1)
+    inside = figure.bbox.padded(1)
+    unseen = [tick.label1 for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)
+              for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+              if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())]
+    for text in figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_text() and artist.get_visible()):
+        if text in unseen:
+            continue
+        box = text.get_window_extent()
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1, text
+    for ax in panels:  # no two dates overlap
+        boxes = [tick.label1.get_window_extent() for tick in ax.xaxis.get_major_ticks() if tick.label1.get_text()]
+        assert len(boxes) >= 2 and not any(one.overlaps(other) for one, other in zip(boxes, boxes[1:]))
+
+
+def test_without_matplotlib_the_text_shows_every_target(folder, no_matplotlib, capsys):
+    panel_csv("data.csv", ["load", "wind"], {"north": 120, "south": 150})
+    assert main([*SHORT, "data.csv", "--id", "place"]) == 0
+    out = capsys.readouterr().out
+    assert re.findall(r"The last days of (\S+) of series '(\S+)' as text", out) == [("load", "south"), ("wind", "south")]
+    assert out.count("o observed   + forecast   * both") == 2
 
 
 @pytest.fixture

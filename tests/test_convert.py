@@ -146,7 +146,8 @@ def test_modules_say_their_activation_and_tensors_are_asked_for_their_arrays():
 def test_without_linear_the_outputs_are_the_states():
     state = {name: value for name, value in network().to_torch().items() if name.startswith("rnn")}
     net = RNN.from_torch(state)
-    Y, _, S = net.forward(np.random.default_rng(3).standard_normal((T, B, I)), return_states=True)
+    Y, _, run = net.forward(np.random.default_rng(3).standard_normal((T, B, I)), return_states=True)
+    S = run.S
     np.testing.assert_array_equal(Y, S[1:])
 
 

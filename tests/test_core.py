@@ -31,7 +31,8 @@ every_head = pytest.mark.parametrize("head", HEADS, ids=[head.name for head in H
 
 
 def forward(network, case, dtype, backend):
-    Y, final_state, S = network.forward(**case.inputs(dtype), return_states=True, backend=backend)
+    Y, final_state, run = network.forward(**case.inputs(dtype), return_states=True, backend=backend)
+    S = run.S
     return {"Y": Y, "final state": final_state, "S": S}
 
 
@@ -601,7 +602,8 @@ def test_results_are_the_callers_own(backend, dtype):
     terms = network.gradient_terms(data["X"], data["D"], 2, backend=backend)
     _, gradients = network.loss_and_gradients(**data, input_gradient=True, initial_state_gradient=True,
                                               backend=backend)
-    results = [*network.forward(data["X"], return_states=True, backend=backend), *gradients.values(), *terms.values(),
+    Y, final_state, states = network.forward(data["X"], return_states=True, backend=backend)
+    results = [Y, final_state, states.S, *gradients.values(), *terms.values(),
                network.losses(data["X"], data["D"], backend=backend)]
     for k, result in enumerate(results):
         assert type(result) is np.ndarray and result.dtype == dtype

@@ -384,7 +384,7 @@ def test_products_are_those_of_jacobians_whatever_the_size():
     net = RNN(I, 80, O, dtype="float64", initializer=("normal", 0.12), random_state=0)
     X, D = data(12)
     flow = diagnostics.gradient_flow(net, X, D, t=9, sequences=2)
-    S, product = net.forward(X, return_states=True)[2], np.eye(80)
+    S, product = net.forward(X, return_states=True)[2].S, np.eye(80)
     assert flow.products.shape == (10, 2)
     for i in range(8, -1, -1):
         product = product @ diagnostics.jacobian(net, S[i + 1, 1], X[i + 1, 1])
@@ -572,6 +572,86 @@ def test_an_id_is_a_constant_input():
     np.testing.assert_allclose(found.points, same.points, atol=1e-9)
 
 
+LEAKY = {"rate": {}, "current": {"leak_form": "current"}}
+
+
+def with_dt(dt, form, tau=100.0, trained=False, **options):
+    """The same random or trained network with a time step of dt."""
+    first = RNN(I, 10, O, dtype="float64", dt=20.0, tau=tau, initializer=("spectral_radius", 1.7), random_state=3, **LEAKY[form])
+    if trained:
+        first.fit(*data(30, 16), epochs=5, learning_rate=1e-2)
+    net = RNN(I, 10, O, dtype="float64", random_state=3, **({"dt": dt, "tau": tau} if dt else {}), **LEAKY[form], **options)
+    net.load_state_dict(first.state_dict())
+    return net
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("form", LEAKY)
+def test_fixed_and_slow_points_do_not_depend_on_dt(form, trained):
+    x, starts = np.array([0.05, -0.1, 0.0]), np.random.default_rng(0).uniform(-1.5, 1.5, (25, 10))
+    fine, coarse, plain = (with_dt(dt, form, trained=trained) for dt in (1.0, 20.0, None))
+    for max_speed in (1e-6, 3e-2):
+        a, b, c = (diagnostics.fixed_points(net, x, starts, max_speed=max_speed) for net in (fine, coarse, plain))
+        for name in ("points", "speed", "found", "lost", "axes", "mean"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+            np.testing.assert_array_equal(getattr(a, name), getattr(c, name), err_msg=name)
+        assert len(a.points) and (a.found.sum() + a.lost) == 25
+    for net, found in ((fine, a), (coarse, b)):
+        leak, S = net.leak, found.points
+        moved = net.step(np.tile(x, (len(S), 1)), S)[1] - S
+        np.testing.assert_allclose(found.speed, 0.5 * ((moved / leak) ** 2).sum(axis=1), rtol=1e-6, atol=1e-20)
+    # per step: 1 − λ + λν of the eigenvalues ν at λ = 1, so times are those of the continuous system within dt / tau
+    for found, leak in ((a, 0.01), (b, 0.2)):
+        expected = 1 - leak + leak * c.eigenvalues
+        expected = np.take_along_axis(expected, np.argsort(-np.abs(expected), axis=1, kind="stable"), axis=1)
+        np.testing.assert_allclose(np.abs(found.eigenvalues), np.abs(expected), rtol=1e-9)
+        np.testing.assert_array_equal(found.stable, np.abs(found.eigenvalues).max(axis=1) < 1)
+    growth = (c.eigenvalues.real.max(axis=1) - 1) / 100  # per unit of dt
+    np.testing.assert_allclose(1 / -a.time_constants[:, 0], growth, rtol=0.05, atol=1e-4)
+    assert "in the unit of dt" in a.describe() and "per step" in a.describe() and " steps, " in c.describe()
+
+
+def test_time_constants_are_those_of_a_linear_unit():
+    for dt, expected in ((1.0, 200.0), (0.1, 200.0)):  # τ dS/dt = −S / 2, by which it shrinks to 1/e in 2 τ
+        net = RNN(1, 1, 1, activation="identity", dtype="float64", dt=dt, tau=100.0, initializer={"W_s": np.array([[0.5]])})
+        found = diagnostics.fixed_points(net, np.zeros(1), np.ones((1, 1)))
+        np.testing.assert_allclose(found.time_constants, [[expected]], rtol=5e-3)
+
+
+def test_principal_axes_place_states_in_the_picture():
+    net, x = with_dt(20.0, "rate"), np.zeros(I)
+    run = diagnostics.states(net, np.zeros((40, 5, I)), np.random.default_rng(0).uniform(-1, 1, (5, 10)))
+    found = diagnostics.fixed_points(net, x, run.S[::4].reshape(-1, 10))
+    pooled = np.concatenate([found.starts, found.points])
+    np.testing.assert_allclose(found.axes @ found.axes.T, np.eye(10), atol=1e-12)
+    np.testing.assert_allclose(found.mean, pooled.mean(axis=0), atol=1e-14)
+    variance = ((pooled - found.mean) @ found.axes.T).var(axis=0)
+    assert (np.diff(variance) <= 1e-12).all() and np.isclose(variance.sum(), pooled.var(axis=0).sum())
+    assert all(axis[np.abs(axis).argmax()] > 0 for axis in found.axes)
+    at = found.project(run)
+    np.testing.assert_array_equal(at, found.project(run.S))
+    assert at.shape == (41, 5, 2) and found.project(run.S[3, 2], 12).shape == (12,)
+    np.testing.assert_allclose(found.mean + found.project(run.S, 10) @ found.axes, run.S, atol=1e-12)
+    one = diagnostics.fixed_points(net, x, run.S[-1, :1])
+    assert len(one.axes) == 2 and not one.project(one.starts, 5)[:, 2:].any()  # two states have two axes
+    with pytest.raises(ValueError, match="states must have shape"):
+        found.project(np.zeros((4, 9)))
+    with pytest.raises(TypeError, match="dimensions"):
+        found.project(run.S, 1.5)
+
+
+def test_the_spectrum_of_leaky_units_is_judged_by_the_circle_of_their_leak():
+    weights = {"W_s": np.diag([-1.5, 0.5, 1.2]), "W_x": np.zeros((3, 1))}
+    plain, leaky, slow = (RNN(1, 3, 1, initializer=weights, random_state=0, **more)
+                          for more in ({}, {"leak": 0.5}, {"leak": 0.9}))
+    assert "2 of 3 eigenvalues outside the unit circle" in diagnostics.spectrum(plain).describe()
+    assert "1 of 3 eigenvalues outside the circle" in diagnostics.spectrum(leaky).describe()  # 1 − 0.5 − 0.75 = −0.25
+    assert "2 of 3 eigenvalues outside the circle" in diagnostics.spectrum(slow).describe()  # 1 − 0.9 − 1.35 = −1.25
+    for net, expected in ((leaky, 1.1), (slow, -1.25)):  # the largest of a step's Jacobian at slope 1
+        values = np.diag(diagnostics.jacobian(net, np.zeros(3), np.zeros(1)))
+        assert np.isclose(values[np.abs(values).argmax()], expected)
+
+
 # ---- What is refused
 
 
@@ -587,6 +667,9 @@ def test_an_id_is_a_constant_input():
     (lambda net, X, D: diagnostics.gradient_flow(X, X, D), TypeError, "network must be an RNN, got ndarray"),
     (lambda net, X, D: diagnostics.spectrum(X), TypeError, "network must be an RNN"),
     (lambda net, X, D: diagnostics.states(net, X[0]), ValueError, "3-D"),
+    (lambda net, X, D: diagnostics.plot_weights(X), TypeError, "network must be an RNN, got ndarray"),
+    (lambda net, X, D: diagnostics.plot_weights(net, "W_s_l1"), ValueError, "unknown name 'W_s_l1'; did you mean"),
+    (lambda net, X, D: diagnostics.plot_weights(net, "b_s"), ValueError, "choose from W_x, W_s, W_y"),
     (lambda net, X, D: diagnostics.jacobian(net, np.ones(4), X[0]), ValueError, "S must have shape"),
     (lambda net, X, D: diagnostics.jacobian(net, np.ones(H), np.ones(2)), ValueError, "X must have shape"),
     (lambda net, X, D: diagnostics.jacobian(net, np.ones((3, H)), X[0]), ValueError, "cannot be broadcast"),
@@ -630,8 +713,17 @@ def test_pictures_are_axes_with_words_at_them():
     plt.close("all")
 
 
+def labels_of(axis):
+    """The labels that stand at ticks within the axis's limits, major and minor."""
+    axis.figure.canvas.draw()
+    low, high = sorted(axis.get_view_interval())
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    return [tick.label1.get_text() or tick.label2.get_text() for tick in ticks
+            if low <= tick.get_loc() <= high and (tick.label1.get_text() or tick.label2.get_text())]
+
+
 @pytest.mark.parametrize("net", [bistable(), RNN(I, 10, O, initializer=("spectral_radius", 1.6), random_state=3)])
-def test_fixed_points_can_be_drawn(net):
+def test_a_picture_of_fixed_points_has_them_at_their_places(net):
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("Agg")
     starts = np.random.default_rng(0).uniform(-1, 1, (12, net.hidden_size))
@@ -639,31 +731,96 @@ def test_fixed_points_can_be_drawn(net):
         found = diagnostics.fixed_points(net, np.zeros(net.input_size), starts, max_speed=max_speed)
         ax = found.plot()
         ax.figure.canvas.draw()
-        stable = int(found.stable.sum())
-        expected = {"starts": len(starts) if net.hidden_size > 1 else 0, f"{stable} stable": stable,
-                    f"{len(found.points) - stable} not stable": len(found.points) - stable}
-        assert {dots.get_label(): len(dots.get_offsets()) for dots in ax.collections} == {
-            label: n for label, n in expected.items() if n}
+        dots = {group.get_label().split(" ", 1)[-1]: group.get_offsets() for group in ax.collections}
+        for name, chosen in (("stable", found.stable), ("not stable", ~found.stable)):
+            if net.hidden_size == 1:
+                expected = np.column_stack([found.points[chosen, 0], np.abs(found.eigenvalues[chosen, 0])])
+            else:
+                expected = found.project(found.points[chosen])
+                np.testing.assert_array_equal(dots["starts"], found.project(starts))
+            assert (name in dots) == chosen.any()
+            if chosen.any():
+                np.testing.assert_array_equal(dots[name], expected)
         assert len(found.points) or max_speed < 1e-6
     plt.close("all")
 
 
-def test_extreme_flows_can_be_drawn():
+def test_extreme_flows_show_what_is_positive_alone():
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("Agg")
     net = linear(1)
     net.parameters["W_s"] = np.zeros((6, 6))
-    for weights in (None, np.zeros((9, 4))):
+    for weights, shown in ((None, 9), (np.zeros((9, 4)), 0)):  # errors reach their own states, or none has a gradient
         flow = diagnostics.gradient_flow(net, *data(), weights=weights)
-        axes = [draw() for draw in (flow.plot, flow.plot_distance, flow.plot_terms)]
-        for ax in axes:
-            ax.figure.canvas.draw()
         own = weights is None  # with W_s = 0 each error reaches its own state alone
-        heat, ratios, terms = axes[0].collections[0].get_array(), axes[1].lines[0].get_ydata(), axes[2].lines[0].get_ydata()
-        np.testing.assert_array_equal(heat.filled(0).reshape(9, 9), flow.norms)
         assert (np.diag(flow.norms) > 0).all() == own and np.count_nonzero(flow.norms) == 9 * own
-        np.testing.assert_array_equal(ratios, [1] + 8 * [np.nan] if own else [])
-        assert np.isfinite(terms).sum() == own
+        assert flow.plot().collections[0].get_array().count() == shown
+        assert np.isfinite(flow.plot_terms().lines[0].get_ydata()).sum() == min(shown, 1)
+        assert np.isfinite(flow.plot_distance().lines[0].get_ydata()).sum() == min(shown, 1)  # at distance 0
+        for number in plt.get_fignums():
+            plt.figure(number).canvas.draw()
+        plt.close("all")
+
+
+@pytest.mark.parametrize("scale", [0.999, 0.98, 0.93, 0.7, 0.1])
+def test_logarithmic_axes_label_several_ticks_whatever_their_range(scale):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    flow, one = (diagnostics.gradient_flow(linear(scale), *data(40), t=t) for t in (None, 39))
+    for draw in (flow.plot_distance, one.plot_distance, one.plot, flow.plot_terms):
+        labels = labels_of(draw().yaxis)
+        assert len(labels) >= 3 and len(set(labels)) == len(labels), (draw, labels)
+    bar = flow.plot().figure.axes[-1]
+    assert len(labels_of(bar.yaxis)) >= 3
+    plt.close("all")
+
+
+def test_pictures_of_a_network_with_dt_show_time():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    net, (X, D) = with_dt(20.0, "current"), data(12)
+    flow, one = (diagnostics.gradient_flow(net, X, D, t=t) for t in (None, 7))
+    few = RNN(I, 3, O, dt=0.5, tau=2, random_state=0)
+    for ax, words, last in ((one.plot(), "time of state $S_i$ (unit of dt)", 160), (one.plot_terms(), "time of step", 160),
+                            (flow.plot_distance(), "time back (unit of dt)", 220),
+                            (diagnostics.states(few, X).plot(), "time (unit of dt)", 6)):
+        assert words in ax.get_xlabel()
+        assert ax.lines[0].get_xdata()[-1] == last
+    heat = flow.plot()
+    assert (heat.get_xlabel(), heat.get_ylabel()) == ("time of state $S_i$ (unit of dt)", "time of error $E_t$ (unit of dt)")
+    assert heat.get_xlim() == heat.get_ylim() == (10, 250)
+    image = diagnostics.states(net, X).plot()
+    assert image.get_xlabel() == "time (unit of dt)" and image.get_ylabel() == "unit" and image.get_xlim() == (-10, 250)
+    leak_alone = diagnostics.states(RNN(I, 3, O, leak=0.25, random_state=0), X).plot()
+    assert leak_alone.get_xlabel() == "step"
+    plt.close("all")
+
+
+def test_a_picture_of_weights_shows_signs_and_absent_connections():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    present = np.random.default_rng(0).random((8, 8)) < 0.5
+    net = RNN(I, 8, O, dale_ratio=0.75, connectivity={"W_s": present}, autapses=False, random_state=0)
+    ax = diagnostics.plot_weights(net)
+    ax.figure.canvas.draw()
+    mesh, (marks,) = ax.collections[0], ax.containers
+    W, there = net.effective_parameters()["W_s"], present & ~np.eye(8, dtype=bool)
+    shown = mesh.get_array().reshape(8, 8)
+    np.testing.assert_array_equal(shown.mask, ~there)
+    np.testing.assert_array_equal(shown.filled(0), W)
+    assert -mesh.norm.vmin == mesh.norm.vmax == np.abs(W).max() and ax.patch.get_hatch()
+    colours = [patch.get_facecolor() for patch in marks]
+    assert len(set(colours[:6])) == len(set(colours[6:])) == 1 and colours[0] != colours[6]
+    assert ax.get_xlabel() == "from unit" and ax.get_ylabel() == "to unit" and ax.get_title(loc="left").startswith("W_s")
+    assert ax.get_ylim() == (7.5, -0.5)  # row 0 on top, as a matrix is written
+    deep = RNN(I, (4, 6), O, bidirectional=True, random_state=0)
+    for name, value in deep.parameters.items():
+        if value.ndim == 2:
+            own = plt.figure().add_subplot()
+            assert diagnostics.plot_weights(deep, name, own) is own
+            np.testing.assert_array_equal(own.collections[0].get_array().reshape(value.shape), value)
+            assert not own.containers and not own.patch.get_hatch()
+    assert own.get_ylabel() == "to output"
     plt.close("all")
 
 

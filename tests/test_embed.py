@@ -78,8 +78,9 @@ def check_every_operation(net, X, D, arrays, tbptt=None):
     """Each of them against RNN's, bit by bit."""
     network = Network(net, X, D, tbptt, **arrays)
     inputs = {name: array for name, array in arrays.items() if name != "weights"}
-    Y, final_state, S = net.forward(X, inputs.get("initial_state"), lengths=inputs.get("lengths"), resets=inputs.get("resets"),
+    Y, final_state, run = net.forward(X, inputs.get("initial_state"), lengths=inputs.get("lengths"), resets=inputs.get("resets"),
                                     return_states=True, n_threads=1)
+    S = run.S
     asked = {"tbptt": tbptt, "n_threads": 1, "input_gradient": not net.one_hot, "initial_state_gradient": True}
     loss, gradients = net.loss_and_gradients(X, D, **arrays, **asked)
     dY = np.random.default_rng(9).standard_normal(Y.shape).astype(net.dtype)

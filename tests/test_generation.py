@@ -87,7 +87,8 @@ def test_steps_are_the_steps_of_forward(options, backend):
     net = network(**options)
     X, tolerance = inputs(net), 1e-12 if net.dtype == "float64" else 1e-5
     for state in (None, np.random.default_rng(2).standard_normal((B, H)).astype(net.dtype)):
-        Y, final, S = net.forward(X, state, return_states=True, backend="reference")
+        Y, final, run = net.forward(X, state, return_states=True, backend="reference")
+        S = run.S
         outputs, states = stepwise(net, X, state, backend=backend)
         assert outputs.dtype == states.dtype == net.dtype
         np.testing.assert_allclose(outputs, Y, rtol=tolerance, atol=tolerance)
@@ -102,7 +103,8 @@ def test_steps_have_the_bits_of_forward_whatever_the_batch(sizes, dtype):
     I, H, O = sizes  # noqa: E741
     net = network(O, sizes=(I, H), dtype=dtype, learn_initial_state=True)
     X = inputs(net, 6, 19)
-    Y, _, S = net.forward(X, return_states=True)
+    Y, _, run = net.forward(X, return_states=True)
+    S = run.S
     for rows in (slice(0, 1), slice(3, 5), slice(2, 10), slice(0, 19)):
         outputs, states = stepwise(net, X[:, rows])
         assert outputs.tobytes() == Y[:, rows].tobytes(), rows
@@ -114,7 +116,8 @@ def test_steps_have_the_bits_of_forward_whatever_the_batch(sizes, dtype):
 def test_steps_have_the_bits_of_forward_with_every_option(options):
     net = network(**options)
     X = inputs(net)
-    Y, _, S = net.forward(X, return_states=True)
+    Y, _, run = net.forward(X, return_states=True)
+    S = run.S
     outputs, states = stepwise(net, X)
     assert outputs.tobytes() == Y.tobytes() and states.tobytes() == S[1:].tobytes()
 

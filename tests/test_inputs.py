@@ -376,7 +376,8 @@ def test_no_steps_are_legal(method, backend):
     assert_nothing(net, method, result, theta)
     if method == "forward":
         state = np.random.default_rng(0).standard_normal((B, H))
-        Y, final_state, S = net.forward(X, state, return_states=True, backend=backend)
+        Y, final_state, run = net.forward(X, state, return_states=True, backend=backend)
+        S = run.S
         assert Y.shape == (0, B, O) and S.shape == (1, B, H)
         assert np.array_equal(final_state, state) and np.array_equal(S[0], state)
     if method == "loss_and_gradients":

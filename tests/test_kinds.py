@@ -331,7 +331,7 @@ def results(call, dtype, backend, n_threads=1):
     limit, limit_of_backward = (limit_of(call, net, m, n_threads) for m in (weights, None))
     if limit is not None and call.head.levels > 1:  # dY has more columns than D
         limit_of_backward = "auto"
-    found = flat(zip(("Y", "final state", "S", "R"), net.forward(X, return_states=True, **seeds, **data, **how)))
+    found = flat(zip(("Y", "final state", "S", "R"), cases.all_states(net.forward(X, return_states=True, **seeds, **data, **how))))
     found["losses"] = net.losses(X, D, **seeds, **data, **how)
     found["E of evaluate"] = net.evaluate(X, D, weights=weights, **seeds, **data, **how)
     found["E"], of_E = net.loss_and_gradients(X, D, weights=weights, memory_limit=limit, **seeds, **data, **gradients, **how)
@@ -407,7 +407,8 @@ def check_sums(call):
 def step_by_step(call, dtype, backend):
     """What `forward` returns, made by `step` alone: Y, final state, S."""
     net, data = call.network(dtype), call.data(dtype)
-    Y, _, S, *_ = net.forward(data["X"], data["initial_state"], return_states=True, backend=backend)
+    Y, _, states = net.forward(data["X"], data["initial_state"], return_states=True, backend=backend)
+    S = states.S
     Y[...], S[1:] = 0, 0
     for t, x in enumerate(data["X"]):
         state, alive = S[t].copy(), ~call.padding[t]
@@ -792,7 +793,8 @@ def test_an_empty_call_writes_all_that_it_returns():
         for _ in range(3):
             held = [np.full((2, 5), 7.0) for _ in range(50)]
             del held
-            Y, final_state, S = net.forward(X, lengths=lengths, return_states=True)
+            Y, final_state, run = net.forward(X, lengths=lengths, return_states=True)
+            S = run.S
             assert not Y.any() and np.array_equal(final_state, first) and np.array_equal(S[0], first) and not S[1:].any()
             assert not net.losses(X, D, lengths=lengths).any()
             E, gradients = net.loss_and_gradients(X, D, lengths=lengths, input_gradient=True, initial_state_gradient=True)

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import ALL, STEP, assert_close
+from cases import ALL, STEP, all_states, assert_close
 from test_core import allowed, error_of
 from test_kernel_sets import vectors_only
 from test_kinds import Collect
@@ -66,7 +66,8 @@ def by_hand(net, X, S, R_before):
 def test_states_rates_and_outputs_are_those_of_the_equations(form, backend, activation):
     net = network(form, activation=activation, learn_initial_state=True)
     X, _, _ = data(net)
-    Y, final_state, S, R = net.forward(X, return_states=True, backend=backend)
+    Y, final_state, run = net.forward(X, return_states=True, backend=backend)
+    S, R = run.S, run.rates
     p, g = net.parameters, reference.ACTIVATIONS[activation][0]
     for b in range(B):
         state = p["S_0"]
@@ -122,7 +123,7 @@ def test_truncation_holds_the_state_before_a_window_constant(form, backend, tbpt
     net = network(form, hidden_size=sizes, reduction="sum", learn_initial_state=True)
     for seed in range(3) if ALL else (2,):
         X, D, more = data(net, seed, resets=seed > 0, initial_state=seed > 1)
-        S = net.forward(X, **more, return_states=True)[2]
+        S = net.forward(X, **more, return_states=True)[2].S
         truth = {name: np.zeros_like(value) for name, value in net.parameters.items()} | {"X": np.zeros_like(X)}
         for name in ("W_y", "b_y"):
             truth[name] = net.loss_and_gradients(X, D, **more)[1][name]
@@ -142,6 +143,40 @@ def test_truncation_holds_the_state_before_a_window_constant(form, backend, tbpt
             assert_close(gradients[name], value, 1e-12, name, net)
 
 
+@both_backends
+@pytest.mark.parametrize("sizes, both", [(H, False), ((5, 4), False), (4, True)])
+@pytest.mark.parametrize("options", [{}, {"leak": 0.3}, {"leak": 1.0, "leak_form": "current"}, {"leak": 0.3, "leak_form": "current"}])
+def test_every_network_returns_three_values_with_states_and_two_without(options, sizes, both, backend):
+    net = RNN(I, sizes, O, bidirectional=both, dtype="float64", random_state=0, **options)
+    population = fastbptt.Population.from_networks([net, net])
+    X, _, more = data(net, lengths=True)
+    for network, axes in ((net, ()), (population, (2,))):
+        how = {"lengths": more["lengths"]} | ({"backend": backend} if network is net else {})
+        assert len(network.forward(X, **how)) == 2
+        Y, final_state, states = network.forward(X, **how, return_states=True)
+        finals, S, rates = (value if net._stacked else (value,) for value in (final_state, states.S, states.rates))
+        assert Y.shape == (*axes, T, B, O) and len(finals) == len(S) == len(rates) == len(net._widths)
+        for width, end, s, r in zip(net._widths, finals, S, rates):
+            assert end.shape == (*axes, B, width) and s.shape == (*axes, T + 1, B, width) and r.shape == (*axes, T, B, width)
+            if not options:
+                np.testing.assert_array_equal(r, s[..., 1:, :, :])
+            elif "leak_form" in options:  # behind a sequence's end both are 0, which tanh keeps
+                np.testing.assert_allclose(r, np.tanh(s[..., 1:, :, :]), atol=1e-14)
+        if network is population and not net._stacked:
+            np.testing.assert_allclose(S[0][1], net.forward(X, **how, return_states=True)[2].S, atol=1e-13)
+
+
+def test_the_states_say_what_they_are_and_what_to_index():
+    states = RNN(I, (4, 5), O, leak=0.5).forward(np.zeros((T, B, I)), return_states=True)[2]
+    assert repr(states) == ("NetworkStates(S=(<float32 array (8, 4, 4)>, <float32 array (8, 4, 5)>), "
+                            "rates=(<float32 array (7, 4, 4)>, <float32 array (7, 4, 5)>))")
+    again = pickle.loads(pickle.dumps(states))
+    np.testing.assert_array_equal(again.rates[1], states.rates[1])
+    for use in (lambda: states[0], lambda: states[:, 0], lambda: np.asarray(states), lambda: list(states)):
+        with pytest.raises(TypeError, match=r"states\.S"):
+            use()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The core against the reference
 # ---------------------------------------------------------------------------------------------------------------------
@@ -151,7 +186,7 @@ def operations(net, X, D, more, backend, **options):
     """Every tensor that the operations return, by name."""
     given = {name: value for name, value in more.items() if name != "weights"}
     asked = {"input_gradient": not net.one_hot, "initial_state_gradient": True, "backend": backend, **options}
-    found = {"forward": net.forward(X, **given, return_states=True, backend=backend),
+    found = {"forward": all_states(net.forward(X, **given, return_states=True, backend=backend)),
              "losses": net.losses(X, D, **given, backend=backend),
              "evaluate": net.evaluate(X, D, **more, backend=backend),
              "loss_and_gradients": net.loss_and_gradients(X, D, **more, **asked),
@@ -247,13 +282,15 @@ def test_across_blocks_of_time_segments_and_threads(form):
 def test_steps_have_the_bits_of_forward_and_a_sequence_those_it_has_alone(form, dtype):
     net = network(form, dtype=dtype, hidden_size=13, learn_initial_state=True)
     X, _, _ = data(net, B=9)
-    Y, final_state, S, R = net.forward(X, return_states=True)
+    Y, final_state, run = net.forward(X, return_states=True)
+    S, R = run.S, run.rates
     state = None
     for t in range(T):
         y, state = net.step(X[t], state)
         np.testing.assert_array_equal(y, Y[t])
         np.testing.assert_array_equal(state, S[t + 1])
-    for array, alone in zip((Y, S, R), (net.forward(X[:, 3:4], return_states=True)[n] for n in (0, 2, 3))):
+    alone = all_states(net.forward(X[:, 3:4], return_states=True))
+    for array, alone in zip((Y, S, R), (alone[0], *alone[2:])):
         np.testing.assert_array_equal(array[:, 3:4], alone)
     out = np.empty((9, O), dtype), S[0].copy()
     for t in range(T):
@@ -271,7 +308,6 @@ def test_a_leak_of_one_in_the_rate_form_is_the_plain_network_to_the_bit(backend,
         for (name, found), (_, truth) in zip(flat(net.loss_and_gradients(X, D, **more, backend=backend)),
                                              flat(plain.loss_and_gradients(X, D, **more, backend=backend))):
             np.testing.assert_array_equal(found, truth, err_msg=name)
-        assert len(net.forward(X, return_states=True)) == 3
 
 
 @both_backends
@@ -284,9 +320,10 @@ def test_a_leak_of_one_in_the_current_form_is_the_plain_network_seen_before_g1(b
     assert loss == pytest.approx(expected, rel=1e-14)
     for name in truth:
         assert_close(found[name], truth[name], 1e-13, name, net)
-    Y, _, S, R = net.forward(X, start, return_states=True, backend=backend)
+    Y, _, run = net.forward(X, start, return_states=True, backend=backend)
+    S, R = run.S, run.rates
     np.testing.assert_allclose(np.tanh(S[1:]), R, atol=1e-15)
-    np.testing.assert_allclose(R, plain.forward(X, np.tanh(start), return_states=True, backend=backend)[2][1:], atol=1e-14)
+    np.testing.assert_allclose(R, plain.forward(X, np.tanh(start), return_states=True, backend=backend)[2].S[1:], atol=1e-14)
 
 
 @every_form
@@ -310,7 +347,7 @@ def test_the_derivative_by_a_state_is_that_of_the_states_that_follow(form):
     """`S` of the terms: E_t of the network that begins with that state."""
     net = network(form)
     X, D, _ = data(net)
-    S = net.forward(X, return_states=True)[2]
+    S = net.forward(X, return_states=True)[2].S
     terms = net.gradient_terms(X, D, T - 1)["S"]
     for i in range(T - 1):
         weights = np.zeros((T - 1 - i, B))
@@ -347,7 +384,7 @@ def test_a_leaky_state_forgets_with_its_time_constant(form, backend):
     net = RNN(1, 1, 1, activation="identity", dt=2, tau=20, leak_form=form, dtype="float64", initializer=lambda s, rng:
               np.zeros(s))
     assert net.leak == 0.1
-    S = net.forward(np.zeros((10, 1, 1)), np.ones((1, 1)), return_states=True, backend=backend)[2]
+    S = net.forward(np.zeros((10, 1, 1)), np.ones((1, 1)), return_states=True, backend=backend)[2].S
     np.testing.assert_allclose(S[:, 0, 0], 0.9 ** np.arange(11), rtol=1e-13)
 
 
@@ -433,6 +470,23 @@ def test_files_pickles_copies_and_gradcheck(form, sizes, both, tmp_path):
     check = net.gradcheck()
     assert check.passed, check.describe()
     assert "leak=0.3" in repr(net) and ("leak_form='current'" in repr(net)) == (form == "current")
+
+
+def test_the_time_step_stays_with_a_network(tmp_path):
+    X, D, _ = data(network("rate", dtype="float32"))
+    net = RNN(I, H, O, dt=20, tau=100, random_state=0)
+    population = fastbptt.Population(2, I, H, O, dt=20, tau=100)
+    net.fit(X, D, epochs=1, checkpoint=tmp_path / "run.npz")
+    for each in (net, population):
+        each.save(tmp_path / f"{type(each).__name__}.npz")
+    for other in (net, pickle.loads(pickle.dumps(net)), net.copy(), *map(fastbptt.load, (tmp_path / "RNN.npz", tmp_path / "run.npz")),
+                  population[1], fastbptt.load(tmp_path / "Population.npz")[0], diagnostics._with(net, dtype="float64")):
+        assert other.dt == 20 and other.leak == 0.2
+    assert RNN(I, H, O, leak=0.2).dt is RNN(I, H, O).dt is None
+    state = net.__getstate__()
+    del state["dt"]  # as a pickle of an earlier version has none
+    other.__setstate__(state)
+    assert other.dt is None
 
 
 def test_a_pickle_of_an_earlier_version_is_a_plain_network():

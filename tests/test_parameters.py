@@ -289,7 +289,8 @@ def test_results_are_the_callers_own(backend):
     state, weights = np.full((B, H), 0.1), np.full((T, B), 0.5)
 
     def call():
-        Y, final_state, S = net.forward(X, state, return_states=True, backend=backend)
+        Y, final_state, run = net.forward(X, state, return_states=True, backend=backend)
+        S = run.S
         losses = net.losses(X, D, initial_state=state, backend=backend)
         _, gradients = net.loss_and_gradients(X, D, initial_state=state, weights=weights, input_gradient=True,
                                               initial_state_gradient=True, backend=backend)
@@ -318,7 +319,8 @@ def test_results_of_one_call_share_no_memory_with_each_other(backend):
     # A gradient may be a view of one flat vector, but no two may overlap
     net, (X, D) = network(), data()
     _, gradients = net.loss_and_gradients(X, D, input_gradient=True, initial_state_gradient=True, backend=backend)
-    arrays = [*net.forward(X, return_states=True, backend=backend), *gradients.values()]
+    Y, final_state, states = net.forward(X, return_states=True, backend=backend)
+    arrays = [Y, final_state, states.S, *gradients.values()]
     for k, value in enumerate(arrays):
         assert not any(np.shares_memory(value, other) for other in arrays[:k])
 

@@ -81,7 +81,8 @@ def test_each_network_is_what_it_is_alone(kind, dtype):
             losses, gradients = population.loss_and_gradients(X, D, **keywords)
             evaluated = population.evaluate(X, D, **keywords)
             e = population.losses(X, D, initial_state=initial, lengths=lengths)
-            Y, final, S = population.forward(X, initial, lengths=lengths, return_states=True)
+            Y, final, run = population.forward(X, initial, lengths=lengths, return_states=True)
+            S = run.S
             for k in {0, n // 2, n - 1}:
                 net = population[k]
                 mine = {"initial_state": of(k, initial, own[3]), "lengths": of(k, lengths, own[4])}
@@ -95,7 +96,7 @@ def test_each_network_is_what_it_is_alone(kind, dtype):
                     close(gradients[name][k], value, dtype, name)
                 close(e[k], net.losses(x, d, **mine, backend="reference"), dtype, "losses")
                 one = net.forward(x, mine["initial_state"], lengths=mine["lengths"], return_states=True, backend="reference")
-                for found, value in zip((Y[k], final[k], S[k]), one):
+                for found, value in zip((Y[k], final[k], S[k]), (*one[:2], one[2].S)):
                     close(found, value, dtype, "forward")
 
 
@@ -130,6 +131,30 @@ def test_neighbours_lanes_and_threads_change_no_bit(dtype):
                                         lengths=lengths[chosen])
         assert np.array_equal(found[0], losses[chosen])
         assert all(np.array_equal(found[1][name], gradients[name][chosen]) for name in gradients)
+
+
+@pytest.mark.parametrize("sizes, both", [((3, 5), False), ((4, 4), False), (3, True)])
+def test_states_of_several_recurrences_go_in_as_they_come_out(sizes, both):
+    rng = np.random.default_rng(0)
+    population = Population(2, 3, sizes, 2, bidirectional=both, dtype="float64", random_state=0)
+    X, D = rng.standard_normal((6, 4, 3)), rng.standard_normal((6, 4, 2))
+    _, state, _ = population.forward(X, return_states=True)
+    for initial in (state, tuple(each[0] for each in state), (state[0], state[1][0])):
+        Y, final = population.forward(X, initial)
+        e, (losses, gradients) = (method(X, D, initial_state=initial) for method in (population.losses, population.loss_and_gradients))
+        population.copy().fit(X, D, initial_state=initial, epochs=1)
+        for k, net in enumerate(population):
+            mine = tuple(each[k] if each.ndim == 3 else each for each in initial)
+            right = net.forward(X, mine)
+            np.testing.assert_array_equal(Y[k], right[0])
+            for found, each in zip(final, right[1], strict=True):
+                np.testing.assert_array_equal(found[k], each)
+            np.testing.assert_array_equal(e[k], net.losses(X, D, initial_state=mine))
+            loss, of_one = net.loss_and_gradients(X, D, initial_state=mine)
+            assert losses[k] == loss and all(np.array_equal(gradients[name][k], value) for name, value in of_one.items())
+    for bad, error in ((state[0], TypeError), (state[:1], TypeError), ((state[0], state[1][:, :3]), ValueError)):
+        with pytest.raises(error, match=r"^initial_state(\[1\])? must"):
+            population.forward(X, bad)
 
 
 def test_nan_stays_in_its_network():

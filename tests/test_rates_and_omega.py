@@ -70,10 +70,10 @@ def reference_options(net):
 
 def rates_of(net, X, **sequences):
     """What W_s and W_y read after each step (T, B, H), of each recurrence."""
-    _, _, S, *R = net.forward(X, return_states=True, **sequences)
+    states = net.forward(X, return_states=True, **sequences)[2]
     if net.leak_form == "current":
-        return R[0] if isinstance(S, tuple) else R
-    return [states[1:] for states in (S if isinstance(S, tuple) else (S,))]
+        return states.rates if isinstance(states.rates, tuple) else [states.rates]
+    return [S[1:] for S in (states.S if isinstance(states.S, tuple) else (states.S,))]
 
 
 @every_kind
@@ -96,7 +96,7 @@ def test_omega_is_the_paper_s_sum_by_jacobians_of_steps(backend):
     """Each factor ∂S_t/∂S_{t-1} in full, and ∂E/∂S_t by the product of those after it."""
     net, plain = network(omega=0.4), network()
     X, D = data(net)
-    S, p = net.forward(X, return_states=True)[2], net.parameters
+    S, p = net.forward(X, return_states=True)[2].S, net.parameters
     terms = []
     for b in range(B):
         jacobians = [(1 - S[t + 1, b] ** 2)[:, None] * p["W_s"] for t in range(T)]
@@ -346,7 +346,7 @@ def test_a_penalty_on_rates_lowers_rates():
         net = network(rate_penalty=rate_penalty)
         X, D = data(net)
         net.fit(X, D, epochs=200, learning_rate=0.01)
-        sizes.append((net.forward(X, return_states=True)[2] ** 2).mean())
+        sizes.append((net.forward(X, return_states=True)[2].S ** 2).mean())
     assert sizes[1] < sizes[0] / 4
 
 
@@ -421,7 +421,7 @@ def test_the_reference_refuses_omega_of_windows_and_of_leaks():
 def test_the_mean_of_one_rate_is_its_square(backend):
     net = RNN(1, 1, 1, rate_penalty=3.0, dtype="float64", random_state=0)
     X = np.full((1, 1, 1), 0.5)
-    rate = net.forward(X, return_states=True)[2][1, 0, 0]
+    rate = net.forward(X, return_states=True)[2].S[1, 0, 0]
     expected = net.evaluate(X, X, backend=backend) + 3 * rate ** 2
     np.testing.assert_allclose(net.loss_and_gradients(X, X, backend=backend)[0], expected, rtol=1e-14)
 

@@ -1,5 +1,6 @@
 """Pairs of options that have no meaning: README lists them, and each of them raises, in words, before anything is touched."""
 
+import inspect
 import re
 
 import numpy as np
@@ -8,7 +9,8 @@ import ranks
 from test_inputs import refused
 from test_readme import README, text
 
-from fastbptt import RNN, optimizers
+from fastbptt import RNN, Population, RNNClassifier, RNNRegressor, _words, optimizers, sequences
+from fastbptt._types import RunOptions
 
 T, B = 4, 3
 X, D = np.random.default_rng(0).standard_normal((2, T, B, 2))
@@ -132,6 +134,61 @@ def test_a_pair_without_meaning_is_refused_in_words(options, call, error, words,
     net = RNN(2, **{"hidden_size": 5, "output_size": 2, "dtype": dtype, "random_state": 0, **options})
     with refused(net, error, words):
         call(net)
+
+
+WORDS = [
+    ("units", "hidden_size"), ("hidden_layer_sizes", "hidden_size"), ("n_hidden", "hidden_size"), ("num_layers", "hidden_size=(H, H)"),
+    ("nonlinearity", "activation"), ("dropout", "recurrent_dropout"), ("return_sequences", 'output="sequence"'),
+    ("use_bias", "bias"), ("kernel_initializer", "initializer="), ("seed", "random_state"), ("loss_fn", "loss"),
+    ("alpha", "say leak for the leak of a unit, l2 for the penalty on weights")]
+
+
+@pytest.mark.parametrize(("word", "ours"), [
+    *WORDS, ("batch_first", "to_time_major"), ("lr", "learning_rate is an argument of fit"), ("input_dim", "input_size"),
+    ("epochs", "argument of fit"), ("clipnorm", "max_grad_norm"), ("solver", "optimizer")])
+def test_words_of_other_packages_name_those_of_networks(word, ours):
+    for owner, call in (("RNN", lambda **word: RNN(2, 5, 2, **word)), ("Population", lambda **word: Population(3, 2, 5, 2, **word)),
+                        ("RNN", lambda **word: RNN(2, output_size=2, **word))):  # before what is missing
+        with pytest.raises(TypeError, match=f"^{owner} takes no {word}: .*{re.escape(ours)}"):
+            call(**{word: 1})
+
+
+@pytest.mark.parametrize(("word", "ours"), [
+    *WORDS, ("batch_first", "samples-first"), ("lr", "learning_rate_init"), ("input_dim", "from the data"), ("epochs", "max_iter"),
+    ("clipnorm", "max_grad_norm"), ("optimizer", "solver"), ("patience", "n_iter_no_change")])
+@pytest.mark.parametrize("kind", [RNNRegressor, RNNClassifier])
+def test_words_of_other_packages_name_those_of_estimators(kind, word, ours):
+    for call in (lambda: kind(**{word: 1}), lambda: kind().set_params(**{word: 1})):
+        with pytest.raises(TypeError, match=f"^{kind.__name__} takes no {word}: .*{re.escape(ours)}"):
+            call()
+
+
+def test_every_hint_names_options_that_there_are():
+    """The first name after "say" in each hint is an option; so is what is called an argument of fit."""
+    options = {0: [*inspect.signature(RNN).parameters, "fit"], 1: [*inspect.signature(RNNRegressor).parameters, "fit"]}
+    fits = {0: inspect.signature(RNN.fit).parameters, 1: [*RunOptions.__annotations__, *inspect.signature(RNNRegressor.fit).parameters]}
+    for word, hints in _words.FOREIGN.items():
+        for estimator, hint in enumerate(hints if isinstance(hints, tuple) else (hints, hints)):
+            if word in options[estimator]:
+                continue  # never looked up
+            for name in re.findall(r"\bsay (\w+)", hint):
+                assert name in options[estimator], (word, hint)
+            for name in re.findall(r"(\w+) is an argument of fit", hint):
+                assert (word if name == "it" else name) in fits[estimator], (word, hint)
+
+
+def test_sequences_of_different_lengths_name_the_function_that_pads_them():
+    net, ragged = RNN(2, 5, 2), [np.ones((n, 2)) for n in (3, 5, 4)]
+    for name, call in (("X", lambda: net.fit(ragged, ragged)), ("X", lambda: net.forward([x.tolist() for x in ragged])),
+                       ("D", lambda: net.fit(np.ones((5, 3, 2)), ragged)), ("X", lambda: Population(2, 2, 5, 2).forward(ragged)),
+                       ("validation's X", lambda: net.fit(X, D, validation=(ragged, ragged))),
+                       ("X", lambda: net.forward(np.array(ragged, dtype=object)))):
+        with pytest.raises(ValueError, match=f"^{name} holds 3 sequences of different lengths, from 3 to 5: .*sequences.to_time_major"):
+            call()
+    X_padded, lengths = sequences.to_time_major(ragged)
+    assert net.forward(X_padded, lengths=lengths)[0].shape == (5, 3, 2)
+    with pytest.raises(ValueError, match="is no array of numbers"):  # time means nothing to a matrix of connections
+        RNN(2, 5, 2, connectivity={"W_s": [[1], [1, 0]]})
 
 
 @pytest.mark.skipif(not README.exists(), reason="no README beside the tests")

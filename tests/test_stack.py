@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from cases import STEP
+from cases import STEP, all_states
 from processes import run_python
 
 import fastbptt
@@ -164,7 +164,8 @@ def test_truncation_goes_back_through_all_layers_from_window_to_window(sizes, tb
     net = network(sizes, False, reduction="sum", learn_initial_state=True)
     for seed, chosen in enumerate(OPTIONS[:8]):
         X, D, more = data(net, seed, **chosen)
-        _, _, S = net.forward(X, **{name: array for name, array in more.items() if name != "weights"}, return_states=True)
+        _, _, run = net.forward(X, **{name: array for name, array in more.items() if name != "weights"}, return_states=True)
+        S = run.S
         truth = {name: np.zeros_like(value) for name, value in net.parameters.items()} | {"X": np.zeros_like(X)}
         for name in ("W_y", "b_y"):
             truth[name] = net.loss_and_gradients(X, D, **more)[1][name]
@@ -197,7 +198,7 @@ def operations(net, X, D, more, backend, **options):
     """What every operation gives, by name."""
     given = {name: value for name, value in more.items() if name != "weights"}
     asked = {"input_gradient": not net.one_hot, "initial_state_gradient": True, "backend": backend, **options}
-    return {"forward": net.forward(X, **given, return_states=True, backend=backend),
+    return {"forward": all_states(net.forward(X, **given, return_states=True, backend=backend)),
             "losses": net.losses(X, D, **given, backend=backend),
             "evaluate": net.evaluate(X, D, **more, backend=backend),
             "loss_and_gradients": net.loss_and_gradients(X, D, **more, **asked),
@@ -326,7 +327,8 @@ def test_steps_have_the_bits_of_forward(sizes, output, dtype):
     X, _, _ = data(net)
     if net._engines["core"].readout.kernel_set() == "blas":
         pytest.skip("rows of a BLAS are not the same beside others")
-    Y, final, S = net.forward(X, return_states=True)
+    Y, final, run = net.forward(X, return_states=True)
+    S = run.S
     state, out = None, (np.empty((B, O), dtype), tuple(np.empty((B, H), dtype) for H in sizes))
     for t, x in enumerate(X):
         y, state = net.step(x, state)
@@ -417,7 +419,8 @@ def test_inputs_are_not_modified_and_results_are_the_caller_s_own(sizes, both):
     copies, theta = [array.copy() for array in arrays], net.theta
     for array in arrays:
         array.flags.writeable = False
-    Y, final, S = net.forward(X, more["initial_state"], lengths=more["lengths"], return_states=True)
+    Y, final, run = net.forward(X, more["initial_state"], lengths=more["lengths"], return_states=True)
+    S = run.S
     _, gradients = net.loss_and_gradients(X, D, **more, input_gradient=True, initial_state_gradient=True)
     for result in (Y, *final, *S, *(value for value in gradients.values() if not isinstance(value, tuple)),
                    *gradients["initial_state"]):

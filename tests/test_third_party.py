@@ -102,7 +102,8 @@ def test_states_are_those_of_onnxruntime(seed):
     directions = 2 if net.bidirectional else 1
     state = rng.uniform(-1, 1, (directions, B, H)).astype("f4")
     Y, Y_h = onnx_session(net, B, lengths, state).run(None, {"X": X})
-    _, final_state, S = net.forward(X, tuple(state) if net.bidirectional else state[0], lengths=lengths, return_states=True)
+    _, final_state, run = net.forward(X, tuple(state) if net.bidirectional else state[0], lengths=lengths, return_states=True)
+    S = run.S
     there = np.arange(T)[:, None] < lengths
     for d in range(directions):
         np.testing.assert_allclose(final_state[d] if net.bidirectional else final_state, Y_h[d], rtol=0, atol=5e-6)

@@ -58,12 +58,14 @@ def compute(net: fastbptt.RNN, X: Array, D: Array) -> None:
     """All that a network computes without a training."""
     T, B = X.shape[:2]
     lengths, resets = np.full(B, T), np.zeros((T, B), bool)
-    Y, state, S = net.forward(X, np.zeros((B, 8)), lengths=lengths, resets=resets, return_states=True, n_threads=1)
+    Y, state, run = net.forward(X, np.zeros((B, 8)), lengths=lengths, resets=resets, return_states=True, n_threads=1)
+    S = run.S
     y, state = net.step(X[0], state)
     y, state = net.step(X[1].tolist(), state, out=(y, state))
     made = net.generate(3, prefix=X, feed=lambda y, rng: rng.standard_normal((len(y), X.shape[2])), random_state=1)
     assert made.shape == (3, *Y.shape[1:])
     each: np.ndarray = net.losses(X, D, lengths=[T] * B, noise=True, dropout=7)
+    each = net.losses(X, D, weights=np.ones((T, B)))
     mean: float = net.evaluate(X, D, weights=np.ones((T, B)), backend="reference")
     loss, gradients = net.loss_and_gradients(X, D, tbptt=(4, 8), input_gradient=True, initial_state_gradient=True)
     loss, gradients = net.loss_and_gradients(X, D, memory_limit="auto", resets=resets)

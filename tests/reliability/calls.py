@@ -300,7 +300,7 @@ def method(name, required, optional, scalars=()):
 METHODS = [
     method("forward", ["X"], ["initial_state", "lengths", "resets"], ["return_states", "n_threads"]),
     method("step", ["x"], ["state"], ["n_threads"]),
-    method("losses", ["X", "D"], ["initial_state", "lengths", "resets"], ["n_threads"]),
+    method("losses", ["X", "D"], ["weights", "initial_state", "lengths", "resets"], ["n_threads"]),
     method("evaluate", ["X", "D"], ["weights", "initial_state", "lengths", "resets"], ["n_threads"]),
     method(
         "loss_and_gradients",
@@ -337,6 +337,8 @@ def flat(result):
         return [each for name in sorted(result) for each in flat(result[name])]
     if isinstance(result, (tuple, list)):
         return [each for part in result for each in flat(part)]
+    if hasattr(result, "rates"):  # what `forward` returns with return_states=True
+        return flat((result.S, result.rates))
     return [np.asarray(result)] if result is not None else []
 
 
@@ -644,7 +646,7 @@ entry(
 P = Population(3, I, 4, O, random_state=0)
 for method_name in ("losses", "evaluate", "loss_and_gradients"):
     given = {"X": f4(3, T, B, I), "D": f4(T, B, O), "initial_state": f4(B, 4), "lengths": np.array([1, 2, 6, 3, 4])}
-    given |= {} if method_name == "losses" else {"weights": np.abs(f4(T, B))}
+    given |= {"weights": np.abs(f4(T, B))}
     entry(f"{method_name} of a population", getattr(P, method_name), given, given, ["n_threads"])
 entry(
     "forward of a population",
