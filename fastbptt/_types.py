@@ -116,6 +116,7 @@ class RunOptions(TypedDict, total=False):
     checkpoint: FilePath | None
     checkpoint_every: Float
     resume: Bool
+    overwrite: Bool
     n_threads: Int | None
 
 
