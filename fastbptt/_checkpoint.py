@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -16,6 +17,9 @@ DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, Overflow
 WHOLE = ("epoch", "batch", "updates", "skipped", "averaged")  # numbers that count
 FINISHED = ("epochs", "updates", "patience", "callback")  # a run that ended so came to its own end; others were cut off
 RANKS_DIGITS = 36  # of the fingerprints of data that is divided among ranks, which one process computes in another way
+
+
+_word = functools.cache(str)  # of a dtype NumPy makes it anew each time, which takes longer than to digest a small array
 
 
 def path(value):
@@ -35,7 +39,7 @@ def digest(arrays):
     total = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is not None:
-            total.update(f"{array.dtype}{array.shape}".encode())
+            total.update(f"{_word(array.dtype)}{array.shape}".encode())
             total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()
 
@@ -51,8 +55,8 @@ def seed(path, otherwise):
 def write(path, network, state, history, entropy, identity, seconds, start):
     """Write where a run stands: its training.State and History, seed, start parameters, and what a resumed run must share."""
     numbers = {name: getattr(state, name) for name in state.NUMBERS} | {"seconds": seconds}
-    header = network._header() | {"kind": "Checkpoint", "run": {"identity": identity, "entropy": entropy,
-                                                                "stopped": history.stopped, "slots": len(state.slots), "numbers": numbers}}
+    header = network._header() | {"kind": "Checkpoint", "run": {
+        "identity": identity, "entropy": entropy, "stopped": history.stopped, "slots": len(state.slots), "numbers": numbers}}
     arrays = {f"{PREFIX}slot_{n}": slot for n, slot in enumerate(state.slots)} | {f"{PREFIX}start": start}
     if state.best_theta is not None:
         arrays[f"{PREFIX}best_theta"] = state.best_theta
@@ -122,7 +126,8 @@ def check_replaceable(path, network, state, identity, seed, most_updates, each_e
         except DAMAGES as error:
             raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
         if run.get("entropy") != seed:
-            raise ValueError(f"checkpoint {path!r} is of another run: random_state is {run.get('entropy')} there and {seed} here")
+            raise ValueError(f"checkpoint {path!r} is of another run: random_state is {run.get('entropy')} there and {seed} "
+                             "here")
         if start is not None and not is_close(start, state.theta):
             raise ValueError(f"checkpoint {path!r} is of another run, which began with other parameters")
         _refuse_longer(path, position, most_updates, each_epoch)
@@ -164,32 +169,32 @@ def _compare_begin(path, run, start, later, network, theta, seed):
     such networks every one would be the first.
     """
     if not isinstance(seed, _words.DrawnSeed) and run["entropy"] != seed:
-        raise ValueError(f"checkpoint {path!r} is of another run: random_state is {run['entropy']} there and {seed} here. Give "
-                         "each run a checkpoint of its own")
+        raise ValueError(f"checkpoint {path!r} is of another run: random_state is {run['entropy']} there and {seed} here. "
+                         "Give each run a checkpoint of its own")
     if start is None or any(each is not None and is_close(each, theta) for each in (start, *later)):
         return
     if not isinstance(network._entropy, _words.DrawnSeed):
-        raise ValueError(f"checkpoint {path!r} is of another run, which began with other parameters than this network has. Give "
-                         "each run a checkpoint of its own, or go on with fastbptt.load of this one")
+        raise ValueError(f"checkpoint {path!r} is of another run, which began with other parameters than this network has. "
+                         "Give each run a checkpoint of its own, or go on with fastbptt.load of this one")
     if run.get("stopped") in FINISHED:
-        raise ValueError(f"checkpoint {path!r} is of a finished run (it stopped by {run['stopped']!r}), which began with other "
-                         "parameters than this network has. Give each run a checkpoint of its own; give the network a "
-                         "random_state, with which it begins alike when its script is run again; or go on with fastbptt.load "
-                         "of this checkpoint")
+        raise ValueError(f"checkpoint {path!r} is of a finished run (it stopped by {run['stopped']!r}), which began with "
+                         "other parameters than this network has. Give each run a checkpoint of its own; give the network a "
+                         "random_state, with which it begins alike when its script is run again; or go on with "
+                         "fastbptt.load of this checkpoint")
 
 
 def is_close(a, b):
     """Whether parameters are equal, except for rounding: LAPACK, which initialisers use, rounds differently elsewhere."""
-    return a.shape == b.shape and bool(
-        (np.abs(a - b) <= np.sqrt(np.finfo(a.dtype).eps) * np.abs(a).max(initial=0)).all())
+    eps = max(np.finfo(a.dtype).eps, np.finfo(b.dtype).eps)
+    return a.shape == b.shape and bool((np.abs(a - b) <= np.sqrt(eps) * np.abs(a).max(initial=0)).all())
 
 
 def _refuse_longer(path, numbers, most_updates, each_epoch):
     """Raise ValueError where a file holds more than the call would do."""
     there = numbers["epoch"] * each_epoch + numbers["batch"]
     if there > most_updates:
-        raise ValueError(f"checkpoint {path!r} is of a longer run: {there} updates are done there, and epochs= and updates= end "
-                         f"this one after {most_updates}")
+        raise ValueError(f"checkpoint {path!r} is of a longer run: {there} updates are done there, and epochs= and updates= "
+                         f"end this one after {most_updates}")
 
 
 def _contents(run, arrays, state, history):
@@ -239,7 +244,8 @@ def _compare(path, what, theirs, ours):
             how = ("with a communicator, and only such a run goes on from it: in one process give "
                    "communicator=mpi4py.MPI.COMM_SELF, which has one rank") if by_ranks[0] else (
                    "without a communicator, and only such a run goes on from it: give none")
-            how += f"; its batches are drawn by {theirs['ranks']} ranks, and need as many" if theirs.get("ranks", 1) != 1 else ""
+            if theirs.get("ranks", 1) != 1:
+                how += f"; its batches are drawn by {theirs['ranks']} ranks, and need as many"
             raise ValueError(f"checkpoint {path!r} was written by a run {how}")
     if differ:
         raise ValueError(f"checkpoint {path!r} is of another {what}: " + "; ".join(differ.values()))
@@ -247,9 +253,14 @@ def _compare(path, what, theirs, ours):
 
 def differences(theirs, ours):
     """Of two dicts: by the name of what differs, a few words."""
-    ours, theirs = (json.loads(json.dumps(each, default=_in_words)) for each in (ours, theirs))  # no tuples but lists
+    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # no tuples but lists
     return {name: f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
             for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)}
+
+
+def packed(run):
+    """A dict as JSON; of arrays a fingerprint."""
+    return json.dumps(run, default=_in_words)
 
 
 def _in_words(value):
