@@ -40,7 +40,7 @@ from .training import History
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, Int, ManyOptions, OptimizerLike, ScheduleLike, Splitter, Validation
+    from ._types import Bool, FilePath, Float, Int, ManyOptions, OptimizerLike, ScheduleLike, Shuffle, Splitter, Validation
 
 # What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. A chunk of 1, 16,
 # 128 and 1024 networks of 41 parameters and 50 targets each takes 1, 4, 4 and 117 ms more by a process than here, at the least
@@ -266,7 +266,7 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
              lengths: ArrayLike | None = None, validation: Validation | None = None, epochs: Int | None = None,
              batch_size: Int = 32, optimizer: OptimizerLike = "adam", learning_rate: ArrayLike | None = None,
              schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None, patience: Int | None = None,
-             min_improvement: Float = 0.0, shuffle: Bool = True, random_state: Sequence[Int] | np.ndarray | None = None,
+             min_improvement: Float = 0.0, shuffle: Shuffle = True, random_state: Sequence[Int] | np.ndarray | None = None,
              time_limit: Float | None = None, progress: Bool | None = None,
              executor: concurrent.futures.Executor | None = None,
              chunk_size: Int | None = None, checkpoint: FilePath | None = None, checkpoint_every: Float = 60,
@@ -407,7 +407,7 @@ class _Jobs:
         """Network k's data and validation set; those that several networks share are checked once, and are one object."""
         if self.data["X"] is None or self.data["D"] is None:
             raise TypeError("give X and D, or batches")
-        parts = {name: self._part(k, net, name, value) for name, value in self.data.items()}
+        parts = {name: self._part(k, net, name, value, self.data["X"]) for name, value in self.data.items()}
         share = not isinstance(self.validation, tuple)
         V = () if share else self._validation_of(k, net)
         key = None
@@ -436,10 +436,11 @@ class _Jobs:
         V = self.validation
         if not 2 <= len(V) <= 5:
             raise TypeError(f"validation must be (X, D[, weights[, lengths[, resets]]]), got a tuple of {len(V)}")
-        return [self._part(k, net, name, value) for name, value in zip(("X", "D", "weights", "lengths", "resets"), V)]
+        return [self._part(k, net, name, value, V[0], "validation's ")
+                for name, value in zip(("X", "D", "weights", "lengths", "resets"), V)]
 
-    def _part(self, k, net, name, value):
-        """Network k's part of what was given under that name, and whether all share it."""
+    def _part(self, k, net, name, value, X, whose=""):
+        """Network k's part of what was given under that name, beside X, and whether all share it."""
         if value is None:
             return None, True
         rows = 1 if net.output == "last" else 2
@@ -451,20 +452,24 @@ class _Jobs:
             return value, False
         if isinstance(value, np.ndarray):
             least = rows if name in ("D", "weights") else most[name]  # labels, and weights of steps
-            if value.ndim > most[name] or value.ndim == most[name] > least and self._is_own(net, name, value):
+            if value.ndim > most[name] or value.ndim == most[name] > least and self._is_own(net, name, value, X, whose):
                 if len(value) != self.n:
-                    raise ValueError(f"{name} has shape {value.shape}: its first axis must be that of the {self.n} networks")
+                    raise ValueError(f"{whose}{name} has shape {value.shape}: its first axis must be that of the {self.n} "
+                                     "networks")
                 return value[k], False
         return self._convert(net, name, value), True
 
-    def _is_own(self, net, name, value):
-        """Whether labels or weights are (n, T, B), and not D or weights (T, B, O): where both could be they are the latter."""
-        X = self.data["X"]
+    def _is_own(self, net, name, value, X, whose):
+        """Whether labels or weights are (n, T, B), and not D or weights (T, B, O); ValueError where they may be both."""
         X = X[0] if isinstance(X, list) and len(X) == self.n and np.ndim(X[0]) > 0 else X
         shape = np.shape(X)[-3:-1] if not net.one_hot else np.shape(X)[-2:]
         rows = shape[1:] if net.output == "last" else shape
-        is_real = name == "D" and (net.loss != "cross_entropy" or value.dtype.kind == "f")
-        return not is_real and value.shape == (self.n, *rows) and value.shape[:-1] != rows
+        is_labels = name == "D" and net.loss == "cross_entropy" and value.dtype.kind in "iu"
+        if name == "D" and not is_labels or value.shape != (self.n, *rows):
+            return False
+        if value.shape == (*rows, net.target_size) and (is_labels or net.loss != "cross_entropy"):
+            raise ValueError(_pop._ambiguous(f"{whose}{name}", value.shape, rows, *_pop.AMBIGUOUS[name]))
+        return True
 
     def _convert(self, net, name, value):
         """A shared array in the network's dtype, once for all of that dtype."""
@@ -539,13 +544,15 @@ def _interned(arrays, same):
 
 def _settings(given):
     """The arguments of a run that do not hold data, checked: those of the stated names that RNN.fit has."""
+    schedule = schedules.make(given["schedule"])
+    schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here
     return {
         "epochs": None if given["epochs"] is None else _words.size("epochs", given["epochs"], smallest=0),
         "batch_size": _words.size("batch_size", given["batch_size"]),
-        "schedule": schedules.make(given["schedule"]),
+        "schedule": schedule,
         "patience": None if given["patience"] is None else _words.size("patience", given["patience"]),
         "min_improvement": _words.number("min_improvement", given["min_improvement"], 0, low_allowed=True),
-        "shuffle": _words.flag("shuffle", given["shuffle"]),
+        "shuffle": _batches.check_shuffle(given["shuffle"]),
         "time_limit": None if given.get("time_limit") is None else _words.number("time_limit", given["time_limit"], 0),
     }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._types import (
         Activation, Backend, Batch, Batches, Bool, Callback, Callbacks, FilePath, Float, HiddenSize,
         Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise, OnNonfinite, OptimizerLike, Output,
-        OutputActivation, Penalty, Reduction, ScheduleLike, Seed, Tbptt, Validation,
+        OutputActivation, Penalty, Reduction, ScheduleLike, Seed, Shuffle, Tbptt, Validation,
     )
 
 _core.set_default_threads(_threading.default())
@@ -843,7 +843,7 @@ class RNN:
             updates: Int | None = None, updates_per_epoch: Int = 100, batch_size: Int = 32,
             optimizer: OptimizerLike = "adam", learning_rate: Float | None = None, schedule: ScheduleLike | None = None,
             max_grad_norm: Float | None = None, tbptt: Tbptt | None = None, patience: Int | None = None,
-            min_improvement: Float = 0.0, shuffle: Bool = True, random_state: Seed = None, validation_every: Int = 1,
+            min_improvement: Float = 0.0, shuffle: Shuffle = True, random_state: Seed = None, validation_every: Int = 1,
             time_limit: Float | None = None, on_nonfinite: OnNonfinite = "raise", checkpoint: FilePath | None = None,
             checkpoint_every: Float = 60, resume: Bool = False, overwrite: Bool = False, progress: Bool | None = None,
             callbacks: Callbacks = (), update_callbacks: Callbacks = (), memory_limit: MemoryLimit | None = None,

@@ -44,11 +44,13 @@ class History:
     Attributes
     ----------
     train_loss : list of float
-        The mean of the mini-batches' data losses, each before its update, weighted as the loss is.
+        The data losses of the epoch's mini-batches, each before its update: their mean, weighted by each batch's Σ m, with
+        reduction="mean", and their sum with reduction="sum".
     validation_loss : list of float
         After the epoch; NaN where `validation_every` passes one over; empty without a validation set.
     penalty : list of float
-        The mean of all penalties, l1 Σ |w| + l2 Σ w² and those on rates and by Ω, each before its update.
+        The mean over the mini-batches, with either reduction, of all penalties, l1 Σ |w| + l2 Σ w² and those on rates and
+        by Ω, each before its update.
     gradient_norm : list of float
         The mean Euclidean norm of the gradients, penalties included, before clipping.
     learning_rate : list of float
@@ -194,12 +196,13 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
     )
 
 
-def _functions(name, given):
-    functions = (given,) if callable(given) else tuple(given)
-    for function in functions:
+def _functions(name, given, of="a record"):
+    """A function, or functions, as a tuple."""
+    found = (given,) if callable(given) else tuple(given)
+    for function in found:
         if not callable(function):
-            raise TypeError(f"{name} must be functions of a record, got {type(function).__name__} {function!r}")
-    return functions
+            raise TypeError(f"{name} must be functions of {of}, got {type(function).__name__} {function!r}")
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -413,7 +413,7 @@ def test_what_other_runs_ended_with_is_neither_taken_over_nor_replaced(name, tmp
 def test_the_same_runs_are_taken_over_and_replaced(tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
     given = {"X": rng.standard_normal((4, 3, 2)), "D": rng.standard_normal((4, 3, 1)), "epochs": 3,
-             "learning_rate": [1e-3, 1e-2, 1e-1], "schedule": "cosine", "batch_size": 2}
+             "learning_rate": [1e-3, 1e-2, 1e-1], "schedule": "cosine", "shuffle": "spread", "batch_size": 2}
     first = three()
     fits = fit_many(first, **given, checkpoint=path)
     near = three()
