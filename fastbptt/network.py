@@ -906,7 +906,8 @@ class RNN:
             start parameters must be the same too; the network may also have the parameters of the checkpoint. A network
             whose random_state was not given begins with other parameters each time: it may go on with a run that was cut
             off, but not with one that came to its end. A run that is finished returns the finished network, and goes on
-            if `epochs` or `updates` are larger than before.
+            if `epochs` or `updates` are larger than before; a schedule over all epochs, such as "cosine", is then that of
+            the new number. `batches` and callbacks cannot be compared.
         overwrite : bool
             Replace whatever file `checkpoint` is, without a check.
         progress : bool, optional
