@@ -132,8 +132,13 @@ def check_replaceable(path, network, state, identity, seed, most_updates, each_e
             raise ValueError(f"checkpoint {path!r} is of another run, which began with other parameters")
         _refuse_longer(path, position, most_updates, each_epoch)
     except ValueError as error:
-        words = f"{error}" if f"{error}".startswith("checkpoint ") else f"checkpoint {error}"
-        raise FileExistsError(f"{words}. It is not replaced: give checkpoint= another path, or overwrite=True") from error
+        raise not_replaced(error) from error
+
+
+def not_replaced(error):
+    """The FileExistsError for a file that is not this run's, which `error` says."""
+    words = f"{error}" if f"{error}".startswith("checkpoint ") else f"checkpoint {error}"
+    return FileExistsError(f"{words}. It is not replaced: give checkpoint= another path, or overwrite=True")
 
 
 def _open(path, network, identity, content):

@@ -918,10 +918,9 @@ class _Call:
             kept, _ = _read(path, jobs)
             ended = [k for k, stopped in enumerate(kept.stopped) if stopped]
             if any(kept._begun is None or not self.fits._begun[k].is_same(kept._begun[k]) for k in ended):
-                raise ValueError(f"{path!r} is of other runs")
+                raise ValueError(f"checkpoint {path!r} is of other runs")
         except ValueError as error:
-            raise FileExistsError(f"checkpoint {error}. It is not replaced: give checkpoint= another path, or overwrite=True"
-                                  ) from error
+            raise _checkpoint.not_replaced(error) from error
 
     def _save_if_due(self):
         if time.monotonic() - self.saved >= self.checkpoint_every:
@@ -972,8 +971,8 @@ def _read(path, jobs):
             fits._write(k, _Found(parts[i], str(header["stopped"][i]), int(header["best_epoch"][i]),
                                   float(arrays["seconds"][i]), bool(header["lanes"][i]),
                                   {name: arrays[name][i] for name in CURVES}))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is no checkpoint of these networks: {error}") from None
+    except _checkpoint.DAMAGES as error:
+        raise ValueError(f"checkpoint {os.fspath(path)!r} is no checkpoint of these networks: {error}") from None
     return fits, thetas
 
 
@@ -982,7 +981,8 @@ def _read_begun(header, arrays, ended, sizes):
     if "runs" not in header:
         return None
     runs, which, seeds = [dict(json.loads(run)) for run in header["runs"]], header["run"], header["seeds"]
-    if (len(which), len(seeds), arrays["start"].shape) != (len(ended), len(ended), arrays["theta"].shape):
+    if (len(which), len(seeds), arrays["start"].shape, arrays["start"].dtype) != (
+            len(ended), len(ended), arrays["theta"].shape, np.float64):
         raise ValueError("its parts do not belong together")
     starts = np.split(arrays["start"], np.cumsum(sizes)[:-1]) if sizes else []
     return [_Begun(runs[run], start, seed) for run, start, seed in zip(which, starts, seeds)]

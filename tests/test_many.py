@@ -477,7 +477,8 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed_with_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"run": [0, 9, 0]}, "no checkpoint"), ({"seeds": [1]}, "do not belong together"), ({"runs": ["x"] * 3}, "no checkpoint"),
+    ({"runs": ["[" * 100_000] * 3}, "no checkpoint"), ({"run": [0, 9, 0]}, "no checkpoint"),
+    ({"seeds": [1]}, "do not belong together"), ({"runs": ["x"] * 3}, "no checkpoint"),
     ({"runs": 5}, "no checkpoint")])
 def test_a_damaged_checkpoint_of_many_is_refused(change, words, tmp_path):
     path, given = tmp_path / "fits.npz", {"X": np.ones((4, 3, 2)), "D": np.ones((4, 3, 1)), "epochs": 3}
