@@ -17,9 +17,8 @@ class Arrays:
     def __init__(self, data, output, batch_size, shuffle, entropy, stream, first=0, total=None):
         self.data, self.output = data, output
         self.batch_size = _words.size("batch_size", batch_size)
-        if not isinstance(shuffle, str) or shuffle != "spread":
-            shuffle = _words.flag('shuffle, where it is not "spread",', shuffle)
-        self.shuffle, self.entropy, self.stream = shuffle, entropy, stream
+        self.shuffle = check_shuffle(shuffle)
+        self.entropy, self.stream = entropy, stream
         X, D, weights, initial_state, lengths, _ = data
         refuse_nonfinite("", X, D, weights, lengths)
         if initial_state is not None:
@@ -64,13 +63,8 @@ class Arrays:
 
     def _order(self, epoch):
         if self.ordered[0] != epoch:
-            rng, B = generator(self.entropy, self.stream, epoch), self.total
-            if self.shuffle == "spread":
-                order = spread(B, self.batch_size, rng)
-            else:
-                order = rng.permutation(B) if self.shuffle else np.arange(B)
-            order = order.astype(np.intp, copy=False)
-            self.ordered = epoch, order
+            rng = generator(self.entropy, self.stream, epoch)
+            self.ordered = epoch, order(self.shuffle, self.total, self.batch_size, rng)
         return self.ordered[1]
 
 
@@ -191,6 +185,22 @@ class Function:
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
         return batch
+
+
+def check_shuffle(shuffle):
+    """`shuffle` as a bool, or "spread"."""
+    if isinstance(shuffle, str) and shuffle == "spread":
+        return shuffle
+    return _words.flag('shuffle, where it is not "spread",', shuffle)
+
+
+def order(shuffle, count, batch_size, rng):
+    """The order of `count` sequences in an epoch, of intp."""
+    if shuffle == "spread":
+        found = spread(count, batch_size, rng)
+    else:
+        found = rng.permutation(count) if shuffle else np.arange(count)
+    return found.astype(np.intp, copy=False)
 
 
 def spread(count, batch_size, rng):

@@ -337,7 +337,7 @@ cdef struct Training:
     void *best_theta             # (P, N), written where there is patience
     Py_ssize_t begun, patience   # 0: none
     double min_improvement
-    double *losses               # (n, epochs), the epoch's mean
+    double *losses               # (n, epochs), the epoch's mean, or with reduction="sum" its sum
     double *penalties            # (n, epochs)
     double *norms                # (n, epochs), of the gradients, their mean
 
@@ -635,7 +635,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
             begin_row += c.B
         for l in range(n):
             if not p.mean:
-                t.losses[(first + l) * t.epochs + epoch] = kept.sums[l] / batches
+                t.losses[(first + l) * t.epochs + epoch] = kept.sums[l]
             elif kept.sums[L + l] > 0:
                 t.losses[(first + l) * t.epochs + epoch] = kept.sums[l] / kept.sums[L + l]
             t.penalties[(first + l) * t.epochs + epoch] = kept.sums[2 * L + l] / batches

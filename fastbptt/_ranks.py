@@ -196,7 +196,7 @@ class Ranks:
                      "optimizer": training._described(settings.optimizer), "schedule": training._described(settings.schedule),
                      **{name: getattr(settings, name) for name in (
                          "epochs", "updates", "max_grad_norm", "patience", "min_improvement", "validation_every",
-                         "on_nonfinite", "resume", "backend")},
+                         "on_nonfinite", "resume", "overwrite", "backend")},
                      "checkpoint": "None" if settings.checkpoint is None else "a path"}
         theirs = self.exchange(*map(_number, words.values()))
         with self.settled():
@@ -289,6 +289,9 @@ class Run(training._Run):
         self.ranks.comm.Bcast(self.state.theta, root=0)
         if settings.resume:
             self.resume()
+        else:
+            with self.ranks.settled():
+                self.check_replaceable()
         network._theta[...] = self.state.theta
 
     # ---- Updates
@@ -439,8 +442,7 @@ class Run(training._Run):
         path, content = self.ranks.send_bytes(path.encode(), 0).decode(), self.ranks.send_bytes(content, 0)
         with self.ranks.settled():
             if content is not None:
-                windows = self.source if isinstance(self.source, Windows) else None
-                _checkpoint.read(path, self.network, state, self.history, self._identity(), windows, content)
+                self._read(content, path, seed=self.ranks.rank == 0)  # whose seed and parameters are those of all
             if state.states is not None:
                 state.states = state.states[:, self._places()].copy()
         self.told_seconds = state.seconds

@@ -63,6 +63,7 @@ Callbacks: TypeAlias = Callback | Iterable[Callback]
 Batch: TypeAlias = tuple[ArrayLike | None, ...] | list[Any]  # X, D[, weights[, lengths[, resets]]]
 Batches: TypeAlias = Callable[[int, np.random.Generator], Batch] | Iterator[Batch]
 Validation: TypeAlias = tuple[ArrayLike | None, ...] | Float  # data, or a share of those to train on
+Shuffle: TypeAlias = Bool | Literal["spread"]
 Tbptt: TypeAlias = tuple[Int, Int]
 MemoryLimit: TypeAlias = Int | Literal["auto"]
 
@@ -116,6 +117,7 @@ class RunOptions(TypedDict, total=False):
     checkpoint: FilePath | None
     checkpoint_every: Float
     resume: Bool
+    overwrite: Bool
     n_threads: Int | None
 
 

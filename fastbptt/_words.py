@@ -240,8 +240,14 @@ def lengths(value, T, B):
     return found
 
 
+class DrawnSeed(int):
+    """A seed that nobody gave: the operating system or a Generator drew it, and a script that is run again has another."""
+
+
 def seed(name, value):
-    """`value` as a non-negative int of any length."""
+    """`value` as a non-negative int of any length; a DrawnSeed remains one."""
+    if isinstance(value, DrawnSeed):
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be None, an int or a numpy.random.Generator, got {type(value).__name__}")
     if value < 0:

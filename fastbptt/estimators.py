@@ -44,7 +44,7 @@ REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "po
 NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
                    "l2", "rate_penalty", "omega", *_maps.OPTIONS, *_units.OPTIONS)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
-               "resume", "n_threads")  # of RNN.fit, which `fit` hands on
+               "resume", "overwrite", "n_threads")  # of RNN.fit, which `fit` hands on
 
 
 class _Estimator(Parametric):
@@ -70,7 +70,8 @@ class _Estimator(Parametric):
             Takes the place of the share that early_stopping splits off; without early_stopping it is only watched.
         callbacks : functions of a training.Record
             Called after each epoch; one that returns True ends the training.
-        **options : update_callbacks, validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume
+        **options : update_callbacks, validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume,
+            overwrite
             As of RNN.fit.
 
         Raises
@@ -173,7 +174,8 @@ class _Estimator(Parametric):
 
     def _another_seed(self):
         """For the order of a run that goes on from another, from the same random_state."""
-        return int(_batches.generator(self.network_._entropy, STREAMS.index("shuffling"), self.n_iter_).integers(2**63))
+        rng = _batches.generator(self.network_._entropy, STREAMS.index("shuffling"), self.n_iter_)
+        return _words.DrawnSeed(rng.integers(2**63))  # a resumed run has that of its checkpoint
 
     # ---- The constructor's arguments
 
@@ -1012,7 +1014,7 @@ def _check_labels(labels):
 def _entropy(random_state):
     """The number that seeds a network's streams."""
     if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
+        return _words.DrawnSeed(random_state.randint(2**31 - 1))
     return _network_entropy(random_state)
 
 

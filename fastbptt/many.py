@@ -16,9 +16,11 @@ import concurrent.futures
 import copy
 import dataclasses
 import itertools
+import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
@@ -27,6 +29,7 @@ import numpy as np
 
 from . import (
     _batches, _checkpoint, _files, _population, _words, network as _network, optimizers, population as _pop, schedules,
+    training,
 )
 from ._progress import Progress
 from .estimators import RNNClassifier, RNNRegressor, _Estimator
@@ -37,7 +40,7 @@ from .training import History
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, Int, ManyOptions, OptimizerLike, ScheduleLike, Splitter, Validation
+    from ._types import Bool, FilePath, Float, Int, ManyOptions, OptimizerLike, ScheduleLike, Shuffle, Splitter, Validation
 
 # What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. A chunk of 1, 16,
 # 128 and 1024 networks of 41 parameters and 50 targets each takes 1, 4, 4 and 117 ms more by a process than here, at the least
@@ -84,6 +87,8 @@ class Fits:
     best_epoch: np.ndarray
     errors: list[Exception | None]
     lanes: np.ndarray
+
+    _begun = None  # a list of _Begun, by which `resume` knows the runs
 
     @classmethod
     def _empty(cls, networks):
@@ -166,6 +171,59 @@ class _Job:
 
 
 @dataclass(eq=False)
+class _Begun:
+    """What a run is known by: one that takes its place must have begun alike."""
+
+    run: dict           # options of the network and arguments of the run, by name; arrays as such
+    start: np.ndarray   # the parameters
+    seed: int
+
+    @classmethod
+    def of(cls, job, known):
+        """Of a job; `known` keeps words for objects and fingerprints of arrays that several jobs share."""
+        run = {**job.network._config, **job.settings, "max_grad_norm": job.max_grad_norm, "batches": "batches" in job.settings}
+        run.pop("memory_limit", None)
+        if run["epochs"] is None and run.get("updates") is None:
+            run["epochs"] = 100
+        for name, rule in (("optimizer", job.optimizer), ("schedule", run["schedule"])):
+            if id(rule) not in known:
+                known[id(rule)] = training._described(rule)
+            run[name] = known[id(rule)]
+        for name, arrays in (("data", job.data), ("validation", job.validation)):
+            for array in arrays or ():
+                if array is not None and id(array) not in known:
+                    known[id(array)] = _checkpoint.digest([array])
+            run[name] = " ".join(known.get(id(array), "None") for array in arrays) if arrays else None
+        return cls(run, job.network.theta, job.seed)
+
+    def compare(self, job, theirs, theta, whose, finished):
+        """Raise ValueError where `theirs`, which ended with `theta`, is not the run of this job.
+
+        finished: whether nothing is left to do for any network, None where that says nothing. Then a network without a seed
+        of its own, which begins with other parameters each time, is another one, not one that is to go on.
+        """
+        differ = _checkpoint.differences(theirs.run, self.run)
+        if not isinstance(self.seed, _words.DrawnSeed) and self.seed != theirs.seed:
+            differ["random_state"] = f"random_state is {theirs.seed} there and {self.seed} here"
+        if differ:
+            raise ValueError(f"{whose} is of another run of network {job.k}: {'; '.join(differ.values())}")
+        if any(_checkpoint.is_close(each, self.start) for each in (theirs.start, theta)):
+            return
+        if not isinstance(job.network._entropy, _words.DrawnSeed):
+            raise ValueError(f"{whose} is of another run of network {job.k}, which began with other parameters than this "
+                             "network has")
+        if finished:
+            raise ValueError(f"{whose} is of finished runs, and network {job.k} began with other parameters than this network "
+                             "has. Give each call a checkpoint of its own, or the networks a random_state, with which they "
+                             "begin alike when their script is run again")
+
+    def is_same(self, theirs):
+        """Whether the other run began with the same seed and parameters, and all else is the same."""
+        return (self.seed == theirs.seed and _checkpoint.is_close(theirs.start, self.start)
+                and not _checkpoint.differences(theirs.run, self.run))
+
+
+@dataclass(eq=False)
 class _Chunk:
     """Jobs that one worker gets at once."""
 
@@ -208,11 +266,12 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
              lengths: ArrayLike | None = None, validation: Validation | None = None, epochs: Int | None = None,
              batch_size: Int = 32, optimizer: OptimizerLike = "adam", learning_rate: ArrayLike | None = None,
              schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None, patience: Int | None = None,
-             min_improvement: Float = 0.0, shuffle: Bool = True, random_state: Sequence[Int] | np.ndarray | None = None,
+             min_improvement: Float = 0.0, shuffle: Shuffle = True, random_state: Sequence[Int] | np.ndarray | None = None,
              time_limit: Float | None = None, progress: Bool | None = None,
              executor: concurrent.futures.Executor | None = None,
              chunk_size: Int | None = None, checkpoint: FilePath | None = None, checkpoint_every: Float = 60,
-             resume: Bool | Fits = False, n_threads: Int | None = None, **others: Unpack[ManyOptions]) -> Fits:
+             resume: Bool | Fits = False, overwrite: Bool = False, n_threads: Int | None = None,
+             **others: Unpack[ManyOptions]) -> Fits:
     """Train many networks, each on its data as `RNN.fit` would alone; small ones side by side in vector lanes.
 
     Parameters
@@ -242,10 +301,15 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     chunk_size : int, optional
         Networks a chunk; by default as many as make four chunks a worker, if that is work enough to hide the shipping.
     checkpoint : path, optional
-        Keep what has ended in this file, every `checkpoint_every` seconds and at the end. Of RNNs only.
+        Keep what has ended in this file, every `checkpoint_every` seconds and at the end. Of RNNs only. A file that is there
+        already is replaced only if it is a checkpoint of these same runs.
     resume : bool or Fits
         Go on from the checkpoint, where there is one, or from what an earlier call returned (WorkersFailed has it as `fits`):
-        networks that have ended are not trained again, and get the parameters that they ended with.
+        networks that have ended are not trained again, and get the parameters that they ended with. Options, data and all
+        arguments of each of them must be the same as before, those that say when the run ends too. Seeds and start
+        parameters are compared as in `RNN.fit`.
+    overwrite : bool
+        Replace whatever file `checkpoint` is, without a check.
     n_threads : int, optional
         As of `Population.fit`; with an executor 1 for each worker by default.
     **others : resets, batches, updates, updates_per_epoch, tbptt, validation_every, on_nonfinite, memory_limit
@@ -257,7 +321,9 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
 
     Raises
     ------
-    TypeError, ValueError : a network or an argument is not as said; it names the network, and nothing has been trained.
+    TypeError, ValueError : a network or an argument is not as said, or what is resumed is of other runs; it names the
+        network, and nothing has been trained.
+    FileExistsError : without `resume` and `overwrite` the file is anything but an earlier checkpoint of these runs.
     WorkersFailed : a worker ended, or raised; all other networks are trained.
     KeyboardInterrupt : Ctrl-C; networks that have ended are trained.
     """
@@ -277,7 +343,9 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     if len(set(map(id, networks))) < len(networks):
         raise ValueError("networks holds one object twice, which cannot learn two things")
     fits = Fits._empty(networks)
-    run = _Call(fits, executor, chunk_size, progress, n_threads, checkpoint, checkpoint_every)
+    run = _Call(fits, executor, chunk_size, progress, n_threads, checkpoint, checkpoint_every, overwrite)
+    if resume is not False and run.overwrite:
+        raise ValueError("overwrite=True replaces the checkpoint and resume goes on from it: give one of them")
     if kind is RNN:
         jobs = _Jobs(networks, X, D, weights, initial_state, lengths, validation, given, others).make()
         return run.go(jobs, resume, None)
@@ -339,7 +407,7 @@ class _Jobs:
         """Network k's data and validation set; those that several networks share are checked once, and are one object."""
         if self.data["X"] is None or self.data["D"] is None:
             raise TypeError("give X and D, or batches")
-        parts = {name: self._part(k, net, name, value) for name, value in self.data.items()}
+        parts = {name: self._part(k, net, name, value, self.data["X"]) for name, value in self.data.items()}
         share = not isinstance(self.validation, tuple)
         V = () if share else self._validation_of(k, net)
         key = None
@@ -368,10 +436,11 @@ class _Jobs:
         V = self.validation
         if not 2 <= len(V) <= 5:
             raise TypeError(f"validation must be (X, D[, weights[, lengths[, resets]]]), got a tuple of {len(V)}")
-        return [self._part(k, net, name, value) for name, value in zip(("X", "D", "weights", "lengths", "resets"), V)]
+        return [self._part(k, net, name, value, V[0], "validation's ")
+                for name, value in zip(("X", "D", "weights", "lengths", "resets"), V)]
 
-    def _part(self, k, net, name, value):
-        """Network k's part of what was given under that name, and whether all share it."""
+    def _part(self, k, net, name, value, X, whose=""):
+        """Network k's part of what was given under that name, beside X, and whether all share it."""
         if value is None:
             return None, True
         rows = 1 if net.output == "last" else 2
@@ -383,20 +452,24 @@ class _Jobs:
             return value, False
         if isinstance(value, np.ndarray):
             least = rows if name in ("D", "weights") else most[name]  # labels, and weights of steps
-            if value.ndim > most[name] or value.ndim == most[name] > least and self._is_own(net, name, value):
+            if value.ndim > most[name] or value.ndim == most[name] > least and self._is_own(net, name, value, X, whose):
                 if len(value) != self.n:
-                    raise ValueError(f"{name} has shape {value.shape}: its first axis must be that of the {self.n} networks")
+                    raise ValueError(f"{whose}{name} has shape {value.shape}: its first axis must be that of the {self.n} "
+                                     "networks")
                 return value[k], False
         return self._convert(net, name, value), True
 
-    def _is_own(self, net, name, value):
-        """Whether labels or weights are (n, T, B), and not D or weights (T, B, O): where both could be they are the latter."""
-        X = self.data["X"]
+    def _is_own(self, net, name, value, X, whose):
+        """Whether labels or weights are (n, T, B), and not D or weights (T, B, O); ValueError where they may be both."""
         X = X[0] if isinstance(X, list) and len(X) == self.n and np.ndim(X[0]) > 0 else X
         shape = np.shape(X)[-3:-1] if not net.one_hot else np.shape(X)[-2:]
         rows = shape[1:] if net.output == "last" else shape
-        is_real = name == "D" and (net.loss != "cross_entropy" or value.dtype.kind == "f")
-        return not is_real and value.shape == (self.n, *rows) and value.shape[:-1] != rows
+        is_labels = name == "D" and net.loss == "cross_entropy" and value.dtype.kind in "iu"
+        if name == "D" and not is_labels or value.shape != (self.n, *rows):
+            return False
+        if value.shape == (*rows, net.target_size) and (is_labels or net.loss != "cross_entropy"):
+            raise ValueError(_pop._ambiguous(f"{whose}{name}", value.shape, rows, *_pop.AMBIGUOUS[name]))
+        return True
 
     def _convert(self, net, name, value):
         """A shared array in the network's dtype, once for all of that dtype."""
@@ -471,13 +544,15 @@ def _interned(arrays, same):
 
 def _settings(given):
     """The arguments of a run that do not hold data, checked: those of the stated names that RNN.fit has."""
+    schedule = schedules.make(given["schedule"])
+    schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here
     return {
         "epochs": None if given["epochs"] is None else _words.size("epochs", given["epochs"], smallest=0),
         "batch_size": _words.size("batch_size", given["batch_size"]),
-        "schedule": schedules.make(given["schedule"]),
+        "schedule": schedule,
         "patience": None if given["patience"] is None else _words.size("patience", given["patience"]),
         "min_improvement": _words.number("min_improvement", given["min_improvement"], 0, low_allowed=True),
-        "shuffle": _words.flag("shuffle", given["shuffle"]),
+        "shuffle": _batches.check_shuffle(given["shuffle"]),
         "time_limit": None if given.get("time_limit") is None else _words.number("time_limit", given["time_limit"], 0),
     }
 
@@ -702,7 +777,7 @@ def _stacked(arrays, T=None):
 class _Call:
     """One call of fit_many, from checked jobs on."""
 
-    def __init__(self, fits, executor, chunk_size, progress, n_threads, checkpoint, checkpoint_every):
+    def __init__(self, fits, executor, chunk_size, progress, n_threads, checkpoint, checkpoint_every, overwrite):
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
         self.fits, self.executor = fits, executor
@@ -713,10 +788,14 @@ class _Call:
             self.threads = 1
         self.checkpoint = None if checkpoint is None else _checkpoint.path(checkpoint)
         self.checkpoint_every = _words.number("checkpoint_every", checkpoint_every, 0, low_allowed=True)
+        self.overwrite = _words.flag("overwrite", overwrite)
+        if self.overwrite and checkpoint is None:
+            raise ValueError("overwrite=True needs checkpoint=, the file to replace")
         self.saved = time.monotonic()
 
     def go(self, jobs, resume, end):
-        fits, self.jobs, self.end = self.fits, {job.k: job for job in jobs}, end
+        fits, self.jobs, self.end, known = self.fits, {job.k: job for job in jobs}, end, {}
+        fits._begun = [_Begun.of(job, known) for job in jobs]
         done = self._resume(jobs, resume)
         left = [job for job in jobs if job.k not in done]
         chunks = _chunks(left, None if self.executor is None else _workers(self.executor), self.chunk_size, self.threads)
@@ -800,8 +879,10 @@ class _Call:
                 return set()
             kept, thetas = _read(self.checkpoint, jobs)
         else:
+            self._check_replaceable(jobs)
             return set()
         done = [job for job in jobs if kept.stopped[job.k] in KEPT]
+        self._compare(jobs, done, kept, thetas, isinstance(resume, Fits))
         for job in done:
             if thetas[job.k].shape != job.network._theta.shape:
                 raise ValueError(f"resume has a network {job.k} of {thetas[job.k].size} parameters, and this one has "
@@ -812,6 +893,34 @@ class _Call:
                 thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
                 bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES})])
         return {job.k for job in done}
+
+    def _compare(self, jobs, done, kept, thetas, in_memory):
+        """Raise ValueError unless what has ended are runs of these jobs; keep how they began."""
+        ours, theirs = self.fits._begun, kept._begun
+        whose = "resume" if in_memory else f"checkpoint {self.checkpoint!r}"
+        if theirs is None and done:
+            warnings.warn(f"{whose} was written by an earlier version, which kept no record of data and arguments: make sure "
+                          "yourself that they are the same, and the networks too", stacklevel=5)
+        if theirs is not None:
+            for job in done:
+                ours[job.k].compare(job, theirs[job.k], thetas[job.k], whose, not in_memory and len(done) == len(jobs))
+            for job in done:
+                ours[job.k] = theirs[job.k]
+        if in_memory:
+            self._check_replaceable(jobs)
+
+    def _check_replaceable(self, jobs):
+        """Raise FileExistsError where the checkpoint would replace anything but an earlier one of these runs."""
+        path = self.checkpoint
+        if path is None or self.overwrite or not os.path.isfile(path) or os.path.getsize(path) == 0:
+            return
+        try:
+            kept, _ = _read(path, jobs)
+            ended = [k for k, stopped in enumerate(kept.stopped) if stopped]
+            if any(kept._begun is None or not self.fits._begun[k].is_same(kept._begun[k]) for k in ended):
+                raise ValueError(f"checkpoint {path!r} is of other runs")
+        except ValueError as error:
+            raise _checkpoint.not_replaced(error) from error
 
     def _save_if_due(self):
         if time.monotonic() - self.saved >= self.checkpoint_every:
@@ -825,11 +934,16 @@ class _Call:
 
 def _write(path, fits, jobs):
     ended = [k for k, stopped in enumerate(fits.stopped) if stopped in KEPT]
+    begun, runs = [fits._begun[k] for k in ended], {}
+    each = [runs.setdefault(_checkpoint.packed(one.run), len(runs)) for one in begun]
     header = {"kind": "Fits", "of": len(fits), "ended": ended, "stopped": [fits.stopped[k] for k in ended],
+              "runs": list(runs), "run": each, "seeds": [one.seed for one in begun],
               "best_epoch": fits.best_epoch[ended].tolist(), "lanes": fits.lanes[ended].tolist(),
               "sizes": [jobs[k].network._theta.size for k in ended]}
     thetas = [jobs[k].network._theta.astype(np.float64) for k in ended]
-    arrays = {"theta": np.concatenate(thetas) if thetas else np.zeros(0), "seconds": fits.seconds[ended]}
+    starts = [one.start.astype(np.float64) for one in begun]
+    arrays = {"theta": np.concatenate(thetas) if thetas else np.zeros(0), "seconds": fits.seconds[ended],
+              "start": np.concatenate(starts) if starts else np.zeros(0)}
     arrays |= {name: getattr(fits, name)[ended] for name in CURVES}
     _files.write(path, header, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
@@ -845,17 +959,33 @@ def _read(path, jobs):
         ended, sizes = ([int(number) for number in header[name]] for name in ("ended", "sizes"))
         parts = np.split(arrays["theta"], np.cumsum(sizes)[:-1]) if sizes else []
         fits, thetas = Fits._empty([None] * len(jobs)), [None] * len(jobs)
+        fits._begun = [None] * len(jobs) if "runs" in header else None
         lengths = [len(parts), len(header["stopped"]), len(arrays["seconds"])]
         if lengths != [len(ended)] * 3 or sum(sizes) != arrays["theta"].size:
             raise ValueError("its parts do not belong together")
+        begun = _read_begun(header, arrays, ended, sizes)
         for i, k in enumerate(ended):
             thetas[k] = parts[i]
+            if begun is not None:
+                fits._begun[k] = begun[i]
             fits._write(k, _Found(parts[i], str(header["stopped"][i]), int(header["best_epoch"][i]),
                                   float(arrays["seconds"][i]), bool(header["lanes"][i]),
                                   {name: arrays[name][i] for name in CURVES}))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is no checkpoint of these networks: {error}") from None
+    except _checkpoint.DAMAGES as error:
+        raise ValueError(f"checkpoint {os.fspath(path)!r} is no checkpoint of these networks: {error}") from None
     return fits, thetas
+
+
+def _read_begun(header, arrays, ended, sizes):
+    """How the runs that had ended began; None in files of earlier versions."""
+    if "runs" not in header:
+        return None
+    runs, which, seeds = [dict(json.loads(run)) for run in header["runs"]], header["run"], header["seeds"]
+    if (len(which), len(seeds), arrays["start"].shape, arrays["start"].dtype) != (
+            len(ended), len(ended), arrays["theta"].shape, np.float64):
+        raise ValueError("its parts do not belong together")
+    starts = np.split(arrays["start"], np.cumsum(sizes)[:-1]) if sizes else []
+    return [_Begun(runs[run], start, seed) for run, start, seed in zip(which, starts, seeds)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -948,7 +1078,7 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
         return None if value is None else taken[key]
 
     fits = Fits._empty(estimators)
-    run = _Call(fits, executor, chunk_size, progress, n_threads, None, 60)
+    run = _Call(fits, executor, chunk_size, progress, n_threads, None, 60, False)
     fittings, jobs = _jobs_of_sets(estimators, [of(X, rows) for rows in parts], [of(y, rows) for rows in parts],
                                    [of(sample_weight, rows) for rows in parts], [None] * len(estimators), None)
 

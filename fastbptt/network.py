@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._types import (
         Activation, Backend, Batch, Batches, Bool, Callback, Callbacks, FilePath, Float, HiddenSize,
         Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise, OnNonfinite, OptimizerLike, Output,
-        OutputActivation, Penalty, Reduction, ScheduleLike, Seed, Tbptt, Validation,
+        OutputActivation, Penalty, Reduction, ScheduleLike, Seed, Shuffle, Tbptt, Validation,
     )
 
 _core.set_default_threads(_threading.default())
@@ -910,11 +910,11 @@ class RNN:
             updates: Int | None = None, updates_per_epoch: Int = 100, batch_size: Int = 32,
             optimizer: OptimizerLike = "adam", learning_rate: Float | None = None, schedule: ScheduleLike | None = None,
             max_grad_norm: Float | None = None, tbptt: Tbptt | None = None, patience: Int | None = None,
-            min_improvement: Float = 0.0, shuffle: Bool = True, random_state: Seed = None, validation_every: Int = 1,
+            min_improvement: Float = 0.0, shuffle: Shuffle = True, random_state: Seed = None, validation_every: Int = 1,
             time_limit: Float | None = None, on_nonfinite: OnNonfinite = "raise", checkpoint: FilePath | None = None,
-            checkpoint_every: Float = 60, resume: Bool = False, progress: Bool | None = None, callbacks: Callbacks = (),
-            update_callbacks: Callbacks = (), memory_limit: MemoryLimit | None = None, n_threads: Int | None = None,
-            backend: Backend = "core", communicator: Any = None) -> training.History:
+            checkpoint_every: Float = 60, resume: Bool = False, overwrite: Bool = False, progress: Bool | None = None,
+            callbacks: Callbacks = (), update_callbacks: Callbacks = (), memory_limit: MemoryLimit | None = None,
+            n_threads: Int | None = None, backend: Backend = "core", communicator: Any = None) -> training.History:
         """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
 
         Parameters
@@ -968,10 +968,18 @@ class RNN:
             What happens where loss or gradient is infinite or NaN: FloatingPointError, or the next batch.
         checkpoint : path, optional
             Keep the run in this file: every `checkpoint_every` seconds, at its end, and when it is interrupted or fails.
-            `fastbptt.load` reads it as the network of that moment.
+            `fastbptt.load` reads it as the network of that moment. A file that is there already is replaced only if it is
+            a checkpoint of this same run, from its start parameters and seed, and not of a longer one.
         resume : bool
             Go on from the checkpoint, where there is one: to the bit the run that was never interrupted. The other
-            arguments must be the same, but for when it ends and what is shown.
+            arguments must be the same, except those that say when the run ends and what is shown. The seed and the
+            start parameters must be the same too; the network may also have the parameters of the checkpoint. A network
+            whose random_state was not given begins with other parameters each time: it may go on with a run that was cut
+            off, but not with one that came to its end. A run that is finished returns the finished network, and goes on
+            if `epochs` or `updates` are larger than before; a schedule over all epochs, such as "cosine", is then that of
+            the new number. `batches` and callbacks cannot be compared.
+        overwrite : bool
+            Replace whatever file `checkpoint` is, without a check.
         progress : bool, optional
             Report to standard error, by a bar where tqdm is installed; by default only on a terminal, if it takes long.
         memory_limit : as of `loss_and_gradients`, for each batch
@@ -1001,6 +1009,8 @@ class RNN:
             parameter, and the parameters are those before that update.
         KeyboardInterrupt : Ctrl-C; the parameters are those of the last whole update, `history.stopped` is
             "interrupted".
+        ValueError : with resume=True the file is no checkpoint, or one of another network or run.
+        FileExistsError : without `resume` and `overwrite` the file is anything but an earlier checkpoint of this run.
         RuntimeError : another rank of the communicator failed; it says which, and with which words.
         """
         self._engine(backend)
@@ -1008,7 +1018,7 @@ class RNN:
             with ranks.settled():
                 if (X is None and D is None) == (batches is None):
                     raise TypeError("give X and D, or batches" + ("" if batches is None else ", not both"))
-                entropy = self._entropy if random_state is None else _entropy(random_state)
+                entropy = wanted = self._entropy if random_state is None else _entropy(random_state)
                 if ranks.rank == 0 and resume is True and checkpoint is not None:
                     entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
                 share = validation if _is_share(validation) else None
@@ -1032,8 +1042,9 @@ class RNN:
                     validation, optimizer=optimizer, learning_rate=learning_rate, schedule=schedule, epochs=epochs,
                     updates=updates, max_grad_norm=max_grad_norm, patience=patience, min_improvement=min_improvement,
                     validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite,
-                    checkpoint=ranks.path(checkpoint), checkpoint_every=checkpoint_every, resume=resume, progress=progress,
-                    callbacks=callbacks, update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
+                    checkpoint=ranks.path(checkpoint), checkpoint_every=checkpoint_every, resume=resume,
+                    overwrite=overwrite, seed=wanted, progress=progress, callbacks=callbacks,
+                    update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
                     memory_limit=_check_memory_limit(memory_limit, tbptt))
                 tbptt = self._check_tbptt(tbptt, whole=self.omega)
             entropy = ranks.meet(self, settings, entropy, data, validation, batch_size=batch_size, shuffle=shuffle,
@@ -1704,9 +1715,9 @@ def _refuse_nan(Y, t=0):
 def _entropy(random_state):
     """The number that seeds every stream."""
     if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**63))
+        return _words.DrawnSeed(random_state.integers(2**63))
     if random_state is None:
-        return np.random.SeedSequence().entropy
+        return _words.DrawnSeed(np.random.SeedSequence().entropy)
     return _words.seed("random_state", random_state)
 
 

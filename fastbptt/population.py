@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from . import _batches, _core, _files, _maps, _population, _units, _words, network as _network, optimizers, reference, schedules
+from . import (
+    _batches, _core, _files, _maps, _population, _units, _words, network as _network, optimizers, reference, schedules,
+    training,
+)
 from ._progress import Progress
 from ._states import NetworkStates, stack
 from .network import RNN, STREAMS
@@ -21,7 +24,7 @@ from .network import RNN, STREAMS
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, HiddenSize, Int, OptimizerLike, PopulationOptions, ScheduleLike, Seed
+    from ._types import Bool, FilePath, Float, HiddenSize, Int, OptimizerLike, PopulationOptions, ScheduleLike, Seed, Shuffle
 
 # Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
 # batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100,
@@ -33,7 +36,14 @@ MOST_WORK = {"float32": 3072, "float64": 1024}
 MOST_BYTES = 2**28  # of a group's workspace
 AIR = 0.05  # seconds of training between two looks at what else there is
 NETWORKS_FIRST = {1: (1, 0), 2: (2, 0, 1)}  # the order of axes of which the last are the networks
+CUT_OFF = ("nonfinite", "interrupted", "error")  # ends after which a network does not return to its best parameters
 OWN = ("l1", "l2")  # options that each network of a population may have of its own
+# What an array may be whose shape fits both, and how to say which
+AMBIGUOUS = {
+    "D": ("labels of each network, or distributions that all share", "give distributions as floats, or labels as a list of"),
+    "weights": ("weights of each network, or weights of each output that all share",
+                "repeat the latter to (n, T, B, O), or give the former as a list of"),
+}
 SERVED = ("input_size", "hidden_size", "output_size", "activation", "output_activation", "loss", "reduction", "dtype", "bias",
           "learn_initial_state", *OWN)  # by lanes
 
@@ -48,8 +58,8 @@ class PopulationHistory:
         As of `History`, for each network; validation_loss has no columns without a validation set.
     seconds : list of float, by epoch, since the beginning, of all together
     stopped : list of str
-        Why each network ended: "epochs", "patience", "nonfinite" (its parameters are those before that update), "callback",
-        "time" or "interrupted".
+        Why each network ended, in the words of `History`: "epochs", "patience", "nonfinite" (its parameters are those before
+        that update), "callback", "time", "interrupted" or "error".
     best_epoch : array (n,) of int
         The epoch of the lowest validation loss, from 0; −1 without one.
     """
@@ -94,8 +104,9 @@ class Population:
         ``RNN(..., random_state=population.seeds[k])`` makes.
 
     Wherever a method takes X (T, B, I), D (T, B, O), weights (T, B) or (T, B, O), initial_state (B, H) or lengths (B,), as
-    RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own. With several
-    layers or two directions, states are tuples of such arrays, one for each recurrence, as RNN's are.
+    RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own. An array of
+    weights or labels whose shape fits both (n, T, B) and (T, B, O) is refused; a list of n is always of each network's own.
+    With several layers or two directions, states are tuples of such arrays, one for each recurrence, as RNN's are.
 
     Attributes
     ----------
@@ -272,7 +283,7 @@ class Population:
 
         The gradients are fresh, and like `parameters` have the network as their innermost number in memory.
         """
-        losses, flat = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
+        losses, flat, in_lanes = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
         gradients, begin = {}, 0
         for name, value in self._like.parameters.items():
             rows = flat[begin:begin + value.size]
@@ -280,7 +291,7 @@ class Population:
                 rows = rows.reshape(*value.shape, -1)
             gradients[name] = rows.transpose(NETWORKS_FIRST[value.ndim])[:self.n]
             begin += value.size
-        if self._lanes is not None and self._penalised():
+        if in_lanes and self._penalised():  # a network alone has added its own
             for k, net in enumerate(self._each()):
                 penalty, more = _penalty(net)
                 losses[k] += penalty
@@ -289,6 +300,7 @@ class Population:
         return losses, gradients
 
     def _reduced(self, X, D, weights, initial_state, lengths, gradient, n_threads):
+        """Losses (n,), gradients (P, N) or None, and whether lanes computed them: these add no penalties."""
         if not (weights is initial_state is lengths is None and self._ready(X, D)):
             X, D, weights, initial_state, lengths = self._check(X, D, weights, initial_state, lengths)
         if self._lanes is None or not self._small((X,)):
@@ -301,10 +313,11 @@ class Population:
                     continue
                 losses[k], found = net.loss_and_gradients(*self._pair(k, X, D), **given)
                 flat[:, k] = np.concatenate([value.ravel() for value in found.values()])
-            return losses, flat
+            return losses, flat, False
         X, D, weights, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
-        return self._lanes.loss_and_gradient(self.n, self._theta, X, D, weights, initial_state, lengths, gradient,
-                                             _threads(n_threads))
+        losses, flat = self._lanes.loss_and_gradient(self.n, self._theta, X, D, weights, initial_state, lengths, gradient,
+                                                     _threads(n_threads))
+        return losses, flat, True
 
     # ---- Training
 
@@ -313,7 +326,7 @@ class Population:
             validation: tuple[ArrayLike | None, ...] | None = None, epochs: Int | None = None, batch_size: Int = 32,
             optimizer: OptimizerLike = "adam", learning_rate: ArrayLike | None = None,
             schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None, patience: Int | None = None,
-            min_improvement: Float = 0.0, shuffle: Bool = True, time_limit: Float | None = None,
+            min_improvement: Float = 0.0, shuffle: Shuffle = True, time_limit: Float | None = None,
             progress: Bool | None = None,
             callbacks: Callable[[int, Population], object] | Iterable[Callable[[int, Population], object]] = (),
             n_threads: Int | None = None) -> PopulationHistory:
@@ -331,7 +344,7 @@ class Population:
         progress : bool, optional
             As of `RNN.fit`; the bar counts networks.
         callbacks : functions of (epoch, population)
-            Called after each epoch; one that returns True ends the training. Without them epochs, validation and early
+            Called after each epoch; one that returns True ends the training of all. Without them epochs, validation and early
             stopping follow one another in compiled code.
         n_threads : int, optional
             Threads that divide the networks.
@@ -360,12 +373,15 @@ class Population:
         norms = self._numbers("max_grad_norm", max_grad_norm)
         if norms is None:
             norms = np.full(self.n, math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0))
-        run = _Fit(self, data, validation, optimizer, rates, schedules.make(schedule),
+        schedule = schedules.make(schedule)
+        schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here
+        run = _Fit(self, data, validation, optimizer, rates, schedule,
                    100 if epochs is None else _words.size("epochs", epochs, smallest=0), _words.size("batch_size", batch_size),
                    norms, None if patience is None else _words.size("patience", patience),
-                   _words.number("min_improvement", min_improvement, 0, low_allowed=True), _words.flag("shuffle", shuffle),
-                   math.inf if time_limit is None else _words.number("time_limit", time_limit, 0), progress,
-                   (callbacks,) if callable(callbacks) else tuple(callbacks), _threads(n_threads))
+                   _words.number("min_improvement", min_improvement, 0, low_allowed=True), _batches.check_shuffle(shuffle),
+                   math.inf if time_limit is None else _words.number("time_limit", time_limit, 0),
+                   None if progress is None else _words.flag("progress", progress),
+                   training._functions("callbacks", callbacks, "(epoch, population)"), _threads(n_threads))
         try:
             self.history = run.go()
         finally:
@@ -444,18 +460,25 @@ class Population:
             initial_state = self._check_states(initial_state, B)
         if D is not None:
             rows = (B,) if net.output == "last" else (T, B)
-            is_labels = net._engines["reference"].loss == "cross_entropy" and np.asarray(
-                D[0] if isinstance(D, (list, tuple)) else D).dtype.kind in "iu"
+            is_cross_entropy = net._engines["reference"].loss == "cross_entropy"
+            is_labels = is_cross_entropy and np.asarray(D[0] if isinstance(D, (list, tuple)) else D).dtype.kind in "iu"
+            given = D
             D = self._array(f"{name}D", D, np.intp if is_labels else net.dtype)
             own = self._own(f"{name}D", D, D.ndim == len(rows) + (1 if is_labels else 2))
+            if own and is_labels and not _is_list(given, n) and D.shape == (*rows, net.target_size):
+                raise ValueError(_ambiguous(f"{name}D", D.shape, rows, *AMBIGUOUS["D"]))
             if weights is not None:
-                weights = self._array(f"{name}weights", weights, net.dtype)
-                shapes = {s: o for o in (True, False) for s in (
-                    ((n,) if o else ()) + rows, ((n,) if o else ()) + (*rows, net.target_size))}
+                is_list, weights = _is_list(weights, n), self._array(f"{name}weights", weights, net.dtype)
+                per_output = () if is_cross_entropy else ((*rows, net.target_size),)
+                shapes = {s: o for o in (False, True) for s in (((n, *each) if o else each) for each in (rows, *per_output))}
                 if weights.shape not in shapes:
-                    raise ValueError(f"{name}weights must have shape (T, B), (T, B, O), (n, T, B) or (n, T, B, O) for T, B = "
-                                     f"{T}, {B}, O = {net.target_size}, n = {n}; got {weights.shape}")
+                    each = "T, B" if len(rows) == 2 else "B"
+                    forms = [f"({each})", f"({each}, O)", f"(n, {each})", f"(n, {each}, O)"][::1 if per_output else 2]
+                    raise ValueError(f"{name}weights must have shape {', '.join(forms[:-1])} or {forms[-1]} for T, B = {T}, "
+                                     f"{B}, O = {net.target_size}, n = {n}; got {weights.shape}")
                 own_weights = shapes[weights.shape]
+                if own_weights and not is_list and weights.shape in per_output:
+                    raise ValueError(_ambiguous(f"{name}weights", weights.shape, rows, *AMBIGUOUS["weights"]))
                 per_output = weights.ndim - (1 if own_weights else 0) > len(rows)
                 if not own_weights:
                     weights = weights[None]
@@ -482,7 +505,7 @@ class Population:
                 and X.ndim > 2 and D.ndim > 2)
 
     def _array(self, name, value, dtype):
-        if isinstance(value, (list, tuple)) and len(value) == self.n and self.n and np.ndim(value[0]) > 0:
+        if _is_list(value, self.n):
             parts = [_words.array(f"{name}[{k}]", part, dtype) for k, part in enumerate(value)]
             shapes = {part.shape for part in parts}
             if len(shapes) > 1:
@@ -576,7 +599,7 @@ class _Fit:
 
     def __init__(self, population: Population, data: tuple[Any, ...], validation: tuple[Any, ...] | None,
                  optimizer: optimizers.Optimizer, rates: np.ndarray, schedule: schedules.Schedule, epochs: int,
-                 batch_size: int, max_norms: np.ndarray, patience: int | None, min_improvement: float, shuffle: bool,
+                 batch_size: int, max_norms: np.ndarray, patience: int | None, min_improvement: float, shuffle: Shuffle,
                  time_limit: float, progress: Any, callbacks: tuple[Any, ...], threads: int) -> None:
         self.population, self.data, self.validation = population, data, validation
         self.optimizer, self.rates = optimizer, rates
@@ -622,8 +645,10 @@ class _Fit:
             except FloatingPointError:
                 found = net.history
                 history.stopped[k] = "nonfinite"
-            except KeyboardInterrupt:
+            except BaseException as error:
                 p._theta[:, k] = net.theta
+                if not isinstance(error, KeyboardInterrupt):
+                    history.stopped[k:] = ["error"] * (p.n - k)
                 raise
             p._theta[:, k] = net.theta
             self.progress.network(found)
@@ -659,6 +684,7 @@ class _Fit:
         p.history = self.history
         self.returned = p._theta.copy()  # the parameters that each ends with, where there is patience
         self.updates, self.columns = 0, [[], [], [], []]
+        self.out_of_patience = []  # in the last epoch: what else ends a run after it comes first
         begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
         try:
             while epoch < self.epochs and self.going.any() and not why:
@@ -671,17 +697,18 @@ class _Fit:
                 epoch += count
                 self.history.seconds += [time.monotonic() - begin] * count
                 self.show(epoch, losses, validation)
-                if any([function(epoch - 1, p) for function in self.callbacks]):
+                answers = [function(epoch - 1, p) for function in self.callbacks]
+                if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
                     why = "callback"
                 elif time.monotonic() - begin >= self.time_limit:
                     why = "time"
                 if self.callbacks and self.theta is not p._theta:  # they may have changed parameters
                     self.theta[:, :len(self.places)] = p._theta[:, self.places]
-        except KeyboardInterrupt:
-            why = "interrupted"
+        except BaseException as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
             raise
         finally:
-            for k in self.places[self.going[:len(self.places)] > 0] if why else ():
+            for k in [*self.places[self.going[:len(self.places)] > 0], *self.out_of_patience] if why else ():
                 self.history.stopped[k] = why
             self.leave()
             if self.patience is not None:
@@ -690,10 +717,12 @@ class _Fit:
         return self.history
 
     def leave(self):
-        """Write down what the networks at hand have come to."""
+        """Write down what the networks at hand have come to; those that were cut off do not return to their best."""
         n = len(self.places)
         self.history.best_epoch[self.places] = self.best_epoch[:n]
-        self.returned[:, self.places] = np.where(np.isfinite(self.best[:n]), self.best_theta[:, :n], self.theta[:, :n])
+        is_whole = np.array([self.history.stopped[k] not in CUT_OFF for k in self.places], bool)
+        self.returned[:, self.places] = np.where(np.isfinite(self.best[:n]) & is_whole, self.best_theta[:, :n],
+                                                 self.theta[:, :n])
 
     def make_room(self):
         """Leave the lanes of networks that have stopped to others, as soon as that empties a quarter of the groups."""
@@ -721,10 +750,11 @@ class _Fit:
         """So many epochs of updates, each judged by the validation set; losses (n, count) of both, None without one."""
         p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
         B, n, N = X.shape[-2], len(self.places), self.theta.shape[1]
+        self.out_of_patience = []
         order, held, judge = None, None, None
         if self.shuffle and self.batch_size < B:
-            order = np.stack([[_batches.generator(p.seeds[k], STREAMS.index("shuffling"), epoch + e).permutation(B)
-                               for e in range(count)] for k in self.places]).astype(np.intp, copy=False)
+            order = np.stack([[_batches.order(self.shuffle, B, self.batch_size, _batches.generator(
+                p.seeds[k], STREAMS.index("shuffling"), epoch + e)) for e in range(count)] for k in self.places])
         rates, max_norms, ended = np.zeros(N), np.full(N, np.inf), np.zeros(N, np.intp)
         rates[:n], max_norms[:n] = self.rates[self.places], self.max_norms[self.places]
         factors = np.array([self.schedule.factor((), epoch + e, self.epochs) for e in range(count)], np.float64)
@@ -743,7 +773,12 @@ class _Fit:
             p._theta[:, self.places] = self.theta[:, :n]
         stopped, ended = went & (self.going[:n] == 0), ended[:n]
         for k in np.flatnonzero(stopped):
-            self.history.stopped[self.places[k]] = "nonfinite" if ended[k] < 0 else "patience"
+            if ended[k] < 0:
+                self.history.stopped[self.places[k]] = "nonfinite"
+                continue
+            if ended[k] == count:
+                self.out_of_patience.append(self.places[k])
+            self.history.stopped[self.places[k]] = "epochs" if epoch + ended[k] == self.epochs else "patience"
         whole = np.arange(count) < np.where(ended < 0, -1 - ended, ended)[:, None]
         for column, values in zip(self.columns, (losses, judged, penalties, norms)):
             column.append(np.full((p.n, count), np.nan))
@@ -762,6 +797,18 @@ class _Fit:
         for name, column in zip(names, self.columns):
             if column and not (name == "validation_loss" and self.validation is None):
                 setattr(history, name, np.concatenate(column, axis=1))
+
+
+def _is_list(value, n):
+    """Whether `value` is a list of n arrays, one for each network."""
+    return isinstance(value, (list, tuple)) and len(value) == n and n > 0 and np.ndim(value[0]) > 0
+
+
+def _ambiguous(name, shape, rows, readings, remedy):
+    """The error message for an array whose shape fits that of each network's own, and that of one for all."""
+    each = "T, B" if len(rows) == 2 else "B"
+    return (f"{name} has shape {shape}, which fits both (n, {each}) and ({each}, O): {readings}. To say which, {remedy} n "
+            f"arrays ({each})")
 
 
 def _fits(net):

@@ -44,11 +44,13 @@ class History:
     Attributes
     ----------
     train_loss : list of float
-        The mean of the mini-batches' data losses, each before its update, weighted as the loss is.
+        The data losses of the epoch's mini-batches, each before its update: their mean, weighted by each batch's Σ m, with
+        reduction="mean", and their sum with reduction="sum".
     validation_loss : list of float
         After the epoch; NaN where `validation_every` passes one over; empty without a validation set.
     penalty : list of float
-        The mean of all penalties, l1 Σ |w| + l2 Σ w² and those on rates and by Ω, each before its update.
+        The mean over the mini-batches, with either reduction, of all penalties, l1 Σ |w| + l2 Σ w² and those on rates and
+        by Ω, each before its update.
     gradient_norm : list of float
         The mean Euclidean norm of the gradients, penalties included, before clipping.
     learning_rate : list of float
@@ -141,6 +143,8 @@ class Settings:
     checkpoint: Any
     checkpoint_every: float
     resume: bool
+    overwrite: bool
+    seed: int  # what this call would begin with; a resumed run has the seed of its checkpoint
     progress: bool | None
     callbacks: tuple
     update_callbacks: tuple
@@ -152,8 +156,8 @@ class Settings:
 def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float | None, schedule: ScheduleLike | None,
              epochs: Int | None, updates: Int | None, max_grad_norm: Float | None, patience: Int | None,
              min_improvement: Float, validation_every: Int, time_limit: Float | None, on_nonfinite: OnNonfinite,
-             checkpoint: FilePath | None, checkpoint_every: Float, resume: Bool, progress: Bool | None,
-             callbacks: Callbacks, update_callbacks: Callbacks, threads: int, backend: Backend,
+             checkpoint: FilePath | None, checkpoint_every: Float, resume: Bool, overwrite: Bool, seed: int,
+             progress: Bool | None, callbacks: Callbacks, update_callbacks: Callbacks, threads: int, backend: Backend,
              memory_limit: int) -> Settings:
     """The arguments of `fit` that do not hold data, checked; RNN.fit documents them."""
     if epochs is None and updates is None:
@@ -164,6 +168,9 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
     schedule.factor(schedule.begin(), 0, 1)  # a function that gives no factor says so here
     if checkpoint is None and resume:
         raise ValueError("resume=True needs checkpoint=, the file to go on from")
+    if _words.flag("overwrite", overwrite) and (checkpoint is None or resume):
+        raise ValueError("overwrite=True needs checkpoint=, the file to replace" if checkpoint is None else
+                         "overwrite=True replaces the checkpoint and resume=True goes on from it: give one of them")
     return Settings(
         optimizers.make(optimizer, learning_rate),
         schedule,
@@ -178,6 +185,8 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
         None if checkpoint is None else _checkpoint.path(checkpoint),
         _words.number("checkpoint_every", checkpoint_every, 0, low_allowed=True),
         _words.flag("resume", resume),
+        overwrite,
+        seed,
         None if progress is None else _words.flag("progress", progress),
         _functions("callbacks", callbacks),
         _functions("update_callbacks", update_callbacks),
@@ -187,12 +196,13 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
     )
 
 
-def _functions(name, given):
-    functions = (given,) if callable(given) else tuple(given)
-    for function in functions:
+def _functions(name, given, of="a record"):
+    """A function, or functions, as a tuple."""
+    found = (given,) if callable(given) else tuple(given)
+    for function in found:
         if not callable(function):
-            raise TypeError(f"{name} must be functions of a record, got {type(function).__name__} {function!r}")
-    return functions
+            raise TypeError(f"{name} must be functions of {of}, got {type(function).__name__} {function!r}")
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -209,6 +219,8 @@ def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy:
     run = _Run(network, source, validation, settings, entropy)
     if settings.resume:
         run.resume()
+    else:
+        run.check_replaceable()
     network.history = run.history
     try:
         run.history.stopped = run.loop()
@@ -303,6 +315,7 @@ class _Run:
     def __init__(self, network, source, validation, settings, entropy):
         self.network, self.source, self.validation, self.settings = network, source, validation, settings
         self.entropy, self.history = entropy, History()
+        self.start = None if settings.checkpoint is None else network.theta  # the parameters that the run began with
         self.gradient, self.draws = np.empty_like(network._theta), network._keys(entropy, entropy)
         self.clip_norm = _core.clip_norm if settings.backend == "core" else reference.clip_norm
         states = [State(network.theta, settings.optimizer.slots(network._theta), carried=settings.schedule.begin())
@@ -653,16 +666,31 @@ class _Run:
 
     def _write(self, state):
         _checkpoint.write(self.settings.checkpoint, self.network, state, self.history, self.entropy, self._identity(),
-                          self._seconds())
+                          self._seconds(), self.start)
         self.saved = time.monotonic()
 
     def resume(self):
         """Go on from the checkpoint, where there is one."""
-        windows = self.source if isinstance(self.source, Windows) else None
-        _checkpoint.read(self.settings.checkpoint, self.network, self.state, self.history, self._identity(), windows)
+        self._read()
         self.network._theta[...] = self.state.theta
         self.tell_history(self.state)
         self.progress.update(self._drawn())
+
+    def _read(self, content=None, path=None, seed=True):
+        """Put the checkpoint, where there is one, into state and history; without `seed` the seeds are not compared."""
+        settings = self.settings
+        windows = self.source if isinstance(self.source, Windows) else None
+        start = _checkpoint.read(settings.checkpoint if path is None else path, self.network, self.state, self.history,
+                                 self._identity(), settings.seed if seed else None, self._most_updates(),
+                                 self.source.updates_per_epoch, windows, content)
+        self.start = self.start if start is None else start
+
+    def check_replaceable(self):
+        """Refuse to write the checkpoint over anything but an earlier one of this run."""
+        settings = self.settings
+        if settings.checkpoint is not None and not settings.overwrite:
+            _checkpoint.check_replaceable(settings.checkpoint, self.network, self.state, self._identity(), settings.seed,
+                                          self._most_updates(), self.source.updates_per_epoch)
 
     def _identity(self):
         """What a checkpoint must share with the run that goes on from it."""

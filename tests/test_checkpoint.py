@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import signal
 import sys
 
@@ -75,8 +76,8 @@ def test_interrupted_at_any_update_and_resumed_it_is_the_same_run(run, optimizer
         with pytest.raises(KeyboardInterrupt):
             network(**options_of(run)).fit(**RUNS[run](), **arguments, checkpoint=path, checkpoint_every=3600,
                                            update_callbacks=[interrupt_after(updates)])
-        resumed = network(random_state=99, **options_of(run))  # its own seed has no part in it
-        history = resumed.fit(**RUNS[run](), **{**arguments, "random_state": None}, checkpoint=path, resume=True)
+        resumed = network(**options_of(run))
+        history = resumed.fit(**RUNS[run](), **arguments, checkpoint=path, resume=True)
         assert outcome(resumed, history) == expected
 
 
@@ -284,8 +285,144 @@ def test_another_run_is_not_resumed_and_nothing_changes(change, words, tmp_path)
     assert net.theta.tobytes() == before and path.read_bytes() == bytes_
 
 
+@pytest.mark.parametrize("finished", [False, True], ids=["cut off", "finished"])
+@pytest.mark.parametrize(("build", "arguments", "words"), [
+    (lambda: network(random_state=1), {}, "random_state is 0 there and 1 here"),
+    (lambda: network(random_state=1), {"random_state": 0}, "began with other parameters"),
+    (lambda: network(initializer="normal"), {}, "began with other parameters"),
+    (network, {"random_state": 3}, "random_state is 0 there and 3 here"),
+], ids=["the network's seed", "the parameters", "the initializer", "the seed of fit"])
+def test_the_run_of_another_seed_or_of_other_parameters_is_not_resumed(build, arguments, words, finished, tmp_path):
+    path, options = tmp_path / "run.npz", RUNS["arrays"]()
+    if finished:
+        network().fit(**options, checkpoint=path)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            network().fit(**options, checkpoint=path, update_callbacks=[interrupt_after(4)])
+    net, bytes_ = build(), path.read_bytes()
+    before = net.theta.tobytes()
+    with pytest.raises(ValueError, match="of another run") as caught:
+        net.fit(**options, **arguments, checkpoint=path, resume=True)
+    assert words in str(caught.value) and "run.npz" in str(caught.value)
+    assert net.theta.tobytes() == before and path.read_bytes() == bytes_ and net.history is None
+
+
+def test_a_loop_over_networks_without_seeds_does_not_return_the_first_for_all(tmp_path):
+    path, options = tmp_path / "run.npz", RUNS["arrays"]()
+    network(random_state=None).fit(**options, checkpoint=path, resume=True)
+    for end in ({}, {"epochs": 9}, {"callbacks": lambda record: True}):
+        with pytest.raises(ValueError, match="of a finished run.*'epochs'.*give the network a random_state"):
+            network(random_state=None).fit(**options | end, checkpoint=path, resume=True)
+    path.unlink()
+    network(random_state=None).fit(**options, checkpoint=path, callbacks=lambda record: record.epoch == 1)
+    with pytest.raises(ValueError, match="of a finished run.*'callback'"):
+        network(random_state=None).fit(**options, checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("seed", [None, "Generator"])
+def test_a_network_without_a_seed_goes_on_with_a_run_that_was_cut_off(seed, tmp_path):
+    def build():
+        return network(random_state=None if seed is None else np.random.default_rng())
+
+    path, options = tmp_path / "run.npz", RUNS["arrays"]()
+    first = build()
+    whole = first.copy()
+    expected = outcome(whole, whole.fit(**options))
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(**options, checkpoint=path, resume=True, update_callbacks=[interrupt_after(4)])
+    with pytest.raises(KeyboardInterrupt):
+        build().fit(**options, checkpoint=path, resume=True, update_callbacks=[interrupt_after(4)])
+    net = build()
+    assert outcome(net, net.fit(**options, checkpoint=path, resume=True)) == expected
+    assert outcome(net, net.fit(**options)) == outcome(whole, whole.fit(**options))  # with the seed of the first
+
+
+@pytest.mark.parametrize("own", ["the same object", "loaded"])
+@pytest.mark.parametrize("run", ["arrays", "patience"])
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_network_with_the_parameters_of_the_checkpoint_goes_on_with_its_run(seed, run, own, tmp_path):
+    path, options = tmp_path / "run.npz", RUNS[run]()
+    net = network(random_state=seed)
+    whole = net.copy()
+    expected = outcome(whole, whole.fit(**options | {"epochs": 20}))
+    net.fit(**options | {"epochs": 6}, checkpoint=path)
+    if own == "loaded":
+        net = fastbptt.load(path)
+    assert outcome(net, net.fit(**options | {"epochs": 20}, checkpoint=path, resume=True)) == expected
+    assert outcome(net, net.fit(**options | {"epochs": 20}, checkpoint=path, resume=True)) == expected
+
+
+def test_start_parameters_may_differ_by_rounding(tmp_path):
+    path, options = tmp_path / "run.npz", RUNS["arrays"]()
+    network().fit(**options, checkpoint=path)
+    near, far = network(), network()
+    near.theta = np.nextafter(near.theta, np.float32(2))
+    near.fit(**options, checkpoint=path, resume=True)
+    far.theta = far.theta * np.float32(1.01)
+    with pytest.raises(ValueError, match="began with other parameters"):
+        far.fit(**options, checkpoint=path, resume=True)
+
+
+def test_a_checkpoint_without_start_parameters_is_resumed_as_the_version_that_wrote_it_did(tmp_path):
+    path, options = tmp_path / "run.npz", RUNS["arrays"]()
+    network().fit(**options, checkpoint=path)
+    header, arrays = _checkpoint._files.read(path)
+    del header["run"]["stopped"], arrays["run.start"]
+    _checkpoint._files.write(path, header, arrays)
+    whole, resumed = network(), network()
+    expected = outcome(whole, whole.fit(**options | {"epochs": 8}))
+    assert outcome(resumed, resumed.fit(**options | {"epochs": 8}, checkpoint=path, resume=True)) == expected
+    with pytest.raises(ValueError, match="random_state is 0 there and 1 here"):
+        network(random_state=1).fit(**options | {"epochs": 9}, checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("fewer", [{"epochs": 4}, {"updates": 11}])
+def test_a_longer_run_is_neither_resumed_nor_replaced(fewer, tmp_path):
+    path, options = tmp_path / "run.npz", RUNS["arrays"]()
+    network().fit(**options, checkpoint=path)
+    bytes_ = path.read_bytes()
+    with pytest.raises(ValueError, match="of a longer run: 15 updates are done there"):
+        network().fit(**options | fewer, checkpoint=path, resume=True)
+    with pytest.raises(FileExistsError, match="of a longer run: 15 updates are done there.*overwrite=True"):
+        network().fit(**options | fewer, checkpoint=path)
+    assert path.read_bytes() == bytes_
+
+
+def foreign_files(path):
+    """By name, functions that write something else to `path` than a checkpoint of the run that the test begins."""
+    return {
+        "a CSV": lambda: path.write_text("a,b\n1,2\n"),
+        "a model": lambda: network().save(path),
+        "another seed": lambda: network(random_state=1).fit(**RUNS["arrays"](), checkpoint=path),
+        "no seed": lambda: network(random_state=None).fit(**RUNS["arrays"](), checkpoint=path),
+        "other parameters": lambda: network(initializer="normal").fit(**RUNS["arrays"](), checkpoint=path),
+        "other data": lambda: network().fit(**RUNS["arrays"]() | {"X": data(3)[0]}, checkpoint=path),
+        "another network": lambda: network(l2=0.1).fit(**RUNS["arrays"](), checkpoint=path),
+        "many": lambda: fastbptt.fit_many([network()], *data(), epochs=1, checkpoint=path),
+    }
+
+
+@pytest.mark.parametrize("name", foreign_files(None))
+def test_without_resume_nothing_is_replaced_but_this_runs_own_checkpoint(name, tmp_path):
+    path, options = tmp_path / "run.npz", RUNS["arrays"]()
+    foreign_files(path)[name]()
+    net, bytes_ = network(), path.read_bytes()
+    before = net.theta.tobytes()
+    with pytest.raises(FileExistsError, match="run.npz.*It is not replaced: give checkpoint= another path, or overwrite=True"):
+        net.fit(**options, checkpoint=path, update_callbacks=[interrupt_after(1, Stop)])
+    assert net.theta.tobytes() == before and path.read_bytes() == bytes_ and net.history is None
+    net.fit(**options, checkpoint=path, overwrite=True)
+    assert np.array_equal(fastbptt.load(path).theta, net.theta)
+
+
+def test_an_empty_file_and_a_device_hold_nothing_to_keep(tmp_path):
+    (tmp_path / "run.npz").touch()
+    network().fit(**RUNS["arrays"](), checkpoint=tmp_path / "run.npz")
+    network().fit(**RUNS["arrays"](), checkpoint=os.devnull)
+
+
 def test_another_validation_set_is_another_run(tmp_path):
-    options = {**RUNS["patience"](), "checkpoint": tmp_path / "run.npz"}
+    options = RUNS["patience"]() | {"checkpoint": tmp_path / "run.npz"}
     network().fit(**options)
     for other in (data(2), None):
         with pytest.raises(ValueError, match="of another run: validation is '[0-9a-f]{32}' there and "):

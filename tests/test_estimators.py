@@ -569,10 +569,21 @@ def test_a_warm_start_that_is_resumed_has_each_epoch_once(tmp_path):
 def test_a_run_that_holds_sequences_out_resumes_whatever_its_seed_was(random_state, tmp_path):
     X = ragged(lengths=[4, 3, 5, 6, 2, 4, 3, 5, 4])
     model = regressor(early_stopping=True, validation_fraction=0.3, n_iter_no_change=5, random_state=random_state)
-    model.fit(X, targets(X), callbacks=[lambda record: record.epoch == 1], checkpoint=tmp_path / "run.npz")
+
+    def cut_off(record):
+        if record.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, targets(X), callbacks=cut_off, checkpoint=tmp_path / "run.npz")
     begun = model.loss_curve_, model.validation_loss_curve_
     model.fit(X, targets(X), checkpoint=tmp_path / "run.npz", resume=True)
     assert (model.loss_curve_[:2], model.validation_loss_curve_[:2]) == begun and model.n_iter_ == 5
+    with pytest.raises(ValueError, match="of a finished run"):  # of which another fit is not to return the network
+        model.fit(X, targets(X), checkpoint=tmp_path / "run.npz", resume=True)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        model.fit(X, targets(X), checkpoint=tmp_path / "run.npz")
+    model.fit(X, targets(X), checkpoint=tmp_path / "run.npz", overwrite=True)
 
 
 def test_an_interrupted_fit_keeps_the_last_whole_update():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from processes import run_python
 
-from fastbptt import RNN, RNNClassifier, RNNRegressor, _population, cross_validate, fit_many, many, optimizers
+from fastbptt import RNN, RNNClassifier, RNNRegressor, _files, _population, cross_validate, fit_many, many, optimizers
 
 OPTIONS = [{"hidden_size": 2}, {"hidden_size": 3, "l2": 1e-3}, {"hidden_size": 3, "l1": {"W_s": 1e-3}}, {"hidden_size": 20},
            {"hidden_size": (3, 2)}, {"hidden_size": 3, "connectivity": {"W_s": np.eye(3)}},
@@ -360,6 +360,154 @@ def test_the_rest_is_kept_and_resume_goes_on_with_what_failed(tmp_path):
         fit_many(networks(8), X[:8], D[:8], checkpoint=path, resume=True)
     with pytest.raises(ValueError, match="resume has 24 networks"):
         fit_many(networks(8), X[:8], D[:8], resume=whole)
+
+
+# What differs from the run that ended: options of the networks, arguments of fit_many, words of the error
+OTHER_RUNS = {
+    "data": ({}, {"X": 1}, "data is"),
+    "targets": ({}, {"D": 1}, "data is"),
+    "weights": ({}, {"weights": np.full((4, 3), 2.0)}, "data is"),
+    "validation": ({}, {"validation": (np.ones((4, 2, 2)), np.ones((4, 2, 1)))}, "validation is None there"),
+    "rate": ({}, {"learning_rate": 0.1}, "optimizer is 'Adam(learning_rate=0.001"),
+    "rates": ({}, {"learning_rate": [0.1, 0.2, 0.3]}, "optimizer is 'Adam(learning_rate=0.001"),
+    "optimizer": ({}, {"optimizer": "sgd", "learning_rate": 1e-3}, "optimizer is 'Adam"),
+    "schedule": ({}, {"schedule": "cosine"}, "schedule is 'Constant()'"),
+    "norm": ({}, {"max_grad_norm": 1.0}, "max_grad_norm is None there and 1.0 here"),
+    "batch_size": ({}, {"batch_size": 2}, "batch_size is 32 there and 2 here"),
+    "epochs": ({}, {"epochs": 4}, "epochs is 3 there and 4 here"),
+    "updates": ({}, {"updates": 2}, "updates is None there and 2 here"),
+    "shuffle": ({}, {"shuffle": False}, "shuffle is True there and False here"),
+    "tbptt": ({}, {"tbptt": (2, 2)}, "tbptt is None there and [2, 2] here"),
+    "seeds of fit_many": ({}, {"random_state": [0, 7, 2]}, "network 1: random_state is 1 there and 7 here"),
+    "seeds": ({"seeds": (5, 6, 7)}, {}, "network 0: random_state is 0 there and 5 here"),
+    "parameters": ({"initializer": "normal"}, {}, "network 0, which began with other parameters"),
+    "activation": ({"activation": "relu"}, {}, "activation is 'tanh' there and 'relu' here"),
+    "penalty": ({"l2": 0.1}, {}, "l2 is 0.0 there and 0.1 here"),
+}
+
+
+def three(seeds=(0, 1, 2), **options):
+    return [RNN(2, 3, 1, random_state=seed, **options) for seed in seeds]
+
+
+@pytest.mark.parametrize("name", OTHER_RUNS)
+def test_what_other_runs_ended_with_is_neither_taken_over_nor_replaced(name, tmp_path):
+    options, arguments, words = OTHER_RUNS[name]
+    rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
+    given = {"X": rng.standard_normal((4, 3, 2)), "D": rng.standard_normal((4, 3, 1)), "epochs": 3}
+    fits = fit_many(three(), **given, checkpoint=path)
+    other = given | {key: given[key] + value if key in "XD" else value for key, value in arguments.items()}
+    nets, content = three(**options), path.read_bytes()
+    before = [net.theta for net in nets]
+    for more, error in (({"checkpoint": path, "resume": True}, ValueError), ({"resume": fits}, ValueError),
+                        ({"checkpoint": path}, FileExistsError)):
+        with pytest.raises(error) as caught:
+            fit_many(nets, **other, **more)
+        expected = "is not replaced: give checkpoint= another path, or overwrite=True" if error is FileExistsError else words
+        assert expected in str(caught.value) and ("resume" if more.get("resume") is fits else "fits.npz") in str(caught.value)
+        assert all(np.array_equal(net.theta, theta) for net, theta in zip(nets, before)) and path.read_bytes() == content
+    fit_many(nets, **other, checkpoint=path, overwrite=True)
+    assert path.read_bytes() != content
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_estimators_take_over_the_fits_of_the_same_estimators_alone(seed):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((8, 5, 2)), rng.standard_normal((8, 5))
+    one = RNNRegressor(3, max_iter=2, random_state=seed)
+    table = cross_validate(one, X, y, {"l2": [0.0, 0.1]}, cv=2)
+    again = cross_validate(one, X, y, {"l2": [0.0, 0.1]}, cv=2, resume=table.fits)
+    np.testing.assert_array_equal(again.scores, table.scores)
+    for other, data, words in ((one, (X + 1, y), "data is"), (one, (X, y - 1), "data is"),
+                               (RNNRegressor(3, max_iter=3, random_state=seed), (X, y), "epochs is 2 there and 3 here"),
+                               (RNNRegressor(3, max_iter=2, activation="relu", random_state=seed), (X, y), "activation is"),
+                               (RNNRegressor(3, max_iter=2, random_state=5), (X, y), "random_state is")):
+        with pytest.raises(ValueError, match="resume is of another run of network 0") as caught:
+            cross_validate(other, *data, {"l2": [0.0, 0.1]}, cv=2, resume=table.fits)
+        assert words in str(caught.value)
+
+
+def test_the_same_runs_are_taken_over_and_replaced(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
+    given = {"X": rng.standard_normal((4, 3, 2)), "D": rng.standard_normal((4, 3, 1)), "epochs": 3,
+             "learning_rate": [1e-3, 1e-2, 1e-1], "schedule": "cosine", "shuffle": "spread", "batch_size": 2}
+    first = three()
+    fits = fit_many(first, **given, checkpoint=path)
+    near = three()
+    near[0].theta = np.nextafter(near[0].theta, np.float32(2))  # as another machine's LAPACK may round
+    for nets, more in ((three(), {"resume": True}), (near, {"resume": True}), (three(), {}), (first, {"resume": True}),
+                       (first, {"resume": fits}), (three(), {"resume": fits})):
+        again = fit_many(nets, **given, checkpoint=path, **more)
+        assert again.stopped == ["epochs"] * 3 and np.array_equal(again.train_loss, fits.train_loss)
+        assert all(np.array_equal(a.theta, b.theta) for a, b in zip(nets, first))
+
+
+def test_networks_without_seeds_go_on_with_runs_that_were_cut_off_alone(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
+    given = {"X": rng.standard_normal((4, 3, 2)), "D": rng.standard_normal((4, 3, 1)), "epochs": 3, "checkpoint": path}
+    nets = three((None, None, None))
+    with Fragile(1) as executor, pytest.raises(many.WorkersFailed):
+        fit_many(nets, **given, executor=executor, chunk_size=1)
+    again = three((None, None, None))
+    fits = fit_many(again, **given, resume=True)
+    assert fits.stopped == ["epochs"] * 3
+    assert sum(np.array_equal(a.theta, b.theta) for a, b in zip(nets, again)) >= 1
+    with pytest.raises(ValueError, match="of finished runs, and network 0 began with other parameters"):
+        fit_many(three((None, None, None)), **given, resume=True)
+    with pytest.raises(FileExistsError):
+        fit_many(three((None, None, None)), **given)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_resumed_with_a_warning(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
+    given = {"X": rng.standard_normal((4, 3, 2)), "D": rng.standard_normal((4, 3, 1)), "epochs": 3, "checkpoint": path}
+    first, again = three(), three()
+    fit_many(first, **given)
+    header, arrays = _files.read(path)
+    for name in ("runs", "run", "seeds"):
+        del header[name]
+    del arrays["start"]
+    _files.write(path, header, arrays)
+    with pytest.raises(FileExistsError, match="of other runs"):
+        fit_many(again, **given)
+    with pytest.warns(UserWarning, match="written by an earlier version") as caught:
+        fit_many(again, **given, resume=True)
+    assert caught[0].filename == __file__
+    assert all(np.array_equal(a.theta, b.theta) for a, b in zip(first, again))
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"runs": ["[" * 100_000] * 3}, "no checkpoint"), ({"run": [0, 9, 0]}, "no checkpoint"),
+    ({"seeds": [1]}, "do not belong together"), ({"runs": ["x"] * 3}, "no checkpoint"),
+    ({"runs": 5}, "no checkpoint")])
+def test_a_damaged_checkpoint_of_many_is_refused(change, words, tmp_path):
+    path, given = tmp_path / "fits.npz", {"X": np.ones((4, 3, 2)), "D": np.ones((4, 3, 1)), "epochs": 3}
+    fit_many(three(), **given, checkpoint=path)
+    header, arrays = _files.read(path)
+    _files.write(path, header | change, arrays)
+    with pytest.raises(ValueError, match=words):
+        fit_many(three(), **given, checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "a model", "a run"])
+def test_many_networks_replace_no_foreign_file(content, tmp_path):
+    path, given = tmp_path / "fits.npz", {"X": np.ones((4, 3, 2)), "D": np.ones((4, 3, 1)), "epochs": 3}
+    if content == "a model":
+        three()[0].save(path)
+    elif content == "a run":
+        three()[0].fit(**given, checkpoint=path)
+    else:
+        path.write_text(content)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="checkpoint '.*fits.npz.*overwrite=True"):
+        fit_many(three(), **given, checkpoint=path)
+    assert path.read_bytes() == before
+    path.write_bytes(b"")
+    fit_many(three(), **given, checkpoint=path)
+    for more, words in (({"overwrite": True}, "needs checkpoint="),
+                        ({"overwrite": True, "resume": True, "checkpoint": path}, "give one of them")):
+        with pytest.raises(ValueError, match=words):
+            fit_many(three(), **given, **more)
 
 
 def test_an_interrupt_leaves_whole_networks():

@@ -282,6 +282,183 @@ def test_large_batches_run_one_at_a_time():
             np.testing.assert_allclose(net.theta, twin.theta[k], rtol=1e-9, atol=1e-11)
 
 
+def alone_and_together(population, X, D, V, **arguments):
+    """Compare every route of a population with its networks one by one."""
+    nets, dtype = list(population), population[0].dtype
+    losses, gradients = population.loss_and_gradients(X, D)
+    evaluated, e, Y = population.evaluate(X, D), population.losses(X, D), population.forward(X)[0]
+    many = [net.copy() for net in nets]
+    fits = fastbptt.fit_many(many, X, list(D), validation=(V[0], list(V[1])), **arguments)
+    history = population.fit(X, D, validation=V, **arguments)
+    for k, net in enumerate(nets):
+        loss, right = net.loss_and_gradients(X, D[k], backend="reference")
+        close(losses[k], np.array(loss), dtype, "loss")
+        for name, value in right.items():
+            close(gradients[name][k], value, dtype, name)
+        close(evaluated[k], np.array(net.evaluate(X, D[k], backend="reference")), dtype, "evaluate")
+        close(e[k], net.losses(X, D[k], backend="reference"), dtype, "losses")
+        close(Y[k], net.forward(X, backend="reference")[0], dtype, "forward")
+        found = net.fit(X, D[k], validation=(V[0], V[1][k]), **arguments)
+        tolerance = 1e-8 if dtype == "float64" else 1e-3
+        np.testing.assert_allclose(population.theta[k], net.theta, rtol=tolerance, atol=tolerance / 10)
+        np.testing.assert_allclose(many[k].theta, net.theta, rtol=tolerance, atol=tolerance / 10)
+        for name in ("train_loss", "validation_loss", "penalty", "gradient_norm"):
+            row = np.array(getattr(found, name))
+            for table in (history, fits):
+                np.testing.assert_allclose(getattr(table, name)[k, :len(row)], row, rtol=tolerance, err_msg=name)
+        assert history.stopped[k] == fits.stopped[k] == found.stopped
+    return history
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("options", [
+    {}, {"l2": 0.05}, {"l1": 0.02, "reduction": "sum"}, {"l1": {"W_s": 0.02}, "l2": {"b_y": 0.1}},
+    {"l2": [0.05, 0.0, {"W_s": 0.2}]}, {"rate_penalty": 0.1, "l2": 0.05}, {"omega": 0.1, "l1": 0.02}], ids=str)
+def test_routes_agree_around_the_largest_batch_of_lanes(options, dtype):
+    rng, most = np.random.default_rng(2), {"float64": 1024, "float32": 3072}[dtype] // 64
+    for B in (most - 1, most, most + 1):
+        population = make(3, 2, 8, 1, dtype, **options)
+        assert population_module._most_sequences(population[0]) == most
+        X, D = rng.standard_normal((3, B, 2)), rng.standard_normal((3, 3, B, 1))
+        V = rng.standard_normal((3, 2, 2)), rng.standard_normal((3, 3, 2, 1))
+        alone_and_together(population, X.astype(dtype), D.astype(dtype), V, epochs=2, batch_size=B)
+
+
+@pytest.mark.parametrize("shuffle", [True, False, "spread"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_an_epochs_loss_and_order_are_those_of_each_alone(reduction, shuffle):
+    rng = np.random.default_rng(3)
+    population = make(3, 2, 4, 1, reduction=reduction, l2=0.01)
+    X, D = rng.standard_normal((5, 11, 2)), rng.standard_normal((3, 5, 11, 1))
+    V = rng.standard_normal((5, 2, 2)), rng.standard_normal((3, 5, 2, 1))
+    start = population.copy()
+    history = alone_and_together(population, X, D, V, epochs=3, batch_size=4, shuffle=shuffle)  # batches of 4, 4 and 3
+    still = start.copy().fit(X, D, epochs=1, batch_size=4, optimizer=optimizers.SGD(1e-200)).train_loss[:, 0]
+    np.testing.assert_allclose(still, start.evaluate(X, D), rtol=1e-12)  # of an epoch that changes nothing
+    if shuffle == "spread":
+        batches = fastbptt._batches.order("spread", 11, 4, np.random.default_rng(0)).reshape(-1)
+        assert sorted(batches) == list(range(11)) and history.stopped == ["epochs"] * 3
+        plain = start.copy()
+        plain.fit(X, D, epochs=3, batch_size=4)
+        assert not np.allclose(plain.theta, population.theta, rtol=1e-6)
+
+
+def stops(record_or_epoch, *rest):
+    return (record_or_epoch if rest else record_or_epoch.epoch) == 3
+
+
+@pytest.mark.parametrize("arguments", [
+    {"epochs": 4, "patience": 3}, {"epochs": 3, "patience": 3}, {"epochs": 9, "patience": 3}, {"epochs": 0, "patience": 3},
+    {"epochs": 9, "patience": 3, "callbacks": stops}, {"epochs": 4, "callbacks": stops}, {"epochs": 5, "callbacks": stops},
+    {"epochs": 9, "patience": 1, "callbacks": stops}, {"epochs": 1, "patience": 3, "time_limit": 1e-9},
+    {"epochs": 9, "patience": 3, "callbacks": lambda *given: 1}])
+def test_a_run_ends_by_the_same_word_in_lanes_and_alone(arguments):
+    rng = np.random.default_rng(4)
+    X, D = rng.standard_normal((5, 3, 2)), rng.standard_normal((3, 5, 3, 1))
+    V = X, D + np.array([0, 10, 10])[:, None, None, None]  # the others only fall behind
+    population = make(3, 2, 4, 1)
+    population.parameters["b_y"][...] = [[0], [11], [11]]
+    nets, plain = list(population), {name: value for name, value in arguments.items() if name != "callbacks"}
+    many = [net.copy() for net in nets]
+    given = {"optimizer": "sgd", "learning_rate": 0.01}
+    history = population.fit(X, D, validation=V, **given, **arguments)
+    fits = fastbptt.fit_many(many, X, list(D), validation=(V[0], list(V[1])), **given, **plain)
+    for k, net in enumerate(nets):
+        other = net.copy()
+        found = net.fit(X, D[k], validation=(V[0], V[1][k]), **given, **arguments)
+        assert history.stopped[k] == found.stopped
+        assert fits.stopped[k] == other.fit(X, D[k], validation=(V[0], V[1][k]), **given, **plain).stopped
+        np.testing.assert_allclose(population.theta[k], net.theta, rtol=1e-9)
+    if arguments == {"epochs": 9, "patience": 3}:
+        assert history.stopped == ["epochs", "patience", "patience"]
+
+
+def test_what_is_cut_off_keeps_its_last_update_and_does_not_return_to_its_best():
+    rng = np.random.default_rng(5)
+    X, D = rng.standard_normal((5, 3, 2)), rng.standard_normal((3, 5, 3, 1))
+    given = {"validation": (X, D), "patience": 20, "epochs": 9}
+    for error, word in ((KeyboardInterrupt, "interrupted"), (ValueError, "error")):
+        for hidden in (4, 20):  # in lanes, and one at a time
+            def fail(epoch, population):
+                if epoch == 4:
+                    raise error
+
+            population = make(3, 2, hidden, 1)
+            nets = list(population)
+            with pytest.raises(error):
+                population.fit(X, D, **given, callbacks=fail)
+            assert population.history.stopped == [word] * 3
+            for k, net in enumerate(nets if hidden == 4 and _population.lanes("float64") else nets[:1]):
+                with pytest.raises(error):
+                    net.fit(X, D[k], **given | {"validation": (X, D[k])}, callbacks=lambda record: fail(record.epoch, None))
+                np.testing.assert_allclose(population.theta[k], net.theta, rtol=1e-9)
+    for hidden in (4, 20):
+        population = make(3, 2, hidden, 1)
+        nets, rates = list(population), [1e-3, 3.0, 1e-3]
+        given |= {"optimizer": "sgd", "epochs": 400}
+        V = X, np.zeros_like(D) + 1e3
+        history = population.fit(X, 1e3 * D, **given | {"validation": V, "patience": 500}, learning_rate=rates)
+        assert history.stopped[1] == "nonfinite"
+        with pytest.raises(FloatingPointError):
+            nets[1].fit(X, 1e3 * D[1], **given | {"validation": (X, V[1][1]), "patience": 500}, learning_rate=3.0)
+        np.testing.assert_allclose(population.theta[1], nets[1].theta, rtol=1e-6)
+
+
+def test_an_array_that_may_be_each_networks_own_or_shared_is_refused():
+    rng, n = np.random.default_rng(6), 3
+    population = make(n, 2, 4, n)  # n = T = B = O
+    X, D, weights = rng.standard_normal((n, n, 2)), rng.standard_normal((n, n, n)), rng.uniform(0, 1, (n, n, n))
+    own, shared = list(weights), np.repeat(weights[None], n, axis=0)
+    calls = [lambda w: population.evaluate(X, D, weights=w),
+             lambda w: population.loss_and_gradients(X, D, weights=w)[0],
+             lambda w: population.copy().fit(X, D, weights=w, epochs=1).train_loss[:, 0],
+             lambda w: population.copy().fit(X, D, validation=(X, D, w), epochs=1).validation_loss[:, 0],
+             lambda w: fastbptt.fit_many(list(population), X, D, weights=w, epochs=1).train_loss[:, 0],
+             lambda w: fastbptt.fit_many(list(population), X, D, validation=(X, D, w), epochs=1).validation_loss[:, 0]]
+    for number, call in enumerate(calls):
+        with pytest.raises(ValueError, match=r"weights has shape \(3, 3, 3\), which fits both \(n, T, B\) and \(") as found:
+            call(weights)
+        assert ("validation's weights" in str(found.value)) == (number in (3, 5))
+        assert not np.allclose(call(own), call(shared))
+    for k, net in enumerate(population):
+        np.testing.assert_allclose(calls[0](own)[k], net.evaluate(X, D, weights=weights[k]))
+        np.testing.assert_allclose(calls[0](shared)[k], net.evaluate(X, D, weights=weights))
+    last = make(n, 2, 4, n, output="last")
+    with pytest.raises(ValueError, match=r"weights has shape \(3, 3\), which fits both \(n, B\) and \(B, O\)"):
+        last.evaluate(X, D[0], weights=weights[0])
+    labelled = make(n, 2, 4, n, loss="cross_entropy", output_activation="softmax")
+    labels = rng.integers(0, 2, (n, n, n))
+    for call in (lambda D: labelled.evaluate(X, D),
+                 lambda D: fastbptt.fit_many(list(labelled), X, D, epochs=1).train_loss[:, 0]):
+        with pytest.raises(ValueError, match=r"D has shape \(3, 3, 3\), which fits both"):
+            call(labels)
+        np.testing.assert_allclose(call(list(labels)), [net.evaluate(X, d) for net, d in zip(labelled, labels)])
+        distributions = labels.astype(float) / np.maximum(1, labels.sum(axis=2, keepdims=True))
+        np.testing.assert_allclose(call(distributions), [net.evaluate(X, distributions) for net in labelled])
+    right = [net.evaluate(X, labels[0], weights=w) for net, w in zip(labelled, weights)]  # it has no weights of outputs
+    np.testing.assert_allclose(labelled.evaluate(X, labels[0], weights=weights), right)
+    found = fastbptt.fit_many(list(labelled), X, labels[0], weights=weights, epochs=1)
+    np.testing.assert_allclose(found.train_loss[:, 0], right)
+    with pytest.raises(ValueError, match=r"weights must have shape \(T, B\) or \(n, T, B\) for"):
+        labelled.evaluate(X[:2], labels[0, :2], weights=np.ones((2, n, n)))
+
+
+def test_an_array_of_each_networks_own_need_not_have_the_shape_of_x_in_a_validation_set():
+    rng, n = np.random.default_rng(7), 4
+    population = make(n, 2, 4, 3, loss="cross_entropy", output_activation="softmax")
+    X, labels = rng.standard_normal((6, 5, 2)), rng.integers(0, 3, (n, 6, 5))
+    V = rng.standard_normal((7, 2, 2)), rng.integers(0, 3, (n, 7, 2)), rng.uniform(0, 1, (n, 7, 2))
+    nets = list(population)
+    fits = fastbptt.fit_many(nets, X, labels, validation=V, epochs=2)
+    for k, net in enumerate(population):
+        found = net.fit(X, labels[k], validation=(V[0], V[1][k], V[2][k]), epochs=2)
+        np.testing.assert_allclose(fits.validation_loss[k], found.validation_loss, rtol=1e-9)
+    population = make(3, 2, 4, 1)  # n = T = B, and (T, B, O) is another shape
+    X, D, weights = rng.standard_normal((3, 3, 2)), rng.standard_normal((3, 3, 1)), rng.uniform(0, 1, (3, 3, 3))
+    fits = fastbptt.fit_many(list(population), X, D, weights=weights, epochs=1)
+    np.testing.assert_allclose(fits.train_loss[:, 0], [net.evaluate(X, D, weights=w) for net, w in zip(population, weights)])
+
+
 def test_threads_may_ask_one_population_at_once():
     rng = np.random.default_rng(12)
     population = make(40, 2, 20, 1)
@@ -333,6 +510,12 @@ def test_networks_go_in_and_come_out(tmp_path):
     (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), weights=-np.ones((4, 6, 2))), "not be negative"),
     (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), patience=3), "patience needs validation"),
     (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), learning_rate=[1, 2]), "learning_rate must have shape"),
+    (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), shuffle="spred"), 'shuffle, where it is not "spread"'),
+    (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), callbacks=[3]), r"callbacks must be functions of \(epoch, pop"),
+    (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), progress="no"), "progress must be True or False"),
+    (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), schedule=lambda epoch: None), "schedule"),
+    (lambda p: fastbptt.fit_many(list(p), np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), schedule=lambda epoch: None), "schedule"),
+    (lambda p: fastbptt.fit_many(list(p), np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), shuffle="spred"), "shuffle, where"),
     (lambda p: Population(0, 1, 1, 1), "n must be from 1"),
     (lambda p: Population(2, 1, 1, 1, random_state=[1]), "must hold 2 seeds"),
     (lambda p: Population(2, 1, 1, 1, alpha=1), "takes no alpha"),

@@ -252,7 +252,7 @@ def test_what_one_rank_raises_ends_all_at_the_same_update(error, others, stopped
     np.testing.assert_array_equal(fastbptt.load(path).theta, nets[0].theta)
 
     def again(comm):
-        net = network(random_state=comm.rank)
+        net = network(random_state=3 + comm.rank)  # rank 0's are those of all
         return net, net.fit(batches=fresh, **arguments, communicator=comm, checkpoint=path, resume=True)
 
     def whole(comm):
@@ -560,7 +560,7 @@ def test_a_run_goes_on_from_the_checkpoint_that_rank_0_wrote(name, tmp_path):
         for size in (2, 3):
             path.write_bytes(content)
             net, history = together(size, lambda comm: fit_part(
-                network(random_state=comm.rank), arrays, share(size, comm.rank, B), **arguments, communicator=comm,
+                network(random_state=3 + comm.rank), arrays, share(size, comm.rank, B), **arguments, communicator=comm,
                 checkpoint=own_path(comm), resume=True))
             assert_close((net, history), whole[size])
             if size == 2:
@@ -590,6 +590,57 @@ def test_a_run_of_fresh_batches_goes_on_with_as_many_ranks_and_keeps_its_seconds
     assert all("ranks is 2 there and 3 here" in str(each) for each in outcomes) and not world.aborted
 
 
+@pytest.mark.parametrize("validation", [None, 0.3])
+def test_between_one_process_and_ranks_a_checkpoint_is_refused_with_what_to_give(validation, tmp_path):
+    path, arrays = tmp_path / "run.npz", {each: data()[each] for each in ("X", "D", "weights")}
+    arguments = {"batch_size": 5, "validation": validation, "checkpoint": path}
+    together(2, lambda comm: fit_part(network(), arrays, share(2, comm.rank, B), **arguments, epochs=2, communicator=comm))
+    with pytest.raises(ValueError, match=r"written by a run with a communicator.*communicator=mpi4py.MPI.COMM_SELF"):
+        network().fit(**arrays, **arguments, epochs=3, resume=True)
+    with pytest.raises(FileExistsError, match="communicator=mpi4py.MPI.COMM_SELF.*overwrite=True"):
+        network().fit(**arrays, **arguments, epochs=3)
+    (net, history), whole = (together(1, lambda comm: fit_part(
+        network(), arrays, share(1, comm.rank, B), **arguments | more, epochs=3, communicator=comm))
+        for more in ({"resume": True}, {"checkpoint": None}))
+    assert_close((net, history), whole)
+    with pytest.raises(ValueError, match="batch_size is 5 there and 4 here") as caught:  # what else differs comes first
+        network().fit(**arrays, **arguments | {"batch_size": 4}, epochs=3, resume=True)
+    assert "data is" not in str(caught.value)
+    network().fit(**arrays, **arguments, epochs=2, overwrite=True)
+    outcomes, world = run(2, lambda comm: fit_part(network(), arrays, share(2, comm.rank, B), **arguments, epochs=3,
+                                                   communicator=comm, resume=True))
+    assert all("written by a run without a communicator" in str(each) for each in outcomes) and not world.aborted
+
+
+def test_a_checkpoint_of_fresh_batches_of_ranks_says_how_many_go_on(tmp_path):
+    path = tmp_path / "run.npz"
+    arguments = {"batches": fresh, "updates": 4, "updates_per_epoch": 2, "batch_size": 6, "checkpoint": path}
+    run(2, lambda comm: network().fit(**arguments, communicator=comm))
+    with pytest.raises(ValueError, match="drawn by 2 ranks, and need as many"):
+        network().fit(**arguments, resume=True)
+
+
+def test_another_seed_and_a_foreign_file_end_all_ranks_before_the_first_update(tmp_path):
+    path, arrays = tmp_path / "run.npz", {each: data()[each] for each in ("X", "D")}
+
+    def attempt(seed, **more):
+        nets = [network(random_state=seed), network()]
+        before = [net.theta for net in nets]
+        outcomes, world = run(2, lambda comm: fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), epochs=2,
+                                                       communicator=comm, checkpoint=path, **more))
+        assert not world.aborted and all(np.array_equal(net.theta, theta) for net, theta in zip(nets, before))
+        return outcomes
+
+    together(2, lambda comm: fit_part(network(), arrays, share(2, comm.rank, B), epochs=2, communicator=comm, checkpoint=path))
+    content = path.read_bytes()
+    first, second = attempt(9, resume=True)
+    assert type(first) is ValueError and "random_state is 3 there and 9 here" in str(first)
+    assert type(second) is RuntimeError and "rank 0: ValueError" in str(second)
+    first, second = attempt(9)
+    assert type(first) is FileExistsError and type(second) is RuntimeError and "overwrite=True" in str(second)
+    assert path.read_bytes() == content
+
+
 def test_only_rank_0_shows_progress(capsys):
     arrays = {"X": data()["X"], "D": data()["D"]}
     together(3, lambda comm: fit_part(network(), arrays, share(3, comm.rank, B), epochs=1, progress=True, communicator=comm))
@@ -605,7 +656,7 @@ def test_a_damaged_checkpoint_is_refused_on_all_ranks(tmp_path):
     outcomes, world = run(2, lambda comm: fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), communicator=comm,
                                                    checkpoint=path, resume=True))
     other = network(activation="relu")
-    other.fit(**arrays, epochs=1, checkpoint=path)
+    other.fit(**arrays, epochs=1, checkpoint=path, overwrite=True)
     for each in run(2, lambda comm: fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), communicator=comm,
                                              checkpoint=path, resume=True))[0]:
         assert "is of another network: activation is 'relu' there and 'tanh' here" in str(each)

@@ -87,7 +87,9 @@ REFUSED = {
         ({}, [lambda net: net.fit(batches=batches, validation=0.5)], TypeError, "validation=0.5 is a share of X and D")],
     "a share as `validation` with `initial_state`": [
         ({}, calls(("fit",), validation=0.3, initial_state=STATE), TypeError, "cannot be judged from an initial_state")],
-    "`patience` without `validation`, `resume` without `checkpoint`": [
+    "`patience` without `validation`, `resume` or `overwrite` without `checkpoint`, `overwrite` with `resume`": [
+        ({}, calls(("fit",), overwrite=True), ValueError, "overwrite=True needs checkpoint="),
+        ({}, calls(("fit",), overwrite=True, checkpoint="run.npz", resume=True), ValueError, "give one of them"),
         ({}, calls(("fit",), patience=3), ValueError, "patience needs validation=(X, D)"),
         ({}, calls(("fit",), resume=True), ValueError, "resume=True needs checkpoint=")],
     "`learning_rate` beside an optimiser that is an object": [

@@ -511,6 +511,7 @@ FIT = [
     "n_threads",
     "checkpoint_every",
     "resume",
+    "overwrite",
     "updates_per_epoch",
     "validation",
 ]
