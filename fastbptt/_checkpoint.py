@@ -9,6 +9,7 @@ import os
 import numpy as np
 
 from . import _files
+from ._batches import Positions
 
 PREFIX = "run."  # of all arrays that are not the network's parameters
 # What a header of somebody's making leads to, in the code that believes it
@@ -40,17 +41,31 @@ def digest(arrays):
 
 def seed(path, otherwise):
     """The seed of the run that `path` holds, whose split and order a resumed one has; `otherwise` where it holds none."""
+    return streams(path, otherwise, None)[0]
+
+
+def streams(path, entropy, begin):
+    """Return the seed of the run that `path` holds and the positions where it began; those given where it holds none."""
     if not os.path.exists(path):
-        return otherwise
+        return entropy, begin
     run = _files.read(path)[0].get("run")
-    return run["entropy"] if isinstance(run, dict) and type(run.get("entropy")) is int else otherwise
+    if not isinstance(run, dict) or type(run.get("entropy")) is not int:
+        return entropy, begin
+    try:
+        return run["entropy"], Positions.read(run.get("begin"))
+    except DAMAGES as error:
+        raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
 
 
-def write(path, network, state, history, entropy, identity, seconds):
-    """Write where a run stands: its training.State and History, its seed, and what a run that goes on must share."""
+def write(path, network, state, history, entropy, identity, seconds, begin):
+    """Write where a run stands: its training.State and History, its seed, and what a run that goes on must share.
+
+    `begin` holds the positions of the random streams at the start of the run.
+    """
     numbers = {name: getattr(state, name) for name in state.NUMBERS} | {"seconds": seconds}
     header = network._header() | {"kind": "Checkpoint", "run": {"identity": identity, "entropy": entropy,
-                                                                "slots": len(state.slots), "numbers": numbers}}
+                                                                "slots": len(state.slots), "numbers": numbers,
+                                                                "begin": begin._asdict()}}
     arrays = {f"{PREFIX}slot_{n}": slot for n, slot in enumerate(state.slots)}
     if state.best_theta is not None:
         arrays[f"{PREFIX}best_theta"] = state.best_theta
@@ -95,6 +110,8 @@ def read(path, network, state, history, identity, windows=None, content=None):
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
     for name, value in numbers.items():
         setattr(state, name, value)
+    network._positions = (theirs._positions if theirs._entropy == network._entropy
+                          else network._positions.later(theirs._positions))
     state.theta[...] = theirs._theta
     state.best_theta, state.states = best, states
     for mine, its in zip(state.slots, slots):

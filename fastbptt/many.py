@@ -159,7 +159,7 @@ class _Job:
     network: RNN
     data: tuple | None          # X, D, weights, initial_state, lengths, resets; None where there are batches
     validation: tuple | None    # X, D, weights, lengths, resets
-    seed: int
+    seed: int | None            # None: the network's own streams go on
     optimizer: optimizers.Optimizer
     max_grad_norm: float | None
     settings: dict              # the other arguments of RNN.fit
@@ -178,7 +178,9 @@ class _Chunk:
         if not self.in_lanes:
             return _Work(None, self.jobs, self.threads)
         population = Population._made_of([job.network for job in self.jobs])
-        population.seeds = [job.seed for job in self.jobs]
+        for k, job in enumerate(self.jobs):
+            if job.seed is not None:
+                population.seeds[k], population._positions[k] = job.seed, _batches.Positions()
         jobs = [dataclasses.replace(job, network=None, settings=self.jobs[0].settings) for job in self.jobs]
         return _Work(population, jobs, self.threads)
 
@@ -200,6 +202,7 @@ class _Found:
     seconds: float
     in_lanes: bool
     curves: dict
+    positions: _batches.Positions  # of the streams of the job's seed
     error: Exception | None = None
 
 
@@ -229,7 +232,7 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
         As of `RNN.fit`; each member is shared or own as above.
     learning_rate, max_grad_norm : float or (n,), optional
     random_state : None or list of n ints
-        Seeds of order and split, by default the networks' own.
+        Seeds of order and split. By default the networks' own streams go on, as of `RNN.fit`.
     epochs, batch_size, optimizer, schedule, patience, min_improvement, shuffle : as of `RNN.fit`
         An estimator's own are those of its constructor, and are not given here.
     time_limit : float, optional
@@ -319,11 +322,11 @@ class _Jobs:
     def make(self):
         jobs = []
         for k, net in enumerate(self.networks):
-            seed = net._entropy if self.seeds is None else self.seeds[k]
+            seed = None if self.seeds is None else self.seeds[k]
             data = validation = None
             try:
                 if "batches" not in self.others:
-                    data, validation = self._data_of(k, net, seed)
+                    data, validation = self._data_of(k, net, net._entropy if seed is None else seed)
                 elif any(value is not None for value in self.data.values()):
                     raise TypeError("give X and D, or batches, not both")
                 else:
@@ -440,8 +443,7 @@ def _jobs_of_sets(estimators, X, y, weights, validation, time_limit):
         settings = _settings(fitting.settings | {"time_limit": time_limit})
         network = fitting.network
         fittings.append(fitting)
-        jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held,
-                         network._entropy if fitting.seed is None else fitting.seed, fitting.settings["optimizer"],
+        jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held, None, fitting.settings["optimizer"],
                          fitting.settings["max_grad_norm"], settings))
     return fittings, jobs
 
@@ -635,7 +637,7 @@ def _train_one(job, threads, results):
         history = net.history or History()
         results.append(_Found(
             net.theta, "error" if error else history.stopped, -1 if history.best_epoch is None else history.best_epoch,
-            time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, error))
+            time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, net._positions, error))
     return history
 
 
@@ -664,7 +666,7 @@ def _train_population(work, progress, results):
                 seen = np.flatnonzero(~np.isnan(values))
                 curves[name] = values[:seen[-1] + 1 if len(seen) else 0].copy()
             results.append(_Found(population._theta[:, k].copy(), history.stopped[k], int(history.best_epoch[k]), seconds,
-                                  run.fits_lanes(), curves))
+                                  run.fits_lanes(), curves, population._positions[k]))
 
 
 def _together(parts):
@@ -775,6 +777,8 @@ class _Call:
         for job, found in zip(chunk.jobs, results):
             job.network.theta = found.theta
             job.network.history = None  # it would be another run's
+            if job.seed is None or job.seed == job.network._entropy:
+                job.network._positions = job.network._positions.later(found.positions)
             self.fits._write(job.k, found)
             if self.end is not None and found.error is None:
                 self.end(job.k)
@@ -792,13 +796,14 @@ class _Call:
             if len(kept) != len(jobs):
                 raise ValueError(f"resume has {len(kept)} networks, and these are {len(jobs)}")
             thetas = [getattr(each, "network_", None) if isinstance(each, _Estimator) else each for each in kept.networks]
+            positions = [None if net is None else net._positions for net in thetas]
             thetas = [None if net is None else net.theta for net in thetas]
         elif _words.flag("resume", resume):
             if self.checkpoint is None:
                 raise ValueError("resume=True needs checkpoint=, the file to go on from")
             if not os.path.exists(self.checkpoint):
                 return set()
-            kept, thetas = _read(self.checkpoint, jobs)
+            kept, thetas, positions = _read(self.checkpoint, jobs)
         else:
             return set()
         done = [job for job in jobs if kept.stopped[job.k] in KEPT]
@@ -810,7 +815,7 @@ class _Call:
             k = job.k
             self._take(_Chunk([job], False, None), [_Found(
                 thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
-                bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES})])
+                bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES}, positions[k])])
         return {job.k for job in done}
 
     def _save_if_due(self):
@@ -827,7 +832,8 @@ def _write(path, fits, jobs):
     ended = [k for k, stopped in enumerate(fits.stopped) if stopped in KEPT]
     header = {"kind": "Fits", "of": len(fits), "ended": ended, "stopped": [fits.stopped[k] for k in ended],
               "best_epoch": fits.best_epoch[ended].tolist(), "lanes": fits.lanes[ended].tolist(),
-              "sizes": [jobs[k].network._theta.size for k in ended]}
+              "sizes": [jobs[k].network._theta.size for k in ended],
+              "positions": [jobs[k].network._positions._asdict() for k in ended]}
     thetas = [jobs[k].network._theta.astype(np.float64) for k in ended]
     arrays = {"theta": np.concatenate(thetas) if thetas else np.zeros(0), "seconds": fits.seconds[ended]}
     arrays |= {name: getattr(fits, name)[ended] for name in CURVES}
@@ -835,7 +841,7 @@ def _write(path, fits, jobs):
 
 
 def _read(path, jobs):
-    """The Fits and the thetas that `_write` wrote; entries of networks that had not ended are empty."""
+    """The Fits, the thetas and the positions of streams that `_write` wrote; networks that had not ended have none."""
     header, arrays = _files.read(path)
     try:
         if header["kind"] != "Fits":
@@ -844,18 +850,19 @@ def _read(path, jobs):
             raise ValueError(f"it holds {header['of']} networks, and these are {len(jobs)}")
         ended, sizes = ([int(number) for number in header[name]] for name in ("ended", "sizes"))
         parts = np.split(arrays["theta"], np.cumsum(sizes)[:-1]) if sizes else []
-        fits, thetas = Fits._empty([None] * len(jobs)), [None] * len(jobs)
-        lengths = [len(parts), len(header["stopped"]), len(arrays["seconds"])]
-        if lengths != [len(ended)] * 3 or sum(sizes) != arrays["theta"].size:
+        fits, thetas, positions = Fits._empty([None] * len(jobs)), [None] * len(jobs), [None] * len(jobs)
+        given = header.get("positions") or [None] * len(ended)
+        lengths = [len(parts), len(header["stopped"]), len(arrays["seconds"]), len(given)]
+        if lengths != [len(ended)] * 4 or sum(sizes) != arrays["theta"].size:
             raise ValueError("its parts do not belong together")
         for i, k in enumerate(ended):
-            thetas[k] = parts[i]
+            thetas[k], positions[k] = parts[i], _batches.Positions.read(given[i])
             fits._write(k, _Found(parts[i], str(header["stopped"][i]), int(header["best_epoch"][i]),
                                   float(arrays["seconds"][i]), bool(header["lanes"][i]),
-                                  {name: arrays[name][i] for name in CURVES}))
+                                  {name: arrays[name][i] for name in CURVES}, positions[k]))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)!r} is no checkpoint of these networks: {error}") from None
-    return fits, thetas
+    return fits, thetas, positions
 
 
 # ---------------------------------------------------------------------------------------------------------------------

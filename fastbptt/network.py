@@ -140,6 +140,10 @@ class RNN:
     theta : array (P,), all parameters in that order, copied out and in.
     history : training.History of the last `fit`, or None.
     unit_signs : array (H,) of 1 and −1, or None without Dale's law.
+    stream_positions : dict of int, how much of each random stream training has used: orders of epochs ("shuffling"),
+        generators given to `batches` ("batches"), and batches, steps or streams with noise or dropout ("noise"). The next
+        `fit`, `train_step` or `stream` goes on from there. Copies and files have the same positions; `state_dict` has none.
+        Assigning changes them: ``net.stream_positions = {"noise": 0}`` repeats the noise from the start.
 
     Notes
     -----
@@ -224,7 +228,7 @@ class RNN:
             raise ValueError(f"output_size must be a multiple of the {levels} quantile levels, got {self.output_size}")
         self.target_size = self.output_size // levels
         self.history = None
-        self._config, self._entropy = config, entropy
+        self._config, self._entropy, self._positions = config, entropy, _batches.Positions()
         I, H, O = self.input_size, self.hidden_size, self.output_size
         shapes = _shapes(config)
         self._widths = _stack.widths_of(shapes)
@@ -304,7 +308,8 @@ class RNN:
         noise, dropout : False, or a seed: int, Generator, or True for the network's own; optional
             Here and wherever there is `noise`: whether noise_std and input_noise_std, or recurrent_dropout, act. What is drawn
             is a function of the seed, the sequence's place in the batch and the step: the same in another call with this
-            seed, for any threads, lengths, memory limit and backend (in both to the bit, but for the last of float32).
+            seed, of True too, for any threads, lengths, memory limit and backend (in both to the bit, but for the last of
+            float32).
         return_states : bool
             Return S (T+1, B, H) too: S[0] is the initial state, S[t+1] the state after X[t]. A leaky network returns Y, final
             state, S and R (T, B, H): the rates after X[t], g1 of the pre-activation, in the current form of the state.
@@ -888,8 +893,10 @@ class RNN:
             sequences, and gives every batch one of each run: where sequences are sorted, by length or label, each batch has
             some of all; and each rank of a communicator has its part of every batch.
         random_state : None, int or Generator
-            Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation;
-            by default the network's own.
+            Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation.
+            By default the network's own streams go on after the last completed update of `fit`, `train_step` or `stream`: a
+            second `fit` has new orders, batches and noise, and the same split. With a seed the run starts at the beginning
+            of this seed's streams, and the network's own stay where they are.
         validation_every : int
             Evaluate the validation set every so many epochs, and after the last.
         time_limit : float, optional
@@ -900,8 +907,9 @@ class RNN:
             Keep the run in this file: every `checkpoint_every` seconds, at its end, and when it is interrupted or fails.
             `fastbptt.load` reads it as the network of that moment.
         resume : bool
-            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted. The other
-            arguments must be the same, but for when it ends and what is shown.
+            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted, from the positions
+            of the random streams at which it began. The other arguments must be the same, but for when it ends and what is
+            shown.
         progress : bool, optional
             Report to standard error, by a bar where tqdm is installed; by default only on a terminal, if it takes long.
         memory_limit : as of `loss_and_gradients`, for each batch
@@ -915,7 +923,7 @@ class RNN:
             data: X, D, validation and what goes with them are each rank's own part, of any number of sequences. The run is
             that of one process on the parts one after another, in the order of ranks, within rounding: `batch_size`,
             `shuffle`, a share as validation, Σ m and the losses are those of all. Parameters, at the beginning too, and the
-            seed are those of rank 0, to the bit on all ranks, and so is the History. `batches` are asked for a share of
+            seed and `stream_positions` are those of rank 0, to the bit on all ranks, and so is the History. `batches` are asked for a share of
             batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's. Callbacks are each
             rank's; one that returns True ends the run of all, and parameters that callbacks change become those of rank 0.
             Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of ranks. Ctrl-C and
@@ -938,9 +946,12 @@ class RNN:
             with ranks.settled():
                 if (X is None and D is None) == (batches is None):
                     raise TypeError("give X and D, or batches" + ("" if batches is None else ", not both"))
-                entropy = self._entropy if random_state is None else _entropy(random_state)
+                if random_state is None:
+                    streams = self._entropy, self._positions
+                else:
+                    streams = _entropy(random_state), _batches.Positions()
                 if ranks.rank == 0 and resume is True and checkpoint is not None:
-                    entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
+                    streams = _checkpoint.streams(_checkpoint.path(checkpoint), *streams)
                 share = validation if _is_share(validation) else None
                 if batches is None:
                     data = self._check_data(X, D, weights, initial_state, lengths, resets)
@@ -966,20 +977,20 @@ class RNN:
                     callbacks=callbacks, update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
                     memory_limit=_check_memory_limit(memory_limit, tbptt))
                 tbptt = self._check_tbptt(tbptt, whole=self.omega)
-            entropy = ranks.meet(self, settings, entropy, data, validation, batch_size=batch_size, shuffle=shuffle,
-                                 tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
+            entropy, begin = ranks.meet(self, settings, streams, data, validation, batch_size=batch_size, shuffle=shuffle,
+                                        tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
             with ranks.settled():
                 if batches is None:
                     first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # no batches, so there are data
                     if share is not None:
                         data, validation, first, total = self._split(data, share, first, total, entropy)
                     source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"),
-                                             first, total)
+                                             first, total, begin)
                     if tbptt is not None:
                         source = _batches.Windows(source, *tbptt)
                 else:
                     source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
-                                               STREAMS.index("batches"), ranks.rank, ranks.size)
+                                               STREAMS.index("batches"), ranks.rank, ranks.size, begin)
             return ranks.fit(self, source, validation, settings, entropy)
 
     def train_step(self, X: ArrayLike, D: ArrayLike, optimizer: OptimizerLike = "adam", *,
@@ -989,7 +1000,8 @@ class RNN:
                    backend: Backend = "core") -> float:
         """One update by the gradient of this batch, for loops of one's own; the data loss before it.
 
-        What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes.
+        What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes. Noise
+        and dropout are new in each step.
 
         Parameters
         ----------
@@ -1026,6 +1038,7 @@ class RNN:
             k2 steps. States are carried on, also from chunk to chunk: how a series is cut into chunks changes no bit.
         initial_state : array (B, H), optional
         optimizer, learning_rate, max_grad_norm, n_threads, backend : as of `fit`
+            Noise and dropout differ from those of the last call.
         callback : function of a training.Record, called after each update; one that returns True ends the stream
 
         Returns
@@ -1162,6 +1175,19 @@ class RNN:
         value = _words.array("theta", value, self.dtype)
         self._theta[...] = _check_shape("theta", value, self._theta.shape, "(P,)")
 
+    @property
+    def stream_positions(self) -> dict[str, int]:
+        return self._positions._asdict()
+
+    @stream_positions.setter
+    def stream_positions(self, value: Mapping[str, Int]) -> None:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"stream_positions must be a dict of ints, got {type(value).__name__}")
+        for name in value:
+            _words.choose("stream of stream_positions", name, _batches.Positions._fields)
+        self._positions = self._positions._replace(
+            **{name: _words.count(f"stream_positions[{name!r}]", number) for name, number in value.items()})
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of `parameters`."""
         return {name: value.copy() for name, value in self.parameters.items()}
@@ -1189,7 +1215,7 @@ class RNN:
         return {name: np.array(value) for name, value in reference.effective(self.parameters, self._maps).items()}
 
     def copy(self) -> RNN:
-        """A network of its own with the same options, parameters and random streams."""
+        """Return an independent network with the same options, parameters, and random streams at the same positions."""
         return copy.copy(self)
 
     # ---- Networks of other packages
@@ -1306,7 +1332,7 @@ class RNN:
         _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
 
     def _header(self):
-        return {"config": _maps.split(self._config)[0], "entropy": self._entropy}
+        return {"config": _maps.split(self._config)[0], "entropy": self._entropy, "positions": self._positions._asdict()}
 
     def _arrays(self, theta):
         """What a file holds beside the header: the parameters, and the arrays among the options."""
@@ -1338,18 +1364,23 @@ class RNN:
         if isinstance(config["hidden_size"], list):
             config["hidden_size"] = tuple(config["hidden_size"])
         config["hidden_size"] = _check_hidden_size(config["hidden_size"])
-        if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > len(arrays):
-            raise ValueError(f"its arrays are fewer than its {len(config['hidden_size'])} layers need")
+        if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > sum(
+                array.size for array in arrays.values()):
+            raise ValueError(f"its parameters are fewer than its {len(config['hidden_size'])} layers need")
         matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
-        return cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
+        network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
+        network._positions = _batches.Positions.read(header.get("positions"))
+        return network
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy()}
+        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy(),
+                "positions": self._positions._asdict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._configure(state["config"], state["entropy"])
+        self._positions = _batches.Positions.read(state.get("positions"))
         self.theta = state["theta"]
 
     def __repr__(self) -> str:

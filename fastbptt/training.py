@@ -6,7 +6,8 @@ Design
     writes the next state into the spare one of two and then swaps them, in one assignment: an interrupt, whenever it
     comes, finds a whole state. A checkpoint is that state.
 (b) What is random is a function of the seed and of the position: the order of an epoch's sequences, the generator that a
-    function of batches is given. So there are no generators to save.
+    function of batches is given. So there are no generators to save. A run begins at its network's positions, and moves
+    them behind what its updates have used.
 (c) Where nothing of the user's own runs between updates, they are made in stretches of compiled code (`_Stretch`), with
     the same bits, and where nothing does between epochs, over many of them; an update that fails there is left to
     `_update`, which finds the words.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _checkpoint, _core, _plots, _words, optimizers, reference, schedules
-from ._batches import Arrays, Windows, refuse_nonfinite, take
+from ._batches import Arrays, Positions, Windows, refuse_nonfinite, take
 from ._progress import Progress
 
 if TYPE_CHECKING:
@@ -304,6 +305,7 @@ class _Run:
         self.network, self.source, self.validation, self.settings = network, source, validation, settings
         self.entropy, self.history = entropy, History()
         self.gradient, self.draws = np.empty_like(network._theta), network._keys(entropy, entropy)
+        self.is_own = entropy == network._entropy  # whether the run draws from the network's own streams
         self.clip_norm = _core.clip_norm if settings.backend == "core" else reference.clip_norm
         states = [State(network.theta, settings.optimizer.slots(network._theta), carried=settings.schedule.begin())
                   for _ in range(2)]
@@ -570,6 +572,7 @@ class _Run:
         return bool(getattr(self.settings, name))
 
     def _ask(self):
+        self._move_streams()
         name, *numbers = self.state.owed
         callbacks, record = getattr(self.settings, name), Record(*numbers, self.network)
         answers = [callback(record) for callback in callbacks]
@@ -584,6 +587,7 @@ class _Run:
 
         Only history and network learn of it: a run that goes on from the checkpoint does so from where it was.
         """
+        self._move_streams()
         spare, losses = self._next(), self.history.validation_loss
         if spare.averaged:
             self._write_down(spare, self._judge(spare, spare.epoch), self._seconds())
@@ -646,14 +650,23 @@ class _Run:
         history = self.history
         history.best_epoch, history.updates, history.skipped = state.best_epoch, state.updates, state.skipped
 
+    def _move_streams(self, begun=False):
+        """Move the network's streams behind what this run has used."""
+        if self.is_own:
+            drawn = self.source.drawn(self.state.epoch, self.state.batch, begun)
+            if self.draws is None:
+                drawn = drawn._replace(noise=0)
+            self.network._positions = self.network._positions.later(self.source.begin.moved(drawn))
+
     def save(self):
         """Write the checkpoint, where there is to be one."""
         if self.settings.checkpoint is not None:
             self._write(self.state)
 
     def _write(self, state):
+        self._move_streams()
         _checkpoint.write(self.settings.checkpoint, self.network, state, self.history, self.entropy, self._identity(),
-                          self._seconds())
+                          self._seconds(), self.source.begin)
         self.saved = time.monotonic()
 
     def resume(self):
@@ -685,6 +698,8 @@ class _Run:
         self.history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
         self.history._truncate(self.state.epoch)
         self.tell_history(self.state)
+        # The next run does not repeat the order of an epoch that failed. Lanes do not tell in which batch it failed.
+        self._move_streams(begun=isinstance(error, FloatingPointError))
         try:
             self.save()
         except OSError as also:
@@ -744,16 +759,18 @@ class Stepper:
         self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)
 
     def step(self, network: Any, optimizer: optimizers.Optimizer, data: Any, max_grad_norm: float,
-             threads: int, backend: Backend, compute: Callable[[], tuple[float, float]] | None = None) -> float:
+             threads: int, backend: Backend, compute: Callable[[], tuple[float, float]] | None = None,
+             sequences: np.ndarray | None = None) -> float:
         """One update, whole or not at all; the data loss before it.
 
+        `sequences` are the places of the batch's sequences in the data that they were taken from: noise is a function of them.
         compute() -> loss, penalty, with `gradient` overwritten, stands in for the loss of `data`.
         """
         slots, spare = self.slots
         for mine, its in zip(spare, slots):
             mine[...] = its
         self.theta[...] = network._theta
-        draws = None if self.draws is None else _at(self.draws, self.count, 0, None)
+        draws = None if self.draws is None else _at(self.draws, network._positions.noise, 0, sequences)
         loss, penalty = compute() if compute else network._loss_into(self.gradient, *data, threads, backend, draws=draws)
         clip_norm = _core.clip_norm if backend == "core" else reference.clip_norm
         gradient, norm = clip_norm(self.gradient, max_grad_norm)
@@ -769,6 +786,8 @@ class Stepper:
                                      f"norm {norm}; the parameters are those before this step")
         network._theta[...] = self.theta
         self.slots, self.count = (spare, slots), self.count + 1
+        if draws is not None and compute is None:
+            network._positions = network._positions.moved(Positions(noise=1))
         self.norm = norm
         return loss
 
@@ -832,6 +851,8 @@ def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, 
     loss, penalty, weight = window.compute(steps)
     if weight > 0:
         stepper.step(network, optimizer, window.data(), max_grad_norm, window.threads, window.backend, lambda: (loss, penalty))
+        if window.draws is not None:  # the noise of the whole stream belongs to one call
+            network._positions = network._positions.later(Positions(noise=window.call + 1))
         history.loss.append(loss)
         history.gradient_norm.append(stepper.norm)
     window.move_on()
@@ -848,6 +869,7 @@ class _Window:
     def __init__(self, network, gradient, k1, k2, initial_state, threads, backend):
         self.network, self.gradient, self.k1, self.k2 = network, gradient, k1, k2
         self.threads, self.backend, self.draws = threads, backend, network._keys(network._entropy, network._entropy)
+        self.call = network._positions.noise
         self.own_start, self.states = initial_state is None, None if initial_state is None else initial_state[None]
         self.known = None     # X, D, weights, resets of the steps that the states but the first stand behind
         self.waiting = []     # chunks that do not make a window yet
@@ -888,7 +910,7 @@ class _Window:
         own = self.own_start and self.states is not None and self.read == len(past)
         return self.network._window_into(self.gradient, X, D, weights, None if self.states is None else self.states[0], None,
                                          resets, past, own, self.k2, self.S, self.threads, self.backend,
-                                         None if self.draws is None else _at(self.draws, 0, self.read - len(past), None))
+                                         None if self.draws is None else _at(self.draws, self.call, self.read - len(past), None))
 
     def _forget(self, most):
         """All but the last `most` of the known steps, and the states before and after these."""
