@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,7 +203,7 @@ class Function:
         self.share, self.sequences = self.batch_size * (rank + 1) // ranks - self.first, None
         self.child = (rank,) if ranks > 1 else ()  # the key of the generator that rng.spawn(ranks)[rank] would be
         self.updates_per_epoch = _words.size("updates_per_epoch", updates_per_epoch)
-        self.entropy, self.stream, self.taken, self.begin = entropy, stream, 0, begin
+        self.entropy, self.stream, self.taken, self.begin, self.warned = entropy, stream, 0, begin, False
 
     def place(self, epoch, k):
         """As of Arrays, of the batch that was drawn last; the sequences are counted in the batch of all ranks."""
@@ -235,7 +236,20 @@ class Function:
             self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
+        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # nobody tells an iterator a size
+            self.warned = True
+            self._warn(batch[0].shape)
         return batch
+
+
+    def _warn(self, shape):
+        """Warn of a batch of another size than the function was asked for."""
+        letters = "(T, B, I)" if len(shape) == 3 else "(T, B)"
+        words = (f"batches was asked for {self.share} sequences and returned X of shape {shape}, which fit reads as {letters}, "
+                 f"time-major: {shape[0]} time steps of {shape[1]} sequences")
+        if shape[0] == self.share:
+            words += ". If its arrays are samples-first, swap their first two axes, as sequences.to_time_major does"
+        warnings.warn(words, UserWarning, stacklevel=8)  # the call of RNN.fit
 
 
 def spread(count, batch_size, rng):

@@ -673,28 +673,33 @@ class RNN:
         X = self._check_vectors_or_ids(name, X, "T, B")
         T, B = X.shape[:2]
         if initial_state is not None:
-            initial_state = self._check_state("initial_state", initial_state, B)
+            initial_state = self._check_state("initial_state", initial_state, B, X)
         if lengths is not None:
+            if np.ndim(lengths) == 1 and len(lengths) != B:
+                _check_shape("lengths", _words.array("lengths", lengths, np.intp), (B,), "(B,)", X)
             lengths = _words.lengths(lengths, T, B)
         if self.output == "last":
             steps = np.full(B, T) if lengths is None else lengths
             if not steps.all():
                 raise ValueError(f'sequence {steps.argmin()} has no steps, and with output="last" each needs one')
         if resets is not None:
-            resets = _check_shape("resets", _words.flags("resets", resets), (T, B), "(T, B)")
+            resets = _check_shape("resets", _words.flags("resets", resets), (T, B), "(T, B)", X)
         if self.one_hot:
             self._check_range(name, X, _is_step(T, B, lengths), "tb")
         return X, initial_state, lengths, resets
 
-    def _check_state(self, name, state, B):
-        """A state (B, H) as the engines take it: of several recurrences one array, (B, H of all together)."""
+    def _check_state(self, name, state, B, X=None):
+        """A state (B, H) as the engines take it: of several recurrences one array, (B, H of all together).
+
+        X is what B was read from, if it was a whole X.
+        """
         if not self._stacked:
-            return _check_shape(name, _words.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)")
+            return _check_shape(name, _words.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)", X)
         if not isinstance(state, (tuple, list)) or len(state) != len(self._widths):
             what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
             raise TypeError(f"{name} must be a tuple of {len(self._widths)} arrays (B, H), one for each recurrence, layer by "
                             f"layer{', forward before reverse' if self.bidirectional else ''}; got {what}")
-        return np.concatenate([_check_shape(f"{name}[{n}]", _words.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)")
+        return np.concatenate([_check_shape(f"{name}[{n}]", _words.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)", X)
                                for n, (part, H) in enumerate(zip(state, self._widths))], axis=1)
 
     def _as_given(self, states):
@@ -726,7 +731,8 @@ class RNN:
             raise ValueError(f"{name} must be ids, {ndim}-D {letters}, as the network has one_hot=True; got {X.ndim}-D with "
                              f"shape {X.shape}")
         if X.ndim != ndim:
-            raise ValueError(f"{name} must be {ndim}-D {letters}, got {X.ndim}-D with shape {X.shape}")
+            hint = "" if ndim != 3 else ": time-major, as sequences.to_time_major makes it of sequences (T, I)"
+            raise ValueError(f"{name} must be {ndim}-D {letters}, got {X.ndim}-D with shape {X.shape}{hint}")
         if not self.one_hot and X.shape[-1] != self.input_size:
             raise ValueError(f"{name} has {X.shape[-1]} features, but this network expects input_size={self.input_size}; "
                              f"shape {X.shape} was read as {letters}")
@@ -803,7 +809,7 @@ class RNN:
         """`value` as numbers (T, B, width), or (B, width) where outputs are those of the last steps."""
         shape, letters = ((X.shape[1], width), f"(B, {letter})") if self.output == "last" else (
             (*X.shape[:2], width), f"(T, B, {letter})")
-        return _check_shape(name, _words.array(name, value, self.dtype), shape, letters)
+        return _check_shape(name, _words.array(name, value, self.dtype), shape, letters, X)
 
     def _check_targets(self, X, D, weights, lengths=None):
         last = self.output == "last"
@@ -812,14 +818,14 @@ class RNN:
         is_step = None if last or lengths is None else _is_step(*shape, lengths)
         labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == len(shape)
         if labels:
-            D = _check_shape("D", _words.array("D", D, np.intp), shape, steps)
+            D = _check_shape("D", _words.array("D", D, np.intp), shape, steps, X)
         else:
             D = self._check_rows("D", D, X, self.target_size, "O" if self.target_size == self.output_size else "O / levels")
         if weights is not None:
             weights = _words.array("weights", weights, self.dtype)
             per_output = weights.ndim == len(shape) + 1 and self._engines["reference"].loss != "cross_entropy"
             _check_shape("weights", weights, (*shape, self.target_size) if per_output else shape,
-                         "of D" if per_output else steps)
+                         "of D" if per_output else steps, X)
             read = weights if is_step is None else np.where(is_step[..., None] if per_output else is_step, weights, 0)
             _words.finite("weights", read, axes + "o")
             if (read < 0).any():
@@ -859,10 +865,11 @@ class RNN:
         ----------
         X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`; NaN and infinity are refused, but in
             padding and in D at weight 0
-            Mini-batches are whole sequences of them.
+            Mini-batches are whole sequences of them. A 3-D X is always read as (T, B, I), time-major; `sequences.to_time_major`
+            converts the samples-first layout of `batch_first=True` and of the estimators, which shapes alone do not betray.
         batches : function or iterator, in place of X and D
             f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] with X (T, B, I); an iterator gives the same. weights
-            and lengths may be None; T and B may change.
+            and lengths may be None; T and B may change. A function that returns another B than batch_size gets one warning.
         validation : (X, D[, weights[, lengths[, resets]]]) or float, optional
             Evaluated after each epoch. A number is the share of the sequences of X, D that is split off at random.
         epochs, updates : int, optional
@@ -1648,11 +1655,23 @@ def _is_step(T, B, lengths):
     return np.ones((T, B), bool) if lengths is None else np.arange(T)[:, None] < lengths
 
 
-def _check_shape(name, value, shape, letters):
+def _check_shape(name, value, shape, letters, X=None):
+    """Return `value` if it has this shape; else raise ValueError, which says how X was read if the shape follows from it."""
     if value.shape != tuple(shape):
         expected = f"{letters} = {tuple(shape)}" if letters else tuple(shape)
-        raise ValueError(f"{name} must have shape {expected}, got {value.shape}")
+        words = "" if X is None else _read_as(X.shape, value.shape, shape)
+        raise ValueError(f"{name} must have shape {expected}, got {value.shape}{words}")
     return value
+
+
+def _read_as(shape, found, expected):
+    """Return the end of a message about an array that does not fit X: how X was read, and what to do if it is samples-first."""
+    (T, B), letters = shape[:2], "(T, B, I)" if len(shape) == 3 else "(T, B)"
+    words = f"; X of shape {shape} was read as {letters}, time-major: {T} time steps of {B} sequences"
+    in_time = expected[:2] == (T, B)
+    if T != B and (found[:2] == (B, T) if in_time else found[:1] == (T,)):
+        words += f". {'One of the two' if in_time else 'X'} seems to be samples-first; sequences.to_time_major converts it"
+    return words
 
 
 def _refuse_nan(Y, t=0):
