@@ -19,11 +19,7 @@ WHOLE = ("epoch", "batch", "updates", "skipped", "averaged")  # numbers that cou
 
 def path(value):
     """`value` as a path, in a folder that is there."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"checkpoint must be the path of a file, got {type(value).__name__}")
-    value = os.path.abspath(os.fspath(value))
-    if os.path.isdir(value):
-        raise IsADirectoryError(f"checkpoint {value!r} is a folder, not a file to write to")
+    value = os.path.abspath(_files.path_of(value, "checkpoint"))
     if not os.path.isdir(os.path.dirname(value)):
         raise FileNotFoundError(f"there is no folder {os.path.dirname(value)!r} for the checkpoint")
     return value
