@@ -280,7 +280,7 @@ class Run(training._Run):
         self.message = np.zeros(numbers + P * dtype.itemsize, np.uint8)
         self.spoken, self.parameters = self.message[:numbers].view(np.float64), self.message[numbers:].view(dtype)
         self.verdict = Verdict(0)
-        self.told_seconds = 0.0
+        self.told_seconds, self.own = 0.0, False
 
     def begin_together(self):
         """Rank 0's parameters and, where there is one, its checkpoint, on all ranks."""
@@ -291,8 +291,11 @@ class Run(training._Run):
         if settings.resume:
             self.resume()
         network._theta[...] = self.state.theta
-        rank_0 = json.loads(self.ranks.send_bytes(json.dumps([self.is_own, network._positions]).encode(), 0))
-        self.is_own, network._positions = rank_0[0], Positions(*rank_0[1])
+        rank_0 = json.loads(self.ranks.send_bytes(json.dumps([super()._is_own(), network._positions]).encode(), 0))
+        self.own, network._positions = rank_0[0], Positions(*rank_0[1])
+
+    def _is_own(self):
+        return self.own  # as of rank 0
 
     # ---- Updates
 

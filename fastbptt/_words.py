@@ -26,6 +26,16 @@ def size(name, value, smallest=1):
     return int(value)
 
 
+def counted(number, word):
+    """A number of things, such as "1 epoch" or "3 epochs"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def reasons(stopped):
+    """How many of the reasons in a list are alike, such as "3 'epochs', 1 'patience'"."""
+    return ", ".join(f"{stopped.count(reason)} {reason!r}" for reason in dict.fromkeys(stopped))
+
+
 def count(name, value):
     """`value` as an int from 0 on, below 2**63."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):

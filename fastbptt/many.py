@@ -56,7 +56,7 @@ NAMED = ("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "max_
 OTHERS = ("resets", "batches", "updates", "updates_per_epoch", "tbptt", "validation_every", "on_nonfinite", "memory_limit")
 
 
-@dataclass
+@dataclass(repr=False)
 class Fits:
     """What `fit_many` did: an entry, or a row, for each network, in the order in which they were given.
 
@@ -93,6 +93,9 @@ class Fits:
 
     def __len__(self) -> int:
         return len(self.networks)
+
+    def __repr__(self) -> str:
+        return f"Fits({self.describe()}, stopped: {_words.reasons(self.stopped)})"
 
     def rows(self) -> dict[str, Any]:
         """A dict of columns, a row for each network: ``pandas.DataFrame(fits.rows())``."""
@@ -159,10 +162,11 @@ class _Job:
     network: RNN
     data: tuple | None          # X, D, weights, initial_state, lengths, resets; None where there are batches
     validation: tuple | None    # X, D, weights, lengths, resets
-    seed: int | None            # None: the network's own streams go on
+    seed: int
     optimizer: optimizers.Optimizer
     max_grad_norm: float | None
     settings: dict              # the other arguments of RNN.fit
+    goes_on: bool = True        # in the network's own random streams; else the seed was given, and its streams begin
 
 
 @dataclass(eq=False)
@@ -178,9 +182,8 @@ class _Chunk:
         if not self.in_lanes:
             return _Work(None, self.jobs, self.threads)
         population = Population._made_of([job.network for job in self.jobs])
-        for k, job in enumerate(self.jobs):
-            if job.seed is not None:
-                population.seeds[k], population._positions[k] = job.seed, _batches.Positions()
+        population.seeds = [job.seed for job in self.jobs]
+        population._positions = [job.network._positions if job.goes_on else _batches.Positions() for job in self.jobs]
         jobs = [dataclasses.replace(job, network=None, settings=self.jobs[0].settings) for job in self.jobs]
         return _Work(population, jobs, self.threads)
 
@@ -322,11 +325,11 @@ class _Jobs:
     def make(self):
         jobs = []
         for k, net in enumerate(self.networks):
-            seed = None if self.seeds is None else self.seeds[k]
+            seed = net._entropy if self.seeds is None else self.seeds[k]
             data = validation = None
             try:
                 if "batches" not in self.others:
-                    data, validation = self._data_of(k, net, net._entropy if seed is None else seed)
+                    data, validation = self._data_of(k, net, seed)
                 elif any(value is not None for value in self.data.values()):
                     raise TypeError("give X and D, or batches, not both")
                 else:
@@ -335,7 +338,8 @@ class _Jobs:
                 raise type(error)(f"network {k}: {error}") from None
             rule = self.optimizer if self.rates is None else dataclasses.replace(self.optimizer, learning_rate=self.rates[k])
             jobs.append(_Job(k, net, data, validation, seed, rule,
-                             self.max_grad_norm if self.norms is None else self.norms[k], self.settings))
+                             self.max_grad_norm if self.norms is None else self.norms[k], self.settings,
+                             goes_on=self.seeds is None))
         return jobs
 
     def _data_of(self, k, net, seed):
@@ -443,8 +447,8 @@ def _jobs_of_sets(estimators, X, y, weights, validation, time_limit):
         settings = _settings(fitting.settings | {"time_limit": time_limit})
         network = fitting.network
         fittings.append(fitting)
-        jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held, None, fitting.settings["optimizer"],
-                         fitting.settings["max_grad_norm"], settings))
+        jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held, network._entropy,
+                         fitting.settings["optimizer"], fitting.settings["max_grad_norm"], settings))
     return fittings, jobs
 
 
@@ -627,8 +631,8 @@ def _train_one(job, threads, results):
         settings |= {"X": X, "D": D, "weights": weights, "lengths": lengths, "resets": resets,
                      "initial_state": None if initial_state is None else net._as_given(initial_state)}
     try:
-        net.fit(validation=job.validation, optimizer=job.optimizer, max_grad_norm=job.max_grad_norm, random_state=job.seed,
-                progress=False, n_threads=threads, **settings)
+        net.fit(validation=job.validation, optimizer=job.optimizer, max_grad_norm=job.max_grad_norm,
+                random_state=None if job.goes_on else job.seed, progress=False, n_threads=threads, **settings)
     except FloatingPointError:
         pass  # the history says so
     except Exception as raised:
@@ -777,7 +781,7 @@ class _Call:
         for job, found in zip(chunk.jobs, results):
             job.network.theta = found.theta
             job.network.history = None  # it would be another run's
-            if job.seed is None or job.seed == job.network._entropy:
+            if job.seed == job.network._entropy:
                 job.network._positions = job.network._positions.later(found.positions)
             self.fits._write(job.k, found)
             if self.end is not None and found.error is None:

@@ -7,7 +7,6 @@ import difflib
 import inspect
 import math
 import numbers
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Never
 
@@ -1033,7 +1032,7 @@ class RNN:
                weights: ArrayLike | None = None, resets: ArrayLike | None = None,
                initial_state: ArrayLike | None = None, optimizer: OptimizerLike = "adam",
                learning_rate: Float | None = None, max_grad_norm: Float | None = None, callback: Callback | None = None,
-               n_threads: Int | None = None, backend: Backend = "core") -> Any:
+               progress: Bool | None = None, n_threads: Int | None = None, backend: Backend = "core") -> Any:
         """Train on one pass over a series, or several at once, that may be far larger than memory, by truncated BPTT.
 
         Parameters
@@ -1044,7 +1043,7 @@ class RNN:
             An update after every k1 steps, and at the end, by the errors since the last one, which go back through the last
             k2 steps. States are carried on, also from chunk to chunk: how a series is cut into chunks changes no bit.
         initial_state : array (B, H), optional
-        optimizer, learning_rate, max_grad_norm, n_threads, backend : as of `fit`
+        optimizer, learning_rate, max_grad_norm, progress, n_threads, backend : as of `fit`
             Noise and dropout differ from those of the last call.
         callback : function of a training.Record, called after each update; one that returns True ends the stream
 
@@ -1067,8 +1066,9 @@ class RNN:
         limit = math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be a function of a record, got {type(callback).__name__}")
+        progress, windows = None if progress is None else _words.flag("progress", progress), None
         if D is not None:
-            chunks = _batches.cut(X, D, weights, resets, tbptt[0])
+            chunks, windows = _batches.cut(X, D, weights, resets, tbptt[0]), -(-len(X) // tbptt[0]) if np.ndim(X) else None
         elif weights is not None or resets is not None:
             raise TypeError("weights and resets belong to X and D; chunks give their own")
         else:
@@ -1083,7 +1083,8 @@ class RNN:
         if initial_state is not None:
             _words.finite("initial_state", initial_state, "bh")
         chunks = self._checked_chunks(chunks, initial_state)
-        return training.stream(self, chunks, *tbptt, initial_state, optimizer, limit, callback, _threads(n_threads), backend)
+        return training.stream(self, chunks, *tbptt, initial_state, optimizer, limit, callback, _threads(n_threads), backend,
+                               progress, windows)
 
     def _checked_chunks(self, chunks, initial_state):
         B = None if initial_state is None else len(initial_state)
@@ -1402,14 +1403,16 @@ def load(path: FilePath) -> Any:
     Raises
     ------
     FileNotFoundError
+    TypeError, ValueError, IsADirectoryError : path does not name a file.
     ValueError : not a model, a damaged one, or one of a later version. The file is read without trust.
     """
+    path = _files.path_of(path)
     header, arrays = _files.read(path)
     try:
         kind = _KINDS[header["kind"]]
         return kind._from_file(header, arrays)
     except _checkpoint.DAMAGES as error:
-        raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
+        raise ValueError(f"{path!r} is not a model that this fastbptt knows: {error}") from error
 
 
 _KINDS: dict[str, Any] = {"RNN": RNN, "Checkpoint": RNN}  # modules above this one add theirs

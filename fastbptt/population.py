@@ -37,7 +37,7 @@ SERVED = ("input_size", "hidden_size", "output_size", "activation", "output_acti
           "learn_initial_state", *OWN)  # by lanes
 
 
-@dataclass
+@dataclass(repr=False)
 class PopulationHistory:
     """What a training of a population left behind: arrays with a row for each network, NaN after a network's end.
 
@@ -60,6 +60,12 @@ class PopulationHistory:
     seconds: list[float] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     best_epoch: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        n, epochs = self.train_loss.shape
+        seconds = "".join(f", {last:.3g} s" for last in self.seconds[-1:])
+        return (f"PopulationHistory({_words.counted(n, 'network')}, at most {_words.counted(epochs, 'epoch')}, stopped: "
+                f"{_words.reasons(self.stopped)}{seconds})")
 
     def rows(self) -> dict[str, Any]:
         """A dict of columns, a row for each network: ``pandas.DataFrame(history.rows())``."""

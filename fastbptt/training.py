@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 ON_NONFINITE = ("raise", "skip")
 AIR = 0.05  # seconds of a stretch of compiled updates
 MOST_AHEAD = 1024  # epochs of one
+RECENT = 100  # updates of a stream whose mean loss its history shows
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What a run did, one entry an epoch.
 
@@ -80,6 +81,24 @@ class History:
 
     CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm", "learning_rate", "seconds")
 
+    def __repr__(self) -> str:
+        epochs, losses = len(self.train_loss), self.validation_loss
+        parts = [_words.counted(epochs, "epoch")]
+        parts += [_words.counted(self.updates, "update")] * (self.updates > 0 or not epochs)  # fit_many does not keep them
+        parts += [f"skipped={self.skipped}"] * (self.skipped > 0) + [f"train_loss={loss:.6g}" for loss in self.train_loss[-1:]]
+        parts += [f"validation_loss={loss:.6g}" for loss in losses[-1:]]
+        if self.best_epoch is not None and self.best_epoch < len(losses):
+            parts.append(f"best_epoch={self.best_epoch} with {losses[self.best_epoch]:.6g}")
+        return f"History({', '.join([*parts, f'stopped={self.stopped!r}', *_in_seconds(self.seconds)])})"
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return a dict of columns, a row for each epoch: ``pandas.DataFrame(history.rows())``.
+
+        The columns are "epoch", which counts from 0, and the lists above, but for those that are empty.
+        """
+        return {"epoch": np.arange(len(self.train_loss))} | {
+            name: np.array(getattr(self, name), np.float64) for name in self.CURVES if getattr(self, name)}
+
     def plot(self, ax: Any = None, *, gradient_norm: bool = False) -> Any:
         """Losses by epoch, on a logarithmic scale, with the best epoch marked; returns the Axes. Needs matplotlib.
 
@@ -111,6 +130,11 @@ class History:
         """Drop what an interrupt left of an epoch that was not finished."""
         for name in self.CURVES:
             del getattr(self, name)[epochs:]
+
+
+def _in_seconds(seconds):
+    """The last of these, as the end of a repr; nothing if there are none."""
+    return [f"{last:.3g} s" for last in seconds[-1:]]
 
 
 @dataclass(frozen=True)
@@ -305,7 +329,6 @@ class _Run:
         self.network, self.source, self.validation, self.settings = network, source, validation, settings
         self.entropy, self.history = entropy, History()
         self.gradient, self.draws = np.empty_like(network._theta), network._keys(entropy, entropy)
-        self.is_own = entropy == network._entropy  # whether the run draws from the network's own streams
         self.clip_norm = _core.clip_norm if settings.backend == "core" else reference.clip_norm
         states = [State(network.theta, settings.optimizer.slots(network._theta), carried=settings.schedule.begin())
                   for _ in range(2)]
@@ -650,9 +673,13 @@ class _Run:
         history = self.history
         history.best_epoch, history.updates, history.skipped = state.best_epoch, state.updates, state.skipped
 
+    def _is_own(self):
+        """Whether the run draws from the network's own streams."""
+        return self.entropy == self.network._entropy
+
     def _move_streams(self, begun=False):
         """Move the network's streams behind what this run has used."""
-        if self.is_own:
+        if self._is_own():
             drawn = self.source.drawn(self.state.epoch, self.state.batch, begun)
             if self.draws is None:
                 drawn = drawn._replace(noise=0)
@@ -797,7 +824,7 @@ class Stepper:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(repr=False)
 class StreamHistory:
     """What RNN.stream did.
 
@@ -821,32 +848,49 @@ class StreamHistory:
     final_state: np.ndarray | None = None
     stopped: str = ""
 
+    def __repr__(self) -> str:
+        parts = [_words.counted(len(self.loss), "update"), _words.counted(self.steps, "step")]
+        parts += [f"loss={loss:.6g}" for loss in self.loss[-1:]]
+        if len(self.loss) > RECENT:
+            parts.append(f"mean of the last {RECENT} losses {float(np.mean(self.loss[-RECENT:])):.6g}")
+        return f"StreamHistory({', '.join([*parts, f'stopped={self.stopped!r}'])})"
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return a dict of columns, a row for each update: ``pandas.DataFrame(history.rows())``."""
+        return {"update": np.arange(1, len(self.loss) + 1), "loss": np.array(self.loss, np.float64),
+                "gradient_norm": np.array(self.gradient_norm, np.float64)}
+
 
 def stream(network: Any, chunks: Iterable[tuple[Any, ...]], k1: int, k2: int, initial_state: np.ndarray | None,
            optimizer: optimizers.Optimizer, max_grad_norm: float, callback: Callback | None, threads: int,
-           backend: Backend) -> StreamHistory:
-    """The loop behind RNN.stream; `chunks` gives checked (X, D, weights, resets), which may be of any length."""
-    history, stepper = StreamHistory(), Stepper(network, optimizer)
+           backend: Backend, progress: bool | None = None, windows: int | None = None) -> StreamHistory:
+    """The loop behind RNN.stream; `chunks` gives checked (X, D, weights, resets), which may be of any length.
+
+    `windows` is how many windows of k1 steps they hold, if that is known.
+    """
+    history, stepper, shown = StreamHistory(), Stepper(network, optimizer), Progress(None, windows, progress, "window")
     window = _Window(network, stepper.gradient, k1, k2, initial_state, threads, backend)
     network.history = history
     try:
         for chunk in chunks:
             for ready in window.add(chunk):
-                if _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history):
+                if _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history, shown):
                     history.stopped = "callback"
                     return history
         ready = window.rest()
         if ready is not None:
-            _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history)
+            _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history, shown)
         history.stopped = "end"
     except BaseException as error:
         names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
         history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
         raise
+    finally:
+        shown.close()
     return history
 
 
-def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, history):
+def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, history, shown):
     """One update by a window that ends with these new steps; whether the callback ends the stream."""
     loss, penalty, weight = window.compute(steps)
     if weight > 0:
@@ -857,6 +901,8 @@ def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, 
         history.gradient_norm.append(stepper.norm)
     window.move_on()
     history.steps, history.final_state = window.read, network._as_given(window.states[-1].copy())
+    shown.update()
+    shown.window(window.read, history.loss)
     if weight == 0 or callback is None:
         return False
     answer = callback(Record(0, len(history.loss), loss, None, stepper.norm, network))

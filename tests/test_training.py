@@ -746,6 +746,39 @@ def test_a_program_without_standard_error_trains(monkeypatch):
     assert network().fit(*data(), epochs=2).stopped == "epochs"
 
 
+def test_a_history_of_many_epochs_is_told_in_one_line():
+    X, D = data()
+    net = network()
+    history = net.fit(X, D, validation=data(1), epochs=1000, patience=1000)
+    words, best = repr(history), history.best_epoch
+    assert words == (f"History(1000 epochs, 1000 updates, train_loss={history.train_loss[-1]:.6g}, validation_loss="
+                     f"{history.validation_loss[-1]:.6g}, best_epoch={best} with {history.validation_loss[best]:.6g}, "
+                     f"stopped='epochs', {history.seconds[-1]:.3g} s)")
+    history = net.fit(X, D, epochs=1, batch_size=5)
+    assert repr(history).startswith("History(1 epoch, 3 updates, train_loss=") and "validation" not in repr(history)
+    assert repr(fastbptt.History()) == "History(0 epochs, 0 updates, stopped='')"
+    many = fastbptt.fit_many([network(), network()], X, D, epochs=400)
+    assert repr(many) == f"Fits({many.describe()}, stopped: 2 'epochs')"
+    assert repr(many.history(0)).startswith("History(400 epochs, train_loss=")
+    population = fastbptt.Population(3, I, H, O).fit(X, D, epochs=400)
+    assert repr(population).startswith("PopulationHistory(3 networks, at most 400 epochs, stopped: 3 'epochs', ")
+    assert max(map(len, map(repr, (history, many, population, fastbptt.Population(3, I, H, O).history)))) < 200
+
+
+def test_a_history_gives_a_table_with_a_row_for_each_epoch():
+    X, D = data()
+    history = network(l2=1e-3).fit(X, D, validation=data(1), epochs=7, validation_every=3, batch_size=5)
+    rows = history.rows()
+    assert list(rows) == ["epoch", *history.CURVES] and rows["epoch"].tolist() == list(range(7))
+    for name in history.CURVES:
+        np.testing.assert_array_equal(rows[name], getattr(history, name))
+    assert {len(column) for column in rows.values()} == {7} and rows["validation_loss"].dtype == np.float64
+    assert "validation_loss" not in network().fit(X, D, epochs=2).rows()
+    many = fastbptt.fit_many([network()], X, D, epochs=2)
+    assert list(many.history(0).rows()) == ["epoch", "train_loss", "penalty", "gradient_norm"]
+    assert {name: column.tolist() for name, column in fastbptt.History().rows().items()} == {"epoch": []}
+
+
 def test_the_history_draws_its_losses():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
