@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from . import _words
+
+
+class Positions(NamedTuple):
+    """How much of each random stream of a network has been used. A new stream goes to the end."""
+
+    shuffling: int = 0  # orders, one for each epoch
+    batches: int = 0    # generators given to a function of batches
+    noise: int = 0      # batches, steps or streams with noise or dropout, which share this count
+
+    def moved(self, by: Positions) -> Positions:
+        """Return the positions after using so much more."""
+        return Positions(*(mine + more for mine, more in zip(self, by)))
+
+    def later(self, other: Positions) -> Positions:
+        """Return the larger position of each stream."""
+        return Positions(*map(max, self, other))
+
+    @classmethod
+    def read(cls, given: Any) -> Positions:
+        """Return the positions in a dict, 0 where it has none; raise ValueError or TypeError if one is not a count."""
+        if given is None:  # as in files of the first versions
+            return cls()
+        for name, value in dict(given).items():
+            if type(value) is not int or not 0 <= value < 2**63:
+                raise ValueError(f"the position of {name} must be an int from 0 to 2**63 - 1, got {value!r}")
+        return cls(**{name: given[name] for name in cls._fields if name in given})
 
 
 class Arrays:
@@ -12,10 +41,11 @@ class Arrays:
 
     `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them. Where they are a part of
     `total` sequences, those from number `first` on, the order is that of all, and a batch has those of it that are here.
+    `begin` holds the positions of the random streams at the start of the run.
     """
 
-    def __init__(self, data, output, batch_size, shuffle, entropy, stream, first=0, total=None):
-        self.data, self.output = data, output
+    def __init__(self, data, output, batch_size, shuffle, entropy, stream, first=0, total=None, begin=Positions()):
+        self.data, self.output, self.begin = data, output, begin
         self.batch_size = _words.size("batch_size", batch_size)
         self.shuffle = check_shuffle(shuffle)
         self.entropy, self.stream = entropy, stream
@@ -43,7 +73,14 @@ class Arrays:
 
     def place(self, epoch, k):
         """Of batch k: which one it is of the run, the step that its first is, its sequences. Noise is a function of these."""
-        return epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
+        return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
+
+    def drawn(self, epoch, k, begun=False):
+        """Return what a run has used of each stream before batch k of an epoch.
+
+        With begun=True the order of this epoch counts as used, although none of its batches is done.
+        """
+        return Positions(shuffling=epoch + (k > 0 or begun), noise=epoch * self.updates_per_epoch + k)
 
     def rows(self, epoch, k):
         """The sequences of batch k that are here, and their places in it."""
@@ -63,7 +100,7 @@ class Arrays:
 
     def _order(self, epoch):
         if self.ordered[0] != epoch:
-            rng = generator(self.entropy, self.stream, epoch)
+            rng = generator(self.entropy, self.stream, self.begin.shuffling + epoch)
             self.ordered = epoch, order(self.shuffle, self.total, self.batch_size, rng)
         return self.ordered[1]
 
@@ -73,7 +110,7 @@ class Windows:
 
     def __init__(self, arrays, k1, k2):
         self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
-        self.k1, self.k2, self.shuffle = k1, k2, arrays.shuffle
+        self.k1, self.k2, self.shuffle, self.begin = k1, k2, arrays.shuffle, arrays.begin
         self.windows = max(1, -(-len(self.data[0]) // k1))
         self.updates_per_epoch = arrays.updates_per_epoch * self.windows
         self.taken = None, None  # a mini-batch that was asked for last, and which
@@ -98,6 +135,10 @@ class Windows:
         """As of Arrays; all windows of a mini-batch are one batch."""
         number, _, sequences = self.arrays.place(epoch, k // self.windows)
         return number, self.window(k)[0], sequences
+
+    def drawn(self, epoch, k, begun=False):
+        """As of Arrays; a mini-batch counts from its first window on."""
+        return self.arrays.drawn(epoch, -(-k // self.windows), begun)
 
     def carried(self, k, S):
         """Of the states S of batch k those that the next one needs; None after the last window of a mini-batch."""
@@ -141,7 +182,7 @@ class Function:
     Of several ranks each draws its share of the batch, by a generator of its own.
     """
 
-    def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream, rank=0, ranks=1):
+    def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream, rank=0, ranks=1, begin=Positions()):
         if not callable(batches) and not hasattr(batches, "__next__"):
             raise TypeError("batches must be a function f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] or "
                             f"an iterator of such, got "
@@ -156,16 +197,21 @@ class Function:
         self.share, self.sequences = self.batch_size * (rank + 1) // ranks - self.first, None
         self.child = (rank,) if ranks > 1 else ()  # the key of the generator that rng.spawn(ranks)[rank] would be
         self.updates_per_epoch = _words.size("updates_per_epoch", updates_per_epoch)
-        self.entropy, self.stream, self.taken = entropy, stream, 0
+        self.entropy, self.stream, self.taken, self.begin, self.warned = entropy, stream, 0, begin, False
 
     def place(self, epoch, k):
         """As of Arrays, of the batch that was drawn last; the sequences are counted in the batch of all ranks."""
-        return epoch * self.updates_per_epoch + k, 0, self.sequences
+        return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.sequences
+
+    def drawn(self, epoch, k, begun=False):
+        """As of Arrays. An iterator is given no generator."""
+        count = epoch * self.updates_per_epoch + k
+        return Positions(batches=count if self.iterator is None else 0, noise=count)
 
     def batch(self, epoch, k):
         index = epoch * self.updates_per_epoch + k
         if self.iterator is None:
-            data = self.function(self.share, generator(self.entropy, self.stream, index, *self.child))
+            data = self.function(self.share, generator(self.entropy, self.stream, self.begin.batches + index, *self.child))
         else:
             while self.taken < index:  # of a resumed run: these it had already
                 next(self.iterator, None)
@@ -184,7 +230,20 @@ class Function:
             self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
+        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # nobody tells an iterator a size
+            self.warned = True
+            self._warn(batch[0].shape)
         return batch
+
+
+    def _warn(self, shape):
+        """Warn of a batch of another size than the function was asked for."""
+        letters = "(T, B, I)" if len(shape) == 3 else "(T, B)"
+        words = (f"batches was asked for {self.share} sequences and returned X of shape {shape}, which fit reads as {letters}, "
+                 f"time-major: {shape[0]} time steps of {shape[1]} sequences")
+        if shape[0] == self.share:
+            words += ". If its arrays are samples-first, swap their first two axes, as sequences.to_time_major does"
+        warnings.warn(words, UserWarning, stacklevel=8)  # the call of RNN.fit
 
 
 def check_shuffle(shuffle):

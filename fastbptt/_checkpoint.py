@@ -10,6 +10,7 @@ import os
 import numpy as np
 
 from . import _files, _words
+from ._batches import Positions
 
 PREFIX = "run."  # of all arrays that are not the network's parameters
 # What a header of somebody's making leads to, in the code that believes it
@@ -24,11 +25,7 @@ _word = functools.cache(str)  # of a dtype NumPy makes it anew each time, which 
 
 def path(value):
     """`value` as a path, in a folder that is there."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"checkpoint must be the path of a file, got {type(value).__name__}")
-    value = os.path.abspath(os.fspath(value))
-    if os.path.isdir(value):
-        raise IsADirectoryError(f"checkpoint {value!r} is a folder, not a file to write to")
+    value = os.path.abspath(_files.path_of(value, "checkpoint"))
     if not os.path.isdir(os.path.dirname(value)):
         raise FileNotFoundError(f"there is no folder {os.path.dirname(value)!r} for the checkpoint")
     return value
@@ -46,17 +43,31 @@ def digest(arrays):
 
 def seed(path, otherwise):
     """The seed of the run that `path` holds, whose split and order a resumed one has; `otherwise` where it holds none."""
+    return streams(path, otherwise, None)[0]
+
+
+def streams(path, entropy, begin):
+    """Return the seed of the run that `path` holds and the positions where it began; those given where it holds none."""
     if not os.path.exists(path):
-        return otherwise
+        return entropy, begin
     run = _files.read(path)[0].get("run")
-    return run["entropy"] if isinstance(run, dict) and type(run.get("entropy")) is int else otherwise
+    if not isinstance(run, dict) or type(run.get("entropy")) is not int:
+        return entropy, begin
+    try:
+        return run["entropy"], Positions.read(run.get("begin"))
+    except DAMAGES as error:
+        raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
 
 
-def write(path, network, state, history, entropy, identity, seconds, start):
-    """Write where a run stands: its training.State and History, seed, start parameters, and what a resumed run must share."""
+def write(path, network, state, history, entropy, identity, seconds, start, begin):
+    """Write where a run stands: its training.State and History, seed, start parameters, and what a resumed run must share.
+
+    `begin` holds the positions of the random streams at the start of the run.
+    """
     numbers = {name: getattr(state, name) for name in state.NUMBERS} | {"seconds": seconds}
     header = network._header() | {"kind": "Checkpoint", "run": {
-        "identity": identity, "entropy": entropy, "stopped": history.stopped, "slots": len(state.slots), "numbers": numbers}}
+        "identity": identity, "entropy": entropy, "stopped": history.stopped, "slots": len(state.slots), "numbers": numbers,
+        "begin": begin._asdict()}}
     arrays = {f"{PREFIX}slot_{n}": slot for n, slot in enumerate(state.slots)} | {f"{PREFIX}start": start}
     if state.best_theta is not None:
         arrays[f"{PREFIX}best_theta"] = state.best_theta
@@ -108,6 +119,8 @@ def read(path, network, state, history, identity, seed, most_updates, each_epoch
         setattr(history, name, curve)
     if isinstance(network._entropy, _words.DrawnSeed):  # the network is now the one that began the run
         network._entropy = _words.DrawnSeed(header["entropy"])
+    network._positions = (theirs._positions if theirs._entropy == network._entropy
+                          else network._positions.later(theirs._positions))
     return start
 
 

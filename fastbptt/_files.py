@@ -5,6 +5,7 @@ member "header" holds JSON as bytes.
 """
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -17,11 +18,30 @@ import numpy as np
 
 FORMAT = "fastbptt"
 VERSION = 1
+SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 # An array's header as numpy.savez writes it, and nothing else: NumPy's own reader hands the text to Python's parser,
 # which can be made to fail in ways of its own (MemoryError, tokenize.TokenError)
 _ARRAY_HEADER = re.compile(rb"\{'descr': '(\|u1|<f4|<f8)', 'fortran_order': False, "
                            rb"'shape': \((\d{1,10},|\d{1,10}, \d{1,10})\), \} *\n")
+
+
+def path_of(value, name="path"):
+    """Return `value` as a str that names a file; raise TypeError or ValueError, with the argument's name, if it does not."""
+    path = value
+    if isinstance(path, os.PathLike):
+        path = os.fspath(path)
+    if isinstance(path, bytes):
+        raise TypeError(f"{name} must be a str or an os.PathLike of str, got bytes {path!r}: os.fsdecode converts them")
+    if not isinstance(path, str):
+        raise TypeError(f"{name} must be a str or an os.PathLike, such as pathlib.Path, got {type(value).__name__}")
+    if not path:
+        raise ValueError(f"{name} must name a file, got an empty string")
+    if "\0" in path:
+        raise ValueError(f"{name} must not contain a null character, got {path!r}")
+    if path.endswith(SEPARATORS) or os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, f"{name} must name a file, not a folder", path)
+    return path
 
 
 def write(path, header, arrays):
@@ -31,10 +51,8 @@ def write(path, header, arrays):
     crash, a full disk or a kill at any moment leaves the old file, whole. (A kill can leave the temporary file too, named
     .name.*.tmp: nobody can tell it from one that is being written.) What is no file, a device or a pipe, is written to.
     """
-    path = os.path.realpath(os.fspath(path))  # a link stays one
+    path = os.path.realpath(path_of(path))  # a link stays one
     folder, name = os.path.split(path)
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path!r} is a folder, not a file to write to")
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder {folder!r} to write {name!r} to")
     header = json.dumps({"format": FORMAT, "version": VERSION, **header}).encode()
@@ -83,8 +101,11 @@ def read(path, content=None):
 
     Raises
     ------
+    TypeError, ValueError, IsADirectoryError : path does not name a file.
     ValueError : not a model file, truncated, altered, or written by a later version.
     """
+    if content is None:
+        path = path_of(path)
     size = os.stat(path).st_size if content is None else len(content)
     try:
         with zipfile.ZipFile(path if content is None else io.BytesIO(content)) as archive:
@@ -100,11 +121,11 @@ def read(path, content=None):
         version = header["version"]
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, RuntimeError, NotImplementedError,
             SyntaxError, RecursionError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is not a fastbptt model, or a damaged one: {error}") from error
+        raise ValueError(f"{path!r} is not a fastbptt model, or a damaged one: {error}") from error
     if type(version) is not int or version < 1:
-        raise ValueError(f"{os.fspath(path)!r} is not a fastbptt model, or a damaged one: its version is {version!r}")
+        raise ValueError(f"{path!r} is not a fastbptt model, or a damaged one: its version is {version!r}")
     if version > VERSION:
-        raise ValueError(f"{os.fspath(path)!r} was written by a later fastbptt: its format is {version!r}, "
+        raise ValueError(f"{path!r} was written by a later fastbptt: its format is {version!r}, "
                          f"this one reads up to {VERSION}")
     return header, arrays
 

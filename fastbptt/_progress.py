@@ -49,7 +49,15 @@ class Progress:
         if not self.wanted:
             return
         validation = "" if validation_loss is None else f"  validation {validation_loss:.6g}"
-        self.line = f"epoch {epoch + 1}{self.epochs}  loss {train_loss:.6g}{validation}"
+        self._tell(f"epoch {epoch + 1}{self.epochs}  loss {train_loss:.6g}{validation}")
+
+    def window(self, steps, losses):
+        """A window of a stream is over, after so many time steps; `losses` are those of all updates."""
+        if self.wanted:
+            self._tell(f"step {steps}" + "".join(f"  loss {loss:.6g}" for loss in losses[-1:]))
+
+    def _tell(self, line):
+        self.line = line
         if self.bar is not None:
             self.bar.set_postfix_str(self.line, refresh=False)
         elif self._due() and time.monotonic() - self.last >= (0.1 if self.terminal else 1.0):

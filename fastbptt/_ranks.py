@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _checkpoint, _threading, training
-from ._batches import Arrays, Function, Windows, refuse_nonfinite
+from ._batches import Arrays, Function, Positions, Windows, refuse_nonfinite
 from ._version import __version__
 
 METHODS = ("Get_rank", "Get_size", "Reduce", "Bcast", "Allgather", "Dup", "Free", "Abort")
@@ -68,8 +68,8 @@ class _Alone:
     def path(self, checkpoint):
         return checkpoint
 
-    def meet(self, network, settings, entropy, data, validation, **words):
-        return entropy
+    def meet(self, network, settings, streams, data, validation, **words):
+        return streams
 
     def place(self, B):
         return 0, B
@@ -182,8 +182,8 @@ class Ranks:
         """Rank 0's file: the others need not have a folder for it."""
         return checkpoint if self.rank == 0 or checkpoint is None else os.devnull
 
-    def meet(self, network, settings, entropy, data, validation, **words):
-        """Rank 0's seed; raises where arguments differ between ranks."""
+    def meet(self, network, settings, streams, data, validation, **words):
+        """Return rank 0's seed and positions of streams; raise where arguments differ between ranks."""
         with self.settled():
             for name in MEANS:
                 if network._config.get(name):
@@ -211,7 +211,8 @@ class Ranks:
         self.counts = table[:, 0].astype(np.int64)
         self.calls = dict(zip(("callbacks", "update_callbacks"), table[:, 1:3].any(axis=0).tolist()))
         self.neighbours = int((table[:, 3] == table[self.rank, 3]).sum())  # ranks that have the same cores
-        return int(self.send_bytes(f"{entropy}".encode(), 0))
+        entropy, begin = json.loads(self.send_bytes(json.dumps(streams).encode(), 0))
+        return entropy, Positions(*begin)
 
     def place(self, B):
         """The number of this rank's first sequence among those of all, and how many these are."""
@@ -279,7 +280,7 @@ class Run(training._Run):
         self.message = np.zeros(numbers + P * dtype.itemsize, np.uint8)
         self.spoken, self.parameters = self.message[:numbers].view(np.float64), self.message[numbers:].view(dtype)
         self.verdict = Verdict(0)
-        self.told_seconds = 0.0
+        self.told_seconds, self.own = 0.0, False
 
     def begin_together(self):
         """Rank 0's parameters and, where there is one, its checkpoint, on all ranks."""
@@ -293,6 +294,11 @@ class Run(training._Run):
             with self.ranks.settled():
                 self.check_replaceable()
         network._theta[...] = self.state.theta
+        rank_0 = json.loads(self.ranks.send_bytes(json.dumps([super()._is_own(), network._positions]).encode(), 0))
+        self.own, network._positions = rank_0[0], Positions(*rank_0[1])
+
+    def _is_own(self):
+        return self.own  # as of rank 0
 
     # ---- Updates
 

@@ -129,6 +129,25 @@ def size(name, value, smallest=1):
     return int(value)
 
 
+def counted(number, word):
+    """A number of things, such as "1 epoch" or "3 epochs"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def reasons(stopped):
+    """How many of the reasons in a list are alike, such as "3 'epochs', 1 'patience'"."""
+    return ", ".join(f"{stopped.count(reason)} {reason!r}" for reason in dict.fromkeys(stopped))
+
+
+def count(name, value):
+    """`value` as an int from 0 on, below 2**63."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__} {value!r}")
+    if not 0 <= value < 2**63:
+        raise ValueError(f"{name} must be from 0 to 2**63 - 1, got {value}")
+    return int(value)
+
+
 def flag(name, value):
     """`value` as a bool."""
     if not isinstance(value, (bool, np.bool_)):

@@ -8,7 +8,6 @@ Parameters of layer k of a stack end in `_l{k}` but for layer 0, those of the ba
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _words
+from . import _files, _words
 
 if TYPE_CHECKING:
     from ._types import FilePath, Parameters
@@ -255,9 +254,9 @@ def from_psychrnn(file: FilePath | Mapping[str, Any]) -> Found:
 
 def _read_npz(file):
     """The arrays of an .npz; an array of objects, which is what PsychRNN writes for no dale_ratio, as None."""
-    arrays = {}
+    arrays, file = {}, _files.path_of(file, "file")
     try:
-        with np.load(os.fspath(file), allow_pickle=False) as archive:
+        with np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 try:
                     arrays[name] = archive[name]
@@ -268,7 +267,7 @@ def _read_npz(file):
     except (ValueError, TypeError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"{os.fspath(file)!r} is not an .npz of PsychRNN, or a damaged one: {error}") from error
+        raise ValueError(f"{file!r} is not an .npz of PsychRNN, or a damaged one: {error}") from error
     return arrays
 
 

@@ -82,8 +82,7 @@ class _Estimator(Parametric):
         fitting = self._begin(X, y, sample_weight, validation, callbacks, options)
         X, D, weights, lengths = fitting.data
         try:
-            fitting.network.fit(X, D, weights=weights, lengths=lengths, validation=fitting.held, random_state=fitting.seed,
-                                **fitting.settings)
+            fitting.network.fit(X, D, weights=weights, lengths=lengths, validation=fitting.held, **fitting.settings)
         finally:
             if fitting.network.history is not None:  # the training began
                 self._end(fitting)
@@ -104,8 +103,7 @@ class _Estimator(Parametric):
                 entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
             data, held = self._split(data, entropy)
         settings |= {"batch_size": self._batch_size(), "patience": self.n_iter_no_change if self.early_stopping else None}
-        return _Fitting(network, data, held, None if last is None else self._another_seed(), settings, coding, examples.names,
-                        last is not None)
+        return _Fitting(network, data, held, settings, coding, examples.names, last is not None)
 
     def _end(self, fitting):
         """All that `fit` does after the training."""
@@ -128,7 +126,7 @@ class _Estimator(Parametric):
         data = _with_weight(self._to_engine(examples, coding, network.dtype), self.output)
         X, D, weights, lengths = data
         source = _batches.Arrays((X, D, weights, None, lengths, None), self.output, self._batch_size(), self.shuffle,
-                                 network._entropy, STREAMS.index("shuffling"))
+                                 network._entropy, STREAMS.index("shuffling"), begin=network._positions)
         if not fitted:
             self._become(network, coding, examples.names)
             self._take_curves([], [], None)
@@ -142,9 +140,12 @@ class _Estimator(Parametric):
             self._stepper = training.Stepper(self.network_, optimizer)
         losses, shares = [], []
         for k in range(source.updates_per_epoch):
-            batch = source.batch(len(self.loss_curve_), k)
+            batch = source.batch(0, k)
             losses.append(self._stepper.step(self.network_, optimizer, batch,
-                                             math.inf if max_grad_norm is None else max_grad_norm, 0, "core"))
+                                             math.inf if max_grad_norm is None else max_grad_norm, 0, "core",
+                                             sequences=source.rows(0, k)[0]))
+            order = source.begin.moved(_batches.Positions(shuffling=1))
+            self.network_._positions = self.network_._positions.later(order)  # the step has moved the noise
             shares.append(self.network_._total_weight(*batch))
         return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
 
@@ -171,11 +172,6 @@ class _Estimator(Parametric):
             return curves
         return tuple(curve[:len(curve) - len(added)]
                      for curve, added in zip(curves, (known.train_loss, known.validation_loss)))
-
-    def _another_seed(self):
-        """For the order of a run that goes on from another, from the same random_state."""
-        rng = _batches.generator(self.network_._entropy, STREAMS.index("shuffling"), self.n_iter_)
-        return _words.DrawnSeed(rng.integers(2**63))  # a resumed run has that of its checkpoint
 
     # ---- The constructor's arguments
 
@@ -238,7 +234,7 @@ class _Estimator(Parametric):
         return _words.size("batch_size", self.batch_size)
 
     def _new_network(self, inputs, coding, last=None):
-        """A network of the constructor's options; with the parameters and the seed of `last`, where that is given."""
+        """Return a network of the constructor's options; with `last`, it has the parameters and random streams of `last`."""
         options = {name: getattr(self, name) for name in NETWORK_OPTIONS} | self._output_options(coding)
         options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype(self.dtype)
         sizes = inputs.padded.shape[2], self.hidden_size
@@ -252,6 +248,7 @@ class _Estimator(Parametric):
             network.load_state_dict(last.state_dict())
         except ValueError as error:
             raise ValueError(f"warm_start=True goes on from the last network, which does not fit: {error}") from None
+        network._positions = last._positions
         return network
 
     # ---- Data
@@ -453,7 +450,6 @@ class _Fitting:
     network: RNN
     data: tuple      # X, D, weights, lengths
     held: tuple | None
-    seed: int | None
     settings: dict
     coding: tuple
     names: np.ndarray | None
@@ -509,7 +505,8 @@ class RNNRegressor(_Estimator):
     shuffle : bool
         Draw the sequences of an epoch in random order.
     random_state : None, int, numpy.random.Generator or numpy.random.RandomState
-        Seed of initial parameters, order and split.
+        Seed of initial parameters, order and split. `fit` starts from it each time, but for warm_start. With warm_start and
+        in `partial_fit` the orders, noise and dropout go on where the last call ended, and the split stays.
     warm_start : bool
         `fit` begins with the parameters of the last one, with a new optimiser and the options as they are now.
     verbose : bool

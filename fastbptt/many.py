@@ -59,7 +59,7 @@ NAMED = ("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "max_
 OTHERS = ("resets", "batches", "updates", "updates_per_epoch", "tbptt", "validation_every", "on_nonfinite", "memory_limit")
 
 
-@dataclass
+@dataclass(repr=False)
 class Fits:
     """What `fit_many` did: an entry, or a row, for each network, in the order in which they were given.
 
@@ -98,6 +98,9 @@ class Fits:
 
     def __len__(self) -> int:
         return len(self.networks)
+
+    def __repr__(self) -> str:
+        return f"Fits({self.describe()}, stopped: {_words.reasons(self.stopped)})"
 
     def rows(self) -> dict[str, Any]:
         """A dict of columns, a row for each network: ``pandas.DataFrame(fits.rows())``."""
@@ -168,6 +171,7 @@ class _Job:
     optimizer: optimizers.Optimizer
     max_grad_norm: float | None
     settings: dict              # the other arguments of RNN.fit
+    goes_on: bool = True        # in the network's own random streams; else the seed was given, and its streams begin
 
 
 @dataclass(eq=False)
@@ -237,6 +241,7 @@ class _Chunk:
             return _Work(None, self.jobs, self.threads)
         population = Population._made_of([job.network for job in self.jobs])
         population.seeds = [job.seed for job in self.jobs]
+        population._positions = [job.network._positions if job.goes_on else _batches.Positions() for job in self.jobs]
         jobs = [dataclasses.replace(job, network=None, settings=self.jobs[0].settings) for job in self.jobs]
         return _Work(population, jobs, self.threads)
 
@@ -258,6 +263,7 @@ class _Found:
     seconds: float
     in_lanes: bool
     curves: dict
+    positions: _batches.Positions  # of the streams of the job's seed
     error: Exception | None = None
 
 
@@ -288,7 +294,7 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
         As of `RNN.fit`; each member is shared or own as above.
     learning_rate, max_grad_norm : float or (n,), optional
     random_state : None or list of n ints
-        Seeds of order and split, by default the networks' own.
+        Seeds of order and split. By default the networks' own streams go on, as of `RNN.fit`.
     epochs, batch_size, optimizer, schedule, patience, min_improvement, shuffle : as of `RNN.fit`
         An estimator's own are those of its constructor, and are not given here.
     time_limit : float, optional
@@ -400,7 +406,8 @@ class _Jobs:
                 raise type(error)(f"network {k}: {error}") from None
             rule = self.optimizer if self.rates is None else dataclasses.replace(self.optimizer, learning_rate=self.rates[k])
             jobs.append(_Job(k, net, data, validation, seed, rule,
-                             self.max_grad_norm if self.norms is None else self.norms[k], self.settings))
+                             self.max_grad_norm if self.norms is None else self.norms[k], self.settings,
+                             goes_on=self.seeds is None))
         return jobs
 
     def _data_of(self, k, net, seed):
@@ -513,9 +520,8 @@ def _jobs_of_sets(estimators, X, y, weights, validation, time_limit):
         settings = _settings(fitting.settings | {"time_limit": time_limit})
         network = fitting.network
         fittings.append(fitting)
-        jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held,
-                         network._entropy if fitting.seed is None else fitting.seed, fitting.settings["optimizer"],
-                         fitting.settings["max_grad_norm"], settings))
+        jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held, network._entropy,
+                         fitting.settings["optimizer"], fitting.settings["max_grad_norm"], settings))
     return fittings, jobs
 
 
@@ -700,8 +706,8 @@ def _train_one(job, threads, results):
         settings |= {"X": X, "D": D, "weights": weights, "lengths": lengths, "resets": resets,
                      "initial_state": None if initial_state is None else net._as_given(initial_state)}
     try:
-        net.fit(validation=job.validation, optimizer=job.optimizer, max_grad_norm=job.max_grad_norm, random_state=job.seed,
-                progress=False, n_threads=threads, **settings)
+        net.fit(validation=job.validation, optimizer=job.optimizer, max_grad_norm=job.max_grad_norm,
+                random_state=None if job.goes_on else job.seed, progress=False, n_threads=threads, **settings)
     except FloatingPointError:
         pass  # the history says so
     except Exception as raised:
@@ -710,7 +716,8 @@ def _train_one(job, threads, results):
         history = net.history or History()
         results.append(_Found(
             net.theta, "error" if error else history.stopped, -1 if history.best_epoch is None else history.best_epoch,
-            time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, error))
+            time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, net._positions,
+            error))
     return history
 
 
@@ -739,7 +746,7 @@ def _train_population(work, progress, results):
                 seen = np.flatnonzero(~np.isnan(values))
                 curves[name] = values[:seen[-1] + 1 if len(seen) else 0].copy()
             results.append(_Found(population._theta[:, k].copy(), history.stopped[k], int(history.best_epoch[k]), seconds,
-                                  run.fits_lanes(), curves))
+                                  run.fits_lanes(), curves, population._positions[k]))
 
 
 def _together(parts):
@@ -854,6 +861,8 @@ class _Call:
         for job, found in zip(chunk.jobs, results):
             job.network.theta = found.theta
             job.network.history = None  # it would be another run's
+            if job.seed == job.network._entropy:
+                job.network._positions = job.network._positions.later(found.positions)
             self.fits._write(job.k, found)
             if self.end is not None and found.error is None:
                 self.end(job.k)
@@ -871,13 +880,14 @@ class _Call:
             if len(kept) != len(jobs):
                 raise ValueError(f"resume has {len(kept)} networks, and these are {len(jobs)}")
             thetas = [getattr(each, "network_", None) if isinstance(each, _Estimator) else each for each in kept.networks]
+            positions = [None if net is None else net._positions for net in thetas]
             thetas = [None if net is None else net.theta for net in thetas]
         elif _words.flag("resume", resume):
             if self.checkpoint is None:
                 raise ValueError("resume=True needs checkpoint=, the file to go on from")
             if not os.path.exists(self.checkpoint):
                 return set()
-            kept, thetas = _read(self.checkpoint, jobs)
+            kept, thetas, positions = _read(self.checkpoint, jobs)
         else:
             self._check_replaceable(jobs)
             return set()
@@ -891,7 +901,7 @@ class _Call:
             k = job.k
             self._take(_Chunk([job], False, None), [_Found(
                 thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
-                bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES})])
+                bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES}, positions[k])])
         return {job.k for job in done}
 
     def _compare(self, jobs, done, kept, thetas, in_memory):
@@ -939,7 +949,8 @@ def _write(path, fits, jobs):
     header = {"kind": "Fits", "of": len(fits), "ended": ended, "stopped": [fits.stopped[k] for k in ended],
               "runs": list(runs), "run": each, "seeds": [one.seed for one in begun],
               "best_epoch": fits.best_epoch[ended].tolist(), "lanes": fits.lanes[ended].tolist(),
-              "sizes": [jobs[k].network._theta.size for k in ended]}
+              "sizes": [jobs[k].network._theta.size for k in ended],
+              "positions": [jobs[k].network._positions._asdict() for k in ended]}
     thetas = [jobs[k].network._theta.astype(np.float64) for k in ended]
     starts = [one.start.astype(np.float64) for one in begun]
     arrays = {"theta": np.concatenate(thetas) if thetas else np.zeros(0), "seconds": fits.seconds[ended],
@@ -949,7 +960,7 @@ def _write(path, fits, jobs):
 
 
 def _read(path, jobs):
-    """The Fits and the thetas that `_write` wrote; entries of networks that had not ended are empty."""
+    """The Fits, the thetas and the positions of streams that `_write` wrote; networks that had not ended have none."""
     header, arrays = _files.read(path)
     try:
         if header["kind"] != "Fits":
@@ -958,22 +969,23 @@ def _read(path, jobs):
             raise ValueError(f"it holds {header['of']} networks, and these are {len(jobs)}")
         ended, sizes = ([int(number) for number in header[name]] for name in ("ended", "sizes"))
         parts = np.split(arrays["theta"], np.cumsum(sizes)[:-1]) if sizes else []
-        fits, thetas = Fits._empty([None] * len(jobs)), [None] * len(jobs)
+        fits, thetas, positions = Fits._empty([None] * len(jobs)), [None] * len(jobs), [None] * len(jobs)
         fits._begun = [None] * len(jobs) if "runs" in header else None
-        lengths = [len(parts), len(header["stopped"]), len(arrays["seconds"])]
-        if lengths != [len(ended)] * 3 or sum(sizes) != arrays["theta"].size:
+        given = header.get("positions") or [None] * len(ended)
+        lengths = [len(parts), len(header["stopped"]), len(arrays["seconds"]), len(given)]
+        if lengths != [len(ended)] * 4 or sum(sizes) != arrays["theta"].size:
             raise ValueError("its parts do not belong together")
         begun = _read_begun(header, arrays, ended, sizes)
         for i, k in enumerate(ended):
-            thetas[k] = parts[i]
+            thetas[k], positions[k] = parts[i], _batches.Positions.read(given[i])
             if begun is not None:
                 fits._begun[k] = begun[i]
             fits._write(k, _Found(parts[i], str(header["stopped"][i]), int(header["best_epoch"][i]),
                                   float(arrays["seconds"][i]), bool(header["lanes"][i]),
-                                  {name: arrays[name][i] for name in CURVES}))
+                                  {name: arrays[name][i] for name in CURVES}, positions[k]))
     except _checkpoint.DAMAGES as error:
         raise ValueError(f"checkpoint {os.fspath(path)!r} is no checkpoint of these networks: {error}") from None
-    return fits, thetas
+    return fits, thetas, positions
 
 
 def _read_begun(header, arrays, ended, sizes):

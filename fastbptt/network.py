@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import numbers
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -145,6 +144,10 @@ class RNN:
     history : training.History of the last `fit`, or None.
     unit_signs : array (H,) of 1 and −1, or None without Dale's law.
     dt : float or None, the time step that the network was created with. Only pictures of `diagnostics` use it, for their axes.
+    stream_positions : dict of int, how much of each random stream training has used: orders of epochs ("shuffling"),
+        generators given to `batches` ("batches"), and batches, steps or streams with noise or dropout ("noise"). The next
+        `fit`, `train_step` or `stream` goes on from there. Copies and files have the same positions; `state_dict` has none.
+        Assigning changes them: ``net.stream_positions = {"noise": 0}`` repeats the noise from the start.
 
     Notes
     -----
@@ -230,7 +233,7 @@ class RNN:
             raise ValueError(f"output_size must be a multiple of the {levels} quantile levels, got {self.output_size}")
         self.target_size = self.output_size // levels
         self.history = None
-        self._config, self._entropy = config, entropy
+        self._config, self._entropy, self._positions = config, entropy, _batches.Positions()
         I, H, O = self.input_size, self.hidden_size, self.output_size
         shapes = _shapes(config)
         self._widths = _stack.widths_of(shapes)
@@ -313,7 +316,8 @@ class RNN:
         noise, dropout : False, or a seed: int, Generator, or True for the network's own; optional
             Here and wherever there is `noise`: whether noise_std and input_noise_std, or recurrent_dropout, act. What is drawn
             is a function of the seed, the sequence's place in the batch and the step: the same in another call with this
-            seed, for any threads, lengths, memory limit and backend (in both to the bit, but for the last of float32).
+            seed, of True too, for any threads, lengths, memory limit and backend (in both to the bit, but for the last of
+            float32).
         return_states : bool
             Return a third value: an object with `.S` (T+1, B, H), where S[0] is the initial state and S[t+1] the state after
             X[t], and `.rates` (T, B, H), g1 of the pre-activation, or of the state in the current form. Every network
@@ -402,7 +406,8 @@ class RNN:
             Of sampled ids: they are drawn from p ∝ Y^(1 / temperature), that is softmax(Z / temperature). 0 stands for the
             most probable id.
         random_state : None, int or Generator
-            Seed of the draws, and of feed's rng; by default the network's own. The same seed gives the same ids.
+            Seed of the draws, and of feed's rng; by default the network's own. The same seed gives the same ids, so a call
+            that is repeated without one does too; a Generator gives each call its own.
         feed : function, optional
             f(y, rng) -> x: the next input (B, I), or ids (B,), made of the output y (B, O), a copy; rng is a
             numpy.random.Generator. Y is then of outputs in any case. By default y itself, where O = I.
@@ -735,28 +740,33 @@ class RNN:
         X = self._check_vectors_or_ids(name, X, "T, B")
         T, B = X.shape[:2]
         if initial_state is not None:
-            initial_state = self._check_state("initial_state", initial_state, B)
+            initial_state = self._check_state("initial_state", initial_state, B, X)
         if lengths is not None:
+            if np.ndim(lengths) == 1 and len(lengths) != B:
+                _check_shape("lengths", _words.array("lengths", lengths, np.intp), (B,), "(B,)", X)
             lengths = _words.lengths(lengths, T, B)
         if self.output == "last":
             steps = np.full(B, T) if lengths is None else lengths
             if not steps.all():
                 raise ValueError(f'sequence {steps.argmin()} has no steps, and with output="last" each needs one')
         if resets is not None:
-            resets = _check_shape("resets", _words.flags("resets", resets), (T, B), "(T, B)")
+            resets = _check_shape("resets", _words.flags("resets", resets), (T, B), "(T, B)", X)
         if self.one_hot:
             self._check_range(name, X, _is_step(T, B, lengths), "tb")
         return X, initial_state, lengths, resets
 
-    def _check_state(self, name, state, B):
-        """A state (B, H) as the engines take it: of several recurrences one array, (B, H of all together)."""
+    def _check_state(self, name, state, B, X=None):
+        """A state (B, H) as the engines take it: of several recurrences one array, (B, H of all together).
+
+        X is what B was read from, if it was a whole X.
+        """
         if not self._stacked:
-            return _check_shape(name, _words.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)")
+            return _check_shape(name, _words.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)", X)
         if not isinstance(state, (tuple, list)) or len(state) != len(self._widths):
             what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
             raise TypeError(f"{name} must be a tuple of {len(self._widths)} arrays (B, H), one for each recurrence, layer by "
                             f"layer{', forward before reverse' if self.bidirectional else ''}; got {what}")
-        return np.concatenate([_check_shape(f"{name}[{n}]", _words.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)")
+        return np.concatenate([_check_shape(f"{name}[{n}]", _words.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)", X)
                                for n, (part, H) in enumerate(zip(state, self._widths))], axis=1)
 
     def _as_given(self, states):
@@ -788,7 +798,8 @@ class RNN:
             raise ValueError(f"{name} must be ids, {ndim}-D {letters}, as the network has one_hot=True; got {X.ndim}-D with "
                              f"shape {X.shape}")
         if X.ndim != ndim:
-            raise ValueError(f"{name} must be {ndim}-D {letters}, got {X.ndim}-D with shape {X.shape}")
+            hint = "" if ndim != 3 else ": time-major, as sequences.to_time_major makes it of sequences (T, I)"
+            raise ValueError(f"{name} must be {ndim}-D {letters}, got {X.ndim}-D with shape {X.shape}{hint}")
         if not self.one_hot and X.shape[-1] != self.input_size:
             raise ValueError(f"{name} has {X.shape[-1]} features, but this network expects input_size={self.input_size}; "
                              f"shape {X.shape} was read as {letters}")
@@ -865,7 +876,7 @@ class RNN:
         """`value` as numbers (T, B, width), or (B, width) where outputs are those of the last steps."""
         shape, letters = ((X.shape[1], width), f"(B, {letter})") if self.output == "last" else (
             (*X.shape[:2], width), f"(T, B, {letter})")
-        return _check_shape(name, _words.array(name, value, self.dtype), shape, letters)
+        return _check_shape(name, _words.array(name, value, self.dtype), shape, letters, X)
 
     def _check_targets(self, X, D, weights, lengths=None):
         last = self.output == "last"
@@ -874,14 +885,14 @@ class RNN:
         is_step = None if last or lengths is None else _is_step(*shape, lengths)
         labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == len(shape)
         if labels:
-            D = _check_shape("D", _words.array("D", D, np.intp), shape, steps)
+            D = _check_shape("D", _words.array("D", D, np.intp), shape, steps, X)
         else:
             D = self._check_rows("D", D, X, self.target_size, "O" if self.target_size == self.output_size else "O / levels")
         if weights is not None:
             weights = _words.array("weights", weights, self.dtype)
             per_output = weights.ndim == len(shape) + 1 and self._engines["reference"].loss != "cross_entropy"
             _check_shape("weights", weights, (*shape, self.target_size) if per_output else shape,
-                         "of D" if per_output else steps)
+                         "of D" if per_output else steps, X)
             read = weights if is_step is None else np.where(is_step[..., None] if per_output else is_step, weights, 0)
             _words.finite("weights", read, axes + "o")
             if (read < 0).any():
@@ -921,10 +932,11 @@ class RNN:
         ----------
         X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`; NaN and infinity are refused, but in
             padding and in D at weight 0
-            Mini-batches are whole sequences of them.
+            Mini-batches are whole sequences of them. A 3-D X is always read as (T, B, I), time-major; `sequences.to_time_major`
+            converts the samples-first layout of `batch_first=True` and of the estimators, which shapes alone do not betray.
         batches : function or iterator, in place of X and D
             f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] with X (T, B, I); an iterator gives the same. weights
-            and lengths may be None; T and B may change.
+            and lengths may be None; T and B may change. A function that returns another B than batch_size gets one warning.
         validation : (X, D[, weights[, lengths[, resets]]]) or float, optional
             Evaluated after each epoch. A number is the share of the sequences of X, D that is split off at random.
         epochs, updates : int, optional
@@ -958,8 +970,10 @@ class RNN:
             sequences, and gives every batch one of each run: where sequences are sorted, by length or label, each batch has
             some of all; and each rank of a communicator has its part of every batch.
         random_state : None, int or Generator
-            Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation;
-            by default the network's own.
+            Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation.
+            By default the network's own streams go on after the last completed update of `fit`, `train_step` or `stream`: a
+            second `fit` has new orders, batches and noise, and the same split. With a seed the run starts at the beginning
+            of this seed's streams, and the network's own stay where they are.
         validation_every : int
             Evaluate the validation set every so many epochs, and after the last.
         time_limit : float, optional
@@ -971,8 +985,8 @@ class RNN:
             `fastbptt.load` reads it as the network of that moment. A file that is there already is replaced only if it is
             a checkpoint of this same run, from its start parameters and seed, and not of a longer one.
         resume : bool
-            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted. The other
-            arguments must be the same, except those that say when the run ends and what is shown. The seed and the
+            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted, from the
+            positions of the random streams at which it began. The other arguments must be the same, except those that say when the run ends and what is shown. The seed and the
             start parameters must be the same too; the network may also have the parameters of the checkpoint. A network
             whose random_state was not given begins with other parameters each time: it may go on with a run that was cut
             off, but not with one that came to its end. A run that is finished returns the finished network, and goes on
@@ -993,10 +1007,10 @@ class RNN:
             data: X, D, validation and what goes with them are each rank's own part, of any number of sequences. The run is
             that of one process on the parts one after another, in the order of ranks, within rounding: `batch_size`,
             `shuffle`, a share as validation, Σ m and the losses are those of all. Parameters, at the beginning too, and the
-            seed are those of rank 0, to the bit on all ranks, and so is the History. `batches` are asked for a share of
-            batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's. Callbacks are each
-            rank's; one that returns True ends the run of all, and parameters that callbacks change become those of rank 0.
-            Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of ranks. Ctrl-C and
+            seed and `stream_positions` are those of rank 0, to the bit on all ranks, and so is the History. `batches` are
+            asked for a share of batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's.
+            Callbacks are each rank's; one that returns True ends the run of all, and parameters that callbacks change become
+            those of rank 0. Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of ranks. Ctrl-C and
             exceptions end the run on all ranks; see docs/scaling.md.
 
         Returns
@@ -1018,9 +1032,13 @@ class RNN:
             with ranks.settled():
                 if (X is None and D is None) == (batches is None):
                     raise TypeError("give X and D, or batches" + ("" if batches is None else ", not both"))
-                entropy = wanted = self._entropy if random_state is None else _entropy(random_state)
+                if random_state is None:
+                    streams = self._entropy, self._positions
+                else:
+                    streams = _entropy(random_state), _batches.Positions()
+                wanted = streams[0]
                 if ranks.rank == 0 and resume is True and checkpoint is not None:
-                    entropy = _checkpoint.seed(_checkpoint.path(checkpoint), entropy)
+                    streams = _checkpoint.streams(_checkpoint.path(checkpoint), *streams)
                 share = validation if _is_share(validation) else None
                 if batches is None:
                     data = self._check_data(X, D, weights, initial_state, lengths, resets)
@@ -1047,20 +1065,20 @@ class RNN:
                     update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
                     memory_limit=_check_memory_limit(memory_limit, tbptt))
                 tbptt = self._check_tbptt(tbptt, whole=self.omega)
-            entropy = ranks.meet(self, settings, entropy, data, validation, batch_size=batch_size, shuffle=shuffle,
-                                 tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
+            entropy, begin = ranks.meet(self, settings, streams, data, validation, batch_size=batch_size, shuffle=shuffle,
+                                        tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
             with ranks.settled():
                 if batches is None:
                     first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # no batches, so there are data
                     if share is not None:
                         data, validation, first, total = self._split(data, share, first, total, entropy)
                     source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"),
-                                             first, total)
+                                             first, total, begin)
                     if tbptt is not None:
                         source = _batches.Windows(source, *tbptt)
                 else:
                     source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
-                                               STREAMS.index("batches"), ranks.rank, ranks.size)
+                                               STREAMS.index("batches"), ranks.rank, ranks.size, begin)
             return ranks.fit(self, source, validation, settings, entropy)
 
     def train_step(self, X: ArrayLike, D: ArrayLike, optimizer: OptimizerLike = "adam", *,
@@ -1070,7 +1088,8 @@ class RNN:
                    backend: Backend = "core") -> float:
         """One update by the gradient of this batch, for loops of one's own; the data loss before it.
 
-        What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes.
+        What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes. Noise
+        and dropout are new in each step.
 
         Parameters
         ----------
@@ -1095,7 +1114,7 @@ class RNN:
                weights: ArrayLike | None = None, resets: ArrayLike | None = None,
                initial_state: ArrayLike | None = None, optimizer: OptimizerLike = "adam",
                learning_rate: Float | None = None, max_grad_norm: Float | None = None, callback: Callback | None = None,
-               n_threads: Int | None = None, backend: Backend = "core") -> Any:
+               progress: Bool | None = None, n_threads: Int | None = None, backend: Backend = "core") -> Any:
         """Train on one pass over a series, or several at once, that may be far larger than memory, by truncated BPTT.
 
         Parameters
@@ -1106,7 +1125,8 @@ class RNN:
             An update after every k1 steps, and at the end, by the errors since the last one, which go back through the last
             k2 steps. States are carried on, also from chunk to chunk: how a series is cut into chunks changes no bit.
         initial_state : array (B, H), optional
-        optimizer, learning_rate, max_grad_norm, n_threads, backend : as of `fit`
+        optimizer, learning_rate, max_grad_norm, progress, n_threads, backend : as of `fit`
+            Noise and dropout differ from those of the last call.
         callback : function of a training.Record, called after each update; one that returns True ends the stream
 
         Returns
@@ -1128,8 +1148,9 @@ class RNN:
         limit = math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be a function of a record, got {type(callback).__name__}")
+        progress, windows = None if progress is None else _words.flag("progress", progress), None
         if D is not None:
-            chunks = _batches.cut(X, D, weights, resets, tbptt[0])
+            chunks, windows = _batches.cut(X, D, weights, resets, tbptt[0]), -(-len(X) // tbptt[0]) if np.ndim(X) else None
         elif weights is not None or resets is not None:
             raise TypeError("weights and resets belong to X and D; chunks give their own")
         else:
@@ -1144,7 +1165,8 @@ class RNN:
         if initial_state is not None:
             _words.finite("initial_state", initial_state, "bh")
         chunks = self._checked_chunks(chunks, initial_state)
-        return training.stream(self, chunks, *tbptt, initial_state, optimizer, limit, callback, _threads(n_threads), backend)
+        return training.stream(self, chunks, *tbptt, initial_state, optimizer, limit, callback, _threads(n_threads), backend,
+                               progress, windows)
 
     def _checked_chunks(self, chunks, initial_state):
         B = None if initial_state is None else len(initial_state)
@@ -1246,6 +1268,19 @@ class RNN:
         value = _words.array("theta", value, self.dtype)
         self._theta[...] = _check_shape("theta", value, self._theta.shape, "(P,)")
 
+    @property
+    def stream_positions(self) -> dict[str, int]:
+        return self._positions._asdict()
+
+    @stream_positions.setter
+    def stream_positions(self, value: Mapping[str, Int]) -> None:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"stream_positions must be a dict of ints, got {type(value).__name__}")
+        for name in value:
+            _words.choose("stream of stream_positions", name, _batches.Positions._fields)
+        self._positions = self._positions._replace(
+            **{name: _words.count(f"stream_positions[{name!r}]", number) for name, number in value.items()})
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of `parameters`."""
         return {name: value.copy() for name, value in self.parameters.items()}
@@ -1273,7 +1308,7 @@ class RNN:
         return {name: np.array(value) for name, value in reference.effective(self.parameters, self._maps).items()}
 
     def copy(self) -> RNN:
-        """A network of its own with the same options, parameters and random streams."""
+        """Return an independent network with the same options, parameters, and random streams at the same positions."""
         return copy.copy(self)
 
     # ---- Networks of other packages
@@ -1390,7 +1425,8 @@ class RNN:
         _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
 
     def _header(self):
-        return {"config": _maps.split(self._config)[0], "entropy": self._entropy, "dt": self.dt}
+        return {"config": _maps.split(self._config)[0], "entropy": self._entropy, "dt": self.dt,
+                "positions": self._positions._asdict()}
 
     def _arrays(self, theta):
         """What a file holds beside the header: the parameters, and the arrays among the options."""
@@ -1422,20 +1458,24 @@ class RNN:
         if isinstance(config["hidden_size"], list):
             config["hidden_size"] = tuple(config["hidden_size"])
         config["hidden_size"] = _check_hidden_size(config["hidden_size"])
-        if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > len(arrays):
-            raise ValueError(f"its arrays are fewer than its {len(config['hidden_size'])} layers need")
+        if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > sum(
+                array.size for array in arrays.values()):
+            raise ValueError(f"its parameters are fewer than its {len(config['hidden_size'])} layers need")
         matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
         network.dt = None if header.get("dt") is None else _words.number("dt", header["dt"], 0)
+        network._positions = _batches.Positions.read(header.get("positions"))
         return network
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy(), "dt": self.dt}
+        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy(), "dt": self.dt,
+                "positions": self._positions._asdict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._configure(state["config"], state["entropy"])
+        self._positions = _batches.Positions.read(state.get("positions"))
         self.theta = state["theta"]
         self.dt = state.get("dt")
 
@@ -1451,14 +1491,16 @@ def load(path: FilePath) -> Any:
     Raises
     ------
     FileNotFoundError
+    TypeError, ValueError, IsADirectoryError : path does not name a file.
     ValueError : not a model, a damaged one, or one of a later version. The file is read without trust.
     """
+    path = _files.path_of(path)
     header, arrays = _files.read(path)
     try:
         kind = _KINDS[header["kind"]]
         return kind._from_file(header, arrays)
     except _checkpoint.DAMAGES as error:
-        raise ValueError(f"{os.fspath(path)!r} is not a model that this fastbptt knows: {error}") from error
+        raise ValueError(f"{path!r} is not a model that this fastbptt knows: {error}") from error
 
 
 _KINDS: dict[str, Any] = {"RNN": RNN, "Checkpoint": RNN}  # modules above this one add theirs
@@ -1698,11 +1740,23 @@ def _is_step(T, B, lengths):
     return np.ones((T, B), bool) if lengths is None else np.arange(T)[:, None] < lengths
 
 
-def _check_shape(name, value, shape, letters):
+def _check_shape(name, value, shape, letters, X=None):
+    """Return `value` if it has this shape; else raise ValueError, which says how X was read if the shape follows from it."""
     if value.shape != tuple(shape):
         expected = f"{letters} = {tuple(shape)}" if letters else tuple(shape)
-        raise ValueError(f"{name} must have shape {expected}, got {value.shape}")
+        words = "" if X is None else _read_as(X.shape, value.shape, shape)
+        raise ValueError(f"{name} must have shape {expected}, got {value.shape}{words}")
     return value
+
+
+def _read_as(shape, found, expected):
+    """Return the end of a message about an array that does not fit X: how X was read, and what to do if it is samples-first."""
+    (T, B), letters = shape[:2], "(T, B, I)" if len(shape) == 3 else "(T, B)"
+    words = f"; X of shape {shape} was read as {letters}, time-major: {T} time steps of {B} sequences"
+    in_time = expected[:2] == (T, B)
+    if T != B and (found[:2] == (B, T) if in_time else found[:1] == (T,)):
+        words += f". {'One of the two' if in_time else 'X'} seems to be samples-first; sequences.to_time_major converts it"
+    return words
 
 
 def _refuse_nan(Y, t=0):

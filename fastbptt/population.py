@@ -48,7 +48,7 @@ SERVED = ("input_size", "hidden_size", "output_size", "activation", "output_acti
           "learn_initial_state", *OWN)  # by lanes
 
 
-@dataclass
+@dataclass(repr=False)
 class PopulationHistory:
     """What a training of a population left behind: arrays with a row for each network, NaN after a network's end.
 
@@ -71,6 +71,12 @@ class PopulationHistory:
     seconds: list[float] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     best_epoch: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        n, epochs = self.train_loss.shape
+        seconds = "".join(f", {last:.3g} s" for last in self.seconds[-1:])
+        return (f"PopulationHistory({_words.counted(n, 'network')}, at most {_words.counted(epochs, 'epoch')}, stopped: "
+                f"{_words.reasons(self.stopped)}{seconds})")
 
     def rows(self) -> dict[str, Any]:
         """A dict of columns, a row for each network: ``pandas.DataFrame(history.rows())``."""
@@ -138,6 +144,7 @@ class Population:
             own[name] = [_network._check_penalty(f"{name}[{k}]", value) for k, value in enumerate(values)]
         nets = [RNN(input_size, hidden_size, output_size, random_state=seed, **options,  # type: ignore[arg-type]
                     **{name: values[k] for name, values in own.items()}) for k, seed in enumerate(self.seeds)]
+        self._positions = [net._positions for net in nets]
         self._configure(nets[0].copy(), [{name: net._config[name] for name in OWN} for net in nets])
         for k, net in enumerate(nets):
             self._theta[:, k] = net.theta
@@ -189,6 +196,7 @@ class Population:
         """`from_networks` of networks that have one `_key`."""
         self = cls.__new__(cls)
         self.n, self.seeds = len(networks), [net._entropy for net in networks]
+        self._positions = [net._positions for net in networks]
         self._configure(networks[0].copy(), [{name: net._config[name] for name in OWN} for net in networks])
         for k, net in enumerate(networks):
             self._theta[:, k] = net._theta
@@ -203,6 +211,7 @@ class Population:
             raise IndexError(f"network {k} of {self.n}")
         net = self._like.copy()
         net._configure(net._config | (self._own_options[k] if self._own_options else {}), self.seeds[k])
+        net._positions = self._positions[k]
         net.theta = self._theta[:, k % self.n]
         return net
 
@@ -332,6 +341,8 @@ class Population:
             n_threads: Int | None = None) -> PopulationHistory:
         """Train every network on its X and D, from the parameters as they are, each as `RNN.fit` would alone.
 
+        The orders of a second call differ from those of the first, as with `RNN.fit`.
+
         Parameters
         ----------
         X, D, weights, initial_state, lengths : as said above
@@ -404,14 +415,15 @@ class Population:
         return {name: value.copy() for name, value in self.parameters.items()}
 
     def copy(self) -> Population:
-        """A population of its own with the same networks."""
+        """Return an independent population of the same networks, with their random streams at the same positions."""
         return Population.from_networks(self)
 
     def save(self, path: FilePath) -> None:
         """Write the population to one .npz file, whole or not at all; `fastbptt.load` reads it."""
         for name, value in self.parameters.items():
             _words.finite(name, value, "nij")
-        _files.write(path, self._like._header() | {"kind": "Population", "seeds": self.seeds, "own": self._own_options},
+        _files.write(path, self._like._header() | {"kind": "Population", "seeds": self.seeds, "own": self._own_options,
+                                                   "positions_of_each": [each._asdict() for each in self._positions]},
                      {"theta": self.theta} | _maps.split(self._like._config)[1])
 
     @classmethod
@@ -422,6 +434,10 @@ class Population:
             raise ValueError(f"its theta has shape {theta.shape}, for {len(header['seeds'])} seeds")
         self = cls.__new__(cls)
         self.n, self.seeds = len(theta), [_words.seed("a seed", seed) for seed in header["seeds"]]
+        positions = header.get("positions_of_each") or [None] * self.n
+        if len(positions) != self.n:
+            raise ValueError(f"it has positions of the streams of {len(positions)} networks, for {self.n}")
+        self._positions = [_batches.Positions.read(each) for each in positions]
         own = header.get("own") or [{name: first._config[name] for name in OWN}] * self.n
         if len(own) != self.n:
             raise ValueError(f"it has penalties of {len(own)} networks, for {self.n}")
@@ -430,10 +446,12 @@ class Population:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"like": self._like, "seeds": self.seeds, "theta": self.theta, "own": self._own_options}
+        return {"like": self._like, "seeds": self.seeds, "theta": self.theta, "own": self._own_options,
+                "positions": [each._asdict() for each in self._positions]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.n, self.seeds, like = len(state["seeds"]), state["seeds"], state["like"]
+        self._positions = [_batches.Positions.read(each) for each in state.get("positions") or [None] * self.n]
         self._configure(like, state["own"] or [{name: like._config[name] for name in OWN}] * self.n)
         self.theta = state["theta"]
 
@@ -646,11 +664,11 @@ class _Fit:
                 found = net.history
                 history.stopped[k] = "nonfinite"
             except BaseException as error:
-                p._theta[:, k] = net.theta
+                p._theta[:, k], p._positions[k] = net.theta, net._positions
                 if not isinstance(error, KeyboardInterrupt):
                     history.stopped[k:] = ["error"] * (p.n - k)
                 raise
-            p._theta[:, k] = net.theta
+            p._theta[:, k], p._positions[k] = net.theta, net._positions
             self.progress.network(found)
             for name in fields:
                 values = getattr(found, name)
@@ -683,7 +701,7 @@ class _Fit:
         self.history.stopped = ["epochs"] * n
         p.history = self.history
         self.returned = p._theta.copy()  # the parameters that each ends with, where there is patience
-        self.updates, self.columns = 0, [[], [], [], []]
+        self.updates, self.columns, self.begun = 0, [[], [], [], []], None
         self.out_of_patience = []  # in the last epoch: what else ends a run after it comes first
         begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
         try:
@@ -710,11 +728,20 @@ class _Fit:
         finally:
             for k in [*self.places[self.going[:len(self.places)] > 0], *self.out_of_patience] if why else ():
                 self.history.stopped[k] = why
+            self.move_streams()
             self.leave()
             if self.patience is not None:
                 p._theta[:, :n] = self.returned[:, :n]
             self.write_history()
         return self.history
+
+    def move_streams(self):
+        """Move the streams of the networks behind the epochs that the last call of compiled code has begun."""
+        begun, self.begun = self.begun, None
+        for k, epochs in zip(*begun) if begun else ():
+            # An epoch that failed counts too, as in RNN.fit
+            self.population._positions[k] = self.population._positions[k].moved(
+                _batches.Positions(shuffling=int(epochs) if epochs >= 0 else int(-epochs)))
 
     def leave(self):
         """Write down what the networks at hand have come to; those that were cut off do not return to their best."""
@@ -753,8 +780,10 @@ class _Fit:
         self.out_of_patience = []
         order, held, judge = None, None, None
         if self.shuffle and self.batch_size < B:
+            # A network that learns no more has an order too, which nobody reads
             order = np.stack([[_batches.order(self.shuffle, B, self.batch_size, _batches.generator(
-                p.seeds[k], STREAMS.index("shuffling"), epoch + e)) for e in range(count)] for k in self.places])
+                p.seeds[k], STREAMS.index("shuffling"), p._positions[k].shuffling + e)) for e in range(count)]
+                for k in self.places])
         rates, max_norms, ended = np.zeros(N), np.full(N, np.inf), np.zeros(N, np.intp)
         rates[:n], max_norms[:n] = self.rates[self.places], self.max_norms[self.places]
         factors = np.array([self.schedule.factor((), epoch + e, self.epochs) for e in range(count)], np.float64)
@@ -763,11 +792,13 @@ class _Fit:
             judge = (self.best, self.target, self.best_epoch, self.target_epoch, self.best_theta, epoch, self.patience or 0,
                      self.min_improvement)
         went = self.going[:n] > 0
+        self.begun = self.places, ended
         found = p._lanes.train(
             n, self.theta, self.slots, X, D, weights, initial_state, lengths, self.optimizer.rule, vars(self.optimizer), rates,
             factors, self.going, ended, *self.penalties, max_norms, self.batch_size, order, self.updates, held, judge,
             self.threads)
         losses, penalties, norms, judged = found
+        self.move_streams()
         self.updates += count * -(-B // self.batch_size)
         if self.theta is not p._theta:
             p._theta[:, self.places] = self.theta[:, :n]

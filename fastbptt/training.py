@@ -6,7 +6,8 @@ Design
     writes the next state into the spare one of two and then swaps them, in one assignment: an interrupt, whenever it
     comes, finds a whole state. A checkpoint is that state.
 (b) What is random is a function of the seed and of the position: the order of an epoch's sequences, the generator that a
-    function of batches is given. So there are no generators to save.
+    function of batches is given. So there are no generators to save. A run begins at its network's positions, and moves
+    them behind what its updates have used.
 (c) Where nothing of the user's own runs between updates, they are made in stretches of compiled code (`_Stretch`), with
     the same bits, and where nothing does between epochs, over many of them; an update that fails there is left to
     `_update`, which finds the words.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _checkpoint, _core, _plots, _words, optimizers, reference, schedules
-from ._batches import Arrays, Windows, refuse_nonfinite, take
+from ._batches import Arrays, Positions, Windows, refuse_nonfinite, take
 from ._progress import Progress
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 ON_NONFINITE = ("raise", "skip")
 AIR = 0.05  # seconds of a stretch of compiled updates
 MOST_AHEAD = 1024  # epochs of one
+RECENT = 100  # updates of a stream whose mean loss its history shows
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What a run did, one entry an epoch.
 
@@ -81,6 +83,24 @@ class History:
 
     CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm", "learning_rate", "seconds")
 
+    def __repr__(self) -> str:
+        epochs, losses = len(self.train_loss), self.validation_loss
+        parts = [_words.counted(epochs, "epoch")]
+        parts += [_words.counted(self.updates, "update")] * (self.updates > 0 or not epochs)  # fit_many does not keep them
+        parts += [f"skipped={self.skipped}"] * (self.skipped > 0) + [f"train_loss={loss:.6g}" for loss in self.train_loss[-1:]]
+        parts += [f"validation_loss={loss:.6g}" for loss in losses[-1:]]
+        if self.best_epoch is not None and self.best_epoch < len(losses):
+            parts.append(f"best_epoch={self.best_epoch} with {losses[self.best_epoch]:.6g}")
+        return f"History({', '.join([*parts, f'stopped={self.stopped!r}', *_in_seconds(self.seconds)])})"
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return a dict of columns, a row for each epoch: ``pandas.DataFrame(history.rows())``.
+
+        The columns are "epoch", which counts from 0, and the lists above, but for those that are empty.
+        """
+        return {"epoch": np.arange(len(self.train_loss))} | {
+            name: np.array(getattr(self, name), np.float64) for name in self.CURVES if getattr(self, name)}
+
     def plot(self, ax: Any = None, *, gradient_norm: bool = False) -> Any:
         """Losses by epoch, on a logarithmic scale, with the best epoch marked; returns the Axes. Needs matplotlib.
 
@@ -112,6 +132,11 @@ class History:
         """Drop what an interrupt left of an epoch that was not finished."""
         for name in self.CURVES:
             del getattr(self, name)[epochs:]
+
+
+def _in_seconds(seconds):
+    """The last of these, as the end of a repr; nothing if there are none."""
+    return [f"{last:.3g} s" for last in seconds[-1:]]
 
 
 @dataclass(frozen=True)
@@ -583,6 +608,7 @@ class _Run:
         return bool(getattr(self.settings, name))
 
     def _ask(self):
+        self._move_streams()
         name, *numbers = self.state.owed
         callbacks, record = getattr(self.settings, name), Record(*numbers, self.network)
         answers = [callback(record) for callback in callbacks]
@@ -597,6 +623,7 @@ class _Run:
 
         Only history and network learn of it: a run that goes on from the checkpoint does so from where it was.
         """
+        self._move_streams()
         spare, losses = self._next(), self.history.validation_loss
         if spare.averaged:
             self._write_down(spare, self._judge(spare, spare.epoch), self._seconds())
@@ -659,14 +686,27 @@ class _Run:
         history = self.history
         history.best_epoch, history.updates, history.skipped = state.best_epoch, state.updates, state.skipped
 
+    def _is_own(self):
+        """Whether the run draws from the network's own streams."""
+        return self.entropy == self.network._entropy
+
+    def _move_streams(self, begun=False):
+        """Move the network's streams behind what this run has used."""
+        if self._is_own():
+            drawn = self.source.drawn(self.state.epoch, self.state.batch, begun)
+            if self.draws is None:
+                drawn = drawn._replace(noise=0)
+            self.network._positions = self.network._positions.later(self.source.begin.moved(drawn))
+
     def save(self):
         """Write the checkpoint, where there is to be one."""
         if self.settings.checkpoint is not None:
             self._write(self.state)
 
     def _write(self, state):
+        self._move_streams()
         _checkpoint.write(self.settings.checkpoint, self.network, state, self.history, self.entropy, self._identity(),
-                          self._seconds(), self.start)
+                          self._seconds(), self.start, self.source.begin)
         self.saved = time.monotonic()
 
     def resume(self):
@@ -713,6 +753,8 @@ class _Run:
         self.history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
         self.history._truncate(self.state.epoch)
         self.tell_history(self.state)
+        # The next run does not repeat the order of an epoch that failed. Lanes do not tell in which batch it failed.
+        self._move_streams(begun=isinstance(error, FloatingPointError))
         try:
             self.save()
         except OSError as also:
@@ -772,16 +814,18 @@ class Stepper:
         self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)
 
     def step(self, network: Any, optimizer: optimizers.Optimizer, data: Any, max_grad_norm: float,
-             threads: int, backend: Backend, compute: Callable[[], tuple[float, float]] | None = None) -> float:
+             threads: int, backend: Backend, compute: Callable[[], tuple[float, float]] | None = None,
+             sequences: np.ndarray | None = None) -> float:
         """One update, whole or not at all; the data loss before it.
 
+        `sequences` are the places of the batch's sequences in the data that they were taken from: noise is a function of them.
         compute() -> loss, penalty, with `gradient` overwritten, stands in for the loss of `data`.
         """
         slots, spare = self.slots
         for mine, its in zip(spare, slots):
             mine[...] = its
         self.theta[...] = network._theta
-        draws = None if self.draws is None else _at(self.draws, self.count, 0, None)
+        draws = None if self.draws is None else _at(self.draws, network._positions.noise, 0, sequences)
         loss, penalty = compute() if compute else network._loss_into(self.gradient, *data, threads, backend, draws=draws)
         clip_norm = _core.clip_norm if backend == "core" else reference.clip_norm
         gradient, norm = clip_norm(self.gradient, max_grad_norm)
@@ -797,6 +841,8 @@ class Stepper:
                                      f"norm {norm}; the parameters are those before this step")
         network._theta[...] = self.theta
         self.slots, self.count = (spare, slots), self.count + 1
+        if draws is not None and compute is None:
+            network._positions = network._positions.moved(Positions(noise=1))
         self.norm = norm
         return loss
 
@@ -806,7 +852,7 @@ class Stepper:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(repr=False)
 class StreamHistory:
     """What RNN.stream did.
 
@@ -830,40 +876,61 @@ class StreamHistory:
     final_state: np.ndarray | None = None
     stopped: str = ""
 
+    def __repr__(self) -> str:
+        parts = [_words.counted(len(self.loss), "update"), _words.counted(self.steps, "step")]
+        parts += [f"loss={loss:.6g}" for loss in self.loss[-1:]]
+        if len(self.loss) > RECENT:
+            parts.append(f"mean of the last {RECENT} losses {float(np.mean(self.loss[-RECENT:])):.6g}")
+        return f"StreamHistory({', '.join([*parts, f'stopped={self.stopped!r}'])})"
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return a dict of columns, a row for each update: ``pandas.DataFrame(history.rows())``."""
+        return {"update": np.arange(1, len(self.loss) + 1), "loss": np.array(self.loss, np.float64),
+                "gradient_norm": np.array(self.gradient_norm, np.float64)}
+
 
 def stream(network: Any, chunks: Iterable[tuple[Any, ...]], k1: int, k2: int, initial_state: np.ndarray | None,
            optimizer: optimizers.Optimizer, max_grad_norm: float, callback: Callback | None, threads: int,
-           backend: Backend) -> StreamHistory:
-    """The loop behind RNN.stream; `chunks` gives checked (X, D, weights, resets), which may be of any length."""
-    history, stepper = StreamHistory(), Stepper(network, optimizer)
+           backend: Backend, progress: bool | None = None, windows: int | None = None) -> StreamHistory:
+    """The loop behind RNN.stream; `chunks` gives checked (X, D, weights, resets), which may be of any length.
+
+    `windows` is how many windows of k1 steps they hold, if that is known.
+    """
+    history, stepper, shown = StreamHistory(), Stepper(network, optimizer), Progress(None, windows, progress, "window")
     window = _Window(network, stepper.gradient, k1, k2, initial_state, threads, backend)
     network.history = history
     try:
         for chunk in chunks:
             for ready in window.add(chunk):
-                if _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history):
+                if _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history, shown):
                     history.stopped = "callback"
                     return history
         ready = window.rest()
         if ready is not None:
-            _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history)
+            _learn(network, window, ready, stepper, optimizer, max_grad_norm, callback, history, shown)
         history.stopped = "end"
     except BaseException as error:
         names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
         history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
         raise
+    finally:
+        shown.close()
     return history
 
 
-def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, history):
+def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, history, shown):
     """One update by a window that ends with these new steps; whether the callback ends the stream."""
     loss, penalty, weight = window.compute(steps)
     if weight > 0:
         stepper.step(network, optimizer, window.data(), max_grad_norm, window.threads, window.backend, lambda: (loss, penalty))
+        if window.draws is not None:  # the noise of the whole stream belongs to one call
+            network._positions = network._positions.later(Positions(noise=window.call + 1))
         history.loss.append(loss)
         history.gradient_norm.append(stepper.norm)
     window.move_on()
     history.steps, history.final_state = window.read, network._as_given(window.states[-1].copy())
+    shown.update()
+    shown.window(window.read, history.loss)
     if weight == 0 or callback is None:
         return False
     answer = callback(Record(0, len(history.loss), loss, None, stepper.norm, network))
@@ -876,6 +943,7 @@ class _Window:
     def __init__(self, network, gradient, k1, k2, initial_state, threads, backend):
         self.network, self.gradient, self.k1, self.k2 = network, gradient, k1, k2
         self.threads, self.backend, self.draws = threads, backend, network._keys(network._entropy, network._entropy)
+        self.call = network._positions.noise
         self.own_start, self.states = initial_state is None, None if initial_state is None else initial_state[None]
         self.known = None     # X, D, weights, resets of the steps that the states but the first stand behind
         self.waiting = []     # chunks that do not make a window yet
@@ -916,7 +984,8 @@ class _Window:
         own = self.own_start and self.states is not None and self.read == len(past)
         return self.network._window_into(self.gradient, X, D, weights, None if self.states is None else self.states[0], None,
                                          resets, past, own, self.k2, self.S, self.threads, self.backend,
-                                         None if self.draws is None else _at(self.draws, 0, self.read - len(past), None))
+                                         None if self.draws is None else _at(self.draws, self.call, self.read - len(past),
+                                                                             None))
 
     def _forget(self, most):
         """All but the last `most` of the known steps, and the states before and after these."""

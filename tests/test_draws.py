@@ -289,7 +289,7 @@ def test_single_steps_and_fresh_batches_draw_too():
     losses = [[net.train_step(X, D, learning_rate=1e-300, optimizer="sgd") for _ in range(3)] for net in nets[:2]]
     assert losses[0] == losses[1] and len(set(losses[0])) == 3
     for net in nets[2:]:
-        net.fit(batches=lambda batch_size, rng: (X, D), updates=5)
+        net.fit(batches=lambda batch_size, rng: (X, D), updates=5, batch_size=X.shape[1])
     np.testing.assert_array_equal(nets[2].theta, nets[3].theta)
 
 

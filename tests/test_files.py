@@ -8,13 +8,14 @@ import pickle
 import subprocess
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from processes import run_python
 
 import fastbptt
-from fastbptt import RNN, _files, load
+from fastbptt import RNN, Population, RNNRegressor, SequenceScaler, _files, load
 
 OPTIONS = {
     "defaults": {},
@@ -254,9 +255,41 @@ def test_a_missing_file_is_a_file_not_found_error(tmp_path):
         load(tmp_path / "nothing.npz")
 
 
-def test_what_is_no_path_is_a_type_error():
-    with pytest.raises(TypeError):
-        load(None)
+class BytesPath:
+    def __fspath__(self):
+        return b"x.npz"
+
+
+ODD_PATHS = [
+    (b"x.npz", TypeError, "must be a str or an os.PathLike of str, got bytes b'x.npz': os.fsdecode converts them"),
+    (BytesPath(), TypeError, "must be a str or an os.PathLike of str, got bytes"),
+    (3, TypeError, "must be a str or an os.PathLike, such as pathlib.Path, got int"),
+    *[(odd, TypeError, f"must be .*got {type(odd).__name__}") for odd in (None, True, io.BytesIO(), ["x.npz"])],
+    ("", ValueError, "must name a file, got an empty string"), ("a\0.npz", ValueError, "must not contain a null character"),
+    ("missing" + os.sep, IsADirectoryError, "must name a file, not a folder: 'missing"),
+    (".", IsADirectoryError, "must name a file, not a folder: '.'"), (Path(), IsADirectoryError, "must name a file"),
+]
+
+
+@pytest.mark.parametrize(("path", "error", "words"), ODD_PATHS, ids=[repr(path)[:20] for path, *_ in ODD_PATHS])
+def test_an_odd_path_is_refused_by_the_name_of_its_argument(path, error, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, D = np.zeros((3, 4, 2)), np.zeros((3, 4, 1))
+    net, population, model = RNN(2, 3, 1), Population(2, 2, 3, 1), RNNRegressor(3, max_iter=1).fit(X, D[..., 0])
+    saves = [each.save for each in (net, population, model, SequenceScaler().fit(X))]
+    for call, name in [*((each, "path") for each in (*saves, load)), (RNN.from_psychrnn, "file")]:
+        more = {"dt": 20, "tau": 100} if name == "file" else {}
+        with pytest.raises(error, match=f"{name} {words}"):
+            call(path, **more)
+    if path is not None:  # no checkpoint
+        before = net.theta
+        for fit in (lambda **more: net.fit(X, D, **more), lambda **more: fastbptt.fit_many([net], X, D, **more),
+                    lambda **more: model.fit(X, D[..., 0], **more)):
+            for resume in (False, True):
+                with pytest.raises(error, match=f"checkpoint {words}"):
+                    fit(checkpoint=path, resume=resume)
+        assert np.array_equal(net.theta, before)
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), bytes(10_000),

@@ -1,9 +1,12 @@
 """Truncated BPTT with updates in between: fit(tbptt=...), stream."""
 
+import io
+import sys
+
 import numpy as np
 import pytest
 
-from fastbptt import RNN, _batches
+from fastbptt import RNN, _batches, _progress, training
 
 T, B = 23, 7
 rng = np.random.default_rng(0)
@@ -295,3 +298,71 @@ def test_what_has_no_meaning_is_refused():
         network().fit(X, D, tbptt=(2, 2), memory_limit="auto")
     with pytest.raises(TypeError, match="tbptt belongs to X and D"):
         network().fit(batches=lambda n, rng: (X, D), updates=1, tbptt=(2, 2))
+
+
+# ---- What is shown of it
+
+
+def series(steps):
+    rng = np.random.default_rng(3)
+    return rng.standard_normal((steps, 2, 3)), rng.standard_normal((steps, 2, 2))
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_a_stream_shows_its_progress_as_fit_does(tqdm, monkeypatch):
+    if tqdm:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    X, D = series(31)
+    chunks = [(X[:10], D[:10]), (X[10:], D[10:])]
+    monkeypatch.setattr(_progress, "DELAY", 0)
+    for progress, silent in ((None, False), (False, True), (True, False)):
+        for arguments in ({"X": X, "D": D}, {"X": iter(chunks)}):
+            terminal = Terminal()
+            monkeypatch.setattr(sys, "stderr", terminal)
+            history = network().stream(**arguments, tbptt=(3, 5), progress=progress)
+            text = terminal.getvalue()
+            assert (text == "") is silent
+            if not silent:
+                assert f"step 31  loss {history.loss[-1]:.6g}" in text and text.endswith("\n")
+                if tqdm:
+                    assert ("11/11" if "D" in arguments else "11window") in text
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # a pipe gets nothing unless it asks
+    network().stream(X, D, tbptt=(3, 5))
+    assert sys.stderr.getvalue() == ""
+    history = network().stream(X, D, tbptt=(3, 5), progress=True)
+    assert sys.stderr.getvalue().endswith(f"step 31  loss {history.loss[-1]:.6g}\n")
+    with pytest.raises(TypeError, match="progress must be True or False"):
+        network().stream(X, D, tbptt=(3, 5), progress=1)
+
+
+def test_the_line_of_a_stream_is_ended_when_it_is_interrupted(monkeypatch):
+    def interrupt(record):
+        if record.update == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    X, D = series(12)
+    with pytest.raises(KeyboardInterrupt):
+        network().stream(X, D, tbptt=(3, 5), progress=True, callback=interrupt)
+    assert terminal.getvalue().endswith("\n")
+
+
+def test_the_history_of_a_long_stream_is_told_in_one_line_and_gives_a_table():
+    X, D = series(500)
+    history = network().stream(X, D, tbptt=(2, 4))
+    assert repr(history) == (f"StreamHistory(250 updates, 500 steps, loss={history.loss[-1]:.6g}, mean of the last 100 losses "
+                             f"{np.mean(history.loss[-100:]):.6g}, stopped='end')")
+    rows = history.rows()
+    assert rows["update"].tolist() == list(range(1, 251))
+    np.testing.assert_array_equal(rows["loss"], history.loss)
+    np.testing.assert_array_equal(rows["gradient_norm"], history.gradient_norm)
+    assert repr(training.StreamHistory()) == "StreamHistory(0 updates, 0 steps, stopped='')"

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -745,6 +746,39 @@ def test_a_program_without_standard_error_trains(monkeypatch):
     assert network().fit(*data(), epochs=2).stopped == "epochs"
 
 
+def test_a_history_of_many_epochs_is_told_in_one_line():
+    X, D = data()
+    net = network()
+    history = net.fit(X, D, validation=data(1), epochs=1000, patience=1000)
+    words, best = repr(history), history.best_epoch
+    assert words == (f"History(1000 epochs, 1000 updates, train_loss={history.train_loss[-1]:.6g}, validation_loss="
+                     f"{history.validation_loss[-1]:.6g}, best_epoch={best} with {history.validation_loss[best]:.6g}, "
+                     f"stopped='epochs', {history.seconds[-1]:.3g} s)")
+    history = net.fit(X, D, epochs=1, batch_size=5)
+    assert repr(history).startswith("History(1 epoch, 3 updates, train_loss=") and "validation" not in repr(history)
+    assert repr(fastbptt.History()) == "History(0 epochs, 0 updates, stopped='')"
+    many = fastbptt.fit_many([network(), network()], X, D, epochs=400)
+    assert repr(many) == f"Fits({many.describe()}, stopped: 2 'epochs')"
+    assert repr(many.history(0)).startswith("History(400 epochs, train_loss=")
+    population = fastbptt.Population(3, I, H, O).fit(X, D, epochs=400)
+    assert repr(population).startswith("PopulationHistory(3 networks, at most 400 epochs, stopped: 3 'epochs', ")
+    assert max(map(len, map(repr, (history, many, population, fastbptt.Population(3, I, H, O).history)))) < 200
+
+
+def test_a_history_gives_a_table_with_a_row_for_each_epoch():
+    X, D = data()
+    history = network(l2=1e-3).fit(X, D, validation=data(1), epochs=7, validation_every=3, batch_size=5)
+    rows = history.rows()
+    assert list(rows) == ["epoch", *history.CURVES] and rows["epoch"].tolist() == list(range(7))
+    for name in history.CURVES:
+        np.testing.assert_array_equal(rows[name], getattr(history, name))
+    assert {len(column) for column in rows.values()} == {7} and rows["validation_loss"].dtype == np.float64
+    assert "validation_loss" not in network().fit(X, D, epochs=2).rows()
+    many = fastbptt.fit_many([network()], X, D, epochs=2)
+    assert list(many.history(0).rows()) == ["epoch", "train_loss", "penalty", "gradient_norm"]
+    assert {name: column.tolist() for name, column in fastbptt.History().rows().items()} == {"epoch": []}
+
+
 def test_the_history_draws_its_losses():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
@@ -816,6 +850,47 @@ def test_a_bad_batch_is_refused_by_its_number(bad, error, words):
     with pytest.raises(error, match=words):
         net.fit(batches=bad, updates=3)
     assert net.theta.tobytes() == before
+
+
+@both_backends
+def test_a_batch_of_another_size_than_asked_for_gets_one_warning_with_the_layout(backend):
+    asked = []
+
+    def samples_first(batch_size, rng):
+        asked.append(batch_size)
+        return rng.standard_normal((batch_size, 9, I)), rng.standard_normal((batch_size, 9, O))
+
+    with pytest.warns(UserWarning) as seen:
+        network().fit(batches=samples_first, updates=3, batch_size=6, backend=backend)
+    words = str(seen[0].message)
+    assert len(seen) == 1 and asked == [6] * 3 and seen[0].filename == __file__
+    assert f"asked for 6 sequences and returned X of shape (6, 9, {I})" in words and "(T, B, I), time-major" in words
+    assert "6 time steps of 9 sequences" in words and "sequences.to_time_major" in words
+    with pytest.warns(UserWarning, match="9 time steps of 5 sequences$"):
+        network().fit(batches=lambda size, rng: (np.zeros((9, 5, I)), np.zeros((9, 5, O))), updates=3, backend=backend)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network().fit(batches=fresh, updates=3, batch_size=6, backend=backend)
+        network().fit(batches=iter([fresh(2, np.random.default_rng(0))] * 2), updates=2, backend=backend)  # is asked for none
+
+
+@pytest.mark.parametrize(("output", "name", "value", "hint"), [
+    ("sequence", "D", np.zeros((12, 5, O)), "One of the two seems to be samples-first; sequences.to_time_major converts it"),
+    ("sequence", "weights", np.zeros((12, 5)), "One of the two seems to be samples-first"),
+    ("sequence", "resets", np.zeros((12, 5), bool), "One of the two seems to be samples-first"),
+    ("sequence", "lengths", np.full(5, 12), "X seems to be samples-first; sequences.to_time_major converts it"),
+    ("sequence", "initial_state", np.zeros((5, H)), "X seems to be samples-first"),
+    ("last", "D", np.zeros((5, O)), "X seems to be samples-first"), ("last", "weights", np.zeros(5), "X seems to be"),
+    ("sequence", "D", np.zeros((5, 12, O + 1)), ""), ("sequence", "lengths", np.full(7, 5), ""),
+])
+def test_what_does_not_fit_says_how_X_was_read(output, name, value, hint):
+    net, X = network(output=output), np.zeros((5, 12, I))
+    arguments = {"X": X, "D": np.zeros((12, O) if output == "last" else (5, 12, O)), name: value}
+    for call in (net.fit, net.train_step, net.loss_and_gradients):
+        with pytest.raises(ValueError, match=f"^{name} must have shape .*; X of shape .* was read as .T, B, I., time-major: 5 "
+                                             f"time steps of 12 sequences(. {hint}.*)?$") as refused:
+            call(**arguments)
+        assert hint in str(refused.value) and ("samples-first" in str(refused.value)) == bool(hint)
 
 
 def test_batches_stand_in_place_of_arrays():

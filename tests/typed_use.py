@@ -119,11 +119,15 @@ def train_in_every_way(net: fastbptt.RNN, X: Array, D: Array, folder: str) -> No
             callbacks=[ends, print_nothing], random_state=np.random.default_rng(1), time_limit=60)
     net.fit(X, D, epochs=1, tbptt=(3, 6), schedule=lambda epoch: 0.9**epoch, shuffle=False, n_threads=1)
     net.fit(batches=fresh, updates=3, batch_size=4, update_callbacks=ends)
-    net.fit(batches=lambda batch_size, rng: fresh(2 * batch_size, rng), updates=2)
+    net.fit(batches=lambda batch_size, rng: fresh(batch_size, rng), updates=2)
     net.fit(batches=iter([(X, D), (X, D, None)]), updates=2)
     loss: float = net.train_step(X, D, "adamw", learning_rate=1e-3, max_grad_norm=1.0)
     assert np.isfinite(loss)
-    net.stream(X, D, tbptt=(4, 4), optimizer="rmsprop", callback=ends)
+    net.stream(X, D, tbptt=(4, 4), optimizer="rmsprop", callback=ends, progress=False)
+    rows: dict[str, Array] = net.fit(X, D, epochs=1).rows()
+    positions: dict[str, int] = net.stream_positions
+    net.stream_positions = {name: 0 for name in positions}
+    assert len(rows["epoch"]) == 1
     net.stream(((X[n:n + 2], D[n:n + 2]) for n in range(0, 8, 2)), tbptt=(4, 4), learning_rate=1e-4)
 
 
