@@ -15,6 +15,8 @@ from fastbptt import RNN, _files, optimizers, schedules, sequences
 from fastbptt.estimators import NotFittedError, RNNClassifier, RNNRegressor
 from fastbptt.sequences import SequenceScaler, forecast_pairs, to_time_major
 
+pytestmark = pytest.mark.filterwarnings("ignore:fit ended no better than a constant")  # most fits here are short
+
 LENGTHS = (5, 9, 3, 7, 1, 6, 9, 4)
 N, T, I, O, H = len(LENGTHS), max(LENGTHS), 3, 2, 5
 
@@ -38,12 +40,17 @@ def labels(X):
     return np.array(["down", "up"])[[int(x[:, 0].sum() > 0) for x in X]]
 
 
+# The options of RNN and RNN.fit, so that the tests compare with these
+AS_ENGINE = {"scale": None, "activation": "tanh", "initializer": "orthogonal", "learning_rate_init": 1e-3, "learning_rate": "constant",
+         "max_grad_norm": None, "hidden_size": H, "max_iter": 5, "batch_size": 3, "random_state": 0}
+
+
 def regressor(**options):
-    return RNNRegressor(**{"hidden_size": H, "max_iter": 5, "batch_size": 3, "random_state": 0, **options})
+    return RNNRegressor(**AS_ENGINE | options)
 
 
 def classifier(**options):
-    return RNNClassifier(**{"hidden_size": H, "max_iter": 5, "batch_size": 3, "random_state": 0, **options})
+    return RNNClassifier(**AS_ENGINE | options)
 
 
 def padded(rows, fill=0):
@@ -842,7 +849,13 @@ BAD = [
     ({"learning_rate": "adaptive"}, ValueError, "unknown learning_rate 'adaptive'"),
     ({"learning_rate": None}, TypeError, "learning_rate must be the name of a schedule, a schedules.Schedule or a fun"),
     ({"max_iter": 0}, ValueError, "max_iter must be from 1"),
-    ({"max_iter": None}, TypeError, "max_iter must be an int"),
+    ({"max_iter": "auto"}, TypeError, "max_iter must be an int"),
+    ({"min_updates": 0}, ValueError, "min_updates must be from 1"),
+    ({"scale": "minmax"}, ValueError, "unknown scale 'minmax'"),
+    ({"scale": True}, TypeError, "scale must be a string"),
+    ({"washout": -1}, ValueError, "washout must be from 0"),
+    ({"washout": 1, "output": "last"}, ValueError, 'washout=1 needs output="sequence"'),
+    ({"washout": 9, "output": "sequence"}, ValueError, "washout=9 leaves no step with a weight"),
     ({"batch_size": 0}, ValueError, "batch_size must be from 1"),
     ({"batch_size": "all"}, ValueError, "unknown batch_size 'all'"),
     ({"batch_size": 2.0}, TypeError, "batch_size must be an int"),
@@ -1134,7 +1147,8 @@ def test_a_repr_names_what_differs_from_the_defaults():
 def test_the_two_estimators_have_the_same_defaults_but_for_output():
     regression, classification = RNNRegressor().get_params(), RNNClassifier().get_params()
     assert set(regression) - set(classification) == {"loss", "output_activation", "horizon"}
-    assert {name for name in classification if regression[name] != classification[name]} == {"output"}
+    assert set(classification) - set(regression) == {"class_weight"}
+    assert {name for name in regression if name in classification and regression[name] != classification[name]} == {"output"}
 
 
 # ---- scikit-learn

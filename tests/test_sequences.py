@@ -86,9 +86,8 @@ def test_a_list_of_lists_is_a_list_of_sequences():
 @pytest.mark.parametrize(("X", "words"), [
     ([], ("empty list",)),
     ([np.ones((3, 2)), np.ones((3, 4))], ("X[1]", "(3, 4)", "(3, 2)")),
-    ([np.ones(3), np.ones(3)], ("X[0]", "(3,)")),
     ([np.ones((2, 3)), np.ones(3)], ("X[1]", "(3,)")),
-    (np.ones((3, 4)), ("X", "(N, T, I)", "(4,)")),
+    (np.ones(3), ("X[0]", "()")),
     ([np.ones((1, 2, 3))], ("X[0]", "(1, 2, 3)")),
     ([1.0, 2.0], ("X[0]", "()")),
 ])
