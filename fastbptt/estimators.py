@@ -45,7 +45,6 @@ OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
 SCALES = ("standard",)
 # What None stands for, chosen by bench/estimators.py --choose; docs/estimators.md has the table.
-ACTIVATION = "relu"
 INITIALIZERS = {"relu": ("identity", 0.95), "elu": ("identity", 0.95)}  # by activation; "orthogonal" for the others
 BATCH, LEAST_STEPS = 8, 32  # sequences of an update, and the steps that they have at least together
 EPOCHS, UPDATES = 200, 1000  # at least so many of both
@@ -60,6 +59,7 @@ class _Estimator(Parametric):
     """What regressor and classifier share. What they learn of y, its `coding`, is their own: see `_learn_coding`."""
 
     _weighted = ("fit", "partial_fit", "score")
+    _ACTIVATION: str  # what None stands for
 
     # ---- Training
 
@@ -301,7 +301,7 @@ class _Estimator(Parametric):
 
     def _unit_options(self):
         """Activation and initialiser, None resolved."""
-        activation = ACTIVATION if self.activation is None else self.activation
+        activation = self._ACTIVATION if self.activation is None else self.activation
         if self.initializer is not None:
             return {"activation": activation, "initializer": self.initializer}
         # Maps on W_s would leave little of a multiple of the identity
@@ -737,6 +737,7 @@ class RNNRegressor(_Estimator):
     """
 
     _estimator_type = "regressor"  # scikit-learn before 1.6 reads it
+    _ACTIVATION = "relu"
 
     @takes_parameters
     def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation | None = None,
@@ -838,10 +839,10 @@ class RNNRegressor(_Estimator):
             raise ValueError("forecast needs a network in one direction: with bidirectional=True a pair's input has its target")
         past = read(series, "series", "series")
         self._check_series(past, horizon)
-        known_names = getattr(self, "feature_names_in_", None)
-        if known_names is not None:
-            check_names("series", feature_names("series", series), known_names[:self.n_outputs_])
-            check_names("exogenous", feature_names("exogenous", exogenous), known_names[self.n_outputs_:])
+        names = getattr(self, "feature_names_in_", None)
+        O = self.n_outputs_  # noqa: E741
+        check_names("series", feature_names("series", series), None if names is None else names[:O])
+        check_names("exogenous", feature_names("exogenous", exogenous), None if names is None else names[O:])
         beyond = max(0, steps - horizon)
         known = self._read_exogenous(past, exogenous, beyond)
         X = append(past.padded.swapaxes(0, 1), known.swapaxes(0, 1), len(past.padded)).swapaxes(0, 1)
@@ -999,6 +1000,7 @@ class RNNClassifier(_Estimator):
     """
 
     _estimator_type = "classifier"  # scikit-learn before 1.6 reads it
+    _ACTIVATION = "relu"
 
     @takes_parameters
     def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation | None = None, reduction: Reduction = "mean",

@@ -29,6 +29,7 @@ def to_time_major(X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         Shorter sequences of a list are padded with zeros at their end. Labels or weights of steps, an array (N, T) or a
         list of (T_n,), become (T, N).
     """
+    feature_names("X", X)
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype != object:
         _words.refuse_masked("X", X)
         return X.T.copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
