@@ -67,14 +67,19 @@ class _Estimator(Parametric):
             validation: Batch | None = None, callbacks: Callbacks = (), **options: Unpack[RunOptions]) -> Self:
         """Train a new network, or with warm_start the last one further; returns self.
 
+        Warns if the network is no better on its training data than a constant: the mean of the targets (the median or the
+        quantiles with these losses), or the largest class.
+
         Parameters
         ----------
         X : array (N, T, I), or list of (T_n, I)
-            NaN and infinity are refused.
+            NaN and infinity are refused. DataFrames of a list must have the same columns in the same order, also in later
+            calls. A list of (T_n,) of unequal lengths has one feature.
         y : array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O); with output="last" array (N,) or (N, O)
             Not read where the weight is 0. Labels have no axis of outputs.
         sample_weight : array (N,) or (N, T), or list of (T_n,), optional
-            Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given.
+            Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given. They also
+            weigh the statistics of `scale`.
         validation : tuple (X, y) or (X, y, sample_weight), optional
             Takes the place of the share that early_stopping splits off; without early_stopping it is only watched.
         callbacks : functions of a training.Record
@@ -668,15 +673,21 @@ class RNNRegressor(_Estimator):
     ----------
     hidden_size : int or tuple of int
         H, or that of each layer.
-    activation, reduction, initializer, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity,
-    trainable, dale_ratio, dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std,
-    recurrent_dropout : as of RNN
+    activation, initializer : as of RNN
+        ACTIVATION_WORDS
+    reduction, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity, trainable, dale_ratio,
+    dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout : as of RNN
     output_activation : str, optional
         As of RNN; by default "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
         "squared_error", "absolute_error", "huber", "quantile" or "poisson", as of RNN. With L > 1 quantile levels
         every prediction has one axis more, the last, of L; `score`, and `forecast` where it goes on from its own
-        forecasts, take the level nearest to 0.5.
+        forecasts, take the level nearest to 0.5. If targets are scaled, the threshold of "huber" is in scaled units.
+    scale : "standard" or None
+        "standard": subtract each feature's mean and divide by its standard deviation, of the steps of the training data
+        that have a weight. Targets are scaled too if the output activation is "identity" (not with loss="poisson").
+        `predict`, `score` and `forecast` take and return the user's units; losses are in scaled units. `partial_fit` and
+        warm_start keep the first statistics, which are the attribute `scaling_`.
     dtype : None, "float32" or "float64"
         None: float32 where the X of `fit` is, else float64, as scikit-learn does. float32 takes two thirds of the time.
     output : "sequence" or "last"
@@ -691,22 +702,29 @@ class RNNRegressor(_Estimator):
     learning_rate_init, momentum, nesterovs_momentum, beta_1, beta_2, epsilon : float, bool
         Numbers of a solver given by name, as far as it has them.
     learning_rate : str, schedules.Schedule or function
-        How the learning rate changes: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an object,
+        How the learning rate changes by epoch: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an object,
         or f(epoch) -> factor.
-    max_iter : int
-        Epochs.
-    batch_size : int or "auto"
-        Sequences an update; "auto" is 200.
-    max_grad_norm : float, optional
+    max_iter : int, optional
+        Epochs. MAX_ITER_WORDS
+    min_updates : int, optional
+        Raises the number of epochs until at least so many updates are made. MIN_UPDATES_WORDS
+    batch_size : int, "auto" or None
+        Sequences of an update. None: BATCH_WORDS; "auto": 200.
+    max_grad_norm : float or None
         The gradient is scaled down to this Euclidean norm.
     early_stopping : bool
-        Stop after n_iter_no_change epochs without a validation loss that is lower by more than tol (None is 0), and in
-        any case return to the parameters of the lowest one. Without it nothing stops before max_iter, and there is no
-        ConvergenceWarning.
+        Stop after n_iter_no_change epochs without a validation loss that is lower by more than tol (None is 0), and in any
+        case return to the parameters of the lowest one.
     validation_fraction : float
         Share of the sequences that is then split off at random, where `fit` is given no validation set.
-    n_iter_no_change : int
     tol : float, optional
+        Without early_stopping, a tol stops the training after more than n_iter_no_change epochs in a row whose training loss
+        was above the lowest one so far minus tol, as in MLPRegressor. With neither nothing stops before max_iter, and there
+        is no ConvergenceWarning.
+    n_iter_no_change : int
+        Another value than 20 warns if neither early_stopping nor tol is set, as it then has no effect.
+    washout : int
+        The first `washout` steps of each sequence have no weight, in `fit` and in `score`. Needs output="sequence".
     shuffle : bool
         Draw the sequences of an epoch in random order.
     random_state : None, int, numpy.random.Generator or numpy.random.RandomState
@@ -720,9 +738,11 @@ class RNNRegressor(_Estimator):
     ----------
     network_ : RNN, time-major
     n_features_in_, n_outputs_ : int
-    feature_names_in_ : array of str, where X was a DataFrame
+    feature_names_in_ : array of str, if X was a DataFrame or a list of DataFrames
+    scaling_ : estimators.Scaling or None
+        The statistics X_mean, X_scale (I,) and y_mean, y_scale (O,), the latter None if targets are not scaled.
     loss_curve_, validation_loss_curve_ : lists of float
-        Data losses of each epoch, without penalties; warm_start and partial_fit add to them. The second is empty
+        Data losses of each epoch, without penalties, in scaled units; warm_start and partial_fit add to them. The second is empty
         without a validation set.
     loss_, best_loss_ : float
         The last of loss_curve_; the lowest of validation_loss_curve_, or of loss_curve_ where that is empty.
@@ -769,10 +789,10 @@ class RNNRegressor(_Estimator):
         return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
-        """The outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
+        """Return the outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
 
-        With output="sequence" it is a list of (T_n,) or (T_n, O) where X is a list. With L > 1 quantile levels there is
-        a last axis of L. The dtype is the network's.
+        With output="sequence" it is a list of (T_n,) or (T_n, O) if X is a list. With L > 1 quantile levels there is a last
+        axis of L. The dtype is the network's. initial_state (N, H) is that of RNN.forward, one state for each sequence.
         """
         rows, inputs = self._outputs(X, "predict", initial_state)
         rows = self._with_levels(rows)
@@ -780,9 +800,10 @@ class RNNRegressor(_Estimator):
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
               initial_state: ArrayLike | None = None) -> float:
-        """R² over all real steps, weighted, its mean over the outputs: 1 − Σ w (y − ŷ)² / Σ w (y − ȳ)².
+        """Return R² over all real steps, weighted, as a mean over the outputs: 1 − Σ w (y − ŷ)² / Σ w (y − ȳ)².
 
-        Of an output that is constant it is 1 where that is predicted exactly, else 0; of fewer than two steps NaN.
+        If an output is constant, it is 1 where that is predicted exactly, else 0. For fewer than two steps it is NaN. The
+        `washout` has no weight. initial_state is as of `predict`.
         """
         rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight)
@@ -989,6 +1010,9 @@ class RNNClassifier(_Estimator):
         H, or that of each layer.
     output : "last" or "sequence"
         Whether y has one label for each sequence, at its last step, or one for each step.
+    class_weight : None, "balanced" or dict of labels and weights
+        Multiplies the weights of the errors by label; labels that the dict does not have count once. "balanced": so that
+        all classes have the same sum of weights. It weighs neither `score` nor the statistics of `scale`.
     others : as of RNNRegressor
         With output="last" the sequences that early_stopping splits off have the labels in their proportions.
 
@@ -1042,17 +1066,23 @@ class RNNClassifier(_Estimator):
         return self._partial_fit(X, y, sample_weight, classes)
 
     def predict(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
-        """The most probable label of each sequence (N,), or of each step, (N, T) or a list of (T_n,)."""
+        """Return the most probable label of each sequence (N,), or of each step, (N, T) or a list of (T_n,).
+
+        initial_state (N, H) is that of RNN.forward, one state for each sequence.
+        """
         rows, inputs = self._outputs(X, "predict", initial_state)
         return self._restore(self.classes_[rows.argmax(axis=1)], inputs)
 
     def predict_proba(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
-        """The probabilities of the K classes, in the order of `classes_`: (N, K), (N, T, K) or a list of (T_n, K)."""
+        """Return the probabilities of the K classes, in the order of `classes_`: (N, K), (N, T, K) or a list of (T_n, K).
+
+        initial_state is as of `predict`.
+        """
         return self._restore(*self._outputs(X, "predict_proba", initial_state))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
               initial_state: ArrayLike | None = None) -> float:
-        """The share of right labels among all real steps, or sequences, weighted."""
+        """Return the share of right labels among all real steps, or sequences, weighted. initial_state is as of `predict`."""
         rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight)
         return float(np.average(self.classes_[rows.argmax(axis=1)] == examples.targets, weights=examples.weights))
