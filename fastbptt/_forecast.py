@@ -10,6 +10,7 @@ Series are lists of arrays (T_n, C), whose first O columns are forecast. What is
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,12 +146,14 @@ class Forecaster:
 
         smallest, largest = BATCH_SIZES
         batch_size = min(max(len(X) // UPDATES, smallest), largest)
-        chosen = {"activation": ACTIVATION, "initializer": INITIALIZER, "dtype": "float32", "l2": L2,
+        chosen = {"scale": None, "activation": ACTIVATION, "initializer": INITIALIZER, "dtype": "float32", "l2": L2,
                   "learning_rate_init": LEARNING_RATE, "learning_rate": "cosine", "max_grad_norm": MAX_GRAD_NORM,
                   "batch_size": batch_size, "early_stopping": True, "n_iter_no_change": options["max_iter"]}
         self.regressor = RNNRegressor(horizon=h, **chosen | options)
-        self.regressor.fit(X, D, sample_weight=weights,
-                           validation=([X for X, _ in held], [D[:, :O] for _, D in held], judged))
+        with warnings.catch_warnings():  # the command prints the network's errors beside those of simple forecasts
+            warnings.filterwarnings("ignore", "fit ended no better than a constant")
+            self.regressor.fit(X, D, sample_weight=weights,
+                               validation=([X for X, _ in held], [D[:, :O] for _, D in held], judged))
         return self
 
     def scaled(self, series):

@@ -26,7 +26,9 @@ from . import _batches, _checkpoint, _files, _maps, _units, _words, optimizers, 
 from ._sklearn import NotFittedError, Parametric, foreign, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
-from .sequences import SequenceScaler, Sequences, append, array_of_numbers, read
+from .sequences import (
+    SequenceScaler, Sequences, _mean_and_scale, append, array_of_numbers, check_names, feature_names, read,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -41,6 +43,12 @@ __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 
 OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
+SCALES = ("standard",)
+# What None stands for, chosen by bench/estimators.py --choose; docs/estimators.md has the table.
+INITIALIZERS = {"relu": ("identity", 0.95), "elu": ("identity", 0.95)}  # by activation; "orthogonal" for the others
+BATCH, LEAST_STEPS = 8, 32  # sequences of an update, and the steps that they have at least together
+EPOCHS, UPDATES = 200, 1000  # at least so many of both
+NO_IMPROVEMENT = 1e-3  # share of a constant's loss by which a fit must be better
 NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
                    "l2", "rate_penalty", "omega", *_maps.OPTIONS, *_units.OPTIONS)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
@@ -51,6 +59,7 @@ class _Estimator(Parametric):
     """What regressor and classifier share. What they learn of y, its `coding`, is their own: see `_learn_coding`."""
 
     _weighted = ("fit", "partial_fit", "score")
+    _ACTIVATION: str  # what None stands for
 
     # ---- Training
 
@@ -58,14 +67,19 @@ class _Estimator(Parametric):
             validation: Batch | None = None, callbacks: Callbacks = (), **options: Unpack[RunOptions]) -> Self:
         """Train a new network, or with warm_start the last one further; returns self.
 
+        Warns if the network is no better on its training data than a constant: the mean of the targets (the median or the
+        quantiles with these losses), or the largest class.
+
         Parameters
         ----------
         X : array (N, T, I), or list of (T_n, I)
-            NaN and infinity are refused.
+            NaN and infinity are refused. DataFrames of a list must have the same columns in the same order, also in later
+            calls. A list of (T_n,) of unequal lengths has one feature.
         y : array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O); with output="last" array (N,) or (N, O)
             Not read where the weight is 0. Labels have no axis of outputs.
         sample_weight : array (N,) or (N, T), or list of (T_n,), optional
-            Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given.
+            Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given. They also
+            weigh the statistics of `scale`.
         validation : tuple (X, y) or (X, y, sample_weight), optional
             Takes the place of the share that early_stopping splits off; without early_stopping it is only watched.
         callbacks : functions of a training.Record
@@ -89,32 +103,58 @@ class _Estimator(Parametric):
         return self
 
     def _begin(self, X, y, sample_weight, validation, callbacks, options):
-        """All that `fit` does before the training, of which the estimator does not change."""
+        """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change."""
         settings = self._settings(callbacks, options)
         examples = self._read(X, y, sample_weight)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
         coding = self._learn_coding(examples) if last is None else self._coding()
         network = self._new_network(examples.inputs, coding, last)
-        data = _with_weight(self._to_engine(examples, coding, network.dtype), self.output)
-        held = None if validation is None else self._validation_data(validation, coding, network)
+        data = _with_weight(self._to_engine(examples, coding), self.output)
+        held = None if validation is None else self._validation_data(validation, coding, network, examples.names)
         if self.early_stopping and held is None:
             entropy = network._entropy
             if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
                 entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
             data, held = self._split(data, entropy)
-        settings |= {"batch_size": self._batch_size(), "patience": self.n_iter_no_change if self.early_stopping else None}
-        return _Fitting(network, data, held, settings, coding, examples.names, last is not None)
+        scaling = self._learn_scaling(data, network) if last is None else self.scaling_
+        weighing = self._weighing(data, coding)
+        data, held = (None if part is None else self._prepared(part, scaling, weighing, network.dtype) for part in (data, held))
+        batch_size = self._batch_size(len(data[0]))
+        settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
+                     "epochs": self._epochs(-(-data[0].shape[1] // batch_size))}
+        return _Fitting(network, data, held, settings, coding, examples.names,
+                        last is not None, scaling)
 
     def _end(self, fitting):
-        """All that `fit` does after the training."""
+        """Take the result of the training."""
         history = fitting.network.history
+        if history.stopped == "callback" and any(isinstance(each, _Patience) and each.stops(history.train_loss)
+                                                 for each in fitting.settings["callbacks"]):
+            history.stopped = "patience"
         curves = self._curves_before(history, fitting.settings.get("resume")) if fitting.goes_on else ([], [])
-        self._become(fitting.network, fitting.coding, fitting.names)
+        self._become(fitting.network, fitting.coding, fitting.names, fitting.scaling)
         self._take_curves(curves[0] + history.train_loss, curves[1] + history.validation_loss, history)
+        if history.stopped not in ("interrupted", "nonfinite", "error"):
+            self._warn_if_no_better(fitting.data)
+
+    def _warn_if_no_better(self, data):
+        """Warn if the network is no better on its training data than a constant."""
+        words = self._compared_with_a_constant(data)
+        if words is None:
+            return
+        tries = [] if self.scale is not None else ['scale="standard"']
+        tries += ["more epochs (max_iter) or updates (min_updates)", "another learning_rate_init"]
+        if any(penalty for penalty in (self.l1, self.l2, self.rate_penalty, self.omega)):
+            tries.append("smaller penalties (l1, l2, rate_penalty, omega)")
+        tries.append("another activation or hidden_size")
+        warnings.warn(f"fit ended no better than a constant: {words}. Try {', '.join(tries)}; and check that y can be "
+                      "predicted from X.", stacklevel=5)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True: it makes one epoch")
+        if isinstance(self._class_weight(), str):
+            raise ValueError('partial_fit does not support class_weight="balanced": it does not know all labels; give a dict')
         settings = self._settings((), {})
         examples = self._read(X, y, sample_weight)
         fitted = self.__sklearn_is_fitted__()
@@ -123,12 +163,13 @@ class _Estimator(Parametric):
             self._check_names(examples.names)
         coding = self._coding() if fitted else self._learn_coding(examples, classes)
         network = self.network_ if fitted else self._new_network(examples.inputs, coding)
-        data = _with_weight(self._to_engine(examples, coding, network.dtype), self.output)
-        X, D, weights, lengths = data
-        source = _batches.Arrays((X, D, weights, None, lengths, None), self.output, self._batch_size(), self.shuffle,
+        data = _with_weight(self._to_engine(examples, coding), self.output)
+        scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
+        X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
+        source = _batches.Arrays((X, D, weights, None, lengths, None), self.output, self._batch_size(len(X)), self.shuffle,
                                  network._entropy, STREAMS.index("shuffling"), begin=network._positions)
         if not fitted:
-            self._become(network, coding, examples.names)
+            self._become(network, coding, examples.names, scaling)
             self._take_curves([], [], None)
         loss = self._epoch(source, settings["optimizer"], settings["max_grad_norm"])
         self._take_curves([*self.loss_curve_, loss], self.validation_loss_curve_, self.history_)
@@ -149,9 +190,10 @@ class _Estimator(Parametric):
             shares.append(self.network_._total_weight(*batch))
         return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
 
-    def _become(self, network, coding, names):
+    def _become(self, network, coding, names, scaling):
         """Be fitted."""
         self.__dict__.pop("feature_names_in_", None)
+        self.scaling_ = scaling
         if names is not None:
             self.feature_names_in_ = names
         self.network_, self.n_features_in_ = network, network.input_size
@@ -185,20 +227,33 @@ class _Estimator(Parametric):
         for name in ("early_stopping", "shuffle", "warm_start"):
             _words.flag(name, getattr(self, name))
         _words.choose("output", self.output, OUTPUTS)
+        if self.scale is not None:
+            _words.choose("scale", self.scale, SCALES)
+        if _words.size("washout", self.washout, smallest=0) and self.output == "last":
+            raise ValueError(f'washout={self.washout} needs output="sequence": with output="last" only the last step has an '
+                             "error")
+        self._class_weight()
         _words.size("n_iter_no_change", self.n_iter_no_change)
         _words.number("validation_fraction", self.validation_fraction, 0, 1)
-        self._batch_size()
+        self._batch_size(1)
+        self._epochs(1)
+        tol = 0.0 if self.tol is None else _words.number("tol", self.tol, 0, low_allowed=True)
+        callbacks = training._functions("callbacks", callbacks)
+        if not self.early_stopping and self.tol is not None:
+            callbacks = (*callbacks, _Patience(self.n_iter_no_change, tol))
+        elif not self.early_stopping and self.n_iter_no_change != 20:
+            warnings.warn(f"n_iter_no_change={self.n_iter_no_change} has no effect: it needs early_stopping=True, or a tol by "
+                          "which the training loss must improve", stacklevel=4)
         if self.max_grad_norm is not None:
             _words.number("max_grad_norm", self.max_grad_norm, 0)
         return {
             "optimizer": self._optimizer(),
             "schedule": self._schedule(),
-            "epochs": _words.size("max_iter", self.max_iter),
             "max_grad_norm": self.max_grad_norm,
-            "min_improvement": 0.0 if self.tol is None else _words.number("tol", self.tol, 0, low_allowed=True),
+            "min_improvement": tol,
             "shuffle": self.shuffle,
             "progress": _words.flag("verbose", self.verbose),
-            "callbacks": training._functions("callbacks", callbacks),
+            "callbacks": callbacks,
         } | options
 
     def _optimizer(self):
@@ -227,15 +282,42 @@ class _Estimator(Parametric):
                             f"epoch, got {type(self.learning_rate).__name__}")
         return self.learning_rate
 
-    def _batch_size(self):
+    def _batch_size(self, T):
+        """Sequences of an update, for sequences of at most T steps."""
+        if self.batch_size is None:
+            return max(BATCH, -(-LEAST_STEPS // T))
         if isinstance(self.batch_size, str):
             _words.choose("batch_size", self.batch_size, ("auto",))
             return 200
         return _words.size("batch_size", self.batch_size)
 
+    def _epochs(self, updates_per_epoch):
+        """Epochs of a fit: max_iter, or as many more as min_updates needs."""
+        least = None if self.min_updates is None else _words.size("min_updates", self.min_updates)
+        if self.max_iter is not None:
+            epochs = _words.size("max_iter", self.max_iter)
+        else:
+            epochs, least = EPOCHS, UPDATES if least is None else least
+        return epochs if least is None else max(epochs, -(-least // updates_per_epoch))
+
+    def _class_weight(self):
+        """The constructor's class_weight; a regressor has none."""
+        return None
+
+    def _unit_options(self):
+        """Activation and initialiser, None resolved."""
+        activation = self._ACTIVATION if self.activation is None else self.activation
+        if self.initializer is not None:
+            return {"activation": activation, "initializer": self.initializer}
+        # Maps on W_s would leave little of a multiple of the identity
+        plain = (self.connectivity is None and self.dale_ratio is None and self.dale_signs is None and not self.nonnegative
+                 and self.autapses)
+        known = isinstance(activation, str) and activation in INITIALIZERS and plain
+        return {"activation": activation, "initializer": INITIALIZERS[activation] if known else "orthogonal"}
+
     def _new_network(self, inputs, coding, last=None):
         """Return a network of the constructor's options; with `last`, it has the parameters and random streams of `last`."""
-        options = {name: getattr(self, name) for name in NETWORK_OPTIONS} | self._output_options(coding)
+        options = {name: getattr(self, name) for name in NETWORK_OPTIONS} | self._output_options(coding) | self._unit_options()
         options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype(self.dtype)
         sizes = inputs.padded.shape[2], self.hidden_size
         if last is None:
@@ -259,8 +341,19 @@ class _Estimator(Parametric):
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         inputs = self._read_inputs(X)
         weights = None if sample_weight is None else self._read_weights(inputs, sample_weight)
+        feature_names("y", y)
         targets = self._read_targets(_rows("y", y, inputs, self.output))
-        return Examples(inputs, targets, weights, _feature_names(X))
+        return Examples(inputs, targets, self._without_washout(inputs, weights), feature_names("X", X))
+
+    def _without_washout(self, inputs, weights):
+        """Weights (M,) that are 0 at the first `washout` steps of each sequence."""
+        if _words.size("washout", self.washout, smallest=0) == 0 or self.output == "last":
+            return weights
+        washed = np.where(inputs.steps()[0] < self.washout, 0, 1.0 if weights is None else weights)
+        if not washed.any():
+            raise ValueError(f"washout={self.washout} leaves no step with a weight: the longest sequence has "
+                             f"{len(inputs.padded)} steps")
+        return washed
 
     def _read_inputs(self, X):
         inputs = read(X, self.two_d)
@@ -278,6 +371,8 @@ class _Estimator(Parametric):
             weights = np.repeat(weights, inputs.lengths)
         else:
             weights = array_of_numbers("sample_weight", _rows("sample_weight", sample_weight, inputs, self.output))
+        if weights.ndim == 2 and weights.shape[1] == 1 and _is_column(sample_weight):
+            weights = weights[:, 0]
         if weights.ndim != 1:
             raise ValueError(f"sample_weight must be one number for each {self._unit()}, got entries of shape "
                              f"{weights.shape[1:]}")
@@ -298,25 +393,66 @@ class _Estimator(Parametric):
         t, n = _places(inputs, self.output)
         return f"sequence {n[m]}" if self.output == "last" and inputs.form != "steps" else inputs.place(t[m], n[m])
 
-    def _to_engine(self, examples, coding, dtype):
-        """X (T, N, I), D (T, N, O) or class numbers (T, N), weights (T, N) or None, and lengths (N,), None where all are T.
+    def _to_engine(self, examples, coding):
+        """X (T, N, I), D (T, N, O) or class numbers (T, N), weights (T, N) or None, and lengths (N,), None if all are T.
 
-        With output="last" D and weights have no T.
+        With output="last" D and weights have no T. All are as they were read: neither scaled nor in the network's dtype.
         """
         inputs, weights = examples.inputs, examples.weights
-        targets = self._encode(examples, coding, dtype)
-        X, T = _cast("X", inputs.padded, dtype), len(inputs.padded)
+        targets = self._encode(examples, coding)
+        X, T = inputs.padded, len(inputs.padded)
         lengths = None if (inputs.lengths == T).all() else inputs.lengths
         if self.output == "last":
-            return X, targets, None if weights is None else _cast("sample_weight", weights, dtype), lengths
+            return X, targets, weights, lengths
         D, places = np.zeros((*X.shape[:2], *targets.shape[1:]), targets.dtype), _places(inputs, self.output)
         D[places], m = targets, None
         if weights is not None:
-            m = np.zeros(X.shape[:2], dtype)
+            m = np.zeros(X.shape[:2])
             m[places] = weights
         return X, D, m, lengths
 
-    def _validation_data(self, validation, coding, network):
+    def _learn_scaling(self, data, network):
+        """Scaling by the statistics of what has weight; None if there is none."""
+        if self.scale is None:
+            return None
+        X, D, m, lengths = data
+        w = np.ones(X.shape[:2]) if m is None else np.broadcast_to(m, X.shape[:2])
+        if lengths is not None:
+            w = np.where(np.arange(len(X))[:, None] < lengths, w, 0)
+        used = w > 0
+        scaling = Scaling(*_mean_and_scale(X[used].astype(np.float64), None if m is None else w[used]))
+        if not self._scales_targets(network):
+            return scaling
+        rows, weights = (D, m) if self.output == "last" else (D[used], None if m is None else w[used])
+        return dataclasses.replace(scaling, **dict(zip(("y_mean", "y_scale"), _mean_and_scale(
+            rows.astype(np.float64), weights, "y"))))
+
+    def _scales_targets(self, network):
+        """Whether targets are scaled too."""
+        return False
+
+    def _weighing(self, data, coding):
+        """Weights of the classes (K,), or None."""
+        return None
+
+    def _prepared(self, data, scaling, weighing, dtype):
+        """Data for the network: scaled, with class weights, in its dtype."""
+        X, D, m, lengths = data
+        padding = None if lengths is None else np.arange(len(X))[:, None] >= lengths
+        if scaling is not None:
+            X = _scaled("X", X, scaling.X_mean, scaling.X_scale, dtype, padding)
+        if D.dtype.kind == "f":
+            unread = padding if self.output == "sequence" else None
+            if m is not None:
+                unread = m == 0 if unread is None else unread | (m == 0)
+            if scaling is not None and scaling.y_mean is not None:
+                D = _scaled("y", D, scaling.y_mean, scaling.y_scale, dtype, unread)
+            D = _cast("y", D, dtype)
+        if weighing is not None:
+            m = (1.0 if m is None else m) * weighing[D.clip(0)]
+        return _cast("X", X, dtype), D, None if m is None else _cast("sample_weight", m, dtype), lengths
+
+    def _validation_data(self, validation, coding, network, names):
         if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
             raise TypeError("validation must be a tuple (X, y) or (X, y, sample_weight), got "
                             f"{type(validation).__name__}")
@@ -325,7 +461,8 @@ class _Estimator(Parametric):
             found = examples.inputs.padded.shape[2]
             if found != network.input_size:
                 raise ValueError(f"X has {found} features, but the X to train on has {network.input_size}")
-            return self._to_engine(examples, coding, network.dtype)
+            check_names("X", examples.names, names)
+            return self._to_engine(examples, coding)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation's {error}") from None
 
@@ -345,23 +482,36 @@ class _Estimator(Parametric):
 
     # ---- Results
 
-    def _outputs(self, X, method):
-        """The network's outputs as rows (M, O), and the sequences that they belong to."""
+    def _outputs(self, X, method, initial_state=None):
+        """The network's outputs as rows (M, O), in the targets' units, and the sequences that they belong to."""
         self._check_fitted(method)
         inputs = self._read_inputs(X)
         self._check_features(inputs)
-        self._check_names(_feature_names(X))
-        Y, _ = self.network_.forward(_cast("X", inputs.padded, self.network_.dtype), lengths=inputs.lengths)
-        return Y if self.output == "last" else Y[inputs.steps()], inputs
+        self._check_names(feature_names("X", X))
+        X = self._scaled_inputs("X", inputs.padded, inputs.lengths)
+        Y, _ = self.network_.forward(X, initial_state, lengths=inputs.lengths)
+        return self._unscaled(Y if self.output == "last" else Y[inputs.steps()]), inputs
+
+    def _scaled_inputs(self, name, X, lengths):
+        """Inputs (T, N, I) as the network reads them."""
+        if self.scaling_ is not None:
+            padding = np.arange(len(X))[:, None] >= lengths
+            X = _scaled(name, X, self.scaling_.X_mean, self.scaling_.X_scale, self.network_.dtype, padding)
+        return _cast(name, X, self.network_.dtype)
+
+    def _unscaled(self, Y):
+        """Outputs (..., O) of the network in the targets' units; of L quantile levels (..., L·O)."""
+        if self.scaling_ is None or self.scaling_.y_mean is None:
+            return Y
+        levels = Y.shape[-1] // len(self.scaling_.y_mean)
+        mean, scale = (np.tile(value, levels) for value in (self.scaling_.y_mean, self.scaling_.y_scale))
+        return (Y * scale + mean).astype(Y.dtype)
 
     def _restore(self, rows, inputs):
         return rows if self.output == "last" else inputs.restore(rows)
 
     def _check_names(self, names):
-        known = getattr(self, "feature_names_in_", None)
-        if names is not None and known is not None and not np.array_equal(names, known):
-            raise ValueError("The feature names should match those that were passed during fit.\n"
-                             f"X has {', '.join(names)}; fit had {', '.join(known)}")
+        check_names("X", names, getattr(self, "feature_names_in_", None))
 
     # ---- Files
 
@@ -390,7 +540,10 @@ class _Estimator(Parametric):
             "history": None if self.history_ is None else dataclasses.asdict(self.history_),
         }
         params = {name: _pack(name, value) for name, value in self.get_params().items()}
-        return self.network_._header() | {"params": params, "fitted": fitted}, self.network_._arrays(self.network_._theta)
+        arrays = {} if self.scaling_ is None else {
+            f"scaling.{name}": value for name, value in vars(self.scaling_).items() if value is not None}
+        return self.network_._header() | {"params": params, "fitted": fitted}, (
+            self.network_._arrays(self.network_._theta) | arrays)
 
     @classmethod
     def _from_file(cls, header, arrays):
@@ -399,22 +552,37 @@ class _Estimator(Parametric):
             config = {"output": output, **header["config"]}  # which of the first versions did not say
             if config["output"] != output:
                 raise ValueError(f"its output is {output!r}, its network's {config['output']!r}")
-            return cls._from_header(header, RNN._from_file({**header, "config": config}, arrays))
+            return cls._from_header(header, RNN._from_file({**header, "config": config}, arrays), arrays)
         except (AttributeError, OverflowError, RecursionError) as error:  # what a made-up header can lead to
             raise ValueError(f"its header is no estimator's: {error}") from None
 
     @classmethod
-    def _from_header(cls, header, network):
+    def _from_header(cls, header, network, arrays):
         params, fitted = header["params"], header["fitted"]
-        estimator = cls(**{name: _unpack(value) for name, value in params.items()})
+        # Files of the first versions do not have `scale`: their networks read what the user gave
+        estimator = cls(**{"scale": None} | {name: _unpack(value) for name, value in params.items()})
         names = fitted["feature_names"]
         if names is not None and (len(names) != network.input_size or not all(isinstance(name, str) for name in names)):
             raise ValueError(f"it does not name the {network.input_size} features of its network")
         coding = estimator._coding_from_file(fitted["coding"], network)
-        estimator._become(network, coding, None if names is None else np.array(names, dtype=object))
+        estimator._become(network, coding, None if names is None else np.array(names, dtype=object),
+                          estimator._scaling_from_file(network, arrays))
         curves = ([float(loss) for loss in fitted[name]] for name in ("loss_curve", "validation_loss_curve"))
         estimator._take_curves(*curves, None if fitted["history"] is None else training.History(**fitted["history"]))
         return estimator
+
+    def _scaling_from_file(self, network, arrays):
+        found = {name: arrays[f"scaling.{name}"].astype(np.float64) for name in ("X_mean", "X_scale", "y_mean", "y_scale")
+                 if f"scaling.{name}" in arrays}
+        if not found:
+            return None
+        shapes = {"X": (network.input_size,), "y": (network.target_size,)}
+        if any(value.shape != shapes[name[0]] or not np.isfinite(value).all() or name.endswith("scale") and not (value > 0).all()
+               for name, value in found.items()) or len(found) not in (2, 4) or not {"X_mean", "X_scale"} <= set(found):
+            raise ValueError("its scaling does not belong to its network, or is not finite and positive")
+        if len(found) == 4 and not self._scales_targets(network):
+            raise ValueError("it has a scaling of targets, which its network cannot have")
+        return Scaling(**found)
 
     # ---- What scikit-learn asks for
 
@@ -454,6 +622,48 @@ class _Fitting:
     coding: tuple
     names: np.ndarray | None
     goes_on: bool
+    scaling: Scaling | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scaling:
+    """What an estimator with scale="standard" subtracts from its data, and divides them by.
+
+    Attributes
+    ----------
+    X_mean, X_scale : arrays (I,), float64
+    y_mean, y_scale : arrays (O,), float64; None if targets are not scaled
+    """
+
+    X_mean: np.ndarray
+    X_scale: np.ndarray
+    y_mean: np.ndarray | None = None
+    y_scale: np.ndarray | None = None
+
+
+class _Patience:
+    """Callback that ends a training after `epochs` epochs without a training loss that is lower by more than `tol`.
+
+    As in MLPRegressor: an epoch counts if its loss is above the lowest one before minus tol. It reads the history, so it
+    carries nothing that a resumed run would lose.
+    """
+
+    def __init__(self, epochs, tol):
+        self.epochs, self.tol = epochs, tol
+        self.seen, self.best, self.bad = 0, math.inf, 0
+
+    def __call__(self, record):
+        return self.stops(record.network.history.train_loss)
+
+    def stops(self, losses):
+        """Whether the training with these losses ends now."""
+        if len(losses) < self.seen:
+            self.seen, self.best, self.bad = 0, math.inf, 0
+        for loss in losses[self.seen:]:
+            self.bad = self.bad + 1 if loss > self.best - self.tol else 0
+            self.best = min(self.best, loss)
+        self.seen = len(losses)
+        return self.bad > self.epochs
 
 
 class RNNRegressor(_Estimator):
@@ -463,15 +673,21 @@ class RNNRegressor(_Estimator):
     ----------
     hidden_size : int or tuple of int
         H, or that of each layer.
-    activation, reduction, initializer, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity,
-    trainable, dale_ratio, dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std,
-    recurrent_dropout : as of RNN
+    activation, initializer : as of RNN
+        ACTIVATION_WORDS
+    reduction, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity, trainable, dale_ratio,
+    dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout : as of RNN
     output_activation : str, optional
         As of RNN; by default "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
         "squared_error", "absolute_error", "huber", "quantile" or "poisson", as of RNN. With L > 1 quantile levels
         every prediction has one axis more, the last, of L; `score`, and `forecast` where it goes on from its own
-        forecasts, take the level nearest to 0.5.
+        forecasts, take the level nearest to 0.5. If targets are scaled, the threshold of "huber" is in scaled units.
+    scale : "standard" or None
+        "standard": subtract each feature's mean and divide by its standard deviation, of the steps of the training data
+        that have a weight. Targets are scaled too if the output activation is "identity" (not with loss="poisson").
+        `predict`, `score` and `forecast` take and return the user's units; losses are in scaled units. `partial_fit` and
+        warm_start keep the first statistics, which are the attribute `scaling_`.
     dtype : None, "float32" or "float64"
         None: float32 where the X of `fit` is, else float64, as scikit-learn does. float32 takes two thirds of the time.
     output : "sequence" or "last"
@@ -486,22 +702,29 @@ class RNNRegressor(_Estimator):
     learning_rate_init, momentum, nesterovs_momentum, beta_1, beta_2, epsilon : float, bool
         Numbers of a solver given by name, as far as it has them.
     learning_rate : str, schedules.Schedule or function
-        How the learning rate changes: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an object,
+        How the learning rate changes by epoch: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an object,
         or f(epoch) -> factor.
-    max_iter : int
-        Epochs.
-    batch_size : int or "auto"
-        Sequences an update; "auto" is 200.
-    max_grad_norm : float, optional
+    max_iter : int, optional
+        Epochs. MAX_ITER_WORDS
+    min_updates : int, optional
+        Raises the number of epochs until at least so many updates are made. MIN_UPDATES_WORDS
+    batch_size : int, "auto" or None
+        Sequences of an update. None: BATCH_WORDS; "auto": 200.
+    max_grad_norm : float or None
         The gradient is scaled down to this Euclidean norm.
     early_stopping : bool
         Stop after n_iter_no_change epochs without a validation loss that is lower by more than tol (None is 0) than that
-        of the last such epoch, and in any case return to the parameters of the lowest one. Without it nothing stops before max_iter, and there is no
-        ConvergenceWarning.
+         of the last such epoch, and in any case return to the parameters of the lowest one.
     validation_fraction : float
         Share of the sequences that is then split off at random, where `fit` is given no validation set.
-    n_iter_no_change : int
     tol : float, optional
+        Without early_stopping, a tol stops the training after more than n_iter_no_change epochs in a row whose training loss
+        was above the lowest one so far minus tol, as in MLPRegressor. With neither nothing stops before max_iter, and there
+        is no ConvergenceWarning.
+    n_iter_no_change : int
+        Another value than 20 warns if neither early_stopping nor tol is set, as it then has no effect.
+    washout : int
+        The first `washout` steps of each sequence have no weight, in `fit` and in `score`. Needs output="sequence".
     shuffle : bool
         Draw the sequences of an epoch in random order.
     random_state : None, int, numpy.random.Generator or numpy.random.RandomState
@@ -516,9 +739,11 @@ class RNNRegressor(_Estimator):
     ----------
     network_ : RNN, time-major
     n_features_in_, n_outputs_ : int
-    feature_names_in_ : array of str, where X was a DataFrame
+    feature_names_in_ : array of str, if X was a DataFrame or a list of DataFrames
+    scaling_ : estimators.Scaling or None
+        The statistics X_mean, X_scale (I,) and y_mean, y_scale (O,), the latter None if targets are not scaled.
     loss_curve_, validation_loss_curve_ : lists of float
-        Data losses of each epoch, without penalties; warm_start and partial_fit add to them. The second is empty
+        Data losses of each epoch, without penalties, in scaled units; warm_start and partial_fit add to them. The second is empty
         without a validation set.
     loss_, best_loss_ : float
         The last of loss_curve_; the lowest of validation_loss_curve_, or of loss_curve_ where that is empty.
@@ -533,16 +758,17 @@ class RNNRegressor(_Estimator):
     """
 
     _estimator_type = "regressor"  # scikit-learn before 1.6 reads it
+    _ACTIVATION = "relu"
 
     @takes_parameters
-    def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation = "tanh",
+    def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation | None = None,
                  output_activation: OutputActivation | None = None, loss: RegressionLoss = "squared_error",
-                 reduction: Reduction = "mean", dtype: DTypeLike | None = None, initializer: Initializer = "orthogonal",
+                 reduction: Reduction = "mean", dtype: DTypeLike | None = None, initializer: Initializer | None = None,
                  bias: Bool = True, learn_initial_state: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0,
                  l2: Penalty = 0.0, rate_penalty: Float = 0.0, omega: Float = 0.0, output: Output = "sequence",
                  two_d: TwoD = "raise", horizon: Int = 1, solver: OptimizerLike = "adam",
-                 learning_rate_init: Float = 1e-3, learning_rate: ScheduleLike = "constant", max_iter: Int = 200,
-                 batch_size: Int | Literal["auto"] = 32, max_grad_norm: Float | None = None,
+                 learning_rate_init: Float = 2e-3, learning_rate: ScheduleLike = "cosine", max_iter: Int | None = None,
+                 batch_size: Int | Literal["auto"] | None = None, max_grad_norm: Float | None = 1.0,
                  early_stopping: Bool = False, validation_fraction: Float = 0.1, n_iter_no_change: Int = 20,
                  tol: Float | None = None, shuffle: Bool = True,
                  random_state: Seed | np.random.RandomState = None, warm_start: Bool = False,
@@ -552,7 +778,8 @@ class RNNRegressor(_Estimator):
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
                  leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0) -> None:
+                 recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
+                 washout: Int = 0, min_updates: Int | None = None) -> None:
         pass
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -562,24 +789,26 @@ class RNNRegressor(_Estimator):
         """
         return self._partial_fit(X, y, sample_weight)
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """The outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
+    def predict(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
+        """Return the outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
 
-        With output="sequence" it is a list of (T_n,) or (T_n, O) where X is a list. With L > 1 quantile levels there is
-        a last axis of L. The dtype is the network's.
+        With output="sequence" it is a list of (T_n,) or (T_n, O) if X is a list. With L > 1 quantile levels there is a last
+        axis of L. The dtype is the network's. initial_state (N, H) is that of RNN.forward, one state for each sequence.
         """
-        rows, inputs = self._outputs(X, "predict")
+        rows, inputs = self._outputs(X, "predict", initial_state)
         rows = self._with_levels(rows)
         return self._restore(rows[:, 0].copy() if self._flat else rows, inputs)
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """R² over all real steps, weighted, its mean over the outputs: 1 − Σ w (y − ŷ)² / Σ w (y − ȳ)².
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
+              initial_state: ArrayLike | None = None) -> float:
+        """Return R² over all real steps, weighted, as a mean over the outputs: 1 − Σ w (y − ŷ)² / Σ w (y − ȳ)².
 
-        Of an output that is constant it is 1 where that is predicted exactly, else 0; of fewer than two steps NaN.
+        If an output is constant, it is 1 where that is predicted exactly, else 0. For fewer than two steps it is NaN. The
+        `washout` has no weight. initial_state is as of `predict`.
         """
-        rows, _ = self._outputs(X, "score")
+        rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight)
-        targets = self._encode(examples, self._coding(), np.float64)
+        targets = self._encode(examples, self._coding()).astype(np.float64)
         w = np.ones(len(rows)) if examples.weights is None else examples.weights
         used = w > 0
         targets, predicted, w = targets[used], self._middle(rows[used]), w[used, None]
@@ -632,18 +861,22 @@ class RNNRegressor(_Estimator):
             raise ValueError("forecast needs a network in one direction: with bidirectional=True a pair's input has its target")
         past = read(series, "series", "series")
         self._check_series(past, horizon)
+        names = getattr(self, "feature_names_in_", None)
+        O = self.n_outputs_  # noqa: E741
+        check_names("series", feature_names("series", series), None if names is None else names[:O])
+        check_names("exogenous", feature_names("exogenous", exogenous), None if names is None else names[O:])
         beyond = max(0, steps - horizon)
         known = self._read_exogenous(past, exogenous, beyond)
         X = append(past.padded.swapaxes(0, 1), known.swapaxes(0, 1), len(past.padded)).swapaxes(0, 1)
-        Y, _, states = self.network_.forward(_cast("series", X, self.network_.dtype), return_states=True)
+        Y, _, states = self.network_.forward(self._scaled_inputs("series", X, past.lengths), return_states=True)
         n = np.arange(len(past.lengths))
-        outputs = [Y[past.lengths - horizon + k, n] for k in range(min(steps, horizon))]
+        outputs = [self._unscaled(Y[past.lengths - horizon + k, n]) for k in range(min(steps, horizon))]
         S = states.S
         state = tuple(each[past.lengths, n] for each in S) if isinstance(S, tuple) else S[past.lengths, n]
         for k in range(beyond):  # step T_n + k, whose input is the forecast for it
             x = np.concatenate([self._middle(outputs[k]), known[past.lengths + k, n]], axis=1)
-            y, state = self.network_.forward(x[None], state)
-            outputs.append(y[0])
+            y, state = self.network_.forward(self._scaled_inputs("series", x[None], np.ones(len(x))), state)
+            outputs.append(self._unscaled(y[0]))
         made = self._with_levels(np.stack(outputs, axis=1))
         if past.form == "list":
             return [part.copy() for part in made]
@@ -714,7 +947,38 @@ class RNNRegressor(_Estimator):
         levels = len(parameter) if name == "quantile" else 1
         return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
 
-    def _encode(self, examples, coding, dtype):
+    def _scales_targets(self, network):
+        return network.output_activation == "identity" and self.loss != "poisson"
+
+    def _compared_with_a_constant(self, data):
+        """The losses of network and best constant in words, if the former is not lower; else None."""
+        X, D, m, lengths = data
+        w = _training_weights(data)
+        rows, w = D[w > 0].astype(np.float64), w[w > 0, None]
+        name, parameter = _check_loss(self.network_.loss)
+        if name == "quantile":
+            which, guess = "quantiles", np.concatenate([_weighted_quantile(rows, w, level) for level in parameter])
+            rows = np.tile(rows, len(parameter))
+        elif name == "absolute_error":
+            which, guess = "median", _weighted_quantile(rows, w, 0.5)
+        else:
+            which, guess = "mean", np.average(rows, axis=0, weights=w[:, 0])
+        Z = np.log(np.maximum(guess, 1e-300)) if name == "poisson" else guess
+        e = reference.LOSSES[name][0]
+        constant = float((w * e(guess + 0 * rows, Z + 0 * rows, rows, parameter)).sum() / w.sum())
+        loss, total = 0.0, 0.0
+        for part in _parts(data, self.output):
+            weight = self.network_._total_weight(*part[:3], None, part[3], None)
+            if weight > 0:
+                found = self.network_.evaluate(*part[:2], weights=part[2], lengths=part[3])
+                loss, total = loss + found * (weight if self.network_.reduction == "mean" else 1), total + weight
+        loss /= total
+        if (rows == rows[0]).all() or loss < constant - NO_IMPROVEMENT * abs(constant):
+            return None
+        units = " (in scaled units)" if self.scaling_ is not None and self.scaling_.y_mean is not None else ""
+        return f"its loss on the training data is {loss:.4g}, that of the targets' {which} is {constant:.4g}{units}"
+
+    def _encode(self, examples, coding):
         """Targets (M, O), 0 where they have no weight."""
         targets = examples.targets if examples.targets.ndim == 2 else examples.targets[:, None]
         if targets.shape[1] != coding[0]:
@@ -729,7 +993,7 @@ class RNNRegressor(_Estimator):
             what = "NaN" if np.isnan(targets[m, k]) else "infinity" if np.isinf(targets[m, k]) else str(targets[m, k])
             raise ValueError(f"y contains {what}, first at {self._place(examples.inputs, m)}, output {k}"
                              + (', which loss="poisson" cannot have' if self.loss == "poisson" else ""))
-        return _cast("y", targets, dtype)
+        return targets
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import RegressorTags
@@ -748,6 +1012,9 @@ class RNNClassifier(_Estimator):
         H, or that of each layer.
     output : "last" or "sequence"
         Whether y has one label for each sequence, at its last step, or one for each step.
+    class_weight : None, "balanced" or dict of labels and weights
+        Multiplies the weights of the errors by label; labels that the dict does not have count once. "balanced": so that
+        all classes have the same sum of weights. It weighs neither `score` nor the statistics of `scale`.
     others : as of RNNRegressor
         With output="last" the sequences that early_stopping splits off have the labels in their proportions.
 
@@ -759,15 +1026,16 @@ class RNNClassifier(_Estimator):
     """
 
     _estimator_type = "classifier"  # scikit-learn before 1.6 reads it
+    _ACTIVATION = "relu"
 
     @takes_parameters
-    def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation = "tanh", reduction: Reduction = "mean",
-                 dtype: DTypeLike | None = None, initializer: Initializer = "orthogonal", bias: Bool = True,
+    def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation | None = None, reduction: Reduction = "mean",
+                 dtype: DTypeLike | None = None, initializer: Initializer | None = None, bias: Bool = True,
                  learn_initial_state: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
                  rate_penalty: Float = 0.0, omega: Float = 0.0, output: Output = "last", two_d: TwoD = "raise",
-                 solver: OptimizerLike = "adam", learning_rate_init: Float = 1e-3,
-                 learning_rate: ScheduleLike = "constant", max_iter: Int = 200, batch_size: Int | Literal["auto"] = 32,
-                 max_grad_norm: Float | None = None, early_stopping: Bool = False, validation_fraction: Float = 0.1,
+                 solver: OptimizerLike = "adam", learning_rate_init: Float = 2e-3,
+                 learning_rate: ScheduleLike = "cosine", max_iter: Int | None = None, batch_size: Int | Literal["auto"] | None = None,
+                 max_grad_norm: Float | None = 1.0, early_stopping: Bool = False, validation_fraction: Float = 0.1,
                  n_iter_no_change: Int = 20, tol: Float | None = None, shuffle: Bool = True,
                  random_state: Seed | np.random.RandomState = None, warm_start: Bool = False,
                  verbose: Bool = False, momentum: Float = 0.9, nesterovs_momentum: Bool = True, beta_1: Float = 0.9,
@@ -776,7 +1044,9 @@ class RNNClassifier(_Estimator):
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
                  leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0) -> None:
+                 recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
+                 washout: Int = 0, min_updates: Int | None = None,
+                 class_weight: Literal["balanced"] | Mapping[Any, Float] | None = None) -> None:
         pass
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None,
@@ -797,18 +1067,25 @@ class RNNClassifier(_Estimator):
             raise ValueError(f"classes={classes!r} is not what it was on the first call, or in fit: {self.classes_}")
         return self._partial_fit(X, y, sample_weight, classes)
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """The most probable label of each sequence (N,), or of each step, (N, T) or a list of (T_n,)."""
-        rows, inputs = self._outputs(X, "predict")
+    def predict(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
+        """Return the most probable label of each sequence (N,), or of each step, (N, T) or a list of (T_n,).
+
+        initial_state (N, H) is that of RNN.forward, one state for each sequence.
+        """
+        rows, inputs = self._outputs(X, "predict", initial_state)
         return self._restore(self.classes_[rows.argmax(axis=1)], inputs)
 
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """The probabilities of the K classes, in the order of `classes_`: (N, K), (N, T, K) or a list of (T_n, K)."""
-        return self._restore(*self._outputs(X, "predict_proba"))
+    def predict_proba(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
+        """Return the probabilities of the K classes, in the order of `classes_`: (N, K), (N, T, K) or a list of (T_n, K).
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """The share of right labels among all real steps, or sequences, weighted."""
-        rows, _ = self._outputs(X, "score")
+        initial_state is as of `predict`.
+        """
+        return self._restore(*self._outputs(X, "predict_proba", initial_state))
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
+              initial_state: ArrayLike | None = None) -> float:
+        """Return the share of right labels among all real steps, or sequences, weighted. initial_state is as of `predict`."""
+        rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight)
         return float(np.average(self.classes_[rows.argmax(axis=1)] == examples.targets, weights=examples.weights))
 
@@ -854,7 +1131,47 @@ class RNNClassifier(_Estimator):
     def _output_options(self, coding):
         return {"output_size": len(coding), "loss": "cross_entropy", "output_activation": "softmax"}
 
-    def _encode(self, examples, coding, dtype):
+    def _class_weight(self):
+        given = self.class_weight
+        if given is None or isinstance(given, Mapping):
+            return given
+        if isinstance(given, str):
+            return _words.choose("class_weight", given, ("balanced",))
+        raise TypeError(f'class_weight must be None, "balanced" or a dict of labels and weights, got {type(given).__name__}')
+
+    def _weighing(self, data, coding):
+        given = self._class_weight()
+        if given is None:
+            return None
+        if isinstance(given, str):
+            w = _training_weights(data)
+            sums = np.bincount(data[1][w > 0], w[w > 0], len(coding))
+            return np.divide(sums.sum(), np.count_nonzero(sums) * sums, out=np.zeros(len(coding)), where=sums > 0)
+        weights, labels = np.ones(len(coding)), coding.tolist()
+        for label, weight in given.items():
+            if label not in labels:
+                raise ValueError(f"class_weight has label {label!r}, which is none of the classes {coding}")
+            weights[labels.index(label)] = _words.number(f"class_weight[{label!r}]", weight, 0, low_allowed=True)
+        if not weights.any():
+            raise ValueError("class_weight is zero for every class")
+        return weights
+
+    def _compared_with_a_constant(self, data):
+        """The accuracies of network and largest class in words, if the former is not higher; else None."""
+        X, D, m, lengths = data
+        w = _training_weights(data)
+        sums = np.bincount(D[w > 0], w[w > 0], len(self.classes_))
+        right = 0.0
+        for part in _parts(data, self.output):
+            Y, _ = self.network_.forward(part[0], lengths=part[3])
+            right += float((_training_weights(part) * (Y.argmax(axis=-1) == part[1])).sum())
+        accuracy, share = right / sums.sum(), sums.max() / sums.sum()
+        if np.count_nonzero(sums) < 2 or accuracy > min(share * (1 + 1e-9), 1 - NO_IMPROVEMENT):
+            return None
+        return (f"its accuracy on the training data is {accuracy:.4g}, and the largest class "
+                f"({self.classes_.tolist()[sums.argmax()]!r}) has a share of {share:.4g}")
+
+    def _encode(self, examples, coding):
         """Class numbers (M,), −1 where they have no weight."""
         used = np.ones(len(examples.targets), bool) if examples.weights is None else examples.weights > 0
         labels = examples.targets[used]
@@ -968,12 +1285,52 @@ def _cast(name, value, dtype):
     return cast
 
 
-def _feature_names(X):
-    """The columns of a DataFrame as an array, where all are strings; else None."""
-    columns = getattr(X, "columns", None)
-    if columns is None or not all(isinstance(column, str) for column in columns):
-        return None
-    return np.array(list(columns), dtype=object)
+def _scaled(name, A, mean, scale, dtype, unread):
+    """(A − mean) / scale, computed in float64, in `dtype`; 0 where `unread`. A block at a time, to need little memory."""
+    made = np.empty(A.shape, dtype)
+    block = max(1, 2**18 // max(1, A[:1].size))
+    for begin in range(0, len(A), block):
+        part = slice(begin, begin + block)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = (A[part] - mean) / scale
+            if unread is not None:
+                value[unread[part]] = 0
+            made[part] = value
+    if not np.isfinite(made).all():
+        raise ValueError(f"{name} contains a number that is too large for {np.dtype(dtype).name} after scaling")
+    return made
+
+
+def _is_column(value):
+    """Whether sample weights are in frames of one column."""
+    return hasattr(value[0] if isinstance(value, (list, tuple)) and len(value) else value, "columns")
+
+
+def _training_weights(data):
+    """Weights of the targets, 0 in padding: of the shape of D without outputs."""
+    X, D, m, lengths = data
+    per_sequence = D.ndim == (2 if D.dtype.kind == "f" else 1)
+    shape = X.shape[1:2] if per_sequence else X.shape[:2]
+    w = np.ones(shape) if m is None else m.astype(np.float64)
+    return w if lengths is None or per_sequence else np.where(np.arange(len(X))[:, None] < lengths, w, 0)
+
+
+def _parts(data, output):
+    """The data in parts of some sequences, so that their outputs need little memory."""
+    X = data[0]
+    N, each = X.shape[1], max(1, 2**20 // max(1, len(X)))
+    for begin in range(0, N, each):
+        yield data if N <= each else _take(data, np.arange(begin, min(begin + each, N)), output)
+
+
+def _weighted_quantile(rows, w, level):
+    """The quantile of each column of rows (M, O): the smallest value below or at which the share of w is `level`."""
+    found = []
+    for column in rows.T:
+        order = np.argsort(column)
+        share = np.cumsum(w[order, 0]) / w.sum()
+        found.append(column[order][min(np.searchsorted(share, level), len(order) - 1)])
+    return np.array(found)
 
 
 # ---- Labels

@@ -362,6 +362,7 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     def end(k):
         fittings[k].network.history = fits.history(k)
         networks[k]._end(fittings[k])
+        fits.stopped[k] = networks[k].history_.stopped
 
     return run.go(jobs, resume, end)
 
@@ -518,6 +519,8 @@ def _jobs_of_sets(estimators, X, y, weights, validation, time_limit):
         inputs, D, m, lengths = _interned(fitting.data, same)
         held = None if fitting.held is None else (*_interned(fitting.held, same), None)
         settings = _settings(fitting.settings | {"time_limit": time_limit})
+        if fitting.settings["callbacks"]:  # what stops by the training loss
+            settings["callbacks"] = fitting.settings["callbacks"]
         network = fitting.network
         fittings.append(fitting)
         jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held, network._entropy,
@@ -589,7 +592,7 @@ def _group_key(job):
     net, settings = job.network, job.settings
     if job.data is None or job.data[5] is not None or job.validation is not None and job.validation[4] is not None:
         return None
-    if any(name in settings for name in OTHERS) or type(job.optimizer) not in optimizers.OPTIMIZERS.values():
+    if any(name in settings for name in (*OTHERS, "callbacks")) or type(job.optimizer) not in optimizers.OPTIMIZERS.values():
         return None
     if not _population.lanes(net.dtype) or not _pop._fits(net) or settings["schedule"].begin() != ():
         return None
@@ -1097,6 +1100,7 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
     def end(k):
         fittings[k].network.history = fits.history(k)
         estimators[k]._end(fittings[k])
+        fits.stopped[k] = estimators[k].history_.stopped
 
     run.go(jobs, resume, end)
     score = scoring or (lambda each, X, y: each.score(X, y))

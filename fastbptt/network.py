@@ -918,7 +918,7 @@ class RNN:
     def fit(self, X: ArrayLike | None = None, D: ArrayLike | None = None, *, weights: ArrayLike | None = None,
             initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
             batches: Batches | None = None, validation: Validation | None = None, epochs: Int | None = None,
-            updates: Int | None = None, updates_per_epoch: Int = 100, batch_size: Int = 32,
+            updates: Int | None = None, min_updates: Int | None = None, updates_per_epoch: Int = 100, batch_size: Int = 32,
             optimizer: OptimizerLike = "adam", learning_rate: Float | None = None, schedule: ScheduleLike | None = None,
             max_grad_norm: Float | None = None, tbptt: Tbptt | None = None, patience: Int | None = None,
             min_improvement: Float = 0.0, shuffle: Shuffle = True, random_state: Seed = None, validation_every: Int = 1,
@@ -941,6 +941,8 @@ class RNN:
             Evaluated after each epoch. A number is the share of the sequences of X, D that is split off at random.
         epochs, updates : int, optional
             The run ends after so many epochs or updates, whichever comes first; 100 epochs by default.
+        min_updates : int, optional
+            Raises the number of epochs until at least so many updates are made, as few sequences make few updates an epoch.
         updates_per_epoch : int
             What an epoch is where batches are fresh: after it history, validation, schedule and callbacks have their turn.
         batch_size : int
@@ -1079,6 +1081,7 @@ class RNN:
                 else:
                     source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
                                                STREAMS.index("batches"), ranks.rank, ranks.size, begin)
+                settings = training.with_least_updates(settings, min_updates, source.updates_per_epoch)
             return ranks.fit(self, source, validation, settings, entropy)
 
     def train_step(self, X: ArrayLike, D: ArrayLike, optimizer: OptimizerLike = "adam", *,

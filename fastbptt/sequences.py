@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,13 +21,22 @@ TWO_D = ("raise", "steps", "series")
 
 
 def to_time_major(X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Samples-first sequences as one time-major array (T, N, I), and their lengths (N,).
+    """Return samples-first sequences as one time-major array (T, N, I), and their lengths (N,).
 
     Parameters
     ----------
     X : array (N, T, I), or list of N arrays (T_n, I)
-        Shorter sequences of a list are padded with zeros at their end.
+        Shorter sequences of a list are padded with zeros at their end. Labels or weights of steps, an array (N, T) or a
+        list of (T_n,), become (T, N).
     """
+    feature_names("X", X)
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype != object:
+        _words.refuse_masked("X", X)
+        return X.T.copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
+    if isinstance(X, (list, tuple)) and len(X) and all(np.ndim(x) == 1 for x in X):
+        _words.refuse_masked("X", X)
+        padded, lengths = _to_time_major([np.asarray(x)[:, None] for x in X], "X")
+        return padded[..., 0].copy("C"), lengths
     return _to_time_major(X, "X")
 
 
@@ -34,7 +45,8 @@ def _to_time_major(X, name):
     if isinstance(X, np.ndarray) and X.ndim == 3:
         return X.swapaxes(0, 1).copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
     if not isinstance(X, (list, tuple, np.ndarray)):
-        raise TypeError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got {type(X).__name__}")
+        raise TypeError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got {type(X).__name__}; one sequence "
+                        f"(T, I) is [{name}]")
     sequences = [np.asarray(x) for x in X]
     if not sequences:
         raise ValueError(f"{name} is an empty list: give at least one sequence (T_n, I)")
@@ -100,7 +112,9 @@ class Sequences:
 
 
 def read(X: Any, two_d: TwoD, name: str = "X") -> Sequences:
-    """X as Sequences: an array (N, T, I), a list of (T_n, I), or what `two_d` makes of two dimensions.
+    """Return X as Sequences: an array (N, T, I), a list of (T_n, I), or what `two_d` makes of two dimensions.
+
+    A list of (T_n,) of unequal lengths has one feature. If the lengths are equal it has two dimensions.
 
     Raises
     ------
@@ -111,8 +125,14 @@ def read(X: Any, two_d: TwoD, name: str = "X") -> Sequences:
     _words.choose("two_d", two_d, TWO_D)
     if hasattr(X, "tocsr"):
         raise TypeError(f"{name} is sparse; sequences must be dense: give {name}.toarray()")
+    if isinstance(X, Mapping):
+        raise TypeError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got a {type(X).__name__}: give "
+                        f"list({name}.values())")
     if is_list(X):
-        padded, lengths = _to_time_major([array_of_numbers(f"{name}[{n}]", x) for n, x in enumerate(X)], name)
+        parts = [array_of_numbers(f"{name}[{n}]", x) for n, x in enumerate(X)]
+        if all(part.ndim == 1 for part in parts):  # one feature
+            parts = [part[:, None] for part in parts]
+        padded, lengths = _to_time_major(parts, name)
         form = "list"
     else:
         X = array_of_numbers(name, X)
@@ -135,7 +155,7 @@ def _check_dimensions(X, two_d, name):
         raise ValueError(
             f"{name} has two dimensions, shape {X.shape}, which can be read in three ways, so one must be said: with "
             'two_d="steps", N sequences of one step (N, I); with two_d="series", one sequence of T steps (T, I); '
-            f"N sequences of T steps of one feature are {name}[:, :, None]")
+            f"N sequences of T steps of one feature are {name}[:, :, None], or numpy.asarray({name})[:, :, None] of a list")
     if X.shape[-1] == 0:  # scikit-learn's checks ask for these words
         raise ValueError(f"{name} has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
 
@@ -153,6 +173,8 @@ def array_of_numbers(name: str, value: Any) -> np.ndarray:
     """`value` as an array of float32, where it is one, else of float64; TypeError where it holds no numbers."""
     if hasattr(value, "dtype") and getattr(value.dtype, "kind", "") == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {value.dtype}")
+    if hasattr(value, "columns"):  # of a frame whose columns have other types than NumPy's, an array of objects
+        value = np.asarray(value)
     if getattr(value, "dtype", None) == object:
         try:
             value = np.asarray(value).astype(np.float64)
@@ -163,7 +185,10 @@ def array_of_numbers(name: str, value: Any) -> np.ndarray:
 
 
 def is_list(X: Any) -> bool:
-    """Whether X is a list of sequences, not of rows of numbers: its items have two dimensions each, or differ in it."""
+    """Whether X is a list of sequences, not of rows of numbers.
+
+    Its items have two dimensions each, or one each and unequal lengths, or differ in their number of dimensions.
+    """
     if isinstance(X, np.ndarray):
         return X.dtype == object and X.ndim == 1 and any(np.ndim(x) for x in X)
     if not isinstance(X, (list, tuple)) or not len(X):
@@ -172,6 +197,8 @@ def is_list(X: Any) -> bool:
         dimensions = {np.ndim(x) for x in X}
     except ValueError:  # an item that is itself ragged: `array_of_numbers` will name it
         return True
+    if dimensions == {1}:
+        return len({len(x) for x in X}) > 1
     return dimensions == {2} or len(dimensions) > 1
 
 
@@ -186,6 +213,7 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     Parameters
     ----------
     series : array (N, T, I) or (T, I), or list of (T_n, I)
+        A list of (T_n,) of unequal lengths has one feature.
     horizon : int, 1 <= horizon < T
     exogenous : array (N, T, E) or (T, E), or list of (T_n, E), optional
         What else is known at step t, appended to the inputs of that step.
@@ -197,11 +225,14 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     """
     _words.refuse_masked("series", series)
     _words.refuse_masked("exogenous", exogenous)
+    feature_names("series", series)
+    feature_names("exogenous", exogenous)
     if is_list(series) or isinstance(series, (list, tuple)) and not series:
         return _list_of_pairs(series, horizon, exogenous)
     series = np.asarray(series)
     if series.ndim not in (2, 3):
-        raise ValueError(f"series must be (N, T, I) or (T, I), got shape {series.shape}")
+        hint = "; one feature is series[:, None]" if series.ndim == 1 else ""
+        raise ValueError(f"series must be (N, T, I) or (T, I), got shape {series.shape}{hint}")
     T = series.shape[-2]
     if T < 2:
         raise ValueError(f"series must have at least 2 steps, got shape {series.shape}")
@@ -220,6 +251,10 @@ def _list_of_pairs(series, horizon, exogenous):
     if exogenous is not None and len(exogenous) != len(series):
         raise ValueError(f"exogenous has {len(exogenous)} series, but series has {len(series)}")
     pairs = []
+    if all(np.ndim(x) == 1 for x in series):  # one feature
+        series = [np.asarray(x)[:, None] for x in series]
+        if exogenous is not None:
+            exogenous = [np.asarray(x)[:, None] if np.ndim(x) == 1 else x for x in exogenous]
     for n, x in enumerate(series):
         if np.ndim(x) != 2:
             raise ValueError(f"series[{n}] must be (T_n, I), got shape {np.shape(x)}")
@@ -265,6 +300,8 @@ class SequenceScaler(Parametric):
     ----------
     mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant is 1.
     n_features_in_ : int, I
+    feature_names_in_ : array of str, if X was a DataFrame or a list of DataFrames
+        `transform` and `inverse_transform` then refuse DataFrames with other columns, or the same in another order.
     """
 
     @takes_parameters
@@ -274,25 +311,44 @@ class SequenceScaler(Parametric):
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn mean and deviation. y is not read. NaN and infinity are refused."""
         _words.choose("per", self.per, ("all", "series"))
-        sequences = read(X, self.two_d)
+        names, sequences = feature_names("X", X), read(X, self.two_d)
         mean, scale = self._statistics(sequences)
         self.mean_, self.scale_ = mean, scale
         self.n_features_in_ = sequences.padded.shape[2]
+        self._take_names(names)
         return self
 
+    def _take_names(self, names):
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = names
+
     def transform(self, X: ArrayLike) -> Any:
-        """(X − mean) / scale, in the form of X, which is not changed."""
+        """Return (X − mean) / scale, in the form of X, which is not changed; see `set_output` for DataFrames."""
         self._check_fitted("transform")
-        sequences = read(X, self.two_d)
-        self._check_features(sequences)
+        sequences = self._read(X)
         mean, scale = self._statistics(sequences) if self.per == "series" else (self.mean_, self.scale_)
-        return self._apply(sequences, lambda x: (x - mean) / scale)
+        return self._in_frames(self._apply(sequences, lambda x: (x - mean) / scale), X)
 
     def inverse_transform(self, X: ArrayLike) -> Any:
-        """X scale + mean, in the form of X. With per="series" sequence n of X belongs to sequence n of `fit`."""
+        """Return X scale + mean, in the form of X. With per="series" sequence n of X belongs to sequence n of `fit`.
+
+        Forecasts of L quantile levels have one more axis, the last: (N, T, I, L), a list of (T_n, I, L), or (T, I, L).
+
+        Raises
+        ------
+        ValueError : X has other features or NaN; or with two_d="series" its last two axes are both I, so that it can be
+            (N, T, I) or (T, I, L).
+        """
         self._check_fitted("inverse_transform")
-        sequences = read(X, self.two_d)
-        self._check_features(sequences)
+        if self._has_levels(X):
+            parts = [[x[..., level] for x in X] if isinstance(X, (list, tuple)) else X[..., level]
+                     for level in range(np.shape(X[0] if isinstance(X, (list, tuple)) else X)[-1])]
+            scaled = [self.inverse_transform(part) for part in parts]
+            if isinstance(X, (list, tuple)):
+                return [np.stack(levels, axis=-1) for levels in zip(*scaled)]
+            return np.stack(scaled, axis=-1)
+        sequences = self._read(X)
         if self.mean_.ndim == 2 and len(sequences.lengths) != len(self.mean_):
             raise ValueError(f'X has {len(sequences.lengths)} sequences, but with per="series" inverse_transform needs '
                              f"the {len(self.mean_)} that fit saw, in their order")
@@ -301,6 +357,73 @@ class SequenceScaler(Parametric):
     def fit_transform(self, X: ArrayLike, y: Any = None) -> Any:
         """`fit`, then `transform`."""
         return self.fit(X).transform(X)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Return the names of the features, those of `fit` or "x0", "x1" and so on; scikit-learn asks for them."""
+        self._check_fitted("get_feature_names_out")
+        known = getattr(self, "feature_names_in_", None)
+        if input_features is not None:
+            names = np.asarray(input_features, dtype=object)
+            if known is not None and not np.array_equal(names, known):
+                raise ValueError("input_features is not equal to feature_names_in_")
+            if len(names) != self.n_features_in_:
+                raise ValueError(f"input_features should have length equal to number of features ({self.n_features_in_}), "
+                                 f"got {len(names)}")
+            return names
+        return np.array([f"x{i}" for i in range(self.n_features_in_)], dtype=object) if known is None else known
+
+    def set_output(self, *, transform: Literal["default", "pandas"] | None = None) -> Self:
+        """Set what `transform` and `fit_transform` return, as of scikit-learn's transformers; returns self.
+
+        Parameters
+        ----------
+        transform : "default", "pandas" or None
+            "default": arrays, or a list of them. "pandas": a DataFrame for two dimensions, a list of DataFrames for a list,
+            with the index of what was given; an array (N, T, I) is refused. None changes nothing. Without a call
+            scikit-learn's `set_config(transform_output=...)` decides.
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": _words.choose("transform", transform, ("default", "pandas"))}
+        return self
+
+    def _in_frames(self, made, X):
+        """What `transform` made, as DataFrames if these were asked for."""
+        given = getattr(self, "_sklearn_output_config", None)
+        if given is None:
+            sklearn = sys.modules.get("sklearn")
+            given = {"transform": "default" if sklearn is None else sklearn.get_config()["transform_output"]}
+        if _words.choose("transform_output", given["transform"], ("default", "pandas")) == "default":
+            return made
+        if not isinstance(made, list) and made.ndim == 3:
+            raise ValueError('an array (N, T, I) cannot become a DataFrame: give a list of (T_n, I), or '
+                             'set_output(transform="default")')
+        from pandas import DataFrame
+
+        names = self.get_feature_names_out()
+        if not isinstance(made, list):
+            return DataFrame(made, index=getattr(X, "index", None), columns=names)
+        return [DataFrame(part, index=getattr(x, "index", None) if hasattr(x, "columns") else None, columns=names)
+                for part, x in zip(made, X)]
+
+    def _read(self, X):
+        sequences = read(X, self.two_d)
+        self._check_features(sequences)
+        check_names("X", feature_names("X", X), getattr(self, "feature_names_in_", None))
+        return sequences
+
+    def _has_levels(self, X):
+        """Whether X has an axis of quantile levels behind that of the features."""
+        I = self.n_features_in_  # noqa: E741
+        if isinstance(X, (list, tuple)):
+            return len(X) > 0 and all(np.ndim(x) == 3 and np.shape(x)[1] == I for x in X)
+        if not isinstance(X, np.ndarray) or X.ndim not in (3, 4):
+            return False
+        if X.ndim == 4:
+            return X.shape[2] == I
+        if self.two_d == "series" and X.shape[1:] == (I, I):
+            raise ValueError(f"X of shape {X.shape} can be sequences (N, T, {I}), or forecasts (T, {I}, L) of L = {I} levels: "
+                             "give X[None] for the latter, and a list of sequences for the former")
+        return X.shape[2] != I and X.shape[1] == I
 
     def _statistics(self, sequences):
         """Mean and scale, (I,) or (N, I)."""
@@ -324,7 +447,8 @@ class SequenceScaler(Parametric):
     def _to_file(self):
         """Header and arrays, under names that leave room for a model in the same file. `per` is that of `fit`."""
         per = "all" if self.mean_.ndim == 1 else "series"
-        return {"scaler": self.get_params() | {"per": per}}, {"scaler.mean": self.mean_, "scaler.scale": self.scale_}
+        names = {} if not hasattr(self, "feature_names_in_") else {"feature_names": self.feature_names_in_.tolist()}
+        return {"scaler": self.get_params() | {"per": per} | names}, {"scaler.mean": self.mean_, "scaler.scale": self.scale_}
 
     @classmethod
     def _from_file(cls, header, arrays):
@@ -336,7 +460,12 @@ class SequenceScaler(Parametric):
             raise ValueError(f"its scaler has a mean of shape {mean.shape} and a scale of shape {scale.shape}")
         if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError("its scaler's mean or scale is not finite, or a scale is not positive")
+        names = params.get("feature_names")
+        if names is not None and (not isinstance(names, list) or len(names) != mean.shape[-1]
+                                  or not all(isinstance(name, str) for name in names)):
+            raise ValueError(f"it does not name the {mean.shape[-1]} features of its scaler")
         scaler.mean_, scaler.scale_, scaler.n_features_in_ = mean, scale, mean.shape[-1]
+        scaler._take_names(None if names is None else np.array(names, dtype=object))
         return scaler
 
     def __sklearn_tags__(self) -> Any:
@@ -346,16 +475,67 @@ class SequenceScaler(Parametric):
                     transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"]))
 
 
-def _mean_and_scale(rows):
-    """Mean and standard deviation (I,) of rows (M, I); 1 in place of the latter where rows are equal or missing."""
+def _mean_and_scale(rows, weights=None, name="X"):
+    """Mean and standard deviation (I,) of rows (M, I), weighted by `weights` (M,) > 0.
+
+    In place of the deviation it is 1 where rows are equal or missing.
+    """
     if not len(rows):
         return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
     low = rows.min(axis=0)
     constant = rows.max(axis=0) == low  # the deviation itself would be a rounding error, not 0
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = np.where(constant, low, rows.mean(axis=0))
-        scale = np.where(constant, 1.0, np.sqrt(np.square(rows - mean).mean(axis=0)))
+        mean = np.where(constant, low, np.average(rows, axis=0, weights=weights))
+        scale = np.where(constant, 1.0, np.sqrt(np.average(np.square(rows - mean), axis=0, weights=weights)))
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-        raise ValueError("X is too large for its standard deviation to be finite")
+        raise ValueError(f"{name} is too large for its standard deviation to be finite")
     scale[scale == 0] = 1.0  # squares that underflow
     return mean, scale
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Names of features
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def feature_names(name: str, X: Any) -> np.ndarray | None:
+    """Return the columns of a DataFrame, or of all DataFrames of a list, as an array; None if they are no strings.
+
+    Raises
+    ------
+    TypeError : some column names are strings and others are not.
+    ValueError : the frames of a list have different columns, or the same ones in another order.
+    """
+    if not isinstance(X, (list, tuple)):
+        return _columns(name, X)
+    found, first = None, None
+    for n, x in enumerate(X):
+        names = _columns(f"{name}[{n}]", x)
+        if names is None:
+            continue
+        if found is not None:
+            check_names(f"{name}[{n}]", names, found, f"{name}[{first}]")
+        else:
+            found, first = names, n
+    return found
+
+
+def _columns(name, X):
+    columns = getattr(X, "columns", None)
+    if columns is None:
+        return None
+    strings = [isinstance(column, str) for column in columns]
+    if not all(strings):
+        if any(strings):
+            raise TypeError(f"{name} has column names of which some are strings and others are not: {list(columns)}")
+        return None
+    return np.array(list(columns), dtype=object)
+
+
+def check_names(name: str, names: np.ndarray | None, known: np.ndarray | None, where: str = "fit") -> None:
+    """Raise ValueError if `names` are not those that are known, in their order. Without names there is no check."""
+    if names is None or known is None or np.array_equal(names, known):
+        return
+    rule = ("The feature names should match those that were passed during fit." if where == "fit" else
+            f"{name} must have the columns of {where}, in their order.")
+    raise ValueError(f"{rule}\n{name} has {', '.join(names)}; {where} had {', '.join(known)}")

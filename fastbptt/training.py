@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,6 +219,18 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
         backend,
         memory_limit,
     )
+
+
+def with_least_updates(settings: Settings, least: Int | None, updates_per_epoch: int) -> Settings:
+    """Return the settings with as many epochs as make `least` updates, at least; None changes nothing."""
+    if least is None:
+        return settings
+    least = _words.size("min_updates", least)
+    if settings.updates is not None and settings.updates < least:
+        raise ValueError(f"min_updates={least} is more than updates={settings.updates}")
+    if settings.epochs is None:  # a number of updates alone ends the run
+        return settings
+    return replace(settings, epochs=max(settings.epochs, -(-least // updates_per_epoch)))
 
 
 def _functions(name, given, of="a record"):

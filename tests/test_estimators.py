@@ -15,6 +15,8 @@ from fastbptt import RNN, _files, optimizers, schedules, sequences
 from fastbptt.estimators import NotFittedError, RNNClassifier, RNNRegressor
 from fastbptt.sequences import SequenceScaler, forecast_pairs, to_time_major
 
+pytestmark = pytest.mark.filterwarnings("ignore:fit ended no better than a constant")  # most fits here are short
+
 LENGTHS = (5, 9, 3, 7, 1, 6, 9, 4)
 N, T, I, O, H = len(LENGTHS), max(LENGTHS), 3, 2, 5
 
@@ -38,12 +40,17 @@ def labels(X):
     return np.array(["down", "up"])[[int(x[:, 0].sum() > 0) for x in X]]
 
 
+# The options of RNN and RNN.fit, so that the tests compare with these
+AS_ENGINE = {"scale": None, "activation": "tanh", "initializer": "orthogonal", "learning_rate_init": 1e-3, "learning_rate": "constant",
+         "max_grad_norm": None, "hidden_size": H, "max_iter": 5, "batch_size": 3, "random_state": 0}
+
+
 def regressor(**options):
-    return RNNRegressor(**{"hidden_size": H, "max_iter": 5, "batch_size": 3, "random_state": 0, **options})
+    return RNNRegressor(**AS_ENGINE | options)
 
 
 def classifier(**options):
-    return RNNClassifier(**{"hidden_size": H, "max_iter": 5, "batch_size": 3, "random_state": 0, **options})
+    return RNNClassifier(**AS_ENGINE | options)
 
 
 def padded(rows, fill=0):
@@ -856,7 +863,13 @@ BAD = [
     ({"learning_rate": "adaptive"}, ValueError, "unknown learning_rate 'adaptive'"),
     ({"learning_rate": None}, TypeError, "learning_rate must be the name of a schedule, a schedules.Schedule or a fun"),
     ({"max_iter": 0}, ValueError, "max_iter must be from 1"),
-    ({"max_iter": None}, TypeError, "max_iter must be an int"),
+    ({"max_iter": "auto"}, TypeError, "max_iter must be an int"),
+    ({"min_updates": 0}, ValueError, "min_updates must be from 1"),
+    ({"scale": "minmax"}, ValueError, "unknown scale 'minmax'"),
+    ({"scale": True}, TypeError, "scale must be a string"),
+    ({"washout": -1}, ValueError, "washout must be from 0"),
+    ({"washout": 1, "output": "last"}, ValueError, 'washout=1 needs output="sequence"'),
+    ({"washout": 9, "output": "sequence"}, ValueError, "washout=9 leaves no step with a weight"),
     ({"batch_size": 0}, ValueError, "batch_size must be from 1"),
     ({"batch_size": "all"}, ValueError, "unknown batch_size 'all'"),
     ({"batch_size": 2.0}, TypeError, "batch_size must be an int"),
@@ -1126,6 +1139,481 @@ def test_the_columns_of_a_frame_are_remembered_and_compared():
     assert not hasattr(model.fit(cube()[0], np.arange(T)), "feature_names_in_")
 
 
+# ---- Scaling
+
+
+def raw(seed=0):
+    """Ragged sequences whose features have means and deviations of very different sizes, and targets of their own."""
+    X = [x * (1, 30, 1e-3) + (5, -400, 7) for x in ragged(seed=seed)]
+    return X, [1e4 + 50 * v for v in targets(ragged(seed=seed))]
+
+
+def scaled_by_hand(X, y, m):
+    """X and y (lists) scaled by the statistics of the steps with weights m (lists) above 0, and these of y."""
+    w = np.concatenate(m)
+    used, found = w > 0, []
+    for values in (X, y):
+        rows = np.concatenate(values)[used]
+        mean = (w[used, None] * rows).sum(axis=0) / w.sum()
+        sd = np.sqrt((w[used, None] * (rows - mean) ** 2).sum(axis=0) / w.sum())
+        found.append(([(v - mean) / sd for v in values], mean, sd))
+    return found
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", ("quantile", (0.2, 0.5, 0.7))])
+def test_a_scaled_fit_is_the_fit_on_data_scaled_by_hand(weighted, loss):
+    X, y = raw()
+    m = [np.arange(len(x)) % 3 * 0.5 if weighted and len(x) > 1 else np.ones(len(x)) for x in X]
+    (Z, _, _), (v, mean, sd) = scaled_by_hand(X, y, m)
+    model = regressor(scale="standard", loss=loss).fit(X, y, m if weighted else None)
+    alone = regressor(loss=loss).fit(Z, v, m if weighted else None)
+    assert np.abs(model.network_.theta - alone.network_.theta).max() < 1e-10
+    assert np.allclose(model.loss_curve_, alone.loss_curve_, rtol=1e-9), "the losses are in scaled units"
+    for made, expected in zip(model.predict(X), alone.predict(Z), strict=True):
+        shape = (-1, 1) if isinstance(loss, tuple) else (-1,)
+        assert np.allclose(made, expected * sd.reshape(shape) + mean.reshape(shape), rtol=1e-9)
+    assert model.score(X, y, m) == pytest.approx(alone.score(Z, v, m), abs=1e-9)
+
+
+def test_statistics_come_from_the_training_part_alone():
+    X, y = raw()
+    held = regressor(scale="standard", early_stopping=True, validation_fraction=0.25).fit(X, y)
+    kept = [n for n in range(N) if any(np.allclose(held.scaling_.X_mean, np.concatenate(
+        [X[k] for k in range(N) if k not in pair]).mean(axis=0)) for pair in [(n, k) for k in range(N) if k != n])]
+    assert len(kept) == 2, "the mean is that of all sequences but two"
+    given = regressor(scale="standard").fit(X[:5], y[:5], validation=(X[5:], y[5:]))
+    assert np.allclose(given.scaling_.X_mean, np.concatenate(X[:5]).mean(axis=0))
+    assert np.allclose(given.scaling_.y_scale, np.concatenate(y[:5]).std(axis=0))
+    Z = [(x - given.scaling_.X_mean) / given.scaling_.X_scale for x in X]
+    v = [(x - given.scaling_.y_mean) / given.scaling_.y_scale for x in y]
+    alone = regressor().fit(Z[:5], v[:5], validation=(Z[5:], v[5:]))
+    assert np.allclose(given.validation_loss_curve_, alone.validation_loss_curve_)
+
+
+def test_steps_and_sequences_without_weight_and_padding_have_no_part_in_the_statistics(monkeypatch):
+    X, y = raw()
+    m = [np.ones(len(x)) for x in X]
+    m[3][:] = 0
+    m[1][5:] = 0
+    changed = [x.copy() for x in X]
+    changed[3] += 1e6
+    changed[1][5:] -= 1e6  # the loss does not see these steps, nor do the steps before
+    one, other = (regressor(scale="standard").fit(x, y, m) for x in (X, changed))
+    assert np.array_equal(one.network_.theta, other.network_.theta)
+    assert np.array_equal(one.scaling_.X_mean, other.scaling_.X_mean)
+
+
+@pytest.mark.parametrize(("options", "scaled"), [
+    ({}, True), ({"output_activation": "tanh"}, False), ({"loss": "poisson"}, False),
+    ({"loss": "poisson", "output_activation": "exp"}, False), ({"output_activation": "exp"}, False),
+])
+def test_targets_are_scaled_if_outputs_are_not_bounded(options, scaled):
+    X = cube()
+    y = np.abs(X[:, :, 0])
+    model = regressor(scale="standard", **options).fit(X, y)
+    assert (model.scaling_.y_mean is not None) == scaled
+    assert model.scaling_.X_mean.shape == (I,)
+    if options.get("loss") == "poisson":
+        assert (model.predict(X) > 0).all()
+
+
+def test_a_classifier_scales_its_inputs_alone():
+    X, _ = raw()
+    model = classifier(scale="standard").fit(X, labels(X), np.arange(1.0, N + 1))
+    w = np.repeat(np.arange(1.0, N + 1), LENGTHS)
+    mean = np.average(np.concatenate(X), axis=0, weights=w)
+    assert np.allclose(model.scaling_.X_mean, mean) and model.scaling_.y_mean is None
+    Z = [(x - mean) / np.sqrt(np.average((np.concatenate(X) - mean) ** 2, axis=0, weights=w)) for x in X]
+    assert np.allclose(model.predict_proba(X), classifier().fit(Z, labels(X), np.arange(1.0, N + 1)).predict_proba(Z))
+
+
+def test_constant_features_and_targets_are_shifted_alone():
+    X = cube()
+    X[:, :, 1] = 1e8
+    y = np.full((N, T), -1e7)
+    model = regressor(scale="standard", max_iter=40).fit(X, y)
+    assert model.scaling_.X_scale[1] == 1 and model.scaling_.y_scale[0] == 1
+    assert np.abs(model.predict(X) - y).max() < 2
+
+
+def test_float32_inputs_with_a_large_mean_keep_their_digits():
+    x = np.random.default_rng(0).standard_normal((N, T, 1))
+    X = (x + 1e4).astype("f4")
+    model = regressor(scale="standard").fit(X, x)
+    assert model.network_.dtype == "float32" and model.predict(X).dtype == np.float32
+    assert np.abs(model._scaled_inputs("X", X.swapaxes(0, 1), np.full(N, T)).std() - 1) < 1e-3
+
+
+def test_partial_fit_and_warm_start_keep_the_first_statistics():
+    X, y = raw()
+    model = regressor(scale="standard").partial_fit(X[:4], y[:4])
+    first = model.scaling_
+    assert np.allclose(first.X_mean, np.concatenate(X[:4]).mean(axis=0))
+    assert model.partial_fit(X[4:], y[4:]).scaling_ is first
+    model.set_params(warm_start=True).fit(X, y)
+    assert model.scaling_ is first
+    assert model.set_params(warm_start=False).fit(X, y).scaling_ is not first
+
+
+def test_a_forecast_of_raw_series_is_that_of_scaled_ones():
+    series = [200 + 30 * x for x in ragged(O, (20, 14))]
+    z = [(x - 200) / 30 for x in series]
+    for loss in ("squared_error", ("quantile", (0.2, 0.5))):
+        model = regressor(scale="standard", loss=loss, horizon=2).fit(*forecast_pairs(series, 2))
+        alone = regressor(scale="standard", loss=loss, horizon=2).fit(*forecast_pairs(z, 2))
+        for made, expected in zip(model.forecast(series, 7), alone.forecast(z, 7), strict=True):
+            assert np.allclose(made, 200 + 30 * expected)
+    wide = forecast_pairs(series, 1, [x[:, :1] for x in series])
+    model = regressor(scale="standard").fit(*wide)
+    assert model.forecast(series, 1, exogenous=[x[:, :1] for x in series])[0].shape == (1, O)
+
+
+def test_statistics_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="X is too large for its standard deviation"):
+        regressor(scale="standard").fit(1e300 * cube(), cube())
+    with pytest.raises(ValueError, match="y is too large for its standard deviation"):
+        regressor(scale="standard").fit(cube(), 1e300 * cube())
+    model = regressor(scale="standard", dtype="float32").fit(cube(), cube())
+    with pytest.raises(ValueError, match="X contains a number that is too large for float32 after scaling"):
+        model.predict(1e60 * cube())
+
+
+def test_a_file_keeps_the_scaling_and_one_from_before_has_none(tmp_path):
+    X, y = raw()
+    model = regressor(scale="standard").fit(X, y)
+    model.save(tmp_path / "model.npz")
+    loaded = fastbptt.load(tmp_path / "model.npz")
+    assert loaded.scale == "standard"
+    assert all(np.array_equal(a, b) for a, b in zip(model.predict(X), loaded.predict(X)))
+    assert loaded.partial_fit(X, y).loss_curve_[-1] == model.partial_fit(X, y).loss_curve_[-1]
+    header, arrays = _files.read(tmp_path / "model.npz")
+    for name, value in (("scaling.X_mean", arrays["scaling.X_mean"][:2]), ("scaling.y_scale", 0 * arrays["scaling.y_scale"]),
+                        ("scaling.X_scale", np.full(I, np.nan))):
+        _files.write(tmp_path / "bad.npz", header, arrays | {name: value})
+        with pytest.raises(ValueError, match="its scaling does not belong"):
+            fastbptt.load(tmp_path / "bad.npz")
+
+    old = regressor().fit(X, y)
+    old.save(tmp_path / "old.npz")
+    header, arrays = _files.read(tmp_path / "old.npz")
+    for name in ("scale", "washout", "min_updates"):
+        del header["params"][name]
+    _files.write(tmp_path / "old.npz", header, arrays)
+    loaded = fastbptt.load(tmp_path / "old.npz")
+    assert loaded.scale is None and loaded.scaling_ is None
+    assert all(np.array_equal(a, b) for a, b in zip(old.predict(X), loaded.predict(X)))
+
+
+# ---- Defaults
+
+
+def test_defaults_that_are_none_are_chosen_for_the_data():
+    for make, y in ((RNNRegressor, cube()), (RNNClassifier, np.arange(N) % 2)):
+        model = make(H, max_iter=1).fit(cube(), y)
+        assert model.network_.activation == make._ACTIVATION and model.activation is None
+    relu = RNNRegressor(H, activation="relu", bias=False, max_iter=1, max_grad_norm=1e-12).fit(cube(), cube())
+    assert np.abs(relu.network_.parameters["W_s"] - 0.95 * np.eye(H)).max() < 0.01
+    tanh = RNNRegressor(H, activation="tanh", max_iter=1, random_state=0, max_grad_norm=1e-12).fit(cube(), cube())
+    W = tanh.network_.parameters["W_s"]
+    assert np.abs(W @ W.T - np.eye(H)).max() < 0.05, "orthogonal"
+    dale = RNNClassifier(8, dale_ratio=0.75, max_iter=1, random_state=0).fit(cube(), np.arange(N) % 2)
+    W = dale.network_.parameters["W_s"]
+    assert np.count_nonzero(W[~np.eye(8, dtype=bool)]) == 56, "a multiple of the identity would have no other entries"
+    assert RNN(1, 2, 1).activation == "tanh"
+
+
+@pytest.mark.parametrize(("options", "shape", "epochs", "batch"), [
+    ({}, (8, 9), 1000, 8), ({}, (33, 9), 200, 8), ({"min_updates": 1500}, (8, 9), 1500, 8), ({"max_iter": 3}, (8, 9), 3, 8),
+    ({"max_iter": 3, "min_updates": 10}, (16, 9), 5, 8), ({"max_iter": 30, "min_updates": 10}, (16, 9), 30, 8),
+    ({"max_iter": 2}, (40, 1), 2, 32), ({"max_iter": 2, "batch_size": 3}, (8, 9), 2, 3),
+])
+def test_updates_and_batches_by_default(options, shape, epochs, batch):
+    X = np.random.default_rng(0).standard_normal((*shape, 1))
+    fitting = RNNRegressor(2, random_state=0, **options)._begin(X, X, None, None, (), {})
+    assert (fitting.settings["epochs"], fitting.settings["batch_size"]) == (epochs, batch)
+
+
+def test_one_series_gets_as_many_updates_as_it_needs():
+    x = np.sin(np.arange(80) / 4)[:, None] * 40 + 300
+    model = RNNRegressor(8, two_d="series", random_state=0).fit(*forecast_pairs(x, 1))
+    assert model.history_.updates >= 1000 and model.score(*forecast_pairs(x, 1)) > 0.95
+
+
+# ---- Fits that learned nothing
+
+
+def noise_to_learn(loss):
+    rng = np.random.default_rng(1)
+    y = rng.standard_normal((N, T, 1))
+    return rng.standard_normal((N, T, I)), np.abs(y) if loss == "poisson" else y
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"scale": "standard"}, {"loss": "absolute_error"}, {"loss": "huber"}, {"loss": ("quantile", (0.1, 0.9))},
+    {"loss": "poisson"}, {"reduction": "sum"}, {"output": "last"},
+])
+@pytest.mark.filterwarnings("default:fit ended no better than a constant")
+def test_a_fit_that_is_no_better_than_a_constant_warns(options):
+    X, y = noise_to_learn(options.get("loss"))
+    y = y[:, 0] if options.get("output") == "last" else y
+    with pytest.warns(UserWarning, match="no better than a constant: its loss on the training data is .*targets' (mean|median|quantiles) is"):
+        regressor(max_iter=1, learning_rate_init=1e-9, **options).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        regressor(hidden_size=20, max_iter=400, learning_rate_init=1e-2, activation="tanh", **options).fit(X, y)
+        regressor(max_iter=1, learning_rate_init=1e-9, **options).fit(X, 0 * y + 1)  # a constant cannot be beaten
+
+
+@pytest.mark.filterwarnings("default:fit ended no better than a constant")
+@pytest.mark.parametrize("output", ["last", "sequence"])
+def test_a_classifier_that_is_no_better_than_the_largest_class_warns(output):
+    X = cube()
+    y = np.arange(N) % 4 == 0 if output == "last" else X[:, :, 0] > 1
+    with pytest.warns(UserWarning, match=r"largest class \(False\) has a share of 0\.\d+\. Try scale=\"standard\", more epochs"):
+        classifier(output=output, max_iter=1, learning_rate_init=1e-9, initializer=lambda shape, rng: np.zeros(shape)).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier(output=output, hidden_size=20, max_iter=300, learning_rate_init=1e-2).fit(X, y)
+
+
+def test_an_interrupted_fit_is_not_judged():
+    def stop(record):
+        raise KeyboardInterrupt
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            regressor(learning_rate_init=1e-9).fit(cube(), cube(), callbacks=stop)
+
+
+# ---- Stopping without a validation set
+
+
+def test_a_tol_stops_by_the_training_loss_as_in_scikit_learn(tmp_path):
+    X, y = cube(), cube()[:, :, 0]
+    whole = regressor(max_iter=60, learning_rate_init=1e-2).fit(X, y).loss_curve_
+    tol, n = 5e-3, 3
+    best, bad, end = np.inf, 0, None
+    for k, loss in enumerate(whole):  # the rule of MLPRegressor
+        bad = bad + 1 if loss > best - tol else 0
+        best = min(best, loss)
+        if bad > n:
+            end = k + 1
+            break
+    assert end is not None and 5 < end < 60
+    model = regressor(max_iter=60, learning_rate_init=1e-2, tol=tol, n_iter_no_change=n).fit(X, y)
+    assert model.loss_curve_ == whole[:end] and model.history_.stopped == "patience"
+    part = regressor(max_iter=end - 2, learning_rate_init=1e-2, tol=tol, n_iter_no_change=n)
+    part.fit(X, y, checkpoint=tmp_path / "run.npz")
+    part.set_params(max_iter=60).fit(X, y, checkpoint=tmp_path / "run.npz", resume=True)
+    assert part.loss_curve_ == whole[:end], "a resumed run stops where the whole one does"
+    many = fastbptt.fit_many([regressor(max_iter=60, learning_rate_init=1e-2, tol=tol, n_iter_no_change=n),
+                              regressor(max_iter=60, learning_rate_init=1e-2)], X, y)
+    assert [len(each.loss_curve_) for each in many.networks] == [end, 60]
+    assert many.networks[0].history_.stopped == many.stopped[0] == "patience"
+
+
+def test_n_iter_no_change_that_has_no_effect_warns():
+    with pytest.warns(UserWarning, match="n_iter_no_change=3 has no effect: it needs early_stopping=True, or a tol"):
+        regressor(n_iter_no_change=3).fit(cube(), cube())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "n_iter_no_change")
+        regressor(n_iter_no_change=3, early_stopping=True).fit(cube(), cube())
+        regressor(n_iter_no_change=3, tol=0.0).fit(cube(), cube())
+        regressor().fit(cube(), cube())
+
+
+# ---- Weights of classes, washout, initial states
+
+
+@pytest.mark.parametrize("output", ["last", "sequence"])
+def test_class_weights_are_sample_weights(output):
+    X = ragged()
+    y = labels(X) if output == "last" else [np.where(x[:, 0] > 1, "up", "down") for x in X]
+    m = np.arange(1.0, N + 1)
+    rows, w = (y, m) if output == "last" else (np.concatenate(y), np.repeat(m, LENGTHS))
+    up = rows == "up"
+    sums = {"up": w[up].sum(), "down": w[~up].sum()}
+    balanced = {label: w.sum() / (2 * each) for label, each in sums.items()}
+    for given, factors in (("balanced", balanced), ({"up": 3.0}, {"up": 3.0, "down": 1.0})):
+        model = classifier(output=output, class_weight=given).fit(X, y, m)
+        own = np.array([factors[label] for label in rows]) * w
+        own = own if output == "last" else np.split(own, np.cumsum(LENGTHS)[:-1])
+        assert np.allclose(model.network_.theta, classifier(output=output).fit(X, y, own).network_.theta, rtol=1e-12, atol=1e-12)
+
+
+def test_class_weights_leave_statistics_alone_and_reach_the_validation_loss():
+    X = ragged()
+    plain, weighted = (classifier(scale="standard", class_weight=given).fit(X, labels(X), validation=(X, labels(X)))
+                       for given in (None, {"up": 9.0}))
+    assert np.array_equal(plain.scaling_.X_mean, weighted.scaling_.X_mean)
+    own = np.where(labels(X) == "up", 9.0, 1.0)
+    m = classifier(scale="standard", class_weight={"up": 9.0}).fit(X, labels(X), validation=(X, labels(X)))
+    net = m.network_
+    Z = [(x - m.scaling_.X_mean) / m.scaling_.X_scale for x in X]
+    loss = net.evaluate(padded(Z), (labels(X) == "up").astype(int), weights=own, lengths=LENGTHS)
+    assert m.validation_loss_curve_[-1] == pytest.approx(loss, rel=1e-9)
+
+
+@pytest.mark.parametrize(("given", "error", "words"), [
+    ("even", ValueError, "unknown class_weight 'even'"), ([1, 2], TypeError, "class_weight must be None, \"balanced\" or a dict"),
+    ({"left": 1.0}, ValueError, "class_weight has label 'left', which is none of the classes"),
+    ({"up": -1.0}, ValueError, r"class_weight\['up'\] must be finite and >= 0"),
+    ({"up": 0.0, "down": 0}, ValueError, "class_weight is zero for every class"),
+])
+def test_bad_class_weights_are_refused(given, error, words):
+    with pytest.raises(error, match=words):
+        classifier(class_weight=given).fit(ragged(), labels(ragged()))
+
+
+def test_balanced_class_weights_have_no_partial_fit():
+    with pytest.raises(ValueError, match='partial_fit does not support class_weight="balanced"'):
+        classifier(class_weight="balanced").partial_fit(cube(), np.arange(N) % 2, classes=[0, 1])
+    model = classifier(class_weight={1: 4.0}).partial_fit(cube(), np.arange(N) % 2, classes=[0, 1])
+    other = classifier().partial_fit(cube(), np.arange(N) % 2, classes=[0, 1], sample_weight=1.0 + 3 * (np.arange(N) % 2))
+    assert np.allclose(model.network_.theta, other.network_.theta, rtol=1e-12)
+
+
+def test_a_washout_gives_the_first_steps_no_weight():
+    X = ragged()
+    y, m = targets(X), [np.linspace(0.5, 2, len(x)) for x in X]
+    late = [np.where(np.arange(len(x)) < 2, 0, w) for x, w in zip(X, m)]
+    for weights, own in ((m, late), (None, [(np.arange(len(x)) >= 2) * 1.0 for x in X])):
+        for scale in (None, "standard"):
+            model = regressor(washout=2, scale=scale).fit(X, y, weights, validation=(X, y))
+            other = regressor(scale=scale).fit(X, y, own, validation=(X, y, [(np.arange(len(x)) >= 2) * 1.0 for x in X]))
+            assert np.array_equal(model.network_.theta, other.network_.theta)
+            assert model.validation_loss_curve_ == other.validation_loss_curve_
+            assert model.score(X, y, weights) == other.score(X, y, own)
+    hidden = [np.where(np.arange(len(v))[:, None] < 2, np.nan, v) for v in y]
+    assert np.array_equal(regressor(washout=2).fit(X, hidden).network_.theta, regressor(washout=2).fit(X, y).network_.theta)
+    steps = [(x[:, 0] > 0).astype(int) for x in X]
+    other = classifier(output="sequence").fit(X, steps, [(np.arange(len(x)) >= 2) * 1.0 for x in X])
+    assert np.array_equal(classifier(output="sequence", washout=2).fit(X, steps).network_.theta, other.network_.theta)
+
+
+def test_initial_states_reach_predictions_and_scores():
+    X, S = ragged(), np.random.default_rng(3).standard_normal((N, H))
+    model = regressor(scale="standard").fit(X, targets(X))
+    Z = padded([(x - model.scaling_.X_mean) / model.scaling_.X_scale for x in X])
+    Y, _ = model.network_.forward(Z, S, lengths=LENGTHS)
+    for n, made in enumerate(model.predict(X, initial_state=S)):
+        assert np.allclose(made, Y[:LENGTHS[n], n] * model.scaling_.y_scale + model.scaling_.y_mean)
+    assert model.score(X, model.predict(X, initial_state=S), initial_state=S) == 1
+    assert model.score(X, model.predict(X, initial_state=S)) < 1
+    last = classifier().fit(X, labels(X))
+    P = last.network_.forward(padded(X), S, lengths=LENGTHS)[0]
+    assert np.allclose(last.predict_proba(X, initial_state=S), P)
+    assert (last.predict(X, initial_state=S) == last.classes_[P.argmax(axis=1)]).all()
+    assert last.score(X, last.predict(X, initial_state=S), initial_state=S) == 1
+    with pytest.raises(ValueError, match="initial_state"):
+        model.predict(X, initial_state=S[:2])
+
+
+# ---- Frames
+
+
+def frames(columns=("price", "volume"), lengths=(9, 6, 7), seed=0):
+    pandas = pytest.importorskip("pandas")
+    return [pandas.DataFrame(x, columns=list(columns)) for x in ragged(2, lengths, seed)]
+
+
+def test_frames_of_a_list_have_the_columns_of_fit_in_their_order():
+    X = frames()
+    y = [x["price"].to_numpy() for x in X]
+    model = regressor().fit(X, y)
+    assert model.feature_names_in_.tolist() == ["price", "volume"]
+    other = [x[["volume", "price"]] for x in X]
+    for call in (lambda: model.predict(other), lambda: model.score(other, y), lambda: model.partial_fit(other, y),
+                 lambda: model.predict(tuple(other)), lambda: model.predict([other[0]]),
+                 lambda: model.predict(frames(("price", "size")))):
+        with pytest.raises(ValueError, match="The feature names should match those that were passed during fit"):
+            call()
+    with pytest.raises(ValueError, match="validation's The feature names should match"):
+        regressor().fit(X, y, validation=(other, y))
+    assert len(model.predict([x.to_numpy() for x in X])) == 3, "what has no names is not checked"
+    assert not hasattr(model.fit([x.to_numpy() for x in X], y), "feature_names_in_")
+    classes = classifier().fit(X, ["a", "b", "a"])
+    with pytest.raises(ValueError, match="The feature names should match"):
+        classes.predict_proba(other)
+
+
+@pytest.mark.parametrize("mix", [
+    lambda X: [X[0], X[1][["volume", "price"]], X[2]], lambda X: (X[0], X[1].rename(columns={"volume": "size"}), X[2]),
+    lambda X: [X[0].to_numpy(), X[1], X[2][["volume", "price"]]],
+])
+def test_frames_with_different_columns_are_refused_in_one_list(mix):
+    X = frames()
+    y = [x.to_numpy() for x in X]
+    for call in (lambda bad: regressor().fit(bad, y), lambda bad: regressor().fit(X, y).predict(bad),
+                 lambda bad: regressor().partial_fit(bad, y), lambda bad: SequenceScaler().fit(bad),
+                 lambda bad: SequenceScaler().fit(X).transform(bad), lambda bad: forecast_pairs(bad, 1),
+                 lambda bad: forecast_pairs(y, 1, bad), lambda bad: regressor().fit(y, X).forecast(bad, 1),
+                 lambda bad: to_time_major(bad)):
+        with pytest.raises(ValueError, match=r"\[\d\] must have the columns of \w+\[\d\], in their order"):
+            call(mix(X))
+    with pytest.raises(ValueError, match=r"y\[\d\] must have the columns of y\[\d\]"):
+        regressor().fit(X, mix(X))
+
+
+def test_a_forecast_compares_the_columns_of_series_and_exogenous_inputs():
+    X = frames()
+    wide = [x.assign(rain=x["price"] ** 2) for x in X]
+    model = regressor(horizon=1).fit([x[:-1] for x in wide], [x[["price", "volume"]][1:].to_numpy() for x in wide])
+    rain = [x[["rain"]] for x in wide]
+    assert len(model.forecast(X, 1, exogenous=rain)) == 3
+    with pytest.raises(ValueError, match="The feature names should match.*\n.*series has volume, price; fit had price, volume"):
+        model.forecast([x[["volume", "price"]] for x in X], 1, exogenous=rain)
+    with pytest.raises(ValueError, match="exogenous has wind; fit had rain"):
+        model.forecast(X, 1, exogenous=[x.rename(columns={"rain": "wind"}) for x in rain])
+
+
+def test_the_names_of_a_list_of_frames_are_kept_in_a_file(tmp_path):
+    X = frames()
+    model = regressor().fit(X, [x.to_numpy() for x in X])
+    model.save(tmp_path / "model.npz")
+    with pytest.raises(ValueError, match="The feature names should match"):
+        fastbptt.load(tmp_path / "model.npz").predict(frames(("volume", "price")))
+
+
+def test_column_names_of_several_types_are_refused():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match="X has column names of which some are strings and others are not"):
+        regressor(two_d="series").fit(pandas.DataFrame({"a": [1.0, 2.0], 3: [1.0, 2.0]}), [1.0, 2.0])
+
+
+def test_frames_of_one_column_are_taken_wherever_frames_are():
+    pandas = pytest.importorskip("pandas")
+    X = frames()
+    for each in (lambda x: x, lambda x: x.astype(object), lambda x: x.astype("Float64")):
+        one = [each(x[["price"]]) for x in X]
+        y = [x[["price"]].to_numpy() for x in X]
+        weights = [each(x[["price"]].abs()) for x in X]
+        model = regressor().fit(one, one, weights)
+        alone = regressor().fit(y, y, [np.abs(x[:, 0]) for x in y])
+        assert np.array_equal(model.network_.theta, alone.network_.theta)
+        assert model.score(one, one, weights) == alone.score(y, y, [np.abs(x[:, 0]) for x in y])
+        single = regressor(two_d="series").fit(each(X[0]), each(X[0][["price"]]), each(X[0][["price"]].abs()))
+        assert single.predict(each(X[0])).shape == (9, 1)
+    weights = pandas.DataFrame({"w": [1.0, 2.0, 3.0]})
+    model, alone = classifier().fit(X, list("aba"), weights), classifier().fit(X, list("aba"), [1.0, 2.0, 3.0])
+    assert np.array_equal(model.network_.theta, alone.network_.theta)
+
+
+def test_one_dimensional_sequences_of_unequal_lengths_have_one_feature():
+    pandas = pytest.importorskip("pandas")
+    x = [np.arange(5.0), np.arange(3.0) ** 2]
+    model = regressor().fit([v[:, None] for v in x], x)
+    for given in ([v.tolist() for v in x], x, tuple(x), [pandas.Series(v) for v in x], np.array(x, dtype=object)):
+        assert np.array_equal(regressor().fit(given, x).network_.theta, model.network_.theta)
+        assert all(np.array_equal(a, b) for a, b in zip(model.predict(given), model.predict([v[:, None] for v in x])))
+    with pytest.raises(ValueError, match=r"numpy.asarray\(X\)\[:, :, None\] of a list"):
+        regressor().fit([[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [3.0, 4.0]])
+    with pytest.raises(TypeError, match=r"got a dict: give list\(X.values\(\)\)"):
+        regressor().fit({"a": x[0], "b": x[1]}, x)
+
+
 # ---- Parameters
 
 
@@ -1148,7 +1636,8 @@ def test_a_repr_names_what_differs_from_the_defaults():
 def test_the_two_estimators_have_the_same_defaults_but_for_output():
     regression, classification = RNNRegressor().get_params(), RNNClassifier().get_params()
     assert set(regression) - set(classification) == {"loss", "output_activation", "horizon"}
-    assert {name for name in classification if regression[name] != classification[name]} == {"output"}
+    assert set(classification) - set(regression) == {"class_weight"}
+    assert {name for name in regression if name in classification and regression[name] != classification[name]} == {"output"}
 
 
 # ---- scikit-learn

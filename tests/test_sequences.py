@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+import fastbptt
 from fastbptt import _files
 from fastbptt.sequences import SequenceScaler, forecast_pairs, to_samples, to_time_major
 
@@ -86,9 +87,8 @@ def test_a_list_of_lists_is_a_list_of_sequences():
 @pytest.mark.parametrize(("X", "words"), [
     ([], ("empty list",)),
     ([np.ones((3, 2)), np.ones((3, 4))], ("X[1]", "(3, 4)", "(3, 2)")),
-    ([np.ones(3), np.ones(3)], ("X[0]", "(3,)")),
     ([np.ones((2, 3)), np.ones(3)], ("X[1]", "(3,)")),
-    (np.ones((3, 4)), ("X", "(N, T, I)", "(4,)")),
+    (np.ones(3), ("X[0]", "()")),
     ([np.ones((1, 2, 3))], ("X[0]", "(1, 2, 3)")),
     ([1.0, 2.0], ("X[0]", "()")),
 ])
@@ -336,3 +336,101 @@ def test_a_made_up_scaler_is_refused(change):
     header, arrays = SequenceScaler().fit(array(N, T, I))._to_file()
     with pytest.raises(ValueError, match="its scaler"):
         SequenceScaler._from_file(header, arrays | change)
+
+
+# ---- Labels, one feature, quantiles, frames
+
+
+def test_labels_and_weights_of_steps_become_time_major():
+    labels, lengths = to_time_major([[1, 2, 3], [4]])
+    assert labels.tolist() == [[1, 4], [2, 0], [3, 0]] and lengths.tolist() == [3, 1] and labels.dtype.kind == "i"
+    labels, lengths = to_time_major(np.array([[1, 2, 3], [4, 5, 6]]))
+    assert labels.tolist() == [[1, 4], [2, 5], [3, 6]] and lengths.tolist() == [3, 3]
+    back = to_samples(*to_time_major([np.array([True, False]), np.array([True])]))
+    assert [x.tolist() for x in back] == [[True, False], [True]]
+    given = np.arange(6).reshape(2, 3)
+    assert not np.shares_memory(to_time_major(given)[0], given)
+
+
+def test_pairs_of_a_list_of_one_dimensional_series_have_one_feature():
+    X, D = forecast_pairs([[1.0, 2, 3], [4.0, 5]], 1, [[7.0, 8, 9], [6.0, 5]])
+    assert [x.tolist() for x in X] == [[[1, 7], [2, 8]], [[4, 6]]] and [d.tolist() for d in D] == [[[2], [3]], [[5]]]
+    Z = SequenceScaler().fit_transform([[1.0, 2, 3], [4.0, 5]])
+    assert [z.shape for z in Z] == [(3, 1), (2, 1)] and abs(np.concatenate(Z).mean()) < 1e-15
+
+
+@pytest.mark.parametrize("per", ["all", "series"])
+def test_forecasts_of_quantiles_have_their_levels_scaled_back(per):
+    X = [(n + 1) * x + 10 * n for n, x in enumerate(ragged())]
+    scaler = SequenceScaler(per=per).fit(X)
+    levels = [np.random.default_rng(n).standard_normal((4, I, 5)) for n in range(3)]
+    found = scaler.inverse_transform(levels)
+    for level in range(5):
+        expected = scaler.inverse_transform([x[..., level] for x in levels])
+        assert all(np.array_equal(a[..., level], b) for a, b in zip(found, expected, strict=True))
+    stacked = scaler.inverse_transform(np.stack(levels))
+    assert stacked.shape == (3, 4, I, 5) and all(np.array_equal(a, b) for a, b in zip(stacked, found))
+    one = SequenceScaler(per=per, two_d="series").fit(X[0])
+    assert np.array_equal(one.inverse_transform(levels[0])[..., 2], one.inverse_transform(levels[0][..., 2]))
+    with pytest.raises(ValueError, match=r"can be sequences \(N, T, 3\), or forecasts"):
+        one.inverse_transform(np.zeros((4, I, I)))
+    with pytest.raises(ValueError, match="contains NaN"):
+        scaler.inverse_transform([np.full((2, I, 2), np.nan)] * 3)
+
+
+def test_quantile_forecasts_of_a_regressor_pass_through_the_scaler():
+    X = [(n + 1) * x + 10 * n for n, x in enumerate(ragged())]
+    for given in (X, np.stack([x[:3] for x in X])):
+        scaler = SequenceScaler(per="series")
+        Z = scaler.fit_transform(given)
+        model = fastbptt.RNNRegressor(3, loss=("quantile", (0.1, 0.9)), max_iter=1, random_state=0).fit(*forecast_pairs(Z, 1))
+        made = model.forecast(Z, 2)
+        back = scaler.inverse_transform(made)
+        for n in range(3):
+            assert np.allclose(back[n], made[n] * scaler.scale_[n][:, None] + scaler.mean_[n][:, None])
+
+
+def test_the_scaler_compares_the_columns_of_frames(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    X = [pandas.DataFrame(x, columns=["a", "b", "c"]) for x in ragged()]
+    other = [x[["a", "c", "b"]] for x in X]
+    scaler = SequenceScaler().fit(X)
+    assert scaler.feature_names_in_.tolist() == ["a", "b", "c"]
+    scaler.save(tmp_path / "scaler.npz")
+    for each in (scaler, fastbptt.load(tmp_path / "scaler.npz")):
+        for method in (each.transform, each.inverse_transform):
+            with pytest.raises(ValueError, match="The feature names should match those that were passed during fit"):
+                method(other)
+    assert scaler.get_feature_names_out().tolist() == ["a", "b", "c"]
+    assert not hasattr(scaler.fit(ragged()), "feature_names_in_")
+    assert scaler.get_feature_names_out().tolist() == ["x0", "x1", "x2"]
+    with pytest.raises(ValueError, match="length equal to number of features"):
+        scaler.get_feature_names_out(["a"])
+
+
+def test_set_output_gives_frames():
+    pandas = pytest.importorskip("pandas")
+    X = [pandas.DataFrame(x, columns=["a", "b", "c"], index=np.arange(len(x)) + 10) for x in ragged()]
+    scaler = SequenceScaler().set_output(transform="pandas")
+    made, arrays = scaler.fit_transform(X), SequenceScaler().fit_transform(X)
+    for x, frame, array_ in zip(X, made, arrays, strict=True):
+        assert isinstance(frame, pandas.DataFrame) and isinstance(array_, np.ndarray)
+        assert frame.columns.tolist() == ["a", "b", "c"] and frame.index.equals(x.index)
+        assert np.array_equal(frame.to_numpy(), array_)
+    one = SequenceScaler(two_d="series").set_output(transform="pandas").fit_transform(X[0])
+    assert isinstance(one, pandas.DataFrame) and one.index.equals(X[0].index)
+    assert scaler.set_output() is scaler and isinstance(scaler.transform(X)[0], pandas.DataFrame)
+    assert isinstance(scaler.set_output(transform="default").transform(X)[0], np.ndarray)
+    with pytest.raises(ValueError, match=r"an array \(N, T, I\) cannot become a DataFrame"):
+        scaler.set_output(transform="pandas").transform(array(2, T, I))
+    with pytest.raises(ValueError, match="unknown transform 'polars'"):
+        scaler.set_output(transform="polars")
+
+
+def test_scikit_learn_decides_the_output_of_the_scaler():
+    sklearn, pandas = pytest.importorskip("sklearn"), pytest.importorskip("pandas")
+    base = pytest.importorskip("sklearn.base")
+    scaler = SequenceScaler(two_d="series").fit(array(T, I))
+    with sklearn.config_context(transform_output="pandas"):
+        assert isinstance(scaler.transform(array(T, I)), pandas.DataFrame)
+        assert isinstance(base.clone(scaler.set_output(transform="default")).fit(array(T, I)).transform(array(T, I)), np.ndarray)

@@ -163,6 +163,29 @@ def test_shuffling_takes_every_sequence_once_an_epoch_in_changing_order(monkeypa
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
+@both_backends
+def test_min_updates_raises_the_number_of_epochs(backend):
+    X, D = data()
+    for options, updates in (({"epochs": 3, "min_updates": 10}, 10), ({"epochs": 3, "min_updates": 5}, 6),
+                             ({"min_updates": 201}, 202), ({"epochs": 3, "updates": 12, "min_updates": 11}, 12),
+                             ({"updates": 7, "min_updates": 7}, 7), ({"epochs": 2, "min_updates": 5, "batch_size": B}, 5)):
+        history = network().fit(X, D, **{"batch_size": B // 2, "backend": backend, **options})
+        assert history.updates == updates
+    whole, net = network(), network()
+    whole.fit(X, D, epochs=5, batch_size=B // 2, schedule="cosine")
+    net.fit(X, D, epochs=2, min_updates=10, batch_size=B // 2, schedule="cosine")
+    assert np.array_equal(net.theta, whole.theta), "the schedule sees the raised number"
+    fresh = network().fit(batches=lambda n, rng: (X, D), epochs=1, updates_per_epoch=4, min_updates=6)
+    assert fresh.updates == 8
+    before = net.theta
+    for options, error, words in (({"min_updates": 0}, ValueError, "min_updates must be from 1"),
+                                  ({"min_updates": 2.0}, TypeError, "min_updates must be an int"),
+                                  ({"min_updates": 9, "updates": 8}, ValueError, "min_updates=9 is more than updates=8")):
+        with pytest.raises(error, match=words):
+            net.fit(X, D, **options)
+    assert np.array_equal(net.theta, before)
+
+
 def test_a_batch_larger_than_the_data_is_one_batch(monkeypatch):
     assert len(_rows_of_batches(monkeypatch, network(), epochs=2, batch_size=100)) == 2
 
