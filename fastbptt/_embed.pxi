@@ -799,6 +799,7 @@ cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *save
         give_block(s, saved, saved_size, stamp_bytes() + shared.shards * shared.saved)
     if s.status != STATUS_OK:
         return s.status
+    memset(&stamp, 0, sizeof(Stamp))  # GCC 12 warns of an uninitialised one, although c.known implies c.apart
     if c.apart:
         make_stamp(e, b, &stamp)
     if c.known and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
