@@ -641,7 +641,8 @@ def _train_one(job, threads, results):
         history = net.history or History()
         results.append(_Found(
             net.theta, "error" if error else history.stopped, -1 if history.best_epoch is None else history.best_epoch,
-            time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, net._positions, error))
+            time.monotonic() - begin, False, {name: np.array(getattr(history, name)) for name in CURVES}, net._positions,
+            error))
     return history
 
 

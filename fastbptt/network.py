@@ -389,7 +389,8 @@ class RNN:
             Of sampled ids: they are drawn from p ∝ Y^(1 / temperature), that is softmax(Z / temperature). 0 stands for the
             most probable id.
         random_state : None, int or Generator
-            Seed of the draws, and of feed's rng; by default the network's own. The same seed gives the same ids.
+            Seed of the draws, and of feed's rng; by default the network's own. The same seed gives the same ids, so a call
+            that is repeated without one does too; a Generator gives each call its own.
         feed : function, optional
             f(y, rng) -> x: the next input (B, I), or ids (B,), made of the output y (B, O), a copy; rng is a
             numpy.random.Generator. Y is then of outputs in any case. By default y itself, where O = I.
@@ -929,10 +930,10 @@ class RNN:
             data: X, D, validation and what goes with them are each rank's own part, of any number of sequences. The run is
             that of one process on the parts one after another, in the order of ranks, within rounding: `batch_size`,
             `shuffle`, a share as validation, Σ m and the losses are those of all. Parameters, at the beginning too, and the
-            seed and `stream_positions` are those of rank 0, to the bit on all ranks, and so is the History. `batches` are asked for a share of
-            batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's. Callbacks are each
-            rank's; one that returns True ends the run of all, and parameters that callbacks change become those of rank 0.
-            Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of ranks. Ctrl-C and
+            seed and `stream_positions` are those of rank 0, to the bit on all ranks, and so is the History. `batches` are
+            asked for a share of batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's.
+            Callbacks are each rank's; one that returns True ends the run of all, and parameters that callbacks change become
+            those of rank 0. Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of ranks. Ctrl-C and
             exceptions end the run on all ranks; see docs/scaling.md.
 
         Returns

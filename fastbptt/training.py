@@ -956,7 +956,8 @@ class _Window:
         own = self.own_start and self.states is not None and self.read == len(past)
         return self.network._window_into(self.gradient, X, D, weights, None if self.states is None else self.states[0], None,
                                          resets, past, own, self.k2, self.S, self.threads, self.backend,
-                                         None if self.draws is None else _at(self.draws, self.call, self.read - len(past), None))
+                                         None if self.draws is None else _at(self.draws, self.call, self.read - len(past),
+                                                                             None))
 
     def _forget(self, most):
         """All but the last `most` of the known steps, and the states before and after these."""

@@ -1,5 +1,6 @@
 """Random streams: each call goes on where the last completed update ended, and nothing else moves them."""
 
+import concurrent.futures
 import json
 import pickle
 
@@ -460,6 +461,28 @@ def test_fit_many_goes_on_as_each_network_does_alone(given, tmp_path):
     for k, net in enumerate(alone):
         net.fit(**rest, random_state=100 + k)
         np.testing.assert_allclose(nets[k].theta, net.theta, rtol=0, atol=1e-12 * abs(net.theta).max())
+
+
+class Elsewhere(concurrent.futures.Executor):
+    """Work as another process does it: what goes there and what comes back is pickled."""
+
+    def submit(self, function, *arguments):
+        future = concurrent.futures.Future()
+        function, arguments = pickle.loads(pickle.dumps((function, arguments)))
+        future.set_result(pickle.loads(pickle.dumps(function(*arguments))))
+        return future
+
+
+def test_positions_go_to_workers_and_come_back():
+    nets, alone = ([network(hidden_size=3, random_state=k, **(NOISY if k < 2 else {})) for k in range(12)] for _ in range(2))
+    X, D = data()
+    for _ in range(2):
+        fit_many(nets, X, D, epochs=2, batch_size=4, optimizer=SGD, executor=Elsewhere(), chunk_size=4)
+        for net in alone:
+            net.fit(X, D, epochs=2, batch_size=4, optimizer=SGD)
+    for ours, expected in zip(nets, alone):
+        assert ours.stream_positions == expected.stream_positions
+        np.testing.assert_allclose(ours.theta, expected.theta, rtol=0, atol=1e-12 * abs(expected.theta).max())
 
 
 def test_fit_many_of_estimators_that_start_warm_goes_on():
