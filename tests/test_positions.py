@@ -139,6 +139,14 @@ def test_an_order_that_was_begun_does_not_come_again():
     assert net.stream_positions == {"shuffling": 7, "batches": 0, "noise": 0}
 
 
+@both_backends
+def test_the_noise_of_a_mini_batch_that_was_cut_off_between_windows_does_not_come_again(backend):
+    net = network(**NOISY)
+    with pytest.raises(KeyboardInterrupt):  # in the second mini-batch of three windows
+        net.fit(*data(), batch_size=4, tbptt=(2, 3), update_callbacks=interrupt_at(4), backend=backend)
+    assert net.stream_positions == {"shuffling": 1, "batches": 0, "noise": 2}
+
+
 def test_what_trains_nothing_moves_no_stream():
     net = network(**NOISY, output_activation="identity")
     X, D = data()
