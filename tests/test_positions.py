@@ -270,6 +270,25 @@ def test_a_second_run_that_is_resumed_equals_the_uninterrupted_one(name, backend
     assert resumed.theta.tobytes() == whole.theta.tobytes()
 
 
+@pytest.mark.parametrize("seed", [None, 5])
+def test_a_resumed_run_leaves_the_networks_own_positions_where_the_uninterrupted_one_does(seed, tmp_path):
+    """Also where the run draws from another seed, and where the network that resumes it had gone further."""
+    path, net = tmp_path / "run.npz", network(**NOISY)
+    arguments = {**dict(zip("XD", data())), "batch_size": 4}
+    net.fit(**arguments, epochs=2)
+    start, further = net.theta, net.copy()
+    further.stream_positions = {"shuffling": 50, "noise": 99}
+    arguments |= {"epochs": 3, "random_state": seed}
+    with pytest.raises(KeyboardInterrupt):
+        net.copy().fit(**arguments, checkpoint=path, update_callbacks=interrupt_at(4))
+    net.fit(**arguments)
+    assert net.stream_positions["shuffling"] == (5 if seed is None else 2)
+    for resumed in (network(**NOISY), further):
+        resumed.theta = start
+        resumed.fit(**arguments, checkpoint=path, resume=True)
+        assert resumed.theta.tobytes() == net.theta.tobytes() and resumed.stream_positions == net.stream_positions
+
+
 def test_a_checkpoint_of_before_began_at_position_zero(tmp_path):
     path, whole, net = tmp_path / "run.npz", network(**NOISY), network(**NOISY)
     arguments = {**dict(zip("XD", data())), "epochs": 3, "batch_size": 4}
