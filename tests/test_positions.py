@@ -372,7 +372,8 @@ def rows(*arrays):
 
 def test_fit_of_an_estimator_starts_anew_and_partial_fit_and_warm_start_go_on(tmp_path):
     X, y = rows(*data())
-    options = {"hidden_size": 4, "max_iter": 2, "batch_size": 4, "solver": "sgd", "momentum": 0.0, "random_state": 0, **NOISY}
+    options = {"hidden_size": 4, "max_iter": 2, "batch_size": 4, "solver": "sgd", "momentum": 0.0, "random_state": 0,
+               "learning_rate": "constant", **NOISY}
     model = RNNRegressor(**options).fit(X, y)
     first = model.network_.theta
     assert np.array_equal(model.fit(X, y).network_.theta, first) and model.network_.stream_positions["shuffling"] == 2
