@@ -19,11 +19,11 @@ class Positions(NamedTuple):
 
     def moved(self, by: Positions) -> Positions:
         """Return the positions after using so much more."""
-        return Positions(*(mine + more for mine, more in zip(self, by)))
+        return Positions(self.shuffling + by.shuffling, self.batches + by.batches, self.noise + by.noise)
 
     def later(self, other: Positions) -> Positions:
         """Return the larger position of each stream."""
-        return Positions(*map(max, self, other))
+        return Positions(*map(max, self, other)) if other != self else self
 
     @classmethod
     def read(cls, given: Any) -> Positions:

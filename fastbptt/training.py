@@ -707,7 +707,7 @@ class _Run:
         if self._is_own():
             drawn = self.source.drawn(self.state.epoch, self.state.batch, begun)
             if self.draws is None:
-                drawn = drawn._replace(noise=0)
+                drawn = Positions(drawn.shuffling, drawn.batches)
             self.network._positions = self.network._positions.later(self.source.begin.moved(drawn))
 
     def save(self):
@@ -941,8 +941,9 @@ def _learn(network, window, steps, stepper, optimizer, max_grad_norm, callback, 
         history.gradient_norm.append(stepper.norm)
     window.move_on()
     history.steps, history.final_state = window.read, network._as_given(window.states[-1].copy())
-    shown.update()
-    shown.window(window.read, history.loss)
+    if shown.wanted:
+        shown.update()
+        shown.window(window.read, history.loss)
     if weight == 0 or callback is None:
         return False
     answer = callback(Record(0, len(history.loss), loss, None, stepper.norm, network))

@@ -113,27 +113,15 @@ def test_a_batch_that_made_no_update_comes_again():
 
 def test_an_order_that_was_begun_does_not_come_again():
     X, D = data()
-    net, orders = network(), []
-    X[0, :, 0] = np.arange(B)
-
-    class Watched(optimizers.Optimizer):
-        def update(self, theta, gradient, slots, count, learning_rate):
-            pass
-
-    def watch(record):
-        orders.append(fastbptt._batches.generator(0, 1, net_order()).permutation(B).tolist())
-
-    def net_order():
-        return net.stream_positions["shuffling"]
-
+    net = network()
     with pytest.raises(KeyboardInterrupt):
-        net.fit(X, D, batch_size=4, epochs=3, update_callbacks=interrupt_at(4), optimizer=Watched())  # in the second epoch
+        net.fit(X, D, batch_size=4, epochs=3, update_callbacks=interrupt_at(4))  # in the second epoch
     assert net.stream_positions["shuffling"] == 2
     with pytest.raises(KeyboardInterrupt):
-        net.fit(X, D, batch_size=4, epochs=3, callbacks=interrupt_at(3))                              # after the first
+        net.fit(X, D, batch_size=4, epochs=3, callbacks=interrupt_at(3))         # between the first and the second
     assert net.stream_positions["shuffling"] == 3
-    net.fit(X, D, batch_size=4, updates=7, callbacks=watch)  # ends in the third epoch
-    assert net.stream_positions["shuffling"] == 6 and len({tuple(order) for order in orders}) == 2
+    net.fit(X, D, batch_size=4, updates=7)                                       # ends in the third epoch
+    assert net.stream_positions["shuffling"] == 6
     with pytest.raises(FloatingPointError):
         net.fit(X, 1e200 * D, batch_size=4)
     assert net.stream_positions == {"shuffling": 7, "batches": 0, "noise": 0}
