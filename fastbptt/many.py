@@ -928,7 +928,7 @@ class _Call:
         if path is None or self.overwrite or not os.path.isfile(path) or os.path.getsize(path) == 0:
             return
         try:
-            kept, _ = _read(path, jobs)
+            kept = _read(path, jobs)[0]
             ended = [k for k, stopped in enumerate(kept.stopped) if stopped]
             if any(kept._begun is None or not self.fits._begun[k].is_same(kept._begun[k]) for k in ended):
                 raise ValueError(f"checkpoint {path!r} is of other runs")
