@@ -2262,7 +2262,7 @@ cdef double sum_weights(Call *c, const floating *weights) noexcept nogil:
     if total > 0:
         c.weight_scale = scale_of(total / nonzero, weights)
     total /= c.weight_width
-    return total if total >= DBL_MIN else 0  # the mean over outputs may not be normal: 1 / Σ m would be infinite
+    return 0 if 0 < total < DBL_MIN else total  # the mean over outputs may not be normal: 1 / Σ m would be infinite
 
 
 cdef bint lengths_in_range(const Call *c) noexcept nogil:

@@ -802,10 +802,10 @@ cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *save
     memset(&stamp, 0, sizeof(Stamp))  # GCC 12 warns of an uninitialised one, although c.known implies c.apart
     if c.apart:
         make_stamp(e, b, &stamp)
-    if c.known and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
-        return STATUS_NOT_SAVED
-    if c.apart and not c.known:
-        (<Stamp *> saved).magic = 0  # until all of it is there
+        if c.known and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
+            return STATUS_NOT_SAVED
+        if not c.known:
+            (<Stamp *> saved).magic = 0  # until all of it is there
     c.stop = <volatile int *> b.stop if b.stop != NULL else &never
     if e.size == sizeof(float):
         status = run(&e.plan, c, e.kernels, <char *> scratch + arrangement, <const float *> c.theta, 1)

@@ -209,6 +209,27 @@ def test_a_run_goes_on_from_a_checkpoint_within_a_batch(options, tmp_path):
         network().fit(X, D, checkpoint=path, resume=True, **{**arguments, "tbptt": (5, 5)})
 
 
+def test_a_checkpoint_of_version_0_1_has_no_first_states_and_goes_on_with_the_present_one(tmp_path):
+    arguments = {"epochs": 3, "batch_size": 4, "tbptt": (5, 12)}  # without resets no other one is read
+    path, whole = tmp_path / "run.npz", network()
+    whole.fit(X, D, **arguments)
+
+    def interrupt(record):
+        if record.update == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        network().fit(X, D, checkpoint=path, update_callbacks=interrupt, **arguments)
+    with np.load(path) as file:
+        arrays = dict(file)
+    assert arrays["run.states"].shape[1] == 10
+    arrays["run.states"] = np.ascontiguousarray(arrays["run.states"][:, :5])
+    np.savez(path, **arrays)
+    again = network()
+    again.fit(X, D, checkpoint=path, resume=True, **arguments)
+    assert np.array_equal(again.theta, whole.theta)
+
+
 # ---- Streams
 
 
