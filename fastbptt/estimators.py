@@ -148,7 +148,7 @@ class _Estimator(Parametric):
             tries.append("smaller penalties (l1, l2, rate_penalty, omega)")
         tries.append("another activation or hidden_size")
         warnings.warn(f"fit ended no better than a constant: {words}. Try {', '.join(tries)}; and check that y can be "
-                      "predicted from X.", stacklevel=5)
+                      "predicted from X.", stacklevel=4)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         if self.early_stopping:

@@ -1190,6 +1190,21 @@ def test_steps_and_sequences_without_weight_and_padding_have_no_part_in_the_stat
     assert np.array_equal(one.scaling_.X_mean, other.scaling_.X_mean)
 
 
+@pytest.mark.parametrize("output", ["last", "sequence"])
+def test_a_scaled_fit_with_whole_weights_is_that_on_repeated_sequences(output):
+    X, y = raw()
+    times = np.array([2, 0, 1, 3, 1, 0, 2, 1])
+    repeated = np.repeat(np.arange(N), times)
+    for make, given in ((regressor, [v[-1] for v in y] if output == "last" else y),
+                        (classifier, labels(X) if output == "last" else [np.where(x[:, 0] > 5, "up", "down") for x in X])):
+        weighted = make(scale="standard", output=output, batch_size=99, max_iter=20).fit(X, given, times)
+        other = make(scale="standard", output=output, batch_size=99, max_iter=20).fit(
+            [X[n] for n in repeated], [given[n] for n in repeated])
+        assert np.allclose(weighted.scaling_.X_mean, other.scaling_.X_mean, rtol=1e-13)
+        assert np.allclose(weighted.scaling_.X_scale, other.scaling_.X_scale, rtol=1e-13)
+        assert np.abs(weighted.network_.theta - other.network_.theta).max() < 1e-9
+
+
 @pytest.mark.parametrize(("options", "scaled"), [
     ({}, True), ({"output_activation": "tanh"}, False), ({"loss": "poisson"}, False),
     ({"loss": "poisson", "output_activation": "exp"}, False), ({"output_activation": "exp"}, False),
@@ -1351,8 +1366,10 @@ def noise_to_learn(loss):
 def test_a_fit_that_is_no_better_than_a_constant_warns(options):
     X, y = noise_to_learn(options.get("loss"))
     y = y[:, 0] if options.get("output") == "last" else y
-    with pytest.warns(UserWarning, match="no better than a constant: its loss on the training data is .*targets' (mean|median|quantiles) is"):
+    words = "no better than a constant: its loss on the training data is .*targets' (mean|median|quantiles) is"
+    with pytest.warns(UserWarning, match=words) as found:
         regressor(max_iter=1, learning_rate_init=1e-9, **options).fit(X, y)
+    assert [each.filename for each in found] == [__file__], "the place of the call"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         regressor(hidden_size=20, max_iter=400, learning_rate_init=1e-2, activation="tanh", **options).fit(X, y)
