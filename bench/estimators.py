@@ -13,8 +13,9 @@ time; its first 80 % train, and the folds of --choose are blocks within them. El
 kept apart, and the folds are stratified for labels.
 
 --choose varies one group of options at a time around the best so far (the stages below), for classifiers and regressors
-apart, and prints the mean score over tasks, folds and seeds. R² is counted as at least −1, so that one bad extrapolation
-does not decide alone. Tasks marked "judged alone" take no part in the choice.
+apart. It prints mean and median over tasks of the score, itself a mean over folds and seeds. The highest mean is taken, and
+among equal ones (to three digits) the highest median. R² is counted as at least −1, so that one bad extrapolation does not
+decide alone. Tasks marked "judged alone" take no part in the choice.
 """
 
 import argparse
@@ -40,14 +41,15 @@ OLD = {"scale": None, "activation": "tanh", "initializer": "orthogonal", "batch_
 UNITS = {"tanh, orthogonal": ("tanh", "orthogonal"), "tanh, identity .95": ("tanh", ("identity", 0.95)),
          "relu, orthogonal": ("relu", "orthogonal"), "relu, identity .5": ("relu", ("identity", 0.5)),
          "relu, identity .95": ("relu", ("identity", 0.95)), "elu, identity .95": ("elu", ("identity", 0.95))}
-# A stage is a dict of lists, of which all combinations are tried. A fit makes at least so many "epochs" and "updates".
+# A stage is a dict of lists, of which all combinations are tried. A fit makes at least so many "epochs" and "updates"; a
+# string is a multiple of the number of steps of the training data, up to 1,000.
 START = {"units": "relu, identity .95", "rate": 2e-3, "schedule": "cosine", "clip": 1.0, "batch": 8, "updates": 1000, "epochs": 1}
 STAGES = [{"units": list(UNITS), "rate": [1e-3, 2e-3, 5e-3, 1e-2]},
           {"updates": [100, 300, 1000], "epochs": [30, 100, 200]},
-          {"batch": [8, 16, 32]},
           {"units": ["tanh, orthogonal", "relu, identity .5", "relu, identity .95", "elu, identity .95"], "rate": [1e-3, 5e-3]},
+          {"updates": [100, 1000, "1 x steps", "2 x steps", "4 x steps"]},
+          {"batch": [8, 16, 32]},
           {"schedule": ["cosine", "constant"], "clip": [1.0, None]}]
-NEAR = 0.01  # of scores this near to the best of a stage, the one with the fewest updates and epochs is taken
 SEEDS = 2  # fits of each fold in --choose
 TIME_LIMIT = 20  # seconds of a fit in --choose
 
@@ -208,10 +210,13 @@ def us_change():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def options_of(cell, N):
-    """Constructor arguments for N sequences."""
+def options_of(cell, N, steps):
+    """Constructor arguments for N sequences of so many steps together."""
     activation, initializer = UNITS[cell["units"]]
-    epochs = max(cell["epochs"], -(-cell["updates"] // -(-N // cell["batch"])))
+    updates = cell["updates"]
+    if isinstance(updates, str):
+        updates = min(1000, int(updates.split()[0]) * steps)
+    epochs = max(cell["epochs"], -(-updates // -(-N // cell["batch"])))
     return {"scale": "standard", "activation": activation, "initializer": initializer, "learning_rate_init": cell["rate"],
             "learning_rate": cell["schedule"], "max_grad_norm": cell["clip"], "batch_size": cell["batch"],
             "max_iter": epochs}
@@ -235,8 +240,8 @@ def cross_validated(task, cell):
     """The mean score over the folds, R² at least −1, and the mean seconds of a fit."""
     found = []
     for seed, (fit, judged) in itertools.product(range(SEEDS), task.folds):
-        N = 1 if task.options.get("two_d") == "series" else len(fit.X)
-        found.append(score(task, options_of(cell, N), fit, judged, seed, TIME_LIMIT))
+        N, steps = (1, len(fit.X)) if task.options.get("two_d") == "series" else (len(fit.X), sum(map(len, fit.X)))
+        found.append(score(task, options_of(cell, N, steps), fit, judged, seed, TIME_LIMIT))
     return float(np.mean([max(each, -1.0) for each, _ in found])), float(np.mean([each for _, each in found]))
 
 
@@ -253,11 +258,10 @@ def choose(all_tasks, kind):
             if key not in done:
                 done[key] = [cross_validated(task, cell) for task in chosen_on]
             scores, seconds = zip(*done[key])
-            ranking.append((float(np.mean(scores)), cell))
+            ranking.append((round(float(np.mean(scores)), 3), float(np.median(scores)), cell))
             print("| " + " | ".join(map(str, values)) + f" | {np.mean(scores):.3f} | {np.median(scores):.3f} | "
                   f"{np.mean(seconds):.2f} |", flush=True)
-        best = min((each for each in ranking if each[0] > max(ranking, key=lambda each: each[0])[0] - NEAR),
-                   key=lambda each: (each[1]["updates"], each[1]["epochs"], -each[0]))[1]
+        best = max(ranking, key=lambda each: each[:2])[2]
     print(f"\nBest: {best}\n\n| task | score |\n| --- | --- |")
     for task, (mean, _) in zip(chosen_on, done[tuple(best.items())]):
         print(f"| {task.name} | {mean:.3f} |", flush=True)

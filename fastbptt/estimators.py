@@ -45,9 +45,8 @@ OUTPUTS = ("sequence", "last")
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
 SCALES = ("standard",)
 # What None stands for, chosen by bench/estimators.py --choose; docs/estimators.md has the table.
-INITIALIZERS = {"relu": ("identity", 0.95), "elu": ("identity", 0.95)}  # by activation; "orthogonal" for the others
 BATCH, LEAST_STEPS = 8, 32  # sequences of an update, and the steps that they have at least together
-EPOCHS, UPDATES = 200, 1000  # at least so many of both
+EPOCHS, MOST_UPDATES = 100, 1000  # so many epochs, or as many updates as the data have steps, up to the latter
 NO_IMPROVEMENT = 1e-3  # share of a constant's loss by which a fit must be better
 NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
                    "l2", "rate_penalty", "omega", *_maps.OPTIONS, *_units.OPTIONS)
@@ -60,6 +59,7 @@ class _Estimator(Parametric):
 
     _weighted = ("fit", "partial_fit", "score")
     _ACTIVATION: str  # what None stands for
+    _IDENTITY: float  # W_s is this multiple of the identity, if the activation is not bounded
 
     # ---- Training
 
@@ -121,7 +121,7 @@ class _Estimator(Parametric):
         data, held = (None if part is None else self._prepared(part, scaling, weighing, network.dtype) for part in (data, held))
         batch_size = self._batch_size(len(data[0]))
         settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
-                     "epochs": self._epochs(-(-data[0].shape[1] // batch_size))}
+                     "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
         return _Fitting(network, data, held, settings, coding, examples.names,
                         last is not None, scaling)
 
@@ -148,7 +148,7 @@ class _Estimator(Parametric):
             tries.append("smaller penalties (l1, l2, rate_penalty, omega)")
         tries.append("another activation or hidden_size")
         warnings.warn(f"fit ended no better than a constant: {words}. Try {', '.join(tries)}; and check that y can be "
-                      "predicted from X.", stacklevel=5)
+                      "predicted from X.", stacklevel=4)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         if self.early_stopping:
@@ -236,7 +236,7 @@ class _Estimator(Parametric):
         _words.size("n_iter_no_change", self.n_iter_no_change)
         _words.number("validation_fraction", self.validation_fraction, 0, 1)
         self._batch_size(1)
-        self._epochs(1)
+        self._epochs(1, 1)
         tol = 0.0 if self.tol is None else _words.number("tol", self.tol, 0, low_allowed=True)
         callbacks = training._functions("callbacks", callbacks)
         if not self.early_stopping and self.tol is not None:
@@ -291,13 +291,13 @@ class _Estimator(Parametric):
             return 200
         return _words.size("batch_size", self.batch_size)
 
-    def _epochs(self, updates_per_epoch):
-        """Epochs of a fit: max_iter, or as many more as min_updates needs."""
+    def _epochs(self, updates_per_epoch, steps):
+        """Epochs of a fit on sequences of so many steps together: max_iter, or as many more as min_updates needs."""
         least = None if self.min_updates is None else _words.size("min_updates", self.min_updates)
         if self.max_iter is not None:
             epochs = _words.size("max_iter", self.max_iter)
         else:
-            epochs, least = EPOCHS, UPDATES if least is None else least
+            epochs, least = EPOCHS, min(steps, MOST_UPDATES) if least is None else least
         return epochs if least is None else max(epochs, -(-least // updates_per_epoch))
 
     def _class_weight(self):
@@ -312,8 +312,8 @@ class _Estimator(Parametric):
         # Maps on W_s would leave little of a multiple of the identity
         plain = (self.connectivity is None and self.dale_ratio is None and self.dale_signs is None and not self.nonnegative
                  and self.autapses)
-        known = isinstance(activation, str) and activation in INITIALIZERS and plain
-        return {"activation": activation, "initializer": INITIALIZERS[activation] if known else "orthogonal"}
+        identity = isinstance(activation, str) and activation in ("relu", "elu") and plain
+        return {"activation": activation, "initializer": ("identity", self._IDENTITY) if identity else "orthogonal"}
 
     def _new_network(self, inputs, coding, last=None):
         """Return a network of the constructor's options; with `last`, it has the parameters and random streams of `last`."""
@@ -674,7 +674,9 @@ class RNNRegressor(_Estimator):
     hidden_size : int or tuple of int
         H, or that of each layer.
     activation, initializer : as of RNN
-        ACTIVATION_WORDS
+        None: "relu" for RNNRegressor and "elu" for RNNClassifier. With these two, W_s begins as 0.5 (RNNRegressor) or 0.95
+        (RNNClassifier) times the identity; with other activations, and with connectivity, Dale's law, `nonnegative` or
+        autapses=False, as "orthogonal".
     reduction, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity, trainable, dale_ratio,
     dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout : as of RNN
     output_activation : str, optional
@@ -705,11 +707,12 @@ class RNNRegressor(_Estimator):
         How the learning rate changes by epoch: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an object,
         or f(epoch) -> factor.
     max_iter : int, optional
-        Epochs. MAX_ITER_WORDS
+        Epochs. None: 100, or as many more as `min_updates` needs.
     min_updates : int, optional
-        Raises the number of epochs until at least so many updates are made. MIN_UPDATES_WORDS
+        Raises the number of epochs until at least so many updates are made. None: no more than max_iter, if that is
+        given; else as many updates as the training data have steps, up to 1,000.
     batch_size : int, "auto" or None
-        Sequences of an update. None: BATCH_WORDS; "auto": 200.
+        Sequences of an update. None: 8, or more until they have 32 steps together; "auto": 200.
     max_grad_norm : float or None
         The gradient is scaled down to this Euclidean norm.
     early_stopping : bool
@@ -758,7 +761,7 @@ class RNNRegressor(_Estimator):
     """
 
     _estimator_type = "regressor"  # scikit-learn before 1.6 reads it
-    _ACTIVATION = "relu"
+    _ACTIVATION, _IDENTITY = "relu", 0.5
 
     @takes_parameters
     def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation | None = None,
@@ -767,7 +770,7 @@ class RNNRegressor(_Estimator):
                  bias: Bool = True, learn_initial_state: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0,
                  l2: Penalty = 0.0, rate_penalty: Float = 0.0, omega: Float = 0.0, output: Output = "sequence",
                  two_d: TwoD = "raise", horizon: Int = 1, solver: OptimizerLike = "adam",
-                 learning_rate_init: Float = 2e-3, learning_rate: ScheduleLike = "cosine", max_iter: Int | None = None,
+                 learning_rate_init: Float = 1e-3, learning_rate: ScheduleLike = "cosine", max_iter: Int | None = None,
                  batch_size: Int | Literal["auto"] | None = None, max_grad_norm: Float | None = 1.0,
                  early_stopping: Bool = False, validation_fraction: Float = 0.1, n_iter_no_change: Int = 20,
                  tol: Float | None = None, shuffle: Bool = True,
@@ -1026,14 +1029,14 @@ class RNNClassifier(_Estimator):
     """
 
     _estimator_type = "classifier"  # scikit-learn before 1.6 reads it
-    _ACTIVATION = "relu"
+    _ACTIVATION, _IDENTITY = "elu", 0.95
 
     @takes_parameters
     def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation | None = None, reduction: Reduction = "mean",
                  dtype: DTypeLike | None = None, initializer: Initializer | None = None, bias: Bool = True,
                  learn_initial_state: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
                  rate_penalty: Float = 0.0, omega: Float = 0.0, output: Output = "last", two_d: TwoD = "raise",
-                 solver: OptimizerLike = "adam", learning_rate_init: Float = 2e-3,
+                 solver: OptimizerLike = "adam", learning_rate_init: Float = 1e-3,
                  learning_rate: ScheduleLike = "cosine", max_iter: Int | None = None, batch_size: Int | Literal["auto"] | None = None,
                  max_grad_norm: Float | None = 1.0, early_stopping: Bool = False, validation_fraction: Float = 0.1,
                  n_iter_no_change: Int = 20, tol: Float | None = None, shuffle: Bool = True,
@@ -1313,6 +1316,12 @@ def _training_weights(data):
     shape = X.shape[1:2] if per_sequence else X.shape[:2]
     w = np.ones(shape) if m is None else m.astype(np.float64)
     return w if lengths is None or per_sequence else np.where(np.arange(len(X))[:, None] < lengths, w, 0)
+
+
+def _steps(data):
+    """Steps of all sequences together."""
+    X, lengths = data[0], data[3]
+    return X.shape[0] * X.shape[1] if lengths is None else int(lengths.sum())
 
 
 def _parts(data, output):

@@ -1132,14 +1132,14 @@ def lists(seed=0):
 def regressor(output):
     X = lists()
     y = np.array([x.sum() for x in X]) if output == "last" else [x.cumsum(axis=0)[:, :2] for x in X]
-    return RNNRegressor(hidden_size=5, max_iter=3, batch_size=3, output=output, random_state=0).fit(X, y)
+    return RNNRegressor(hidden_size=5, max_iter=3, batch_size=3, output=output, random_state=0, scale=None).fit(X, y)
 
 
 def classifier(output):
     X = lists()
     y = np.array(["up" if x.sum() > 0 else "down" for x in X]) if output == "last" else [
         np.where(x[:, 0] > 0, "up", "down") for x in X]
-    return RNNClassifier(hidden_size=5, max_iter=3, batch_size=3, output=output, random_state=0).fit(X, y)
+    return RNNClassifier(hidden_size=5, max_iter=3, batch_size=3, output=output, random_state=0, scale=None).fit(X, y)
 
 
 def of_each(model, X):

@@ -175,12 +175,17 @@ def estimate(X: Array, y: Array) -> float:
     model.fit(X, y, np.ones(len(X)), callbacks=[print_nothing])
     model.set_params(early_stopping=False).partial_fit(X, y, sample_weight=[1.0] * len(X))
     assert model.get_params()["hidden_size"] == 8
-    return model.score(X, y)
+    model.set_params(scale=None, washout=1, min_updates=3).fit(X, y)
+    other = fastbptt.RNNRegressor(8, scale="standard", washout=np.int64(1), max_iter=None, batch_size=None, activation=None)
+    state = np.zeros((len(X), 8))
+    assert other.fit(X, y).predict(X, initial_state=state).shape == y.shape
+    return model.score(X, y, initial_state=state)
 
 
 def classify(X: Array, labels: list[str]) -> NDArray[np.float64]:
     model = fastbptt.RNNClassifier((6, 4), max_iter=2, batch_size="auto", learning_rate_init=1e-2,
-                                   random_state=np.random.RandomState(0), l2=1e-5, bidirectional=True, verbose=False)
+                                   random_state=np.random.RandomState(0), l2=1e-5, bidirectional=True, verbose=False,
+                                   class_weight={"a": 1, "b": 2.5})
     model.fit(X, labels).partial_fit(X, np.array(labels), classes=["a", "b"])
     assert model.predict([x for x in X]).shape == (len(labels),) and 0 <= model.score(X, labels) <= 1
     with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +194,7 @@ def classify(X: Array, labels: list[str]) -> NDArray[np.float64]:
 
 
 def forecast(series: Array) -> Array:
-    scaler = fastbptt.SequenceScaler(per="series")
+    scaler = fastbptt.SequenceScaler(per="series").set_output(transform="default")
     scaled = scaler.fit_transform(series)
     X, D = sequences.forecast_pairs(scaled, 2)
     model = fastbptt.RNNRegressor(4, horizon=2, loss=("quantile", [0.1, 0.9]), dtype="float32", max_iter=1,
