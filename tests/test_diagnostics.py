@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close
 
-from fastbptt import RNN, diagnostics, reference
+from fastbptt import RNN, History, diagnostics, reference
 
 I, H, O = 3, 5, 4
 LIMIT = 1e-12
@@ -712,6 +712,11 @@ def test_logarithmic_axes_label_several_ticks_whatever_their_range(scale):
     for draw in (flow.plot_distance, one.plot_distance, one.plot, flow.plot_terms):
         labels = labels_of(draw().yaxis)
         assert len(labels) >= 3 and len(set(labels)) == len(labels), (draw, labels)
+    history = History(train_loss=[scale**k for k in range(9)], gradient_norm=[2 * scale**k for k in range(9)])
+    ax = history.plot(gradient_norm=True)
+    for axes in ax.figure.axes:
+        assert len(labels_of(axes.yaxis)) >= 3
+    assert all(float(label).is_integer() for label in labels_of(ax.xaxis))
     bar = flow.plot().figure.axes[-1]
     assert len(labels_of(bar.yaxis)) >= 3
     plt.close("all")
