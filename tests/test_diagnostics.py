@@ -556,6 +556,17 @@ def test_fixed_and_slow_points_do_not_depend_on_dt(form, trained):
     assert "in the unit of dt" in a.describe() and "per step" in a.describe() and " steps, " in c.describe()
 
 
+@pytest.mark.parametrize("form", LEAKY)
+@pytest.mark.parametrize(("short", "slow"), [(2e-2, 0), (1e-4, 1)])
+def test_a_ghost_of_a_point_is_slow_for_every_dt_or_for_none(form, short, slow):
+    edge = np.sqrt(0.5)  # as above, where S and tanh(2 S + x) nearly touch
+    x, starts = np.array([np.arctanh(edge) - 2 * edge - short]), np.array([[0.7], [0.72]])
+    for dt in (1.0, 5.0, 20.0, 100.0):
+        net = RNN(1, 1, 1, dtype="float64", dt=dt, tau=100.0, initializer=bistable().state_dict(), **LEAKY[form])
+        found = diagnostics.fixed_points(net, x, starts if form == "rate" else np.arctanh(starts))
+        assert len(found.points) == slow and found.lost == 2 * (1 - slow), dt
+
+
 def test_time_constants_are_those_of_a_linear_unit():
     for dt, expected in ((1.0, 200.0), (0.1, 200.0)):  # τ dS/dt = −S / 2, by which it shrinks to 1/e in 2 τ
         net = RNN(1, 1, 1, activation="identity", dtype="float64", dt=dt, tau=100.0, initializer={"W_s": np.array([[0.5]])})
