@@ -447,9 +447,9 @@ def _subject(data, n, k, most=48):
 def _drawn(data, n):
     """In words, what of all forecasts the picture shows."""
     count = len(data.targets)
-    what = "the forecasts" if count == 1 else f"the forecasts of {'the' if count <= DRAWN else f'the first {DRAWN} of'} {count} targets"
+    targets = f" of {'the' if count <= DRAWN else f'the first {DRAWN} of'} {count} targets" if count > 1 else ""
     which = f", the longest of {len(data.values)}" if len(data.values) > 1 else ""
-    return what + (f" of {data.name(n)}{which}" if data.ids else "")
+    return f"the forecasts{targets}" + (f" of {data.name(n)}{which}" if data.ids else "")
 
 
 def _panels(forecaster, data, made, naive, n, quantity, most=600):

@@ -85,13 +85,8 @@ def _draw_series(ax, axis, observed, forecast, test_start, end, unit, inches, ro
 
 
 def _draw_losses(ax, history):
-    from matplotlib.ticker import LogLocator
-
     ax.set_prop_cycle(color=[BLUE, FORECAST])
     history.plot(ax)
-    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")  # 0.3, where the default writes 3 × 10⁻¹
-    ax.yaxis.set_minor_formatter("{x:g}")
     ax.set(ylabel="mean squared error / variance")
     ax.set_title("Loss on the training and on the held-out part", loc="left", fontsize="medium")
 

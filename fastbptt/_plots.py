@@ -41,7 +41,7 @@ def heat_map(ax, errors, norms, dt=None):
     ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})",
            ylabel="error $t$" if dt is None else f"time of error $E_t$ ({UNIT})")
     if dt is None:
-        _whole(ax.xaxis, ax.yaxis)
+        whole(ax.xaxis, ax.yaxis)
     return ax
 
 
@@ -51,9 +51,9 @@ def one_error(ax, t, norms, dt=None):
     ax.plot(_moment(np.arange(len(norms)), dt), _positive(norms), color=BLUE)
     ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})",
            ylabel=rf"$\|\partial E_{{{t}}}/\partial S_i\|$")
-    _logarithmic(ax)
+    logarithmic(ax)
     if dt is None:
-        _whole(ax.xaxis)
+        whole(ax.xaxis)
     return _bare(ax)
 
 
@@ -76,10 +76,10 @@ def distance(ax, ratios, fit, products, t, dt=None):
         ax.plot(np.arange(len(norms)) * step, _positive(norms), color=ORANGE, linestyle="--",
                 label=rf"$\|\partial S_{{{t}}}/\partial S_{{{t}-k}}\|_2$, median")
     ax.set(xlabel="steps back, $k$" if dt is None else f"time back ({UNIT})")
-    _logarithmic(ax)
+    logarithmic(ax)
     ax.legend(frameon=False, fontsize="small")
     if dt is None:
-        _whole(ax.xaxis)
+        whole(ax.xaxis)
     return _bare(ax)
 
 
@@ -90,10 +90,10 @@ def terms(ax, t, W_s, W_x, dt=None):
         ax.plot(_moment(np.arange(len(norms)), dt), _positive(norms), color=color, linestyle=style, marker=".",
                 label=rf"term $i$ of $\partial E_{{{t}}}/\partial {name}$")
     ax.set(xlabel="step $i$" if dt is None else f"time of step $i$ ({UNIT})", ylabel="norm")
-    _logarithmic(ax)
+    logarithmic(ax)
     ax.legend(frameon=False, fontsize="small")
     if dt is None:
-        _whole(ax.xaxis)
+        whole(ax.xaxis)
     return _bare(ax)
 
 
@@ -133,14 +133,14 @@ def states(ax, S, dt=None):
         ax.plot(np.arange(len(S)) * step, S, linewidth=1.2)
         ax.set(xlabel=name, ylabel="state of each unit")
         if dt is None:
-            _whole(ax.xaxis)
+            whole(ax.xaxis)
         return _bare(ax)
     largest = np.abs(S).max() or 1.0
     image = ax.imshow(S.T, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest",
                       extent=(-0.5 * step, (len(S) - 0.5) * step, -0.5, S.shape[1] - 0.5))
     ax.figure.colorbar(image, ax=ax, label="state")
     ax.set(xlabel=name, ylabel="unit")
-    _whole(ax.yaxis, *([ax.xaxis] if dt is None else []))
+    whole(ax.yaxis, *([ax.xaxis] if dt is None else []))
     return ax
 
 
@@ -178,7 +178,7 @@ def weights(ax, W, present, signs, name, to, source):
     ax.set(xlabel=f"from {source}", ylabel=f"to {to}", xlim=(-0.5, W.shape[1] - 0.5), ylim=(W.shape[0] - 0.5, -0.5))
     ax.set_title(name + ("" if signs is None else ", signs of Dale's law above"), loc="left", fontsize="medium",
                  pad=12 if signs is not None else None)
-    _whole(ax.xaxis, ax.yaxis)
+    whole(ax.xaxis, ax.yaxis)
     return ax
 
 
@@ -207,7 +207,7 @@ def _moment(step, dt):
     return step if dt is None else (step + 1) * dt
 
 
-def _logarithmic(ax):
+def logarithmic(ax):
     """A logarithmic y axis that has more than one labelled tick, however small its range."""
     ax.set_yscale("log")
     _label_decades(ax.yaxis, *ax.get_ylim())
@@ -229,7 +229,7 @@ def _label_decades(axis, low, high):
     axis.set_major_formatter("{x:g}")
 
 
-def _whole(*axes):
+def whole(*axes):
     """Ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -54,7 +54,7 @@ class NetworkStates:
         raise TypeError("the states that forward returns are an object: take states.S (T+1, B, H) or states.rates (T, B, H)")
 
 
-def stack(arrays: list[Any]) -> Any:
+def stack(arrays: Sequence[Any]) -> Any:
     """Return arrays of n networks with a first axis n; of tuples, one for each recurrence, a tuple of these."""
     if isinstance(arrays[0], tuple):
         return tuple(np.stack(parts) for parts in zip(*arrays))

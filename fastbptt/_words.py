@@ -6,8 +6,12 @@ import difflib
 import functools
 import inspect
 import numbers
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
+
+_Init = TypeVar("_Init", bound=Callable[..., None])
 
 
 LEAK_OR_PENALTY = "say leak for the leak of a unit, l2 for the penalty on weights"
@@ -93,7 +97,7 @@ def unknown_option(owner, name, options):
         f"; did you mean {near[0]!r}?" if near else f", only {', '.join(options)}")
 
 
-def refuses_unknown_options(init):
+def refuses_unknown_options(init: _Init) -> _Init:
     """Let a network's constructor refuse an unknown option before Python complains about a missing one."""
     names = [name for name, parameter in inspect.signature(init).parameters.items()
              if parameter.kind is not parameter.VAR_KEYWORD][1:]
@@ -106,7 +110,7 @@ def refuses_unknown_options(init):
                 raise TypeError(unknown_option(type(self).__name__, name, known))
         init(self, *args, **options)
 
-    return checked
+    return checked  # type: ignore[return-value]  # what functools.wraps makes has init's signature
 
 
 def choose(name, value, choices):

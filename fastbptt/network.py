@@ -143,7 +143,7 @@ class RNN:
     theta : array (P,), all parameters in that order, copied out and in.
     history : training.History of the last `fit`, or None.
     unit_signs : array (H,) of 1 and −1, or None without Dale's law.
-    dt : float or None, the time step that the network was created with. Only pictures of `diagnostics` use it, for their axes.
+    dt : float or None, the time step that the network was created with. Only `diagnostics` uses it, for times and axes.
     stream_positions : dict of int, how much of each random stream training has used: orders of epochs ("shuffling"),
         generators given to `batches` ("batches"), and batches, steps or streams with noise or dropout ("noise"). The next
         `fit`, `train_step` or `stream` goes on from there. Copies and files have the same positions; `state_dict` has none.
@@ -152,10 +152,10 @@ class RNN:
     Notes
     -----
     Where there are several recurrences, by layers or directions, every state that is (B, H) on this page, given or returned,
-    is a tuple of such arrays, layer by layer, forward before reverse, and so are `.S` and `.rates` of the states that
-    `forward` returns. They are computed one after another by the same compiled recurrence; what lies between layers is kept. `fit` then runs the loop over batches in Python,
-    which adds some 30 µs to an update, and there are no `gradient_terms`. With bidirectional=True there are no `step`,
-    `generate`, `stream` and tbptt: they would need what comes later.
+    is a tuple of such arrays, layer by layer, forward before reverse, and so are `.S` and `.rates` of the states that `forward`
+    returns. They are computed one after another by the same compiled recurrence; what lies between layers is kept. `fit` then
+    runs the loop over batches in Python, which adds some 30 µs to an update, and there are no `gradient_terms`. With
+    bidirectional=True there are no `step`, `generate`, `stream` and tbptt: they would need what comes later.
 
     References
     ----------

@@ -114,14 +114,15 @@ class History:
             ax.plot(epochs[:len(seen)][seen], np.array(self.validation_loss)[seen], label="validation")
         if self.best_epoch is not None:
             ax.axvline(self.best_epoch + 1, color="0.6", linestyle=":", label=f"best, epoch {self.best_epoch + 1}")
-        ax.set(xlabel="epoch", ylabel="loss", yscale="log")
+        ax.set(xlabel="epoch", ylabel="loss")
+        _plots.logarithmic(ax)
+        _plots.whole(ax.xaxis)
         lines = ax.get_legend_handles_labels()
         if gradient_norm:
             right = ax.twinx()
             right.plot(epochs, self.gradient_norm, color="0.35", linestyle=":", label="gradient norm")
-            right.set(ylabel="gradient norm before clipping", yscale="log")
-            for set_formatter in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
-                set_formatter("{x:g}")
+            right.set(ylabel="gradient norm before clipping")
+            _plots.logarithmic(right)
             lines = [a + b for a, b in zip(lines, right.get_legend_handles_labels())]
             ax.legend(*lines, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # two curves leave no room
         else:

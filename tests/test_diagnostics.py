@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close
 
-from fastbptt import RNN, diagnostics, reference
+from fastbptt import RNN, History, diagnostics, reference
 
 I, H, O = 3, 5, 4
 LIMIT = 1e-12
@@ -611,6 +611,17 @@ def test_fixed_and_slow_points_do_not_depend_on_dt(form, trained):
     assert "in the unit of dt" in a.describe() and "per step" in a.describe() and " steps, " in c.describe()
 
 
+@pytest.mark.parametrize("form", LEAKY)
+@pytest.mark.parametrize(("short", "slow"), [(2e-2, 0), (1e-4, 1)])
+def test_a_ghost_of_a_point_is_slow_for_every_dt_or_for_none(form, short, slow):
+    edge = np.sqrt(0.5)  # as above, where S and tanh(2 S + x) nearly touch
+    x, starts = np.array([np.arctanh(edge) - 2 * edge - short]), np.array([[0.7], [0.72]])
+    for dt in (1.0, 5.0, 20.0, 100.0):
+        net = RNN(1, 1, 1, dtype="float64", dt=dt, tau=100.0, initializer=bistable().state_dict(), **LEAKY[form])
+        found = diagnostics.fixed_points(net, x, starts if form == "rate" else np.arctanh(starts))
+        assert len(found.points) == slow and found.lost == 2 * (1 - slow), dt
+
+
 def test_time_constants_are_those_of_a_linear_unit():
     for dt, expected in ((1.0, 200.0), (0.1, 200.0)):  # τ dS/dt = −S / 2, by which it shrinks to 1/e in 2 τ
         net = RNN(1, 1, 1, activation="identity", dtype="float64", dt=dt, tau=100.0, initializer={"W_s": np.array([[0.5]])})
@@ -770,6 +781,11 @@ def test_logarithmic_axes_label_several_ticks_whatever_their_range(scale):
     for draw in (flow.plot_distance, one.plot_distance, one.plot, flow.plot_terms):
         labels = labels_of(draw().yaxis)
         assert len(labels) >= 3 and len(set(labels)) == len(labels), (draw, labels)
+    history = History(train_loss=[scale**k for k in range(9)], gradient_norm=[2 * scale**k for k in range(9)])
+    ax = history.plot(gradient_norm=True)
+    for axes in ax.figure.axes:
+        assert len(labels_of(axes.yaxis)) >= 3
+    assert all(float(label).is_integer() for label in labels_of(ax.xaxis))
     bar = flow.plot().figure.axes[-1]
     assert len(labels_of(bar.yaxis)) >= 3
     plt.close("all")
