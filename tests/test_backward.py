@@ -132,6 +132,7 @@ def test_targets_at_weight_zero_are_never_read(head, backend):
             continue
         case = draw(SQUARE, "tanh", head, choice)
         hidden = dataclasses.replace(case, D=case.hidden_targets())
+        assert not np.array_equal(hidden.D, case.D)
         network = case.network()
         E, gradients = network.loss_and_gradients(**hidden.data(), backend=backend)
         assert network.evaluate(**hidden.data(), backend=backend) == E == network.evaluate(**case.data(),
