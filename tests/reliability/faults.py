@@ -168,6 +168,7 @@ X, D = X.swapaxes(0, 1), y.swapaxes(0, 1)
 net = RNN(3, 40, 2, random_state=0)
 net.fit(X, D, epochs=2, checkpoint=path)
 before = open(path, "rb").read()
+net = RNN(3, 40, 2, random_state=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:
     net.fit(X, D, epochs=50, checkpoint=path, checkpoint_every=0)
@@ -206,7 +207,7 @@ X, D = np.zeros((5, 4, 3)), np.zeros((5, 4, 2))
 for attempt in (
     lambda: new.save(path),
     lambda: new.save(os.path.join(folder, "other.npz")),
-    lambda: new.fit(X, D, epochs=1, checkpoint=path),
+    lambda: new.fit(X, D, epochs=1, checkpoint=path, overwrite=True),
 ):
     try:
         attempt()
