@@ -652,6 +652,9 @@ class _Patience:
         self.epochs, self.tol = epochs, tol
         self.seen, self.best, self.bad = 0, math.inf, 0
 
+    def __repr__(self):
+        return f"_Patience({self.epochs}, {self.tol})"
+
     def __call__(self, record):
         return self.stops(record.network.history.train_loss)
 

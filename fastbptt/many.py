@@ -187,6 +187,8 @@ class _Begun:
         """Of a job; `known` keeps words for objects and fingerprints of arrays that several jobs share."""
         run = {**job.network._config, **job.settings, "max_grad_norm": job.max_grad_norm, "batches": "batches" in job.settings}
         run.pop("memory_limit", None)
+        if "callbacks" in run:  # of estimators: what they stop by
+            run["callbacks"] = [repr(each) for each in run["callbacks"]]
         if run["epochs"] is None and run.get("updates") is None:
             run["epochs"] = 100
         for name, rule in (("optimizer", job.optimizer), ("schedule", run["schedule"])):

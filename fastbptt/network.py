@@ -705,8 +705,8 @@ class RNN:
             S[1:, :, width:2 * width] = new["rates"]
         if "S_0" in parts:
             S[1:n + 1, :, -width:] = kept["S_0"]
-            S[n + 1:, :, -width:] = np.concatenate([self.parameters[name] for name in self.parameters
-                                                    if name.startswith("S_0")])
+            S[n + 1:, :, -width:] = np.concatenate([value for name, value in self._named(self._theta).items()
+                                                    if name.startswith("S_0")])  # `_summing` has no parameters of its own
         return found
 
     def _summing(self):

@@ -414,13 +414,15 @@ def test_what_other_runs_ended_with_is_neither_taken_over_nor_replaced(name, tmp
 def test_estimators_take_over_the_fits_of_the_same_estimators_alone(seed):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((8, 5, 2)), rng.standard_normal((8, 5))
-    one = RNNRegressor(3, max_iter=2, random_state=seed)
+    one = RNNRegressor(3, max_iter=2, tol=1e-4, n_iter_no_change=3, random_state=seed)
     table = cross_validate(one, X, y, {"l2": [0.0, 0.1]}, cv=2)
     again = cross_validate(one, X, y, {"l2": [0.0, 0.1]}, cv=2, resume=table.fits)
     np.testing.assert_array_equal(again.scores, table.scores)
     for other, data, words in ((one, (X + 1, y), "data is"), (one, (X, y - 1), "data is"),
                                (RNNRegressor(3, max_iter=3, random_state=seed), (X, y), "epochs is 2 there and 3 here"),
                                (RNNRegressor(3, max_iter=2, activation="sigmoid", random_state=seed), (X, y), "activation is"),
+                               (RNNRegressor(3, max_iter=2, tol=1e-4, n_iter_no_change=4, random_state=seed), (X, y),
+                                "callbacks is ['_Patience(3, 0.0001)'] there and ['_Patience(4, 0.0001)'] here"),
                                (RNNRegressor(3, max_iter=2, random_state=5), (X, y), "random_state is")):
         with pytest.raises(ValueError, match="resume is of another run of network 0") as caught:
             cross_validate(other, *data, {"l2": [0.0, 0.1]}, cv=2, resume=table.fits)
