@@ -180,8 +180,9 @@ def results(net, backend):
         "gradient": gradient,
     }
     if net.output == "sequence":
-        window, states = np.empty_like(gradient), np.empty((T + 1, B, H), net.dtype)
-        past = np.full((2, B, H), 0.5, net.dtype)
+        width = net._kept_width  # states and, where there is one, the learnable S_0 of their time
+        window, states = np.empty_like(gradient), np.empty((T + 1, B, width), net.dtype)
+        past = np.full((2, B, width), 0.5, net.dtype)
         found["window_into"] = net._window_into(window, x, d, None, given["initial_state"], None, None, past, True, 3, states,
                                                 1, backend), window, states
     return {f"{operation}{n}": array for operation, value in found.items() for n, array in flat(value)}
