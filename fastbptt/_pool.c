@@ -46,6 +46,8 @@ static double clock_ns(void)
     return 1e9 * (double)now.QuadPart / (double)frequency.QuadPart;
 }
 
+static double thread_ns(void) { return clock_ns(); } /* Windows counts a thread's own time by 15 ms only */
+
 static void help(void);
 
 static DWORD WINAPI run_helper(LPVOID nothing)
@@ -92,12 +94,15 @@ static void sleep_20_ms(condition_type *condition, lock_type *lock)
     pthread_cond_timedwait(condition, lock, &until);
 }
 
-static double clock_ns(void)
+static double read_clock(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
 }
+
+static double clock_ns(void) { return read_clock(CLOCK_MONOTONIC); }
+static double thread_ns(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); } /* without the time of other threads */
 
 /* The lock is held for some 50 ns: a thread that tries again for a while rarely has to sleep. */
 static void acquire(lock_type *lock)
@@ -140,12 +145,21 @@ static int create_helper(void)
 /* ---- The pool ---- */
 
 static double watch_ns = FASTBPTT_WATCH_NS, wake_ns = FASTBPTT_WAKE_NS;
+static int judges = 1; /* 0: every job is shared that may be, for tests */
 
 enum {
     CLOSE_JOBS = 8,     /* short jobs that follow one another closely, until a helper is woken for the next ones */
     MOST_HELPERS = 4096 /* a bound on what a caller can ask for */
 };
 #define RETRY_NS 1e9 /* after a helper could not be created */
+
+/* Rule (f) of _pool.h */
+#define LEAST_JOBS 4        /* before they are judged */
+#define LEAST_TIME_NS 20e6  /* of their callers alone: some time slices of the scheduler */
+#define MEMORY_NS 100e6     /* of their callers alone; then older jobs count half */
+#define GOOD_RATIO 0.8      /* a ratio below this makes the next pause short again */
+#define SHORT_PAUSE_NS 10e6
+#define LONG_PAUSE_NS 640e6
 
 struct job {
     fastbptt_share work;
@@ -168,6 +182,12 @@ static struct {
     long helpers;
     long sleeping;           /* helpers that sleep and have not been called */
     double retry;            /* when creating a helper may be tried again */
+    double jobs;             /* shared jobs since the last pause */
+    double taken;            /* their time */
+    double alone;            /* the time that their callers alone would have taken */
+    double pause;            /* how long the next pause is */
+    long paused_until_us;    /* atomic, modulo 2^30: no job is shared before */
+    long paused;             /* atomic: whether there is a pause */
     long lists;              /* atomic: grows with each listed job */
     long watching;           /* atomic: helpers that watch for a job */
     long waiting;            /* atomic: callers that sleep */
@@ -182,16 +202,18 @@ static long in_us(double ns)
     return (long)((long long)(ns / 1000) & 0x3fffffff);
 }
 
-/* Claim and compute shares, beginning with `share`, until none is left. */
-static void work_on(struct job *job, ptrdiff_t share, int worker)
+/* Claim and compute shares, beginning with `share`, until none is left; how many. */
+static ptrdiff_t work_on(struct job *job, ptrdiff_t share, int worker)
 {
-    ptrdiff_t next;
+    ptrdiff_t next, count = 0;
     do {
         job->work(job->context, share, worker);
+        count++;
         next = fastbptt_claim(&job->next);
         share = next < job->shares ? next : -1;
         /* the last use of the job by a helper that found no more shares: its caller may return now */
     } while (fastbptt_report(&job->finished), share >= 0);
+    return count;
 }
 
 /* Join a job that has shares left; under the lock. */
@@ -331,6 +353,42 @@ static void wait_for_helpers(struct job *job)
     release(&pool.lock);
 }
 
+/* Take note of a shared job: its time, and the time that its caller alone would have taken. */
+static void judge(double taken, double alone, double now)
+{
+    acquire(&pool.lock);
+    pool.jobs++;
+    pool.taken += taken;
+    pool.alone += alone;
+    if (pool.jobs >= LEAST_JOBS && pool.alone >= LEAST_TIME_NS) {
+        if (pool.taken > pool.alone) {
+            fastbptt_write(&pool.paused_until_us, in_us(now + pool.pause));
+            fastbptt_write(&pool.paused, 1);
+            pool.pause = 2 * pool.pause < LONG_PAUSE_NS ? 2 * pool.pause : LONG_PAUSE_NS;
+            pool.jobs = pool.taken = pool.alone = 0;
+        } else if (pool.taken < GOOD_RATIO * pool.alone) {
+            pool.pause = SHORT_PAUSE_NS;
+        }
+        if (pool.alone > MEMORY_NS) {
+            pool.taken /= 2;
+            pool.alone /= 2;
+        }
+    }
+    release(&pool.lock);
+}
+
+/* Whether jobs are not shared now. */
+static int is_paused(double now)
+{
+    if (!fastbptt_read(&pool.paused))
+        return 0;
+    /* a pause is at most LONG_PAUSE_NS: a larger distance is one of the past */
+    if (((fastbptt_read(&pool.paused_until_us) - in_us(now)) & 0x3fffffff) <= (long)(LONG_PAUSE_NS / 1000))
+        return 1;
+    fastbptt_write(&pool.paused, 0);
+    return 0;
+}
+
 static void run_alone(fastbptt_share work, void *context, ptrdiff_t shares)
 {
     ptrdiff_t share;
@@ -342,9 +400,9 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
                          double work_ns)
 {
     struct job job;
-    double now;
+    double now, own_time, end;
     long gap, wanted;
-    ptrdiff_t share;
+    ptrdiff_t share, own = 0;
     if (workers > MOST_HELPERS)
         workers = MOST_HELPERS;
     if (workers > shares)
@@ -360,7 +418,7 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
     else if (fastbptt_read(&pool.close) < CLOSE_JOBS)
         fastbptt_add(&pool.close, 1);
     wanted = work_ns >= wake_ns || fastbptt_read(&pool.close) >= CLOSE_JOBS ? workers - 1 : 0;
-    if (wanted == 0 && fastbptt_read(&pool.watching) == 0) {
+    if ((wanted == 0 && fastbptt_read(&pool.watching) == 0) || (judges && is_paused(now))) {
         run_alone(work, context, shares);
     } else {
         memset(&job, 0, sizeof job);
@@ -371,12 +429,18 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
         job.workers = workers;
         job.forks = pool.forks;
         list_job(&job, wanted, now);
+        own_time = thread_ns();
         share = fastbptt_claim(&job.next);
         if (share < shares)
-            work_on(&job, share, 0);
+            own = work_on(&job, share, 0);
+        own_time = thread_ns() - own_time;
         take_from_list(&job);
         if (fastbptt_read_size(&job.finished) < shares)
             wait_for_helpers(&job);
+        if (judges && 0 < own && own < shares) {
+            end = clock_ns();
+            judge(end - now, own_time * (double)shares / (double)own, end);
+        }
     }
     fastbptt_write(&pool.ended_us, in_us(clock_ns()));
 }
@@ -394,6 +458,7 @@ void fastbptt_set_times(double watch, double wake)
 {
     watch_ns = watch;
     wake_ns = wake;
+    judges = wake > 0;
 }
 
 void fastbptt_fail_helpers(long n)
@@ -406,6 +471,7 @@ static void empty_pool(void)
     const long forks = pool.forks + 1;
     memset(&pool, 0, sizeof pool);
     pool.forks = forks;
+    pool.pause = SHORT_PAUSE_NS;
     init_lock(&pool.lock);
     init_condition(&pool.listed);
     init_condition(&pool.finished);

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MOST_BYTES = 5_000_000
+MOST_BYTES = 10_000_000
 MOST_IMPORT = 0.150  # seconds beyond NumPy's and SciPy's own
 SHORT = [f"tests/test_{name}.py" for name in ("core", "files", "training", "threads", "population")]
 failures = []

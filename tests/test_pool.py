@@ -12,8 +12,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent / "fastbptt"
-CHECKS = ("without-helpers", "short-jobs", "each-share-once", "no-more-workers", "busy-helpers", "poll", "fork",
-          "fork-in-a-call")
+CHECKS = ("without-helpers", "short-jobs", "each-share-once", "no-more-workers", "busy-helpers", "poll", "costly-helpers",
+          "fork", "fork-in-a-call")
 COMPILERS = ("cc", "gcc", "clang", "x86_64-w64-mingw32-gcc")
 FLAGS = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread")
 MISSING = "the sources or a C compiler are not here"

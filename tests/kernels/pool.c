@@ -205,6 +205,35 @@ static void short_jobs_wake_a_helper_only_in_a_row(void)
     require(fastbptt_count_helpers() == 1, "short jobs in a row made no helper");
 }
 
+/* ---- Helpers that cost more than they bring are left out for a while */
+
+static void delay_by_helper(void *context, ptrdiff_t share, int worker)
+{
+    const clock_t begin = clock();
+    (void)share;
+    if (worker > 0) {
+        fastbptt_write((long *)context, 1);
+        sleep_ms(5);
+    } else {
+        while (clock() - begin < CLOCKS_PER_SEC / 2000)
+            ;
+    }
+}
+
+static void costly_helpers_are_left_out(void)
+{
+    int helped_jobs = 0, alone_in_a_row = 0;
+    while (helped_jobs < 500) {
+        long helped = 0;
+        fastbptt_run_shares(delay_by_helper, NULL, &helped, 2, 2, 1e9);
+        helped_jobs += (int)helped;
+        alone_in_a_row = helped ? 0 : alone_in_a_row + 1;
+        if (helped_jobs > 0 && alone_in_a_row == 5)
+            return;
+    }
+    require(0, "helpers that delay every job were asked each time");
+}
+
 /* ---- Helpers that cannot be created */
 
 static void without_helpers_the_caller_computes_all(void)
@@ -289,6 +318,7 @@ int main(int count, char **names)
         {"no-more-workers", a_job_has_no_more_workers_than_it_allows},
         {"busy-helpers", nobody_waits_for_busy_helpers},
         {"poll", a_waiting_caller_polls},
+        {"costly-helpers", costly_helpers_are_left_out},
         {"fork", a_child_has_helpers_of_its_own},
         {"fork-in-a-call", a_child_made_during_a_call_aborts},
     };
