@@ -140,10 +140,13 @@ def check_replaceable(path, network, state, identity, seed, most_updates, each_e
         except DAMAGES as error:
             raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
         if run.get("entropy") != seed:
-            raise ValueError(f"checkpoint {path!r} is of another run: random_state is {run.get('entropy')} there and {seed} "
-                             "here")
+            which = ("it has another random seed, and this network was given none: with random_state= a script that is run "
+                     "again has the same" if isinstance(seed, _words.DrawnSeed)
+                     else f"random_state is {run.get('entropy')} there and {seed} here")
+            raise ValueError(f"checkpoint {path!r} is of another run: {which}")
         if start is not None and not is_close(start, state.theta):
-            raise ValueError(f"checkpoint {path!r} is of another run, which began with other parameters")
+            raise ValueError(f"checkpoint {path!r} is of a run that began with other parameters; resume=True goes on with it if "
+                             "it is this network's own")
         _refuse_longer(path, position, most_updates, each_epoch)
     except ValueError as error:
         raise not_replaced(error) from error

@@ -119,7 +119,7 @@ class _Estimator(Parametric):
         scaling = self._learn_scaling(data, network) if last is None else self.scaling_
         weighing = self._weighing(data, coding)
         data, held = (None if part is None else self._prepared(part, scaling, weighing, network.dtype) for part in (data, held))
-        batch_size = self._batch_size(len(data[0]))
+        batch_size = self._batch_size(len(data[0]), sample_weight is not None or self._class_weight() is not None)
         settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
                      "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
         return _Fitting(network, data, held, settings, coding, examples.names,
@@ -166,7 +166,8 @@ class _Estimator(Parametric):
         data = _with_weight(self._to_engine(examples, coding), self.output)
         scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
         X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
-        source = _batches.Arrays((X, D, weights, None, lengths, None), self.output, self._batch_size(len(X)), self.shuffle,
+        source = _batches.Arrays((X, D, weights, None, lengths, None), self.output,
+                                 self._batch_size(len(X), sample_weight is not None or self._class_weight() is not None), self.shuffle,
                                  network._entropy, STREAMS.index("shuffling"), begin=network._positions)
         if not fitted:
             self._become(network, coding, examples.names, scaling)
@@ -282,12 +283,17 @@ class _Estimator(Parametric):
                             f"epoch, got {type(self.learning_rate).__name__}")
         return self.learning_rate
 
-    def _batch_size(self, T):
-        """Sequences of an update, for sequences of at most T steps."""
-        if self.batch_size is None:
+    def _batch_size(self, T, weighted=False):
+        """Sequences of an update, for sequences of at most T steps.
+
+        The loss of a batch is divided by its own sum of weights. In a small batch a rare class or a light sequence would
+        therefore count almost as much as any other, so `weighted` data have large batches.
+        """
+        if self.batch_size is None and not weighted:
             return max(BATCH, -(-LEAST_STEPS // T))
-        if isinstance(self.batch_size, str):
-            _words.choose("batch_size", self.batch_size, ("auto",))
+        if self.batch_size is None or isinstance(self.batch_size, str):
+            if self.batch_size is not None:
+                _words.choose("batch_size", self.batch_size, ("auto",))
             return 200
         return _words.size("batch_size", self.batch_size)
 
@@ -715,7 +721,8 @@ class RNNRegressor(_Estimator):
         Raises the number of epochs until at least so many updates are made. None: no more than max_iter, if that is
         given; else as many updates as the training data have steps, up to 1,000.
     batch_size : int, "auto" or None
-        Sequences of an update. None: 8, or more until they have 32 steps together; "auto": 200.
+        Sequences of an update. None: 8, or more until they have 32 steps together, but 200 with sample_weight or
+        class_weight, as the loss of a batch is divided by the sum of its own weights; "auto": 200.
     max_grad_norm : float or None
         The gradient is scaled down to this Euclidean norm.
     early_stopping : bool
@@ -1174,8 +1181,9 @@ class RNNClassifier(_Estimator):
         accuracy, share = right / sums.sum(), sums.max() / sums.sum()
         if np.count_nonzero(sums) < 2 or accuracy > min(share * (1 + 1e-9), 1 - NO_IMPROVEMENT):
             return None
-        return (f"its accuracy on the training data is {accuracy:.4g}, and the largest class "
-                f"({self.classes_.tolist()[sums.argmax()]!r}) has a share of {share:.4g}")
+        weighted = "weighted " if (w[w > 0] != w[w > 0][0]).any() else ""
+        return (f"its {weighted}accuracy on the training data is {accuracy:.4g}, and the largest class "
+                f"({self.classes_.tolist()[sums.argmax()]!r}) has a {weighted}share of {share:.4g}")
 
     def _encode(self, examples, coding):
         """Class numbers (M,), −1 where they have no weight."""

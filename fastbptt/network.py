@@ -1757,6 +1757,8 @@ def _read_as(shape, found, expected):
     (T, B), letters = shape[:2], "(T, B, I)" if len(shape) == 3 else "(T, B)"
     words = f"; X of shape {shape} was read as {letters}, time-major: {T} time steps of {B} sequences"
     in_time = expected[:2] == (T, B)
+    if not in_time and found[:2] == (T, B):  # with output="last"
+        return words + '. With output="last" there is one for each sequence, not for each step'
     if T != B and (found[:2] == (B, T) if in_time else found[:1] == (T,)):
         words += f". {'One of the two' if in_time else 'X'} seems to be samples-first; sequences.to_time_major converts it"
     return words

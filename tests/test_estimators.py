@@ -1807,3 +1807,16 @@ def test_pickle_joblib_and_copies_predict_the_same(make, tmp_path):
 def test_the_padding_of_lists_is_that_of_to_time_major():
     X = ragged()
     assert np.array_equal(sequences.read(X, "raise").padded, to_time_major(X)[0])
+
+
+def test_weights_count_in_full_with_the_default_batches():
+    """The loss of a batch is divided by its own sum of weights: in small batches a rare class hardly counted."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((400, 6, 1)), (np.arange(400) % 20 == 0).astype(int)  # X says nothing about y
+    balanced = RNNClassifier(hidden_size=2, class_weight="balanced", max_iter=40, learning_rate_init=1e-2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no better than a constant, which is right
+        shares = balanced.fit(X, y).predict_proba(X)[:, 1]
+        mean = RNNRegressor(hidden_size=2, output="last", max_iter=40, learning_rate_init=1e-2, random_state=0).fit(
+            X, y.astype(float), sample_weight=np.where(y, 19.0, 1.0)).predict(X)
+    assert abs(shares.mean() - 0.5) < 0.1 and abs(mean.mean() - 0.5) < 0.1
