@@ -52,7 +52,7 @@ def draw(file, ending, *, axis, test_start, end, unit, panels, history, reach):
         axes[0].legend(handles, labels, ncols=4, loc="upper left", edgecolor="none", borderaxespad=0)
     else:  # one for all
         figure.legend(handles, labels, ncols=4, loc="outside upper left", edgecolor="none")
-    _draw_losses(axes["loss"], history)
+    _draw_losses(axes["loss"], history, len(panels))
     _draw_reach(axes["reach"], reach, unit)
     for ax in axes.values():
         ax.spines[["top", "right"]].set_visible(False)
@@ -84,10 +84,10 @@ def _draw_series(ax, axis, observed, forecast, test_start, end, unit, inches, ro
     ax.set(xlim=(axis[0], axis[-1]), ylim=(bottom, high + (0.2 * (high - bottom) if room else margin)))
 
 
-def _draw_losses(ax, history):
+def _draw_losses(ax, history, targets):
     ax.set_prop_cycle(color=[BLUE, FORECAST])
     history.plot(ax)
-    ax.set(ylabel="mean squared error / variance")
+    ax.set(ylabel="mean squared error / variance" + (", sum of targets" if targets > 1 else ""))
     ax.set_title("Loss on the training and on the held-out part", loc="left", fontsize="medium")
 
 

@@ -192,7 +192,7 @@ static struct {
     long watching;           /* atomic: helpers that watch for a job */
     long waiting;            /* atomic: callers that sleep */
     long close;              /* atomic: jobs in a row that followed closely */
-    long ended_us;           /* atomic: when the last job ended, modulo 2^31 us */
+    long ended_us;           /* atomic: when the last job ended, modulo 2^30 us */
     long failures;           /* atomic: of tests */
     long forks;              /* forks between the first process and this one */
 } pool;

@@ -71,7 +71,10 @@ def interruptible(size: int, function: Callable[..., Any], *arguments: Any) -> A
             errors.append(error)
 
     thread = threading.Thread(target=work, name="fastbptt.interruptible", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # no thread can be created; Ctrl-C then waits for the call
+        return function(*arguments)
     while thread.is_alive():
         thread.join(POLL)
     if errors:

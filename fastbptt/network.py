@@ -975,7 +975,8 @@ class RNN:
             Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation.
             By default the network's own streams go on after the last completed update of `fit`, `train_step` or `stream`: a
             second `fit` has new orders, batches and noise, and the same split. With a seed the run starts at the beginning
-            of this seed's streams, and the network's own stay where they are.
+            of this seed's streams, and the network's own stay where they are, unless it is the network's own seed: then
+            they move behind this run.
         validation_every : int
             Evaluate the validation set every so many epochs, and after the last.
         time_limit : float, optional

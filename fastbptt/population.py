@@ -869,12 +869,12 @@ def _is_default(value, default):
 
 
 def _key(net):
-    """What networks of one population share: all options but penalties, hashable, with the bytes of arrays."""
-    options = tuple(value for name, value in net._config.items() if name not in OWN and type(value) is not dict)
+    """What networks of one population share: all options but penalties, and dt; hashable, with the bytes of arrays."""
+    options = net.dt, *(value for name, value in net._config.items() if name not in OWN and type(value) is not dict)
     if not any(type(value) is dict and value for name, value in net._config.items() if name not in OWN) and _hashable(options):
         return options
     config, arrays = _maps.split({name: value for name, value in net._config.items() if name not in OWN})
-    return repr(sorted(config.items())), tuple((name, array.shape, array.tobytes()) for name, array in sorted(arrays.items()))
+    return net.dt, repr(sorted(config.items())), tuple((name, array.shape, array.tobytes()) for name, array in sorted(arrays.items()))
 
 
 def _hashable(value):

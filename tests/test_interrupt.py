@@ -87,3 +87,13 @@ def test_another_thread_than_the_main_one_calls_at_once():
     worker.start()
     worker.join()
     assert found == [worker]
+
+
+def test_without_a_thread_the_call_is_made_as_it_is(monkeypatch):
+    right = RNN(2, 140, 1, random_state=0).theta
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert np.array_equal(RNN(2, 140, 1, random_state=0).theta, right)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import RNN, Population, _population, optimizers, population as population_module
+from fastbptt import RNN, Population, _population, fit_many, optimizers, population as population_module
 
 KINDS = [
     ({}, 0),
@@ -674,3 +674,12 @@ def test_lanes_learn_from_tiny_weights_what_they_learn_from_others(reduction):
         found.append((population.theta, np.array(history.train_loss) / unit, np.array(history.validation_loss) / unit))
     for one, other in zip(*found):
         np.testing.assert_allclose(one, other, rtol=2e-6)
+
+
+def test_networks_with_another_time_step_are_not_of_one_population():
+    """The same leak may be that of another dt, which diagnostics draws and prints."""
+    networks = [RNN(2, 4, 1, dt=dt, tau=5 * dt, random_state=0) for dt in (20, 20, 10)]
+    assert [net.dt for net in Population.from_networks(networks[:2])] == [20, 20]
+    with pytest.raises(ValueError, match="other options"):
+        Population.from_networks(networks)
+    assert [net.dt for net in fit_many(networks, np.zeros((3, 2, 2)), np.zeros((3, 2, 1)), epochs=1).networks] == [20, 20, 10]
