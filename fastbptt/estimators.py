@@ -506,12 +506,16 @@ class _Estimator(Parametric):
         return _cast(name, X, self.network_.dtype)
 
     def _unscaled(self, Y):
-        """Outputs (..., O) of the network in the targets' units; of L quantile levels (..., L·O)."""
+        """Outputs (..., O) of the network in the targets' units; of L quantile levels (..., L·O).
+
+        Scaled targets are returned in float64: float32 has too few digits where their mean is far larger than their
+        deviation.
+        """
         if self.scaling_ is None or self.scaling_.y_mean is None:
             return Y
         levels = Y.shape[-1] // len(self.scaling_.y_mean)
         mean, scale = (np.tile(value, levels) for value in (self.scaling_.y_mean, self.scaling_.y_scale))
-        return (Y * scale + mean).astype(Y.dtype)
+        return Y * scale + mean
 
     def _restore(self, rows, inputs):
         return rows if self.output == "last" else inputs.restore(rows)
@@ -806,7 +810,8 @@ class RNNRegressor(_Estimator):
         """Return the outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
 
         With output="sequence" it is a list of (T_n,) or (T_n, O) if X is a list. With L > 1 quantile levels there is a last
-        axis of L. The dtype is the network's. initial_state (N, H) is that of RNN.forward, one state for each sequence.
+        axis of L. The dtype is float64 if targets are scaled, else the network's. initial_state (N, H) is that of
+        RNN.forward, one state for each sequence.
         """
         rows, inputs = self._outputs(X, "predict", initial_state)
         rows = self._with_levels(rows)
@@ -864,7 +869,7 @@ class RNNRegressor(_Estimator):
 
         Returns
         -------
-        array or list; with L > 1 quantile levels (..., L).
+        array or list; with L > 1 quantile levels (..., L). The dtype is as of `predict`.
         """
         self._check_fitted("forecast")
         steps, horizon = _words.size("steps", steps), _words.size("horizon", self.horizon)

@@ -1256,8 +1256,32 @@ def test_float32_inputs_with_a_large_mean_keep_their_digits():
     x = np.random.default_rng(0).standard_normal((N, T, 1))
     X = (x + 1e4).astype("f4")
     model = regressor(scale="standard").fit(X, x)
-    assert model.network_.dtype == "float32" and model.predict(X).dtype == np.float32
+    assert model.network_.dtype == "float32" and model.predict(X).dtype == np.float64
     assert np.abs(model._scaled_inputs("X", X.swapaxes(0, 1), np.full(N, T)).std() - 1) < 1e-3
+
+
+@pytest.mark.parametrize("loss", ["squared_error", ("quantile", (0.2, 0.5))])
+def test_float32_networks_predict_targets_with_a_large_offset_in_float64(loss):
+    X = cube().astype("f4")
+    y = X[:, :, 0].astype(float)
+    options = {"scale": "standard", "loss": loss, "max_iter": 30, "learning_rate_init": 0.01}
+    alone, model = regressor(**options).fit(X, y), regressor(**options).fit(X, y + 2.0**27)
+    made = model.predict(X)
+    assert model.network_.dtype == "float32" and made.dtype == np.float64
+    assert np.abs(made - 2.0**27 - alone.predict(X)).max() < 1e-3
+    assert model.score(X, y + 2.0**27) == pytest.approx(alone.score(X, y), abs=1e-3)
+    last = regressor(**options, output="last").fit(X, y[:, -1] + 2.0**27)
+    assert last.predict(X).dtype == np.float64 and len(np.unique(last.predict(X))) > N // 2
+    assert regressor(loss=loss).fit(X, y).predict(X).dtype == np.float32, "without scaling the dtype is the network's"
+
+
+def test_forecasts_of_float32_networks_are_fed_back_in_float64():
+    series = cube(1)
+    options = {"scale": "standard", "dtype": "float32", "max_iter": 30, "learning_rate_init": 0.01}
+    alone, model = (regressor(**options).fit(*forecast_pairs(x, 1)) for x in (series, series + 2.0**27))
+    made = model.forecast(series + 2.0**27, 6)
+    assert made.dtype == np.float64
+    assert np.abs(made - 2.0**27 - alone.forecast(series, 6)).max() < 1e-3
 
 
 def test_partial_fit_and_warm_start_keep_the_first_statistics():
