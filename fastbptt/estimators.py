@@ -109,7 +109,11 @@ class _Estimator(Parametric):
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
         coding = self._learn_coding(examples) if last is None else self._coding()
         network = self._new_network(examples.inputs, coding, last)
-        data = _with_weight(self._to_engine(examples, coding), self.output)
+        if last is not None and self.scaling_ is not None and self.scaling_.y_mean is not None and not self._scales_targets(network):
+            raise ValueError("warm_start=True goes on with the statistics of the first fit, which scales the targets, but "
+                             f"loss={self.loss!r} with output_activation={network.output_activation!r} needs targets that are "
+                             "not scaled; set warm_start=False")
+        data = _with_weight(self._to_engine(examples, coding, network), self.output)
         held = None if validation is None else self._validation_data(validation, coding, network, examples.names)
         if self.early_stopping and held is None:
             entropy = network._entropy
@@ -156,14 +160,16 @@ class _Estimator(Parametric):
         if isinstance(self._class_weight(), str):
             raise ValueError('partial_fit does not support class_weight="balanced": it does not know all labels; give a dict')
         settings = self._settings((), {})
-        examples = self._read(X, y, sample_weight)
         fitted = self.__sklearn_is_fitted__()
+        if fitted:
+            self._check_output()
+        examples = self._read(X, y, sample_weight)
         if fitted:
             self._check_features(examples.inputs)
             self._check_names(examples.names)
         coding = self._coding() if fitted else self._learn_coding(examples, classes)
         network = self.network_ if fitted else self._new_network(examples.inputs, coding)
-        data = _with_weight(self._to_engine(examples, coding), self.output)
+        data = _with_weight(self._to_engine(examples, coding, network), self.output)
         scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
         X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
         source = _batches.Arrays((X, D, weights, None, lengths, None), self.output,
@@ -399,13 +405,13 @@ class _Estimator(Parametric):
         t, n = _places(inputs, self.output)
         return f"sequence {n[m]}" if self.output == "last" and inputs.form != "steps" else inputs.place(t[m], n[m])
 
-    def _to_engine(self, examples, coding):
+    def _to_engine(self, examples, coding, network):
         """X (T, N, I), D (T, N, O) or class numbers (T, N), weights (T, N) or None, and lengths (N,), None if all are T.
 
         With output="last" D and weights have no T. All are as they were read: neither scaled nor in the network's dtype.
         """
         inputs, weights = examples.inputs, examples.weights
-        targets = self._encode(examples, coding)
+        targets = self._encode(examples, coding, network)
         X, T = inputs.padded, len(inputs.padded)
         lengths = None if (inputs.lengths == T).all() else inputs.lengths
         if self.output == "last":
@@ -434,7 +440,7 @@ class _Estimator(Parametric):
             rows.astype(np.float64), weights, "y"))))
 
     def _scales_targets(self, network):
-        """Whether targets are scaled too."""
+        """Whether targets of this network are scaled too. The constructor's arguments may have changed since `fit`."""
         return False
 
     def _weighing(self, data, coding):
@@ -468,7 +474,7 @@ class _Estimator(Parametric):
             if found != network.input_size:
                 raise ValueError(f"X has {found} features, but the X to train on has {network.input_size}")
             check_names("X", examples.names, names)
-            return self._to_engine(examples, coding)
+            return self._to_engine(examples, coding, network)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation's {error}") from None
 
@@ -491,6 +497,7 @@ class _Estimator(Parametric):
     def _outputs(self, X, method, initial_state=None):
         """The network's outputs as rows (M, O), in the targets' units, and the sequences that they belong to."""
         self._check_fitted(method)
+        self._check_output()
         inputs = self._read_inputs(X)
         self._check_features(inputs)
         self._check_names(feature_names("X", X))
@@ -516,6 +523,12 @@ class _Estimator(Parametric):
         levels = Y.shape[-1] // len(self.scaling_.y_mean)
         mean, scale = (np.tile(value, levels) for value in (self.scaling_.y_mean, self.scaling_.y_scale))
         return Y * scale + mean
+
+    def _check_output(self):
+        """Raise ValueError if `output` was set after `fit`: the network gives an output for each step, or it does not."""
+        if self.output != self.network_.output:
+            raise ValueError(f"output={self.output!r} was set after fit, whose network has output={self.network_.output!r}: "
+                             "call fit again, or set it back")
 
     def _restore(self, rows, inputs):
         return rows if self.output == "last" else inputs.restore(rows)
@@ -559,9 +572,8 @@ class _Estimator(Parametric):
     def _from_file(cls, header, arrays):
         try:
             output = header["params"]["output"]
-            config = {"output": output, **header["config"]}  # which of the first versions did not say
-            if config["output"] != output:
-                raise ValueError(f"its output is {output!r}, its network's {config['output']!r}")
+            # Files of the first versions have it nowhere else. It differs if it was set after `fit`.
+            config = {"output": output, **header["config"]}
             return cls._from_header(header, RNN._from_file({**header, "config": config}, arrays), arrays)
         except (AttributeError, OverflowError, RecursionError) as error:  # what a made-up header can lead to
             raise ValueError(f"its header is no estimator's: {error}") from None
@@ -702,7 +714,8 @@ class RNNRegressor(_Estimator):
         "standard": subtract each feature's mean and divide by its standard deviation, of the steps of the training data
         that have a weight. Targets are scaled too if the output activation is "identity" (not with loss="poisson").
         `predict`, `score` and `forecast` take and return the user's units; losses are in scaled units. `partial_fit` and
-        warm_start keep the first statistics, which are the attribute `scaling_`.
+        warm_start keep the first statistics, which are the attribute `scaling_`. If these scale the targets, a warm start
+        with a loss or output activation whose targets are not scaled is refused.
     dtype : None, "float32" or "float64"
         None: float32 where the X of `fit` is, else float64, as scikit-learn does. float32 takes two thirds of the time.
     output : "sequence" or "last"
@@ -826,7 +839,7 @@ class RNNRegressor(_Estimator):
         """
         rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight)
-        targets = self._encode(examples, self._coding()).astype(np.float64)
+        targets = self._encode(examples, self._coding(), self.network_).astype(np.float64)
         w = np.ones(len(rows)) if examples.weights is None else examples.weights
         used = w > 0
         targets, predicted, w = targets[used], self._middle(rows[used]), w[used, None]
@@ -875,6 +888,7 @@ class RNNRegressor(_Estimator):
         steps, horizon = _words.size("steps", steps), _words.size("horizon", self.horizon)
         if self.output != "sequence":
             raise ValueError('forecast needs output="sequence": an output at each step')
+        self._check_output()
         if self.network_.bidirectional:
             raise ValueError("forecast needs a network in one direction: with bidirectional=True a pair's input has its target")
         past = read(series, "series", "series")
@@ -966,7 +980,7 @@ class RNNRegressor(_Estimator):
         return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
 
     def _scales_targets(self, network):
-        return network.output_activation == "identity" and self.loss != "poisson"
+        return network.output_activation == "identity" and _check_loss(network.loss)[0] != "poisson"
 
     def _compared_with_a_constant(self, data):
         """The losses of network and best constant in words, if the former is not lower; else None."""
@@ -996,7 +1010,7 @@ class RNNRegressor(_Estimator):
         units = " (in scaled units)" if self.scaling_ is not None and self.scaling_.y_mean is not None else ""
         return f"its loss on the training data is {loss:.4g}, that of the targets' {which} is {constant:.4g}{units}"
 
-    def _encode(self, examples, coding):
+    def _encode(self, examples, coding, network):
         """Targets (M, O), 0 where they have no weight."""
         targets = examples.targets if examples.targets.ndim == 2 else examples.targets[:, None]
         if targets.shape[1] != coding[0]:
@@ -1004,13 +1018,14 @@ class RNNRegressor(_Estimator):
         if examples.weights is not None:
             targets = np.where(examples.weights[:, None] > 0, targets, 0)
         bad = ~np.isfinite(targets)
-        if self.loss == "poisson":
+        poisson = _check_loss(network.loss)[0] == "poisson"
+        if poisson:
             bad |= targets < 0
         if bad.any():
             m, k = np.argwhere(bad)[0]
             what = "NaN" if np.isnan(targets[m, k]) else "infinity" if np.isinf(targets[m, k]) else str(targets[m, k])
             raise ValueError(f"y contains {what}, first at {self._place(examples.inputs, m)}, output {k}"
-                             + (', which loss="poisson" cannot have' if self.loss == "poisson" else ""))
+                             + (', which loss="poisson" cannot have' if poisson else ""))
         return targets
 
     def __sklearn_tags__(self) -> Any:
@@ -1190,7 +1205,7 @@ class RNNClassifier(_Estimator):
         return (f"its {weighted}accuracy on the training data is {accuracy:.4g}, and the largest class "
                 f"({self.classes_.tolist()[sums.argmax()]!r}) has a {weighted}share of {share:.4g}")
 
-    def _encode(self, examples, coding):
+    def _encode(self, examples, coding, network):
         """Class numbers (M,), −1 where they have no weight."""
         used = np.ones(len(examples.targets), bool) if examples.weights is None else examples.weights > 0
         labels = examples.targets[used]

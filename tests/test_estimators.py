@@ -523,6 +523,20 @@ def test_a_warm_start_of_another_shape_or_with_new_labels_is_refused_and_changes
         model.fit(X, ["new"] * N)
 
 
+@pytest.mark.parametrize("changed", [{"loss": "poisson"}, {"output_activation": "tanh"}, {"output_activation": "exp"}])
+def test_a_warm_start_whose_outputs_cannot_have_the_scaling_of_targets_is_refused(changed):
+    X = cube()
+    y = np.abs(X[:, :, 0])
+    model = regressor(warm_start=True, scale="standard").fit(X, y)
+    before, made = model.network_, model.predict(X)
+    with pytest.raises(ValueError, match="needs targets that are not scaled; set warm_start=False"):
+        model.set_params(**changed).fit(X, y)
+    assert model.network_ is before and np.array_equal(model.predict(X), made)
+    assert model.set_params(warm_start=False).fit(X, y).scaling_.y_mean is None
+    model.set_params(warm_start=True, loss="squared_error", output_activation=None).fit(X, y)
+    assert model.scaling_.y_mean is None, "targets that were not scaled stay so"
+
+
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True, "validation_fraction": 0.3}])
 def test_the_same_random_state_gives_the_same_run(options):
     X = ragged()
@@ -790,6 +804,30 @@ def test_a_loaded_estimator_goes_on_as_the_saved_one(tmp_path):
     for each in (model, loaded):
         each.fit(X, labels(X))
     assert np.array_equal(model.network_.theta, loaded.network_.theta) and loaded.n_iter_ == 10
+
+
+@pytest.mark.parametrize("changed", [
+    {"loss": "poisson"}, {"output_activation": "tanh"}, {"scale": None}, {"hidden_size": 9, "dtype": "float32"},
+    {"loss": ("quantile", (0.1, 0.9))}, {"output": "last"}, {"bidirectional": True}, {"two_d": "steps", "activation": "elu"},
+])
+def test_a_file_keeps_the_fitted_network_whatever_is_set_after_fit(changed, tmp_path):
+    X = cube()
+    model = regressor(scale="standard").fit(X, X[:, :, :O])
+    made, score = model.predict(X), model.score(X, X[:, :, :O])
+    model.set_params(**changed).save(tmp_path / "model.npz")
+    loaded = fastbptt.load(tmp_path / "model.npz")
+    assert all(getattr(loaded, name) == value for name, value in changed.items())
+    for each in (model, loaded):
+        if "output" in changed:
+            for call in (lambda: each.predict(X), lambda: each.partial_fit(X, X[:, -1, :O]),
+                         lambda: each.score(X, X[:, -1, :O])):
+                with pytest.raises(ValueError, match="output='last' was set after fit, whose network has output='sequence'"):
+                    call()
+            each.set_params(output="sequence")
+        assert np.array_equal(each.predict(X), made)
+        assert each.score(X, X[:, :, :O]) == score, "negative targets too, whatever loss the next fit is to have"
+        each.partial_fit(X, X[:, :, :O])
+    assert np.array_equal(model.network_.theta, loaded.network_.theta)
 
 
 @pytest.mark.parametrize(("name", "value"), [
