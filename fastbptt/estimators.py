@@ -18,7 +18,7 @@ import numbers
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, Unpack
 
 import numpy as np
 
@@ -74,9 +74,10 @@ class _Estimator(Parametric):
         ----------
         X : array (N, T, I), or list of (T_n, I)
             NaN and infinity are refused. DataFrames of a list must have the same columns in the same order, also in later
-            calls. A list of (T_n,) of unequal lengths has one feature.
+            calls, those of warm_start too. A list of (T_n,) of unequal lengths has one feature.
         y : array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O); with output="last" array (N,) or (N, O)
-            Not read where the weight is 0. Labels have no axis of outputs.
+            Not read where the weight is 0. Labels have no axis of outputs. The columns of DataFrames are compared as those
+            of X are, also by `score`.
         sample_weight : array (N,) or (N, T), or list of (T_n,), optional
             Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given. They also
             weigh the statistics of `scale`.
@@ -107,6 +108,9 @@ class _Estimator(Parametric):
         settings = self._settings(callbacks, options)
         examples = self._read(X, y, sample_weight)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
+        names = examples.names
+        if last is not None:
+            names = self._check_inputs_and_names(examples)
         coding = self._learn_coding(examples) if last is None else self._coding()
         network = self._new_network(examples.inputs, coding, last)
         if last is not None and self.scaling_ is not None and self.scaling_.y_mean is not None and not self._scales_targets(network):
@@ -114,7 +118,7 @@ class _Estimator(Parametric):
                              f"loss={self.loss!r} with output_activation={network.output_activation!r} needs targets that are "
                              "not scaled; set warm_start=False")
         data = _with_weight(self._to_engine(examples, coding, network), self.output)
-        held = None if validation is None else self._validation_data(validation, coding, network, examples.names)
+        held = None if validation is None else self._validation_data(validation, coding, network, names)
         if self.early_stopping and held is None:
             entropy = network._entropy
             if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
@@ -126,8 +130,7 @@ class _Estimator(Parametric):
         batch_size = self._batch_size(len(data[0]), sample_weight is not None or self._class_weight() is not None)
         settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
                      "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
-        return _Fitting(network, data, held, settings, coding, examples.names,
-                        last is not None, scaling)
+        return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
 
     def _end(self, fitting):
         """Take the result of the training."""
@@ -165,8 +168,7 @@ class _Estimator(Parametric):
             self._check_output()
         examples = self._read(X, y, sample_weight)
         if fitted:
-            self._check_features(examples.inputs)
-            self._check_names(examples.names)
+            self._check_inputs_and_names(examples)
         coding = self._coding() if fitted else self._learn_coding(examples, classes)
         network = self.network_ if fitted else self._new_network(examples.inputs, coding)
         data = _with_weight(self._to_engine(examples, coding, network), self.output)
@@ -201,8 +203,9 @@ class _Estimator(Parametric):
         """Be fitted."""
         self.__dict__.pop("feature_names_in_", None)
         self.scaling_ = scaling
-        if names is not None:
-            self.feature_names_in_ = names
+        if names.features is not None:
+            self.feature_names_in_ = names.features
+        self._target_names = names.targets
         self.network_, self.n_features_in_ = network, network.input_size
         self._take_coding(coding)
         self._stepper = None  # what partial_fit's optimiser carries
@@ -353,9 +356,9 @@ class _Estimator(Parametric):
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         inputs = self._read_inputs(X)
         weights = None if sample_weight is None else self._read_weights(inputs, sample_weight)
-        feature_names("y", y)
+        names = Names(feature_names("X", X), feature_names("y", y))
         targets = self._read_targets(_rows("y", y, inputs, self.output))
-        return Examples(inputs, targets, self._without_washout(inputs, weights), feature_names("X", X))
+        return Examples(inputs, targets, self._without_washout(inputs, weights), names)
 
     def _without_washout(self, inputs, weights):
         """Weights (M,) that are 0 at the first `washout` steps of each sequence."""
@@ -473,7 +476,8 @@ class _Estimator(Parametric):
             found = examples.inputs.padded.shape[2]
             if found != network.input_size:
                 raise ValueError(f"X has {found} features, but the X to train on has {network.input_size}")
-            check_names("X", examples.names, names)
+            check_names("X", examples.names.features, names.features)
+            check_names("y", examples.names.targets, names.targets)
             return self._to_engine(examples, coding, network)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation's {error}") from None
@@ -500,7 +504,7 @@ class _Estimator(Parametric):
         self._check_output()
         inputs = self._read_inputs(X)
         self._check_features(inputs)
-        self._check_names(feature_names("X", X))
+        check_names("X", feature_names("X", X), self._names().features)
         X = self._scaled_inputs("X", inputs.padded, inputs.lengths)
         Y, _ = self.network_.forward(X, initial_state, lengths=inputs.lengths)
         return self._unscaled(Y if self.output == "last" else Y[inputs.steps()]), inputs
@@ -533,8 +537,17 @@ class _Estimator(Parametric):
     def _restore(self, rows, inputs):
         return rows if self.output == "last" else inputs.restore(rows)
 
-    def _check_names(self, names):
-        check_names("X", names, getattr(self, "feature_names_in_", None))
+    def _names(self):
+        """The Names of the last fit; estimators that were pickled by earlier versions have none of targets."""
+        return Names(getattr(self, "feature_names_in_", None), getattr(self, "_target_names", None))
+
+    def _check_inputs_and_names(self, examples):
+        """Raise ValueError if they do not suit what is fitted; return the Names, as far as they are known."""
+        self._check_features(examples.inputs)
+        known, found = self._names(), examples.names
+        check_names("X", found.features, known.features)
+        check_names("y", found.targets, known.targets)
+        return Names(*(new if old is None else old for old, new in zip(known, found)))
 
     # ---- Files
 
@@ -555,9 +568,11 @@ class _Estimator(Parametric):
 
     def _to_file(self):
         """Header and arrays; what SequenceScaler._to_file gives fits into the same file."""
+        names = self._names()
         fitted = {
             "coding": self._coding_to_file(),
-            "feature_names": None if not hasattr(self, "feature_names_in_") else self.feature_names_in_.tolist(),
+            "feature_names": None if names.features is None else names.features.tolist(),
+            "target_names": None if names.targets is None else names.targets.tolist(),
             "loss_curve": self.loss_curve_,
             "validation_loss_curve": self.validation_loss_curve_,
             "history": None if self.history_ is None else dataclasses.asdict(self.history_),
@@ -583,12 +598,11 @@ class _Estimator(Parametric):
         params, fitted = header["params"], header["fitted"]
         # Files of the first versions do not have `scale`: their networks read what the user gave
         estimator = cls(**{"scale": None} | {name: _unpack(value) for name, value in params.items()})
-        names = fitted["feature_names"]
-        if names is not None and (len(names) != network.input_size or not all(isinstance(name, str) for name in names)):
-            raise ValueError(f"it does not name the {network.input_size} features of its network")
         coding = estimator._coding_from_file(fitted["coding"], network)
-        estimator._become(network, coding, None if names is None else np.array(names, dtype=object),
-                          estimator._scaling_from_file(network, arrays))
+        columns = network.target_size if cls is RNNRegressor else 1  # of y; labels have one column
+        names = Names(_names_from_file(fitted["feature_names"], network.input_size, "features of its network"),
+                      _names_from_file(fitted.get("target_names"), columns, "target(s) of its network"))
+        estimator._become(network, coding, names, estimator._scaling_from_file(network, arrays))
         curves = ([float(loss) for loss in fitted[name]] for name in ("loss_curve", "validation_loss_curve"))
         estimator._take_curves(*curves, None if fitted["history"] is None else training.History(**fitted["history"]))
         return estimator
@@ -642,7 +656,7 @@ class _Fitting:
     held: tuple | None
     settings: dict
     coding: tuple
-    names: np.ndarray | None
+    names: Names
     goes_on: bool
     scaling: Scaling | None
 
@@ -839,6 +853,7 @@ class RNNRegressor(_Estimator):
         """
         rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight)
+        check_names("y", examples.names.targets, self._names().targets)
         targets = self._encode(examples, self._coding(), self.network_).astype(np.float64)
         w = np.ones(len(rows)) if examples.weights is None else examples.weights
         used = w > 0
@@ -893,10 +908,12 @@ class RNNRegressor(_Estimator):
             raise ValueError("forecast needs a network in one direction: with bidirectional=True a pair's input has its target")
         past = read(series, "series", "series")
         self._check_series(past, horizon)
-        names = getattr(self, "feature_names_in_", None)
-        O = self.n_outputs_  # noqa: E741
-        check_names("series", feature_names("series", series), None if names is None else names[:O])
-        check_names("exogenous", feature_names("exogenous", exogenous), None if names is None else names[O:])
+        names, O = self._names(), self.n_outputs_  # noqa: E741
+        known = feature_names("series", series)
+        check_names("series", known, None if names.features is None else names.features[:O])
+        if names.features is None and names.targets is not None and set(names.targets) == set(() if known is None else known):
+            check_names("series", known, names.targets)  # y may have other names, but not the same in another order
+        check_names("exogenous", feature_names("exogenous", exogenous), None if names.features is None else names.features[O:])
         beyond = max(0, steps - horizon)
         known = self._read_exogenous(past, exogenous, beyond)
         X = append(past.padded.swapaxes(0, 1), known.swapaxes(0, 1), len(past.padded)).swapaxes(0, 1)
@@ -1120,6 +1137,7 @@ class RNNClassifier(_Estimator):
         """Return the share of right labels among all real steps, or sequences, weighted. initial_state is as of `predict`."""
         rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight)
+        check_names("y", examples.names.targets, self._names().targets)
         return float(np.average(self.classes_[rows.argmax(axis=1)] == examples.targets, weights=examples.weights))
 
     # ---- Targets. The coding is the array of classes (K,)
@@ -1234,14 +1252,21 @@ class RNNClassifier(_Estimator):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+class Names(NamedTuple):
+    """Columns of the frames that X and y were: arrays of str, None where they were no frames."""
+
+    features: np.ndarray | None
+    targets: np.ndarray | None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """What was given to learn from: sequences, targets (M, ...), weights (M,) or None, names of features or None."""
+    """What was given to learn from: sequences, targets (M, ...), weights (M,) or None, names of columns."""
 
     inputs: Sequences
     targets: np.ndarray
     weights: np.ndarray | None
-    names: np.ndarray | None
+    names: Names
 
 
 def _places(inputs, output):
@@ -1410,6 +1435,14 @@ def _entropy(random_state):
     if isinstance(random_state, np.random.RandomState):
         return _words.DrawnSeed(random_state.randint(2**31 - 1))
     return _network_entropy(random_state)
+
+
+def _names_from_file(names, count, what):
+    if names is None:
+        return None
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"it does not name the {count} {what}")
+    return np.array(names, dtype=object)
 
 
 def _pack(name, value, depth=0):

@@ -221,7 +221,8 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     Returns
     -------
     X, D : arrays (N, T − horizon, I + E) and (N, T − horizon, I), or without N; views of `series` where they can be.
-        Lists of (T_n − horizon, ...) for a list.
+        Lists of (T_n − horizon, ...) for a list. pandas DataFrames give DataFrames, so that `fit` learns their columns and
+        `forecast` compares them. X is one if `exogenous` is too, and if the columns of both have names or of neither.
     """
     _words.refuse_masked("series", series)
     _words.refuse_masked("exogenous", exogenous)
@@ -229,7 +230,7 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     feature_names("exogenous", exogenous)
     if is_list(series) or isinstance(series, (list, tuple)) and not series:
         return _list_of_pairs(series, horizon, exogenous)
-    series = np.asarray(series)
+    frame, series = series, np.asarray(series)
     if series.ndim not in (2, 3):
         hint = "; one feature is series[:, None]" if series.ndim == 1 else ""
         raise ValueError(f"series must be (N, T, I) or (T, I), got shape {series.shape}{hint}")
@@ -240,7 +241,27 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     if not 1 <= horizon < T:
         raise ValueError(f"horizon must be from 1 to {T - 1} for a series of {T} steps, got {horizon}")
     X = series if exogenous is None else append(series, exogenous, T)
-    return X[..., :T - horizon, :], series[..., horizon:, :]
+    X, D = X[..., :T - horizon, :], series[..., horizon:, :]
+    if not _is_pandas(frame):
+        return X, D
+    D = _frame_like(frame, D, slice(horizon, T), frame.columns)
+    if exogenous is None:
+        return _frame_like(frame, X, slice(T - horizon), frame.columns), D
+    if _is_pandas(exogenous) and (_columns("series", frame) is None) == (_columns("exogenous", exogenous) is None):
+        X = _frame_like(frame, X, slice(T - horizon), [*frame.columns, *exogenous.columns])
+    return X, D
+
+
+def _is_pandas(value):
+    """Whether value is a DataFrame of pandas, the only kind that is built here."""
+    return hasattr(value, "columns") and hasattr(value, "iloc")
+
+
+def _frame_like(frame, rows, steps, columns):
+    """`rows` as a DataFrame with these columns, and the index that `frame` has at these steps."""
+    from pandas import DataFrame
+
+    return DataFrame(rows, index=frame.index[steps], columns=columns)
 
 
 def _list_of_pairs(series, horizon, exogenous):
@@ -259,7 +280,7 @@ def _list_of_pairs(series, horizon, exogenous):
         if np.ndim(x) != 2:
             raise ValueError(f"series[{n}] must be (T_n, I), got shape {np.shape(x)}")
         try:
-            pairs.append(forecast_pairs(np.asarray(x), horizon, None if exogenous is None else exogenous[n]))
+            pairs.append(forecast_pairs(x if hasattr(x, "columns") else np.asarray(x), horizon, None if exogenous is None else exogenous[n]))
         except ValueError as error:
             raise ValueError(f"series[{n}]: {error}") from None
     return [X for X, _ in pairs], [D for _, D in pairs]
@@ -536,6 +557,7 @@ def check_names(name: str, names: np.ndarray | None, known: np.ndarray | None, w
     """Raise ValueError if `names` are not those that are known, in their order. Without names there is no check."""
     if names is None or known is None or np.array_equal(names, known):
         return
-    rule = ("The feature names should match those that were passed during fit." if where == "fit" else
+    what = "target" if name == "y" else "feature"
+    rule = (f"The {what} names should match those that were passed during fit." if where == "fit" else
             f"{name} must have the columns of {where}, in their order.")
     raise ValueError(f"{rule}\n{name} has {', '.join(names)}; {where} had {', '.join(known)}")

@@ -1656,6 +1656,84 @@ def test_a_forecast_compares_the_columns_of_series_and_exogenous_inputs():
         model.forecast(X, 1, exogenous=[x.rename(columns={"rain": "wind"}) for x in rain])
 
 
+def swapped(X):
+    return [x[x.columns[::-1]] for x in X]
+
+
+def test_a_forecast_compares_the_columns_that_forecast_pairs_was_given():
+    X = frames()
+    rain = [x[["price"]].rename(columns={"price": "rain"}) ** 2 for x in X]
+    model = regressor().fit(*forecast_pairs(X, 1))
+    assert model.feature_names_in_.tolist() == ["price", "volume"]
+    plain = regressor().fit(*forecast_pairs([x.to_numpy() for x in X], 1))
+    assert np.array_equal(model.network_.theta, plain.network_.theta)
+    assert all(np.array_equal(a, b) for a, b in zip(model.forecast(X, 3), plain.forecast(X, 3), strict=True))
+    wide = regressor().fit(*forecast_pairs(X, 1, rain))
+    assert wide.feature_names_in_.tolist() == ["price", "volume", "rain"]
+    arrays = regressor().fit(*forecast_pairs(X, 1, [x.to_numpy() for x in rain]))
+    assert not hasattr(arrays, "feature_names_in_")
+    single = regressor(two_d="series").fit(*forecast_pairs(X[0], 1))
+    for call in (lambda: model.forecast(swapped(X), 1), lambda: wide.forecast(swapped(X), 1, exogenous=rain),
+                 lambda: arrays.forecast(swapped(X), 1, exogenous=rain), lambda: single.forecast(X[0][["volume", "price"]], 1)):
+        with pytest.raises(ValueError, match="The feature names should match.*\n.*series has volume, price; fit had price, volume"):
+            call()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_warm_start_compares_columns_and_features(known):
+    X = frames()
+    y = [x.to_numpy() for x in X]
+    model = regressor(warm_start=True).fit(X, y)
+    before = model.network_
+    with pytest.raises(ValueError, match="The feature names should match those that were passed during fit"):
+        model.fit(swapped(X), y)
+    with pytest.raises(ValueError, match="validation's The feature names should match"):
+        model.fit(X if known else y, y, validation=(swapped(X), y))
+    with pytest.raises(ValueError, match="X has 1 features, but RNNRegressor is expecting 2"):
+        model.fit([x[:, :1] for x in y], y)
+    assert model.network_ is before
+    assert model.fit(X if known else y, y).feature_names_in_.tolist() == ["price", "volume"]
+
+
+def test_the_columns_of_targets_are_those_of_fit_in_their_order(tmp_path):
+    X = [x.to_numpy() for x in frames()]
+    y = frames(("v1", "p1"))
+    model = regressor(warm_start=True).fit(X, y)
+    model.save(tmp_path / "model.npz")
+    for each in (model, fastbptt.load(tmp_path / "model.npz"), copy.deepcopy(model)):
+        for call in (lambda: each.score(X, swapped(y)), lambda: each.partial_fit(X, swapped(y)), lambda: each.fit(X, swapped(y))):
+            with pytest.raises(ValueError, match="The target names should match.*\n.*y has p1, v1; fit had v1, p1"):
+                call()
+        assert each.score(X, y) == each.score(X, [v.to_numpy() for v in y])
+    with pytest.raises(ValueError, match="validation's The target names should match"):
+        regressor().fit(X, y, validation=(X, swapped(y)))
+    with pytest.raises(ValueError, match="The target names should match"):
+        regressor().partial_fit(X, y).partial_fit(X, swapped(y))
+    assert regressor(horizon=1).fit(X, y).forecast(X, 1)[0].shape == (1, 2)
+    header, arrays = _files.read(tmp_path / "model.npz")
+    del header["fitted"]["target_names"]  # as in files of earlier versions
+    _files.write(tmp_path / "old.npz", header, arrays)
+    assert fastbptt.load(tmp_path / "old.npz").score(X, y) == model.score(X, y)
+    for bad in (["v1"], [1, 2], "v1"):
+        header["fitted"]["target_names"] = bad
+        _files.write(tmp_path / "bad.npz", header, arrays)
+        with pytest.raises(ValueError, match="does not name the 2 target"):
+            fastbptt.load(tmp_path / "bad.npz")
+
+
+def test_the_column_of_labels_is_compared(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    X, y = cube(), pandas.DataFrame({"state": np.arange(N) % 2})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = classifier().fit(X, y)
+        model.save(tmp_path / "model.npz")
+        loaded = fastbptt.load(tmp_path / "model.npz")
+        assert loaded.score(X, y) == model.score(X, y["state"])
+        with pytest.raises(ValueError, match="The target names should match.*\n.*y has kind; fit had state"):
+            loaded.score(X, y.rename(columns={"state": "kind"}))
+
+
 def test_the_names_of_a_list_of_frames_are_kept_in_a_file(tmp_path):
     X = frames()
     model = regressor().fit(X, [x.to_numpy() for x in X])
