@@ -1455,8 +1455,10 @@ def _pack(name, value, depth=0):
         return value
     if isinstance(value, (list, tuple)) and depth < 3:
         return {type(value).__name__: [_pack(name, item, depth + 1) for item in value]}
-    if isinstance(value, dict) and depth < 3:
-        return {"dict": {str(key): _pack(name, item, depth + 1) for key, item in value.items()}}
+    if isinstance(value, Mapping) and depth < 3:
+        if all(isinstance(key, str) for key in value):
+            return {"dict": {str(key): _pack(name, item, depth + 1) for key, item in value.items()}}
+        return {"pairs": [[_pack(name, part, depth + 1) for part in pair] for pair in value.items()]}  # JSON's keys are str
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return {"array": value.tolist()}
     if type(value) in _DESCRIBED.values():
@@ -1474,6 +1476,8 @@ def _unpack(value):
         return {"list": list, "tuple": tuple}[kind](_unpack(item) for item in content)
     if kind == "dict":
         return {key: _unpack(item) for key, item in content.items()}
+    if kind == "pairs":
+        return {_unpack(key): _unpack(item) for key, item in content}
     if kind == "array":
         return np.array(content, np.float64)
     return _DESCRIBED[kind](**content)

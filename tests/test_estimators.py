@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import types
 import warnings
 
 import numpy as np
@@ -830,6 +831,20 @@ def test_a_file_keeps_the_fitted_network_whatever_is_set_after_fit(changed, tmp_
     assert np.array_equal(model.network_.theta, loaded.network_.theta)
 
 
+@pytest.mark.parametrize(("classes", "weights"), [
+    ([0, 1], {0: 1.0, 1: 5.0}), ([0, 1], {np.int64(1): np.float32(5)}), ([False, True], {True: 5}), ([0.0, 2.0], {2.0: 5}),
+    (["0", "1"], {"0": 1.0, "1": 5.0}), ([0, 1], types.MappingProxyType({1: 5})),
+], ids=repr)
+def test_a_file_keeps_the_labels_of_class_weights(classes, weights, tmp_path):
+    y = np.array(classes)[np.arange(N) % 2]
+    model = classifier(class_weight=weights, warm_start=True).fit(cube(), y)
+    model.save(tmp_path / "model.npz")
+    loaded = fastbptt.load(tmp_path / "model.npz")
+    assert loaded.class_weight == dict(weights)
+    assert [type(label) for label in loaded.class_weight] == [type(y[:1].tolist()[0])] * len(weights)
+    assert np.array_equal(loaded.fit(cube(), y).network_.theta, model.fit(cube(), y).network_.theta)
+
+
 @pytest.mark.parametrize(("name", "value"), [
     ("initializer", lambda shape, rng: np.zeros(shape)), ("learning_rate", lambda epoch: 1.0),
     ("random_state", np.random.default_rng(0)),
@@ -850,6 +865,9 @@ def test_labels_that_a_file_cannot_hold_are_refused(tmp_path):
 @pytest.mark.parametrize("change", [
     {"params": None}, {"params": [1]}, {"params": {"unknown": 1}}, {"params": {"solver": {"Trojan": {}}}},
     {"params": {"solver": {"Adam": {"unknown": 1}}}}, {"params": {"loss": {"tuple": 3}}}, {"fitted": 3},
+    {"params": {"output": "last", "class_weight": {"pairs": 3}}},
+    {"params": {"output": "last", "class_weight": {"pairs": [[1, 2, 3]]}}},
+    {"params": {"output": "last", "class_weight": {"pairs": [[{"list": []}, 1.0]]}}},
     {"fitted": {"classes": []}}, {"coding": {"kind": "U", "classes": ["a"], "dtype": ""}},
     {"coding": {"kind": "U", "classes": ["a", 2], "dtype": ""}},
     {"coding": {"kind": "i", "classes": [1, 10**30], "dtype": "int8"}},
