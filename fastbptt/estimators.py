@@ -435,12 +435,11 @@ class _Estimator(Parametric):
         if lengths is not None:
             w = np.where(np.arange(len(X))[:, None] < lengths, w, 0)
         used = w > 0
-        scaling = Scaling(*_mean_and_scale(X[used].astype(np.float64), None if m is None else w[used]))
+        scaling = Scaling(*_mean_and_scale(X[used], None if m is None else w[used]))
         if not self._scales_targets(network):
             return scaling
         rows, weights = (D, m) if self.output == "last" else (D[used], None if m is None else w[used])
-        return dataclasses.replace(scaling, **dict(zip(("y_mean", "y_scale"), _mean_and_scale(
-            rows.astype(np.float64), weights, "y"))))
+        return dataclasses.replace(scaling, **dict(zip(("y_mean", "y_scale"), _mean_and_scale(rows, weights, "y"))))
 
     def _scales_targets(self, network):
         """Whether targets of this network are scaled too. The constructor's arguments may have changed since `fit`."""
@@ -726,7 +725,7 @@ class RNNRegressor(_Estimator):
         forecasts, take the level nearest to 0.5. If targets are scaled, the threshold of "huber" is in scaled units.
     scale : "standard" or None
         "standard": subtract each feature's mean and divide by its standard deviation, of the steps of the training data
-        that have a weight. Targets are scaled too if the output activation is "identity" (not with loss="poisson").
+        that have a weight; a feature that is constant, but for rounding, is shifted alone. Targets are scaled too if the output activation is "identity" (not with loss="poisson").
         `predict`, `score` and `forecast` take and return the user's units; losses are in scaled units. `partial_fit` and
         warm_start keep the first statistics, which are the attribute `scaling_`. If these scale the targets, a warm start
         with a loss or output activation whose targets are not scaled is refused.

@@ -319,7 +319,8 @@ class SequenceScaler(Parametric):
 
     Attributes
     ----------
-    mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant is 1.
+    mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant, but for
+        rounding, is 1.
     n_features_in_ : int, I
     feature_names_in_ : array of str, if X was a DataFrame or a list of DataFrames
         `transform` and `inverse_transform` then refuse DataFrames with other columns, or the same in another order.
@@ -449,7 +450,7 @@ class SequenceScaler(Parametric):
     def _statistics(self, sequences):
         """Mean and scale, (I,) or (N, I)."""
         t, n = sequences.steps()
-        rows = sequences.padded[t, n].astype(np.float64)
+        rows = sequences.padded[t, n]
         if self.per == "all":
             return _mean_and_scale(rows)
         parts = [_mean_and_scale(part) for part in np.split(rows, np.cumsum(sequences.lengths)[:-1])]
@@ -497,10 +498,12 @@ class SequenceScaler(Parametric):
 
 
 def _mean_and_scale(rows, weights=None, name="X"):
-    """Mean and standard deviation (I,) of rows (M, I), weighted by `weights` (M,) > 0.
+    """Mean and standard deviation (I,) of rows (M, I), weighted by `weights` (M,) > 0, both in float64.
 
-    In place of the deviation it is 1 where rows are equal or missing.
+    In place of the deviation it is 1 where rows are missing, or equal up to rounding in the dtype of `rows`: division by a
+    deviation of 1e-17, as of 0.3 and 0.1 + 0.2, would blow later inputs up.
     """
+    rounding, rows = 10 * np.finfo(rows.dtype).eps, rows.astype(np.float64)
     if not len(rows):
         return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
     low = rows.min(axis=0)
@@ -510,7 +513,7 @@ def _mean_and_scale(rows, weights=None, name="X"):
         scale = np.where(constant, 1.0, np.sqrt(np.average(np.square(rows - mean), axis=0, weights=weights)))
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
         raise ValueError(f"{name} is too large for its standard deviation to be finite")
-    scale[scale == 0] = 1.0  # squares that underflow
+    scale[scale <= rounding * np.abs(mean)] = 1.0  # also 0, of squares that underflow
     return mean, scale
 
 

@@ -1308,6 +1308,17 @@ def test_constant_features_and_targets_are_shifted_alone():
     assert np.abs(model.predict(X) - y).max() < 2
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_features_and_targets_that_are_constant_but_for_rounding_are_shifted_alone(weighted):
+    X = cube()
+    X[:, ::2, 1], X[:, 1::2, 1] = 0.3, 0.1 + 0.2
+    y = np.where(np.arange(T) % 2, 0.7, 0.1 * 7) + np.zeros((N, 1))
+    model = regressor(scale="standard", activation="relu").fit(X, y, np.arange(1.0, N + 1) if weighted else None)
+    assert model.scaling_.X_scale[1] == 1 and model.scaling_.y_scale[0] == 1
+    X[:, :, 1] = 0.4
+    assert np.abs(model.predict(X)).max() < 100
+
+
 def test_float32_inputs_with_a_large_mean_keep_their_digits():
     x = np.random.default_rng(0).standard_normal((N, T, 1))
     X = (x + 1e4).astype("f4")

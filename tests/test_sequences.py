@@ -246,6 +246,19 @@ def test_a_constant_feature_is_divided_by_1(value, per):
     assert not scaler.transform(X)[:, :, 1].any()
 
 
+@pytest.mark.parametrize("per", ["all", "series"])
+@pytest.mark.parametrize(("dtype", "value"), [("f8", 0.3), ("f8", -3e100), ("f4", 0.3), ("f4", 1e8)])
+def test_a_feature_that_is_constant_but_for_rounding_is_divided_by_1(dtype, value, per):
+    X = array(3, 6, 2).astype(dtype)
+    X[:, :, 1] = value
+    X[:, ::3, 1] = np.nextafter(X[:, ::3, 1], np.inf)
+    scaler = SequenceScaler(per=per).fit(X)
+    assert (scaler.scale_[..., 1] == 1).all() and (scaler.scale_[..., 0] > 0.1).all() and scaler.scale_.dtype == np.float64
+    assert (scaler.scale_[..., 0] != 1).all()
+    X[:, :, 1] = value + np.array(1e3 * abs(value) * np.finfo(dtype).eps) * np.arange(6)
+    assert (SequenceScaler(per=per).fit(X).scale_[..., 1] != 1).all(), "a small deviation is one, if it is more than rounding"
+
+
 def test_numbers_whose_squares_vanish_are_divided_by_1():
     scaler = SequenceScaler().fit(array(N, T, I) * 1e-200)
     assert (scaler.scale_ == 1).all()
