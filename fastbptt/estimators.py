@@ -504,9 +504,26 @@ class _Estimator(Parametric):
         inputs = self._read_inputs(X)
         self._check_features(inputs)
         check_names("X", feature_names("X", X), self._names().features)
+        if initial_state is not None:
+            self._check_state(initial_state, len(inputs.lengths))
         X = self._scaled_inputs("X", inputs.padded, inputs.lengths)
         Y, _ = self.network_.forward(X, initial_state, lengths=inputs.lengths)
         return self._unscaled(Y if self.output == "last" else Y[inputs.steps()]), inputs
+
+    def _check_state(self, state, N):
+        """Raise TypeError or ValueError if it is no initial state of N sequences. RNN's message is about time-major arrays."""
+        widths = self.network_._widths
+        several = len(widths) > 1
+        if several and (not isinstance(state, (tuple, list)) or len(state) != len(widths)):
+            what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
+            raise TypeError(f"initial_state must be a tuple of {len(widths)} arrays (N, H), one for each recurrence, layer by "
+                            f"layer{', forward before reverse' if self.network_.bidirectional else ''}; got {what}")
+        for k, (part, H) in enumerate(zip(state if several else [state], widths)):
+            name = f"initial_state[{k}]" if several else "initial_state"
+            found = _words.array(name, part, self.network_.dtype).shape
+            if found != (N, H):
+                raise ValueError(f"{name} must have shape (N, H) = {N, H}, one state for each of the {N} sequence(s) of X, "
+                                 f"got {found}")
 
     def _scaled_inputs(self, name, X, lengths):
         """Inputs (T, N, I) as the network reads them."""

@@ -1627,6 +1627,26 @@ def test_initial_states_reach_predictions_and_scores():
         model.predict(X, initial_state=S[:2])
 
 
+@pytest.mark.parametrize(("options", "X", "state", "error", "words"), [
+    ({}, cube(), np.ones(H), ValueError,
+     r"initial_state must have shape \(N, H\) = \(8, 5\), one state for each of the 8 sequence\(s\) of X, got \(5,\)$"),
+    ({}, cube(), np.ones((T, H)), ValueError, r"= \(8, 5\), .*, got \(9, 5\)$"),
+    ({}, cube()[:1], np.ones((N, H)), ValueError, r"= \(1, 5\), .*, got \(8, 5\)$"),
+    ({}, ragged(), "abc", TypeError, "initial_state must be an array of numbers, got str"),
+    ({"hidden_size": (H, 4)}, ragged(), (np.ones((N, H)), np.ones((N, H))), ValueError,
+     r"initial_state\[1\] must have shape \(N, H\) = \(8, 4\), .*, got \(8, 5\)$"),
+    ({"hidden_size": (H, 4)}, ragged(), np.ones((N, H)), TypeError, r"a tuple of 2 arrays \(N, H\), .*; got ndarray$"),
+    ({"bidirectional": True}, ragged(), [np.ones((N, H))], TypeError, "forward before reverse; got 1 of them$"),
+])
+def test_a_bad_initial_state_is_refused_in_the_users_layout(options, X, state, error, words):
+    model, classes = regressor(**options).fit(cube(), cube()), classifier(**options).fit(cube(), labels(cube()))
+    for call in (lambda: model.predict(X, initial_state=state), lambda: model.score(X, X, initial_state=state),
+                 lambda: classes.predict(X, initial_state=state), lambda: classes.predict_proba(X, initial_state=state)):
+        with pytest.raises(error, match=words) as caught:
+            call()
+        assert "time-major" not in str(caught.value) and "B, H" not in str(caught.value)
+
+
 # ---- Frames
 
 
