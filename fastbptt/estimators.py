@@ -28,6 +28,7 @@ from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
 from .sequences import (
     SequenceScaler, Sequences, _mean_and_scale, append, array_of_numbers, check_names, feature_names, read,
+    read_series,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class _Estimator(Parametric):
         ----------
         X : array (N, T, I), or list of (T_n, I)
             NaN and infinity are refused. DataFrames of a list must have the same columns in the same order, also in later
-            calls, those of warm_start too. A list of (T_n,) of unequal lengths has one feature.
+            calls, those of warm_start too. A list of (T_n,) of unequal lengths has one feature. Later calls of a model of one
+            feature, and `validation`, take such lists of any lengths, unless two_d says what two dimensions mean.
         y : array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O); with output="last" array (N,) or (N, O)
             Not read where the weight is 0. Labels have no axis of outputs. The columns of DataFrames are compared as those
             of X are, also by `score`.
@@ -106,8 +108,8 @@ class _Estimator(Parametric):
     def _begin(self, X, y, sample_weight, validation, callbacks, options):
         """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change."""
         settings = self._settings(callbacks, options)
-        examples = self._read(X, y, sample_weight)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
+        examples = self._read(X, y, sample_weight, None if last is None else last.input_size)
         names = examples.names
         if last is not None:
             names = self._check_inputs_and_names(examples)
@@ -166,7 +168,7 @@ class _Estimator(Parametric):
         fitted = self.__sklearn_is_fitted__()
         if fitted:
             self._check_output()
-        examples = self._read(X, y, sample_weight)
+        examples = self._read(X, y, sample_weight, self.n_features_in_ if fitted else None)
         if fitted:
             self._check_inputs_and_names(examples)
         coding = self._coding() if fitted else self._learn_coding(examples, classes)
@@ -350,11 +352,11 @@ class _Estimator(Parametric):
 
     # ---- Data
 
-    def _read(self, X, y, sample_weight):
-        """X, y and weights as Examples."""
+    def _read(self, X, y, sample_weight, features=None):
+        """X, y and weights as Examples. `features` is their number where it is known."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        inputs = self._read_inputs(X)
+        inputs = self._read_inputs(X, features)
         weights = None if sample_weight is None else self._read_weights(inputs, sample_weight)
         names = Names(feature_names("X", X), feature_names("y", y))
         targets = self._read_targets(_rows("y", y, inputs, self.output))
@@ -370,8 +372,8 @@ class _Estimator(Parametric):
                              f"{len(inputs.padded)} steps")
         return washed
 
-    def _read_inputs(self, X):
-        inputs = read(X, self.two_d)
+    def _read_inputs(self, X, features):
+        inputs = read(X, self.two_d, features=features)
         if _words.choose("output", self.output, OUTPUTS) == "last" and not inputs.lengths.all():
             n = int(np.argmin(inputs.lengths))
             raise ValueError(f'X[{n}] has no steps, and with output="last" each sequence needs one')
@@ -471,7 +473,7 @@ class _Estimator(Parametric):
             raise TypeError("validation must be a tuple (X, y) or (X, y, sample_weight), got "
                             f"{type(validation).__name__}")
         try:
-            examples = self._read(*validation, *[None] * (3 - len(validation)))
+            examples = self._read(*validation, *[None] * (3 - len(validation)), features=network.input_size)
             found = examples.inputs.padded.shape[2]
             if found != network.input_size:
                 raise ValueError(f"X has {found} features, but the X to train on has {network.input_size}")
@@ -501,7 +503,7 @@ class _Estimator(Parametric):
         """The network's outputs as rows (M, O), in the targets' units, and the sequences that they belong to."""
         self._check_fitted(method)
         self._check_output()
-        inputs = self._read_inputs(X)
+        inputs = self._read_inputs(X, self.n_features_in_)
         self._check_features(inputs)
         check_names("X", feature_names("X", X), self._names().features)
         if initial_state is not None:
@@ -868,7 +870,7 @@ class RNNRegressor(_Estimator):
         `washout` has no weight. initial_state is as of `predict`.
         """
         rows, _ = self._outputs(X, "score", initial_state)
-        examples = self._read(X, y, sample_weight)
+        examples = self._read(X, y, sample_weight, self.n_features_in_)
         check_names("y", examples.names.targets, self._names().targets)
         targets = self._encode(examples, self._coding(), self.network_).astype(np.float64)
         w = np.ones(len(rows)) if examples.weights is None else examples.weights
@@ -905,7 +907,7 @@ class RNNRegressor(_Estimator):
         Parameters
         ----------
         series : array (N, T, O) or (T, O), or list of (T_n, O)
-            With at least `horizon` steps.
+            With at least `horizon` steps. With O = 1 a list of (T_n,) too.
         steps : int
         exogenous : array (N, T, E) or (T, E), or list of (T_n, E)
             What `forecast_pairs` was given so; if steps > horizon, for at least steps − horizon steps more than the
@@ -922,7 +924,7 @@ class RNNRegressor(_Estimator):
         self._check_output()
         if self.network_.bidirectional:
             raise ValueError("forecast needs a network in one direction: with bidirectional=True a pair's input has its target")
-        past = read(series, "series", "series")
+        past = read_series("series", series, self.n_outputs_)
         self._check_series(past, horizon)
         names, O = self._names(), self.n_outputs_  # noqa: E741
         known = feature_names("series", series)
@@ -968,7 +970,7 @@ class RNNRegressor(_Estimator):
         if exogenous is None or E == 0:
             raise ValueError(f"fit's X had {self.n_features_in_} features and its y {self.n_outputs_}: "
                              + (f"forecast needs exogenous, of {E} features" if E else "there were no exogenous ones"))
-        known = read(exogenous, "series", "exogenous")
+        known = read_series("exogenous", exogenous, E)
         if known.padded.shape[1:] != (len(past.lengths), E):
             raise ValueError(f"exogenous must be {len(past.lengths)} series of {E} features, got "
                              f"{known.padded.shape[1]} of {known.padded.shape[2]}")
@@ -1152,7 +1154,7 @@ class RNNClassifier(_Estimator):
               initial_state: ArrayLike | None = None) -> float:
         """Return the share of right labels among all real steps, or sequences, weighted. initial_state is as of `predict`."""
         rows, _ = self._outputs(X, "score", initial_state)
-        examples = self._read(X, y, sample_weight)
+        examples = self._read(X, y, sample_weight, self.n_features_in_)
         check_names("y", examples.names.targets, self._names().targets)
         return float(np.average(self.classes_[rows.argmax(axis=1)] == examples.targets, weights=examples.weights))
 

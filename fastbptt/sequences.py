@@ -111,10 +111,11 @@ class Sequences:
         return {"steps": f"row {n}", "series": f"step {t}"}.get(self.form, f"sequence {n}, step {t}")
 
 
-def read(X: Any, two_d: TwoD, name: str = "X") -> Sequences:
+def read(X: Any, two_d: TwoD, name: str = "X", features: int | None = None) -> Sequences:
     """Return X as Sequences: an array (N, T, I), a list of (T_n, I), or what `two_d` makes of two dimensions.
 
-    A list of (T_n,) of unequal lengths has one feature. If the lengths are equal it has two dimensions.
+    A list of (T_n,) of unequal lengths has one feature. If the lengths are equal it has two dimensions, but it is a list of
+    sequences too where two_d="raise" and `features`, the number of features that are expected, is 1.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def read(X: Any, two_d: TwoD, name: str = "X") -> Sequences:
     if isinstance(X, Mapping):
         raise TypeError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got a {type(X).__name__}: give "
                         f"list({name}.values())")
-    if is_list(X):
+    if is_list(X) or features == 1 and two_d == "raise" and _is_list_of_vectors(X):
         parts = [array_of_numbers(f"{name}[{n}]", x) for n, x in enumerate(X)]
         if all(part.ndim == 1 for part in parts):  # one feature
             parts = [part[:, None] for part in parts]
@@ -200,6 +201,20 @@ def is_list(X: Any) -> bool:
     if dimensions == {1}:
         return len({len(x) for x in X}) > 1
     return dimensions == {2} or len(dimensions) > 1
+
+
+def _is_list_of_vectors(X):
+    return isinstance(X, (list, tuple)) and len(X) > 0 and all(np.ndim(x) == 1 for x in X)
+
+
+def read_series(name: str, series: Any, features: int) -> Sequences:
+    """Return series as Sequences, of which two dimensions are one series (T, I).
+
+    A list of vectors of equal lengths above 1 would then have as many features. If one feature is expected, it is a list of
+    series.
+    """
+    vectors = features == 1 and _is_list_of_vectors(series) and len(series[0]) > 1
+    return read(series, "raise" if vectors else "series", name, features)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -428,7 +443,7 @@ class SequenceScaler(Parametric):
                 for part, x in zip(made, X)]
 
     def _read(self, X):
-        sequences = read(X, self.two_d)
+        sequences = read(X, self.two_d, features=self.n_features_in_)
         self._check_features(sequences)
         check_names("X", feature_names("X", X), getattr(self, "feature_names_in_", None))
         return sequences

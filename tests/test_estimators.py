@@ -1828,6 +1828,51 @@ def test_one_dimensional_sequences_of_unequal_lengths_have_one_feature():
         regressor().fit({"a": x[0], "b": x[1]}, x)
 
 
+def test_a_model_of_one_feature_takes_one_dimensional_sequences_of_any_lengths():
+    pandas = pytest.importorskip("pandas")
+    x = [np.arange(5.0), np.arange(3.0) ** 2]
+    model = regressor(warm_start=True).fit(x, x)
+    for given in (x[:1], [x[0], x[0]], (x[1], x[1]), [x[0].tolist()] * 2, [pandas.Series(x[0])], [x[0][:1], x[1][:1]]):
+        columns = [np.asarray(v)[:, None] for v in given]
+        targets_of_them = [np.asarray(v) for v in given]
+        made, expected = model.predict(given), model.predict(columns)
+        assert isinstance(made, list) and all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True))
+        assert [v.shape for v in made] == [v.shape for v in targets_of_them]
+        if len(np.concatenate(given)) > 2:
+            assert model.score(given, targets_of_them) == model.score(columns, targets_of_them)
+        for call in ("fit", "partial_fit"):
+            one, other = copy.deepcopy(model), copy.deepcopy(model)
+            getattr(one, call)(given, targets_of_them)
+            getattr(other, call)(columns, targets_of_them)
+            assert np.array_equal(one.network_.theta, other.network_.theta)
+        held = regressor().fit(x, x, validation=(given, targets_of_them))
+        assert held.validation_loss_curve_ == regressor().fit(x, x, validation=(columns, targets_of_them)).validation_loss_curve_
+        scaler = SequenceScaler().fit(x)
+        for a, b in zip(scaler.inverse_transform(scaler.transform(given)), columns, strict=True):
+            assert a.shape == b.shape and np.allclose(a, b)
+    labelled = classifier().fit(x, ["a", "b"])
+    assert np.array_equal(labelled.predict_proba([x[0], x[0]]), labelled.predict_proba([x[0][:, None]] * 2))
+    for call in (lambda: model.predict(np.array([x[0], x[0]])), lambda: regressor().fit(cube(), cube()).predict([x[0], x[0]])):
+        with pytest.raises(ValueError, match="X has two dimensions"):
+            call()
+    assert regressor(two_d="steps").fit([[1.0], [2.0]], [1.0, 2.0]).predict([[1.0], [2.0]]).shape == (2,)
+    with pytest.raises(ValueError, match="X has 5 features, but RNNRegressor is expecting 1"):
+        regressor(two_d="steps").fit([[1.0], [2.0]], [1.0, 2.0]).predict([x[0], x[0]])
+
+
+def test_a_forecast_takes_one_dimensional_series_of_any_lengths():
+    x, e = [np.arange(5.0), np.arange(7.0) ** 2], [np.ones(9), np.arange(9.0)]
+    model = regressor().fit(*forecast_pairs(x, 1))
+    wide = regressor().fit(*forecast_pairs(x, 1, [v[:len(u)] for u, v in zip(x, e)]))
+    for given in (x[:1], [x[0], x[0]], x):
+        columns, known = [v[:, None] for v in given], e[:len(given)]
+        for made, expected in ((model.forecast(given, 3), model.forecast(columns, 3)),
+                               (wide.forecast(given, 3, exogenous=known),
+                                wide.forecast(columns, 3, exogenous=[v[:, None] for v in known]))):
+            assert all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True)) and made[0].shape == (3, 1)
+    assert model.forecast([[1.0], [2.0], [4.0]], 2).shape == (2, 1), "one series of one feature, as a list of rows"
+
+
 # ---- Parameters
 
 
