@@ -115,7 +115,8 @@ class _Estimator(Parametric):
             names = self._check_inputs_and_names(examples)
         coding = self._learn_coding(examples) if last is None else self._coding()
         network = self._new_network(examples.inputs, coding, last)
-        if last is not None and self.scaling_ is not None and self.scaling_.y_mean is not None and not self._scales_targets(network):
+        scaled = last is not None and self.scaling_ is not None and self.scaling_.y_mean is not None
+        if scaled and not self._scales_targets(network):
             raise ValueError("warm_start=True goes on with the statistics of the first fit, which scales the targets, but "
                              f"loss={self.loss!r} with output_activation={network.output_activation!r} needs targets that are "
                              "not scaled; set warm_start=False")
@@ -744,7 +745,8 @@ class RNNRegressor(_Estimator):
         forecasts, take the level nearest to 0.5. If targets are scaled, the threshold of "huber" is in scaled units.
     scale : "standard" or None
         "standard": subtract each feature's mean and divide by its standard deviation, of the steps of the training data
-        that have a weight; a feature that is constant, but for rounding, is shifted alone. Targets are scaled too if the output activation is "identity" (not with loss="poisson").
+        that have a weight. A feature that is constant except for rounding is only shifted. Targets are scaled too if the
+        output activation is "identity" (not with loss="poisson").
         `predict`, `score` and `forecast` take and return the user's units; losses are in scaled units. `partial_fit` and
         warm_start keep the first statistics, which are the attribute `scaling_`. If these scale the targets, a warm start
         with a loss or output activation whose targets are not scaled is refused.

@@ -295,7 +295,8 @@ def _list_of_pairs(series, horizon, exogenous):
         if np.ndim(x) != 2:
             raise ValueError(f"series[{n}] must be (T_n, I), got shape {np.shape(x)}")
         try:
-            pairs.append(forecast_pairs(x if hasattr(x, "columns") else np.asarray(x), horizon, None if exogenous is None else exogenous[n]))
+            pairs.append(forecast_pairs(x if hasattr(x, "columns") else np.asarray(x), horizon,
+                                        None if exogenous is None else exogenous[n]))
         except ValueError as error:
             raise ValueError(f"series[{n}]: {error}") from None
     return [X for X, _ in pairs], [D for _, D in pairs]
@@ -334,8 +335,8 @@ class SequenceScaler(Parametric):
 
     Attributes
     ----------
-    mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant, but for
-        rounding, is 1.
+    mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant except
+        for rounding is 1.
     n_features_in_ : int, I
     feature_names_in_ : array of str, if X was a DataFrame or a list of DataFrames
         `transform` and `inverse_transform` then refuse DataFrames with other columns, or the same in another order.
