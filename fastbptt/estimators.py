@@ -18,7 +18,7 @@ import numbers
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, Unpack
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
 from .sequences import (
     SequenceScaler, Sequences, _mean_and_scale, append, array_of_numbers, check_names, feature_names, read,
+    read_series,
 )
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ class _Estimator(Parametric):
         ----------
         X : array (N, T, I), or list of (T_n, I)
             NaN and infinity are refused. DataFrames of a list must have the same columns in the same order, also in later
-            calls. A list of (T_n,) of unequal lengths has one feature.
+            calls, those of warm_start too. A list of (T_n,) of unequal lengths has one feature. Later calls of a model of one
+            feature, and `validation`, take such lists of any lengths, unless two_d says what two dimensions mean.
         y : array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O); with output="last" array (N,) or (N, O)
-            Not read where the weight is 0. Labels have no axis of outputs.
+            Not read where the weight is 0. Labels have no axis of outputs. The columns of DataFrames are compared as those
+            of X are, also by `score`.
         sample_weight : array (N,) or (N, T), or list of (T_n,), optional
             Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given. They also
             weigh the statistics of `scale`.
@@ -105,12 +108,20 @@ class _Estimator(Parametric):
     def _begin(self, X, y, sample_weight, validation, callbacks, options):
         """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change."""
         settings = self._settings(callbacks, options)
-        examples = self._read(X, y, sample_weight)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
+        examples = self._read(X, y, sample_weight, None if last is None else last.input_size)
+        names = examples.names
+        if last is not None:
+            names = self._check_inputs_and_names(examples)
         coding = self._learn_coding(examples) if last is None else self._coding()
         network = self._new_network(examples.inputs, coding, last)
-        data = _with_weight(self._to_engine(examples, coding), self.output)
-        held = None if validation is None else self._validation_data(validation, coding, network, examples.names)
+        scaled = last is not None and self.scaling_ is not None and self.scaling_.y_mean is not None
+        if scaled and not self._scales_targets(network):
+            raise ValueError("warm_start=True goes on with the statistics of the first fit, which scales the targets, but "
+                             f"loss={self.loss!r} with output_activation={network.output_activation!r} needs targets that are "
+                             "not scaled; set warm_start=False")
+        data = _with_weight(self._to_engine(examples, coding, network), self.output)
+        held = None if validation is None else self._validation_data(validation, coding, network, names)
         if self.early_stopping and held is None:
             entropy = network._entropy
             if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
@@ -122,8 +133,7 @@ class _Estimator(Parametric):
         batch_size = self._batch_size(len(data[0]), sample_weight is not None or self._class_weight() is not None)
         settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
                      "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
-        return _Fitting(network, data, held, settings, coding, examples.names,
-                        last is not None, scaling)
+        return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
 
     def _end(self, fitting):
         """Take the result of the training."""
@@ -156,14 +166,15 @@ class _Estimator(Parametric):
         if isinstance(self._class_weight(), str):
             raise ValueError('partial_fit does not support class_weight="balanced": it does not know all labels; give a dict')
         settings = self._settings((), {})
-        examples = self._read(X, y, sample_weight)
         fitted = self.__sklearn_is_fitted__()
         if fitted:
-            self._check_features(examples.inputs)
-            self._check_names(examples.names)
+            self._check_output()
+        examples = self._read(X, y, sample_weight, self.n_features_in_ if fitted else None)
+        if fitted:
+            self._check_inputs_and_names(examples)
         coding = self._coding() if fitted else self._learn_coding(examples, classes)
         network = self.network_ if fitted else self._new_network(examples.inputs, coding)
-        data = _with_weight(self._to_engine(examples, coding), self.output)
+        data = _with_weight(self._to_engine(examples, coding, network), self.output)
         scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
         X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
         source = _batches.Arrays((X, D, weights, None, lengths, None), self.output,
@@ -195,8 +206,9 @@ class _Estimator(Parametric):
         """Be fitted."""
         self.__dict__.pop("feature_names_in_", None)
         self.scaling_ = scaling
-        if names is not None:
-            self.feature_names_in_ = names
+        if names.features is not None:
+            self.feature_names_in_ = names.features
+        self._target_names = names.targets
         self.network_, self.n_features_in_ = network, network.input_size
         self._take_coding(coding)
         self._stepper = None  # what partial_fit's optimiser carries
@@ -341,15 +353,15 @@ class _Estimator(Parametric):
 
     # ---- Data
 
-    def _read(self, X, y, sample_weight):
-        """X, y and weights as Examples."""
+    def _read(self, X, y, sample_weight, features=None):
+        """X, y and weights as Examples. `features` is their number where it is known."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        inputs = self._read_inputs(X)
+        inputs = self._read_inputs(X, features)
         weights = None if sample_weight is None else self._read_weights(inputs, sample_weight)
-        feature_names("y", y)
+        names = Names(feature_names("X", X), feature_names("y", y))
         targets = self._read_targets(_rows("y", y, inputs, self.output))
-        return Examples(inputs, targets, self._without_washout(inputs, weights), feature_names("X", X))
+        return Examples(inputs, targets, self._without_washout(inputs, weights), names)
 
     def _without_washout(self, inputs, weights):
         """Weights (M,) that are 0 at the first `washout` steps of each sequence."""
@@ -361,8 +373,8 @@ class _Estimator(Parametric):
                              f"{len(inputs.padded)} steps")
         return washed
 
-    def _read_inputs(self, X):
-        inputs = read(X, self.two_d)
+    def _read_inputs(self, X, features):
+        inputs = read(X, self.two_d, features=features)
         if _words.choose("output", self.output, OUTPUTS) == "last" and not inputs.lengths.all():
             n = int(np.argmin(inputs.lengths))
             raise ValueError(f'X[{n}] has no steps, and with output="last" each sequence needs one')
@@ -399,13 +411,13 @@ class _Estimator(Parametric):
         t, n = _places(inputs, self.output)
         return f"sequence {n[m]}" if self.output == "last" and inputs.form != "steps" else inputs.place(t[m], n[m])
 
-    def _to_engine(self, examples, coding):
+    def _to_engine(self, examples, coding, network):
         """X (T, N, I), D (T, N, O) or class numbers (T, N), weights (T, N) or None, and lengths (N,), None if all are T.
 
         With output="last" D and weights have no T. All are as they were read: neither scaled nor in the network's dtype.
         """
         inputs, weights = examples.inputs, examples.weights
-        targets = self._encode(examples, coding)
+        targets = self._encode(examples, coding, network)
         X, T = inputs.padded, len(inputs.padded)
         lengths = None if (inputs.lengths == T).all() else inputs.lengths
         if self.output == "last":
@@ -426,15 +438,14 @@ class _Estimator(Parametric):
         if lengths is not None:
             w = np.where(np.arange(len(X))[:, None] < lengths, w, 0)
         used = w > 0
-        scaling = Scaling(*_mean_and_scale(X[used].astype(np.float64), None if m is None else w[used]))
+        scaling = Scaling(*_mean_and_scale(X[used], None if m is None else w[used]))
         if not self._scales_targets(network):
             return scaling
         rows, weights = (D, m) if self.output == "last" else (D[used], None if m is None else w[used])
-        return dataclasses.replace(scaling, **dict(zip(("y_mean", "y_scale"), _mean_and_scale(
-            rows.astype(np.float64), weights, "y"))))
+        return dataclasses.replace(scaling, **dict(zip(("y_mean", "y_scale"), _mean_and_scale(rows, weights, "y"))))
 
     def _scales_targets(self, network):
-        """Whether targets are scaled too."""
+        """Whether targets of this network are scaled too. The constructor's arguments may have changed since `fit`."""
         return False
 
     def _weighing(self, data, coding):
@@ -463,12 +474,13 @@ class _Estimator(Parametric):
             raise TypeError("validation must be a tuple (X, y) or (X, y, sample_weight), got "
                             f"{type(validation).__name__}")
         try:
-            examples = self._read(*validation, *[None] * (3 - len(validation)))
+            examples = self._read(*validation, *[None] * (3 - len(validation)), features=network.input_size)
             found = examples.inputs.padded.shape[2]
             if found != network.input_size:
                 raise ValueError(f"X has {found} features, but the X to train on has {network.input_size}")
-            check_names("X", examples.names, names)
-            return self._to_engine(examples, coding)
+            check_names("X", examples.names.features, names.features)
+            check_names("y", examples.names.targets, names.targets)
+            return self._to_engine(examples, coding, network)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation's {error}") from None
 
@@ -491,12 +503,30 @@ class _Estimator(Parametric):
     def _outputs(self, X, method, initial_state=None):
         """The network's outputs as rows (M, O), in the targets' units, and the sequences that they belong to."""
         self._check_fitted(method)
-        inputs = self._read_inputs(X)
+        self._check_output()
+        inputs = self._read_inputs(X, self.n_features_in_)
         self._check_features(inputs)
-        self._check_names(feature_names("X", X))
+        check_names("X", feature_names("X", X), self._names().features)
+        if initial_state is not None:
+            self._check_state(initial_state, len(inputs.lengths))
         X = self._scaled_inputs("X", inputs.padded, inputs.lengths)
         Y, _ = self.network_.forward(X, initial_state, lengths=inputs.lengths)
         return self._unscaled(Y if self.output == "last" else Y[inputs.steps()]), inputs
+
+    def _check_state(self, state, N):
+        """Raise TypeError or ValueError if it is no initial state of N sequences. RNN's message is about time-major arrays."""
+        widths = self.network_._widths
+        several = len(widths) > 1
+        if several and (not isinstance(state, (tuple, list)) or len(state) != len(widths)):
+            what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
+            raise TypeError(f"initial_state must be a tuple of {len(widths)} arrays (N, H), one for each recurrence, layer by "
+                            f"layer{', forward before reverse' if self.network_.bidirectional else ''}; got {what}")
+        for k, (part, H) in enumerate(zip(state if several else [state], widths)):
+            name = f"initial_state[{k}]" if several else "initial_state"
+            found = _words.array(name, part, self.network_.dtype).shape
+            if found != (N, H):
+                raise ValueError(f"{name} must have shape (N, H) = {N, H}, one state for each of the {N} sequence(s) of X, "
+                                 f"got {found}")
 
     def _scaled_inputs(self, name, X, lengths):
         """Inputs (T, N, I) as the network reads them."""
@@ -506,18 +536,37 @@ class _Estimator(Parametric):
         return _cast(name, X, self.network_.dtype)
 
     def _unscaled(self, Y):
-        """Outputs (..., O) of the network in the targets' units; of L quantile levels (..., L·O)."""
+        """Outputs (..., O) of the network in the targets' units; of L quantile levels (..., L·O).
+
+        Scaled targets are returned in float64: float32 has too few digits where their mean is far larger than their
+        deviation.
+        """
         if self.scaling_ is None or self.scaling_.y_mean is None:
             return Y
         levels = Y.shape[-1] // len(self.scaling_.y_mean)
         mean, scale = (np.tile(value, levels) for value in (self.scaling_.y_mean, self.scaling_.y_scale))
-        return (Y * scale + mean).astype(Y.dtype)
+        return Y * scale + mean
+
+    def _check_output(self):
+        """Raise ValueError if `output` was set after `fit`: the network gives an output for each step, or it does not."""
+        if self.output != self.network_.output:
+            raise ValueError(f"output={self.output!r} was set after fit, whose network has output={self.network_.output!r}: "
+                             "call fit again, or set it back")
 
     def _restore(self, rows, inputs):
         return rows if self.output == "last" else inputs.restore(rows)
 
-    def _check_names(self, names):
-        check_names("X", names, getattr(self, "feature_names_in_", None))
+    def _names(self):
+        """The Names of the last fit; estimators that were pickled by earlier versions have none of targets."""
+        return Names(getattr(self, "feature_names_in_", None), getattr(self, "_target_names", None))
+
+    def _check_inputs_and_names(self, examples):
+        """Raise ValueError if they do not suit what is fitted; return the Names, as far as they are known."""
+        self._check_features(examples.inputs)
+        known, found = self._names(), examples.names
+        check_names("X", found.features, known.features)
+        check_names("y", found.targets, known.targets)
+        return Names(*(new if old is None else old for old, new in zip(known, found)))
 
     # ---- Files
 
@@ -538,9 +587,11 @@ class _Estimator(Parametric):
 
     def _to_file(self):
         """Header and arrays; what SequenceScaler._to_file gives fits into the same file."""
+        names = self._names()
         fitted = {
             "coding": self._coding_to_file(),
-            "feature_names": None if not hasattr(self, "feature_names_in_") else self.feature_names_in_.tolist(),
+            "feature_names": None if names.features is None else names.features.tolist(),
+            "target_names": None if names.targets is None else names.targets.tolist(),
             "loss_curve": self.loss_curve_,
             "validation_loss_curve": self.validation_loss_curve_,
             "history": None if self.history_ is None else dataclasses.asdict(self.history_),
@@ -555,9 +606,8 @@ class _Estimator(Parametric):
     def _from_file(cls, header, arrays):
         try:
             output = header["params"]["output"]
-            config = {"output": output, **header["config"]}  # which of the first versions did not say
-            if config["output"] != output:
-                raise ValueError(f"its output is {output!r}, its network's {config['output']!r}")
+            # Files of the first versions have it nowhere else. It differs if it was set after `fit`.
+            config = {"output": output, **header["config"]}
             return cls._from_header(header, RNN._from_file({**header, "config": config}, arrays), arrays)
         except (AttributeError, OverflowError, RecursionError) as error:  # what a made-up header can lead to
             raise ValueError(f"its header is no estimator's: {error}") from None
@@ -567,12 +617,11 @@ class _Estimator(Parametric):
         params, fitted = header["params"], header["fitted"]
         # Files of the first versions do not have `scale`: their networks read what the user gave
         estimator = cls(**{"scale": None} | {name: _unpack(value) for name, value in params.items()})
-        names = fitted["feature_names"]
-        if names is not None and (len(names) != network.input_size or not all(isinstance(name, str) for name in names)):
-            raise ValueError(f"it does not name the {network.input_size} features of its network")
         coding = estimator._coding_from_file(fitted["coding"], network)
-        estimator._become(network, coding, None if names is None else np.array(names, dtype=object),
-                          estimator._scaling_from_file(network, arrays))
+        columns = network.target_size if cls is RNNRegressor else 1  # of y; labels have one column
+        names = Names(_names_from_file(fitted["feature_names"], network.input_size, "features of its network"),
+                      _names_from_file(fitted.get("target_names"), columns, "target(s) of its network"))
+        estimator._become(network, coding, names, estimator._scaling_from_file(network, arrays))
         curves = ([float(loss) for loss in fitted[name]] for name in ("loss_curve", "validation_loss_curve"))
         estimator._take_curves(*curves, None if fitted["history"] is None else training.History(**fitted["history"]))
         return estimator
@@ -626,7 +675,7 @@ class _Fitting:
     held: tuple | None
     settings: dict
     coding: tuple
-    names: np.ndarray | None
+    names: Names
     goes_on: bool
     scaling: Scaling | None
 
@@ -696,9 +745,11 @@ class RNNRegressor(_Estimator):
         forecasts, take the level nearest to 0.5. If targets are scaled, the threshold of "huber" is in scaled units.
     scale : "standard" or None
         "standard": subtract each feature's mean and divide by its standard deviation, of the steps of the training data
-        that have a weight. Targets are scaled too if the output activation is "identity" (not with loss="poisson").
+        that have a weight. A feature that is constant except for rounding is only shifted. Targets are scaled too if the
+        output activation is "identity" (not with loss="poisson").
         `predict`, `score` and `forecast` take and return the user's units; losses are in scaled units. `partial_fit` and
-        warm_start keep the first statistics, which are the attribute `scaling_`.
+        warm_start keep the first statistics, which are the attribute `scaling_`. If these scale the targets, a warm start
+        with a loss or output activation whose targets are not scaled is refused.
     dtype : None, "float32" or "float64"
         None: float32 where the X of `fit` is, else float64, as scikit-learn does. float32 takes two thirds of the time.
     output : "sequence" or "last"
@@ -806,7 +857,8 @@ class RNNRegressor(_Estimator):
         """Return the outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
 
         With output="sequence" it is a list of (T_n,) or (T_n, O) if X is a list. With L > 1 quantile levels there is a last
-        axis of L. The dtype is the network's. initial_state (N, H) is that of RNN.forward, one state for each sequence.
+        axis of L. The dtype is float64 if targets are scaled, else the network's. initial_state (N, H) is that of
+        RNN.forward, one state for each sequence.
         """
         rows, inputs = self._outputs(X, "predict", initial_state)
         rows = self._with_levels(rows)
@@ -820,8 +872,9 @@ class RNNRegressor(_Estimator):
         `washout` has no weight. initial_state is as of `predict`.
         """
         rows, _ = self._outputs(X, "score", initial_state)
-        examples = self._read(X, y, sample_weight)
-        targets = self._encode(examples, self._coding()).astype(np.float64)
+        examples = self._read(X, y, sample_weight, self.n_features_in_)
+        check_names("y", examples.names.targets, self._names().targets)
+        targets = self._encode(examples, self._coding(), self.network_).astype(np.float64)
         w = np.ones(len(rows)) if examples.weights is None else examples.weights
         used = w > 0
         targets, predicted, w = targets[used], self._middle(rows[used]), w[used, None]
@@ -856,7 +909,7 @@ class RNNRegressor(_Estimator):
         Parameters
         ----------
         series : array (N, T, O) or (T, O), or list of (T_n, O)
-            With at least `horizon` steps.
+            With at least `horizon` steps. With O = 1 a list of (T_n,) too.
         steps : int
         exogenous : array (N, T, E) or (T, E), or list of (T_n, E)
             What `forecast_pairs` was given so; if steps > horizon, for at least steps − horizon steps more than the
@@ -864,20 +917,23 @@ class RNNRegressor(_Estimator):
 
         Returns
         -------
-        array or list; with L > 1 quantile levels (..., L).
+        array or list; with L > 1 quantile levels (..., L). The dtype is as of `predict`.
         """
         self._check_fitted("forecast")
         steps, horizon = _words.size("steps", steps), _words.size("horizon", self.horizon)
         if self.output != "sequence":
             raise ValueError('forecast needs output="sequence": an output at each step')
+        self._check_output()
         if self.network_.bidirectional:
             raise ValueError("forecast needs a network in one direction: with bidirectional=True a pair's input has its target")
-        past = read(series, "series", "series")
+        past = read_series("series", series, self.n_outputs_)
         self._check_series(past, horizon)
-        names = getattr(self, "feature_names_in_", None)
-        O = self.n_outputs_  # noqa: E741
-        check_names("series", feature_names("series", series), None if names is None else names[:O])
-        check_names("exogenous", feature_names("exogenous", exogenous), None if names is None else names[O:])
+        names, O = self._names(), self.n_outputs_  # noqa: E741
+        known = feature_names("series", series)
+        check_names("series", known, None if names.features is None else names.features[:O])
+        if names.features is None and names.targets is not None and set(names.targets) == set(() if known is None else known):
+            check_names("series", known, names.targets)  # y may have other names, but not the same in another order
+        check_names("exogenous", feature_names("exogenous", exogenous), None if names.features is None else names.features[O:])
         beyond = max(0, steps - horizon)
         known = self._read_exogenous(past, exogenous, beyond)
         X = append(past.padded.swapaxes(0, 1), known.swapaxes(0, 1), len(past.padded)).swapaxes(0, 1)
@@ -916,7 +972,7 @@ class RNNRegressor(_Estimator):
         if exogenous is None or E == 0:
             raise ValueError(f"fit's X had {self.n_features_in_} features and its y {self.n_outputs_}: "
                              + (f"forecast needs exogenous, of {E} features" if E else "there were no exogenous ones"))
-        known = read(exogenous, "series", "exogenous")
+        known = read_series("exogenous", exogenous, E)
         if known.padded.shape[1:] != (len(past.lengths), E):
             raise ValueError(f"exogenous must be {len(past.lengths)} series of {E} features, got "
                              f"{known.padded.shape[1]} of {known.padded.shape[2]}")
@@ -961,7 +1017,7 @@ class RNNRegressor(_Estimator):
         return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
 
     def _scales_targets(self, network):
-        return network.output_activation == "identity" and self.loss != "poisson"
+        return network.output_activation == "identity" and _check_loss(network.loss)[0] != "poisson"
 
     def _compared_with_a_constant(self, data):
         """The losses of network and best constant in words, if the former is not lower; else None."""
@@ -991,7 +1047,7 @@ class RNNRegressor(_Estimator):
         units = " (in scaled units)" if self.scaling_ is not None and self.scaling_.y_mean is not None else ""
         return f"its loss on the training data is {loss:.4g}, that of the targets' {which} is {constant:.4g}{units}"
 
-    def _encode(self, examples, coding):
+    def _encode(self, examples, coding, network):
         """Targets (M, O), 0 where they have no weight."""
         targets = examples.targets if examples.targets.ndim == 2 else examples.targets[:, None]
         if targets.shape[1] != coding[0]:
@@ -999,13 +1055,14 @@ class RNNRegressor(_Estimator):
         if examples.weights is not None:
             targets = np.where(examples.weights[:, None] > 0, targets, 0)
         bad = ~np.isfinite(targets)
-        if self.loss == "poisson":
+        poisson = _check_loss(network.loss)[0] == "poisson"
+        if poisson:
             bad |= targets < 0
         if bad.any():
             m, k = np.argwhere(bad)[0]
             what = "NaN" if np.isnan(targets[m, k]) else "infinity" if np.isinf(targets[m, k]) else str(targets[m, k])
             raise ValueError(f"y contains {what}, first at {self._place(examples.inputs, m)}, output {k}"
-                             + (', which loss="poisson" cannot have' if self.loss == "poisson" else ""))
+                             + (', which loss="poisson" cannot have' if poisson else ""))
         return targets
 
     def __sklearn_tags__(self) -> Any:
@@ -1099,7 +1156,8 @@ class RNNClassifier(_Estimator):
               initial_state: ArrayLike | None = None) -> float:
         """Return the share of right labels among all real steps, or sequences, weighted. initial_state is as of `predict`."""
         rows, _ = self._outputs(X, "score", initial_state)
-        examples = self._read(X, y, sample_weight)
+        examples = self._read(X, y, sample_weight, self.n_features_in_)
+        check_names("y", examples.names.targets, self._names().targets)
         return float(np.average(self.classes_[rows.argmax(axis=1)] == examples.targets, weights=examples.weights))
 
     # ---- Targets. The coding is the array of classes (K,)
@@ -1185,7 +1243,7 @@ class RNNClassifier(_Estimator):
         return (f"its {weighted}accuracy on the training data is {accuracy:.4g}, and the largest class "
                 f"({self.classes_.tolist()[sums.argmax()]!r}) has a {weighted}share of {share:.4g}")
 
-    def _encode(self, examples, coding):
+    def _encode(self, examples, coding, network):
         """Class numbers (M,), −1 where they have no weight."""
         used = np.ones(len(examples.targets), bool) if examples.weights is None else examples.weights > 0
         labels = examples.targets[used]
@@ -1214,14 +1272,21 @@ class RNNClassifier(_Estimator):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+class Names(NamedTuple):
+    """Columns of the frames that X and y were: arrays of str, None where they were no frames."""
+
+    features: np.ndarray | None
+    targets: np.ndarray | None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """What was given to learn from: sequences, targets (M, ...), weights (M,) or None, names of features or None."""
+    """What was given to learn from: sequences, targets (M, ...), weights (M,) or None, names of columns."""
 
     inputs: Sequences
     targets: np.ndarray
     weights: np.ndarray | None
-    names: np.ndarray | None
+    names: Names
 
 
 def _places(inputs, output):
@@ -1392,6 +1457,14 @@ def _entropy(random_state):
     return _network_entropy(random_state)
 
 
+def _names_from_file(names, count, what):
+    if names is None:
+        return None
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"it does not name the {count} {what}")
+    return np.array(names, dtype=object)
+
+
 def _pack(name, value, depth=0):
     """A constructor argument as JSON can hold it; TypeError naming it where it cannot."""
     if isinstance(value, np.generic):
@@ -1402,8 +1475,10 @@ def _pack(name, value, depth=0):
         return value
     if isinstance(value, (list, tuple)) and depth < 3:
         return {type(value).__name__: [_pack(name, item, depth + 1) for item in value]}
-    if isinstance(value, dict) and depth < 3:
-        return {"dict": {str(key): _pack(name, item, depth + 1) for key, item in value.items()}}
+    if isinstance(value, Mapping) and depth < 3:
+        if all(isinstance(key, str) for key in value):
+            return {"dict": {str(key): _pack(name, item, depth + 1) for key, item in value.items()}}
+        return {"pairs": [[_pack(name, part, depth + 1) for part in pair] for pair in value.items()]}  # JSON's keys are str
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return {"array": value.tolist()}
     if type(value) in _DESCRIBED.values():
@@ -1421,6 +1496,8 @@ def _unpack(value):
         return {"list": list, "tuple": tuple}[kind](_unpack(item) for item in content)
     if kind == "dict":
         return {key: _unpack(item) for key, item in content.items()}
+    if kind == "pairs":
+        return {_unpack(key): _unpack(item) for key, item in content}
     if kind == "array":
         return np.array(content, np.float64)
     return _DESCRIBED[kind](**content)

@@ -111,10 +111,11 @@ class Sequences:
         return {"steps": f"row {n}", "series": f"step {t}"}.get(self.form, f"sequence {n}, step {t}")
 
 
-def read(X: Any, two_d: TwoD, name: str = "X") -> Sequences:
+def read(X: Any, two_d: TwoD, name: str = "X", features: int | None = None) -> Sequences:
     """Return X as Sequences: an array (N, T, I), a list of (T_n, I), or what `two_d` makes of two dimensions.
 
-    A list of (T_n,) of unequal lengths has one feature. If the lengths are equal it has two dimensions.
+    A list of (T_n,) of unequal lengths has one feature. If the lengths are equal it has two dimensions, but it is a list of
+    sequences too where two_d="raise" and `features`, the number of features that are expected, is 1.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def read(X: Any, two_d: TwoD, name: str = "X") -> Sequences:
     if isinstance(X, Mapping):
         raise TypeError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got a {type(X).__name__}: give "
                         f"list({name}.values())")
-    if is_list(X):
+    if is_list(X) or features == 1 and two_d == "raise" and _is_list_of_vectors(X):
         parts = [array_of_numbers(f"{name}[{n}]", x) for n, x in enumerate(X)]
         if all(part.ndim == 1 for part in parts):  # one feature
             parts = [part[:, None] for part in parts]
@@ -202,6 +203,20 @@ def is_list(X: Any) -> bool:
     return dimensions == {2} or len(dimensions) > 1
 
 
+def _is_list_of_vectors(X):
+    return isinstance(X, (list, tuple)) and len(X) > 0 and all(np.ndim(x) == 1 for x in X)
+
+
+def read_series(name: str, series: Any, features: int) -> Sequences:
+    """Return series as Sequences, of which two dimensions are one series (T, I).
+
+    A list of vectors of equal lengths above 1 would then have as many features. If one feature is expected, it is a list of
+    series.
+    """
+    vectors = features == 1 and _is_list_of_vectors(series) and len(series[0]) > 1
+    return read(series, "raise" if vectors else "series", name, features)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Forecasting
 # ---------------------------------------------------------------------------------------------------------------------
@@ -221,7 +236,8 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     Returns
     -------
     X, D : arrays (N, T − horizon, I + E) and (N, T − horizon, I), or without N; views of `series` where they can be.
-        Lists of (T_n − horizon, ...) for a list.
+        Lists of (T_n − horizon, ...) for a list. pandas DataFrames give DataFrames, so that `fit` learns their columns and
+        `forecast` compares them. X is one if `exogenous` is too, and if the columns of both have names or of neither.
     """
     _words.refuse_masked("series", series)
     _words.refuse_masked("exogenous", exogenous)
@@ -229,7 +245,7 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     feature_names("exogenous", exogenous)
     if is_list(series) or isinstance(series, (list, tuple)) and not series:
         return _list_of_pairs(series, horizon, exogenous)
-    series = np.asarray(series)
+    frame, series = series, np.asarray(series)
     if series.ndim not in (2, 3):
         hint = "; one feature is series[:, None]" if series.ndim == 1 else ""
         raise ValueError(f"series must be (N, T, I) or (T, I), got shape {series.shape}{hint}")
@@ -240,7 +256,27 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     if not 1 <= horizon < T:
         raise ValueError(f"horizon must be from 1 to {T - 1} for a series of {T} steps, got {horizon}")
     X = series if exogenous is None else append(series, exogenous, T)
-    return X[..., :T - horizon, :], series[..., horizon:, :]
+    X, D = X[..., :T - horizon, :], series[..., horizon:, :]
+    if not _is_pandas(frame):
+        return X, D
+    D = _frame_like(frame, D, slice(horizon, T), frame.columns)
+    if exogenous is None:
+        return _frame_like(frame, X, slice(T - horizon), frame.columns), D
+    if _is_pandas(exogenous) and (_columns("series", frame) is None) == (_columns("exogenous", exogenous) is None):
+        X = _frame_like(frame, X, slice(T - horizon), [*frame.columns, *exogenous.columns])
+    return X, D
+
+
+def _is_pandas(value):
+    """Whether value is a DataFrame of pandas, the only kind that is built here."""
+    return hasattr(value, "columns") and hasattr(value, "iloc")
+
+
+def _frame_like(frame, rows, steps, columns):
+    """`rows` as a DataFrame with these columns, and the index that `frame` has at these steps."""
+    from pandas import DataFrame
+
+    return DataFrame(rows, index=frame.index[steps], columns=columns)
 
 
 def _list_of_pairs(series, horizon, exogenous):
@@ -259,7 +295,8 @@ def _list_of_pairs(series, horizon, exogenous):
         if np.ndim(x) != 2:
             raise ValueError(f"series[{n}] must be (T_n, I), got shape {np.shape(x)}")
         try:
-            pairs.append(forecast_pairs(np.asarray(x), horizon, None if exogenous is None else exogenous[n]))
+            pairs.append(forecast_pairs(x if hasattr(x, "columns") else np.asarray(x), horizon,
+                                        None if exogenous is None else exogenous[n]))
         except ValueError as error:
             raise ValueError(f"series[{n}]: {error}") from None
     return [X for X, _ in pairs], [D for _, D in pairs]
@@ -298,7 +335,8 @@ class SequenceScaler(Parametric):
 
     Attributes
     ----------
-    mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant is 1.
+    mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant except
+        for rounding is 1.
     n_features_in_ : int, I
     feature_names_in_ : array of str, if X was a DataFrame or a list of DataFrames
         `transform` and `inverse_transform` then refuse DataFrames with other columns, or the same in another order.
@@ -406,7 +444,7 @@ class SequenceScaler(Parametric):
                 for part, x in zip(made, X)]
 
     def _read(self, X):
-        sequences = read(X, self.two_d)
+        sequences = read(X, self.two_d, features=self.n_features_in_)
         self._check_features(sequences)
         check_names("X", feature_names("X", X), getattr(self, "feature_names_in_", None))
         return sequences
@@ -428,7 +466,7 @@ class SequenceScaler(Parametric):
     def _statistics(self, sequences):
         """Mean and scale, (I,) or (N, I)."""
         t, n = sequences.steps()
-        rows = sequences.padded[t, n].astype(np.float64)
+        rows = sequences.padded[t, n]
         if self.per == "all":
             return _mean_and_scale(rows)
         parts = [_mean_and_scale(part) for part in np.split(rows, np.cumsum(sequences.lengths)[:-1])]
@@ -476,10 +514,12 @@ class SequenceScaler(Parametric):
 
 
 def _mean_and_scale(rows, weights=None, name="X"):
-    """Mean and standard deviation (I,) of rows (M, I), weighted by `weights` (M,) > 0.
+    """Mean and standard deviation (I,) of rows (M, I), weighted by `weights` (M,) > 0, both in float64.
 
-    In place of the deviation it is 1 where rows are equal or missing.
+    In place of the deviation it is 1 where rows are missing, or equal up to rounding in the dtype of `rows`: division by a
+    deviation of 1e-17, as of 0.3 and 0.1 + 0.2, would blow later inputs up.
     """
+    rounding, rows = 10 * np.finfo(rows.dtype).eps, rows.astype(np.float64)
     if not len(rows):
         return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
     low = rows.min(axis=0)
@@ -489,7 +529,7 @@ def _mean_and_scale(rows, weights=None, name="X"):
         scale = np.where(constant, 1.0, np.sqrt(np.average(np.square(rows - mean), axis=0, weights=weights)))
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
         raise ValueError(f"{name} is too large for its standard deviation to be finite")
-    scale[scale == 0] = 1.0  # squares that underflow
+    scale[scale <= rounding * np.abs(mean)] = 1.0  # also 0, of squares that underflow
     return mean, scale
 
 
@@ -536,6 +576,7 @@ def check_names(name: str, names: np.ndarray | None, known: np.ndarray | None, w
     """Raise ValueError if `names` are not those that are known, in their order. Without names there is no check."""
     if names is None or known is None or np.array_equal(names, known):
         return
-    rule = ("The feature names should match those that were passed during fit." if where == "fit" else
+    what = "target" if name == "y" else "feature"
+    rule = (f"The {what} names should match those that were passed during fit." if where == "fit" else
             f"{name} must have the columns of {where}, in their order.")
     raise ValueError(f"{rule}\n{name} has {', '.join(names)}; {where} had {', '.join(known)}")

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import types
 import warnings
 
 import numpy as np
@@ -523,6 +524,20 @@ def test_a_warm_start_of_another_shape_or_with_new_labels_is_refused_and_changes
         model.fit(X, ["new"] * N)
 
 
+@pytest.mark.parametrize("changed", [{"loss": "poisson"}, {"output_activation": "tanh"}, {"output_activation": "exp"}])
+def test_a_warm_start_whose_outputs_cannot_have_the_scaling_of_targets_is_refused(changed):
+    X = cube()
+    y = np.abs(X[:, :, 0])
+    model = regressor(warm_start=True, scale="standard").fit(X, y)
+    before, made = model.network_, model.predict(X)
+    with pytest.raises(ValueError, match="needs targets that are not scaled; set warm_start=False"):
+        model.set_params(**changed).fit(X, y)
+    assert model.network_ is before and np.array_equal(model.predict(X), made)
+    assert model.set_params(warm_start=False).fit(X, y).scaling_.y_mean is None
+    model.set_params(warm_start=True, loss="squared_error", output_activation=None).fit(X, y)
+    assert model.scaling_.y_mean is None, "targets that were not scaled stay so"
+
+
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True, "validation_fraction": 0.3}])
 def test_the_same_random_state_gives_the_same_run(options):
     X = ragged()
@@ -792,6 +807,44 @@ def test_a_loaded_estimator_goes_on_as_the_saved_one(tmp_path):
     assert np.array_equal(model.network_.theta, loaded.network_.theta) and loaded.n_iter_ == 10
 
 
+@pytest.mark.parametrize("changed", [
+    {"loss": "poisson"}, {"output_activation": "tanh"}, {"scale": None}, {"hidden_size": 9, "dtype": "float32"},
+    {"loss": ("quantile", (0.1, 0.9))}, {"output": "last"}, {"bidirectional": True}, {"two_d": "steps", "activation": "elu"},
+])
+def test_a_file_keeps_the_fitted_network_whatever_is_set_after_fit(changed, tmp_path):
+    X = cube()
+    model = regressor(scale="standard").fit(X, X[:, :, :O])
+    made, score = model.predict(X), model.score(X, X[:, :, :O])
+    model.set_params(**changed).save(tmp_path / "model.npz")
+    loaded = fastbptt.load(tmp_path / "model.npz")
+    assert all(getattr(loaded, name) == value for name, value in changed.items())
+    for each in (model, loaded):
+        if "output" in changed:
+            for call in (lambda: each.predict(X), lambda: each.partial_fit(X, X[:, -1, :O]),
+                         lambda: each.score(X, X[:, -1, :O])):
+                with pytest.raises(ValueError, match="output='last' was set after fit, whose network has output='sequence'"):
+                    call()
+            each.set_params(output="sequence")
+        assert np.array_equal(each.predict(X), made)
+        assert each.score(X, X[:, :, :O]) == score, "negative targets too, whatever loss the next fit is to have"
+        each.partial_fit(X, X[:, :, :O])
+    assert np.array_equal(model.network_.theta, loaded.network_.theta)
+
+
+@pytest.mark.parametrize(("classes", "weights"), [
+    ([0, 1], {0: 1.0, 1: 5.0}), ([0, 1], {np.int64(1): np.float32(5)}), ([False, True], {True: 5}), ([0.0, 2.0], {2.0: 5}),
+    (["0", "1"], {"0": 1.0, "1": 5.0}), ([0, 1], types.MappingProxyType({1: 5})),
+], ids=repr)
+def test_a_file_keeps_the_labels_of_class_weights(classes, weights, tmp_path):
+    y = np.array(classes)[np.arange(N) % 2]
+    model = classifier(class_weight=weights, warm_start=True).fit(cube(), y)
+    model.save(tmp_path / "model.npz")
+    loaded = fastbptt.load(tmp_path / "model.npz")
+    assert loaded.class_weight == dict(weights)
+    assert [type(label) for label in loaded.class_weight] == [type(y[:1].tolist()[0])] * len(weights)
+    assert np.array_equal(loaded.fit(cube(), y).network_.theta, model.fit(cube(), y).network_.theta)
+
+
 @pytest.mark.parametrize(("name", "value"), [
     ("initializer", lambda shape, rng: np.zeros(shape)), ("learning_rate", lambda epoch: 1.0),
     ("random_state", np.random.default_rng(0)),
@@ -812,6 +865,9 @@ def test_labels_that_a_file_cannot_hold_are_refused(tmp_path):
 @pytest.mark.parametrize("change", [
     {"params": None}, {"params": [1]}, {"params": {"unknown": 1}}, {"params": {"solver": {"Trojan": {}}}},
     {"params": {"solver": {"Adam": {"unknown": 1}}}}, {"params": {"loss": {"tuple": 3}}}, {"fitted": 3},
+    {"params": {"output": "last", "class_weight": {"pairs": 3}}},
+    {"params": {"output": "last", "class_weight": {"pairs": [[1, 2, 3]]}}},
+    {"params": {"output": "last", "class_weight": {"pairs": [[{"list": []}, 1.0]]}}},
     {"fitted": {"classes": []}}, {"coding": {"kind": "U", "classes": ["a"], "dtype": ""}},
     {"coding": {"kind": "U", "classes": ["a", 2], "dtype": ""}},
     {"coding": {"kind": "i", "classes": [1, 10**30], "dtype": "int8"}},
@@ -1252,12 +1308,47 @@ def test_constant_features_and_targets_are_shifted_alone():
     assert np.abs(model.predict(X) - y).max() < 2
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_features_and_targets_that_are_constant_but_for_rounding_are_shifted_alone(weighted):
+    X = cube()
+    X[:, ::2, 1], X[:, 1::2, 1] = 0.3, 0.1 + 0.2
+    y = np.where(np.arange(T) % 2, 0.7, 0.1 * 7) + np.zeros((N, 1))
+    model = regressor(scale="standard", activation="relu").fit(X, y, np.arange(1.0, N + 1) if weighted else None)
+    assert model.scaling_.X_scale[1] == 1 and model.scaling_.y_scale[0] == 1
+    X[:, :, 1] = 0.4
+    assert np.abs(model.predict(X)).max() < 100
+
+
 def test_float32_inputs_with_a_large_mean_keep_their_digits():
     x = np.random.default_rng(0).standard_normal((N, T, 1))
     X = (x + 1e4).astype("f4")
     model = regressor(scale="standard").fit(X, x)
-    assert model.network_.dtype == "float32" and model.predict(X).dtype == np.float32
+    assert model.network_.dtype == "float32" and model.predict(X).dtype == np.float64
     assert np.abs(model._scaled_inputs("X", X.swapaxes(0, 1), np.full(N, T)).std() - 1) < 1e-3
+
+
+@pytest.mark.parametrize("loss", ["squared_error", ("quantile", (0.2, 0.5))])
+def test_float32_networks_predict_targets_with_a_large_offset_in_float64(loss):
+    X = cube().astype("f4")
+    y = X[:, :, 0].astype(float)
+    options = {"scale": "standard", "loss": loss, "max_iter": 30, "learning_rate_init": 0.01}
+    alone, model = regressor(**options).fit(X, y), regressor(**options).fit(X, y + 2.0**27)
+    made = model.predict(X)
+    assert model.network_.dtype == "float32" and made.dtype == np.float64
+    assert np.abs(made - 2.0**27 - alone.predict(X)).max() < 1e-3
+    assert model.score(X, y + 2.0**27) == pytest.approx(alone.score(X, y), abs=1e-3)
+    last = regressor(**options, output="last").fit(X, y[:, -1] + 2.0**27)
+    assert last.predict(X).dtype == np.float64 and len(np.unique(last.predict(X))) > N // 2
+    assert regressor(loss=loss).fit(X, y).predict(X).dtype == np.float32, "without scaling the dtype is the network's"
+
+
+def test_forecasts_of_float32_networks_are_fed_back_in_float64():
+    series = cube(1)
+    options = {"scale": "standard", "dtype": "float32", "max_iter": 30, "learning_rate_init": 0.01}
+    alone, model = (regressor(**options).fit(*forecast_pairs(x, 1)) for x in (series, series + 2.0**27))
+    made = model.forecast(series + 2.0**27, 6)
+    assert made.dtype == np.float64
+    assert np.abs(made - 2.0**27 - alone.forecast(series, 6)).max() < 1e-3
 
 
 def test_partial_fit_and_warm_start_keep_the_first_statistics():
@@ -1536,6 +1627,26 @@ def test_initial_states_reach_predictions_and_scores():
         model.predict(X, initial_state=S[:2])
 
 
+@pytest.mark.parametrize(("options", "X", "state", "error", "words"), [
+    ({}, cube(), np.ones(H), ValueError,
+     r"initial_state must have shape \(N, H\) = \(8, 5\), one state for each of the 8 sequence\(s\) of X, got \(5,\)$"),
+    ({}, cube(), np.ones((T, H)), ValueError, r"= \(8, 5\), .*, got \(9, 5\)$"),
+    ({}, cube()[:1], np.ones((N, H)), ValueError, r"= \(1, 5\), .*, got \(8, 5\)$"),
+    ({}, ragged(), "abc", TypeError, "initial_state must be an array of numbers, got str"),
+    ({"hidden_size": (H, 4)}, ragged(), (np.ones((N, H)), np.ones((N, H))), ValueError,
+     r"initial_state\[1\] must have shape \(N, H\) = \(8, 4\), .*, got \(8, 5\)$"),
+    ({"hidden_size": (H, 4)}, ragged(), np.ones((N, H)), TypeError, r"a tuple of 2 arrays \(N, H\), .*; got ndarray$"),
+    ({"bidirectional": True}, ragged(), [np.ones((N, H))], TypeError, "forward before reverse; got 1 of them$"),
+])
+def test_a_bad_initial_state_is_refused_in_the_users_layout(options, X, state, error, words):
+    model, classes = regressor(**options).fit(cube(), cube()), classifier(**options).fit(cube(), labels(cube()))
+    for call in (lambda: model.predict(X, initial_state=state), lambda: model.score(X, X, initial_state=state),
+                 lambda: classes.predict(X, initial_state=state), lambda: classes.predict_proba(X, initial_state=state)):
+        with pytest.raises(error, match=words) as caught:
+            call()
+        assert "time-major" not in str(caught.value) and "B, H" not in str(caught.value)
+
+
 # ---- Frames
 
 
@@ -1594,6 +1705,84 @@ def test_a_forecast_compares_the_columns_of_series_and_exogenous_inputs():
         model.forecast(X, 1, exogenous=[x.rename(columns={"rain": "wind"}) for x in rain])
 
 
+def swapped(X):
+    return [x[x.columns[::-1]] for x in X]
+
+
+def test_a_forecast_compares_the_columns_that_forecast_pairs_was_given():
+    X = frames()
+    rain = [x[["price"]].rename(columns={"price": "rain"}) ** 2 for x in X]
+    model = regressor().fit(*forecast_pairs(X, 1))
+    assert model.feature_names_in_.tolist() == ["price", "volume"]
+    plain = regressor().fit(*forecast_pairs([x.to_numpy() for x in X], 1))
+    assert np.array_equal(model.network_.theta, plain.network_.theta)
+    assert all(np.array_equal(a, b) for a, b in zip(model.forecast(X, 3), plain.forecast(X, 3), strict=True))
+    wide = regressor().fit(*forecast_pairs(X, 1, rain))
+    assert wide.feature_names_in_.tolist() == ["price", "volume", "rain"]
+    arrays = regressor().fit(*forecast_pairs(X, 1, [x.to_numpy() for x in rain]))
+    assert not hasattr(arrays, "feature_names_in_")
+    single = regressor(two_d="series").fit(*forecast_pairs(X[0], 1))
+    for call in (lambda: model.forecast(swapped(X), 1), lambda: wide.forecast(swapped(X), 1, exogenous=rain),
+                 lambda: arrays.forecast(swapped(X), 1, exogenous=rain), lambda: single.forecast(X[0][["volume", "price"]], 1)):
+        with pytest.raises(ValueError, match="The feature names should match.*\n.*series has volume, price; fit had price, volume"):
+            call()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_warm_start_compares_columns_and_features(known):
+    X = frames()
+    y = [x.to_numpy() for x in X]
+    model = regressor(warm_start=True).fit(X, y)
+    before = model.network_
+    with pytest.raises(ValueError, match="The feature names should match those that were passed during fit"):
+        model.fit(swapped(X), y)
+    with pytest.raises(ValueError, match="validation's The feature names should match"):
+        model.fit(X if known else y, y, validation=(swapped(X), y))
+    with pytest.raises(ValueError, match="X has 1 features, but RNNRegressor is expecting 2"):
+        model.fit([x[:, :1] for x in y], y)
+    assert model.network_ is before
+    assert model.fit(X if known else y, y).feature_names_in_.tolist() == ["price", "volume"]
+
+
+def test_the_columns_of_targets_are_those_of_fit_in_their_order(tmp_path):
+    X = [x.to_numpy() for x in frames()]
+    y = frames(("v1", "p1"))
+    model = regressor(warm_start=True).fit(X, y)
+    model.save(tmp_path / "model.npz")
+    for each in (model, fastbptt.load(tmp_path / "model.npz"), copy.deepcopy(model)):
+        for call in (lambda: each.score(X, swapped(y)), lambda: each.partial_fit(X, swapped(y)), lambda: each.fit(X, swapped(y))):
+            with pytest.raises(ValueError, match="The target names should match.*\n.*y has p1, v1; fit had v1, p1"):
+                call()
+        assert each.score(X, y) == each.score(X, [v.to_numpy() for v in y])
+    with pytest.raises(ValueError, match="validation's The target names should match"):
+        regressor().fit(X, y, validation=(X, swapped(y)))
+    with pytest.raises(ValueError, match="The target names should match"):
+        regressor().partial_fit(X, y).partial_fit(X, swapped(y))
+    assert regressor(horizon=1).fit(X, y).forecast(X, 1)[0].shape == (1, 2)
+    header, arrays = _files.read(tmp_path / "model.npz")
+    del header["fitted"]["target_names"]  # as in files of earlier versions
+    _files.write(tmp_path / "old.npz", header, arrays)
+    assert fastbptt.load(tmp_path / "old.npz").score(X, y) == model.score(X, y)
+    for bad in (["v1"], [1, 2], "v1"):
+        header["fitted"]["target_names"] = bad
+        _files.write(tmp_path / "bad.npz", header, arrays)
+        with pytest.raises(ValueError, match="does not name the 2 target"):
+            fastbptt.load(tmp_path / "bad.npz")
+
+
+def test_the_column_of_labels_is_compared(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    X, y = cube(), pandas.DataFrame({"state": np.arange(N) % 2})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = classifier().fit(X, y)
+        model.save(tmp_path / "model.npz")
+        loaded = fastbptt.load(tmp_path / "model.npz")
+        assert loaded.score(X, y) == model.score(X, y["state"])
+        with pytest.raises(ValueError, match="The target names should match.*\n.*y has kind; fit had state"):
+            loaded.score(X, y.rename(columns={"state": "kind"}))
+
+
 def test_the_names_of_a_list_of_frames_are_kept_in_a_file(tmp_path):
     X = frames()
     model = regressor().fit(X, [x.to_numpy() for x in X])
@@ -1637,6 +1826,51 @@ def test_one_dimensional_sequences_of_unequal_lengths_have_one_feature():
         regressor().fit([[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [3.0, 4.0]])
     with pytest.raises(TypeError, match=r"got a dict: give list\(X.values\(\)\)"):
         regressor().fit({"a": x[0], "b": x[1]}, x)
+
+
+def test_a_model_of_one_feature_takes_one_dimensional_sequences_of_any_lengths():
+    pandas = pytest.importorskip("pandas")
+    x = [np.arange(5.0), np.arange(3.0) ** 2]
+    model = regressor(warm_start=True).fit(x, x)
+    for given in (x[:1], [x[0], x[0]], (x[1], x[1]), [x[0].tolist()] * 2, [pandas.Series(x[0])], [x[0][:1], x[1][:1]]):
+        columns = [np.asarray(v)[:, None] for v in given]
+        targets_of_them = [np.asarray(v) for v in given]
+        made, expected = model.predict(given), model.predict(columns)
+        assert isinstance(made, list) and all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True))
+        assert [v.shape for v in made] == [v.shape for v in targets_of_them]
+        if len(np.concatenate(given)) > 2:
+            assert model.score(given, targets_of_them) == model.score(columns, targets_of_them)
+        for call in ("fit", "partial_fit"):
+            one, other = copy.deepcopy(model), copy.deepcopy(model)
+            getattr(one, call)(given, targets_of_them)
+            getattr(other, call)(columns, targets_of_them)
+            assert np.array_equal(one.network_.theta, other.network_.theta)
+        held = regressor().fit(x, x, validation=(given, targets_of_them))
+        assert held.validation_loss_curve_ == regressor().fit(x, x, validation=(columns, targets_of_them)).validation_loss_curve_
+        scaler = SequenceScaler().fit(x)
+        for a, b in zip(scaler.inverse_transform(scaler.transform(given)), columns, strict=True):
+            assert a.shape == b.shape and np.allclose(a, b)
+    labelled = classifier().fit(x, ["a", "b"])
+    assert np.array_equal(labelled.predict_proba([x[0], x[0]]), labelled.predict_proba([x[0][:, None]] * 2))
+    for call in (lambda: model.predict(np.array([x[0], x[0]])), lambda: regressor().fit(cube(), cube()).predict([x[0], x[0]])):
+        with pytest.raises(ValueError, match="X has two dimensions"):
+            call()
+    assert regressor(two_d="steps").fit([[1.0], [2.0]], [1.0, 2.0]).predict([[1.0], [2.0]]).shape == (2,)
+    with pytest.raises(ValueError, match="X has 5 features, but RNNRegressor is expecting 1"):
+        regressor(two_d="steps").fit([[1.0], [2.0]], [1.0, 2.0]).predict([x[0], x[0]])
+
+
+def test_a_forecast_takes_one_dimensional_series_of_any_lengths():
+    x, e = [np.arange(5.0), np.arange(7.0) ** 2], [np.ones(9), np.arange(9.0)]
+    model = regressor().fit(*forecast_pairs(x, 1))
+    wide = regressor().fit(*forecast_pairs(x, 1, [v[:len(u)] for u, v in zip(x, e)]))
+    for given in (x[:1], [x[0], x[0]], x):
+        columns, known = [v[:, None] for v in given], e[:len(given)]
+        for made, expected in ((model.forecast(given, 3), model.forecast(columns, 3)),
+                               (wide.forecast(given, 3, exogenous=known),
+                                wide.forecast(columns, 3, exogenous=[v[:, None] for v in known]))):
+            assert all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True)) and made[0].shape == (3, 1)
+    assert model.forecast([[1.0], [2.0], [4.0]], 2).shape == (2, 1), "one series of one feature, as a list of rows"
 
 
 # ---- Parameters

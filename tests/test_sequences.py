@@ -246,6 +246,19 @@ def test_a_constant_feature_is_divided_by_1(value, per):
     assert not scaler.transform(X)[:, :, 1].any()
 
 
+@pytest.mark.parametrize("per", ["all", "series"])
+@pytest.mark.parametrize(("dtype", "value"), [("f8", 0.3), ("f8", -3e100), ("f4", 0.3), ("f4", 1e8)])
+def test_a_feature_that_is_constant_but_for_rounding_is_divided_by_1(dtype, value, per):
+    X = array(3, 6, 2).astype(dtype)
+    X[:, :, 1] = value
+    X[:, ::3, 1] = np.nextafter(X[:, ::3, 1], np.inf)
+    scaler = SequenceScaler(per=per).fit(X)
+    assert (scaler.scale_[..., 1] == 1).all() and (scaler.scale_[..., 0] > 0.1).all() and scaler.scale_.dtype == np.float64
+    assert (scaler.scale_[..., 0] != 1).all()
+    X[:, :, 1] = value + np.array(1e3 * abs(value) * np.finfo(dtype).eps) * np.arange(6)
+    assert (SequenceScaler(per=per).fit(X).scale_[..., 1] != 1).all(), "a small deviation is one, if it is more than rounding"
+
+
 def test_numbers_whose_squares_vanish_are_divided_by_1():
     scaler = SequenceScaler().fit(array(N, T, I) * 1e-200)
     assert (scaler.scale_ == 1).all()
@@ -434,3 +447,25 @@ def test_scikit_learn_decides_the_output_of_the_scaler():
     with sklearn.config_context(transform_output="pandas"):
         assert isinstance(scaler.transform(array(T, I)), pandas.DataFrame)
         assert isinstance(base.clone(scaler.set_output(transform="default")).fit(array(T, I)).transform(array(T, I)), np.ndarray)
+
+
+def test_pairs_of_frames_are_frames_with_their_columns_and_index():
+    pandas = pytest.importorskip("pandas")
+    index = pandas.date_range("2026-01-01", periods=6)
+    x = pandas.DataFrame(array(6, 2), index, ["price", "volume"])
+    e = pandas.DataFrame(array(6, 1), columns=["rain"])
+    for series, exogenous in ((x, e), ([x, x[:4]], [e, e])):
+        X, D = forecast_pairs(series, 2)
+        wide, same = forecast_pairs(series, 2, exogenous)
+        plain = forecast_pairs([v.to_numpy() for v in series] if isinstance(series, list) else series.to_numpy(), 2)
+        if not isinstance(series, list):
+            X, D, wide, same, plain = [X], [D], [wide], [same], [[v] for v in plain]
+        for a, b, c, d, v, w in zip(X, D, wide, same, *plain, strict=True):
+            assert np.array_equal(a, v) and np.array_equal(b, w) and b.equals(d)
+            assert list(a.columns) == list(b.columns) == ["price", "volume"]
+            assert list(c.columns) == ["price", "volume", "rain"] and np.array_equal(c, np.hstack([v, e[:len(v)]]))
+            assert list(a.index) == list(c.index) == list(index[:len(a)]) and list(b.index) == list(index[2:2 + len(a)])
+    X, D = forecast_pairs(x, 2, e.to_numpy())
+    assert isinstance(X, np.ndarray) and list(D.columns) == ["price", "volume"]
+    X, D = forecast_pairs(x, 2, e.rename(columns={"rain": 0}))
+    assert isinstance(X, np.ndarray), "there are no names for all of its columns"
