@@ -545,7 +545,7 @@ def _is_set(item):
     """Whether a list's item is data of many sequences, not one sequence or a row of numbers."""
     if isinstance(item, np.ndarray):
         return item.ndim == 3
-    return isinstance(item, list) and len(item) > 0 and all(isinstance(part, np.ndarray) and part.ndim == 2 for part in item)
+    return isinstance(item, list) and len(item) > 0 and all(getattr(part, "ndim", 0) == 2 for part in item)  # frames too
 
 
 def _interned(arrays, same):

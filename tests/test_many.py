@@ -633,3 +633,16 @@ print(len(table["params"]), table["rank_test_score"].tolist())
 """
     done = run_python(script)
     assert done.returncode == 0 and done.stdout.startswith("2 ["), done.stderr
+
+
+def test_each_estimator_may_have_its_own_list_of_frames():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    X = [pandas.DataFrame(rng.standard_normal((n, 2)), columns=["a", "b"]) for n in (6, 8)]
+    D = [frame[["a"]] for frame in X]
+    models = [RNNRegressor(hidden_size=2, max_iter=1, random_state=k) for k in range(2)]
+    fit_many(models, [X] * 2, [D] * 2)
+    for k, model in enumerate(models):
+        alone = RNNRegressor(hidden_size=2, max_iter=1, random_state=k).fit(X, D)
+        np.testing.assert_allclose(model.network_.theta, alone.network_.theta, rtol=0, atol=1e-12)
+        assert list(model.feature_names_in_) == ["a", "b"]
