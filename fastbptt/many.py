@@ -173,6 +173,17 @@ class _Job:
     settings: dict              # the other arguments of RNN.fit
     goes_on: bool = True        # in the network's own random streams; else the seed was given, and its streams begin
 
+    @property
+    def begin(self):
+        """The positions of the random streams at which the run begins."""
+        return self.network._positions if self.goes_on else _batches.Positions()
+
+    def used_streams(self):
+        """Return 1 for each random stream on which the run depends, and 0 for the others."""
+        batches = self.settings.get("batches")
+        return training.used_streams(batches is None and self.settings["shuffle"], callable(batches),
+                                     self.network._draws_something)
+
 
 @dataclass(eq=False)
 class _Begun:
@@ -181,6 +192,7 @@ class _Begun:
     run: dict           # options of the network and arguments of the run, by name; arrays as such
     start: np.ndarray   # the parameters
     seed: int
+    begin: _batches.Positions | None = None  # of the random streams that the run uses; None in files of earlier versions
 
     @classmethod
     def of(cls, job, known):
@@ -200,10 +212,10 @@ class _Begun:
                 if array is not None and id(array) not in known:
                     known[id(array)] = _checkpoint.digest([array])
             run[name] = " ".join(known.get(id(array), "None") for array in arrays) if arrays else None
-        return cls(run, job.network.theta, job.seed)
+        return cls(run, job.network.theta, job.seed, job.begin.of(job.used_streams()))
 
-    def compare(self, job, theirs, theta, whose, finished):
-        """Raise ValueError where `theirs`, which ended with `theta`, is not the run of this job.
+    def compare(self, job, theirs, theta, ended, whose, finished):
+        """Raise ValueError where `theirs`, which ended with `theta` and at the positions `ended`, is not the run of this job.
 
         finished: whether nothing is left to do for any network, None where that says nothing. Then a network without a seed
         of its own, which begins with other parameters each time, is another one, not one that is to go on.
@@ -213,7 +225,13 @@ class _Begun:
             differ["random_state"] = f"random_state is {theirs.seed} there and {self.seed} here"
         if differ:
             raise ValueError(f"{whose} is of another run of network {job.k}: {'; '.join(differ.values())}")
-        if any(_checkpoint.is_close(each, self.start) for each in (theirs.start, theta)):
+        if _checkpoint.is_close(theta, self.start):
+            return
+        if _checkpoint.is_close(theirs.start, self.start):
+            if theirs.begin is not None and not _checkpoint.may_go_on(theirs.begin, ended.of(job.used_streams()), self.begin,
+                                                                      finished):
+                raise ValueError(f"{whose} is of another run of network {job.k}, which began with the same parameters at other "
+                                 f"stream_positions: {theirs.begin._asdict()} there and {self.begin._asdict()} here")
             return
         if not isinstance(job.network._entropy, _words.DrawnSeed):
             raise ValueError(f"{whose} is of another run of network {job.k}, which began with other parameters than this "
@@ -225,7 +243,7 @@ class _Begun:
 
     def is_same(self, theirs):
         """Whether the other run began with the same seed and parameters, and all else is the same."""
-        return (self.seed == theirs.seed and _checkpoint.is_close(theirs.start, self.start)
+        return (self.seed == theirs.seed and theirs.begin in (None, self.begin) and _checkpoint.is_close(theirs.start, self.start)
                 and not _checkpoint.differences(theirs.run, self.run))
 
 
@@ -243,7 +261,7 @@ class _Chunk:
             return _Work(None, self.jobs, self.threads)
         population = Population._made_of([job.network for job in self.jobs])
         population.seeds = [job.seed for job in self.jobs]
-        population._positions = [job.network._positions if job.goes_on else _batches.Positions() for job in self.jobs]
+        population._positions = [job.begin for job in self.jobs]
         jobs = [dataclasses.replace(job, network=None, settings=self.jobs[0].settings) for job in self.jobs]
         return _Work(population, jobs, self.threads)
 
@@ -314,8 +332,8 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     resume : bool or Fits
         Go on from the checkpoint, where there is one, or from what an earlier call returned (WorkersFailed has it as `fits`):
         networks that have ended are not trained again, and get the parameters that they ended with. Options, data and all
-        arguments of each of them must be the same as before, those that say when the run ends too. Seeds and start
-        parameters are compared as in `RNN.fit`.
+        arguments of each of them must be the same as before, those that say when the run ends too. Seeds, start
+        parameters and `stream_positions` are compared as in `RNN.fit`.
     overwrite : bool
         Replace whatever file `checkpoint` is, without a check.
     n_threads : int, optional
@@ -897,7 +915,7 @@ class _Call:
             self._check_replaceable(jobs)
             return set()
         done = [job for job in jobs if kept.stopped[job.k] in KEPT]
-        self._compare(jobs, done, kept, thetas, isinstance(resume, Fits))
+        self._compare(jobs, done, kept, thetas, positions, isinstance(resume, Fits))
         for job in done:
             if thetas[job.k].shape != job.network._theta.shape:
                 raise ValueError(f"resume has a network {job.k} of {thetas[job.k].size} parameters, and this one has "
@@ -909,7 +927,7 @@ class _Call:
                 bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES}, positions[k])])
         return {job.k for job in done}
 
-    def _compare(self, jobs, done, kept, thetas, in_memory):
+    def _compare(self, jobs, done, kept, thetas, positions, in_memory):
         """Raise ValueError unless what has ended are runs of these jobs; keep how they began."""
         ours, theirs = self.fits._begun, kept._begun
         whose = "resume" if in_memory else f"checkpoint {self.checkpoint!r}"
@@ -918,7 +936,8 @@ class _Call:
                           "yourself that they are the same, and the networks too", stacklevel=5)
         if theirs is not None:
             for job in done:
-                ours[job.k].compare(job, theirs[job.k], thetas[job.k], whose, not in_memory and len(done) == len(jobs))
+                ours[job.k].compare(job, theirs[job.k], thetas[job.k], positions[job.k], whose,
+                                    not in_memory and len(done) == len(jobs))
             for job in done:
                 ours[job.k] = theirs[job.k]
         if in_memory:
@@ -953,6 +972,7 @@ def _write(path, fits, jobs):
     each = [runs.setdefault(_checkpoint.packed(one.run), len(runs)) for one in begun]
     header = {"kind": "Fits", "of": len(fits), "ended": ended, "stopped": [fits.stopped[k] for k in ended],
               "runs": list(runs), "run": each, "seeds": [one.seed for one in begun],
+              "begins": [None if one.begin is None else one.begin._asdict() for one in begun],
               "best_epoch": fits.best_epoch[ended].tolist(), "lanes": fits.lanes[ended].tolist(),
               "sizes": [jobs[k].network._theta.size for k in ended],
               "positions": [jobs[k].network._positions._asdict() for k in ended]}
@@ -1002,7 +1022,11 @@ def _read_begun(header, arrays, ended, sizes):
             len(ended), len(ended), arrays["theta"].shape, np.float64):
         raise ValueError("its parts do not belong together")
     starts = np.split(arrays["start"], np.cumsum(sizes)[:-1]) if sizes else []
-    return [_Begun(runs[run], start, seed) for run, start, seed in zip(which, starts, seeds)]
+    begins = [None if begin is None else _batches.Positions.read(begin)
+              for begin in header.get("begins", [None] * len(ended))]  # which files of earlier versions do not have
+    if len(begins) != len(ended):
+        raise ValueError("its parts do not belong together")
+    return [_Begun(runs[run], start, seed, begin) for run, start, seed, begin in zip(which, starts, seeds, begins)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -352,6 +352,47 @@ def test_a_network_with_the_parameters_of_the_checkpoint_goes_on_with_its_run(se
     assert outcome(net, net.fit(**options | {"epochs": 20}, checkpoint=path, resume=True)) == expected
 
 
+@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize("given", ["arrays", "a function", "noise"])
+def test_a_loop_that_sets_the_start_parameters_again_makes_runs_of_their_own(given, seed, tmp_path):
+    path, net = tmp_path / "run.npz", network(random_state=seed, noise_std=0.1 if given == "noise" else 0.0)
+    options = (RUNS["arrays"]() | {"shuffle": False} if given == "noise" else RUNS[given]()) | {"checkpoint": path}
+    start = net.theta
+    net.fit(**options, resume=True)
+    net.fit(**options, resume=True)  # which is finished
+    net.theta, content = start, path.read_bytes()
+    before = net.stream_positions
+    for more, error in (({"resume": True}, ValueError), ({}, FileExistsError)):
+        with pytest.raises(error, match="of another run.*at other stream_positions"):
+            net.fit(**options, **more)
+        assert net.theta.tobytes() == start.tobytes() and net.stream_positions == before and path.read_bytes() == content
+    net.fit(**options | {"checkpoint": tmp_path / "second.npz"}, resume=True)
+    assert net.theta.tobytes() != fastbptt.load(path).theta.tobytes()
+
+
+def test_equal_runs_may_take_the_place_of_one_another(tmp_path):
+    path, net, start = tmp_path / "run.npz", network(), network().theta
+    for more in ({"shuffle": False}, {"random_state": 5}):  # nothing is drawn from the network's own streams
+        options = RUNS["arrays"]() | {"checkpoint": path} | more
+        net.theta = start
+        expected = outcome(net, net.fit(**options, overwrite=True))
+        for resume in (True, False):
+            net.theta = start
+            assert outcome(net, net.fit(**options, resume=resume)) == expected
+
+
+@pytest.mark.parametrize("update", [1, 4])
+def test_a_run_that_was_cut_off_goes_on_in_its_process_from_its_start_parameters_too(update, tmp_path):
+    path, net, options = tmp_path / "run.npz", network(), RUNS["arrays"]()
+    net.fit(*data())  # so that the run does not begin at position 0
+    whole, start = net.copy(), net.theta
+    expected = outcome(whole, whole.fit(**options))
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(**options, checkpoint=path, update_callbacks=[interrupt_after(update)])
+    net.theta = start
+    assert outcome(net, net.fit(**options, checkpoint=path, resume=True)) == expected
+
+
 def test_start_parameters_may_differ_by_rounding(tmp_path):
     path, options = tmp_path / "run.npz", RUNS["arrays"]()
     network().fit(**options, checkpoint=path)

@@ -444,6 +444,29 @@ def test_the_same_runs_are_taken_over_and_replaced(tmp_path):
         assert all(np.array_equal(a.theta, b.theta) for a, b in zip(nets, first))
 
 
+def test_many_networks_that_got_their_start_parameters_back_begin_other_runs(tmp_path):
+    rng, path, nets = np.random.default_rng(0), tmp_path / "fits.npz", three()
+    given = {"X": rng.standard_normal((4, 9, 2)), "D": rng.standard_normal((4, 9, 1)), "epochs": 3, "batch_size": 2,
+             "checkpoint": path}
+    fit_many(nets, **given)
+    for net, new in zip(nets, three()):
+        net.theta = new.theta
+    content, before = path.read_bytes(), [net.stream_positions for net in nets]
+    for more, error in (({"resume": True}, ValueError), ({}, FileExistsError)):
+        with pytest.raises(error, match="of (another run of network 0, which|other runs)"):
+            fit_many(nets, **given, **more)
+        assert path.read_bytes() == content and [net.stream_positions for net in nets] == before
+    fit_many(nets, **given, random_state=[0, 1, 2], resume=True)  # from the beginning of the streams, as in the file
+    header, arrays = _files.read(path)
+    assert [begin["shuffling"] for begin in header["begins"]] == [0, 0, 0]
+    del header["begins"]  # as in files of an earlier version
+    _files.write(path, header, arrays)
+    for more in ({"resume": True}, {}):
+        for net, new in zip(nets, three()):
+            net.theta = new.theta
+        fit_many(nets, **given, **more)
+
+
 def test_networks_without_seeds_go_on_with_runs_that_were_cut_off_alone(tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
     given = {"X": rng.standard_normal((4, 3, 2)), "D": rng.standard_normal((4, 3, 1)), "epochs": 3, "checkpoint": path}
