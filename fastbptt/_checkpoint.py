@@ -268,18 +268,20 @@ def _with_starts(kept, network, arrays):
 
 def _contents(run, arrays, state, history):
     """Numbers, slots, best parameters and curves of a checkpoint, each held against what it must be."""
-    numbers = {"owed": ()} | dict(run["numbers"])  # which files of earlier versions do not have
+    numbers = {"owed": (), "refused": False} | dict(run["numbers"])  # which files of earlier versions do not have
     if set(numbers) != set(state.NUMBERS):
         raise ValueError("its numbers are not those of a run")
     for name in WHOLE:
         if type(numbers[name]) is not int or numbers[name] < 0:
             raise ValueError(f"{name} is {numbers[name]!r}")
-    for name in set(numbers) - {*WHOLE, "carried", "best_epoch", "target_epoch", "owed"}:
+    for name in set(numbers) - {*WHOLE, "carried", "best_epoch", "target_epoch", "owed", "refused"}:
         if type(numbers[name]) not in (int, float):
             raise ValueError(f"{name} is {numbers[name]!r}")
     numbers["carried"], numbers["owed"] = tuple(numbers["carried"]), tuple(numbers["owed"])
     if numbers["owed"] and (len(numbers["owed"]) != 6 or numbers["owed"][0] not in ("callbacks", "update_callbacks")):
         raise ValueError(f"it owes {numbers['owed']}")
+    if type(numbers["refused"]) is not bool or numbers["refused"] > bool(numbers["owed"]):
+        raise ValueError(f"refused is {numbers['refused']!r} where it owes {numbers['owed']}")
     if type(run["entropy"]) is not int or not isinstance(run.get("stopped", ""), str):
         raise ValueError(f"its seed is {run['entropy']!r}, its end {run.get('stopped')!r}")
     if run["slots"] != len(state.slots):

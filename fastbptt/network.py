@@ -994,7 +994,8 @@ class RNN:
             that got its start parameters back after the run came to its end is refused: its next run is another one. A network
             whose random_state was not given begins with other parameters each time: it may go on with a run that was cut
             off, but not with one that came to its end. A run that is finished returns the finished network, and goes on
-            if `epochs` or `updates` are larger than before; a schedule over all epochs, such as "cosine", is then that of
+            if `epochs` or `updates` are larger than before. If a callback ended the run, the callbacks are called again for
+            that moment, and the run goes on only if none of them returns True. A schedule over all epochs, such as "cosine", is then that of
             the new number. `batches` and callbacks cannot be compared.
         overwrite : bool
             Replace whatever file `checkpoint` is, without a check.

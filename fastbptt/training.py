@@ -298,9 +298,10 @@ class State:
     seconds: float = 0.0      # before this call
     states: np.ndarray | None = None  # of the network, carried to the next window; never written to
     owed: tuple = ()          # which callbacks are not called yet, and the numbers of their Record
+    refused: bool = False     # whether those callbacks were called and ended the run
 
     NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
-               "best_loss", "best_epoch", "target", "target_epoch", "seconds", "owed")
+               "best_loss", "best_epoch", "target", "target_epoch", "seconds", "owed", "refused")
 
     def add(self, loss: float, penalty: float, norm: float, weight: float) -> None:
         """Add a batch to the epoch's sums."""
@@ -607,14 +608,18 @@ class _Run:
     def _call(self):
         """Call the callbacks that the state owes, all of them; whether one returned True.
 
-        Where they are cut off, the state goes on to owe them, and has the parameters of before.
+        Where they are cut off, the state goes on to owe them, and has the parameters of before. Where one of them ends the
+        run, a run that is resumed calls them again, as it may have others. The parameters stay as the first call left them.
         """
-        if not self._is_called(self.state.owed[0]):
-            self.state.owed = ()
+        owed = self.state.owed
+        if not self._is_called(owed[0]):
+            self.state.owed, self.state.refused = (), False
             return False
         stops = self._ask()
+        if self.state.refused:
+            self.network._theta[...] = self.state.theta
         spare = self._next()  # with the parameters as they left them
-        spare.owed = ()
+        spare.owed, spare.refused = (owed, True) if stops else ((), False)
         self._commit(spare)
         return stops
 

@@ -215,6 +215,35 @@ def test_a_finished_run_resumed_is_as_it_was_and_goes_on_where_it_is_given_more(
             == outcome(at_once, at_once.fit(**arguments | {"epochs": 8})))
 
 
+@pytest.mark.parametrize("kind", ["callbacks", "update_callbacks"])
+def test_a_run_that_a_callback_ended_is_finished_as_long_as_a_callback_says_so(kind, tmp_path):
+    def shrink(record):
+        record.network.theta = record.network.theta * 0.9
+
+    def enough(record):
+        return record.update >= (6 if kind == "callbacks" else 4)
+
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]() | {"validation": data(1)}
+    net = network()
+    expected = outcome(net, net.fit(**arguments, **{kind: [shrink, enough]}, checkpoint=path))
+    assert expected[-1] == "callback"
+    for again in (network(), network(), net):
+        assert outcome(again, again.fit(**arguments, **{kind: [shrink, enough]}, checkpoint=path, resume=True)) == expected
+        assert np.array_equal(fastbptt.load(path).theta, again.theta)
+    for more in ({}, {kind: [lambda record: False]}):
+        assert network().fit(**arguments, **more, checkpoint=path, resume=True).stopped == "epochs"
+        network().fit(**arguments, **{kind: [shrink, enough]}, checkpoint=path, overwrite=True)
+
+
+def test_an_estimator_that_tol_ended_is_finished(tmp_path):
+    X = np.random.default_rng(0).standard_normal((10, 5, 2))
+    model = fastbptt.RNNRegressor(3, max_iter=50, tol=10.0, n_iter_no_change=3, random_state=0)
+    curve = model.fit(X, X[..., 0], checkpoint=tmp_path / "run.npz").loss_curve_
+    for _ in range(2):
+        model.fit(X, X[..., 0], checkpoint=tmp_path / "run.npz", resume=True)
+        assert model.loss_curve_ == curve and model.history_.stopped == "patience" and len(curve) < 50
+
+
 @pytest.mark.parametrize("end", [{"epochs": 4}, {"updates": 11}, {"updates": 12}, {"time_limit": 1e-9},
                                  {"callbacks": lambda record: record.epoch == 3}])
 def test_what_the_last_epoch_of_a_run_is_judged_by_is_not_part_of_the_run_that_goes_on(end, tmp_path):
@@ -523,6 +552,7 @@ def test_another_networks_checkpoint_and_other_files_are_refused(tmp_path):
     (["config"], None), (["config", "loss"], []), (["config", "leek"], 0.5), (["entropy"], "x"), (["run"], 5),
     (["run", "identity"], None), (["run", "numbers"], []), (["run", "numbers", "batch"], "x"),
     (["run", "numbers", "updates"], -1), (["run", "numbers", "best_loss"], None), (["run", "slots"], 7),
+    (["run", "numbers", "refused"], 1), (["run", "numbers", "refused"], True),
 ])
 def test_a_damaged_header_is_refused_in_words_and_nothing_changes(place, value, tmp_path):
     path, arguments = tmp_path / "run.npz", RUNS["arrays"]()
