@@ -1071,7 +1071,8 @@ class RNN:
                     memory_limit=_check_memory_limit(memory_limit, tbptt))
                 tbptt = self._check_tbptt(tbptt, whole=self.omega)
             entropy, begin = ranks.meet(self, settings, streams, data, validation, batch_size=batch_size, shuffle=shuffle,
-                                        tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
+                                        tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch,
+                                        min_updates=min_updates)
             with ranks.settled():
                 if batches is None:
                     first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # no batches, so there are data
