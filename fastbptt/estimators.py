@@ -102,8 +102,11 @@ class _Estimator(Parametric):
                 self._end(fitting)
         return self
 
-    def _begin(self, X, y, sample_weight, validation, callbacks, options):
-        """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change."""
+    def _begin(self, X, y, sample_weight, validation, callbacks, options, split_seed=None):
+        """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change.
+
+        `split_seed` takes the place of a seed that nobody gave, for the validation share.
+        """
         settings = self._settings(callbacks, options)
         examples = self._read(X, y, sample_weight)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
@@ -115,6 +118,8 @@ class _Estimator(Parametric):
             entropy = network._entropy
             if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
                 entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
+            if split_seed is not None and isinstance(entropy, _words.DrawnSeed):
+                entropy = split_seed
             data, held = self._split(data, entropy)
         scaling = self._learn_scaling(data, network) if last is None else self.scaling_
         weighing = self._weighing(data, coding)

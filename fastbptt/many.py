@@ -373,18 +373,20 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     if resume is not False and run.overwrite:
         raise ValueError("overwrite=True replaces the checkpoint and resume goes on from it: give one of them")
     if kind is RNN:
-        jobs = _Jobs(networks, X, D, weights, initial_state, lengths, validation, given, others).make()
-        return run.go(jobs, resume, None)
+        known = run.read(resume)
+        jobs = _Jobs(networks, X, D, weights, initial_state, lengths, validation, given, others, known).make()
+        return run.go(jobs, None)
     if checkpoint is not None:
         raise TypeError("checkpoint is of RNNs only; of estimators give resume= what an earlier call returned")
-    fittings, jobs = _jobs_of_estimators(networks, X, D, weights, initial_state, lengths, validation, given, others)
+    known = run.read(resume)
+    fittings, jobs = _jobs_of_estimators(networks, X, D, weights, initial_state, lengths, validation, given, others, known)
 
     def end(k):
         fittings[k].network.history = fits.history(k)
         networks[k]._end(fittings[k])
         fits.stopped[k] = networks[k].history_.stopped
 
-    return run.go(jobs, resume, end)
+    return run.go(jobs, end)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -393,10 +395,11 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
 
 
 class _Jobs:
-    """RNNs with what was given for all of them or for each."""
+    """RNNs with what was given for all of them or for each, and the seeds of the runs that are resumed, or None."""
 
-    def __init__(self, networks, X, D, weights, initial_state, lengths, validation, given, others):
+    def __init__(self, networks, X, D, weights, initial_state, lengths, validation, given, others, known=None):
         n = self.n = len(networks)
+        self.known = [None] * n if known is None else known
         self.networks, self.validation, self.others = networks, validation, dict(others)
         self.data = {"X": X, "D": D, "weights": weights, "initial_state": initial_state, "lengths": lengths,
                      "resets": self.others.pop("resets", None)}
@@ -418,7 +421,8 @@ class _Jobs:
             data = validation = None
             try:
                 if "batches" not in self.others:
-                    data, validation = self._data_of(k, net, seed)
+                    drawn = isinstance(seed, _words.DrawnSeed) and self.known[k] is not None
+                    data, validation = self._data_of(k, net, self.known[k] if drawn else seed)
                 elif any(value is not None for value in self.data.values()):
                     raise TypeError("give X and D, or batches, not both")
                 else:
@@ -511,7 +515,7 @@ class _Jobs:
         return self.converted[key]
 
 
-def _jobs_of_estimators(estimators, X, y, weights, initial_state, lengths, validation, given, others):
+def _jobs_of_estimators(estimators, X, y, weights, initial_state, lengths, validation, given, others, known):
     """Fittings and jobs of estimators, from the arguments of fit_many."""
     defaults = {"batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}
     for name, value in [*given.items(), ("initial_state", initial_state), ("lengths", lengths), *others.items()]:
@@ -525,15 +529,19 @@ def _jobs_of_estimators(estimators, X, y, weights, initial_state, lengths, valid
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise TypeError(f"validation must be a tuple (X, y) or (X, y, sample_weight), got {type(validation).__name__}")
         V = list(zip(*_sets(n, *zip(("validation's X", "validation's y", "validation's sample_weight"), validation))))
-    return _jobs_of_sets(estimators, *sets, V, given["time_limit"])
+    return _jobs_of_sets(estimators, *sets, V, given["time_limit"], known)
 
 
-def _jobs_of_sets(estimators, X, y, weights, validation, time_limit):
-    """Fittings and jobs of estimators, each with data of its own, of which equal arrays become one."""
+def _jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
+    """Fittings and jobs of estimators, each with data of its own, of which equal arrays become one.
+
+    `known` has the seeds of the runs that are resumed, or None. They split off the validation share where no seed is given:
+    a seed drawn anew would split the data in another way, and make them those of another run.
+    """
     fittings, jobs, same = [], [], {}
     for k, each in enumerate(estimators):
         try:
-            fitting = each._begin(X[k], y[k], weights[k], validation[k], (), {})
+            fitting = each._begin(X[k], y[k], weights[k], validation[k], (), {}, known[k])
         except (TypeError, ValueError) as error:
             raise type(error)(f"estimator {k}: {error}") from None
         inputs, D, m, lengths = _interned(fitting.data, same)
@@ -823,10 +831,30 @@ class _Call:
             raise ValueError("overwrite=True needs checkpoint=, the file to replace")
         self.saved = time.monotonic()
 
-    def go(self, jobs, resume, end):
+    def read(self, resume):
+        """Read what is resumed; of each network that has ended the seed of its run, and None for the others."""
+        n = len(self.fits)
+        self.kept, self.in_memory = None, isinstance(resume, Fits)
+        if self.in_memory:
+            if len(resume) != n:
+                raise ValueError(f"resume has {len(resume)} networks, and these are {n}")
+            nets = [getattr(each, "network_", None) if isinstance(each, _Estimator) else each for each in resume.networks]
+            self.kept = (resume, [None if net is None else net.theta for net in nets],
+                         [None if net is None else net._positions for net in nets])
+        elif _words.flag("resume", resume):
+            if self.checkpoint is None:
+                raise ValueError("resume=True needs checkpoint=, the file to go on from")
+            if os.path.exists(self.checkpoint):
+                self.kept = _read(self.checkpoint, n)
+        self.replaces = resume is False or self.in_memory
+        if self.kept is None or self.kept[0]._begun is None:
+            return [None] * n
+        return [one.seed if stopped in KEPT else None for one, stopped in zip(self.kept[0]._begun, self.kept[0].stopped)]
+
+    def go(self, jobs, end):
         fits, self.jobs, self.end, known = self.fits, {job.k: job for job in jobs}, end, {}
         fits._begun = [_Begun.of(job, known) for job in jobs]
-        done = self._resume(jobs, resume)
+        done = self._resume(jobs)
         left = [job for job in jobs if job.k not in done]
         chunks = _chunks(left, None if self.executor is None else _workers(self.executor), self.chunk_size, self.threads)
         self.progress = Progress(None, len(jobs), self.wanted, "network")
@@ -896,51 +924,43 @@ class _Call:
 
     # ---- What is done already
 
-    def _resume(self, jobs, resume):
+    def _resume(self, jobs):
         """Take over what has ended; the networks that have."""
-        if isinstance(resume, Fits):
-            kept = resume
-            if len(kept) != len(jobs):
-                raise ValueError(f"resume has {len(kept)} networks, and these are {len(jobs)}")
-            thetas = [getattr(each, "network_", None) if isinstance(each, _Estimator) else each for each in kept.networks]
-            positions = [None if net is None else net._positions for net in thetas]
-            thetas = [None if net is None else net.theta for net in thetas]
-        elif _words.flag("resume", resume):
-            if self.checkpoint is None:
-                raise ValueError("resume=True needs checkpoint=, the file to go on from")
-            if not os.path.exists(self.checkpoint):
-                return set()
-            kept, thetas, positions = _read(self.checkpoint, jobs)
-        else:
-            self._check_replaceable(jobs)
+        if self.kept is None:
+            if self.replaces:
+                self._check_replaceable(jobs)
             return set()
+        kept, thetas, positions = self.kept
         done = [job for job in jobs if kept.stopped[job.k] in KEPT]
-        self._compare(jobs, done, kept, thetas, positions, isinstance(resume, Fits))
+        self._compare(jobs, done, kept, thetas, positions)
         for job in done:
             if thetas[job.k].shape != job.network._theta.shape:
                 raise ValueError(f"resume has a network {job.k} of {thetas[job.k].size} parameters, and this one has "
                                  f"{job.network._theta.size}")
         for job in done:
-            k = job.k
+            k, begun = job.k, self.fits._begun[job.k]
+            if kept._begun is not None and job.goes_on and isinstance(job.seed, _words.DrawnSeed) and begun.seed != job.seed:
+                job.seed = job.network._entropy = _words.DrawnSeed(begun.seed)  # it is now the one that began the run
+                job.network._positions = _batches.Positions()
             self._take(_Chunk([job], False, None), [_Found(
                 thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
                 bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES}, positions[k])])
         return {job.k for job in done}
 
-    def _compare(self, jobs, done, kept, thetas, positions, in_memory):
+    def _compare(self, jobs, done, kept, thetas, positions):
         """Raise ValueError unless what has ended are runs of these jobs; keep how they began."""
         ours, theirs = self.fits._begun, kept._begun
-        whose = "resume" if in_memory else f"checkpoint {self.checkpoint!r}"
+        whose = "resume" if self.in_memory else f"checkpoint {self.checkpoint!r}"
         if theirs is None and done:
             warnings.warn(f"{whose} was written by an earlier version, which kept no record of data and arguments: make sure "
                           "yourself that they are the same, and the networks too", stacklevel=5)
         if theirs is not None:
             for job in done:
                 ours[job.k].compare(job, theirs[job.k], thetas[job.k], positions[job.k], whose,
-                                    not in_memory and len(done) == len(jobs))
+                                    not self.in_memory and len(done) == len(jobs))
             for job in done:
                 ours[job.k] = theirs[job.k]
-        if in_memory:
+        if self.in_memory:
             self._check_replaceable(jobs)
 
     def _check_replaceable(self, jobs):
@@ -949,7 +969,7 @@ class _Call:
         if path is None or self.overwrite or not os.path.isfile(path) or os.path.getsize(path) == 0:
             return
         try:
-            kept = _read(path, jobs)[0]
+            kept = _read(path, len(jobs))[0]
             ended = [k for k, stopped in enumerate(kept.stopped) if stopped]
             if any(kept._begun is None or not self.fits._begun[k].is_same(kept._begun[k]) for k in ended):
                 raise ValueError(f"checkpoint {path!r} is of other runs")
@@ -984,18 +1004,18 @@ def _write(path, fits, jobs):
     _files.write(path, header, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
-def _read(path, jobs):
+def _read(path, n):
     """The Fits, the thetas and the positions of streams that `_write` wrote; networks that had not ended have none."""
     header, arrays = _files.read(path)
     try:
         if header["kind"] != "Fits":
             raise ValueError(f"it holds a {header['kind']}")
-        if header["of"] != len(jobs):
-            raise ValueError(f"it holds {header['of']} networks, and these are {len(jobs)}")
+        if header["of"] != n:
+            raise ValueError(f"it holds {header['of']} networks, and these are {n}")
         ended, sizes = ([int(number) for number in header[name]] for name in ("ended", "sizes"))
         parts = np.split(arrays["theta"], np.cumsum(sizes)[:-1]) if sizes else []
-        fits, thetas, positions = Fits._empty([None] * len(jobs)), [None] * len(jobs), [None] * len(jobs)
-        fits._begun = [None] * len(jobs) if "runs" in header else None
+        fits, thetas, positions = Fits._empty([None] * n), [None] * n, [None] * n
+        fits._begun = [None] * n if "runs" in header else None
         given = header.get("positions") or [None] * len(ended)
         lengths = [len(parts), len(header["stopped"]), len(arrays["seconds"]), len(given)]
         if lengths != [len(ended)] * 4 or sum(sizes) != arrays["theta"].size:
@@ -1019,7 +1039,7 @@ def _read_begun(header, arrays, ended, sizes):
         return None
     runs, which, seeds = [dict(json.loads(run)) for run in header["runs"]], header["run"], header["seeds"]
     if (len(which), len(seeds), arrays["start"].shape, arrays["start"].dtype) != (
-            len(ended), len(ended), arrays["theta"].shape, np.float64):
+            len(ended), len(ended), arrays["theta"].shape, np.float64) or any(type(seed) is not int or seed < 0 for seed in seeds):
         raise ValueError("its parts do not belong together")
     starts = np.split(arrays["start"], np.cumsum(sizes)[:-1]) if sizes else []
     begins = [None if begin is None else _batches.Positions.read(begin)
@@ -1121,14 +1141,15 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
     fits = Fits._empty(estimators)
     run = _Call(fits, executor, chunk_size, progress, n_threads, None, 60, False)
     fittings, jobs = _jobs_of_sets(estimators, [of(X, rows) for rows in parts], [of(y, rows) for rows in parts],
-                                   [of(sample_weight, rows) for rows in parts], [None] * len(estimators), None)
+                                   [of(sample_weight, rows) for rows in parts], [None] * len(estimators), None,
+                                   run.read(resume))
 
     def end(k):
         fittings[k].network.history = fits.history(k)
         estimators[k]._end(fittings[k])
         fits.stopped[k] = estimators[k].history_.stopped
 
-    run.go(jobs, resume, end)
+    run.go(jobs, end)
     score = scoring or (lambda each, X, y: each.score(X, y))
     scores = np.array([math.nan if fits.stopped[k] == "nonfinite" else score(each, of(X, tests[k]), of(y, tests[k]))
                        for k, each in enumerate(estimators)], np.float64)

@@ -429,6 +429,34 @@ def test_estimators_take_over_the_fits_of_the_same_estimators_alone(seed):
         assert words in str(caught.value)
 
 
+def test_networks_without_seeds_that_have_ended_are_known_by_their_own_validation_share(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
+    X, y = rng.standard_normal((12, 5, 2)), rng.standard_normal((12, 5))
+    models = [RNNRegressor(3, max_iter=3, early_stopping=True, validation_fraction=0.3) for _ in range(3)]
+    fits = fit_many(models, X, y)
+    thetas = [each.network_.theta for each in models]
+    for others in (models, [RNNRegressor(3, max_iter=3, early_stopping=True, validation_fraction=0.3) for _ in range(3)]):
+        again = fit_many(others, X, y, resume=fits)
+        assert all(np.array_equal(each.network_.theta, theta) for each, theta in zip(others, thetas))
+        np.testing.assert_array_equal(again.validation_loss, fits.validation_loss)
+        assert [each.network_._entropy for each in others] == [each.network_._entropy for each in models]
+    with pytest.raises(ValueError, match="of another run of network 0: data is"):
+        fit_many(models, X + 1, y, resume=fits)
+
+    given = {"X": X.transpose(1, 0, 2), "D": y.T[..., None], "epochs": 3, "validation": 0.3, "checkpoint": path}
+    nets, again = three((None, None, None)), three((None, None, None))
+    with Fragile(1) as executor, pytest.raises(many.WorkersFailed):
+        fit_many(nets, **given, executor=executor, chunk_size=1)
+    assert fit_many(again, **given, resume=True).stopped == ["epochs"] * 3
+    taken = [(a, b) for a, b in zip(nets, again) if np.array_equal(a.theta, b.theta)]
+    assert len(taken) >= 1
+    for a, b in taken:  # also in what comes after: the share, the orders
+        shared = {**given, "checkpoint": None}
+        fit_many([a], **shared)
+        fit_many([b], **shared)
+        assert np.array_equal(a.theta, b.theta) and a.stream_positions == b.stream_positions
+
+
 def test_the_same_runs_are_taken_over_and_replaced(tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
     given = {"X": rng.standard_normal((4, 3, 2)), "D": rng.standard_normal((4, 3, 1)), "epochs": 3,
