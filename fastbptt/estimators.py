@@ -130,8 +130,8 @@ class _Estimator(Parametric):
         return _Fitting(network, data, held, settings, coding, examples.names,
                         last is not None, scaling)
 
-    def _end(self, fitting):
-        """Take the result of the training."""
+    def _end(self, fitting, stacklevel=4):
+        """Take the result of the training; `stacklevel` is that of the user's call, seen from a warning."""
         history = fitting.network.history
         if history.stopped == "callback" and any(isinstance(each, _Patience) and each.stops(history.train_loss)
                                                  for each in fitting.settings["callbacks"]):
@@ -140,9 +140,9 @@ class _Estimator(Parametric):
         self._become(fitting.network, fitting.coding, fitting.names, fitting.scaling)
         self._take_curves(curves[0] + history.train_loss, curves[1] + history.validation_loss, history)
         if history.stopped not in ("interrupted", "nonfinite", "error"):
-            self._warn_if_no_better(fitting.data)
+            self._warn_if_no_better(fitting.data, stacklevel)
 
-    def _warn_if_no_better(self, data):
+    def _warn_if_no_better(self, data, stacklevel):
         """Warn if the network is no better on its training data than a constant."""
         words = self._compared_with_a_constant(data)
         if words is None:
@@ -153,7 +153,7 @@ class _Estimator(Parametric):
             tries.append("smaller penalties (l1, l2, rate_penalty, omega)")
         tries.append("another activation or hidden_size")
         warnings.warn(f"fit ended no better than a constant: {words}. Try {', '.join(tries)}; and check that y can be "
-                      "predicted from X.", stacklevel=4)
+                      "predicted from X.", stacklevel=stacklevel)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         if self.early_stopping:

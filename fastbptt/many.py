@@ -380,13 +380,7 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
         raise TypeError("checkpoint is of RNNs only; of estimators give resume= what an earlier call returned")
     known = run.read(resume)
     fittings, jobs = _jobs_of_estimators(networks, X, D, weights, initial_state, lengths, validation, given, others, known)
-
-    def end(k):
-        fittings[k].network.history = fits.history(k)
-        networks[k]._end(fittings[k])
-        fits.stopped[k] = networks[k].history_.stopped
-
-    return run.go(jobs, end)
+    return run.go(jobs, fittings)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -829,7 +823,7 @@ class _Call:
         self.overwrite = _words.flag("overwrite", overwrite)
         if self.overwrite and checkpoint is None:
             raise ValueError("overwrite=True needs checkpoint=, the file to replace")
-        self.saved = time.monotonic()
+        self.saved, self.taken = time.monotonic(), set()  # networks that have ended, with a result
 
     def read(self, resume):
         """Read what is resumed; of each network that has ended the seed of its run, and None for the others."""
@@ -851,8 +845,9 @@ class _Call:
             return [None] * n
         return [one.seed if stopped in KEPT else None for one, stopped in zip(self.kept[0]._begun, self.kept[0].stopped)]
 
-    def go(self, jobs, end):
-        fits, self.jobs, self.end, known = self.fits, {job.k: job for job in jobs}, end, {}
+    def go(self, jobs, fittings=None):
+        """Train what is not done; `fittings` has what `_Estimator._begin` made for each network, where they are estimators'."""
+        fits, self.jobs, self.fittings, known = self.fits, {job.k: job for job in jobs}, fittings, {}
         fits._begun = [_Begun.of(job, known) for job in jobs]
         done = self._resume(jobs)
         left = [job for job in jobs if job.k not in done]
@@ -861,17 +856,38 @@ class _Call:
         self.progress.update(len(done))
         try:
             self._here(chunks) if self.executor is None else self._sent(chunks)
-        finally:
-            self.progress.close()
-            fits._trim()
-            self._save()
+        except BaseException:
+            self._finish()
+            raise
+        errors = self._finish()
         bad = [k for k, error in enumerate(fits.errors) if error is not None]
         if bad:
             words = [f"network {k}: {type(fits.errors[k]).__name__}: {fits.errors[k]}" for k in bad[:3]]
             words = "; ".join(words + ["..."] * (len(bad) > 3))
             raise WorkersFailed(f"{len(bad)} of {len(fits)} networks were not trained ({words}); the others are, and resume= "
                                 "goes on from this error's `fits`", fits) from fits.errors[bad[0]]
+        if errors:
+            raise errors[0]
         return fits
+
+    def _finish(self):
+        """Keep all results, and give the estimators theirs; what that raises, for example a warning that is an error."""
+        self.progress.close()
+        self.fits._trim()
+        try:
+            self._save()
+        finally:
+            errors = []
+            for k in sorted(self.taken if self.fittings is not None else ()):
+                fitting, estimator = self.fittings[k], self.fits.networks[k]
+                fitting.network.history = self.fits.history(k)
+                try:
+                    estimator._end(fitting, stacklevel=6)
+                except Exception as error:
+                    errors.append(error)
+                if getattr(estimator, "history_", None) is fitting.network.history:
+                    self.fits.stopped[k] = estimator.history_.stopped
+        return errors
 
     def _here(self, chunks):
         for chunk in chunks:
@@ -915,8 +931,8 @@ class _Call:
             if job.seed == job.network._entropy:
                 job.network._positions = job.network._positions.later(found.positions)
             self.fits._write(job.k, found)
-            if self.end is not None and found.error is None:
-                self.end(job.k)
+            if found.error is None:
+                self.taken.add(job.k)
 
     def _failed(self, chunk, error):
         for job in chunk.jobs:
@@ -1143,13 +1159,7 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
     fittings, jobs = _jobs_of_sets(estimators, [of(X, rows) for rows in parts], [of(y, rows) for rows in parts],
                                    [of(sample_weight, rows) for rows in parts], [None] * len(estimators), None,
                                    run.read(resume))
-
-    def end(k):
-        fittings[k].network.history = fits.history(k)
-        estimators[k]._end(fittings[k])
-        fits.stopped[k] = estimators[k].history_.stopped
-
-    run.go(jobs, end)
+    run.go(jobs, fittings)
     score = scoring or (lambda each, X, y: each.score(X, y))
     scores = np.array([math.nan if fits.stopped[k] == "nonfinite" else score(each, of(X, tests[k]), of(y, tests[k]))
                        for k, each in enumerate(estimators)], np.float64)

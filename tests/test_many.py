@@ -4,6 +4,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -455,6 +456,31 @@ def test_networks_without_seeds_that_have_ended_are_known_by_their_own_validatio
         fit_many([a], **shared)
         fit_many([b], **shared)
         assert np.array_equal(a.theta, b.theta) and a.stream_positions == b.stream_positions
+
+
+def no_better(n, **options):
+    """Estimators that learn nothing from these X, y, and so warn."""
+    rng = np.random.default_rng(0)
+    return ([RNNRegressor(3, max_iter=1, learning_rate_init=1e-9, random_state=k, **options) for k in range(n)],
+            rng.standard_normal((6, 5, 2)), rng.standard_normal((6, 5)) + 100)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1])
+def test_a_warning_that_is_an_error_leaves_all_estimators_trained(chunk_size):
+    models, X, y = no_better(4, scale=None)
+    alone, *_ = no_better(4, scale=None)
+    with pytest.warns(UserWarning, match="no better than a constant") as caught:
+        fit_many(alone, X, y)
+    assert {each.filename for each in caught} == {__file__}
+    with pytest.warns(UserWarning, match="no better than a constant") as caught:
+        cross_validate(alone[0], X, y, cv=2)
+    assert {each.filename for each in caught} == {__file__}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="no better than a constant"):
+            fit_many(models, X, y, chunk_size=chunk_size)
+    for model, right in zip(models, alone):
+        assert model.loss_curve_ == right.loss_curve_ and np.array_equal(model.network_.theta, right.network_.theta)
 
 
 def test_the_same_runs_are_taken_over_and_replaced(tmp_path):
