@@ -216,7 +216,13 @@ class _Estimator(Parametric):
     def _curves_before(self, history, resumed):
         """The curves so far; without what the last `fit` added, where `history` is that of its run, resumed."""
         curves, known = (self.loss_curve_, self.validation_loss_curve_), self.history_
-        if not resumed or known is None or not known.seconds or known.seconds[0] not in history.seconds[:1]:
+        if not resumed or known is None:
+            return curves
+        if known.seconds:
+            is_its_run = known.seconds[0] in history.seconds[:1]
+        else:  # of fit_many, which keeps no seconds
+            is_its_run = not history.seconds and np.array_equal(known.train_loss, history.train_loss, equal_nan=True)
+        if not is_its_run:
             return curves
         return tuple(curve[:len(curve) - len(added)]
                      for curve, added in zip(curves, (known.train_loss, known.validation_loss)))

@@ -849,7 +849,7 @@ class _Call:
         """Train what is not done; `fittings` has what `_Estimator._begin` made for each network, where they are estimators'."""
         fits, self.jobs, self.fittings, known = self.fits, {job.k: job for job in jobs}, fittings, {}
         fits._begun = [_Begun.of(job, known) for job in jobs]
-        done = self._resume(jobs)
+        done = self.done = self._resume(jobs)
         left = [job for job in jobs if job.k not in done]
         chunks = _chunks(left, None if self.executor is None else _workers(self.executor), self.chunk_size, self.threads)
         self.progress = Progress(None, len(jobs), self.wanted, "network")
@@ -881,6 +881,7 @@ class _Call:
             for k in sorted(self.taken if self.fittings is not None else ()):
                 fitting, estimator = self.fittings[k], self.fits.networks[k]
                 fitting.network.history = self.fits.history(k)
+                fitting.settings["resume"] = k in self.done
                 try:
                     estimator._end(fitting, stacklevel=6)
                 except Exception as error:

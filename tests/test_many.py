@@ -458,6 +458,22 @@ def test_networks_without_seeds_that_have_ended_are_known_by_their_own_validatio
         assert np.array_equal(a.theta, b.theta) and a.stream_positions == b.stream_positions
 
 
+def test_fits_that_are_resumed_do_not_add_to_the_curves_of_warm_starts_again():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((8, 5, 2)), rng.standard_normal((8, 5))
+    models = [RNNRegressor(3, max_iter=3, warm_start=True, early_stopping=True, random_state=k) for k in range(3)]
+    fit_many(models, X, y)
+    before = pickle.loads(pickle.dumps(models))
+    fits = fit_many(models, X, y)  # goes on
+    curves = [(each.loss_curve_, each.validation_loss_curve_, each.n_iter_) for each in models]
+    assert [each[2] for each in curves] == [6, 6, 6]
+    for others in (models, models, before, before):  # the latter do not have the second run's curves yet
+        fit_many(others, X, y, resume=fits)
+        assert [(each.loss_curve_, each.validation_loss_curve_, each.n_iter_) for each in others] == curves
+    fit_many(models, X, y)
+    assert [each.n_iter_ for each in models] == [9, 9, 9]
+
+
 def no_better(n, **options):
     """Estimators that learn nothing from these X, y, and so warn."""
     rng = np.random.default_rng(0)
