@@ -333,7 +333,8 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
         Go on from the checkpoint, where there is one, or from what an earlier call returned (WorkersFailed has it as `fits`):
         networks that have ended are not trained again, and get the parameters that they ended with. Options, data and all
         arguments of each of them must be the same as before, those that say when the run ends too. Seeds, start
-        parameters and `stream_positions` are compared as in `RNN.fit`.
+        parameters and `stream_positions` are compared as in `RNN.fit`. Functions given as `batches` cannot be compared: runs
+        with another function are taken for the same runs.
     overwrite : bool
         Replace whatever file `checkpoint` is, without a check.
     n_threads : int, optional

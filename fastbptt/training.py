@@ -184,8 +184,8 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
              epochs: Int | None, updates: Int | None, max_grad_norm: Float | None, patience: Int | None,
              min_improvement: Float, validation_every: Int, time_limit: Float | None, on_nonfinite: OnNonfinite,
              checkpoint: FilePath | None, checkpoint_every: Float, resume: Bool, overwrite: Bool, seed: int,
-             begin: Positions, progress: Bool | None, callbacks: Callbacks, update_callbacks: Callbacks, threads: int, backend: Backend,
-             memory_limit: int) -> Settings:
+             begin: Positions, progress: Bool | None, callbacks: Callbacks, update_callbacks: Callbacks, threads: int,
+             backend: Backend, memory_limit: int) -> Settings:
     """The arguments of `fit` that do not hold data, checked; RNN.fit documents them."""
     if epochs is None and updates is None:
         epochs = 100
@@ -788,7 +788,7 @@ class _Run:
             error.add_note(f"and the checkpoint could not be written: {also}")
 
 
-def used_streams(shuffle, batches, noise):
+def used_streams(shuffle: bool | str, batches: bool, noise: bool) -> Positions:
     """Return 1 for each random stream on which a run depends, and 0 for the others, as Positions."""
     return Positions(shuffling=int(bool(shuffle)), batches=int(batches), noise=int(noise))
 

@@ -381,6 +381,18 @@ def test_a_network_with_the_parameters_of_the_checkpoint_goes_on_with_its_run(se
     assert outcome(net, net.fit(**options | {"epochs": 20}, checkpoint=path, resume=True)) == expected
 
 
+def test_functions_of_batches_are_not_compared(tmp_path):
+    def never(batch_size, rng):
+        raise AssertionError("called")
+
+    path, net, again, options = tmp_path / "run.npz", network(), network(), RUNS["a function"]()
+    net.fit(**options, checkpoint=path)
+    again.fit(**options | {"batches": never}, checkpoint=path, resume=True)
+    assert again.theta.tobytes() == net.theta.tobytes()
+    for whose in (RNN.fit, fastbptt.fit_many):
+        assert "cannot be compared" in " ".join(whose.__doc__.split())
+
+
 @pytest.mark.parametrize("seed", [0, None])
 @pytest.mark.parametrize("given", ["arrays", "a function", "noise"])
 def test_a_loop_that_sets_the_start_parameters_again_makes_runs_of_their_own(given, seed, tmp_path):
