@@ -25,6 +25,10 @@ class Positions(NamedTuple):
         """Return the larger position of each stream."""
         return Positions(*map(max, self, other)) if other != self else self
 
+    def of(self, used: Positions) -> Positions:
+        """Return the positions of the streams where `used` is 1, and 0 for the others."""
+        return Positions(*(position * use for position, use in zip(self, used)))
+
     @classmethod
     def read(cls, given: Any) -> Positions:
         """Return the positions in a dict, 0 where it has none; raise ValueError or TypeError if one is not a count."""

@@ -78,11 +78,13 @@ def write(path, network, state, history, entropy, identity, seconds, start, begi
     _files.write(path, header, network._arrays(state.theta) | arrays)
 
 
-def read(path, network, state, history, identity, seed, most_updates, each_epoch, windows=None, content=None):
+def read(path, network, state, history, identity, seed, begin, used, most_updates, each_epoch, windows=None,
+         content=None):
     """Put what `write` wrote into state and history, and return the run's start parameters; None where there is no file.
 
     `state` has the parameters that the network has now, and `seed` is the one that the call has without the file, None where
-    it is not to be compared. `most_updates` is where the call ends, in epochs of `each_epoch`. `windows` is the source of
+    it is not to be compared; `begin` the same of the positions of the random streams, and `used` has 1 for those streams on
+    which the run depends. `most_updates` is where the call ends, in epochs of `each_epoch`. `windows` is the source of
     batches whose states are carried from one to the next, where it is one; `content` the bytes of the file, where they are
     at hand.
 
@@ -103,11 +105,12 @@ def read(path, network, state, history, identity, seed, most_updates, each_epoch
             states = np.empty((*shape, width), network.dtype)
             kept = _with_starts(arrays[f"{PREFIX}states"], network, arrays)
             states[...] = _like(kept, states.reshape(-1, width)).reshape(states.shape)
-        start = _start(arrays, state)
+        start, begun = _start(arrays, state), _begin(run, used)
     except DAMAGES as error:
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
     if seed is not None:
-        _compare_begin(path, run, start, [theirs._theta, best], network, state.theta, seed)
+        if _compare_begin(path, run, start, [theirs._theta, best], network, state.theta, seed):
+            _compare_positions(path, run, begun, theirs._positions.of(used), begin.of(used))
     _refuse_longer(path, numbers, most_updates, each_epoch)
     for name, value in numbers.items():
         setattr(state, name, value)
@@ -124,7 +127,7 @@ def read(path, network, state, history, identity, seed, most_updates, each_epoch
     return start
 
 
-def check_replaceable(path, network, state, identity, seed, most_updates, each_epoch):
+def check_replaceable(path, network, state, identity, seed, begin, used, most_updates, each_epoch):
     """Raise FileExistsError unless the run of these arguments may write its checkpoints to `path`.
 
     It may where there is no file, or nothing in it, and over its own earlier checkpoint.
@@ -135,7 +138,7 @@ def check_replaceable(path, network, state, identity, seed, most_updates, each_e
         header, arrays, _ = _open(path, network, identity, None)
         run = header["run"]
         try:
-            numbers, start = dict(run["numbers"]), _start(arrays, state)
+            numbers, start, begun = dict(run["numbers"]), _start(arrays, state), _begin(run, used)
             position = {name: int(numbers[name]) for name in ("epoch", "batch")}
         except DAMAGES as error:
             raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
@@ -147,6 +150,8 @@ def check_replaceable(path, network, state, identity, seed, most_updates, each_e
         if start is not None and not is_close(start, state.theta):
             raise ValueError(f"checkpoint {path!r} is of a run that began with other parameters; resume=True goes on with it if "
                              "it is this network's own")
+        if begun is not None and begun != begin.of(used):
+            raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, begin.of(used))}")
         _refuse_longer(path, position, most_updates, each_epoch)
     except ValueError as error:
         raise not_replaced(error) from error
@@ -182,8 +187,15 @@ def _start(arrays, state):
     return None if start is None else _like(start, state.theta).copy()
 
 
+def _begin(run, used):
+    """The positions at which the run began in the streams that it uses; None in files of earlier versions."""
+    return None if run.get("begin") is None else Positions.read(run["begin"]).of(used)
+
+
 def _compare_begin(path, run, start, later, network, theta, seed):
     """Raise ValueError unless a network with these parameters and this seed may go on with a run.
+
+    Returns whether the network has the start parameters alone, so that the positions of its streams count.
 
     It may where the run began with both, and where the network has the parameters that the run has come to (`later`).
     A network without a seed of its own begins anew with others each time that its script is run. It then goes on with a run
@@ -193,8 +205,10 @@ def _compare_begin(path, run, start, later, network, theta, seed):
     if not isinstance(seed, _words.DrawnSeed) and run["entropy"] != seed:
         raise ValueError(f"checkpoint {path!r} is of another run: random_state is {run['entropy']} there and {seed} here. "
                          "Give each run a checkpoint of its own")
-    if start is None or any(each is not None and is_close(each, theta) for each in (start, *later)):
-        return
+    if start is None or any(each is not None and is_close(each, theta) for each in later):
+        return False
+    if is_close(start, theta):
+        return True
     if not isinstance(network._entropy, _words.DrawnSeed):
         raise ValueError(f"checkpoint {path!r} is of another run, which began with other parameters than this network has. "
                          "Give each run a checkpoint of its own, or go on with fastbptt.load of this one")
@@ -203,6 +217,31 @@ def _compare_begin(path, run, start, later, network, theta, seed):
                          "other parameters than this network has. Give each run a checkpoint of its own; give the network a "
                          "random_state, with which it begins alike when its script is run again; or go on with "
                          "fastbptt.load of this checkpoint")
+    return False
+
+
+def _compare_positions(path, run, begun, ended, begin):
+    """Raise ValueError unless a network with the start parameters of a run is at a position from which it may go on.
+
+    begun, ended : positions where the run began, None if the file does not say, and where it stands; begin : of this call
+    """
+    if begun is not None and not may_go_on(begun, ended, begin, run.get("stopped") in FINISHED):
+        raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, begin)}. Give each run a checkpoint of its own")
+
+
+def may_go_on(begun, ended, begin, finished):
+    """Whether a network with the start parameters of a run and its streams at `begin` may go on with that run.
+
+    It may at the position where the run began, and at 0, as a network in another process is. It may at the position where
+    the run ended (`ended`) only if the run was cut off: in a loop that sets the start parameters again, every run would be
+    the first.
+    """
+    return begin in (begun, Positions()) or begin == ended and not finished
+
+
+def _began_elsewhere(begun, begin):
+    return ("is of another run, which began with the same parameters at other stream_positions: "
+            f"{begun._asdict()} there and {begin._asdict()} here")
 
 
 def is_close(a, b):
@@ -229,18 +268,20 @@ def _with_starts(kept, network, arrays):
 
 def _contents(run, arrays, state, history):
     """Numbers, slots, best parameters and curves of a checkpoint, each held against what it must be."""
-    numbers = {"owed": ()} | dict(run["numbers"])  # which files of earlier versions do not have
+    numbers = {"owed": (), "refused": False} | dict(run["numbers"])  # which files of earlier versions do not have
     if set(numbers) != set(state.NUMBERS):
         raise ValueError("its numbers are not those of a run")
     for name in WHOLE:
         if type(numbers[name]) is not int or numbers[name] < 0:
             raise ValueError(f"{name} is {numbers[name]!r}")
-    for name in set(numbers) - {*WHOLE, "carried", "best_epoch", "target_epoch", "owed"}:
+    for name in set(numbers) - {*WHOLE, "carried", "best_epoch", "target_epoch", "owed", "refused"}:
         if type(numbers[name]) not in (int, float):
             raise ValueError(f"{name} is {numbers[name]!r}")
     numbers["carried"], numbers["owed"] = tuple(numbers["carried"]), tuple(numbers["owed"])
     if numbers["owed"] and (len(numbers["owed"]) != 6 or numbers["owed"][0] not in ("callbacks", "update_callbacks")):
         raise ValueError(f"it owes {numbers['owed']}")
+    if type(numbers["refused"]) is not bool or numbers["refused"] > bool(numbers["owed"]):
+        raise ValueError(f"refused is {numbers['refused']!r} where it owes {numbers['owed']}")
     if type(run["entropy"]) is not int or not isinstance(run.get("stopped", ""), str):
         raise ValueError(f"its seed is {run['entropy']!r}, its end {run.get('stopped')!r}")
     if run["slots"] != len(state.slots):

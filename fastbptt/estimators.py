@@ -105,8 +105,11 @@ class _Estimator(Parametric):
                 self._end(fitting)
         return self
 
-    def _begin(self, X, y, sample_weight, validation, callbacks, options):
-        """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change."""
+    def _begin(self, X, y, sample_weight, validation, callbacks, options, split_seed=None):
+        """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change.
+
+        `split_seed` takes the place of a seed that nobody gave, for the validation share.
+        """
         settings = self._settings(callbacks, options)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
         examples = self._read(X, y, sample_weight, None if last is None else last.input_size)
@@ -126,6 +129,8 @@ class _Estimator(Parametric):
             entropy = network._entropy
             if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
                 entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
+            if split_seed is not None and isinstance(entropy, _words.DrawnSeed):
+                entropy = split_seed
             data, held = self._split(data, entropy)
         scaling = self._learn_scaling(data, network) if last is None else self.scaling_
         weighing = self._weighing(data, coding)
@@ -135,8 +140,8 @@ class _Estimator(Parametric):
                      "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
         return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
 
-    def _end(self, fitting):
-        """Take the result of the training."""
+    def _end(self, fitting, stacklevel=4):
+        """Take the result of the training; `stacklevel` is that of the user's call, seen from a warning."""
         history = fitting.network.history
         if history.stopped == "callback" and any(isinstance(each, _Patience) and each.stops(history.train_loss)
                                                  for each in fitting.settings["callbacks"]):
@@ -145,9 +150,9 @@ class _Estimator(Parametric):
         self._become(fitting.network, fitting.coding, fitting.names, fitting.scaling)
         self._take_curves(curves[0] + history.train_loss, curves[1] + history.validation_loss, history)
         if history.stopped not in ("interrupted", "nonfinite", "error"):
-            self._warn_if_no_better(fitting.data)
+            self._warn_if_no_better(fitting.data, stacklevel)
 
-    def _warn_if_no_better(self, data):
+    def _warn_if_no_better(self, data, stacklevel):
         """Warn if the network is no better on its training data than a constant."""
         words = self._compared_with_a_constant(data)
         if words is None:
@@ -158,7 +163,7 @@ class _Estimator(Parametric):
             tries.append("smaller penalties (l1, l2, rate_penalty, omega)")
         tries.append("another activation or hidden_size")
         warnings.warn(f"fit ended no better than a constant: {words}. Try {', '.join(tries)}; and check that y can be "
-                      "predicted from X.", stacklevel=4)
+                      "predicted from X.", stacklevel=stacklevel)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         if self.early_stopping:
@@ -223,7 +228,13 @@ class _Estimator(Parametric):
     def _curves_before(self, history, resumed):
         """The curves so far; without what the last `fit` added, where `history` is that of its run, resumed."""
         curves, known = (self.loss_curve_, self.validation_loss_curve_), self.history_
-        if not resumed or known is None or not known.seconds or known.seconds[0] not in history.seconds[:1]:
+        if not resumed or known is None:
+            return curves
+        if known.seconds:
+            is_its_run = known.seconds[0] in history.seconds[:1]
+        else:  # of fit_many, which keeps no seconds
+            is_its_run = not history.seconds and np.array_equal(known.train_loss, history.train_loss, equal_nan=True)
+        if not is_its_run:
             return curves
         return tuple(curve[:len(curve) - len(added)]
                      for curve, added in zip(curves, (known.train_loss, known.validation_loss)))

@@ -173,6 +173,17 @@ class _Job:
     settings: dict              # the other arguments of RNN.fit
     goes_on: bool = True        # in the network's own random streams; else the seed was given, and its streams begin
 
+    @property
+    def begin(self):
+        """The positions of the random streams at which the run begins."""
+        return self.network._positions if self.goes_on else _batches.Positions()
+
+    def used_streams(self):
+        """Return 1 for each random stream on which the run depends, and 0 for the others."""
+        batches = self.settings.get("batches")
+        return training.used_streams(batches is None and self.settings["shuffle"], callable(batches),
+                                     self.network._draws_something)
+
 
 @dataclass(eq=False)
 class _Begun:
@@ -181,6 +192,7 @@ class _Begun:
     run: dict           # options of the network and arguments of the run, by name; arrays as such
     start: np.ndarray   # the parameters
     seed: int
+    begin: _batches.Positions | None = None  # of the random streams that the run uses; None in files of earlier versions
 
     @classmethod
     def of(cls, job, known):
@@ -200,10 +212,10 @@ class _Begun:
                 if array is not None and id(array) not in known:
                     known[id(array)] = _checkpoint.digest([array])
             run[name] = " ".join(known.get(id(array), "None") for array in arrays) if arrays else None
-        return cls(run, job.network.theta, job.seed)
+        return cls(run, job.network.theta, job.seed, job.begin.of(job.used_streams()))
 
-    def compare(self, job, theirs, theta, whose, finished):
-        """Raise ValueError where `theirs`, which ended with `theta`, is not the run of this job.
+    def compare(self, job, theirs, theta, ended, whose, finished):
+        """Raise ValueError where `theirs`, which ended with `theta` and at the positions `ended`, is not the run of this job.
 
         finished: whether nothing is left to do for any network, None where that says nothing. Then a network without a seed
         of its own, which begins with other parameters each time, is another one, not one that is to go on.
@@ -213,7 +225,13 @@ class _Begun:
             differ["random_state"] = f"random_state is {theirs.seed} there and {self.seed} here"
         if differ:
             raise ValueError(f"{whose} is of another run of network {job.k}: {'; '.join(differ.values())}")
-        if any(_checkpoint.is_close(each, self.start) for each in (theirs.start, theta)):
+        if _checkpoint.is_close(theta, self.start):
+            return
+        if _checkpoint.is_close(theirs.start, self.start):
+            if theirs.begin is not None and not _checkpoint.may_go_on(theirs.begin, ended.of(job.used_streams()), self.begin,
+                                                                      finished):
+                raise ValueError(f"{whose} is of another run of network {job.k}, which began with the same parameters at other "
+                                 f"stream_positions: {theirs.begin._asdict()} there and {self.begin._asdict()} here")
             return
         if not isinstance(job.network._entropy, _words.DrawnSeed):
             raise ValueError(f"{whose} is of another run of network {job.k}, which began with other parameters than this "
@@ -225,7 +243,7 @@ class _Begun:
 
     def is_same(self, theirs):
         """Whether the other run began with the same seed and parameters, and all else is the same."""
-        return (self.seed == theirs.seed and _checkpoint.is_close(theirs.start, self.start)
+        return (self.seed == theirs.seed and theirs.begin in (None, self.begin) and _checkpoint.is_close(theirs.start, self.start)
                 and not _checkpoint.differences(theirs.run, self.run))
 
 
@@ -243,7 +261,7 @@ class _Chunk:
             return _Work(None, self.jobs, self.threads)
         population = Population._made_of([job.network for job in self.jobs])
         population.seeds = [job.seed for job in self.jobs]
-        population._positions = [job.network._positions if job.goes_on else _batches.Positions() for job in self.jobs]
+        population._positions = [job.begin for job in self.jobs]
         jobs = [dataclasses.replace(job, network=None, settings=self.jobs[0].settings) for job in self.jobs]
         return _Work(population, jobs, self.threads)
 
@@ -314,8 +332,9 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     resume : bool or Fits
         Go on from the checkpoint, where there is one, or from what an earlier call returned (WorkersFailed has it as `fits`):
         networks that have ended are not trained again, and get the parameters that they ended with. Options, data and all
-        arguments of each of them must be the same as before, those that say when the run ends too. Seeds and start
-        parameters are compared as in `RNN.fit`.
+        arguments of each of them must be the same as before, those that say when the run ends too. Seeds, start
+        parameters and `stream_positions` are compared as in `RNN.fit`. Functions given as `batches` cannot be compared: runs
+        with another function are taken for the same runs.
     overwrite : bool
         Replace whatever file `checkpoint` is, without a check.
     n_threads : int, optional
@@ -355,18 +374,14 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     if resume is not False and run.overwrite:
         raise ValueError("overwrite=True replaces the checkpoint and resume goes on from it: give one of them")
     if kind is RNN:
-        jobs = _Jobs(networks, X, D, weights, initial_state, lengths, validation, given, others).make()
-        return run.go(jobs, resume, None)
+        known = run.read(resume)
+        jobs = _Jobs(networks, X, D, weights, initial_state, lengths, validation, given, others, known).make()
+        return run.go(jobs, None)
     if checkpoint is not None:
         raise TypeError("checkpoint is of RNNs only; of estimators give resume= what an earlier call returned")
-    fittings, jobs = _jobs_of_estimators(networks, X, D, weights, initial_state, lengths, validation, given, others)
-
-    def end(k):
-        fittings[k].network.history = fits.history(k)
-        networks[k]._end(fittings[k])
-        fits.stopped[k] = networks[k].history_.stopped
-
-    return run.go(jobs, resume, end)
+    known = run.read(resume)
+    fittings, jobs = _jobs_of_estimators(networks, X, D, weights, initial_state, lengths, validation, given, others, known)
+    return run.go(jobs, fittings)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -375,10 +390,11 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
 
 
 class _Jobs:
-    """RNNs with what was given for all of them or for each."""
+    """RNNs with what was given for all of them or for each, and the seeds of the runs that are resumed, or None."""
 
-    def __init__(self, networks, X, D, weights, initial_state, lengths, validation, given, others):
+    def __init__(self, networks, X, D, weights, initial_state, lengths, validation, given, others, known=None):
         n = self.n = len(networks)
+        self.known = [None] * n if known is None else known
         self.networks, self.validation, self.others = networks, validation, dict(others)
         self.data = {"X": X, "D": D, "weights": weights, "initial_state": initial_state, "lengths": lengths,
                      "resets": self.others.pop("resets", None)}
@@ -400,7 +416,8 @@ class _Jobs:
             data = validation = None
             try:
                 if "batches" not in self.others:
-                    data, validation = self._data_of(k, net, seed)
+                    drawn = isinstance(seed, _words.DrawnSeed) and self.known[k] is not None
+                    data, validation = self._data_of(k, net, self.known[k] if drawn else seed)
                 elif any(value is not None for value in self.data.values()):
                     raise TypeError("give X and D, or batches, not both")
                 else:
@@ -493,7 +510,7 @@ class _Jobs:
         return self.converted[key]
 
 
-def _jobs_of_estimators(estimators, X, y, weights, initial_state, lengths, validation, given, others):
+def _jobs_of_estimators(estimators, X, y, weights, initial_state, lengths, validation, given, others, known):
     """Fittings and jobs of estimators, from the arguments of fit_many."""
     defaults = {"batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}
     for name, value in [*given.items(), ("initial_state", initial_state), ("lengths", lengths), *others.items()]:
@@ -507,15 +524,19 @@ def _jobs_of_estimators(estimators, X, y, weights, initial_state, lengths, valid
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise TypeError(f"validation must be a tuple (X, y) or (X, y, sample_weight), got {type(validation).__name__}")
         V = list(zip(*_sets(n, *zip(("validation's X", "validation's y", "validation's sample_weight"), validation))))
-    return _jobs_of_sets(estimators, *sets, V, given["time_limit"])
+    return _jobs_of_sets(estimators, *sets, V, given["time_limit"], known)
 
 
-def _jobs_of_sets(estimators, X, y, weights, validation, time_limit):
-    """Fittings and jobs of estimators, each with data of its own, of which equal arrays become one."""
+def _jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
+    """Fittings and jobs of estimators, each with data of its own, of which equal arrays become one.
+
+    `known` has the seeds of the runs that are resumed, or None. They split off the validation share where no seed is given:
+    a seed drawn anew would split the data in another way, and make them those of another run.
+    """
     fittings, jobs, same = [], [], {}
     for k, each in enumerate(estimators):
         try:
-            fitting = each._begin(X[k], y[k], weights[k], validation[k], (), {})
+            fitting = each._begin(X[k], y[k], weights[k], validation[k], (), {}, known[k])
         except (TypeError, ValueError) as error:
             raise type(error)(f"estimator {k}: {error}") from None
         inputs, D, m, lengths = _interned(fitting.data, same)
@@ -803,29 +824,72 @@ class _Call:
         self.overwrite = _words.flag("overwrite", overwrite)
         if self.overwrite and checkpoint is None:
             raise ValueError("overwrite=True needs checkpoint=, the file to replace")
-        self.saved = time.monotonic()
+        self.saved, self.taken = time.monotonic(), set()  # networks that have ended, with a result
 
-    def go(self, jobs, resume, end):
-        fits, self.jobs, self.end, known = self.fits, {job.k: job for job in jobs}, end, {}
+    def read(self, resume):
+        """Read what is resumed; of each network that has ended the seed of its run, and None for the others."""
+        n = len(self.fits)
+        self.kept, self.in_memory = None, isinstance(resume, Fits)
+        if self.in_memory:
+            if len(resume) != n:
+                raise ValueError(f"resume has {len(resume)} networks, and these are {n}")
+            nets = [getattr(each, "network_", None) if isinstance(each, _Estimator) else each for each in resume.networks]
+            self.kept = (resume, [None if net is None else net.theta for net in nets],
+                         [None if net is None else net._positions for net in nets])
+        elif _words.flag("resume", resume):
+            if self.checkpoint is None:
+                raise ValueError("resume=True needs checkpoint=, the file to go on from")
+            if os.path.exists(self.checkpoint):
+                self.kept = _read(self.checkpoint, n)
+        self.replaces = resume is False or self.in_memory
+        if self.kept is None or self.kept[0]._begun is None:
+            return [None] * n
+        return [one.seed if stopped in KEPT else None for one, stopped in zip(self.kept[0]._begun, self.kept[0].stopped)]
+
+    def go(self, jobs, fittings=None):
+        """Train what is not done; `fittings` has what `_Estimator._begin` made for each network, where they are estimators'."""
+        fits, self.jobs, self.fittings, known = self.fits, {job.k: job for job in jobs}, fittings, {}
         fits._begun = [_Begun.of(job, known) for job in jobs]
-        done = self._resume(jobs, resume)
+        done = self.done = self._resume(jobs)
         left = [job for job in jobs if job.k not in done]
         chunks = _chunks(left, None if self.executor is None else _workers(self.executor), self.chunk_size, self.threads)
         self.progress = Progress(None, len(jobs), self.wanted, "network")
         self.progress.update(len(done))
         try:
             self._here(chunks) if self.executor is None else self._sent(chunks)
-        finally:
-            self.progress.close()
-            fits._trim()
-            self._save()
+        except BaseException:
+            self._finish()
+            raise
+        errors = self._finish()
         bad = [k for k, error in enumerate(fits.errors) if error is not None]
         if bad:
             words = [f"network {k}: {type(fits.errors[k]).__name__}: {fits.errors[k]}" for k in bad[:3]]
             words = "; ".join(words + ["..."] * (len(bad) > 3))
             raise WorkersFailed(f"{len(bad)} of {len(fits)} networks were not trained ({words}); the others are, and resume= "
                                 "goes on from this error's `fits`", fits) from fits.errors[bad[0]]
+        if errors:
+            raise errors[0]
         return fits
+
+    def _finish(self):
+        """Keep all results, and give the estimators theirs; what that raises, for example a warning that is an error."""
+        self.progress.close()
+        self.fits._trim()
+        try:
+            self._save()
+        finally:
+            errors = []
+            for k in sorted(self.taken if self.fittings is not None else ()):
+                fitting, estimator = self.fittings[k], self.fits.networks[k]
+                fitting.network.history = self.fits.history(k)
+                fitting.settings["resume"] = k in self.done
+                try:
+                    estimator._end(fitting, stacklevel=6)
+                except Exception as error:
+                    errors.append(error)
+                if getattr(estimator, "history_", None) is fitting.network.history:
+                    self.fits.stopped[k] = estimator.history_.stopped
+        return errors
 
     def _here(self, chunks):
         for chunk in chunks:
@@ -869,8 +933,8 @@ class _Call:
             if job.seed == job.network._entropy:
                 job.network._positions = job.network._positions.later(found.positions)
             self.fits._write(job.k, found)
-            if self.end is not None and found.error is None:
-                self.end(job.k)
+            if found.error is None:
+                self.taken.add(job.k)
 
     def _failed(self, chunk, error):
         for job in chunk.jobs:
@@ -878,50 +942,43 @@ class _Call:
 
     # ---- What is done already
 
-    def _resume(self, jobs, resume):
+    def _resume(self, jobs):
         """Take over what has ended; the networks that have."""
-        if isinstance(resume, Fits):
-            kept = resume
-            if len(kept) != len(jobs):
-                raise ValueError(f"resume has {len(kept)} networks, and these are {len(jobs)}")
-            thetas = [getattr(each, "network_", None) if isinstance(each, _Estimator) else each for each in kept.networks]
-            positions = [None if net is None else net._positions for net in thetas]
-            thetas = [None if net is None else net.theta for net in thetas]
-        elif _words.flag("resume", resume):
-            if self.checkpoint is None:
-                raise ValueError("resume=True needs checkpoint=, the file to go on from")
-            if not os.path.exists(self.checkpoint):
-                return set()
-            kept, thetas, positions = _read(self.checkpoint, jobs)
-        else:
-            self._check_replaceable(jobs)
+        if self.kept is None:
+            if self.replaces:
+                self._check_replaceable(jobs)
             return set()
+        kept, thetas, positions = self.kept
         done = [job for job in jobs if kept.stopped[job.k] in KEPT]
-        self._compare(jobs, done, kept, thetas, isinstance(resume, Fits))
+        self._compare(jobs, done, kept, thetas, positions)
         for job in done:
             if thetas[job.k].shape != job.network._theta.shape:
                 raise ValueError(f"resume has a network {job.k} of {thetas[job.k].size} parameters, and this one has "
                                  f"{job.network._theta.size}")
         for job in done:
-            k = job.k
+            k, begun = job.k, self.fits._begun[job.k]
+            if kept._begun is not None and job.goes_on and isinstance(job.seed, _words.DrawnSeed) and begun.seed != job.seed:
+                job.seed = job.network._entropy = _words.DrawnSeed(begun.seed)  # it is now the one that began the run
+                job.network._positions = _batches.Positions()
             self._take(_Chunk([job], False, None), [_Found(
                 thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
                 bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES}, positions[k])])
         return {job.k for job in done}
 
-    def _compare(self, jobs, done, kept, thetas, in_memory):
+    def _compare(self, jobs, done, kept, thetas, positions):
         """Raise ValueError unless what has ended are runs of these jobs; keep how they began."""
         ours, theirs = self.fits._begun, kept._begun
-        whose = "resume" if in_memory else f"checkpoint {self.checkpoint!r}"
+        whose = "resume" if self.in_memory else f"checkpoint {self.checkpoint!r}"
         if theirs is None and done:
             warnings.warn(f"{whose} was written by an earlier version, which kept no record of data and arguments: make sure "
                           "yourself that they are the same, and the networks too", stacklevel=5)
         if theirs is not None:
             for job in done:
-                ours[job.k].compare(job, theirs[job.k], thetas[job.k], whose, not in_memory and len(done) == len(jobs))
+                ours[job.k].compare(job, theirs[job.k], thetas[job.k], positions[job.k], whose,
+                                    not self.in_memory and len(done) == len(jobs))
             for job in done:
                 ours[job.k] = theirs[job.k]
-        if in_memory:
+        if self.in_memory:
             self._check_replaceable(jobs)
 
     def _check_replaceable(self, jobs):
@@ -930,7 +987,7 @@ class _Call:
         if path is None or self.overwrite or not os.path.isfile(path) or os.path.getsize(path) == 0:
             return
         try:
-            kept = _read(path, jobs)[0]
+            kept = _read(path, len(jobs))[0]
             ended = [k for k, stopped in enumerate(kept.stopped) if stopped]
             if any(kept._begun is None or not self.fits._begun[k].is_same(kept._begun[k]) for k in ended):
                 raise ValueError(f"checkpoint {path!r} is of other runs")
@@ -953,6 +1010,7 @@ def _write(path, fits, jobs):
     each = [runs.setdefault(_checkpoint.packed(one.run), len(runs)) for one in begun]
     header = {"kind": "Fits", "of": len(fits), "ended": ended, "stopped": [fits.stopped[k] for k in ended],
               "runs": list(runs), "run": each, "seeds": [one.seed for one in begun],
+              "begins": [None if one.begin is None else one.begin._asdict() for one in begun],
               "best_epoch": fits.best_epoch[ended].tolist(), "lanes": fits.lanes[ended].tolist(),
               "sizes": [jobs[k].network._theta.size for k in ended],
               "positions": [jobs[k].network._positions._asdict() for k in ended]}
@@ -964,18 +1022,18 @@ def _write(path, fits, jobs):
     _files.write(path, header, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
-def _read(path, jobs):
+def _read(path, n):
     """The Fits, the thetas and the positions of streams that `_write` wrote; networks that had not ended have none."""
     header, arrays = _files.read(path)
     try:
         if header["kind"] != "Fits":
             raise ValueError(f"it holds a {header['kind']}")
-        if header["of"] != len(jobs):
-            raise ValueError(f"it holds {header['of']} networks, and these are {len(jobs)}")
+        if header["of"] != n:
+            raise ValueError(f"it holds {header['of']} networks, and these are {n}")
         ended, sizes = ([int(number) for number in header[name]] for name in ("ended", "sizes"))
         parts = np.split(arrays["theta"], np.cumsum(sizes)[:-1]) if sizes else []
-        fits, thetas, positions = Fits._empty([None] * len(jobs)), [None] * len(jobs), [None] * len(jobs)
-        fits._begun = [None] * len(jobs) if "runs" in header else None
+        fits, thetas, positions = Fits._empty([None] * n), [None] * n, [None] * n
+        fits._begun = [None] * n if "runs" in header else None
         given = header.get("positions") or [None] * len(ended)
         lengths = [len(parts), len(header["stopped"]), len(arrays["seconds"]), len(given)]
         if lengths != [len(ended)] * 4 or sum(sizes) != arrays["theta"].size:
@@ -999,10 +1057,14 @@ def _read_begun(header, arrays, ended, sizes):
         return None
     runs, which, seeds = [dict(json.loads(run)) for run in header["runs"]], header["run"], header["seeds"]
     if (len(which), len(seeds), arrays["start"].shape, arrays["start"].dtype) != (
-            len(ended), len(ended), arrays["theta"].shape, np.float64):
+            len(ended), len(ended), arrays["theta"].shape, np.float64) or any(type(seed) is not int or seed < 0 for seed in seeds):
         raise ValueError("its parts do not belong together")
     starts = np.split(arrays["start"], np.cumsum(sizes)[:-1]) if sizes else []
-    return [_Begun(runs[run], start, seed) for run, start, seed in zip(which, starts, seeds)]
+    begins = [None if begin is None else _batches.Positions.read(begin)
+              for begin in header.get("begins", [None] * len(ended))]  # which files of earlier versions do not have
+    if len(begins) != len(ended):
+        raise ValueError("its parts do not belong together")
+    return [_Begun(runs[run], start, seed, begin) for run, start, seed, begin in zip(which, starts, seeds, begins)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1097,14 +1159,9 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
     fits = Fits._empty(estimators)
     run = _Call(fits, executor, chunk_size, progress, n_threads, None, 60, False)
     fittings, jobs = _jobs_of_sets(estimators, [of(X, rows) for rows in parts], [of(y, rows) for rows in parts],
-                                   [of(sample_weight, rows) for rows in parts], [None] * len(estimators), None)
-
-    def end(k):
-        fittings[k].network.history = fits.history(k)
-        estimators[k]._end(fittings[k])
-        fits.stopped[k] = estimators[k].history_.stopped
-
-    run.go(jobs, resume, end)
+                                   [of(sample_weight, rows) for rows in parts], [None] * len(estimators), None,
+                                   run.read(resume))
+    run.go(jobs, fittings)
     score = scoring or (lambda each, X, y: each.score(X, y))
     scores = np.array([math.nan if fits.stopped[k] == "nonfinite" else score(each, of(X, tests[k]), of(y, tests[k]))
                        for k, each in enumerate(estimators)], np.float64)

@@ -986,15 +986,19 @@ class RNN:
         checkpoint : path, optional
             Keep the run in this file: every `checkpoint_every` seconds, at its end, and when it is interrupted or fails.
             `fastbptt.load` reads it as the network of that moment. A file that is there already is replaced only if it is
-            a checkpoint of this same run, from its start parameters and seed, and not of a longer one.
+            a checkpoint of this same run, from its start parameters, seed and `stream_positions`, and not of a longer one.
         resume : bool
             Go on from the checkpoint, where there is one: to the bit the run that was never interrupted, from the
-            positions of the random streams at which it began. The other arguments must be the same, except those that say when the run ends and what is shown. The seed and the
-            start parameters must be the same too; the network may also have the parameters of the checkpoint. A network
-            whose random_state was not given begins with other parameters each time: it may go on with a run that was cut
+            positions of the random streams at which it began. The other arguments must be the same, except those that say
+            when the run ends and what is shown. The seed, the start parameters and `stream_positions` must be the same too;
+            the network may also have the parameters of the checkpoint, and its streams may stand at 0, as in another process.
+            A network that got its start parameters back after the run came to its end is refused: its next run is another
+            one. A network whose random_state was not given begins with other parameters each time: it may go on with a run that was cut
             off, but not with one that came to its end. A run that is finished returns the finished network, and goes on
-            if `epochs` or `updates` are larger than before; a schedule over all epochs, such as "cosine", is then that of
-            the new number. `batches` and callbacks cannot be compared.
+            if `epochs` or `updates` are larger than before. If a callback ended the run, the callbacks are called again for
+            that moment, and the run goes on only if none of them returns True. With a larger number of epochs, a schedule
+            over all epochs, such as "cosine", is that of the new number. Functions given as `batches` and callbacks cannot be compared: a run with others is taken for
+            the same run, and a finished one returns its network without calling the new `batches`.
         overwrite : bool
             Replace whatever file `checkpoint` is, without a check.
         progress : bool, optional
@@ -1039,7 +1043,7 @@ class RNN:
                     streams = self._entropy, self._positions
                 else:
                     streams = _entropy(random_state), _batches.Positions()
-                wanted = streams[0]
+                wanted = streams
                 if ranks.rank == 0 and resume is True and checkpoint is not None:
                     streams = _checkpoint.streams(_checkpoint.path(checkpoint), *streams)
                 share = validation if _is_share(validation) else None
@@ -1064,12 +1068,13 @@ class RNN:
                     updates=updates, max_grad_norm=max_grad_norm, patience=patience, min_improvement=min_improvement,
                     validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite,
                     checkpoint=ranks.path(checkpoint), checkpoint_every=checkpoint_every, resume=resume,
-                    overwrite=overwrite, seed=wanted, progress=progress, callbacks=callbacks,
-                    update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
+                    overwrite=overwrite, seed=wanted[0], begin=wanted[1], progress=progress,
+                    callbacks=callbacks, update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
                     memory_limit=_check_memory_limit(memory_limit, tbptt))
                 tbptt = self._check_tbptt(tbptt, whole=self.omega)
             entropy, begin = ranks.meet(self, settings, streams, data, validation, batch_size=batch_size, shuffle=shuffle,
-                                        tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch)
+                                        tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch,
+                                        min_updates=min_updates)
             with ranks.settled():
                 if batches is None:
                     first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # no batches, so there are data

@@ -171,6 +171,7 @@ class Settings:
     resume: bool
     overwrite: bool
     seed: int  # what this call would begin with; a resumed run has the seed of its checkpoint
+    begin: Positions  # and where in the random streams
     progress: bool | None
     callbacks: tuple
     update_callbacks: tuple
@@ -183,8 +184,8 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
              epochs: Int | None, updates: Int | None, max_grad_norm: Float | None, patience: Int | None,
              min_improvement: Float, validation_every: Int, time_limit: Float | None, on_nonfinite: OnNonfinite,
              checkpoint: FilePath | None, checkpoint_every: Float, resume: Bool, overwrite: Bool, seed: int,
-             progress: Bool | None, callbacks: Callbacks, update_callbacks: Callbacks, threads: int, backend: Backend,
-             memory_limit: int) -> Settings:
+             begin: Positions, progress: Bool | None, callbacks: Callbacks, update_callbacks: Callbacks, threads: int,
+             backend: Backend, memory_limit: int) -> Settings:
     """The arguments of `fit` that do not hold data, checked; RNN.fit documents them."""
     if epochs is None and updates is None:
         epochs = 100
@@ -213,6 +214,7 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
         _words.flag("resume", resume),
         overwrite,
         seed,
+        begin,
         None if progress is None else _words.flag("progress", progress),
         _functions("callbacks", callbacks),
         _functions("update_callbacks", update_callbacks),
@@ -296,9 +298,10 @@ class State:
     seconds: float = 0.0      # before this call
     states: np.ndarray | None = None  # of the network, carried to the next window; never written to
     owed: tuple = ()          # which callbacks are not called yet, and the numbers of their Record
+    refused: bool = False     # whether those callbacks were called and ended the run
 
     NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
-               "best_loss", "best_epoch", "target", "target_epoch", "seconds", "owed")
+               "best_loss", "best_epoch", "target", "target_epoch", "seconds", "owed", "refused")
 
     def add(self, loss: float, penalty: float, norm: float, weight: float) -> None:
         """Add a batch to the epoch's sums."""
@@ -605,14 +608,18 @@ class _Run:
     def _call(self):
         """Call the callbacks that the state owes, all of them; whether one returned True.
 
-        Where they are cut off, the state goes on to owe them, and has the parameters of before.
+        Where they are cut off, the state goes on to owe them, and has the parameters of before. Where one of them ends the
+        run, a run that is resumed calls them again, as it may have others. The parameters stay as the first call left them.
         """
-        if not self._is_called(self.state.owed[0]):
-            self.state.owed = ()
+        owed = self.state.owed
+        if not self._is_called(owed[0]):
+            self.state.owed, self.state.refused = (), False
             return False
         stops = self._ask()
+        if self.state.refused:
+            self.network._theta[...] = self.state.theta
         spare = self._next()  # with the parameters as they left them
-        spare.owed = ()
+        spare.owed, spare.refused = (owed, True) if stops else ((), False)
         self._commit(spare)
         return stops
 
@@ -734,8 +741,8 @@ class _Run:
         settings = self.settings
         windows = self.source if isinstance(self.source, Windows) else None
         start = _checkpoint.read(settings.checkpoint if path is None else path, self.network, self.state, self.history,
-                                 self._identity(), settings.seed if seed else None, self._most_updates(),
-                                 self.source.updates_per_epoch, windows, content)
+                                 self._identity(), settings.seed if seed else None, settings.begin, self._used(),
+                                 self._most_updates(), self.source.updates_per_epoch, windows, content)
         self.start = self.start if start is None else start
 
     def check_replaceable(self):
@@ -743,7 +750,14 @@ class _Run:
         settings = self.settings
         if settings.checkpoint is not None and not settings.overwrite:
             _checkpoint.check_replaceable(settings.checkpoint, self.network, self.state, self._identity(), settings.seed,
-                                          self._most_updates(), self.source.updates_per_epoch)
+                                          settings.begin, self._used(), self._most_updates(), self.source.updates_per_epoch)
+
+    def _used(self):
+        """Return 1 for each random stream on which the run depends, and 0 for the others."""
+        source = self.source
+        if isinstance(source, (Arrays, Windows)):
+            return used_streams(source.shuffle, False, self.draws is not None)
+        return used_streams(False, source.iterator is None, self.draws is not None)
 
     def _identity(self):
         """What a checkpoint must share with the run that goes on from it."""
@@ -772,6 +786,11 @@ class _Run:
             self.save()
         except OSError as also:
             error.add_note(f"and the checkpoint could not be written: {also}")
+
+
+def used_streams(shuffle: bool | str, batches: bool, noise: bool) -> Positions:
+    """Return 1 for each random stream on which a run depends, and 0 for the others, as Positions."""
+    return Positions(shuffling=int(bool(shuffle)), batches=int(batches), noise=int(noise))
 
 
 def _at(draws, call, first, sequences):

@@ -215,6 +215,35 @@ def test_a_finished_run_resumed_is_as_it_was_and_goes_on_where_it_is_given_more(
             == outcome(at_once, at_once.fit(**arguments | {"epochs": 8})))
 
 
+@pytest.mark.parametrize("kind", ["callbacks", "update_callbacks"])
+def test_a_run_that_a_callback_ended_is_finished_as_long_as_a_callback_says_so(kind, tmp_path):
+    def shrink(record):
+        record.network.theta = record.network.theta * 0.9
+
+    def enough(record):
+        return record.update >= (6 if kind == "callbacks" else 4)
+
+    path, arguments = tmp_path / "run.npz", RUNS["arrays"]() | {"validation": data(1)}
+    net = network()
+    expected = outcome(net, net.fit(**arguments, **{kind: [shrink, enough]}, checkpoint=path))
+    assert expected[-1] == "callback"
+    for again in (network(), network(), net):
+        assert outcome(again, again.fit(**arguments, **{kind: [shrink, enough]}, checkpoint=path, resume=True)) == expected
+        assert np.array_equal(fastbptt.load(path).theta, again.theta)
+    for more in ({}, {kind: [lambda record: False]}):
+        assert network().fit(**arguments, **more, checkpoint=path, resume=True).stopped == "epochs"
+        network().fit(**arguments, **{kind: [shrink, enough]}, checkpoint=path, overwrite=True)
+
+
+def test_an_estimator_that_tol_ended_is_finished(tmp_path):
+    X = np.random.default_rng(0).standard_normal((10, 5, 2))
+    model = fastbptt.RNNRegressor(3, max_iter=50, tol=10.0, n_iter_no_change=3, random_state=0)
+    curve = model.fit(X, X[..., 0], checkpoint=tmp_path / "run.npz").loss_curve_
+    for _ in range(2):
+        model.fit(X, X[..., 0], checkpoint=tmp_path / "run.npz", resume=True)
+        assert model.loss_curve_ == curve and model.history_.stopped == "patience" and len(curve) < 50
+
+
 @pytest.mark.parametrize("end", [{"epochs": 4}, {"updates": 11}, {"updates": 12}, {"time_limit": 1e-9},
                                  {"callbacks": lambda record: record.epoch == 3}])
 def test_what_the_last_epoch_of_a_run_is_judged_by_is_not_part_of_the_run_that_goes_on(end, tmp_path):
@@ -352,6 +381,59 @@ def test_a_network_with_the_parameters_of_the_checkpoint_goes_on_with_its_run(se
     assert outcome(net, net.fit(**options | {"epochs": 20}, checkpoint=path, resume=True)) == expected
 
 
+def test_functions_of_batches_are_not_compared(tmp_path):
+    def never(batch_size, rng):
+        raise AssertionError("called")
+
+    path, net, again, options = tmp_path / "run.npz", network(), network(), RUNS["a function"]()
+    net.fit(**options, checkpoint=path)
+    again.fit(**options | {"batches": never}, checkpoint=path, resume=True)
+    assert again.theta.tobytes() == net.theta.tobytes()
+    for whose in (RNN.fit, fastbptt.fit_many):
+        assert "cannot be compared" in " ".join(whose.__doc__.split())
+
+
+@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize("given", ["arrays", "a function", "noise"])
+def test_a_loop_that_sets_the_start_parameters_again_makes_runs_of_their_own(given, seed, tmp_path):
+    path, net = tmp_path / "run.npz", network(random_state=seed, noise_std=0.1 if given == "noise" else 0.0)
+    options = (RUNS["arrays"]() | {"shuffle": False} if given == "noise" else RUNS[given]()) | {"checkpoint": path}
+    start = net.theta
+    net.fit(**options, resume=True)
+    net.fit(**options, resume=True)  # which is finished
+    net.theta, content = start, path.read_bytes()
+    before = net.stream_positions
+    for more, error in (({"resume": True}, ValueError), ({}, FileExistsError)):
+        with pytest.raises(error, match="of another run.*at other stream_positions"):
+            net.fit(**options, **more)
+        assert net.theta.tobytes() == start.tobytes() and net.stream_positions == before and path.read_bytes() == content
+    net.fit(**options | {"checkpoint": tmp_path / "second.npz"}, resume=True)
+    assert net.theta.tobytes() != fastbptt.load(path).theta.tobytes()
+
+
+def test_equal_runs_may_take_the_place_of_one_another(tmp_path):
+    path, net, start = tmp_path / "run.npz", network(), network().theta
+    for more in ({"shuffle": False}, {"random_state": 5}):  # nothing is drawn from the network's own streams
+        options = RUNS["arrays"]() | {"checkpoint": path} | more
+        net.theta = start
+        expected = outcome(net, net.fit(**options, overwrite=True))
+        for resume in (True, False):
+            net.theta = start
+            assert outcome(net, net.fit(**options, resume=resume)) == expected
+
+
+@pytest.mark.parametrize("update", [1, 4])
+def test_a_run_that_was_cut_off_goes_on_in_its_process_from_its_start_parameters_too(update, tmp_path):
+    path, net, options = tmp_path / "run.npz", network(), RUNS["arrays"]()
+    net.fit(*data())  # so that the run does not begin at position 0
+    whole, start = net.copy(), net.theta
+    expected = outcome(whole, whole.fit(**options))
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(**options, checkpoint=path, update_callbacks=[interrupt_after(update)])
+    net.theta = start
+    assert outcome(net, net.fit(**options, checkpoint=path, resume=True)) == expected
+
+
 def test_start_parameters_may_differ_by_rounding(tmp_path):
     path, options = tmp_path / "run.npz", RUNS["arrays"]()
     network().fit(**options, checkpoint=path)
@@ -482,6 +564,7 @@ def test_another_networks_checkpoint_and_other_files_are_refused(tmp_path):
     (["config"], None), (["config", "loss"], []), (["config", "leek"], 0.5), (["entropy"], "x"), (["run"], 5),
     (["run", "identity"], None), (["run", "numbers"], []), (["run", "numbers", "batch"], "x"),
     (["run", "numbers", "updates"], -1), (["run", "numbers", "best_loss"], None), (["run", "slots"], 7),
+    (["run", "numbers", "refused"], 1), (["run", "numbers", "refused"], True),
 ])
 def test_a_damaged_header_is_refused_in_words_and_nothing_changes(place, value, tmp_path):
     path, arguments = tmp_path / "run.npz", RUNS["arrays"]()

@@ -4,6 +4,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -429,6 +430,75 @@ def test_estimators_take_over_the_fits_of_the_same_estimators_alone(seed):
         assert words in str(caught.value)
 
 
+def test_networks_without_seeds_that_have_ended_are_known_by_their_own_validation_share(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
+    X, y = rng.standard_normal((12, 5, 2)), rng.standard_normal((12, 5))
+    models = [RNNRegressor(3, max_iter=3, early_stopping=True, validation_fraction=0.3) for _ in range(3)]
+    fits = fit_many(models, X, y)
+    thetas = [each.network_.theta for each in models]
+    for others in (models, [RNNRegressor(3, max_iter=3, early_stopping=True, validation_fraction=0.3) for _ in range(3)]):
+        again = fit_many(others, X, y, resume=fits)
+        assert all(np.array_equal(each.network_.theta, theta) for each, theta in zip(others, thetas))
+        np.testing.assert_array_equal(again.validation_loss, fits.validation_loss)
+        assert [each.network_._entropy for each in others] == [each.network_._entropy for each in models]
+    with pytest.raises(ValueError, match="of another run of network 0: data is"):
+        fit_many(models, X + 1, y, resume=fits)
+
+    given = {"X": X.transpose(1, 0, 2), "D": y.T[..., None], "epochs": 3, "validation": 0.3, "checkpoint": path}
+    nets, again = three((None, None, None)), three((None, None, None))
+    with Fragile(1) as executor, pytest.raises(many.WorkersFailed):
+        fit_many(nets, **given, executor=executor, chunk_size=1)
+    assert fit_many(again, **given, resume=True).stopped == ["epochs"] * 3
+    taken = [(a, b) for a, b in zip(nets, again) if np.array_equal(a.theta, b.theta)]
+    assert len(taken) >= 1
+    for a, b in taken:  # also in what comes after: the share, the orders
+        shared = {**given, "checkpoint": None}
+        fit_many([a], **shared)
+        fit_many([b], **shared)
+        assert np.array_equal(a.theta, b.theta) and a.stream_positions == b.stream_positions
+
+
+def test_fits_that_are_resumed_do_not_add_to_the_curves_of_warm_starts_again():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((8, 5, 2)), rng.standard_normal((8, 5))
+    models = [RNNRegressor(3, max_iter=3, warm_start=True, early_stopping=True, random_state=k) for k in range(3)]
+    fit_many(models, X, y)
+    before = pickle.loads(pickle.dumps(models))
+    fits = fit_many(models, X, y)  # goes on
+    curves = [(each.loss_curve_, each.validation_loss_curve_, each.n_iter_) for each in models]
+    assert [each[2] for each in curves] == [6, 6, 6]
+    for others in (models, models, before, before):  # the latter do not have the second run's curves yet
+        fit_many(others, X, y, resume=fits)
+        assert [(each.loss_curve_, each.validation_loss_curve_, each.n_iter_) for each in others] == curves
+    fit_many(models, X, y)
+    assert [each.n_iter_ for each in models] == [9, 9, 9]
+
+
+def no_better(n, **options):
+    """Estimators that learn nothing from these X, y, and so warn."""
+    rng = np.random.default_rng(0)
+    return ([RNNRegressor(3, max_iter=1, learning_rate_init=1e-9, random_state=k, **options) for k in range(n)],
+            rng.standard_normal((6, 5, 2)), rng.standard_normal((6, 5)) + 100)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1])
+def test_a_warning_that_is_an_error_leaves_all_estimators_trained(chunk_size):
+    models, X, y = no_better(4, scale=None)
+    alone, *_ = no_better(4, scale=None)
+    with pytest.warns(UserWarning, match="no better than a constant") as caught:
+        fit_many(alone, X, y)
+    assert {each.filename for each in caught} == {__file__}
+    with pytest.warns(UserWarning, match="no better than a constant") as caught:
+        cross_validate(alone[0], X, y, cv=2)
+    assert {each.filename for each in caught} == {__file__}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="no better than a constant"):
+            fit_many(models, X, y, chunk_size=chunk_size)
+    for model, right in zip(models, alone):
+        assert model.loss_curve_ == right.loss_curve_ and np.array_equal(model.network_.theta, right.network_.theta)
+
+
 def test_the_same_runs_are_taken_over_and_replaced(tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / "fits.npz"
     given = {"X": rng.standard_normal((4, 3, 2)), "D": rng.standard_normal((4, 3, 1)), "epochs": 3,
@@ -442,6 +512,29 @@ def test_the_same_runs_are_taken_over_and_replaced(tmp_path):
         again = fit_many(nets, **given, checkpoint=path, **more)
         assert again.stopped == ["epochs"] * 3 and np.array_equal(again.train_loss, fits.train_loss)
         assert all(np.array_equal(a.theta, b.theta) for a, b in zip(nets, first))
+
+
+def test_many_networks_that_got_their_start_parameters_back_begin_other_runs(tmp_path):
+    rng, path, nets = np.random.default_rng(0), tmp_path / "fits.npz", three()
+    given = {"X": rng.standard_normal((4, 9, 2)), "D": rng.standard_normal((4, 9, 1)), "epochs": 3, "batch_size": 2,
+             "checkpoint": path}
+    fit_many(nets, **given)
+    for net, new in zip(nets, three()):
+        net.theta = new.theta
+    content, before = path.read_bytes(), [net.stream_positions for net in nets]
+    for more, error in (({"resume": True}, ValueError), ({}, FileExistsError)):
+        with pytest.raises(error, match="of (another run of network 0, which|other runs)"):
+            fit_many(nets, **given, **more)
+        assert path.read_bytes() == content and [net.stream_positions for net in nets] == before
+    fit_many(nets, **given, random_state=[0, 1, 2], resume=True)  # from the beginning of the streams, as in the file
+    header, arrays = _files.read(path)
+    assert [begin["shuffling"] for begin in header["begins"]] == [0, 0, 0]
+    del header["begins"]  # as in files of an earlier version
+    _files.write(path, header, arrays)
+    for more in ({"resume": True}, {}):
+        for net, new in zip(nets, three()):
+            net.theta = new.theta
+        fit_many(nets, **given, **more)
 
 
 def test_networks_without_seeds_go_on_with_runs_that_were_cut_off_alone(tmp_path):

@@ -383,6 +383,8 @@ def test_a_checkpoint_that_cannot_be_written_fails_on_all_ranks(tmp_path, monkey
     ({"validation": 0.5}, "validation must be the same on all ranks"),
     ({"tbptt": (2, 2)}, "tbptt must be the same on all ranks"),
     ({"epochs": 7}, "epochs must be the same on all ranks"),
+    ({"min_updates": 500}, "min_updates must be the same on all ranks"),
+    ({"min_updates": "many"}, "min_updates must be the same on all ranks"),
 ])
 def test_arguments_that_differ_are_named_on_all_ranks(bad, words):
     arrays = {"X": data()["X"], "D": data()["D"]}
