@@ -771,16 +771,19 @@ cdef void place_run(Py_ssize_t steps, Py_ssize_t rows, const Py_ssize_t *order, 
                     Py_ssize_t *places) noexcept nogil:
     """places = begin + step B + order                                                                  (steps, rows)
 
-    Four rows at a time, the last ones first: what they write beyond their own is written over by the others.
+    Four rows at a time, the last ones first: what they write beyond their own is written over by the others. What `order` has
+    there is anything, so the sums are of unsigned numbers, which may overflow.
     """
-    cdef Py_ssize_t i, row, x0, x1, x2, x3
+    cdef Py_ssize_t i, row
     cdef Py_ssize_t *target
+    cdef size_t x0, x1, x2, x3, first = <size_t> begin, step = <size_t> B
     for row in range((rows + 3) // 4 * 4 - 4, -1, -4):
-        x0, x1, x2, x3 = begin + order[row], begin + order[row + 1], begin + order[row + 2], begin + order[row + 3]
+        x0, x1 = first + <size_t> order[row], first + <size_t> order[row + 1]
+        x2, x3 = first + <size_t> order[row + 2], first + <size_t> order[row + 3]
         target = places + row
         for i in range(steps):
-            target[0], target[1], target[2], target[3] = x0, x1, x2, x3
-            x0, x1, x2, x3 = x0 + B, x1 + B, x2 + B, x3 + B
+            target[0], target[1], target[2], target[3] = <Py_ssize_t> x0, <Py_ssize_t> x1, <Py_ssize_t> x2, <Py_ssize_t> x3
+            x0, x1, x2, x3 = x0 + step, x1 + step, x2 + step, x3 + step
             target += rows
 
 
