@@ -282,7 +282,7 @@ def main(arguments=None):
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--choose", action="store_true", help="cross-validation on the training parts")
     mode.add_argument("--judge", action="store_true", help="old and new defaults on the test parts")
-    parser.add_argument("--seeds", type=int, default=3, help="fits of each task in --judge, of which the median is printed")
+    parser.add_argument("--seeds", type=int, default=3, help="fits of each task in --judge; their median is printed")
     given = parser.parse_args(arguments)
     found, missing = tasks()
     print(f"{datetime.date.today()}, {processor()}, Python {platform.python_version()}, NumPy {np.__version__}, one thread")

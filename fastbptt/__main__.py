@@ -445,7 +445,7 @@ def _subject(data, n, k, most=48):
 
 
 def _drawn(data, n):
-    """In words, what of all forecasts the picture shows."""
+    """Describe which of the forecasts the picture shows."""
     count = len(data.targets)
     targets = f" of {'the' if count <= DRAWN else f'the first {DRAWN} of'} {count} targets" if count > 1 else ""
     which = f", the longest of {len(data.values)}" if len(data.values) > 1 else ""

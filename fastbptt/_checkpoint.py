@@ -335,7 +335,7 @@ def packed(run):
 
 
 def _in_words(value):
-    """What JSON does not hold, in words."""
+    """Describe a value that JSON cannot hold."""
     if isinstance(value, np.generic):
         return value.item()
     return f"array {value.shape} {digest([value])}" if isinstance(value, np.ndarray) else repr(value)

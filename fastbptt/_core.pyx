@@ -2559,7 +2559,7 @@ cdef class Engine:
         c.omega = self.plan.omega if spreads else 0
         c.settles = c.omega != 0
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
-            raise ValueError("past_S_0 is not in order")
+            raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")
         self.run(&c, n_threads, memory_limit)
         return dS_0, c.penalty
 
@@ -2644,7 +2644,7 @@ cdef class Engine:
                 raise ValueError("rates are not in order")
             c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
-            raise ValueError("past_S_0 is not in order")
+            raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")
         total = self.take_weights(&c)
         if total < 0:
             return NotImplemented
@@ -2819,7 +2819,7 @@ cdef class Engine:
         return state is None or not overlap(y, state) and (c.final_state == c.initial_state or not overlap(next, state))
 
     cdef bint take_old_starts(self, Call *c, past_S_0) noexcept:
-        """Put the S_0 of earlier steps into the call; False where they are not in order."""
+        """Put the S_0 of earlier steps into the call. Return False if dtype, shape or memory layout is wrong."""
         if not (is_ready(past_S_0, self.type, 2) and cnp.PyArray_DIM(past_S_0, 0) <= c.T
                 and has_shape(past_S_0, cnp.PyArray_DIM(past_S_0, 0), self.plan.H, -1)):
             return False

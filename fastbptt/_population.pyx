@@ -315,7 +315,7 @@ cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floa
 
 
 cdef struct Training:
-    UpdateOptions what           # but for the learning rate, which is each network's
+    UpdateOptions what           # without the learning rate: each network has its own
     void *slot_1                 # (P, N), as theta
     void *slot_2                 # likewise, or NULL
     const double *rates          # (N,)

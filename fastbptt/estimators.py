@@ -1031,7 +1031,7 @@ class RNNRegressor(_Estimator):
         return network.output_activation == "identity" and _check_loss(network.loss)[0] != "poisson"
 
     def _compared_with_a_constant(self, data):
-        """The losses of network and best constant in words, if the former is not lower; else None."""
+        """Describe the losses of the network and the best constant, or return None if the network's is lower."""
         X, D, m, lengths = data
         w = _training_weights(data)
         rows, w = D[w > 0].astype(np.float64), w[w > 0, None]
@@ -1239,7 +1239,7 @@ class RNNClassifier(_Estimator):
         return weights
 
     def _compared_with_a_constant(self, data):
-        """The accuracies of network and largest class in words, if the former is not higher; else None."""
+        """Describe the accuracies of the network and the largest class, or return None if the network's is higher."""
         X, D, m, lengths = data
         w = _training_weights(data)
         sums = np.bincount(D[w > 0], w[w > 0], len(self.classes_))
