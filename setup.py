@@ -52,7 +52,7 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 # Nothing specific to the builder's processor. -ffast-math would change the process's floating-point mode, and cancel what
-# _elementary.h adds to round; the two flags of it here change no result, and let loops with a comparison or a root be
+# elementary.h adds to round; the two flags of it here change no result, and let loops with a comparison or a root be
 # vectorised (tanh in float32: 21 ns an element without, 3.9 with).
 FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall",
                                                  "-Wno-unused-function", "-pthread"]
@@ -70,18 +70,27 @@ def blas_int(folder):
     return str(folder)
 
 
+# name, and the C sources that belong to it
+EXTENSIONS = {
+    "fastbptt.kernels.blas": [],
+    "fastbptt.threads.workers": ["fastbptt/threads/pool.c"],
+    "fastbptt._core": ["fastbptt/kernels/dispatch.c"],
+    "fastbptt._population": [],
+}
+INCLUDED = [str(path) for pattern in ("kernels/**/*.h", "kernels/**/*.def", "threads/*.h")
+            for path in sorted(Path("fastbptt").glob(pattern))]
+
 extensions = [
     Extension(
-        f"fastbptt.{name}",
-        [f"fastbptt/{name}.pyx", *sources],
-        include_dirs=[numpy.get_include(), "fastbptt"],
-        depends=["fastbptt/_kernels.h", "fastbptt/_pool.h", "fastbptt/_atomic.h", "fastbptt/_denormals.h", "fastbptt/_elementary.h", "fastbptt/_maps.h",
-                 "fastbptt/_simd.h", "fastbptt/_lanes.h", "fastbptt/_draws.h"],
+        name,
+        [f"{name.replace('.', '/')}.pyx", *sources],
+        include_dirs=[numpy.get_include(), "fastbptt/kernels", "fastbptt/threads"],
+        depends=INCLUDED,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=FLAGS + os.environ.get("FASTBPTT_CFLAGS", "").split(),
         extra_link_args=LINK_FLAGS + os.environ.get("FASTBPTT_LDFLAGS", "").split(),
     )
-    for name, sources in (("_blas", []), ("_workers", ["fastbptt/_pool.c"]), ("_core", ["fastbptt/_kernels.c"]), ("_population", []))
+    for name, sources in EXTENSIONS.items()
 ]
 
 generated = Path("build")

@@ -44,7 +44,7 @@ def wrapped(line):
 def explained():
     import limits
 
-    from fastbptt import _explain
+    from fastbptt.cli import explain as _explain
 
     found = _explain.example()
     sentences = "\n".join(wrapped(f"- {sentence}") for sentence in (*limits.timed(), *limits.lasting()))

@@ -3,14 +3,14 @@
 try:
     import fastbptt._core as _core  # a plain "from . import" would not say which module is missing
 except ModuleNotFoundError as error:
-    if error.name not in ("fastbptt._core", "fastbptt._blas", "fastbptt._workers", "fastbptt._population"):
+    if error.name not in ("fastbptt._core", "fastbptt.kernels.blas", "fastbptt.threads.workers", "fastbptt._population"):
         raise
     raise ImportError(
         f"no compiled fastbptt in {__path__[0]}: run `pip install .` in the source folder and start Python elsewhere, or "
         "build in place with `python setup.py build_ext --inplace`"
     ) from error
 
-from . import _forecast  # noqa: F401  whose models `load` reads
+from .cli import forecast as _forecast  # noqa: F401  whose models `load` reads
 from . import datasets, diagnostics, optimizers, reference, schedules, sequences
 from ._version import __version__
 from .estimators import RNNClassifier, RNNRegressor

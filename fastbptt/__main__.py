@@ -19,8 +19,9 @@ import time
 
 import numpy as np
 
-from . import RNN, __version__, _core, _explain, _forecast, _picture, _solve, _table, datasets, load, optimizers, reference
-from ._calendar import Calendar
+from . import RNN, __version__, _core, datasets, load, optimizers, reference
+from .cli import explain as _explain, forecast as _forecast, picture as _picture, tasks as _solve, table as _table
+from .cli.calendar import Calendar
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
 HIDDEN_SIZE, HORIZON = 16, 12

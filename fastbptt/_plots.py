@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._picture import BLUE, FORECAST as ORANGE
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito 2008: told apart by colour-blind readers
 
 DECADES = 8  # of a heat map, below its largest value
 UNIT = "unit of dt"

@@ -23,9 +23,9 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
-from . cimport _lanes as lane
-from ._kernels cimport ErrorOptions, Kernels, UpdateOptions
-from ._workers cimport run_shares
+from .kernels cimport lanes as lane
+from .kernels.kernels cimport ErrorOptions, Kernels, UpdateOptions
+from .threads.workers cimport run_shares
 
 from . import _core
 
@@ -36,7 +36,7 @@ cdef extern from *:
     #undef I /* <complex.h>, which NumPy's headers include, defines it */
     """
 
-cdef extern from "_denormals.h" nogil:
+cdef extern from "denormals.h" nogil:
     unsigned long long flush_denormals "fastbptt_flush"() noexcept  # the mode before, for `restore`
     void restore "fastbptt_restore"(unsigned long long mode) noexcept
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
-from . import _words
+from . import _checks
 
 _Init = TypeVar("_Init", bound=Callable[..., None])
 
@@ -43,7 +43,7 @@ def takes_parameters(init: _Init) -> _Init:
 def foreign(kind, name):
     """The message for an option of an estimator of networks that other packages spell so; None if there is none."""
     options = kind._defaults()
-    return None if name in options or "hidden_size" not in options else _words.foreign(kind.__name__, name, estimator=True)
+    return None if name in options or "hidden_size" not in options else _checks.foreign(kind.__name__, name, estimator=True)
 
 
 class Parametric:
@@ -72,7 +72,7 @@ class Parametric:
         return {parameter.name: parameter.default for parameter in parameters}
 
     def __repr__(self) -> str:
-        changed = [f"{name}={_words.short(getattr(self, name))}" for name, default in self._defaults().items()
+        changed = [f"{name}={_checks.short(getattr(self, name))}" for name, default in self._defaults().items()
                    if repr(getattr(self, name)) != repr(default)]
         return f"{type(self).__name__}({', '.join(changed)})"
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _files, _words
+from . import _files, _checks
 
 if TYPE_CHECKING:
     from ._types import FilePath, Parameters
@@ -280,7 +280,7 @@ def _array(name, value):
         if hasattr(value, method):
             value = getattr(value, method)()
     value = np.asarray(value)
-    return _words.array(name, value, value.dtype if value.dtype == np.float64 else np.float32)
+    return _checks.array(name, value, value.dtype if value.dtype == np.float64 else np.float32)
 
 
 def _recurrent_names(parameters):

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, Unpack
 
 import numpy as np
 
-from . import _batches, _checkpoint, _files, _maps, _units, _words, optimizers, reference, schedules, training
+from . import _files, _checks, optimizers, reference, schedules, training
+from ._training import batches as _batches, checkpoint as _checkpoint
+from .options import parametrizations as _maps, units as _units
 from ._sklearn import NotFittedError, Parametric, foreign, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
 from .network import _entropy as _network_entropy
 from .sequences import (
-    SequenceScaler, Sequences, _mean_and_scale, append, array_of_numbers, check_names, feature_names, read,
-    read_series,
+    SequenceScaler, Sequences, _mean_and_scale, append, array_of_numbers, check_names, feature_names, read, read_series,
 )
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
     from ._types import (
         Activation, Batch, Bool, Callbacks, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Names,
-        OptimizerLike, Output, OutputActivation, Penalty, Reduction, RegressionLoss, RunOptions, ScheduleLike,
-        Seed, TwoD,
+        OptimizerLike, Output, OutputActivation, Penalty, Reduction, RegressionLoss, RunOptions, ScheduleLike, Seed,
+        TwoD,
     )
 
 __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
@@ -129,7 +130,7 @@ class _Estimator(Parametric):
             entropy = network._entropy
             if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
                 entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
-            if split_seed is not None and isinstance(entropy, _words.DrawnSeed):
+            if split_seed is not None and isinstance(entropy, _checks.DrawnSeed):
                 entropy = split_seed
             data, held = self._split(data, entropy)
         scaling = self._learn_scaling(data, network) if last is None else self.scaling_
@@ -249,19 +250,19 @@ class _Estimator(Parametric):
                 raise TypeError(f"fit takes no {name!r}, only X, y, sample_weight, validation, callbacks, "
                                 + ", ".join(RUN_OPTIONS) + (f"; {hint}" if hint else ""))
         for name in ("early_stopping", "shuffle", "warm_start"):
-            _words.flag(name, getattr(self, name))
-        _words.choose("output", self.output, OUTPUTS)
+            _checks.flag(name, getattr(self, name))
+        _checks.choose("output", self.output, OUTPUTS)
         if self.scale is not None:
-            _words.choose("scale", self.scale, SCALES)
-        if _words.size("washout", self.washout, smallest=0) and self.output == "last":
+            _checks.choose("scale", self.scale, SCALES)
+        if _checks.size("washout", self.washout, smallest=0) and self.output == "last":
             raise ValueError(f'washout={self.washout} needs output="sequence": with output="last" only the last step has an '
                              "error")
         self._class_weight()
-        _words.size("n_iter_no_change", self.n_iter_no_change)
-        _words.number("validation_fraction", self.validation_fraction, 0, 1)
+        _checks.size("n_iter_no_change", self.n_iter_no_change)
+        _checks.number("validation_fraction", self.validation_fraction, 0, 1)
         self._batch_size(1)
         self._epochs(1, 1)
-        tol = 0.0 if self.tol is None else _words.number("tol", self.tol, 0, low_allowed=True)
+        tol = 0.0 if self.tol is None else _checks.number("tol", self.tol, 0, low_allowed=True)
         callbacks = training._functions("callbacks", callbacks)
         if not self.early_stopping and self.tol is not None:
             callbacks = (*callbacks, _Patience(self.n_iter_no_change, tol))
@@ -269,26 +270,26 @@ class _Estimator(Parametric):
             warnings.warn(f"n_iter_no_change={self.n_iter_no_change} has no effect: it needs early_stopping=True, or a tol by "
                           "which the training loss must improve", stacklevel=4)
         if self.max_grad_norm is not None:
-            _words.number("max_grad_norm", self.max_grad_norm, 0)
+            _checks.number("max_grad_norm", self.max_grad_norm, 0)
         return {
             "optimizer": self._optimizer(),
             "schedule": self._schedule(),
             "max_grad_norm": self.max_grad_norm,
             "min_improvement": tol,
             "shuffle": self.shuffle,
-            "progress": _words.flag("verbose", self.verbose),
+            "progress": _checks.flag("verbose", self.verbose),
             "callbacks": callbacks,
         } | options
 
     def _optimizer(self):
         if isinstance(self.solver, optimizers.Optimizer):
             return self.solver
-        kind = optimizers.OPTIMIZERS[_words.choose("solver", self.solver, optimizers.OPTIMIZERS)]
-        momentum = _words.number("momentum", self.momentum, 0, 1, low_allowed=True)
+        kind = optimizers.OPTIMIZERS[_checks.choose("solver", self.solver, optimizers.OPTIMIZERS)]
+        momentum = _checks.number("momentum", self.momentum, 0, 1, low_allowed=True)
         given = {
-            "learning_rate": _words.number("learning_rate_init", self.learning_rate_init, 0),
+            "learning_rate": _checks.number("learning_rate_init", self.learning_rate_init, 0),
             "momentum": momentum,
-            "nesterov": _words.flag("nesterovs_momentum", self.nesterovs_momentum) and momentum > 0,
+            "nesterov": _checks.flag("nesterovs_momentum", self.nesterovs_momentum) and momentum > 0,
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
@@ -300,7 +301,7 @@ class _Estimator(Parametric):
             raise TypeError("learning_rate must be the name of a schedule, such as 'constant', got the number "
                             f"{self.learning_rate!r}, which learning_rate_init is for")
         if isinstance(self.learning_rate, str):
-            _words.choose("learning_rate", self.learning_rate, schedules.SCHEDULES)
+            _checks.choose("learning_rate", self.learning_rate, schedules.SCHEDULES)
         elif not isinstance(self.learning_rate, schedules.Schedule) and not callable(self.learning_rate):
             raise TypeError("learning_rate must be the name of a schedule, a schedules.Schedule or a function of the "
                             f"epoch, got {type(self.learning_rate).__name__}")
@@ -316,15 +317,15 @@ class _Estimator(Parametric):
             return max(BATCH, -(-LEAST_STEPS // T))
         if self.batch_size is None or isinstance(self.batch_size, str):
             if self.batch_size is not None:
-                _words.choose("batch_size", self.batch_size, ("auto",))
+                _checks.choose("batch_size", self.batch_size, ("auto",))
             return 200
-        return _words.size("batch_size", self.batch_size)
+        return _checks.size("batch_size", self.batch_size)
 
     def _epochs(self, updates_per_epoch, steps):
         """Epochs of a fit on sequences of so many steps together: max_iter, or as many more as min_updates needs."""
-        least = None if self.min_updates is None else _words.size("min_updates", self.min_updates)
+        least = None if self.min_updates is None else _checks.size("min_updates", self.min_updates)
         if self.max_iter is not None:
-            epochs = _words.size("max_iter", self.max_iter)
+            epochs = _checks.size("max_iter", self.max_iter)
         else:
             epochs, least = EPOCHS, min(steps, MOST_UPDATES) if least is None else least
         return epochs if least is None else max(epochs, -(-least // updates_per_epoch))
@@ -376,7 +377,7 @@ class _Estimator(Parametric):
 
     def _without_washout(self, inputs, weights):
         """Weights (M,) that are 0 at the first `washout` steps of each sequence."""
-        if _words.size("washout", self.washout, smallest=0) == 0 or self.output == "last":
+        if _checks.size("washout", self.washout, smallest=0) == 0 or self.output == "last":
             return weights
         washed = np.where(inputs.steps()[0] < self.washout, 0, 1.0 if weights is None else weights)
         if not washed.any():
@@ -386,7 +387,7 @@ class _Estimator(Parametric):
 
     def _read_inputs(self, X, features):
         inputs = read(X, self.two_d, features=features)
-        if _words.choose("output", self.output, OUTPUTS) == "last" and not inputs.lengths.all():
+        if _checks.choose("output", self.output, OUTPUTS) == "last" and not inputs.lengths.all():
             n = int(np.argmin(inputs.lengths))
             raise ValueError(f'X[{n}] has no steps, and with output="last" each sequence needs one')
         return inputs
@@ -534,7 +535,7 @@ class _Estimator(Parametric):
                             f"layer{', forward before reverse' if self.network_.bidirectional else ''}; got {what}")
         for k, (part, H) in enumerate(zip(state if several else [state], widths)):
             name = f"initial_state[{k}]" if several else "initial_state"
-            found = _words.array(name, part, self.network_.dtype).shape
+            found = _checks.array(name, part, self.network_.dtype).shape
             if found != (N, H):
                 raise ValueError(f"{name} must have shape (N, H) = {N, H}, one state for each of the {N} sequence(s) of X, "
                                  f"got {found}")
@@ -592,7 +593,7 @@ class _Estimator(Parametric):
         """
         self._check_fitted("save")
         for name, value in self.network_.parameters.items():
-            _words.finite(name, value, "ij")  # `load` would refuse it
+            _checks.finite(name, value, "ij")  # `load` would refuse it
         header, arrays = self._to_file()
         _files.write(path, header | {"kind": type(self).__name__}, arrays)
 
@@ -931,7 +932,7 @@ class RNNRegressor(_Estimator):
         array or list; with L > 1 quantile levels (..., L). The dtype is as of `predict`.
         """
         self._check_fitted("forecast")
-        steps, horizon = _words.size("steps", steps), _words.size("horizon", self.horizon)
+        steps, horizon = _checks.size("steps", steps), _checks.size("horizon", self.horizon)
         if self.output != "sequence":
             raise ValueError('forecast needs output="sequence": an output at each step')
         self._check_output()
@@ -1018,11 +1019,11 @@ class RNNRegressor(_Estimator):
         return {"flat": self._flat}
 
     def _coding_from_file(self, coding, network):
-        return network.target_size, _words.flag("flat", coding["flat"])
+        return network.target_size, _checks.flag("flat", coding["flat"])
 
     def _output_options(self, coding):
         name, parameter = _check_loss(self.loss)
-        _words.choose("loss", name, REGRESSION_LOSSES)
+        _checks.choose("loss", name, REGRESSION_LOSSES)
         activation = reference.FUSED.get(name, "identity") if self.output_activation is None else self.output_activation
         levels = len(parameter) if name == "quantile" else 1
         return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
@@ -1204,7 +1205,7 @@ class RNNClassifier(_Estimator):
         expected = {"b": bool, "i": int, "u": int, "f": float, "U": str, "O": (bool, int, float, str)}[kind]
         if len(labels) != network.output_size or not all(isinstance(label, expected) for label in labels):
             raise ValueError(f"its classes are not {network.output_size} labels of one kind")
-        dtype = np.dtype(_words.choose("dtype", coding["dtype"], _LABEL_DTYPES) if kind in "biuf" else kind)
+        dtype = np.dtype(_checks.choose("dtype", coding["dtype"], _LABEL_DTYPES) if kind in "biuf" else kind)
         try:
             return np.array(labels, dtype)
         except OverflowError as error:
@@ -1218,7 +1219,7 @@ class RNNClassifier(_Estimator):
         if given is None or isinstance(given, Mapping):
             return given
         if isinstance(given, str):
-            return _words.choose("class_weight", given, ("balanced",))
+            return _checks.choose("class_weight", given, ("balanced",))
         raise TypeError(f'class_weight must be None, "balanced" or a dict of labels and weights, got {type(given).__name__}')
 
     def _weighing(self, data, coding):
@@ -1233,7 +1234,7 @@ class RNNClassifier(_Estimator):
         for label, weight in given.items():
             if label not in labels:
                 raise ValueError(f"class_weight has label {label!r}, which is none of the classes {coding}")
-            weights[labels.index(label)] = _words.number(f"class_weight[{label!r}]", weight, 0, low_allowed=True)
+            weights[labels.index(label)] = _checks.number(f"class_weight[{label!r}]", weight, 0, low_allowed=True)
         if not weights.any():
             raise ValueError("class_weight is zero for every class")
         return weights
@@ -1307,7 +1308,7 @@ def _places(inputs, output):
 
 def _rows(name, value, inputs, output):
     """`value` as rows (M, ...), one for each target: from (N, T, ...), a list of (T_n, ...), or (M, ...) itself."""
-    _words.refuse_masked(name, value)
+    _checks.refuse_masked(name, value)
     if not isinstance(value, (list, tuple)):
         value = np.asarray(value)
     if output == "last" or inputs.form in ("steps", "series"):
@@ -1464,7 +1465,7 @@ def _check_labels(labels):
 def _entropy(random_state):
     """The number that seeds a network's streams."""
     if isinstance(random_state, np.random.RandomState):
-        return _words.DrawnSeed(random_state.randint(2**31 - 1))
+        return _checks.DrawnSeed(random_state.randint(2**31 - 1))
     return _network_entropy(random_state)
 
 

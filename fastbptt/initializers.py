@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _threading, _words
+from . import _checks
+from .threads import policy as _threading
 
 if TYPE_CHECKING:
     from ._types import Initializer, Parameters
@@ -49,7 +50,7 @@ def _spectral_radius(shape, rng, radius=1.1):
 
 def _sparse(shape, rng, nonzeros=15):
     """`nonzeros` normal entries a row, the others zero (Martens 2010; 15 in Pascanu et al. 2013)."""
-    nonzeros = min(_words.size("the nonzeros of sparse", nonzeros), shape[1])
+    nonzeros = min(_checks.size("the nonzeros of sparse", nonzeros), shape[1])
     W = np.zeros(shape)
     for row in W:
         row[rng.choice(shape[1], nonzeros, replace=False)] = rng.standard_normal(nonzeros)
@@ -136,7 +137,7 @@ def _check_initializer(initializer, alone):
     chosen = tuple(initializer) if isinstance(initializer, (tuple, list)) else (initializer,)
     if len(chosen) not in (1, 2):
         raise ValueError(f"initializer must be a name or (name, number), got {initializer!r}")
-    _words.choose("initializer", chosen[0], INITIALIZERS)
+    _checks.choose("initializer", chosen[0], INITIALIZERS)
     if chosen[0] == "torch" and len(chosen) == 2:
         raise ValueError(f"initializer 'torch' takes no number, got {chosen[1]!r}")
     return chosen
@@ -157,5 +158,5 @@ def _initial(name, initializer, shape, rng, hidden_size):
         raise ValueError(f"initializer {chosen!r} is for matrices; {name} has shape {shape}: give an array, a function "
                          "or 'torch'")
     if number:
-        number = [_words.number(f"the number of initializer {chosen!r}", number[0], 0) if chosen != "sparse" else number[0]]
+        number = [_checks.number(f"the number of initializer {chosen!r}", number[0], 0) if chosen != "sparse" else number[0]]
     return INITIALIZERS[chosen](shape, rng, *number)

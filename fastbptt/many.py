@@ -27,11 +27,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from . import (
-    _batches, _checkpoint, _files, _population, _words, network as _network, optimizers, population as _pop, schedules,
-    training,
-)
-from ._progress import Progress
+from . import _files, _population, _checks, network as _network, optimizers, population as _pop, schedules, training
+from ._training import batches as _batches, checkpoint as _checkpoint
+from ._training.progress import Progress
 from .estimators import RNNClassifier, RNNRegressor, _Estimator
 from .network import RNN
 from .population import Population
@@ -40,7 +38,9 @@ from .training import History
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, Int, ManyOptions, OptimizerLike, ScheduleLike, Shuffle, Splitter, Validation
+    from ._types import (
+        Bool, FilePath, Float, Int, ManyOptions, OptimizerLike, ScheduleLike, Shuffle, Splitter, Validation,
+    )
 
 # What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. A chunk of 1, 16,
 # 128 and 1024 networks of 41 parameters and 50 targets each takes 1, 4, 4 and 117 ms more by a process than here, at the least
@@ -100,7 +100,7 @@ class Fits:
         return len(self.networks)
 
     def __repr__(self) -> str:
-        return f"Fits({self.describe()}, stopped: {_words.reasons(self.stopped)})"
+        return f"Fits({self.describe()}, stopped: {_checks.reasons(self.stopped)})"
 
     def rows(self) -> dict[str, Any]:
         """A dict of columns, a row for each network: ``pandas.DataFrame(fits.rows())``."""
@@ -221,7 +221,7 @@ class _Begun:
         of its own, which begins with other parameters each time, is another one, not one that is to go on.
         """
         differ = _checkpoint.differences(theirs.run, self.run)
-        if not isinstance(self.seed, _words.DrawnSeed) and self.seed != theirs.seed:
+        if not isinstance(self.seed, _checks.DrawnSeed) and self.seed != theirs.seed:
             differ["random_state"] = f"random_state is {theirs.seed} there and {self.seed} here"
         if differ:
             raise ValueError(f"{whose} is of another run of network {job.k}: {'; '.join(differ.values())}")
@@ -233,7 +233,7 @@ class _Begun:
                 raise ValueError(f"{whose} is of another run of network {job.k}, which began with the same parameters at other "
                                  f"stream_positions: {theirs.begin._asdict()} there and {self.begin._asdict()} here")
             return
-        if not isinstance(job.network._entropy, _words.DrawnSeed):
+        if not isinstance(job.network._entropy, _checks.DrawnSeed):
             raise ValueError(f"{whose} is of another run of network {job.k}, which began with other parameters than this "
                              "network has")
         if finished:
@@ -402,7 +402,7 @@ class _Jobs:
         self.norms = _numbers("max_grad_norm", given["max_grad_norm"], n)
         self.seeds = _seeds(given["random_state"], n)
         self.optimizer = optimizers.make(given["optimizer"], None if self.rates is not None else given["learning_rate"])
-        self.max_grad_norm = None if self.norms is not None or given["max_grad_norm"] is None else _words.number(
+        self.max_grad_norm = None if self.norms is not None or given["max_grad_norm"] is None else _checks.number(
             "max_grad_norm", given["max_grad_norm"], 0)
         self.settings = _settings(given) | self.others
         if given["patience"] is not None and validation is None:
@@ -416,7 +416,7 @@ class _Jobs:
             data = validation = None
             try:
                 if "batches" not in self.others:
-                    drawn = isinstance(seed, _words.DrawnSeed) and self.known[k] is not None
+                    drawn = isinstance(seed, _checks.DrawnSeed) and self.known[k] is not None
                     data, validation = self._data_of(k, net, self.known[k] if drawn else seed)
                 elif any(value is not None for value in self.data.values()):
                     raise TypeError("give X and D, or batches, not both")
@@ -448,7 +448,7 @@ class _Jobs:
         (X, D, weights, initial_state, lengths, _), held = found
         _batches.refuse_nonfinite("", X, D, weights, lengths)
         if initial_state is not None:
-            _words.finite("initial_state", initial_state, "bh")
+            _checks.finite("initial_state", initial_state, "bh")
         if X.shape[1] == 0:
             raise ValueError(f"X has no sequences to train on: shape {X.shape} was read as (T, B, I)")
         if held is not None:
@@ -506,7 +506,7 @@ class _Jobs:
         if key not in self.converted:
             array = np.asarray(value)
             integer = array.dtype.kind not in "f" and name == "D" and net.loss == "cross_entropy"
-            self.converted[key] = value if integer or array.dtype.kind not in "fiub" else _words.array(name, value, net.dtype)
+            self.converted[key] = value if integer or array.dtype.kind not in "fiub" else _checks.array(name, value, net.dtype)
         return self.converted[key]
 
 
@@ -579,13 +579,13 @@ def _settings(given):
     schedule = schedules.make(given["schedule"])
     schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here
     return {
-        "epochs": None if given["epochs"] is None else _words.size("epochs", given["epochs"], smallest=0),
-        "batch_size": _words.size("batch_size", given["batch_size"]),
+        "epochs": None if given["epochs"] is None else _checks.size("epochs", given["epochs"], smallest=0),
+        "batch_size": _checks.size("batch_size", given["batch_size"]),
         "schedule": schedule,
-        "patience": None if given["patience"] is None else _words.size("patience", given["patience"]),
-        "min_improvement": _words.number("min_improvement", given["min_improvement"], 0, low_allowed=True),
+        "patience": None if given["patience"] is None else _checks.size("patience", given["patience"]),
+        "min_improvement": _checks.number("min_improvement", given["min_improvement"], 0, low_allowed=True),
         "shuffle": _batches.check_shuffle(given["shuffle"]),
-        "time_limit": None if given.get("time_limit") is None else _words.number("time_limit", given["time_limit"], 0),
+        "time_limit": None if given.get("time_limit") is None else _checks.number("time_limit", given["time_limit"], 0),
     }
 
 
@@ -593,16 +593,16 @@ def _numbers(name, value, n):
     """A positive number for each network, None where `value` is not an array of them."""
     if value is None or np.ndim(value) == 0:
         return None
-    values = _network._check_shape(name, _words.array(name, value, np.float64), (n,), "(n,)")
-    return [_words.number(f"{name}[{k}]", number, 0) for k, number in enumerate(values.tolist())]
+    values = _network._check_shape(name, _checks.array(name, value, np.float64), (n,), "(n,)")
+    return [_checks.number(f"{name}[{k}]", number, 0) for k, number in enumerate(values.tolist())]
 
 
 def _seeds(value, n):
     if value is None:
         return None
     if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != n:
-        raise TypeError(f"random_state must be None or a list of {n} seeds, got {_words.short(value)}")
-    return [_words.seed(f"random_state[{k}]", seed) for k, seed in enumerate(value)]
+        raise TypeError(f"random_state must be None or a list of {n} seeds, got {_checks.short(value)}")
+    return [_checks.seed(f"random_state[{k}]", seed) for k, seed in enumerate(value)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -814,14 +814,14 @@ class _Call:
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
         self.fits, self.executor = fits, executor
-        self.chunk_size = None if chunk_size is None else _words.size("chunk_size", chunk_size)
-        self.wanted = None if progress is None else _words.flag("progress", progress)
-        self.threads = None if n_threads is None else _words.size("n_threads", n_threads)
+        self.chunk_size = None if chunk_size is None else _checks.size("chunk_size", chunk_size)
+        self.wanted = None if progress is None else _checks.flag("progress", progress)
+        self.threads = None if n_threads is None else _checks.size("n_threads", n_threads)
         if executor is not None and n_threads is None:
             self.threads = 1
         self.checkpoint = None if checkpoint is None else _checkpoint.path(checkpoint)
-        self.checkpoint_every = _words.number("checkpoint_every", checkpoint_every, 0, low_allowed=True)
-        self.overwrite = _words.flag("overwrite", overwrite)
+        self.checkpoint_every = _checks.number("checkpoint_every", checkpoint_every, 0, low_allowed=True)
+        self.overwrite = _checks.flag("overwrite", overwrite)
         if self.overwrite and checkpoint is None:
             raise ValueError("overwrite=True needs checkpoint=, the file to replace")
         self.saved, self.taken = time.monotonic(), set()  # networks that have ended, with a result
@@ -836,7 +836,7 @@ class _Call:
             nets = [getattr(each, "network_", None) if isinstance(each, _Estimator) else each for each in resume.networks]
             self.kept = (resume, [None if net is None else net.theta for net in nets],
                          [None if net is None else net._positions for net in nets])
-        elif _words.flag("resume", resume):
+        elif _checks.flag("resume", resume):
             if self.checkpoint is None:
                 raise ValueError("resume=True needs checkpoint=, the file to go on from")
             if os.path.exists(self.checkpoint):
@@ -957,8 +957,8 @@ class _Call:
                                  f"{job.network._theta.size}")
         for job in done:
             k, begun = job.k, self.fits._begun[job.k]
-            if kept._begun is not None and job.goes_on and isinstance(job.seed, _words.DrawnSeed) and begun.seed != job.seed:
-                job.seed = job.network._entropy = _words.DrawnSeed(begun.seed)  # it is now the one that began the run
+            if kept._begun is not None and job.goes_on and isinstance(job.seed, _checks.DrawnSeed) and begun.seed != job.seed:
+                job.seed = job.network._entropy = _checks.DrawnSeed(begun.seed)  # it is now the one that began the run
                 job.network._positions = _batches.Positions()
             self._take(_Chunk([job], False, None), [_Found(
                 thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
@@ -1176,7 +1176,7 @@ def _candidates(grid):
             raise TypeError(f"grid must be a dict of lists, or a list of such, got {type(part).__name__}")
         for name, values in part.items():
             if isinstance(values, str) or not isinstance(values, (list, tuple, np.ndarray)):
-                raise TypeError(f"grid[{name!r}] must be a list of values, got {_words.short(values)}")
+                raise TypeError(f"grid[{name!r}] must be a list of values, got {_checks.short(values)}")
         names = sorted(part)
         candidates += [dict(zip(names, values)) for values in itertools.product(*(part[name] for name in names))]
     if not candidates:
@@ -1188,9 +1188,9 @@ def _seed_list(seeds):
     if seeds is None:
         return [None]
     if isinstance(seeds, (list, tuple, np.ndarray)):
-        seeds = [_words.seed(f"seeds[{k}]", seed) for k, seed in enumerate(seeds)]
+        seeds = [_checks.seed(f"seeds[{k}]", seed) for k, seed in enumerate(seeds)]
     else:
-        seeds = list(range(_words.size("seeds", seeds)))
+        seeds = list(range(_checks.size("seeds", seeds)))
     if not seeds:
         raise ValueError("seeds is an empty list")
     return seeds
@@ -1204,7 +1204,7 @@ def _folds(cv, X, y, estimator):
     if hasattr(cv, "split"):
         folds = list(cv.split(X, y))
     elif isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
-        k = _words.size("cv", cv, smallest=2)
+        k = _checks.size("cv", cv, smallest=2)
         if k > N:
             raise ValueError(f"cv={k} folds are more than the {N} sequences")
         labels = estimator._estimator_type == "classifier" and not isinstance(y, list) and np.ndim(y) == 1

@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from . import (
-    _batches, _checkpoint, _core, _files, _maps, _ranks, _stack, _threading, _units, _words, convert, diagnostics,
-    initializers,
-    optimizers,
-    reference,
-    training,
-)
+from . import _core, _files, _checks, convert, diagnostics, initializers, optimizers, reference, training
+from ._training import batches as _batches, checkpoint as _checkpoint, ranks as _ranks
+from .backends import stack as _stack
+from .options import parametrizations as _maps, units as _units
+from .threads import policy as _threading
 from ._states import NetworkStates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from ._types import (
-        Activation, Backend, Batch, Batches, Bool, Callback, Callbacks, FilePath, Float, HiddenSize,
-        Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise, OnNonfinite, OptimizerLike, Output,
-        OutputActivation, Penalty, Reduction, ScheduleLike, Seed, Shuffle, Tbptt, Validation,
+        Activation, Backend, Batch, Batches, Bool, Callback, Callbacks, FilePath, Float, HiddenSize, Initializer, Int,
+        LeakForm, Loss, MemoryLimit, Names, Noise, OnNonfinite, OptimizerLike, Output, OutputActivation, Penalty,
+        Reduction, ScheduleLike, Seed, Shuffle, Tbptt, Validation,
     )
 
 _core.set_default_threads(_threading.default())
@@ -175,7 +173,7 @@ class RNN:
     unit_signs: np.ndarray | None
     dt: float | None = None
 
-    @_words.refuses_unknown_options
+    @_checks.refuses_unknown_options
     def __init__(self, input_size: Int, hidden_size: HiddenSize, output_size: Int, *, activation: Activation = "tanh",
                  output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
                  reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer = "orthogonal",
@@ -189,23 +187,23 @@ class RNN:
                  recurrent_dropout: Float = 0.0, random_state: Seed = None) -> None:
         loss_name, loss_parameter = _check_loss(loss)
         self._configure({
-            "input_size": _words.size("input_size", input_size),
+            "input_size": _checks.size("input_size", input_size),
             "hidden_size": _check_hidden_size(hidden_size),
-            "output_size": _words.size("output_size", output_size),
-            "activation": _words.choose("activation", activation, reference.ACTIVATIONS),
-            "output_activation": _words.choose("output_activation", output_activation, reference.OUTPUT_ACTIVATIONS),
+            "output_size": _checks.size("output_size", output_size),
+            "activation": _checks.choose("activation", activation, reference.ACTIVATIONS),
+            "output_activation": _checks.choose("output_activation", output_activation, reference.OUTPUT_ACTIVATIONS),
             "loss": loss_name if loss_parameter is None else (loss_name, loss_parameter),
-            "reduction": _words.choose("reduction", reduction, REDUCTIONS),
+            "reduction": _checks.choose("reduction", reduction, REDUCTIONS),
             "dtype": _check_dtype(dtype),
-            "bias": _words.flag("bias", bias),
-            "learn_initial_state": _words.flag("learn_initial_state", learn_initial_state),
-            "output": _words.choose("output", output, OUTPUTS),
-            "one_hot": _words.flag("one_hot", one_hot),
-            "bidirectional": _words.flag("bidirectional", bidirectional),
+            "bias": _checks.flag("bias", bias),
+            "learn_initial_state": _checks.flag("learn_initial_state", learn_initial_state),
+            "output": _checks.choose("output", output, OUTPUTS),
+            "one_hot": _checks.flag("one_hot", one_hot),
+            "bidirectional": _checks.flag("bidirectional", bidirectional),
             "l1": _check_penalty("l1", l1),
             "l2": _check_penalty("l2", l2),
-            "rate_penalty": _words.number("rate_penalty", rate_penalty, 0, low_allowed=True),
-            "omega": _words.number("omega", omega, 0, low_allowed=True),
+            "rate_penalty": _checks.number("rate_penalty", rate_penalty, 0, low_allowed=True),
+            "omega": _checks.number("omega", omega, 0, low_allowed=True),
             **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
             **_units.options(leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout),
         }, _entropy(random_state))
@@ -428,8 +426,8 @@ class RNN:
         """
         self._engine(backend)
         self._refuse_reverse("generate")
-        steps, sampled = _words.size("steps", steps), feed is None and self.one_hot
-        temperature = _words.number("temperature", temperature, 0, low_allowed=True)
+        steps, sampled = _checks.size("steps", steps), feed is None and self.one_hot
+        temperature = _checks.number("temperature", temperature, 0, low_allowed=True)
         self._check_feedback(feed, temperature)
         if prefix is None:
             raise TypeError("generate needs a prefix: what is fed back is an output, and before the first input there is none")
@@ -591,19 +589,19 @@ class RNN:
         With a cross-entropy loss D is taken for labels. Of several layers it is the arrays that lie between them, and the
         largest workspace of one, which is what memory_limit bounds.
         """
-        T, B = _words.size("T", T, smallest=0), _words.size("B", B, smallest=0)
+        T, B = _checks.size("T", T, smallest=0), _checks.size("B", B, smallest=0)
         if lengths is not None:
-            lengths = _words.lengths(lengths, T, B)
+            lengths = _checks.lengths(lengths, T, B)
         widths = {None: 0, "step": 1, "output": self.target_size}
         if weights not in widths:
             raise ValueError(f'weights must be None, "step" or "output", got {weights!r}')
-        if _words.flag("sparse", sparse) and weights is None:
+        if _checks.flag("sparse", sparse) and weights is None:
             raise ValueError('sparse=True is of weights: it needs weights="step" or "output", got None')
         tbptt = self._check_tbptt(tbptt, whole=self.omega)
         return self._engines["core"].workspace(
-            self._theta, T, B, lengths, _words.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
-            widths[weights], _words.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
-            _threads(n_threads), _words.flag("dropout", dropout))
+            self._theta, T, B, lengths, _checks.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
+            widths[weights], _checks.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
+            _threads(n_threads), _checks.flag("dropout", dropout))
 
     def gradient_terms(self, X: ArrayLike, D: ArrayLike, t: Int, *, initial_state: ArrayLike | None = None,
                        n_threads: Int | None = None, backend: Backend = "core") -> dict[str, np.ndarray]:
@@ -625,7 +623,7 @@ class RNN:
         ------
         IndexError : t is outside −T ... T−1.
         """
-        t = _words.size("t", t, smallest=-(2**31))
+        t = _checks.size("t", t, smallest=-(2**31))
         if self._stacked:
             raise ValueError(f"gradient_terms are of a network of one recurrence; this one has {len(self._widths)}")
         return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, None, None, t)
@@ -731,7 +729,7 @@ class RNN:
         try:
             return self._engines[backend]
         except (KeyError, TypeError):
-            _words.choose("backend", backend, BACKENDS)
+            _checks.choose("backend", backend, BACKENDS)
             raise
 
     # ---- Checks
@@ -743,14 +741,14 @@ class RNN:
             initial_state = self._check_state("initial_state", initial_state, B, X)
         if lengths is not None:
             if np.ndim(lengths) == 1 and len(lengths) != B:
-                _check_shape("lengths", _words.array("lengths", lengths, np.intp), (B,), "(B,)", X)
-            lengths = _words.lengths(lengths, T, B)
+                _check_shape("lengths", _checks.array("lengths", lengths, np.intp), (B,), "(B,)", X)
+            lengths = _checks.lengths(lengths, T, B)
         if self.output == "last":
             steps = np.full(B, T) if lengths is None else lengths
             if not steps.all():
                 raise ValueError(f'sequence {steps.argmin()} has no steps, and with output="last" each needs one')
         if resets is not None:
-            resets = _check_shape("resets", _words.flags("resets", resets), (T, B), "(T, B)", X)
+            resets = _check_shape("resets", _checks.flags("resets", resets), (T, B), "(T, B)", X)
         if self.one_hot:
             self._check_range(name, X, _is_step(T, B, lengths), "tb")
         return X, initial_state, lengths, resets
@@ -761,12 +759,12 @@ class RNN:
         X is what B was read from, if it was a whole X.
         """
         if not self._stacked:
-            return _check_shape(name, _words.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)", X)
+            return _check_shape(name, _checks.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)", X)
         if not isinstance(state, (tuple, list)) or len(state) != len(self._widths):
             what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
             raise TypeError(f"{name} must be a tuple of {len(self._widths)} arrays (B, H), one for each recurrence, layer by "
                             f"layer{', forward before reverse' if self.bidirectional else ''}; got {what}")
-        return np.concatenate([_check_shape(f"{name}[{n}]", _words.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)", X)
+        return np.concatenate([_check_shape(f"{name}[{n}]", _checks.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)", X)
                                for n, (part, H) in enumerate(zip(state, self._widths))], axis=1)
 
     def _as_given(self, states):
@@ -792,7 +790,7 @@ class RNN:
     def _check_vectors_or_ids(self, name, X, axes):
         """X (*axes, I), or ids X (*axes) of the network's; axes are "T, B", or "B" of one step."""
         dtype, letters = (np.intp, axes) if self.one_hot else (self.dtype, f"{axes}, I")
-        X, ndim = _words.array(name, X, dtype), len(letters.split(","))
+        X, ndim = _checks.array(name, X, dtype), len(letters.split(","))
         letters = f"({letters},)" if ndim == 1 else f"({letters})"
         if X.ndim != ndim and self.one_hot:
             raise ValueError(f"{name} must be ids, {ndim}-D {letters}, as the network has one_hot=True; got {X.ndim}-D with "
@@ -808,7 +806,7 @@ class RNN:
     def _check_range(self, name, ids, is_read, axes):
         bad = ((ids < 0) | (ids >= self.input_size)) & is_read
         if bad.any():
-            place, words = _words.first(bad, axes)
+            place, words = _checks.first(bad, axes)
             raise ValueError(f"{name} has id {ids[place]} at {words}, but this network's ids are 0 to {self.input_size - 1} "
                              f"(input_size={self.input_size})")
 
@@ -876,7 +874,7 @@ class RNN:
         """`value` as numbers (T, B, width), or (B, width) where outputs are those of the last steps."""
         shape, letters = ((X.shape[1], width), f"(B, {letter})") if self.output == "last" else (
             (*X.shape[:2], width), f"(T, B, {letter})")
-        return _check_shape(name, _words.array(name, value, self.dtype), shape, letters, X)
+        return _check_shape(name, _checks.array(name, value, self.dtype), shape, letters, X)
 
     def _check_targets(self, X, D, weights, lengths=None):
         last = self.output == "last"
@@ -885,18 +883,18 @@ class RNN:
         is_step = None if last or lengths is None else _is_step(*shape, lengths)
         labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == len(shape)
         if labels:
-            D = _check_shape("D", _words.array("D", D, np.intp), shape, steps, X)
+            D = _check_shape("D", _checks.array("D", D, np.intp), shape, steps, X)
         else:
             D = self._check_rows("D", D, X, self.target_size, "O" if self.target_size == self.output_size else "O / levels")
         if weights is not None:
-            weights = _words.array("weights", weights, self.dtype)
+            weights = _checks.array("weights", weights, self.dtype)
             per_output = weights.ndim == len(shape) + 1 and self._engines["reference"].loss != "cross_entropy"
             _check_shape("weights", weights, (*shape, self.target_size) if per_output else shape,
                          "of D" if per_output else steps, X)
             read = weights if is_step is None else np.where(is_step[..., None] if per_output else is_step, weights, 0)
-            _words.finite("weights", read, axes + "o")
+            _checks.finite("weights", read, axes + "o")
             if (read < 0).any():
-                place, words = _words.first(read < 0, axes + "o")
+                place, words = _checks.first(read < 0, axes + "o")
                 raise ValueError(f"weights must not be negative, got {weights[place]} at {words}")
             with np.errstate(over="ignore"):
                 if not np.isfinite(read.sum(dtype=np.float64)):
@@ -908,7 +906,7 @@ class RNN:
             if is_step is not None:
                 bad &= is_step
             if bad.any():
-                place, words = _words.first(bad, axes)
+                place, words = _checks.first(bad, axes)
                 raise ValueError(f"D has label {D[place]} at {words}, but this network's labels are 0 to "
                                  f"{self.output_size - 1} (output_size={self.output_size})")
         return D, weights
@@ -1111,7 +1109,7 @@ class RNN:
         """
         self._engine(backend)
         optimizer = optimizers.make(optimizer, learning_rate)
-        limit = math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0)
+        limit = math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0)
         X, *others = self._check_inputs(X, initial_state, lengths, resets)
         data = (X, *self._check_targets(X, D, weights, lengths), *others)
         stepper = self.__dict__.get("_stepper")
@@ -1154,10 +1152,10 @@ class RNN:
         if self.output == "last":
             raise ValueError('stream needs output="sequence": a stream has no last step')
         optimizer = optimizers.make(optimizer, learning_rate)
-        limit = math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0)
+        limit = math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be a function of a record, got {type(callback).__name__}")
-        progress, windows = None if progress is None else _words.flag("progress", progress), None
+        progress, windows = None if progress is None else _checks.flag("progress", progress), None
         if D is not None:
             chunks, windows = _batches.cut(X, D, weights, resets, tbptt[0]), -(-len(X) // tbptt[0]) if np.ndim(X) else None
         elif weights is not None or resets is not None:
@@ -1168,11 +1166,11 @@ class RNN:
             B = next((len(part) for part in initial_state if np.ndim(part) > 0), 0) if isinstance(initial_state, tuple) else 0
             initial_state = self._check_state("initial_state", initial_state, B)
         elif initial_state is not None:
-            initial_state = _words.array("initial_state", initial_state, self.dtype)
+            initial_state = _checks.array("initial_state", initial_state, self.dtype)
             if initial_state.ndim != 2 or initial_state.shape[1] != self.hidden_size:
                 raise ValueError(f"initial_state must have shape (B, H) = (B, {self.hidden_size}), got {initial_state.shape}")
         if initial_state is not None:
-            _words.finite("initial_state", initial_state, "bh")
+            _checks.finite("initial_state", initial_state, "bh")
         chunks = self._checked_chunks(chunks, initial_state)
         return training.stream(self, chunks, *tbptt, initial_state, optimizer, limit, callback, _threads(n_threads), backend,
                                progress, windows)
@@ -1209,7 +1207,7 @@ class RNN:
 
         `data` are the sequences of it from number `first` on.
         """
-        share, B = _words.number("validation", share, 0, 1), data[0].shape[1]
+        share, B = _checks.number("validation", share, 0, 1), data[0].shape[1]
         if data[3] is not None:
             raise TypeError("a share as validation cannot be judged from an initial_state: give validation=(X, D)")
         count = round(share * total)
@@ -1260,7 +1258,7 @@ class RNN:
 
         def fun(theta):
             gradient = np.empty(size, dtype)
-            theta = _check_shape("theta", _words.array("theta", theta, dtype), (size,), "(P,)")
+            theta = _check_shape("theta", _checks.array("theta", theta, dtype), (size,), "(P,)")
             loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, lengths, resets, gradient, 0, threads)
             return loss + penalty, gradient.astype(np.float64)
 
@@ -1274,7 +1272,7 @@ class RNN:
 
     @theta.setter
     def theta(self, value: ArrayLike) -> None:
-        value = _words.array("theta", value, self.dtype)
+        value = _checks.array("theta", value, self.dtype)
         self._theta[...] = _check_shape("theta", value, self._theta.shape, "(P,)")
 
     @property
@@ -1286,9 +1284,9 @@ class RNN:
         if not isinstance(value, Mapping):
             raise TypeError(f"stream_positions must be a dict of ints, got {type(value).__name__}")
         for name in value:
-            _words.choose("stream of stream_positions", name, _batches.Positions._fields)
+            _checks.choose("stream of stream_positions", name, _batches.Positions._fields)
         self._positions = self._positions._replace(
-            **{name: _words.count(f"stream_positions[{name!r}]", number) for name, number in value.items()})
+            **{name: _checks.count(f"stream_positions[{name!r}]", number) for name, number in value.items()})
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of `parameters`."""
@@ -1304,8 +1302,8 @@ class RNN:
             raise ValueError(f"state has not the parameters of this network: missing {missing}, unknown {unknown}")
         checked = {}
         for name, view in self.parameters.items():
-            checked[name] = _check_shape(name, _words.array(name, state[name], self.dtype), view.shape, "")
-            _words.finite(name, checked[name], "ij")
+            checked[name] = _check_shape(name, _checks.array(name, state[name], self.dtype), view.shape, "")
+            _checks.finite(name, checked[name], "ij")
         theta = np.concatenate([checked[name].ravel() for name in self.parameters])
         self._theta[...] = theta  # one copy: no interrupt leaves half of it
 
@@ -1430,7 +1428,7 @@ class RNN:
     def save(self, path: FilePath) -> None:
         """Write the network to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
         for name, value in self.parameters.items():
-            _words.finite(name, value, "ij")  # `load` would refuse it
+            _checks.finite(name, value, "ij")  # `load` would refuse it
         _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
 
     def _header(self):
@@ -1463,7 +1461,7 @@ class RNN:
         loss = config["loss"]
         if isinstance(loss, list):  # JSON knows no tuples
             config["loss"] = (loss[0], tuple(loss[1]) if isinstance(loss[1], list) else loss[1])
-        sizes = [_words.size(name, config[name]) for name in ("input_size", "output_size")]
+        sizes = [_checks.size(name, config[name]) for name in ("input_size", "output_size")]
         if isinstance(config["hidden_size"], list):
             config["hidden_size"] = tuple(config["hidden_size"])
         config["hidden_size"] = _check_hidden_size(config["hidden_size"])
@@ -1474,7 +1472,7 @@ class RNN:
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
-        network.dt = None if header.get("dt") is None else _words.number("dt", header["dt"], 0)
+        network.dt = None if header.get("dt") is None else _checks.number("dt", header["dt"], 0)
         network._positions = _batches.Positions.read(header.get("positions"))
         return network
 
@@ -1489,7 +1487,7 @@ class RNN:
         self.dt = state.get("dt")
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={_words.short(value)}" for name, value in self._config.items()
+        options = ", ".join(f"{name}={_checks.short(value)}" for name, value in self._config.items()
                             if name not in _units.PLAIN or value != _units.PLAIN[name])
         return f"RNN({options})"
 
@@ -1522,7 +1520,7 @@ class _Parameters(dict):
         if name not in self:
             raise KeyError(f"no parameter {name!r} in this network, which has {', '.join(self)}")
         view = self[name]
-        view[...] = _check_shape(name, _words.array(name, value, view.dtype), view.shape, "")
+        view[...] = _check_shape(name, _checks.array(name, value, view.dtype), view.shape, "")
 
     def update(self, *args, **kwargs):
         for name, value in dict(*args, **kwargs).items():
@@ -1651,14 +1649,14 @@ class _ReferenceEngine:
 
 def _threads(n_threads):
     """As the core takes it: 0 for what is its to say."""
-    return 0 if n_threads is None else _words.size("n_threads", n_threads)
+    return 0 if n_threads is None else _checks.size("n_threads", n_threads)
 
 
 def _check_hidden_size(hidden_size):
     """An int, or a tuple of at least two."""
     if not isinstance(hidden_size, tuple):
-        return _words.size("hidden_size", hidden_size)
-    sizes = tuple(_words.size(f"hidden_size[{n}]", H) for n, H in enumerate(hidden_size))
+        return _checks.size("hidden_size", hidden_size)
+    sizes = tuple(_checks.size(f"hidden_size[{n}]", H) for n, H in enumerate(hidden_size))
     if not sizes:
         raise ValueError("hidden_size must be an int, or a tuple of one for each layer, got an empty one")
     return sizes if len(sizes) > 1 else sizes[0]
@@ -1673,7 +1671,7 @@ def _shapes(config):
 
 def _check_loss(loss):
     name, parameter = loss if isinstance(loss, tuple) and len(loss) == 2 else (loss, None)
-    _words.choose("loss", name, reference.LOSSES)
+    _checks.choose("loss", name, reference.LOSSES)
     if name not in reference.LOSS_PARAMETERS:
         if parameter is not None:
             raise ValueError(f"loss {name!r} takes no number, got {parameter!r}")
@@ -1681,8 +1679,8 @@ def _check_loss(loss):
     if parameter is None:
         parameter = reference.LOSS_PARAMETERS[name]
     if name == "huber":
-        return name, _words.number("the threshold of huber", parameter, 0)
-    levels = tuple(_words.number("a quantile level", level, 0, 1) for level in np.atleast_1d(parameter).tolist())
+        return name, _checks.number("the threshold of huber", parameter, 0)
+    levels = tuple(_checks.number("a quantile level", level, 0, 1) for level in np.atleast_1d(parameter).tolist())
     if not levels:
         raise ValueError("loss 'quantile' needs at least one level")
     return name, levels
@@ -1698,7 +1696,7 @@ def _check_memory_limit(limit, tbptt=None):
         return 0
     if tbptt is not None:
         raise ValueError("memory_limit has no effect on truncated BPTT: give tbptt or memory_limit, not both")
-    return -1 if isinstance(limit, str) and _words.choose("memory_limit", limit, ("auto",)) else _bytes(limit)
+    return -1 if isinstance(limit, str) and _checks.choose("memory_limit", limit, ("auto",)) else _bytes(limit)
 
 
 def _bytes(limit):
@@ -1715,13 +1713,13 @@ def _check_tbptt(tbptt):
     if not isinstance(tbptt, tuple) or len(tbptt) != 2:
         raise TypeError("tbptt must be (k1, k2): every k1 steps, errors go back k2 steps; got "
                         f"{type(tbptt).__name__} {tbptt!r}")
-    return _words.size("k1 of tbptt", tbptt[0]), _words.size("k2 of tbptt", tbptt[1])
+    return _checks.size("k1 of tbptt", tbptt[0]), _checks.size("k2 of tbptt", tbptt[1])
 
 
 def _check_penalty(name, value):
     if isinstance(value, Mapping):
-        return {str(key): _words.number(f"{name}[{key!r}]", number, 0, low_allowed=True) for key, number in value.items()}
-    return _words.number(name, value, 0, low_allowed=True)
+        return {str(key): _checks.number(f"{name}[{key!r}]", number, 0, low_allowed=True) for key, number in value.items()}
+    return _checks.number(name, value, 0, low_allowed=True)
 
 
 def _by_parameter(name, penalty, shapes):
@@ -1780,10 +1778,10 @@ def _refuse_nan(Y, t=0):
 def _entropy(random_state):
     """The number that seeds every stream."""
     if isinstance(random_state, np.random.Generator):
-        return _words.DrawnSeed(random_state.integers(2**63))
+        return _checks.DrawnSeed(random_state.integers(2**63))
     if random_state is None:
-        return _words.DrawnSeed(np.random.SeedSequence().entropy)
-    return _words.seed("random_state", random_state)
+        return _checks.DrawnSeed(np.random.SeedSequence().entropy)
+    return _checks.seed("random_state", random_state)
 
 
 # ---- Storage

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from . import _core, _words, reference
+from . import _core, _checks, reference
 
 if TYPE_CHECKING:
     from ._types import Backend, Float, OptimizerLike
@@ -30,7 +30,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         if type(self).update is Optimizer.update:
             raise TypeError(f"Optimizer is the base of all rules; take one of {', '.join(OPTIMIZERS)}, or override update")
-        _words.number("learning_rate", self.learning_rate, 0)
+        _checks.number("learning_rate", self.learning_rate, 0)
 
     def slots(self, theta: np.ndarray) -> list[np.ndarray]:
         """What the rule carries from one update to the next: a list of arrays of theta's dtype; none by default."""
@@ -58,9 +58,9 @@ class _Rule(Optimizer):
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name == "nesterov":
-                _words.flag(name, value)
+                _checks.flag(name, value)
             else:
-                _words.number(name, value, 0, 1 if name in ("momentum", "rho", "beta_1", "beta_2") else np.inf,
+                _checks.number(name, value, 0, 1 if name in ("momentum", "rho", "beta_1", "beta_2") else np.inf,
                               low_allowed=name != "learning_rate")
 
     def slots(self, theta: np.ndarray) -> list[np.ndarray]:
@@ -141,5 +141,5 @@ def make(optimizer: OptimizerLike, learning_rate: Float | None = None) -> Optimi
             raise ValueError(f"learning_rate={learning_rate!r} beside optimizer={optimizer!r}, which has its own: "
                              "give one of the two")
         return optimizer
-    kind = OPTIMIZERS[_words.choose("optimizer", optimizer, OPTIMIZERS)]
+    kind = OPTIMIZERS[_checks.choose("optimizer", optimizer, OPTIMIZERS)]
     return kind() if learning_rate is None else kind(learning_rate=learning_rate)

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from . import (
-    _batches, _core, _files, _maps, _population, _units, _words, network as _network, optimizers, reference, schedules,
-    training,
-)
-from ._progress import Progress
+from . import _core, _files, _population, _checks, network as _network, optimizers, reference, schedules, training
+from ._training import batches as _batches
+from .options import parametrizations as _maps, units as _units
+from ._training.progress import Progress
 from ._states import NetworkStates, stack
 from .network import RNN, STREAMS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, HiddenSize, Int, OptimizerLike, PopulationOptions, ScheduleLike, Seed, Shuffle
+    from ._types import (
+        Bool, FilePath, Float, HiddenSize, Int, OptimizerLike, PopulationOptions, ScheduleLike, Seed, Shuffle,
+    )
 
 # Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
 # batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100,
@@ -75,8 +76,8 @@ class PopulationHistory:
     def __repr__(self) -> str:
         n, epochs = self.train_loss.shape
         seconds = "".join(f", {last:.3g} s" for last in self.seconds[-1:])
-        return (f"PopulationHistory({_words.counted(n, 'network')}, at most {_words.counted(epochs, 'epoch')}, stopped: "
-                f"{_words.reasons(self.stopped)}{seconds})")
+        return (f"PopulationHistory({_checks.counted(n, 'network')}, at most {_checks.counted(epochs, 'epoch')}, stopped: "
+                f"{_checks.reasons(self.stopped)}{seconds})")
 
     def rows(self) -> dict[str, Any]:
         """A dict of columns, a row for each network: ``pandas.DataFrame(history.rows())``."""
@@ -124,15 +125,15 @@ class Population:
 
     _more_options = tuple(inspect.signature(RNN).parameters)
 
-    @_words.refuses_unknown_options
+    @_checks.refuses_unknown_options
     def __init__(self, n: Int, input_size: Int, hidden_size: HiddenSize, output_size: Int, *,
                  random_state: Seed | Sequence[Int] | np.ndarray | None = None,
                  **options: Unpack[PopulationOptions]) -> None:
-        self.n = _words.size("n", n)
+        self.n = _checks.size("n", n)
         if isinstance(random_state, (list, tuple, np.ndarray)):
             if len(random_state) != self.n:
                 raise ValueError(f"random_state must hold {self.n} seeds, got {len(random_state)}")
-            self.seeds = [_words.seed(f"random_state[{k}]", seed) for k, seed in enumerate(random_state)]
+            self.seeds = [_checks.seed(f"random_state[{k}]", seed) for k, seed in enumerate(random_state)]
         else:
             words = np.random.SeedSequence(_network._entropy(random_state)).generate_state(2 * self.n).tolist()
             self.seeds = [high * 2**32 + low for high, low in zip(words[::2], words[1::2])]
@@ -224,7 +225,7 @@ class Population:
 
     @theta.setter
     def theta(self, value: ArrayLike) -> None:
-        value = _words.array("theta", value, self._like.dtype)
+        value = _checks.array("theta", value, self._like.dtype)
         self._theta[:, :self.n] = _network._check_shape("theta", value, (self.n, len(self._theta)), "(n, P)").T
 
     def describe(self) -> str:
@@ -235,7 +236,7 @@ class Population:
                     "sequences run network by network")
         if not L:
             return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
-        beside = ", ".join(f"{name}={_words.short(net._config[name])}" for name in _beside(net))
+        beside = ", ".join(f"{name}={_checks.short(net._config[name])}" for name in _beside(net))
         return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units of one layer (here "
                 f"{net.hidden_size})" + (f", and not {beside}" if beside else ""))
 
@@ -383,15 +384,15 @@ class Population:
         rates = np.full(self.n, optimizer.learning_rate) if rates is None else rates
         norms = self._numbers("max_grad_norm", max_grad_norm)
         if norms is None:
-            norms = np.full(self.n, math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0))
+            norms = np.full(self.n, math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0))
         schedule = schedules.make(schedule)
         schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here
         run = _Fit(self, data, validation, optimizer, rates, schedule,
-                   100 if epochs is None else _words.size("epochs", epochs, smallest=0), _words.size("batch_size", batch_size),
-                   norms, None if patience is None else _words.size("patience", patience),
-                   _words.number("min_improvement", min_improvement, 0, low_allowed=True), _batches.check_shuffle(shuffle),
-                   math.inf if time_limit is None else _words.number("time_limit", time_limit, 0),
-                   None if progress is None else _words.flag("progress", progress),
+                   100 if epochs is None else _checks.size("epochs", epochs, smallest=0), _checks.size("batch_size", batch_size),
+                   norms, None if patience is None else _checks.size("patience", patience),
+                   _checks.number("min_improvement", min_improvement, 0, low_allowed=True), _batches.check_shuffle(shuffle),
+                   math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
+                   None if progress is None else _checks.flag("progress", progress),
                    training._functions("callbacks", callbacks, "(epoch, population)"), _threads(n_threads))
         try:
             self.history = run.go()
@@ -403,7 +404,7 @@ class Population:
         """A positive number for each network, None where `value` is not an array of them."""
         if value is None or np.ndim(value) == 0:
             return None
-        values = _network._check_shape(name, _words.array(name, value, np.float64), (self.n,), "(n,)")
+        values = _network._check_shape(name, _checks.array(name, value, np.float64), (self.n,), "(n,)")
         if not (np.isfinite(values) & (values > 0)).all():
             raise ValueError(f"{name} must be positive, got {values.min()}")
         return values
@@ -421,7 +422,7 @@ class Population:
     def save(self, path: FilePath) -> None:
         """Write the population to one .npz file, whole or not at all; `fastbptt.load` reads it."""
         for name, value in self.parameters.items():
-            _words.finite(name, value, "nij")
+            _checks.finite(name, value, "nij")
         _files.write(path, self._like._header() | {"kind": "Population", "seeds": self.seeds, "own": self._own_options,
                                                    "positions_of_each": [each._asdict() for each in self._positions]},
                      {"theta": self.theta} | _maps.split(self._like._config)[1])
@@ -433,7 +434,7 @@ class Population:
         if theta.ndim != 2 or theta.shape != (len(header["seeds"]), len(first._theta)) or not len(theta):
             raise ValueError(f"its theta has shape {theta.shape}, for {len(header['seeds'])} seeds")
         self = cls.__new__(cls)
-        self.n, self.seeds = len(theta), [_words.seed("a seed", seed) for seed in header["seeds"]]
+        self.n, self.seeds = len(theta), [_checks.seed("a seed", seed) for seed in header["seeds"]]
         positions = header.get("positions_of_each") or [None] * self.n
         if len(positions) != self.n:
             raise ValueError(f"it has positions of the streams of {len(positions)} networks, for {self.n}")
@@ -473,7 +474,7 @@ class Population:
             own = self._own(f"{name}lengths", lengths, lengths.ndim == 2)
             fine = ((lengths >= 0) & (lengths <= T)).all()
             for k in range(n if own and not fine else 1):
-                _words.lengths(lengths[k] if own else lengths, T, B)
+                _checks.lengths(lengths[k] if own else lengths, T, B)
         if initial_state is not None:
             initial_state = self._check_states(initial_state, B)
         if D is not None:
@@ -524,13 +525,13 @@ class Population:
 
     def _array(self, name, value, dtype):
         if _is_list(value, self.n):
-            parts = [_words.array(f"{name}[{k}]", part, dtype) for k, part in enumerate(value)]
+            parts = [_checks.array(f"{name}[{k}]", part, dtype) for k, part in enumerate(value)]
             shapes = {part.shape for part in parts}
             if len(shapes) > 1:
                 raise ValueError(f"{name} holds arrays of different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}: pad "
                                  "them, as fastbptt.sequences.to_time_major does, and give lengths (n, B)")
             return np.stack(parts)
-        return _words.array(name, value, dtype)
+        return _checks.array(name, value, dtype)
 
     def _own(self, name, array, own):
         """Whether the array is of each network; then it must have n."""
@@ -886,7 +887,7 @@ def _hashable(value):
 
 
 def _threads(n_threads):
-    return _core.threads() if n_threads is None else _words.size("n_threads", n_threads)
+    return _core.threads() if n_threads is None else _checks.size("n_threads", n_threads)
 
 
 def _penalty(net):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from . import _words
+from . import _checks
 
 if TYPE_CHECKING:
     from ._types import ScheduleLike
@@ -55,7 +55,7 @@ class Step(Schedule):
     gamma: float = 0.1
 
     def _check(self, name, value):
-        _words.size(name, value) if name == "every" else _factor(name, value)
+        _checks.size(name, value) if name == "every" else _factor(name, value)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return self.gamma ** (epoch // self.every)
@@ -88,7 +88,7 @@ class Cosine(Schedule):
         if name == "minimum":
             _factor(name, value, zero=True)
         elif value is not None:
-            _words.size(name, value)
+            _checks.size(name, value)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         done = min(epoch / (self.length or epochs), 1)
@@ -102,7 +102,7 @@ class InverseScaling(Schedule):
     power: float = 0.5
 
     def _check(self, name, value):
-        _words.number(name, value, 0)
+        _checks.number(name, value, 0)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return (1 + epoch) ** -self.power
@@ -122,9 +122,9 @@ class Plateau(Schedule):
 
     def _check(self, name, value):
         if name == "patience":
-            _words.size(name, value, smallest=0)
+            _checks.size(name, value, smallest=0)
         elif name == "threshold":
-            _words.number(name, value, 0, 1, low_allowed=True)
+            _checks.number(name, value, 0, 1, low_allowed=True)
         else:
             _factor(name, value, zero=name == "minimum")
 
@@ -150,7 +150,7 @@ class _Given(Schedule):
     function: Callable[[int], float]
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
-        return _words.number(f"schedule({epoch})", self.function(epoch), 0, low_allowed=True)
+        return _checks.number(f"schedule({epoch})", self.function(epoch), 0, low_allowed=True)
 
     def __repr__(self):
         return "a function"  # one run's function and another's have no name in common
@@ -168,7 +168,7 @@ def make(schedule: ScheduleLike | None) -> Schedule:
         return schedule
     if callable(schedule) and not isinstance(schedule, type):
         return _Given(schedule)
-    return SCHEDULES[_words.choose("schedule", schedule, SCHEDULES)]()
+    return SCHEDULES[_checks.choose("schedule", schedule, SCHEDULES)]()
 
 
 def is_foreseen(schedule: Schedule) -> bool:
@@ -178,5 +178,5 @@ def is_foreseen(schedule: Schedule) -> bool:
 
 def _factor(name, value, zero=False):
     """A factor above 0 (or 0 itself, where allowed) and at most 1."""
-    if not _words.number(name, value, 0, low_allowed=zero) <= 1:
+    if not _checks.number(name, value, 0, low_allowed=zero) <= 1:
         raise ValueError(f"{name} must be at most 1, got {value}")

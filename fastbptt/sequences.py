@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from . import _files, _words
+from . import _files, _checks
 from ._sklearn import Parametric, takes_parameters
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ def to_time_major(X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """
     feature_names("X", X)
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype != object:
-        _words.refuse_masked("X", X)
+        _checks.refuse_masked("X", X)
         return X.T.copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
     if isinstance(X, (list, tuple)) and len(X) and all(np.ndim(x) == 1 for x in X):
-        _words.refuse_masked("X", X)
+        _checks.refuse_masked("X", X)
         padded, lengths = _to_time_major([np.asarray(x)[:, None] for x in X], "X")
         return padded[..., 0].copy("C"), lengths
     return _to_time_major(X, "X")
 
 
 def _to_time_major(X, name):
-    _words.refuse_masked(name, X)
+    _checks.refuse_masked(name, X)
     if isinstance(X, np.ndarray) and X.ndim == 3:
         return X.swapaxes(0, 1).copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
     if not isinstance(X, (list, tuple, np.ndarray)):
@@ -68,7 +68,7 @@ def to_samples(X: ArrayLike, lengths: ArrayLike | None = None) -> Any:
         raise ValueError(f"X must be (T, N, I), got shape {X.shape}")
     if lengths is None:
         return X.swapaxes(0, 1).copy("C")
-    return [X[:length, n].copy() for n, length in enumerate(_words.lengths(lengths, *X.shape[:2]))]
+    return [X[:length, n].copy() for n, length in enumerate(_checks.lengths(lengths, *X.shape[:2]))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def read(X: Any, two_d: TwoD, name: str = "X", features: int | None = None) -> S
     ValueError : X has another number of dimensions, no sequences, no steps or no features; it is two-dimensional and
         two_d="raise"; it contains NaN or infinity.
     """
-    _words.choose("two_d", two_d, TWO_D)
+    _checks.choose("two_d", two_d, TWO_D)
     if hasattr(X, "tocsr"):
         raise TypeError(f"{name} is sparse; sequences must be dense: give {name}.toarray()")
     if isinstance(X, Mapping):
@@ -182,7 +182,7 @@ def array_of_numbers(name: str, value: Any) -> np.ndarray:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name} is no array of numbers: {error}") from error
     dtype = np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64
-    return _words.array(name, value, dtype)
+    return _checks.array(name, value, dtype)
 
 
 def is_list(X: Any) -> bool:
@@ -239,8 +239,8 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
         Lists of (T_n − horizon, ...) for a list. pandas DataFrames give DataFrames, so that `fit` learns their columns and
         `forecast` compares them. X is one if `exogenous` is too, and if the columns of both have names or of neither.
     """
-    _words.refuse_masked("series", series)
-    _words.refuse_masked("exogenous", exogenous)
+    _checks.refuse_masked("series", series)
+    _checks.refuse_masked("exogenous", exogenous)
     feature_names("series", series)
     feature_names("exogenous", exogenous)
     if is_list(series) or isinstance(series, (list, tuple)) and not series:
@@ -252,7 +252,7 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     T = series.shape[-2]
     if T < 2:
         raise ValueError(f"series must have at least 2 steps, got shape {series.shape}")
-    horizon = _words.size("horizon", horizon, smallest=-(2**31))
+    horizon = _checks.size("horizon", horizon, smallest=-(2**31))
     if not 1 <= horizon < T:
         raise ValueError(f"horizon must be from 1 to {T - 1} for a series of {T} steps, got {horizon}")
     X = series if exogenous is None else append(series, exogenous, T)
@@ -348,7 +348,7 @@ class SequenceScaler(Parametric):
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn mean and deviation. y is not read. NaN and infinity are refused."""
-        _words.choose("per", self.per, ("all", "series"))
+        _checks.choose("per", self.per, ("all", "series"))
         names, sequences = feature_names("X", X), read(X, self.two_d)
         mean, scale = self._statistics(sequences)
         self.mean_, self.scale_ = mean, scale
@@ -421,7 +421,7 @@ class SequenceScaler(Parametric):
             scikit-learn's `set_config(transform_output=...)` decides.
         """
         if transform is not None:
-            self._sklearn_output_config = {"transform": _words.choose("transform", transform, ("default", "pandas"))}
+            self._sklearn_output_config = {"transform": _checks.choose("transform", transform, ("default", "pandas"))}
         return self
 
     def _in_frames(self, made, X):
@@ -430,7 +430,7 @@ class SequenceScaler(Parametric):
         if given is None:
             sklearn = sys.modules.get("sklearn")
             given = {"transform": "default" if sklearn is None else sklearn.get_config()["transform_output"]}
-        if _words.choose("transform_output", given["transform"], ("default", "pandas")) == "default":
+        if _checks.choose("transform_output", given["transform"], ("default", "pandas")) == "default":
             return made
         if not isinstance(made, list) and made.ndim == 3:
             raise ValueError('an array (N, T, I) cannot become a DataFrame: give a list of (T_n, I), or '
@@ -491,7 +491,7 @@ class SequenceScaler(Parametric):
     @classmethod
     def _from_file(cls, header, arrays):
         params = header["scaler"]
-        scaler = cls(**{name: _words.choose(name, params[name], choices)
+        scaler = cls(**{name: _checks.choose(name, params[name], choices)
                         for name, choices in (("per", ("all", "series")), ("two_d", TWO_D))})
         mean, scale = (arrays[f"scaler.{name}"].astype(np.float64) for name in ("mean", "scale"))
         if mean.shape != scale.shape or mean.ndim != (1 if scaler.per == "all" else 2) or not mean.size:

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _checkpoint, _core, _plots, _words, optimizers, reference, schedules
-from ._batches import Arrays, Positions, Windows, refuse_nonfinite, take
-from ._progress import Progress
+from . import _core, _plots, _checks, optimizers, reference, schedules
+from ._training import checkpoint as _checkpoint
+from ._training.batches import Arrays, Positions, Windows, refuse_nonfinite, take
+from ._training.progress import Progress
 
 if TYPE_CHECKING:
     from ._types import (
@@ -85,8 +86,8 @@ class History:
 
     def __repr__(self) -> str:
         epochs, losses = len(self.train_loss), self.validation_loss
-        parts = [_words.counted(epochs, "epoch")]
-        parts += [_words.counted(self.updates, "update")] * (self.updates > 0 or not epochs)  # fit_many does not keep them
+        parts = [_checks.counted(epochs, "epoch")]
+        parts += [_checks.counted(self.updates, "update")] * (self.updates > 0 or not epochs)  # fit_many does not keep them
         parts += [f"skipped={self.skipped}"] * (self.skipped > 0) + [f"train_loss={loss:.6g}" for loss in self.train_loss[-1:]]
         parts += [f"validation_loss={loss:.6g}" for loss in losses[-1:]]
         if self.best_epoch is not None and self.best_epoch < len(losses):
@@ -195,27 +196,27 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
     schedule.factor(schedule.begin(), 0, 1)  # a function that gives no factor says so here
     if checkpoint is None and resume:
         raise ValueError("resume=True needs checkpoint=, the file to go on from")
-    if _words.flag("overwrite", overwrite) and (checkpoint is None or resume):
+    if _checks.flag("overwrite", overwrite) and (checkpoint is None or resume):
         raise ValueError("overwrite=True needs checkpoint=, the file to replace" if checkpoint is None else
                          "overwrite=True replaces the checkpoint and resume=True goes on from it: give one of them")
     return Settings(
         optimizers.make(optimizer, learning_rate),
         schedule,
-        None if epochs is None else _words.size("epochs", epochs, smallest=0),
-        None if updates is None else _words.size("updates", updates, smallest=0),
-        math.inf if max_grad_norm is None else _words.number("max_grad_norm", max_grad_norm, 0),
-        None if patience is None else _words.size("patience", patience),
-        _words.number("min_improvement", min_improvement, 0, low_allowed=True),
-        _words.size("validation_every", validation_every),
-        math.inf if time_limit is None else _words.number("time_limit", time_limit, 0),
-        _words.choose("on_nonfinite", on_nonfinite, ON_NONFINITE),
+        None if epochs is None else _checks.size("epochs", epochs, smallest=0),
+        None if updates is None else _checks.size("updates", updates, smallest=0),
+        math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0),
+        None if patience is None else _checks.size("patience", patience),
+        _checks.number("min_improvement", min_improvement, 0, low_allowed=True),
+        _checks.size("validation_every", validation_every),
+        math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
+        _checks.choose("on_nonfinite", on_nonfinite, ON_NONFINITE),
         None if checkpoint is None else _checkpoint.path(checkpoint),
-        _words.number("checkpoint_every", checkpoint_every, 0, low_allowed=True),
-        _words.flag("resume", resume),
+        _checks.number("checkpoint_every", checkpoint_every, 0, low_allowed=True),
+        _checks.flag("resume", resume),
         overwrite,
         seed,
         begin,
-        None if progress is None else _words.flag("progress", progress),
+        None if progress is None else _checks.flag("progress", progress),
         _functions("callbacks", callbacks),
         _functions("update_callbacks", update_callbacks),
         threads,
@@ -228,7 +229,7 @@ def with_least_updates(settings: Settings, least: Int | None, updates_per_epoch:
     """Return the settings with as many epochs as make `least` updates, at least; None changes nothing."""
     if least is None:
         return settings
-    least = _words.size("min_updates", least)
+    least = _checks.size("min_updates", least)
     if settings.updates is not None and settings.updates < least:
         raise ValueError(f"min_updates={least} is more than updates={settings.updates}")
     if settings.epochs is None:  # a number of updates alone ends the run
@@ -909,7 +910,7 @@ class StreamHistory:
     stopped: str = ""
 
     def __repr__(self) -> str:
-        parts = [_words.counted(len(self.loss), "update"), _words.counted(self.steps, "step")]
+        parts = [_checks.counted(len(self.loss), "update"), _checks.counted(self.steps, "step")]
         parts += [f"loss={loss:.6g}" for loss in self.loss[-1:]]
         if len(self.loss) > RECENT:
             parts.append(f"mean of the last {RECENT} losses {float(np.mean(self.loss[-RECENT:])):.6g}")

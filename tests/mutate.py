@@ -67,8 +67,11 @@ REFERENCE_FUNCTIONS = ("effective", "pulled_back", "_map", "_pull_back", "_d_hub
                        "_forward_and_error", "_in_time", "_per_output", "_scale")
 REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second of each pair
 
+# The files of each group below, from the package's folder on. The first is where the group's switch stands.
+CORE_FILES = {"core": ("_core.pyx", "engine/*.pxi"), "blas": ("kernels/blas.pyx",)}
+
 CORE_FUNCTIONS = {
-    "_core.pyx": {
+    "core": {
         **dict.fromkeys(("count", "share", "dealt", "arrange", "number_rows", "rows_before", "rows_at", "end_of_block",
                          "callers", "is_reset", "any_reset", "find_places", "pack_weights", "tabulate", "read", "write",
                          "look_up", "add_by_id", "pick", "own_states", "renew", "recur_through", "drop", "recur_back_through")),
@@ -85,7 +88,7 @@ CORE_FUNCTIONS = {
         "flow": None,
         "flow_back": None,
         "norm_of": None,
-        "shard": None,
+        "make_shard": None,
         "gather_labels": None,
         "run_shard": None,
         "fill": None,
@@ -101,14 +104,14 @@ CORE_FUNCTIONS = {
         "labels_in_range": None,
         "ids_in_range": None,
         "Engine.gradient_terms": ("if c.D != NULL and not c.last:", None),
-        "Engine.take_targets": None,
-        "Engine.point_at_targets": ("if weights is not None:", None),
-        "Engine.in_range": None,
-        "Engine.take_weights": None,
-        "Engine.penalize_flow": None,
-        "Engine.gradients": None,
+        "EngineArguments.take_targets": None,
+        "EngineArguments.point_at_targets": ("if weights is not None:", None),
+        "EngineArguments.in_range": None,
+        "EngineArguments.take_weights": None,
+        "EngineArguments.penalize_flow": None,
+        "EngineCalls.gradients": None,
     },
-    "_blas.pyx": dict.fromkeys(("product", "pack", "affine", "accumulate", "column_sums", "gather", "scatter",
+    "blas": dict.fromkeys(("product", "pack", "affine", "accumulate", "column_sums", "gather", "scatter",
                                 "differentiate", "recur_back", "slope", "softmax_row", "softmax", "fused_row",
                                 "plain_row", "error")),
 }
@@ -118,48 +121,48 @@ MAPS = ["of_the_definition", "by_theta_is", "terms_sum", "is_the_reference_in_ev
 # (pattern of the place, pattern of the statement, fragments of test names, the likeliest first). All that match count, in
 # this order.
 LIKELY = [
-    ("_core.pyx:*", "*c.known*", ["may_overwrite_the_initial", "bit_by_bit", "several_shards_and_many_blocks"]),
-    ("_core.pyx:*", "*c.apart*", ["several_shards_and_many_blocks"]),
-    ("_core.pyx:*", "*shared.saved*", ["several_shards_and_many_blocks"]),
-    ("_core.pyx:*", "*c.polls*", ["no_signal_is_handled"]),
-    ("_core.pyx:backward", "*memset*", ["_shape[no step"]),
-    ("_core.pyx:backward", "*later == NULL*", ["_shape[no step"]),
-    ("_core.pyx:backward", "*else -1*", ["_shape[no step"]),
+    ("core:*", "*c.known*", ["may_overwrite_the_initial", "bit_by_bit", "several_shards_and_many_blocks"]),
+    ("core:*", "*c.apart*", ["several_shards_and_many_blocks"]),
+    ("core:*", "*shared.saved*", ["several_shards_and_many_blocks"]),
+    ("core:*", "*c.polls*", ["no_signal_is_handled"]),
+    ("core:backward", "*memset*", ["_shape[no step"]),
+    ("core:backward", "*later == NULL*", ["_shape[no step"]),
+    ("core:backward", "*else -1*", ["_shape[no step"]),
     ("*:sum_of_weights", "if*", ["bad_weight"]),
-    ("_core.pyx:forward", "*c.Y*", ["every_operation_for_every_shape", "outputs"]),
-    ("_core.pyx:*ward*", "*t [/*-]*", ["across_blocks", "move_on_with_the_blocks"]),
-    ("_core.pyx:*", "*past*", ["fit_is_the_definition"]),
-    ("_core.pyx:*", "*k1*", ["reference_s", "windows_of_several_blocks"]),
-    ("_core.pyx:*", "*segment*", ["where_a_segment_does", "every_limit"]),
-    ("_core.pyx:mark_border", "*", ["where_a_segment_does", "every_limit"]),
-    ("_core.pyx:backward_again", "*", ["where_a_segment_does", "every_limit"]),
-    ("_core.pyx:*ward_through", "*again*", ["where_a_segment_does", "every_limit"]),
-    ("_core.pyx:add_rows", "*", ["reference_s"]),
-    ("_core.pyx:blocks_until", "*", ["reference_s", "windows_of_several_blocks", "many_blocks"]),
-    ("_core.pyx:bring_back", "*", ["reference_s", "windows_of_several_blocks", "random_kinds"]),
-    ("_core.pyx:*ward*", "*end_of_block*", ["many_blocks", "across_blocks", "move_on_with_the_blocks"]),
-    ("_core.pyx:*ward*", "*begins*", ["many_blocks"]),
-    ("_core.pyx:*ward*", "*one_hot*", ["kind_of_sequences[True"]),
-    ("_core.pyx:*ward*", "*arranged*", ["kind_of_sequences"]),
-    ("_core.pyx:*ward*", "*picks*", ["kind_of_sequences", "random_kinds", "many_blocks"]),
-    ("_core.pyx:lengths_in_range", "*", ["refused_in_words"]),
-    ("_core.pyx:ids_in_range", "*", ["an_id_of_no_input", "kind_of_sequences[True"]),
-    ("_core.pyx:labels_in_range", "*", ["label", "padding_is_not_read"]),
-    ("_core.pyx:fill", "*", ["empty_call", "kind_of_sequences"]),
-    ("_core.pyx:first_row", "*", ["empty_call", "kind_of_sequences"]),
-    *((f"_core.pyx:{name}", "*", ["kind_of_sequences", "random_kinds", "many_blocks", "divided"]) for name in (
+    ("core:forward", "*c.Y*", ["every_operation_for_every_shape", "outputs"]),
+    ("core:*ward*", "*t [/*-]*", ["across_blocks", "move_on_with_the_blocks"]),
+    ("core:*", "*past*", ["fit_is_the_definition"]),
+    ("core:*", "*k1*", ["reference_s", "windows_of_several_blocks"]),
+    ("core:*", "*segment*", ["where_a_segment_does", "every_limit"]),
+    ("core:mark_border", "*", ["where_a_segment_does", "every_limit"]),
+    ("core:backward_again", "*", ["where_a_segment_does", "every_limit"]),
+    ("core:*ward_through", "*again*", ["where_a_segment_does", "every_limit"]),
+    ("core:add_rows", "*", ["reference_s"]),
+    ("core:blocks_until", "*", ["reference_s", "windows_of_several_blocks", "many_blocks"]),
+    ("core:bring_back", "*", ["reference_s", "windows_of_several_blocks", "random_kinds"]),
+    ("core:*ward*", "*end_of_block*", ["many_blocks", "across_blocks", "move_on_with_the_blocks"]),
+    ("core:*ward*", "*begins*", ["many_blocks"]),
+    ("core:*ward*", "*one_hot*", ["kind_of_sequences[True"]),
+    ("core:*ward*", "*arranged*", ["kind_of_sequences"]),
+    ("core:*ward*", "*picks*", ["kind_of_sequences", "random_kinds", "many_blocks"]),
+    ("core:lengths_in_range", "*", ["refused_in_words"]),
+    ("core:ids_in_range", "*", ["an_id_of_no_input", "kind_of_sequences[True"]),
+    ("core:labels_in_range", "*", ["label", "padding_is_not_read"]),
+    ("core:fill", "*", ["empty_call", "kind_of_sequences"]),
+    ("core:first_row", "*", ["empty_call", "kind_of_sequences"]),
+    *((f"core:{name}", "*", ["kind_of_sequences", "random_kinds", "many_blocks", "divided"]) for name in (
         "count*", "share", "dealt", "arrange", "number_rows", "rows_*", "end_of_block", "*_reset", "find_*", "read", "write",
         "pick", "own_states", "renew", "recur_*through", "drop", "write_last_states", "weigh", "sum_weights", "tabulate",
         "look_up", "add_by_id")),
-    *((f"_core.pyx:{name}", "*", ["near_the_limits", "power_of_two", "normal_number"]) for name in (
+    *((f"core:{name}", "*", ["near_the_limits", "power_of_two", "normal_number"]) for name in (
         "weigh", "scale_of", "multiply", "undo_scale")),
     *((f"*:{name}", "*", ["gradient_do_not_count", "cancel_do_not_count"]) for name in (
         "is_noise", "settle_rows", "find_norms", "*settled", "_sizes")),
-    *((f"_core.pyx:{name}", "*", ["leaky_units_is_the_definition"]) for name in ("find_old_start", "drop_to_old_start")),
+    *((f"core:{name}", "*", ["leaky_units_is_the_definition"]) for name in ("find_old_start", "drop_to_old_start")),
     *((f"*:{name}", "*", MAPS) for name in ("effective", "pulled_back", "_map", "_pull_back", "pull_back_terms")),
     ("*", "*maps*", MAPS),
     *((f"*:{name}", "*", ["the_core_is_the_reference", "rates_of_a_window", "bits_are_those", "complex_step_s", "by_jacobians"])
-      for name in ("add_rates", "sum_of_squares", "spread", "add_spread", "Engine.penalize_flow", "flows",
+      for name in ("add_rates", "sum_of_squares", "spread", "add_spread", "EngineArguments.penalize_flow", "flows",
                    "*mean_square_rate", "d_spread", "_relative", "_length", "_loss_and_gradients")),
     ("*", "*spread*", ["the_core_is_the_reference", "bits_are_those"]),
     ("*", "*c.rates*", ["the_core_is_the_reference", "rates_of_a_window"]),
@@ -178,7 +181,7 @@ LIKELY = [
     ("*:terms", "*W_x*", ["terms_of_W_x", "terms_of_S"]),
     ("*:*terms", "*", ["terms_of_S", "terms_of_W_s", "terms_of_W_x", "term_of_W_y", "terms_", "three_steps_worked"]),
     ("*:_scale", "*", ["divided", "neither_weighted_nor", "no_weight_at_all", "mean_is_the_sum"]),
-    ("*:Engine.in_range", "*", ["label"]),
+    ("*:EngineArguments.in_range", "*", ["label"]),
     ("*:*_targets", "*", ["divided", "each_error_has_its_own_weight", "no_weight_at_all", "weights"]),
     ("*:sum_of_weights", "*", ["divided", "no_weight_at_all", "weights"]),
     ("*:differentiate", "*", ["derivative_of_the_activation", "carried_error_is_multiplied"]),
@@ -202,16 +205,16 @@ LIKELY = [
     ("*:gather", "*", ["gradient_of_W_x", "derivative_of_the_loss", "one_pass"]),
     ("*:scatter", "*", ["gradient_of_X", "terms_of_S"]),
     ("*:backward", "*dY*", ["error_of_ones_own"]),
-    ("reference.py:backward", "*", ["of_ones_own", "test_backward_"]),
-    *((f"reference.py:{name}", "*", ["complex_step", "one_recurrence_upon"]) for name in (
+    ("reference:backward", "*", ["of_ones_own", "test_backward_"]),
+    *((f"reference:{name}", "*", ["complex_step", "one_recurrence_upon"]) for name in (
         "turn", "recurrences", "_recurrence", "_read", "_read_back")),
-    ("_core.pyx:*", "*given*", ["core_is_the_reference_s", "across_blocks_of_time"]),
-    ("_core.pyx:*", "*reverse*", ["core_is_the_reference_s"]),
-    ("_core.pyx:*", "*p.reads*", ["core_is_the_reference_s"]),
-    ("_core.pyx:*", "*p.recurs*", ["core_is_the_reference_s"]),
-    ("_core.pyx:callers", "*", ["core_is_the_reference_s"]),
-    ("_core.pyx:number_blocks", "*", ["across_blocks_of_time"]),
-    ("_core.pyx:read_known", "*", ["across_blocks_of_time", "core_is_the_reference_s"]),
+    ("core:*", "*given*", ["core_is_the_reference_s", "across_blocks_of_time"]),
+    ("core:*", "*reverse*", ["core_is_the_reference_s"]),
+    ("core:*", "*p.reads*", ["core_is_the_reference_s"]),
+    ("core:*", "*p.recurs*", ["core_is_the_reference_s"]),
+    ("core:callers", "*", ["core_is_the_reference_s"]),
+    ("core:number_blocks", "*", ["across_blocks_of_time"]),
+    ("core:read_known", "*", ["across_blocks_of_time", "core_is_the_reference_s"]),
     ("*:loss_and_gradients", "*", ["all_gradients", "divided"]),
     ("*", "*recur_back*", ["carried", "derivative_of_the_activation"]),
     ("*", "*initial_state*", ["gradient_of_the_initial_state", "where_a_state_is_given", "starts_from_by_itself"]),
@@ -235,105 +238,105 @@ LIKELY = [
 
 # (place, original, mutated) -> why no test can tell. Shell patterns.
 EQUIVALENT = {
-    ("reference.py:read_back", "dS = np.zeros((T + 1, *", "dS = np.zeros((T + 2, *"): "a row behind the last step, which nobody reads",
-    ("reference.py:error", "D = np.where(m == 0, 0, D)*", "D = np.where(m == 0, 1, D)*"):
+    ("reference:read_back", "dS = np.zeros((T + 1, *", "dS = np.zeros((T + 2, *"): "a row behind the last step, which nobody reads",
+    ("reference:error", "D = np.where(m == 0, 0, D)*", "D = np.where(m == 0, 1, D)*"):
         "any number may stand for a target that is not read",
-    ("reference.py:error", "if loss == 'cross_entropy' and D.ndim == Z.ndim - 1:", "if D.ndim == Z.ndim - 1:"):
+    ("reference:error", "if loss == 'cross_entropy' and D.ndim == Z.ndim - 1:", "if D.ndim == Z.ndim - 1:"):
         "only the D of cross_entropy may have that rank",
-    ("reference.py:recur_back", "carried = np.zeros(*)", "*dS.shape[[]2:]*"): "zeros of any shape are added alike",
-    ("reference.py:windows", "k1, k2 = (T + 1, T + 1) *", "k1, k2 = (T + 2, T + 1) *"): "one window, of all steps",
-    ("reference.py:accumulate", "*reshape(-1,*", "*reshape(-2,*"): "NumPy takes any negative length for -1",
-    ("reference.py:column_sums", "*reshape(-1,*", "*reshape(-2,*"): "NumPy takes any negative length for -1",
-    ("reference.py:gradient_terms", "*np.ones(D.shape[[]:2])*", "*np.ones(D.shape[[]:4])*"):
+    ("reference:recur_back", "carried = np.zeros(*)", "*dS.shape[[]2:]*"): "zeros of any shape are added alike",
+    ("reference:windows", "k1, k2 = (T + 1, T + 1) *", "k1, k2 = (T + 2, T + 1) *"): "one window, of all steps",
+    ("reference:accumulate", "*reshape(-1,*", "*reshape(-2,*"): "NumPy takes any negative length for -1",
+    ("reference:column_sums", "*reshape(-1,*", "*reshape(-2,*"): "NumPy takes any negative length for -1",
+    ("reference:gradient_terms", "*np.ones(D.shape[[]:2])*", "*np.ones(D.shape[[]:4])*"):
         "a weight of one for every output is that of the step",
-    ("reference.py:gradient_terms", "dS = np.zeros_like(S[[]1:])", "dS = np.*_like(S[[]*"): "every step is overwritten",
-    ("_core.pyx:*", "* theta + p.W_x, *", "* theta, *"): "p.W_x is 0",
-    ("_core.pyx:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
-    ("_core.pyx:*", "* p.maps + p.W_x, *", "* p.maps, *"): "p.W_x is 0",
-    ("_core.pyx:forward_through", "if t > 0 and stopped(c):", "if*stopped(c):"): "no number depends on how often a call polls",
-    ("_core.pyx:backward_through", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
+    ("reference:gradient_terms", "dS = np.zeros_like(S[[]1:])", "dS = np.*_like(S[[]*"): "every step is overwritten",
+    ("core:*", "* theta + p.W_x, *", "* theta, *"): "p.W_x is 0",
+    ("core:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
+    ("core:*", "* p.maps + p.W_x, *", "* p.maps, *"): "p.W_x is 0",
+    ("core:forward_through", "if t > 0 and stopped(c):", "if*stopped(c):"): "no number depends on how often a call polls",
+    ("core:backward_through", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
         "no number depends on how often a call polls",
-    ("_core.pyx:backward_through", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
-    ("_core.pyx:*", "return STOPPED", "return DONE"):
+    ("core:backward_through", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
+    ("core:*", "return STOPPED", "return DONE"):
         "the exception is set already, and comes out of the next call of Python's that the core makes",
-    ("_core.pyx:[bt]*", "return", "pass"): "what a call computes after it was stopped is thrown away",
-    ("_core.pyx:backward*", "if read_flag(c.stop):", "*"): "likewise",
-    ("_core.pyx:backward_through", "return False", "return True"): "likewise",
-    ("_core.pyx:backward_again", "if forward_through(*) != DONE:", "if forward_through(*) == STOPPED:"): "there is no third status",
-    ("_core.pyx:backward_through", "if end - t < c.most or c.given or c.known:", "if end - t <= c.most or*"):
+    ("core:[bt]*", "return", "pass"): "what a call computes after it was stopped is thrown away",
+    ("core:backward*", "if read_flag(c.stop):", "*"): "likewise",
+    ("core:backward_through", "return False", "return True"): "likewise",
+    ("core:backward_again", "if forward_through(*) != DONE:", "if forward_through(*) == STOPPED:"): "there is no third status",
+    ("core:backward_through", "if end - t < c.most or c.given or c.known:", "if end - t <= c.most or*"):
         "a choice of speed alone",
-    ("_core.pyx:run_shard", "s.polls = *", "*"): "no number depends on who polls",
-    ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
-    ("_core.pyx:run_shard", "if i > 0 and stopped(&s):", "if i <= 0 and stopped(&s):"): "likewise",
-    ("_core.pyx:run_shard", "if s.polls:", "*"): "likewise",
-    ("_core.pyx:run_shard", "c.polled = s.polled", "*"): "likewise",
-    ("_core.pyx:run", "if threads == 1:", "*"): "a choice of speed alone",
-    ("_core.pyx:run_shard", "*shared.workspaces + thread [*]*", "*"):
+    ("core:run_shard", "s.polls = *", "*"): "no number depends on who polls",
+    ("core:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
+    ("core:run_shard", "if i > 0 and stopped(&s):", "if i <= 0 and stopped(&s):"): "likewise",
+    ("core:run_shard", "if s.polls:", "*"): "likewise",
+    ("core:run_shard", "c.polled = s.polled", "*"): "likewise",
+    ("core:run", "if threads == 1:", "*"): "a choice of speed alone",
+    ("core:run_shard", "*shared.workspaces + thread [*]*", "*"):
         "a child of fork, as the runner of a mutant is, has one thread; tests/test_threads.py would see it",
-    ("_core.pyx:run", "if read_flag(c.stop):", "*"): "the exception is set already",
-    ("_core.pyx:run", "*threadid()*", "*"): "a child of fork, as the runner of a mutant is, has one thread",
-    ("_core.pyx:run", "*chunksize=1*", "*chunksize=2*"): "a choice of speed alone",
-    ("_core.pyx:Engine.take_weights", "return total", "return 2 * total"):
+    ("core:run", "if read_flag(c.stop):", "*"): "the exception is set already",
+    ("core:run", "*threadid()*", "*"): "a child of fork, as the runner of a mutant is, has one thread",
+    ("core:run", "*chunksize=1*", "*chunksize=2*"): "a choice of speed alone",
+    ("core:EngineArguments.take_weights", "return total", "return 2 * total"):
         "of gradients only its sign is asked; tests/test_training.py sees the means that it divides",
-    ("_core.pyx:sum_of_weights", "return*-1", "return*-2"): "any number below 0 says that a weight is wrong",
-    ("_blas.pyx:product", "cdef blas_int lda_ *", "lda_ = <blas_int> max(ak, ai)"): "the larger of two has no order",
-    ("_blas.pyx:product", "if m * n * k < LOOPS_BELOW:", "if * < LOOPS_BELOW:"): "a choice of speed alone",
-    ("_blas.pyx:product", "enter(&products, most_products)", "pass"):
+    ("core:sum_of_weights", "return*-1", "return*-2"): "any number below 0 says that a weight is wrong",
+    ("blas:product", "cdef blas_int lda_ *", "lda_ = <blas_int> max(ak, ai)"): "the larger of two has no order",
+    ("blas:product", "if m * n * k < LOOPS_BELOW:", "if * < LOOPS_BELOW:"): "a choice of speed alone",
+    ("blas:product", "enter(&products, most_products)", "pass"):
         "how many are in BLAS changes no number; test_threads.py counts them, in processes of its own",
-    ("_blas.pyx:product", "add(&products, -1)", "add(&products, -2)"): "likewise",
-    ("_blas.pyx:slope", "e[[]0] = 0", "*"): "of a derivative that the user gives, nobody reads the error",
-    ("_blas.pyx:softmax*", "if z[[]o] > top or z[[]o] != z[[]o]:", "if z[[]o] > top:"):
+    ("blas:product", "add(&products, -1)", "add(&products, -2)"): "likewise",
+    ("blas:slope", "e[[]0] = 0", "*"): "of a derivative that the user gives, nobody reads the error",
+    ("blas:softmax*", "if z[[]o] > top or z[[]o] != z[[]o]:", "if z[[]o] > top:"):
         "a NaN comes out of exp and the sum in any case",
-    ("_blas.pyx:error", "return 0", "return 1"): "without targets nobody reads the sum",
-    ("_blas.pyx:error", "e = 0", "e = 1"): "losses row by row are asked for without weights alone",
-    ("_blas.pyx:error", "*labels[[]i] if labels != NULL else 0*", "*labels[[]i] if labels != NULL else 1*"):
+    ("blas:error", "return 0", "return 1"): "without targets nobody reads the sum",
+    ("blas:error", "e = 0", "e = 1"): "losses row by row are asked for without weights alone",
+    ("blas:error", "*labels[[]i] if labels != NULL else 0*", "*labels[[]i] if labels != NULL else 1*"):
         "where there are no labels the argument is not read",
-    ("_core.pyx:*", "if p.b_s >= 0:", "if p.b_y >= 0:"): "a network has both biases or none",
-    ("_core.pyx:arrange", "cdef Py_ssize_t [*]next = alive + c.T + 1", "next = alive + c.T"):
+    ("core:*", "if p.b_s >= 0:", "if p.b_y >= 0:"): "a network has both biases or none",
+    ("core:arrange", "cdef Py_ssize_t [*]next = alive + c.T + 1", "next = alive + c.T"):
         "of the two entries that are one then, neither is read",
-    ("_core.pyx:arrange", "c.kept = 0", "*"): "memory is laid out for more rows than there are",
-    ("_core.pyx:end_of_block", "cdef Py_ssize_t end = t + 1", "end = t*"): "a step always fits into a block: the loop adds it",
-    ("_core.pyx:tabulate", "memset*", "*"): "nobody reads what pads a row",
-    ("_core.pyx:write_last_states", "others = *", "others = rows_at(c, w, t + 2)"): "what is written too early is overwritten",
-    ("_core.pyx:count_nonzero", "nonzero += *", "*"): "whether rows with errors are picked is a choice of speed alone",
-    ("_core.pyx:sum_weights", "*nonzero*", "*"): "likewise",
-    ("_core.pyx:sum_weights", "n *", "*"): "likewise",
-    ("_core.pyx:forward_through", "cdef const floating [*]b_s*", "*p.b_y*"): "a network has both biases or none",
-    ("_core.pyx:forward_through", "cdef floating [*]losses*", "losses = <floating [*]> w.S *"):
+    ("core:arrange", "c.kept = 0", "*"): "memory is laid out for more rows than there are",
+    ("core:end_of_block", "cdef Py_ssize_t end = t + 1", "end = t*"): "a step always fits into a block: the loop adds it",
+    ("core:tabulate", "memset*", "*"): "nobody reads what pads a row",
+    ("core:write_last_states", "others = *", "others = rows_at(c, w, t + 2)"): "what is written too early is overwritten",
+    ("core:count_nonzero", "nonzero += *", "*"): "whether rows with errors are picked is a choice of speed alone",
+    ("core:sum_weights", "*nonzero*", "*"): "likewise",
+    ("core:sum_weights", "n *", "*"): "likewise",
+    ("core:forward_through", "cdef const floating [*]b_s*", "*p.b_y*"): "a network has both biases or none",
+    ("core:forward_through", "cdef floating [*]losses*", "losses = <floating [*]> w.S *"):
         "the states before a block are not needed any more when its losses are written",
-    ("_core.pyx:forward_through", "cdef floating [*]losses*", "losses = <floating [*]> w.delta_y *"):
+    ("core:forward_through", "cdef floating [*]losses*", "losses = <floating [*]> w.delta_y *"):
         "the loss of a row is written behind the rows that are still to be read",
-    ("_core.pyx:forward_through", "if c.segments > 0 and not again:", "if c.segments > 0:"):
+    ("core:forward_through", "if c.segments > 0 and not again:", "if c.segments > 0:"):
         "none of the segments that are computed again is longer than it was",
-    ("_core.pyx:forward_through", "if c.S != NULL and not again:", "if c.S != NULL:"): "the same states a second time",
-    ("_core.pyx:forward_through", "if (targets or c.Y != NULL) and t >= c.past:", "if t >= c.past:"):
+    ("core:forward_through", "if c.S != NULL and not again:", "if c.S != NULL:"): "the same states a second time",
+    ("core:forward_through", "if (targets or c.Y != NULL) and t >= c.past:", "if t >= c.past:"):
         "where there are neither targets nor outputs nobody reads what is computed",
-    ("_core.pyx:forward", "gather(k, 1, c.rows, *", "gather(k, 2, c.rows, *"):
+    ("core:forward", "gather(k, 1, c.rows, *", "gather(k, 2, c.rows, *"):
         "the same rows a second time, into memory that is written before it is read",
-    ("_core.pyx:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",
-    ("_core.pyx:forward_through", "if c.final_state != NULL and c.arranged:", "if c.final_state != NULL:"):
+    ("core:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",
+    ("core:forward_through", "if c.final_state != NULL and c.arranged:", "if c.final_state != NULL:"):
         "where nothing is arranged no sequence ends before the others",
-    ("_core.pyx:backward", "cdef Py_ssize_t block = 0", "block = 1"): "where there is a step there is a block",
-    ("_core.pyx:pick", "picked = False", "picked = True"): "a choice of speed alone: the error without weight is 0",
-    ("_core.pyx:own_states", "gather(*, 0, 0, *)", "gather(k, rows, 1, *)"): "both distances are 0",
-    ("_core.pyx:own_states", "gather(k, 1, *)", "gather(k, 2, *)"):
+    ("core:backward", "cdef Py_ssize_t block = 0", "block = 1"): "where there is a step there is a block",
+    ("core:pick", "picked = False", "picked = True"): "a choice of speed alone: the error without weight is 0",
+    ("core:own_states", "gather(*, 0, 0, *)", "gather(k, rows, 1, *)"): "both distances are 0",
+    ("core:own_states", "gather(k, 1, *)", "gather(k, 2, *)"):
         "the same rows a second time, into memory that is written before it is read",
-    ("_core.pyx:terms", "gather(k, 1, *, 0, *)", "gather(k, 2, *, 0, *)"):
+    ("core:terms", "gather(k, 1, *, 0, *)", "gather(k, 2, *, 0, *)"):
         "the same rows a second time, into scratch that is written before it is read",
-    ("_core.pyx:terms", "cdef floating *D = <floating [*]> w.D *", "D = <floating [*]> w.delta *"):
+    ("core:terms", "cdef floating *D = <floating [*]> w.D *", "D = <floating [*]> w.delta *"):
         "D is not needed any more when delta is written",
 }
 
 # Statements that no rule can break: pattern of "place:line  statement" -> reason.
 NO_MUTANT = {
-    "_core.pyx:shard:*  return s": "there is no other struct to return, and each of its fields has its mutants",
-    "reference.py:recur_back_windows:*  for *": "what it runs over is a function of its own, which has its mutants",
-    "reference.py:gradient_flow:*  for *": "its body has mutants, and what it runs over is the caller's",
-    "reference.py:_backward:*  for *": "likewise",
-    "reference.py:gradient_terms:*  raise *": "there is no other error to raise, and the condition before it has its mutants",
-    "reference.py:_loss_and_gradients:*  raise *": "likewise",
-    "_core.pyx:find_places:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
-    "_core.pyx:drop:*  return *": "likewise",
+    "core:shard:*  return s": "there is no other struct to return, and each of its fields has its mutants",
+    "reference:recur_back_windows:*  for *": "what it runs over is a function of its own, which has its mutants",
+    "reference:gradient_flow:*  for *": "its body has mutants, and what it runs over is the caller's",
+    "reference:_backward:*  for *": "likewise",
+    "reference:gradient_terms:*  raise *": "there is no other error to raise, and the condition before it has its mutants",
+    "reference:_loss_and_gradients:*  raise *": "likewise",
+    "core:find_places:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
+    "core:drop:*  return *": "likewise",
 }
 
 
@@ -660,12 +663,12 @@ def reference_statements(module):
     for k, top in enumerate(module.body):
         here = (("body", k),)
         if isinstance(top, ast.FunctionDef) and top.name in REFERENCE_FUNCTIONS:
-            yield from inside(top, here, f"reference.py:{top.name}")
+            yield from inside(top, here, f"reference:{top.name}")
         elif isinstance(top, ast.Assign) and getattr(top.targets[0], "id", "") in REFERENCE_TABLES:
             for j, (key, value) in enumerate(zip(top.value.keys, top.value.values)):
                 second = value.elts[1]
                 path = (*here, ("value", None), ("values", j), ("elts", 1))
-                place = f"reference.py:{top.targets[0].id}[{key.value}]"
+                place = f"reference:{top.targets[0].id}[{key.value}]"
                 if isinstance(second, ast.Lambda):
                     yield (*path, ("body", None)), place, ast.copy_location(ast.Expr(second.body), second.body)
                 elif isinstance(second, ast.Attribute):
@@ -771,20 +774,23 @@ def declarators(text):
     return [*parts, text[begin:].strip()]
 
 
-DECLARATION = re.compile(r"cdef ((?:const |unsigned )?(?:long )*\w+) (?=[*\w])(.*)")
+DECLARATION = re.compile(r"cdef ((?:const |unsigned )?(?:long )*\w+(?:\[\d+\])?) (?=[*\w])(.*)")
 HEAD = re.compile(r"(if|elif|while) (.*):$")
 
 
 class Instrumented:
-    """One .pyx whose every statement in scope is a choice between itself and its mutants."""
+    """One file whose every statement in scope is a choice between itself and its mutants. `switches`: it has the switch."""
 
-    def __init__(self, name, source, scopes, number, without=frozenset()):
+    def __init__(self, name, source, scopes, number, without=frozenset(), switches=True):
         self.name, self.mutants, self.bare, self.number, self.without = name, [], [], number, without
         self.rows = source.splitlines()
         lines = list(logical_lines(source))
         found = functions(lines)
+        self.functions = found.keys() & scopes.keys()
         replaced = {}
         for function, part in scopes.items():
+            if function not in found:
+                continue
             head, body = found[function]
             self.place, self.dialect = f"{name}:{function}", self.dialect_of(head, body)
             active = part is None
@@ -804,8 +810,10 @@ class Instrumented:
                     self.numbers[len(out) + 1] = which
                 out.append(text)
             row = last + 1
-        at = out.index(next(text for text in out if text.startswith(("# ----", "cdef enum", "cdef extern"))))
-        switch = SWITCH.splitlines()
+        at, switch = 0, []
+        if switches:
+            at = out.index(next(text for text in out if text.startswith(("# ----", "# Files", "cdef enum", "cdef extern"))))
+            switch = SWITCH.splitlines()
         self.text = "\n".join([*out[:at], *switch, *out[at:]]) + "\n"
         self.numbers = {row + (len(switch) if row > at else 0): which for row, which in self.numbers.items()}
 
@@ -901,31 +909,48 @@ class Instrumented:
         return (*(["0", *args] if len(args) == 1 else args), "1")[:3]
 
 
+def core_files(tree):
+    """(group, path, whether it is the group's first), for every file of the core."""
+    for group, patterns in CORE_FILES.items():
+        paths = [path for pattern in patterns for path in sorted((tree / "fastbptt").glob(pattern))]
+        for path in paths:
+            yield group, path, path == paths[0]
+
+
+def keep_originals(tree):
+    for _, path, _ in core_files(tree):
+        kept = tree / "original" / path.relative_to(tree / "fastbptt")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, kept)
+
+
 def instrument(tree, without):
     """Rewrite the core's sources in the copy; every mutant but those left out."""
-    mutants, bare, numbers, number = [], [], {}, 0
-    for name, scopes in CORE_FUNCTIONS.items():
+    mutants, bare, numbers, unknown, number = [], [], {}, {}, 0
+    for group, path, first in core_files(tree):
+        name = path.relative_to(tree / "fastbptt").as_posix()
         source = (tree / "original" / name).read_text()
-        result = Instrumented(name, source, scopes, number, without)
+        result = Instrumented(group, source, CORE_FUNCTIONS[group], number, without, first)
         number = result.number
         mutants += result.mutants
         bare += result.bare
         text = result.text
-        if name == "_blas.pyx":
+        if group == "blas":
             text, count = re.subn(r"(?m)^table\.pad_f32 = table\.pad_f64 = 1$",
                                   "table.pad_f32 = table.pad_f64 = 4", text)
             if count != 1:
-                raise RuntimeError("_blas.pyx sets its pad in another way than this script knows")
+                raise RuntimeError("kernels/blas.pyx sets its pad in another way than this script knows")
         (tree / "fastbptt" / name).write_text(text)
         numbers[name] = result.numbers
+        unknown[group] = unknown.get(group, set(CORE_FUNCTIONS[group])) - result.functions
+    if any(unknown.values()):
+        raise RuntimeError(f"CORE_FUNCTIONS names functions that no file has: {unknown}")
     return mutants, bare, numbers
 
 
 def build(tree):
     """The instrumented build. Returns the mutants, the statements that have none, and how many did not compile."""
-    (tree / "original").mkdir()
-    for name in CORE_FUNCTIONS:
-        shutil.copy(tree / "fastbptt" / name, tree / "original" / name)
+    keep_originals(tree)
     without = set()
     environment = {**os.environ, "FASTBPTT_CFLAGS": "-O1 -w"}
     for _ in range(12):
@@ -935,7 +960,8 @@ def build(tree):
         if done.returncode == 0:
             return mutants, bare, len(without)
         said = done.stdout + done.stderr
-        wrong = {numbers[name].get(int(row)) for name, row in re.findall(r"(_(?:core|blas)\.pyx):(\d+):\d+: ", said)}
+        wrong = {numbers[name].get(int(row)) for name, row in re.findall(r"fastbptt/([\w/]+\.(?:pyx|pxi)):(\d+):\d+: ", said)
+                 if name in numbers}
         if not wrong - {None}:
             raise RuntimeError(f"the instrumented core does not compile:\n{said[-4000:]}")
         without |= wrong - {None}
@@ -1103,7 +1129,8 @@ class Runner:
 
 
 def switch_on(module, mutant):
-    from fastbptt import _blas, _core, reference
+    from fastbptt import _core, reference
+    from fastbptt.kernels import blas as _blas
 
     if mutant.number:
         _core.switch_on(mutant.number)
@@ -1141,14 +1168,12 @@ def main():
 
 
 def run(arguments, tree, with_reference, with_core, begin):
-    module, mutants, bare = reference_mutants((tree / "fastbptt" / "reference.py").read_text())
+    module, mutants, bare = reference_mutants((tree / "fastbptt" / "reference" / "__init__.py").read_text())
     if not with_reference:
         mutants, bare = [], []
     failures = 0
     if arguments.list:
-        (tree / "original").mkdir()
-        for name in CORE_FUNCTIONS:
-            shutil.copy(tree / "fastbptt" / name, tree / "original" / name)
+        keep_originals(tree)
         core, core_bare, _ = instrument(tree, frozenset())
     else:
         core, core_bare, uncompiled = build(tree)

@@ -2,7 +2,7 @@
 
     python tests/mutate_kernels.py [--list] [-k PATTERN] [--at-most N --seed TEXT] [--jobs N]
 
-A mutant is `_simd.h` with one fault: a turned sign, a dropped term or factor, a bound that is one off, swapped
+A mutant is `simd.h` with one fault: a turned sign, a dropped term or factor, a bound that is one off, swapped
 arguments, a wrong constant, a condition that always holds, a deleted statement. Each must make the harness fail, whose
 words are printed, or stand in EQUIVALENT with the reason why no test can see it. The exit status is 1 if a mutant
 survives that is not listed; a listed one that is killed all the same, or no longer exists, is named as such. Needs gcc
@@ -447,10 +447,10 @@ def reason_for(mutant):
 
 
 def one_set(text, bits):
-    """_kernels.c with one inclusion of _simd.h: that of SET for one real type. The other type's verbs are NULL."""
+    """dispatch.c with one inclusion of simd.h: that of SET for one real type. The other type's verbs are NULL."""
     prologue = text[:text.index("#if defined(__x86_64__)\n\n#define SET")]
     inclusions = re.search(rf"#define SET {SET}\n.*?END_OF_TARGET\n", text, re.DOTALL)[0]
-    inclusions = inclusions.replace(f'#define BITS {96 - bits}\n#include "_simd.h"\n', "")
+    inclusions = inclusions.replace(f'#define BITS {96 - bits}\n#include "simd.h"\n', "")
     verbs = re.search(r"#define VERBS.*?\n    }\n", text, re.DOTALL)[0]
     size = int(re.search(r"#define BYTES (\d+)", inclusions)[1])
     return f"""{prologue}
@@ -470,10 +470,10 @@ class Workshop:
 
     def __init__(self, folder):
         self.folder = folder
-        shutil.copy(PACKAGE / "_kernels.h", folder)
-        (folder / "_lanes.h").write_text("/* The harness calls no verbs of many networks: tests/test_population.py does. */\n")
+        shutil.copy(PACKAGE / "kernels" / "kernels.h", folder)
+        (folder / "lanes.h").write_text("/* The harness calls no verbs of many networks: tests/test_population.py does. */\n")
         shutil.copytree(HERE / "kernels", folder / "kernels")
-        kernels = (PACKAGE / "_kernels.c").read_text()
+        kernels = (PACKAGE / "kernels" / "dispatch.c").read_text()
         for bits in (32, 64):
             (folder / f"kernels_{bits}.c").write_text(one_set(kernels, bits))
         self.harness, self.limit = {}, {}
@@ -484,7 +484,7 @@ class Workshop:
 
     def build(self, source, flags, bits, folder):
         """The program, or None where the source does not compile."""
-        (folder / "_simd.h").write_text(source)
+        (folder / "simd.h").write_text(source)
         compiled = subprocess.run(["gcc", *flags, *FLAGS, f"-I{folder}", f"-I{self.folder}",
                                    self.folder / f"kernels_{bits}.c", self.harness[flags], "-lm", "-o",
                                    folder / "program"], capture_output=True)
@@ -518,7 +518,7 @@ class Workshop:
         for flags, bits in STAGES:
             begin = time.monotonic()
             fault = self.run(self.build(source, flags, bits, self.folder), bits, 100)
-            (self.folder / "_simd.h").unlink()
+            (self.folder / "simd.h").unlink()
             if fault:
                 raise RuntimeError(f"the harness fails without any mutant: {fault}")
             self.limit[flags, bits] = 5 * (time.monotonic() - begin)
@@ -550,7 +550,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     arguments = parser.parse_args()
     begin = time.monotonic()
-    text = (PACKAGE / "_simd.h").read_text()
+    text = (PACKAGE / "kernels" / "simd.h").read_text()
     mutants = [mutant for mutant in mutants_of(text) if arguments.k in mutant.place]
     if arguments.at_most is not None and arguments.at_most < len(mutants):
         print(f"{arguments.at_most} of {len(mutants)} mutants, drawn by --seed {arguments.seed!r}")

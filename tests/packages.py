@@ -104,7 +104,7 @@ def look_into(sdist, wheel):
     expect(size < MOST_BYTES, f"the wheel has {size / 1e6:.2f} MB, under {MOST_BYTES / 1e6:.0f}")
     odd = [name for name in names if re.search(r"(^|/)(tests?|bench|docs)/|\.(pyx|c|o|html)$|conftest", name)]
     expect(not odd, f"the wheel's {len(names)} files: no tests, sources, documents{': ' + str(odd[:3]) if odd else ''}")
-    wanted = ["fastbptt/py.typed", "fastbptt/_core.pyi", "fastbptt/_kernels.pxd", "fastbptt/datasets/sunspots.csv"]
+    wanted = ["fastbptt/py.typed", "fastbptt/_core.pyi", "fastbptt/kernels/kernels.pxd", "fastbptt/datasets/sunspots.csv"]
     lacking = [name for name in wanted if name not in names]
     expect(not lacking, f"the wheel holds types, declarations and data{': lacks ' + str(lacking) if lacking else ''}")
     with tarfile.open(sdist) as archive:
@@ -133,7 +133,7 @@ def types(work, wheel, python):
     source = work / "source"
     config = ("--mypy-config-file", source / "pyproject.toml")
     log = run(typed, "-m", "mypy.stubtest", "--ignore-missing-stub", *config,
-              "fastbptt._core", "fastbptt._population", "fastbptt._blas", "fastbptt._workers", cwd=work)
+              "fastbptt._core", "fastbptt._population", "fastbptt.kernels.blas", "fastbptt.threads.workers", cwd=work)
     expect("Success" in log, f"stubtest: {log.strip().splitlines()[-1]}")
     done = subprocess.run([typed, "-m", "mypy", "--strict", source / "tests/typed_use.py"], capture_output=True, text=True,
                           cwd=work)

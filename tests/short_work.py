@@ -13,7 +13,8 @@ import time
 import numpy as np
 
 import fastbptt
-from fastbptt import RNN, Population, _core, _workers
+from fastbptt import RNN, Population, _core
+from fastbptt.threads import workers as _workers
 
 WORK, THREADS = {}, {}
 DTYPES = ("float32", "float64")

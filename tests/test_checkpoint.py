@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import RNN, _checkpoint, optimizers, schedules, training
+from fastbptt import RNN, optimizers, schedules, training
+from fastbptt._training import checkpoint as _checkpoint
 
 T, B, I, H, O = 5, 11, 2, 4, 1
 

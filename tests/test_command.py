@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import _forecast, _solve, datasets, diagnostics, training
+from fastbptt import datasets, diagnostics, training
+from fastbptt.cli import forecast as _forecast, tasks as _solve
 from fastbptt.__main__ import main
 
 SHORT = ["train", "--max-iter", "3", "--hidden-size", "4"]

@@ -302,7 +302,7 @@ def test_activations_are_those_of_the_reference_far_out_and_close_to_zero(activa
     np.testing.assert_allclose(R, truth, rtol=5e-7 if dtype == "float32" else 1e-15, atol=np.finfo(dtype).tiny)
 
 
-# In units in the last place, as _simd.h states them; NaN and the infinite stay what they are.
+# In units in the last place, as simd.h states them; NaN and the infinite stay what they are.
 ULP = {"tanh": 2.5, "sigmoid": 2.5, "softplus": 3, "elu": 1.4, "softsign": 1.75, "exp": 1.25}
 LARGEST = {"float32": 88, "float64": 708}
 TRUTH = {

@@ -8,7 +8,8 @@ from cases import ALL, STEP, all_states, assert_close
 from test_leaky import B, H, I, O, T, data, flat, network
 
 import fastbptt
-from fastbptt import RNN, _units, reference
+from fastbptt import RNN, reference
+from fastbptt.options import units as _units
 from fastbptt.estimators import RNNRegressor
 
 NOISY = {"noise_std": 0.3, "input_noise_std": 0.2, "recurrent_dropout": 0.4}

@@ -47,7 +47,7 @@ def test_every_verb_of_every_set_against_plain_loops(name, tmp_path):
     compiler, runner = BUILDS[name]
     if os.environ.get("FASTBPTT_BUILDS") != "all" and not (name == QUICK and os.environ.get("FASTBPTT_TESTS") == "all"):
         pytest.skip("takes up to a minute: FASTBPTT_BUILDS is not all")
-    if not (PACKAGE / "_kernels.c").exists():
+    if not (PACKAGE / "kernels" / "dispatch.c").exists():
         pytest.skip("the sources are not here")
     for tool in (compiler[0], *runner[:1]):
         if shutil.which(tool) is None:
@@ -55,7 +55,7 @@ def test_every_verb_of_every_set_against_plain_loops(name, tmp_path):
     program = tmp_path / "harness"
     if SANITIZERS[-2] in compiler and not has_sanitizers(compiler[0], tmp_path):
         pytest.skip(f"{compiler[0]} has no sanitizers here")
-    build = subprocess.run([*compiler, *FLAGS, f"-I{PACKAGE}", HERE / "kernels" / "harness.c", PACKAGE / "_kernels.c", "-lm",
+    build = subprocess.run([*compiler, *FLAGS, f"-I{PACKAGE}/kernels", HERE / "kernels" / "harness.c", PACKAGE / "kernels" / "dispatch.c", "-lm",
                             "-o", program], capture_output=True, text=True)
     assert build.returncode == 0, build.stderr
     run = subprocess.run([*runner, program], capture_output=True, text=True, timeout=600)

@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from fastbptt import RNN, _threading, diagnostics
+from fastbptt import RNN, diagnostics
+from fastbptt.threads import policy as _threading
 
 
 @pytest.fixture

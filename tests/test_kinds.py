@@ -26,7 +26,8 @@ from test_inputs import refused
 from test_kernel_sets import vectors_only
 
 import fastbptt
-from fastbptt import RNN, _batches, _core, _files
+from fastbptt import RNN, _core, _files
+from fastbptt._training import batches as _batches
 from fastbptt.estimators import RNNClassifier, RNNRegressor
 
 THOUSANDS = os.environ.get("FASTBPTT_KINDS")

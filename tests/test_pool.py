@@ -20,7 +20,7 @@ MISSING = "the sources or a C compiler are not here"
 
 
 def build(compiler, program, *flags):
-    return subprocess.run([compiler, *FLAGS, *flags, f"-I{PACKAGE}", HERE / "kernels" / "pool.c", PACKAGE / "_pool.c", "-o",
+    return subprocess.run([compiler, *FLAGS, *flags, f"-I{PACKAGE}/threads", HERE / "kernels" / "pool.c", PACKAGE / "threads" / "pool.c", "-o",
                            program], capture_output=True, text=True)
 
 
@@ -32,7 +32,7 @@ def run(program, check, *before):
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    if os.name != "posix" or shutil.which("cc") is None or not (PACKAGE / "_pool.c").exists():
+    if os.name != "posix" or shutil.which("cc") is None or not (PACKAGE / "threads" / "pool.c").exists():
         pytest.skip(MISSING)
     program = tmp_path_factory.mktemp("pool") / "pool"
     done = build("cc", program)
@@ -50,7 +50,7 @@ def test_the_pool_keeps_its_promise(program, check):
 def test_the_pool_has_no_data_race_and_no_bad_access(sanitizer, tmp_path):
     if os.environ.get("FASTBPTT_BUILDS") != "all":
         pytest.skip("takes half a minute: FASTBPTT_BUILDS is not all")
-    if shutil.which("gcc") is None or shutil.which("setarch") is None or not (PACKAGE / "_pool.c").exists():
+    if shutil.which("gcc") is None or shutil.which("setarch") is None or not (PACKAGE / "threads" / "pool.c").exists():
         pytest.skip(MISSING)
     done = build("gcc", tmp_path / "pool", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
     assert done.returncode == 0, done.stderr
@@ -66,8 +66,8 @@ def test_the_pool_has_no_data_race_and_no_bad_access(sanitizer, tmp_path):
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_the_pool_compiles_without_warnings(compiler, tmp_path):
     """By Clang, and for Windows by MinGW, where nothing is run."""
-    if shutil.which(compiler) is None or not (PACKAGE / "_pool.c").exists():
+    if shutil.which(compiler) is None or not (PACKAGE / "threads" / "pool.c").exists():
         pytest.skip(f"there is no {compiler}, or the sources are not here")
-    done = subprocess.run([compiler, *FLAGS, f"-I{PACKAGE}", "-c", PACKAGE / "_pool.c", "-o", tmp_path / "pool.o"],
+    done = subprocess.run([compiler, *FLAGS, f"-I{PACKAGE}/threads", "-c", PACKAGE / "threads" / "pool.c", "-o", tmp_path / "pool.o"],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -336,7 +336,7 @@ def test_an_epochs_loss_and_order_are_those_of_each_alone(reduction, shuffle):
     still = start.copy().fit(X, D, epochs=1, batch_size=4, optimizer=optimizers.SGD(1e-200)).train_loss[:, 0]
     np.testing.assert_allclose(still, start.evaluate(X, D), rtol=1e-12)  # of an epoch that changes nothing
     if shuffle == "spread":
-        batches = fastbptt._batches.order("spread", 11, 4, np.random.default_rng(0)).reshape(-1)
+        batches = fastbptt._training.batches.order("spread", 11, 4, np.random.default_rng(0)).reshape(-1)
         assert sorted(batches) == list(range(11)) and history.stopped == ["epochs"] * 3
         plain = start.copy()
         plain.fit(X, D, epochs=3, batch_size=4)

@@ -12,7 +12,9 @@ import pytest
 from ranks import Communicator, World, run, share
 
 import fastbptt
-from fastbptt import RNN, _batches, _ranks, _threading, optimizers, schedules, training
+from fastbptt import RNN, optimizers, schedules, training
+from fastbptt._training import batches as _batches, ranks as _ranks
+from fastbptt.threads import policy as _threading
 
 T, B, I, H, O = 6, 23, 3, 5, 2
 

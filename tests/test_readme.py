@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbptt import RNN, _explain, initializers, network, optimizers, reference, schedules
+from fastbptt import RNN, initializers, network, optimizers, reference, schedules
+from fastbptt.cli import explain as _explain
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = README.parent / "docs"

@@ -9,7 +9,7 @@ import ranks
 from test_inputs import refused
 from test_readme import README, text
 
-from fastbptt import RNN, Population, RNNClassifier, RNNRegressor, _words, optimizers, sequences
+from fastbptt import RNN, Population, RNNClassifier, RNNRegressor, _checks, optimizers, sequences
 from fastbptt._types import RunOptions
 
 T, B = 4, 3
@@ -169,7 +169,7 @@ def test_every_hint_names_options_that_there_are():
     """The first name after "say" in each hint is an option; so is what is called an argument of fit."""
     options = {0: [*inspect.signature(RNN).parameters, "fit"], 1: [*inspect.signature(RNNRegressor).parameters, "fit"]}
     fits = {0: inspect.signature(RNN.fit).parameters, 1: [*RunOptions.__annotations__, *inspect.signature(RNNRegressor.fit).parameters]}
-    for word, hints in _words.FOREIGN.items():
+    for word, hints in _checks.FOREIGN.items():
         for estimator, hint in enumerate(hints if isinstance(hints, tuple) else (hints, hints)):
             if word in options[estimator]:
                 continue  # never looked up

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from fastbptt import RNN, _batches, _progress, training
+from fastbptt import RNN, training
+from fastbptt._training import batches as _batches, progress as _progress
 
 T, B = 23, 7
 rng = np.random.default_rng(0)

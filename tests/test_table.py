@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fastbptt import _table
-from fastbptt._calendar import Calendar
+from fastbptt.cli import table as _table
+from fastbptt.cli.calendar import Calendar
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from cases import all_states
 from processes import run_python
 
-from fastbptt import RNN, _core, _threading, _workers
+from fastbptt import RNN, _core
+from fastbptt.threads import policy as _threading, workers as _workers
 
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 HEADS = [("squared_error", "identity"), (("quantile", (0.25, 0.75)), "tanh"), ("cross_entropy", "softmax"), ("poisson", "exp")]
@@ -88,7 +89,7 @@ print(count() - before, _workers.helpers())
 
 
 def test_a_short_call_creates_no_thread():
-    """To wake a helper costs more than it brings (_pool.h)."""
+    """To wake a helper costs more than it brings (pool.h)."""
     script = """
 import numpy as np
 from fastbptt import RNN, _workers

@@ -14,7 +14,8 @@ import pytest
 from processes import run_python
 
 import fastbptt
-from fastbptt import RNN, _batches, _progress, optimizers, training
+from fastbptt import RNN, optimizers, training
+from fastbptt._training import batches as _batches, progress as _progress
 
 T, B, I, H, O = 9, 12, 3, 6, 2
 BACKENDS = ["core", "reference"]

@@ -15,13 +15,14 @@ import pytest
 
 import fastbptt
 from fastbptt import (
-    _maps, _types, _units, estimators, initializers, many, network, optimizers, reference, schedules, sequences,
-    training,
+    _types, estimators, initializers, many, network, optimizers, reference, schedules, sequences, training,
 )
+from fastbptt.options import parametrizations as _maps, units as _units
 
+INTERNAL = ("backends", "cli", "kernels", "options", "threads")  # folders that hold no public function
 MODULES = ["fastbptt", *(f"fastbptt.{module.name}" for module in pkgutil.iter_modules(fastbptt.__path__)
-                         if not module.name.startswith("_"))]
-ALSO = ("fastbptt._fixed_points",)  # private modules whose public names are shown elsewhere, in diagnostics
+                         if not module.name.startswith("_") and module.name not in INTERNAL)]
+ALSO = ("fastbptt.diagnostics._fixed_points",)  # private modules whose public names are shown elsewhere, in diagnostics
 SPECIAL = ("__init__", "__getitem__", "__iter__", "__len__")  # of the others' arguments and results nobody need be told
 
 

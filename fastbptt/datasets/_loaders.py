@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _words
+from .. import _checks
 
 SPLITS = ("train", "test")
 
@@ -87,7 +87,7 @@ def load_japanese_vowels(split: str = "train") -> tuple[list[np.ndarray], np.nda
     files that aeon ships. Paper: Kudo, Toyama and Shimbo 1999, Multidimensional curve classification using
     passing-through regions, Pattern Recognition Letters 20:1103.
     """
-    rows = np.loadtxt(_lines(f"japanese_vowels_{_words.choose('split', split, SPLITS)}.csv"), delimiter=",")
+    rows = np.loadtxt(_lines(f"japanese_vowels_{_checks.choose('split', split, SPLITS)}.csv"), delimiter=",")
     first = np.flatnonzero(np.diff(rows[:, 0], prepend=0))  # of each utterance
     X = [utterance.copy() for utterance in np.split(rows[:, 2:], first[1:])]
     return X, rows[first, 1].astype(np.intp) - 1

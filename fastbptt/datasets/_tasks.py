@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import _words
+from .. import _checks
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -153,7 +153,7 @@ def copy_memory(batch_size: Int, delay: Int, *, symbols: Int = 10, categories: I
     the symbols. No threshold for solved is defined; a sequence is right where every answer is. A network needs
     output_size = categories + 1.
     """
-    symbols, categories = _words.size("symbols", symbols), _words.size("categories", categories)
+    symbols, categories = _checks.size("symbols", symbols), _checks.size("categories", categories)
     rng, delay, B = _prepare(batch_size, delay, random_state, "delay", smallest=1)
     T = delay + 2 * symbols
     shown = rng.integers(categories, size=(symbols, B))
@@ -217,16 +217,16 @@ def fraction_wrong(Y: ArrayLike, D: ArrayLike, weights: ArrayLike | None = None,
     -----
     NaN is a wrong answer. A sequence of which no answer is due counts as right.
     """
-    tolerance = _words.number("tolerance", tolerance, 0)
-    Y, D = _words.array("Y", Y, np.float64), np.asarray(D)
+    tolerance = _checks.number("tolerance", tolerance, 0)
+    Y, D = _checks.array("Y", Y, np.float64), np.asarray(D)
     if Y.ndim != 3 or 0 in Y.shape:
         raise ValueError(f"Y must be (T, B, O), with at least one of each, got shape {Y.shape}")
     labels = D.ndim == 2
     if D.shape != Y.shape[:D.ndim] or not 2 <= D.ndim <= 3:
         raise ValueError(f"D must be labels {Y.shape[:2]} or numbers {Y.shape} to judge Y of shape {Y.shape}, "
                          f"got shape {D.shape}")
-    D = _words.array("D", D, np.intp if labels else np.float64)
-    due = np.ones(Y.shape[:2], bool) if weights is None else _words.array("weights", weights, np.float64) > 0
+    D = _checks.array("D", D, np.intp if labels else np.float64)
+    due = np.ones(Y.shape[:2], bool) if weights is None else _checks.array("weights", weights, np.float64) > 0
     if due.shape != Y.shape[:2]:
         raise ValueError(f"weights must be (T, B) = {Y.shape[:2]}, got shape {due.shape}")
     if labels:
@@ -238,18 +238,18 @@ def fraction_wrong(Y: ArrayLike, D: ArrayLike, weights: ArrayLike | None = None,
 
 def _prepare(batch_size, length, random_state, name, smallest):
     """A generator, and the sizes T (or delay) and B, checked."""
-    _words.size("batch_size", batch_size)  # which comes first
-    T = _words.size(name, length, smallest)
+    _checks.size("batch_size", batch_size)  # which comes first
+    T = _checks.size(name, length, smallest)
     rng, B = _generator(batch_size, random_state)
     return rng, T, B
 
 
 def _generator(batch_size, random_state):
     """A generator, and the size B, checked."""
-    B = _words.size("batch_size", batch_size)
+    B = _checks.size("batch_size", batch_size)
     if isinstance(random_state, np.random.Generator):
         return random_state, B
-    return np.random.default_rng(None if random_state is None else _words.seed("random_state", random_state)), B
+    return np.random.default_rng(None if random_state is None else _checks.seed("random_state", random_state)), B
 
 
 def _only_last(T, B):

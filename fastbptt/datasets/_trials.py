@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import _words
+from .. import _checks
 from ._tasks import _generator, _prepare
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def perceptual_decision(batch_size: Int, *, fixation: Float = 100, stimulus: Flo
     share Φ(c √(n/2) / noise) of the trials with n steps of stimulus.
     """
     rng, B = _generator(batch_size, random_state)
-    dt = _words.number("dt", dt, 0)
-    noise = _words.number("noise", noise, 0, low_allowed=True)
-    coherences = np.array([_words.number("a coherence", c, 0, np.nextafter(1, 2), low_allowed=True)
+    dt = _checks.number("dt", dt, 0)
+    noise = _checks.number("noise", noise, 0, low_allowed=True)
+    coherences = np.array([_checks.number("a coherence", c, 0, np.nextafter(1, 2), low_allowed=True)
                            for c in np.atleast_1d(coherences).tolist()])
     if not len(coherences):
         raise ValueError("coherences must hold at least one")
@@ -137,10 +137,10 @@ def delayed_match_to_sample(batch_size: Int, *, items: Int = 4, fixation: Float 
     a model circuit is in Engel and Wang 2011 (Same or different? Journal of Neuroscience 31:6982). Loss: cross_entropy with two
     outputs, log 2 = 0.693 for a guess; without a memory of the first item nothing better can be had.
     """
-    items = _words.size("items", items, 2)
+    items = _checks.size("items", items, 2)
     rng, B = _generator(batch_size, random_state)
-    dt = _words.number("dt", dt, 0)
-    noise = _words.number("noise", noise, 0, low_allowed=True)
+    dt = _checks.number("dt", dt, 0)
+    noise = _checks.number("noise", noise, 0, low_allowed=True)
     shown, delays = _steps("fixation", fixation, dt), _range("delay", delay, dt)
     gone = shown + _steps("sample", sample, dt)
     second, answer = _steps("test", test, dt), _steps("decision", decision, dt)
@@ -191,7 +191,7 @@ def flip_flop(batch_size: Int, length: Int, *, bits: Int = 3, probability: Float
     2^bits memories; steps, and so the probability, are a choice made here. ``fraction_wrong(Y, D, tolerance=1.0)`` counts the
     sequences with a wrong sign anywhere. Y = 0 has a mean squared error of `bits`.
     """
-    bits, probability = _words.size("bits", bits), _words.number("probability", probability, 0, np.nextafter(1, 2))
+    bits, probability = _checks.size("bits", bits), _checks.number("probability", probability, 0, np.nextafter(1, 2))
     rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=1)
     there = rng.random((T, B, bits)) < probability
     there[0] = True
@@ -229,7 +229,7 @@ def sine_generation(batch_size: Int, length: Int, *, frequencies: Int = 51,
     Neural Computation 25:626) train 51 frequencies with these inputs; their time is continuous, here a step is one of their
     time constants. Y = 0 has a mean squared error near ½.
     """
-    n = _words.size("frequencies", frequencies, 2)
+    n = _checks.size("frequencies", frequencies, 2)
     rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=1)
     j = rng.integers(n, size=B)
     X = np.broadcast_to((j / n + 0.25)[:, None], (T, B, 1)).copy()
@@ -239,10 +239,10 @@ def sine_generation(batch_size: Int, length: Int, *, frequencies: Int = 51,
 
 def _steps(name, duration, dt, smallest=1):
     """Steps of dt that are nearest to a duration, both in ms."""
-    steps = round(_words.number(name, duration, 0, low_allowed=True) / dt)
+    steps = round(_checks.number(name, duration, 0, low_allowed=True) / dt)
     if steps < smallest:
         raise ValueError(f"{name} must last {smallest} step of dt={dt:g} ms at least, got {duration} ms")
-    return _words.size(f"{name} in steps", steps, smallest)
+    return _checks.size(f"{name} in steps", steps, smallest)
 
 
 def _range(name, duration, dt):

@@ -1,5 +1,5 @@
 /* What harness.c and ulps.c hold the elementary functions to */
-/* The bounds that _simd.h states, in units in the last place; 0: to the bit */
+/* The bounds that simd.h states, in units in the last place; 0: to the bit */
 static double ulp_bound(int activation, int bits)
 {
     switch (activation) {

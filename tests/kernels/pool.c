@@ -1,14 +1,14 @@
-/* The pool of helper threads without Python: what _pool.h promises, each promise one function.
+/* The pool of helper threads without Python: what pool.h promises, each promise one function.
  *
- *     cc -O2 -pthread -Ifastbptt tests/kernels/pool.c fastbptt/_pool.c -o pool && ./pool
+ *     cc -O2 -pthread -Ifastbptt/threads tests/kernels/pool.c fastbptt/threads/pool.c -o pool && ./pool
  *
  * A broken promise prints a line and exits with 1, or the program never ends: whoever runs it sets a limit.
  */
 #if !defined(_WIN32) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
-#include "_atomic.h"
-#include "_pool.h"
+#include "atomic.h"
+#include "pool.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -317,8 +317,8 @@ def ulps(pick):
     every, doubles = pick(9973, 251, 1), pick(10**5, 10**6, 10**8)
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "ulps"
-        subprocess.run([compiler, "-O2", "-fopenmp", f"-I{ROOT / 'fastbptt'}", ROOT / "tests/kernels/ulps.c",
-                        ROOT / "fastbptt/_kernels.c", "-lm", "-o", program], check=True)
+        subprocess.run([compiler, "-O2", "-fopenmp", f"-I{ROOT / 'fastbptt/kernels'}", ROOT / "tests/kernels/ulps.c",
+                        ROOT / "fastbptt/kernels/dispatch.c", "-lm", "-o", program], check=True)
         run = subprocess.run([program, str(every), str(doubles)], capture_output=True, text=True)
     largest = {}
     for line in run.stdout.splitlines():

@@ -17,7 +17,7 @@ def defaults():
 
 
 def _threading_variables():
-    from fastbptt._threading import VARIABLES
+    from fastbptt.threads.policy import VARIABLES
     return VARIABLES
 
 

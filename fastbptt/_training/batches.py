@@ -1,0 +1,303 @@
+"""Where a training run's batches come from: arrays, a function, an iterator. Each is a function of seed and position."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _checks
+
+
+class Positions(NamedTuple):
+    """How much of each random stream of a network has been used. A new stream goes to the end."""
+
+    shuffling: int = 0  # orders, one for each epoch
+    batches: int = 0    # generators given to a function of batches
+    noise: int = 0      # batches, steps or streams with noise or dropout, which share this count
+
+    def moved(self, by: Positions) -> Positions:
+        """Return the positions after using so much more."""
+        return Positions(self.shuffling + by.shuffling, self.batches + by.batches, self.noise + by.noise)
+
+    def later(self, other: Positions) -> Positions:
+        """Return the larger position of each stream."""
+        return Positions(*map(max, self, other)) if other != self else self
+
+    def of(self, used: Positions) -> Positions:
+        """Return the positions of the streams where `used` is 1, and 0 for the others."""
+        return Positions(*(position * use for position, use in zip(self, used)))
+
+    @classmethod
+    def read(cls, given: Any) -> Positions:
+        """Return the positions in a dict, 0 where it has none; raise ValueError or TypeError if one is not a count."""
+        if given is None:  # as in files of the first versions
+            return cls()
+        for name, value in dict(given).items():
+            if type(value) is not int or not 0 <= value < 2**63:
+                raise ValueError(f"the position of {name} must be an int from 0 to 2**63 - 1, got {value!r}")
+        return cls(**{name: given[name] for name in cls._fields if name in given})
+
+
+class Arrays:
+    """Mini-batches of the sequences of `data`, in an order of its own each epoch.
+
+    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them. Where they are a part of
+    `total` sequences, those from number `first` on, the order is that of all, and a batch has those of it that are here.
+    `begin` holds the positions of the random streams at the start of the run.
+    """
+
+    def __init__(self, data, output, batch_size, shuffle, entropy, stream, first=0, total=None, begin=Positions()):
+        self.data, self.output, self.begin = data, output, begin
+        self.batch_size = _checks.size("batch_size", batch_size)
+        self.shuffle = check_shuffle(shuffle)
+        self.entropy, self.stream = entropy, stream
+        X, D, weights, initial_state, lengths, _ = data
+        refuse_nonfinite("", X, D, weights, lengths)
+        if initial_state is not None:
+            _checks.finite("initial_state", initial_state, "bh")
+        self.first, self.total = first, X.shape[1] if total is None else total
+        if self.total == 0:
+            raise ValueError(f"X has no sequences to train on: shape {X.shape} was read as (T, B, I)")
+        self.updates_per_epoch = -(-self.total // self.batch_size)
+        self.ordered = None, None  # an epoch and its order
+
+    def batch(self, epoch, k):
+        """Batch k of an epoch, like `data`."""
+        batch = take(self.data, self.rows(epoch, k)[0], self.output)
+        X, D, weights, initial_state, lengths, resets = batch
+        if lengths is None:
+            return batch
+        steps = lengths.max(initial=0)  # as compiled training does: what is longer than the longest is not there
+        X, resets = X[:steps], None if resets is None else resets[:steps]
+        if self.output == "sequence":
+            D, weights = D[:steps], None if weights is None else weights[:steps]
+        return X, D, weights, initial_state, lengths, resets
+
+    def place(self, epoch, k):
+        """Of batch k: which one it is of the run, the step that its first is, its sequences. Noise is a function of these."""
+        return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
+
+    def drawn(self, epoch, k, begun=False):
+        """Return what a run has used of each stream before batch k of an epoch.
+
+        With begun=True the order of this epoch counts as used, although none of its batches is done.
+        """
+        return Positions(shuffling=epoch + (k > 0 or begun), noise=epoch * self.updates_per_epoch + k)
+
+    def rows(self, epoch, k):
+        """The sequences of batch k that are here, and their places in it."""
+        rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data[0].shape[1]
+        if B == self.total:
+            return rows, slice(None)
+        rows = rows - self.first
+        places = np.flatnonzero((rows >= 0) & (rows < B))
+        return rows[places], places
+
+    def rest(self, epoch, k, epochs=1):
+        """The sequences of an epoch from batch k on, and those of the epochs after it, so many epochs together."""
+        first = self._order(epoch)[k * self.batch_size:]
+        if epochs == 1:
+            return first
+        return np.concatenate([first, *(self._order(epoch + ahead) for ahead in range(1, epochs))])
+
+    def _order(self, epoch):
+        if self.ordered[0] != epoch:
+            rng = generator(self.entropy, self.stream, self.begin.shuffling + epoch)
+            self.ordered = epoch, order(self.shuffle, self.total, self.batch_size, rng)
+        return self.ordered[1]
+
+
+class Windows:
+    """The mini-batches of Arrays, each in windows of k1 steps whose errors go back k2 steps: batch k is one window."""
+
+    def __init__(self, arrays, k1, k2):
+        self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
+        self.k1, self.k2, self.shuffle, self.begin = k1, k2, arrays.shuffle, arrays.begin
+        self.windows = max(1, -(-len(self.data[0]) // k1))
+        self.updates_per_epoch = arrays.updates_per_epoch * self.windows
+        self.taken = None, None  # a mini-batch that was asked for last, and which
+
+    def window(self, k):
+        """Of batch k: the first step that is read, the first that has an error, and the end."""
+        since = k % self.windows * self.k1
+        end = min(since + self.k1, len(self.data[0]))
+        return min(since, max(0, end - self.k2)), since, end
+
+    def batch(self, epoch, k):
+        """X, D, weights, initial_state, lengths, resets of the steps that batch k reads."""
+        start, _, end = self.window(k)
+        which = epoch, k // self.windows
+        if self.taken[0] != which:
+            self.taken = which, take(self.data, self.arrays.rows(*which)[0], self.output)
+        X, D, weights, initial_state, lengths, resets = self.taken[1]
+        X, D, weights, resets = (None if array is None else array[start:end] for array in (X, D, weights, resets))
+        return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
+
+    def place(self, epoch, k):
+        """As of Arrays; all windows of a mini-batch are one batch."""
+        number, _, sequences = self.arrays.place(epoch, k // self.windows)
+        return number, self.window(k)[0], sequences
+
+    def drawn(self, epoch, k, begun=False):
+        """As of Arrays; a mini-batch counts from its first window on."""
+        return self.arrays.drawn(epoch, -(-k // self.windows), begun)
+
+    def carried(self, k, S):
+        """Of the states S of batch k those that the next one needs; None after the last window of a mini-batch."""
+        if (k + 1) % self.windows == 0:
+            return None
+        return S[self.window(k + 1)[0] - self.window(k)[0]:].copy()
+
+    def shape(self, k):
+        """(n, B) of the states that are carried to batch k; None where there are none."""
+        start, since, _ = self.window(k)
+        first = k // self.windows * self.batch_size
+        return None if since == 0 else (since - start + 1, min(self.batch_size, self.arrays.total - first))
+
+
+CUT = 2**22  # numbers of X that are read at a time
+
+
+def cut(X, D, weights, resets, k1):
+    """Pieces of series, some windows of k1 steps each, that memory holds beside one another."""
+    X, D = (array if isinstance(array, np.ndarray) else np.asarray(array) for array in (X, D))
+    if X.ndim < 2 or D.ndim < 2 or len(X) != len(D):
+        raise ValueError(f"X and D must have the same T, got shapes {X.shape} and {D.shape}")
+    for name, array in (("weights", weights), ("resets", resets)):
+        if array is not None and np.shape(array)[:1] != X.shape[:1]:
+            raise ValueError(f"{name} must have the T of X, got shapes {np.shape(array)} and {X.shape}")
+    steps = max(1, CUT // max(1, X[:1].size) // k1) * k1
+    for t in range(0, len(X), steps):
+        yield tuple(None if array is None else array[t:t + steps] for array in (X, D, weights, resets))
+
+
+def take(data, sequences, output):
+    """These sequences of X, D, weights, initial_state, lengths, resets."""
+    steps = 0 if output == "last" else 1  # the axis of sequences in D and weights
+    return tuple(None if array is None else array.take(sequences, axis=axis)
+                 for array, axis in zip(data, (1, steps, steps, 0, 0, 1), strict=True))
+
+
+class Function:
+    """Fresh batches, f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]], or the next of an iterator.
+
+    Of several ranks each draws its share of the batch, by a generator of its own.
+    """
+
+    def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream, rank=0, ranks=1, begin=Positions()):
+        if not callable(batches) and not hasattr(batches, "__next__"):
+            raise TypeError("batches must be a function f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] or "
+                            f"an iterator of such, got "
+                            f"{type(batches).__name__}")
+        self.iterator = None if callable(batches) else batches
+        self.function, self.check = batches, check
+        self.batch_size, self.ranks = _checks.size("batch_size", batch_size), ranks
+        if self.batch_size < ranks:
+            raise ValueError(f"batch_size is that of all ranks together, and {batch_size} is less than one for each of the "
+                             f"{ranks}")
+        self.first = self.batch_size * rank // ranks
+        self.share, self.sequences = self.batch_size * (rank + 1) // ranks - self.first, None
+        self.child = (rank,) if ranks > 1 else ()  # the key of the generator that rng.spawn(ranks)[rank] would be
+        self.updates_per_epoch = _checks.size("updates_per_epoch", updates_per_epoch)
+        self.entropy, self.stream, self.taken, self.begin, self.warned = entropy, stream, 0, begin, False
+
+    def place(self, epoch, k):
+        """As of Arrays, of the batch that was drawn last; the sequences are counted in the batch of all ranks."""
+        return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.sequences
+
+    def drawn(self, epoch, k, begun=False):
+        """As of Arrays. An iterator is given no generator."""
+        count = epoch * self.updates_per_epoch + k
+        return Positions(batches=count if self.iterator is None else 0, noise=count)
+
+    def batch(self, epoch, k):
+        index = epoch * self.updates_per_epoch + k
+        if self.iterator is None:
+            data = self.function(self.share, generator(self.entropy, self.stream, self.begin.batches + index, *self.child))
+        else:
+            while self.taken < index:  # of a resumed run: these it had already
+                next(self.iterator, None)
+                self.taken += 1
+            try:
+                data = next(self.iterator)
+            except StopIteration:
+                raise ValueError(f"batches has ended after {index} batches, before the run did") from None
+            self.taken += 1
+        if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 5:
+            raise TypeError(f"batches must give X, D[, weights[, lengths[, resets]]]; batch {index} is a {type(data).__name__}"
+                            + (f" of {len(data)}" if isinstance(data, (tuple, list)) else ""))
+        try:
+            batch = self.check(*data)
+            refuse_nonfinite("", *batch[:3], batch[4])
+            self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"batch {index}: {error}") from None
+        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # nobody tells an iterator a size
+            self.warned = True
+            self._warn(batch[0].shape)
+        return batch
+
+
+    def _warn(self, shape):
+        """Warn of a batch of another size than the function was asked for."""
+        letters = "(T, B, I)" if len(shape) == 3 else "(T, B)"
+        words = (f"batches was asked for {self.share} sequences and returned X of shape {shape}, which fit reads as {letters}, "
+                 f"time-major: {shape[0]} time steps of {shape[1]} sequences")
+        if shape[0] == self.share:
+            words += ". If its arrays are samples-first, swap their first two axes, as sequences.to_time_major does"
+        warnings.warn(words, UserWarning, stacklevel=8)  # the call of RNN.fit
+
+
+def check_shuffle(shuffle):
+    """`shuffle` as a bool, or "spread"."""
+    if isinstance(shuffle, str) and shuffle == "spread":
+        return shuffle
+    return _checks.flag('shuffle, where it is not "spread",', shuffle)
+
+
+def order(shuffle, count, batch_size, rng):
+    """The order of `count` sequences in an epoch, of intp."""
+    if shuffle == "spread":
+        found = spread(count, batch_size, rng)
+    else:
+        found = rng.permutation(count) if shuffle else np.arange(count)
+    return found.astype(np.intp, copy=False)
+
+
+def spread(count, batch_size, rng):
+    """An order of `count` sequences whose batches are each spread over all of them.
+
+    They are cut into batch_size runs of consecutive ones; each run is shuffled and gives one to every batch (the shorter
+    runs none to the last, smaller one).
+    """
+    batches = -(-count // batch_size)
+    ends = np.arange(batch_size + 1) * count // batch_size
+    runs = ends[:-1, None] + np.arange(batches)
+    short = np.diff(ends) < batches
+    runs[~short] = rng.permuted(runs[~short], axis=1)
+    runs[short, :-1] = rng.permuted(runs[short, :-1], axis=1)
+    runs[short, -1] = -1
+    order = runs.T.ravel()
+    return order[order >= 0]
+
+
+def generator(entropy, stream, *position):
+    """A generator that is a function of the seed, the stream and the position."""
+    return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream, *position)))
+
+
+def refuse_nonfinite(whose, X, D, weights, lengths=None):
+    """Raise ValueError naming the first place where X, or D at a weight above 0, is NaN or infinite; padding may be."""
+    padding = None if lengths is None else np.arange(len(X))[:, None] >= lengths
+    if X.dtype.kind == "f":
+        _checks.finite(f"{whose}X", X, "tbi", skip=None if padding is None else padding[..., None])
+    if D.dtype.kind == "f":
+        unread = np.zeros(D.shape, bool)
+        per_step = D.ndim - 1  # axes of steps and sequences, or where D is that of the last steps of sequences alone
+        if weights is not None:
+            unread |= (weights if weights.ndim == D.ndim else weights[..., None]) == 0
+        if padding is not None and per_step == 2:
+            unread |= padding[..., None]
+        _checks.finite(f"{whose}D", D, "tbo" if per_step == 2 else "bo", skip=unread)

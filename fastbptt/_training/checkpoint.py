@@ -1,0 +1,341 @@
+"""Checkpoints: the state of a training run in a model file, which `fastbptt.load` reads as the network of that moment."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+
+import numpy as np
+
+from .. import _files, _checks
+from .batches import Positions
+
+PREFIX = "run."  # of all arrays that are not the network's parameters
+# What a header of somebody's making leads to, in the code that believes it
+DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+WHOLE = ("epoch", "batch", "updates", "skipped", "averaged")  # numbers that count
+FINISHED = ("epochs", "updates", "patience", "callback")  # a run that ended so came to its own end; others were cut off
+RANKS_DIGITS = 36  # of the fingerprints of data that is divided among ranks, which one process computes in another way
+
+
+_word = functools.cache(str)  # of a dtype NumPy makes it anew each time, which takes longer than to digest a small array
+
+
+def path(value):
+    """`value` as a path, in a folder that is there."""
+    value = os.path.abspath(_files.path_of(value, "checkpoint"))
+    if not os.path.isdir(os.path.dirname(value)):
+        raise FileNotFoundError(f"there is no folder {os.path.dirname(value)!r} for the checkpoint")
+    return value
+
+
+def digest(arrays):
+    """A fingerprint of arrays, their shapes and dtypes."""
+    total = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        if array is not None:
+            total.update(f"{_word(array.dtype)}{array.shape}".encode())
+            total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
+
+
+def seed(path, otherwise):
+    """The seed of the run that `path` holds, whose split and order a resumed one has; `otherwise` where it holds none."""
+    return streams(path, otherwise, None)[0]
+
+
+def streams(path, entropy, begin):
+    """Return the seed of the run that `path` holds and the positions where it began; those given where it holds none."""
+    if not os.path.exists(path):
+        return entropy, begin
+    run = _files.read(path)[0].get("run")
+    if not isinstance(run, dict) or type(run.get("entropy")) is not int:
+        return entropy, begin
+    try:
+        return run["entropy"], Positions.read(run.get("begin"))
+    except DAMAGES as error:
+        raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
+
+
+def write(path, network, state, history, entropy, identity, seconds, start, begin):
+    """Write where a run stands: its training.State and History, seed, start parameters, and what a resumed run must share.
+
+    `begin` holds the positions of the random streams at the start of the run.
+    """
+    numbers = {name: getattr(state, name) for name in state.NUMBERS} | {"seconds": seconds}
+    header = network._header() | {"kind": "Checkpoint", "run": {
+        "identity": identity, "entropy": entropy, "stopped": history.stopped, "slots": len(state.slots), "numbers": numbers,
+        "begin": begin._asdict()}}
+    arrays = {f"{PREFIX}slot_{n}": slot for n, slot in enumerate(state.slots)} | {f"{PREFIX}start": start}
+    if state.best_theta is not None:
+        arrays[f"{PREFIX}best_theta"] = state.best_theta
+    if state.states is not None:
+        arrays[f"{PREFIX}states"] = state.states.reshape(-1, network._kept_width)
+    for name in history.CURVES:
+        arrays[PREFIX + name] = np.array(getattr(history, name)[:state.epoch], np.float64)
+    _files.write(path, header, network._arrays(state.theta) | arrays)
+
+
+def read(path, network, state, history, identity, seed, begin, used, most_updates, each_epoch, windows=None,
+         content=None):
+    """Put what `write` wrote into state and history, and return the run's start parameters; None where there is no file.
+
+    `state` has the parameters that the network has now, and `seed` is the one that the call has without the file, None where
+    it is not to be compared; `begin` the same of the positions of the random streams, and `used` has 1 for those streams on
+    which the run depends. `most_updates` is where the call ends, in epochs of `each_epoch`. `windows` is the source of
+    batches whose states are carried from one to the next, where it is one; `content` the bytes of the file, where they are
+    at hand.
+
+    Raises
+    ------
+    ValueError : no checkpoint, a damaged one, or one of another network or another run; nothing is changed then.
+    """
+    if content is None and not os.path.exists(path):
+        return None
+    header, arrays, theirs = _open(path, network, identity, content)
+    run = header["run"]
+    try:
+        numbers, slots, best, curves = _contents(run, arrays, state, history)
+        shape = None if windows is None else windows.shape(numbers["batch"])
+        states = None
+        if shape is not None:  # (n, B)
+            width = network._kept_width
+            states = np.empty((*shape, width), network.dtype)
+            kept = _with_starts(arrays[f"{PREFIX}states"], network, arrays)
+            states[...] = _like(kept, states.reshape(-1, width)).reshape(states.shape)
+        start, begun = _start(arrays, state), _begin(run, used)
+    except DAMAGES as error:
+        raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
+    if seed is not None:
+        if _compare_begin(path, run, start, [theirs._theta, best], network, state.theta, seed):
+            _compare_positions(path, run, begun, theirs._positions.of(used), begin.of(used))
+    _refuse_longer(path, numbers, most_updates, each_epoch)
+    for name, value in numbers.items():
+        setattr(state, name, value)
+    state.theta[...] = theirs._theta
+    state.best_theta, state.states = best, states
+    for mine, its in zip(state.slots, slots):
+        mine[...] = its
+    for name, curve in curves.items():
+        setattr(history, name, curve)
+    if isinstance(network._entropy, _checks.DrawnSeed):  # the network is now the one that began the run
+        network._entropy = _checks.DrawnSeed(header["entropy"])
+    network._positions = (theirs._positions if theirs._entropy == network._entropy
+                          else network._positions.later(theirs._positions))
+    return start
+
+
+def check_replaceable(path, network, state, identity, seed, begin, used, most_updates, each_epoch):
+    """Raise FileExistsError unless the run of these arguments may write its checkpoints to `path`.
+
+    It may where there is no file, or nothing in it, and over its own earlier checkpoint.
+    """
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:  # a device is written to, and keeps nothing
+        return
+    try:
+        header, arrays, _ = _open(path, network, identity, None)
+        run = header["run"]
+        try:
+            numbers, start, begun = dict(run["numbers"]), _start(arrays, state), _begin(run, used)
+            position = {name: int(numbers[name]) for name in ("epoch", "batch")}
+        except DAMAGES as error:
+            raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
+        if run.get("entropy") != seed:
+            which = ("it has another random seed, and this network was given none: with random_state= a script that is run "
+                     "again has the same" if isinstance(seed, _checks.DrawnSeed)
+                     else f"random_state is {run.get('entropy')} there and {seed} here")
+            raise ValueError(f"checkpoint {path!r} is of another run: {which}")
+        if start is not None and not is_close(start, state.theta):
+            raise ValueError(f"checkpoint {path!r} is of a run that began with other parameters; resume=True goes on with it if "
+                             "it is this network's own")
+        if begun is not None and begun != begin.of(used):
+            raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, begin.of(used))}")
+        _refuse_longer(path, position, most_updates, each_epoch)
+    except ValueError as error:
+        raise not_replaced(error) from error
+
+
+def not_replaced(error):
+    """The FileExistsError for a file that is not this run's, which `error` says."""
+    words = f"{error}" if f"{error}".startswith("checkpoint ") else f"checkpoint {error}"
+    return FileExistsError(f"{words}. It is not replaced: give checkpoint= another path, or overwrite=True")
+
+
+def _open(path, network, identity, content):
+    """Header, arrays and network of a checkpoint of this network and this run."""
+    header, arrays = _files.read(path, content)
+    if header.get("kind") != "Checkpoint":
+        raise ValueError(f"checkpoint {path!r} holds a model, not the checkpoint of a run: fastbptt.load reads it")
+    try:
+        theirs, identities = network._from_header(header, arrays), dict(header["run"]["identity"])
+    except DAMAGES as error:
+        raise ValueError(f"{path!r} is a damaged checkpoint, or one of another version: {error}") from error
+    _compare(path, "network", theirs._config, network._config)
+    _compare(path, "run", identities, identity)
+    try:
+        theirs.load_state_dict({name: array for name, array in arrays.items() if "." not in name})
+    except DAMAGES as error:
+        raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
+    return header, arrays, theirs
+
+
+def _start(arrays, state):
+    """The parameters that the run began with; None in files of earlier versions."""
+    start = arrays.get(f"{PREFIX}start")
+    return None if start is None else _like(start, state.theta).copy()
+
+
+def _begin(run, used):
+    """The positions at which the run began in the streams that it uses; None in files of earlier versions."""
+    return None if run.get("begin") is None else Positions.read(run["begin"]).of(used)
+
+
+def _compare_begin(path, run, start, later, network, theta, seed):
+    """Raise ValueError unless a network with these parameters and this seed may go on with a run.
+
+    Returns whether the network has the start parameters alone, so that the positions of its streams count.
+
+    It may where the run began with both, and where the network has the parameters that the run has come to (`later`).
+    A network without a seed of its own begins anew with others each time that its script is run. It then goes on with a run
+    that was cut off, as nothing says that this is another one, but not with a run that came to its own end: in a loop over
+    such networks every one would be the first.
+    """
+    if not isinstance(seed, _checks.DrawnSeed) and run["entropy"] != seed:
+        raise ValueError(f"checkpoint {path!r} is of another run: random_state is {run['entropy']} there and {seed} here. "
+                         "Give each run a checkpoint of its own")
+    if start is None or any(each is not None and is_close(each, theta) for each in later):
+        return False
+    if is_close(start, theta):
+        return True
+    if not isinstance(network._entropy, _checks.DrawnSeed):
+        raise ValueError(f"checkpoint {path!r} is of another run, which began with other parameters than this network has. "
+                         "Give each run a checkpoint of its own, or go on with fastbptt.load of this one")
+    if run.get("stopped") in FINISHED:
+        raise ValueError(f"checkpoint {path!r} is of a finished run (it stopped by {run['stopped']!r}), which began with "
+                         "other parameters than this network has. Give each run a checkpoint of its own; give the network a "
+                         "random_state, with which it begins alike when its script is run again; or go on with "
+                         "fastbptt.load of this checkpoint")
+    return False
+
+
+def _compare_positions(path, run, begun, ended, begin):
+    """Raise ValueError unless a network with the start parameters of a run is at a position from which it may go on.
+
+    begun, ended : positions where the run began, None if the file does not say, and where it stands; begin : of this call
+    """
+    if begun is not None and not may_go_on(begun, ended, begin, run.get("stopped") in FINISHED):
+        raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, begin)}. Give each run a checkpoint of its own")
+
+
+def may_go_on(begun, ended, begin, finished):
+    """Whether a network with the start parameters of a run and its streams at `begin` may go on with that run.
+
+    It may at the position where the run began, and at 0, as a network in another process is. It may at the position where
+    the run ended (`ended`) only if the run was cut off: in a loop that sets the start parameters again, every run would be
+    the first.
+    """
+    return begin in (begun, Positions()) or begin == ended and not finished
+
+
+def _began_elsewhere(begun, begin):
+    return ("is of another run, which began with the same parameters at other stream_positions: "
+            f"{begun._asdict()} there and {begin._asdict()} here")
+
+
+def is_close(a, b):
+    """Whether parameters are equal, except for rounding: LAPACK, which initialisers use, rounds differently elsewhere."""
+    eps = max(np.finfo(a.dtype).eps, np.finfo(b.dtype).eps)
+    return a.shape == b.shape and bool((np.abs(a - b) <= np.sqrt(eps) * np.abs(a).max(initial=0)).all())
+
+
+def _refuse_longer(path, numbers, most_updates, each_epoch):
+    """Raise ValueError where a file holds more than the call would do."""
+    there = numbers["epoch"] * each_epoch + numbers["batch"]
+    if there > most_updates:
+        raise ValueError(f"checkpoint {path!r} is of a longer run: {there} updates are done there, and epochs= and updates= "
+                         f"end this one after {most_updates}")
+
+
+def _with_starts(kept, network, arrays):
+    """The states of a checkpoint with the S_0 of their time, for which files of version 0.1 have no place: the present one."""
+    if "S_0" not in network._kept_parts or kept.ndim != 2 or kept.shape[1] != network._kept_width - sum(network._widths):
+        return kept
+    S_0 = np.concatenate([arrays[name] for name in network.parameters if name.startswith("S_0")])
+    return np.concatenate([kept, np.tile(S_0, (len(kept), 1))], axis=1)
+
+
+def _contents(run, arrays, state, history):
+    """Numbers, slots, best parameters and curves of a checkpoint, each held against what it must be."""
+    numbers = {"owed": (), "refused": False} | dict(run["numbers"])  # which files of earlier versions do not have
+    if set(numbers) != set(state.NUMBERS):
+        raise ValueError("its numbers are not those of a run")
+    for name in WHOLE:
+        if type(numbers[name]) is not int or numbers[name] < 0:
+            raise ValueError(f"{name} is {numbers[name]!r}")
+    for name in set(numbers) - {*WHOLE, "carried", "best_epoch", "target_epoch", "owed", "refused"}:
+        if type(numbers[name]) not in (int, float):
+            raise ValueError(f"{name} is {numbers[name]!r}")
+    numbers["carried"], numbers["owed"] = tuple(numbers["carried"]), tuple(numbers["owed"])
+    if numbers["owed"] and (len(numbers["owed"]) != 6 or numbers["owed"][0] not in ("callbacks", "update_callbacks")):
+        raise ValueError(f"it owes {numbers['owed']}")
+    if type(numbers["refused"]) is not bool or numbers["refused"] > bool(numbers["owed"]):
+        raise ValueError(f"refused is {numbers['refused']!r} where it owes {numbers['owed']}")
+    if type(run["entropy"]) is not int or not isinstance(run.get("stopped", ""), str):
+        raise ValueError(f"its seed is {run['entropy']!r}, its end {run.get('stopped')!r}")
+    if run["slots"] != len(state.slots):
+        raise ValueError(f"{run['slots']} slots, where the optimiser has {len(state.slots)}")
+    slots = [_like(arrays[f"{PREFIX}slot_{n}"], slot) for n, slot in enumerate(state.slots)]
+    best = arrays.get(f"{PREFIX}best_theta")
+    curves = {name: arrays[PREFIX + name].tolist() for name in history.CURVES}
+    for name, curve in curves.items():
+        if arrays[PREFIX + name].ndim != 1 or len(curve) != numbers["epoch"] and name != "validation_loss":
+            raise ValueError("its history is not as long as its run")
+    return numbers, slots, None if best is None else _like(best, state.theta).copy(), curves
+
+
+def _like(array, expected):
+    if array.shape != expected.shape or array.dtype != expected.dtype:
+        raise ValueError(f"an array of shape {array.shape} and dtype {array.dtype} stands for {expected.shape}, "
+                         f"{expected.dtype}")
+    return array
+
+
+def _compare(path, what, theirs, ours):
+    differ = differences(theirs, ours)
+    by_ranks = [any(len(str(each.get(name))) == RANKS_DIGITS for name in ("data", "validation")) or "ranks" in each
+                for each in (theirs, ours)]
+    if what == "run" and by_ranks[0] != by_ranks[1]:  # their fingerprints cannot be compared
+        for name in ("data", "validation"):
+            if name in theirs and name in ours:
+                differ.pop(name, None)
+        differ.pop("ranks", None)
+        if not differ:
+            how = ("with a communicator, and only such a run goes on from it: in one process give "
+                   "communicator=mpi4py.MPI.COMM_SELF, which has one rank") if by_ranks[0] else (
+                   "without a communicator, and only such a run goes on from it: give none")
+            if theirs.get("ranks", 1) != 1:
+                how += f"; its batches are drawn by {theirs['ranks']} ranks, and need as many"
+            raise ValueError(f"checkpoint {path!r} was written by a run {how}")
+    if differ:
+        raise ValueError(f"checkpoint {path!r} is of another {what}: " + "; ".join(differ.values()))
+
+
+def differences(theirs, ours):
+    """Of two dicts: by the name of what differs, a few words."""
+    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # no tuples but lists
+    return {name: f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
+            for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)}
+
+
+def packed(run):
+    """A dict as JSON; of arrays a fingerprint."""
+    return json.dumps(run, default=_in_words)
+
+
+def _in_words(value):
+    """Describe a value that JSON cannot hold."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return f"array {value.shape} {digest([value])}" if isinstance(value, np.ndarray) else repr(value)

@@ -1,0 +1,76 @@
+"""Training on the synthetic tasks: fresh sequences for every update, and the share that is told right at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import RNN, datasets
+
+HIDDEN_SIZE = 50  # as Pascanu et al. 2013
+BATCH_SIZE = 32
+LEARNING_RATE = 1e-3
+MAX_GRAD_NORM = 1.0
+JUDGED = 10_000  # fresh sequences, as Pascanu et al. 2013
+SOLVED = 0.01  # at most this share of them wrong
+HELD_OUT = 500  # sequences that choose the parameters to keep
+
+
+@dataclass(frozen=True)
+class Task:
+    """A function of datasets, and the network that it asks for."""
+
+    words: str
+    draw: Callable
+    input_size: int
+    output_size: int
+    length: int
+    shortest: int
+    unit: str = "length"
+    options: dict = field(default_factory=dict)
+
+
+LABELS = {"loss": "cross_entropy", "output_activation": "softmax"}
+TASKS = {
+    "adding": Task("Adding problem: the mean of two marked numbers of a stream", datasets.adding_problem, 2, 1, 50, 10,
+                   options={"activation": "relu", "initializer": "identity"}),  # Le, Jaitly and Hinton 2015
+    "temporal_order": Task("Temporal order: which two symbols of a stream were A or B, and in which order",
+                           datasets.temporal_order, 6, 4, 20, 10, options=LABELS),
+    "copy_memory": Task("Copy memory: ten symbols, to be told again after a delay", datasets.copy_memory, 10, 9, 10, 1,
+                        unit="delay", options=LABELS),
+    "parity": Task("Parity: whether the ones of a stream so far are odd in number", datasets.parity, 1, 2, 10, 1,
+                   options=LABELS),
+}
+
+
+def network(task, hidden_size=None, seed=0):
+    """A network of the sizes, loss and outputs that the task needs."""
+    H = HIDDEN_SIZE if hidden_size is None else hidden_size
+    return RNN(task.input_size, H, task.output_size, random_state=seed, **task.options)
+
+
+def fit(network, task, length, *, epochs, solver="adam", progress=None):
+    """Train in place, an epoch of 100 updates, until held-out sequences are told right as often as `SOLVED` asks."""
+    rng = np.random.default_rng(0)
+    held = task.draw(HELD_OUT, length, random_state=rng)
+
+    def solved(record):
+        return wrong(network, held) <= SOLVED / 2
+
+    return network.fit(batches=lambda size, rng: task.draw(size, length, random_state=rng), epochs=epochs,
+                       updates_per_epoch=100, batch_size=BATCH_SIZE, optimizer=solver, learning_rate=LEARNING_RATE,
+                       max_grad_norm=MAX_GRAD_NORM, callbacks=solved, progress=progress)
+
+
+def wrong(network, data):
+    """The share of sequences with a wrong answer."""
+    X, D, weights = data
+    return datasets.fraction_wrong(network.forward(X)[0], D, weights)
+
+
+def judge(network, task, length, *, seed=1):
+    """That share of `JUDGED` fresh sequences, drawn a thousand at a time."""
+    rng = np.random.default_rng(seed)
+    return float(np.mean([wrong(network, task.draw(1000, length, random_state=rng)) for _ in range(JUDGED // 1000)]))

@@ -1,0 +1,163 @@
+"""Points where the states of a network stand still: minima of ½‖(F(S, x) − S) / λ‖² (Sussillo and Barak 2013)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _plots, _checks, reference
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+STILL = 1e-20  # q below which a point is fixed, except for rounding
+
+
+@dataclass(frozen=True)
+class FixedPoints:
+    """Points where the state hardly changes under a constant input, the slowest first.
+
+    Attributes
+    ----------
+    points : array (n, H)
+        States. With leak_form="current" they are currents.
+    speed : array (n,)
+        q = ½‖(F(S, x) − S) / λ‖², where F is one step of the network and λ the leak of each unit (1 without a leak). Since
+        leaky units approximate τ dS/dt, q is ½‖τ dS/dt‖² and does not depend on dt. Below 1e-20 the point is fixed, above it
+        is only slow.
+    eigenvalues : complex array (n, H)
+        Eigenvalues of the Jacobian ∂F/∂S of one step, the largest first. They are per step: they approach 1 as dt
+        approaches 0. `time_constants` expresses them as times.
+    stable : bool array (n,)
+        Whether all eigenvalues lie within the unit circle, so that small disturbances die out in the network as it is. A
+        large dt can make a point unstable that a smaller dt leaves stable.
+    found : int array (n,)
+        How many starts ended there.
+    starts : array (m, H)
+    lost : int
+        How many starts ended in faster points, or nowhere. These are left out.
+    mean : array (H,)
+        Mean of `starts` and `points` together.
+    axes : array (k, H)
+        Principal axes of `starts` and `points` together: orthonormal rows, the largest variance first. Each row's entry of
+        largest magnitude is positive. k is H, or the number of starts and points if it is smaller.
+    dt : float or None
+        Time step of the network, if it was created with dt and tau.
+    """
+
+    points: np.ndarray
+    speed: np.ndarray
+    eigenvalues: np.ndarray
+    stable: np.ndarray
+    found: np.ndarray
+    starts: np.ndarray
+    lost: int
+    mean: np.ndarray
+    axes: np.ndarray
+    dt: float | None = None
+
+    @property
+    def time_constants(self) -> np.ndarray:
+        """Times (n, H) in which a disturbance along each eigenvector shrinks to 1/e: −1 / ln |eigenvalue|.
+
+        They are in the unit of dt, or in steps if the network has no dt. Negative ones belong to disturbances that grow.
+        """
+        with np.errstate(divide="ignore"):
+            return -(1.0 if self.dt is None else self.dt) / np.log(np.abs(self.eigenvalues))
+
+    def project(self, states: ArrayLike, dimensions: int = 2) -> np.ndarray:
+        """Return the coordinates (..., dimensions) of states (..., H) along the first principal axes, as `plot` draws them.
+
+        Parameters
+        ----------
+        states : array (..., H), or an object with such an array `S`
+            What `forward(return_states=True)` or `diagnostics.states` returned, or any part of its S.
+        dimensions : int
+            How many axes. Coordinates along axes that do not exist are 0.
+
+        Examples
+        --------
+        >>> ax = found.plot()
+        >>> ax.plot(*found.project(states.S[:, 0]).T)  # the trajectory of the first sequence
+        """
+        S = _checks.array("states", getattr(states, "S", states), np.float64)
+        if S.ndim < 1 or S.shape[-1] != len(self.mean):
+            raise ValueError(f"states must have shape (..., H) = (..., {len(self.mean)}), got {S.shape}")
+        dimensions = _checks.size("dimensions", dimensions)
+        along = (S - self.mean) @ self.axes[:dimensions].T
+        return np.concatenate([along, np.zeros((*S.shape[:-1], dimensions - along.shape[-1]))], axis=-1)
+
+    def describe(self) -> str:
+        """Return a line about all points and a line about each."""
+        still = self.speed < STILL
+        unit = "steps" if self.dt is None else "in the unit of dt"
+        head = (f"{len(self.points)} point(s) of {len(self.starts)} start(s): {still.sum()} fixed, of which "
+                f"{(still & self.stable).sum()} stable; {(~still).sum()} slow; {self.lost} start(s) ended nowhere slow.")
+        lines = [f"  {n:3}  q = {q:.1e}  {'fixed' if is_still else 'slow ':5}  {'stable' if stable else 'unstable':8}  "
+                 f"largest |eigenvalue| {abs(values[0]):.4f} per step, time constant {times[0]:.3g} {unit}, "
+                 f"{int((np.abs(values) >= 1).sum())} of {len(values)} at 1 or above, "
+                 f"{found} start(s)"
+                 for n, (q, is_still, stable, values, times, found) in enumerate(zip(
+                     self.speed, still, self.stable, self.eigenvalues, self.time_constants, self.found))]
+        return "\n".join([head, *lines])
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the points on the first two principal axes, or those of one unit by |eigenvalue|, and return the Axes.
+
+        Stable points are filled. `project` gives the coordinates of other states in the same picture. Needs matplotlib.
+        """
+        if self.points.shape[1] == 1:
+            return _plots.fixed_points_of_one_unit(ax, self.points[:, 0], np.abs(self.eigenvalues[:, 0]), self.stable)
+        return _plots.fixed_points(ax, self.project(self.points), self.stable, self.project(self.starts))
+
+
+def find(network, x, starts, max_speed, distance):
+    """As `diagnostics.fixed_points`; the network is of float64 and the arguments are checked."""
+    import scipy.optimize  # which takes a fifth of a second
+
+    p, options = network.parameters, network._engines["reference"].options
+    # (F(S) − S) / λ is F(S) − S of the same network with λ = 1. Computed so, it is the same numbers for every dt, and
+    # nothing cancels if λ is small.
+    whole = options | {"leak": 1.0}
+
+    def change(S):
+        return reference.next_state(p, S, x, **whole) - S
+
+    def by_state(S):
+        return reference.jacobian(p, S, x, **whole) - np.eye(len(S))
+
+    ends = [scipy.optimize.least_squares(change, start, by_state, method="lm", ftol=1e-15, xtol=1e-15, gtol=1e-15)
+            for start in starts]
+    slow = sorted((end for end in ends if end.cost <= max_speed), key=lambda end: end.cost)
+    points, speed, found = [], [], []
+    for end in slow:  # the slowest of those that lie together stands for all
+        near = [n for n, point in enumerate(points) if np.linalg.norm(end.x - point) <= distance]
+        if near:
+            found[near[0]] += 1
+        else:
+            points.append(end.x)
+            speed.append(end.cost)
+            found.append(1)
+    points = np.array(points).reshape(-1, starts.shape[1])
+    values = np.linalg.eigvals(reference.jacobian(p, points, x, **options)).astype(complex)
+    values = np.take_along_axis(values, np.argsort(-np.abs(values), axis=1, kind="stable"), axis=1)
+    return FixedPoints(points, np.array(speed), values, np.abs(values[:, 0]) < 1, np.array(found, int), starts,
+                       len(starts) - len(slow), *_principal_axes(np.concatenate([starts, points])), network.dt)
+
+
+def _principal_axes(states):
+    """Mean (H,) and principal axes (k, H) of states (n, H); signs do not depend on the LAPACK."""
+    mean = states.mean(axis=0)
+    _, _, axes = np.linalg.svd(states - mean, full_matrices=False)
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    return mean, axes * np.where(largest < 0, -1.0, 1.0)
+
+
+def check_starts(network, starts):
+    starts = _checks.array("starts", starts, np.float64)
+    if starts.ndim != 2 or starts.shape[1] != network.hidden_size or len(starts) == 0:
+        raise ValueError(f"starts must have shape (n, H) = (n, {network.hidden_size}) with n >= 1, got {starts.shape}")
+    _checks.finite("starts", starts, "nh")
+    return starts

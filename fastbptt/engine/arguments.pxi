@@ -1,0 +1,236 @@
+# What an engine is, and the methods that check arguments and put them into a call.
+
+
+cdef class EngineArguments:
+    """A network's plan and kernels. Its methods read arguments into a call and return False if one is not ready."""
+
+    cdef Plan plan
+    cdef const Kernels *kernels
+    cdef int type
+    cdef cnp.dtype dtype
+    cdef object levels          # the array that plan.error.levels points to
+    cdef object maps            # likewise
+    cdef list pool
+    cdef public Py_ssize_t shard_work  # multiplications of one step of a shard; tests make shards small by it
+
+    def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
+                 str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
+                 dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
+                 bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, double leak=1,
+                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int kind=0,
+                 bint settles=False):
+        """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None.
+
+        Where not `recurs` there are no W_x, W_s, b_s, S_0: inputs (T, B, H) are states, and I is H. Where not `reads` there
+        are no W_y, b_y: `states` and `states_back` alone have a meaning, and O is 0. `reverse`: from the last step of each
+        sequence to its first. pool_of: the engine whose workspaces this one shares. settles: another engine of the network has
+        omega.
+        """
+        self.plan.units.form = CURRENT if leak_form == "current" else RATE if leak < 1 else PLAIN
+        self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
+        self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.kind = noise, input_noise, dropout, kind
+        cdef Plan *p = &self.plan
+        cdef Py_ssize_t end
+        self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
+        self.dtype = cnp.PyArray_DescrFromType(self.type)
+        self.kernels = kernels_for(4 if dtype == "float32" else 8, H)
+        self.pool = [] if pool_of is None else pool_of.pool
+        self.shard_work = work_of_a_shard(4 if dtype == "float32" else 8)
+        p.I, p.H, p.O, p.mean, p.last, p.one_hot = I, H, O, mean, last, one_hot
+        p.recurs, p.reads, p.reverse = recurs, reads, reverse
+        p.activation = ACTIVATIONS[activation]
+        p.error.activation = OUTPUT_ACTIVATIONS[output_activation]
+        p.error.loss = LOSSES[loss]
+        p.error.O, p.error.K, p.error.scale = O, K, 1
+        if loss == "huber":
+            p.error.threshold = loss_parameter
+        elif loss == "quantile":
+            self.levels = cnp.PyArray_ContiguousFromAny(loss_parameter, cnp.NPY_DOUBLE, 1, 1)
+            p.error.levels = <const double *> cnp.PyArray_DATA(self.levels)
+        place_parameters(p, bias, learn_initial_state)
+        p.maps = NULL
+        if maps is not None:
+            self.maps = cnp.PyArray_ContiguousFromAny(maps, cnp.NPY_UBYTE, 1, 1)
+            if cnp.PyArray_DIM(self.maps, 0) != p.P:
+                raise ValueError("maps are not those of these parameters")
+            p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
+        p.rate_penalty, p.omega, p.settles = rate_penalty, omega, settles or omega != 0
+        p.penalties, end = 0, p.P
+        for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
+                            ("W_x", p.W_x)):
+            if begin < 0:
+                continue
+            if name in l1 or name in l2:
+                p.penalty[p.penalties] = Penalty(begin, end, l1.get(name, 0), l2.get(name, 0))
+                p.penalties += 1
+            end = begin
+
+    @cython.final
+    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1, draws=None) noexcept:
+        """Put what every operation has into the call; False where something is not in order.
+
+        `in_time` is the number of X's axes of time: 0 where X is a single step.
+        """
+        memset(c, 0, sizeof(Call))
+        if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(
+                X, cnp.NPY_INTP if self.plan.one_hot else self.type, in_time + (1 if self.plan.one_hot else 2))):
+            return False
+        c.T, c.B = cnp.PyArray_DIM(X, 0) if in_time else 1, cnp.PyArray_DIM(X, in_time)
+        if (not self.plan.one_hot and cnp.PyArray_DIM(X, in_time + 1) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
+            return False
+        c.theta, c.error, c.last, c.units = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last, self.plan.units
+        c.picks, c.reverse = c.last, self.plan.reverse
+        if draws is not None and not self.take_draws(c, draws):
+            return False
+        if initial_state is not None:
+            if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.H, -1)):
+                return False
+            c.initial_state = cnp.PyArray_DATA(initial_state)
+        if lengths is not None:
+            if not (is_ready(lengths, cnp.NPY_INTP, 1) and has_shape(lengths, c.B, -1, -1)):
+                return False
+            c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths)
+            if not lengths_in_range(c):
+                return False
+        elif c.last and c.T == 0 and c.B > 0:
+            return False
+        if resets is not None:
+            if not (is_ready(resets, cnp.NPY_BOOL, 2) and has_shape(resets, c.T, c.B, -1)):
+                return False
+            c.resets = <const char *> cnp.PyArray_DATA(resets)
+        count(c)
+        if self.plan.one_hot:
+            c.ids = <const Py_ssize_t *> cnp.PyArray_DATA(X)
+            return ids_in_range(c, self.plan.I)
+        c.X = cnp.PyArray_DATA(X)
+        return True
+
+    @cython.final
+    cdef void take_dropout(self, Call *c) noexcept nogil:
+        c.dropout = self.plan.dropout
+        if c.dropout > 0 and c.units.form == PLAIN:
+            c.units.form, c.units.leak = RATE, 1
+
+    @cython.final
+    cdef bint take_draws(self, Call *c, draws) noexcept:
+        """Put (noise_key, dropout_key, call, first, sequences), as of reference.Draws, into the call."""
+        noise_key, dropout_key, call, first, sequences = draws
+        c.call, c.first = call, first
+        if noise_key is not None:
+            c.noise_key, c.noise, c.input_noise = noise_key, self.plan.noise, self.plan.input_noise
+        if dropout_key is not None:
+            c.dropout_key = dropout_key
+            self.take_dropout(c)
+        if sequences is None:
+            return True
+        if not (is_ready(sequences, cnp.NPY_INTP, 1) and has_shape(sequences, c.B, -1, -1)):
+            return False
+        c.numbers = <const Py_ssize_t *> cnp.PyArray_DATA(sequences)
+        return True
+
+    @cython.final
+    cdef bint take_out(self, Call *c, theta, x, state, out) noexcept:
+        """Put the arrays of out = (y, next state) into the call; False where they are not in order.
+
+        Neither may overlap what the step reads, but for the next state, which may stand where `state` does.
+        """
+        if not (cpython.PyTuple_Check(out) and cpython.PyTuple_GET_SIZE(out) == 2):
+            return False
+        y, next = <object> cpython.PyTuple_GET_ITEM(out, 0), <object> cpython.PyTuple_GET_ITEM(out, 1)
+        if not (is_ready(y, self.type, 2) and has_shape(y, c.B, self.plan.O, -1) and cnp.PyArray_ISWRITEABLE(y)
+                and is_ready(next, self.type, 2) and has_shape(next, c.B, self.plan.H, -1) and cnp.PyArray_ISWRITEABLE(next)):
+            return False
+        c.Y, c.final_state = cnp.PyArray_DATA(y), cnp.PyArray_DATA(next)
+        if overlap(y, next) or overlap(y, x) or overlap(y, theta) or overlap(next, x) or overlap(next, theta):
+            return False
+        return state is None or not overlap(y, state) and (c.final_state == c.initial_state or not overlap(next, state))
+
+    @cython.final
+    cdef bint take_old_starts(self, Call *c, past_S_0) noexcept:
+        """Put the S_0 of earlier steps into the call. Return False if dtype, shape or memory layout is wrong."""
+        if not (is_ready(past_S_0, self.type, 2) and cnp.PyArray_DIM(past_S_0, 0) <= c.T
+                and has_shape(past_S_0, cnp.PyArray_DIM(past_S_0, 0), self.plan.H, -1)):
+            return False
+        c.old, c.past_S_0 = cnp.PyArray_DIM(past_S_0, 0), cnp.PyArray_DATA(past_S_0)
+        return True
+
+    @cython.final
+    cdef bint take_targets(self, Call *c, D, weights) noexcept:
+        """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""
+        return self.point_at_targets(c, D, weights) and self.in_range(c) and self.take_weights(c) >= 0
+
+    @cython.final
+    cdef bint is_ready_out(self, array, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2) noexcept:
+        """Whether `array` is (n0, n1, n2), to be written into."""
+        return is_ready(array, self.type, 3) and has_shape(array, n0, n1, n2) and cnp.PyArray_ISWRITEABLE(array)
+
+    @cython.final
+    cdef bint is_ready_target(self, const Call *c, array, Py_ssize_t width) noexcept:
+        """Whether `array` is (T, B, width), or (B, width) where errors are those of the last steps."""
+        if c.last:
+            return is_ready(array, self.type, 2) and has_shape(array, c.B, width, -1)
+        return is_ready(array, self.type, 3) and has_shape(array, c.T, c.B, width)
+
+    @cython.final
+    cdef bint is_ready_row(self, const Call *c, array, int type) noexcept:
+        """Whether `array` is (T, B), or likewise (B,)."""
+        if c.last:
+            return is_ready(array, type, 1) and has_shape(array, c.B, -1, -1)
+        return is_ready(array, type, 2) and has_shape(array, c.T, c.B, -1)
+
+    @cython.final
+    cdef bint point_at_targets(self, Call *c, D, weights) noexcept:
+        """Put targets and weights into the call; False where their types or shapes are not in order."""
+        cdef Py_ssize_t K = self.plan.error.K
+        if self.plan.error.loss == CROSS_ENTROPY and self.is_ready_row(c, D, cnp.NPY_INTP):
+            c.labels = <const Py_ssize_t *> cnp.PyArray_DATA(D)
+        elif self.is_ready_target(c, D, K):
+            c.D = cnp.PyArray_DATA(D)
+        else:
+            return False
+        if weights is not None:
+            if self.is_ready_row(c, weights, self.type):
+                c.weight_width = 1
+            elif self.is_ready_target(c, weights, K) and self.plan.error.loss != CROSS_ENTROPY:
+                c.weight_width = K
+            else:
+                return False
+            c.weights = cnp.PyArray_DATA(weights)
+        return True
+
+    @cython.final
+    cdef bint in_range(self, const Call *c) noexcept nogil:
+        """Whether every label that is read stands for an output."""
+        if c.labels == NULL:
+            return True
+        if self.type == cnp.NPY_FLOAT:
+            return labels_in_range(c, self.plan.O, <const float *> c.weights)
+        return labels_in_range(c, self.plan.O, <const double *> c.weights)
+
+    @cython.final
+    cdef void penalize_flow(self, Call *c) noexcept nogil:
+        """Put the penalties on rates and by Ω into the call, of which there are none yet."""
+        cdef Py_ssize_t b, steps
+        c.rates = c.spread = 0
+        c.spread_rows = 0
+        c.omega = self.plan.omega
+        c.settles = c.error.settles = self.plan.omega != 0
+        if self.plan.rate_penalty != 0:
+            steps = c.steps
+            for b in range(c.B if c.past > 0 else 0):
+                steps -= min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
+            c.rates = self.plan.rate_penalty / (<double> max(steps, 1) * self.plan.H)
+
+    @cython.final
+    cdef double take_weights(self, Call *c) noexcept nogil:
+        """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
+        if self.type == cnp.NPY_FLOAT:
+            return weigh(&self.plan, c, <const float *> c.weights)
+        return weigh(&self.plan, c, <const double *> c.weights)
+
+    def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
+        """Σ m as `loss_and_gradients` finds it, for arguments that are checked already."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)):
+            raise ValueError("data are not in order")
+        return self.take_weights(&c)

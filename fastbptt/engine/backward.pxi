@@ -1,0 +1,259 @@
+# The backward pass of a shard, last block first; truncation windows and segments under a memory limit.
+
+cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                   const floating *theta) noexcept nogil:
+    """From the saved S and delta_y to every other gradient."""
+    cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, since = c.past, end, block = 0, i, h
+    cdef bint begun = False  # some error went back through the first step
+    cdef const floating *first
+    cdef floating *first_delta = <floating *> w.first_delta
+    cdef floating *delta = <floating *> w.delta
+    cdef floating *Q_s = <floating *> shared.Q_s
+    cdef floating *gradient = <floating *> c.gradient
+    cdef floating *table = <floating *> w.table
+    cdef floating *dU = <floating *> w.dU
+    cdef floating *first_dU = <floating *> w.first_dU
+    cdef bint leaky = c.units.form != PLAIN
+
+    if c.arranged:
+        memset(w.dropped, 0, (B if leaky else 1) * ldh * sizeof(double))
+    if c.arranged and leaky:
+        memset(w.dropped_dU, 0, B * ldh * sizeof(double))
+        memset(w.old_dropped, 0, ldh * sizeof(double))
+    if p.one_hot:
+        memset(table, 0, p.I * ldh * sizeof(floating))
+    first = <floating *> w.later
+    if c.k1 == 0:
+        if c.segments > 0:
+            begun = backward_again(p, c, k, shared, w, theta)
+        elif c.most > 0:
+            block = blocks_until(c, w, c.most, 0) if c.arranged else 0
+            begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block, <floating *> NULL)
+    else:
+        memset(first_delta, 0, B * ldh * sizeof(floating))
+        if leaky:
+            memset(first_dU, 0, B * ldh * sizeof(floating))
+        while since < c.most:  # the errors of steps since ... end go back through the k2 steps before `end`
+            end = min(since + c.k1, c.T)
+            block = blocks_until(c, w, min(end, c.most), block)
+            if backward_through(p, c, k, shared, w, theta, max(0, end - c.k2), since, min(end, c.most), block,
+                                <floating *> NULL):
+                begun = True
+                for i in range(rows_at(c, w, 0) * ldh):
+                    first_delta[i] += first[i]
+                for i in range(rows_at(c, w, 0) * ldh if leaky else 0):
+                    first_dU[i] += dU[i]
+            since = end
+        first = first_delta
+        if leaky:
+            memcpy(dU, first_dU, B * ldh * sizeof(floating))
+    if read_flag(c.stop):
+        return
+
+    for i in range(p.I if p.one_hot else 0):
+        for h in range(H):
+            gradient[p.W_x + h * p.I + i] += table[i * ldh + h]
+    # dS_0 = delta[0] @ W_s                                                                           (B, H)
+    if not begun:
+        if c.dS_0 != NULL and not c.arranged:
+            memset(c.dS_0, 0, B * H * sizeof(floating))
+    elif to_first_state(p, c):
+        first = drop(p, c, k, w, 0, Q_s, first)
+        if leaky:
+            # dU = what goes back from step 0 to the states before it
+            memset(delta, 0, B * ldh * sizeof(floating))
+            back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.S, first, delta)
+            first = dU
+        else:
+            affine(k, B, H, H, first, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+            first = delta
+        if c.dS_0 != NULL:
+            scatter(k, 1, B, H, first, ldh, <floating *> c.dS_0, 0, H, c.order)
+        if p.S_0 >= 0 and (c.initial_state == NULL or c.own_start):
+            column_sums(k, B, H, first, ldh, gradient + p.S_0)
+    if p.S_0 >= 0 and c.arranged and leaky:
+        # likewise from the steps that are reset
+        for i in range(B):
+            memcpy(<floating *> w.renewed + i * ldh, w.initial, ldh * sizeof(floating))
+        memset(delta, 0, B * ldh * sizeof(floating))
+        narrow(B * ldh, <double *> w.dropped_dU, dU)
+        narrow(B * ldh, <double *> w.dropped, <floating *> w.later)
+        back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.renewed, <floating *> w.later, delta)
+        column_sums(k, B, H, dU, ldh, gradient + p.S_0)
+        if c.old > 0:
+            narrow(ldh, <double *> w.old_dropped, delta)
+            column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
+    elif p.S_0 >= 0 and c.arranged:
+        narrow(ldh, <double *> w.dropped, <floating *> w.later)
+        affine(k, 1, H, H, <floating *> w.later, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+        column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
+
+
+cdef Py_ssize_t blocks_until(const Call *c, const Workspace *w, Py_ssize_t end, Py_ssize_t block) noexcept nogil:
+    """How many blocks end with step `end` or before; `block` of them are known to."""
+    while block == 0 or end_of_block(c, w, w.begins[block - 1]) < end:
+        block += 1
+    return block
+
+
+cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                         const floating *theta) noexcept nogil:
+    """All errors back through all steps, segment by segment, each computed again; whether they came to the first step."""
+    cdef Py_ssize_t i, begin, end, before, ldh = w.ldh
+    cdef const floating *later = NULL
+    for i in range(w.segments - 1, -1, -1):
+        begin, end = w.borders[i], w.borders[i + 1]
+        before = rows_at(c, w, begin - 1) if begin > 0 else c.rows
+        w.origin = rows_before(c, w, begin)
+        memcpy(<floating *> w.S + (c.rows - before) * ldh, <floating *> w.border_states + i * c.rows * ldh,
+               before * ldh * sizeof(floating))
+        if c.units.form == CURRENT:
+            memcpy(w.other, <floating *> w.border_others + i * c.rows * ldh, before * ldh * sizeof(floating))
+        if forward_through(p, c, k, shared, w, theta, begin, end, True) != DONE:
+            return False
+        if not backward_through(p, c, k, shared, w, theta, begin, begin, end, w.border_blocks[i + 1], later) and begin == 0:
+            return False
+        later = <floating *> w.later
+    return later != NULL
+
+
+cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                           const floating *theta, Py_ssize_t begin, Py_ssize_t since, Py_ssize_t end, Py_ssize_t block,
+                           const floating *later) noexcept nogil:
+    """The errors of the steps since ... end, back through the steps begin ... end, the last of `block` blocks.
+
+    `later` is delta of the step after them, if that goes back too. Whether they came to the first step of all; its delta
+    is then in w.later.
+    """
+    cdef Py_ssize_t I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
+    cdef Py_ssize_t t, of_block, rows
+    cdef const Py_ssize_t *places
+    cdef floating *S
+    cdef floating *A
+    cdef floating *R
+    cdef const floating *before
+    cdef floating *X = <floating *> w.X
+    cdef floating *delta = <floating *> w.delta
+    cdef floating *Q_x = <floating *> shared.Q_x
+    cdef floating *Q_s = <floating *> shared.Q_s
+    cdef floating *gradient = <floating *> c.gradient
+    cdef floating *dX = <floating *> c.dX
+
+    while end > begin:
+        if later != NULL and stopped(c):
+            return False
+        if c.arranged or c.k1 > 0:
+            block -= 1
+            of_block = w.begins[block]
+        else:
+            of_block = (end - 1) // (w.rows // c.rows) * (w.rows // c.rows)
+        t = max(of_block, begin)
+        rows = rows_before(c, w, end) - rows_before(c, w, t)
+        if c.given:
+            w.origin = rows_before(c, w, t)
+        A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
+        R = <floating *> w.other + (rows_before(c, w, t) - w.origin) * ldh if c.units.form == RATE else A
+        S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # of the step before
+        if c.given:
+            read_known(p, c, k, w, t, S)
+        places = find_places(p, c, w, t, end)
+        if c.given:  # S[1:] of these steps
+            read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+        if c.given and c.units.form == CURRENT:
+            to_rates(c, k, rows, ldh, A)
+        elif c.given and c.units.form == RATE:
+            read(c, k, t, rows, places, H, <const floating *> c.past_rates, R, ldh)
+        # dS = delta_y @ W_y                                                                          (rows, H)
+        if not p.reads:
+            read(c, k, t, rows, places, H, <const floating *> c.D, delta, ldh)
+        elif end > since:
+            bring_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta)
+            if c.rates != 0:
+                add_rates(rows, H, 2 * c.rates, A, ldh, delta)
+        else:
+            memset(delta, 0, rows * ldh * sizeof(floating))
+        # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
+        if c.omega == 0:
+            recur_back_through(p, c, k, w, t, end, Q_s, R, later, delta)
+        else:
+            recur_back_by_steps(p, c, k, w, t, end, Q_s, R, later, delta)
+            spread(p, c, w, rows, <const floating *> delta)
+            # slope += u.T @ (2 (1 - 1/r) v)                                                          (H, H)
+            if H > 1:
+                accumulate(k, rows, H, H, <floating *> w.dS, ldh, <floating *> w.back, ldh, <floating *> c.spread_slope, H)
+            else:
+                add_products(rows, <floating *> w.dS, <floating *> w.back, ldh, <floating *> c.spread_slope)
+        # dW_s = delta.T @ S[:-1]                                                                     (H, H)
+        before = S
+        if c.arranged:
+            find_states_before(p, c, k, w, t, end, S, A, <floating *> w.before)
+            before = <floating *> w.before
+        if w.mask != NULL:
+            drop_out(c, w, t, end, before, <floating *> w.before)
+            before = <floating *> w.before
+        if end > 1 or not from_zero(p, c):
+            accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
+        # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
+        if p.one_hot:
+            add_by_id(c, rows, places, delta, ldh, <floating *> w.table)
+        else:
+            if end - t < c.most or c.given or c.known:  # of a single block forward has left X there
+                read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
+                add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
+            accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
+        if p.b_s >= 0:
+            column_sums(k, rows, H, delta, ldh, gradient + p.b_s)
+        if dX != NULL:
+            # dX = delta @ W_x                                                                        (rows, I)
+            affine(k, rows, H, I, delta, ldh, Q_x, ldi, <const floating *> NULL, X, ldi)
+            if c.settles:
+                settle_rows(rows, I, X, ldi, H, <const floating *> delta, ldh, c.norm_W_x)
+            if c.k1 > 0:
+                add_rows(c, t, rows, places, I, X, ldi, dX)
+            else:
+                write(c, k, t, rows, places, I, X, ldi, dX)
+        later = <floating *> w.later
+        memcpy(w.later, delta, rows_at(c, w, t) * ldh * sizeof(floating))
+        end = t
+    if begin > 0 and later != NULL and c.segments == 0:
+        drop(p, c, k, w, begin, Q_s, later)  # what a reset there has from S_0, which is no constant
+    return begin == 0 and later != NULL
+
+
+cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
+                     floating *S) noexcept nogil:
+    """S = the states before step t, which are known                                                       (rows, H)"""
+    if t > 0:
+        read(c, k, t - 1, rows_at(c, w, t - 1), find_places(p, c, w, t - 1, t), p.H, <const floating *> c.past_states, S,
+             w.ldh)
+    else:
+        gather(k, 1, c.rows, p.H, <const floating *> c.initial_state, 0, p.H, c.order, S, w.ldh)
+    if c.units.form == CURRENT:
+        to_rates(c, k, rows_at(c, w, t - 1) if t > 0 else c.rows, w.ldh, S)
+
+
+cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
+                     Py_ssize_t of_block, Py_ssize_t t, Py_ssize_t end, floating *dS) noexcept nogil:
+    """dS = delta_y @ W_y for the steps t ... end of the block of_block ... end                             (rows, H)"""
+    cdef Py_ssize_t O = p.O, H = p.H, ldh = w.ldh, ldo = w.ldo, i, skipped = 0, errors
+    cdef Py_ssize_t above = rows_before(c, w, t) - rows_before(c, w, of_block)
+    cdef Py_ssize_t rows = rows_before(c, w, end) - rows_before(c, w, t)
+    cdef const floating *delta_y = <floating *> w.delta_y + (rows_before(c, w, of_block) - w.origin) * ldo
+    errors = pick(c, w, of_block, end, <const floating *> c.weights) if c.picks else above + rows
+    if errors == above + rows:
+        affine(k, rows, O, H, delta_y + above * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS, ldh)
+        if c.settles:
+            settle_rows(rows, H, dS, ldh, O, delta_y + above * ldo, ldo, c.norm_W_y)
+        return
+    memset(dS, 0, rows * ldh * sizeof(floating))
+    while skipped < errors and w.at[skipped] < above:
+        skipped += 1
+    for i in range(skipped, errors):
+        w.at[i] -= above
+    if skipped < errors:
+        affine(k, errors - skipped, O, H, delta_y + skipped * ldo, ldo, Q_y, ldh, <const floating *> NULL, <floating *> w.R,
+               ldh)
+        if c.settles:
+            settle_rows(errors - skipped, H, <floating *> w.R, ldh, O, delta_y + skipped * ldo, ldo, c.norm_W_y)
+        scatter(k, 1, errors - skipped, H, <floating *> w.R, ldh, dS, 0, ldh, w.at + skipped)

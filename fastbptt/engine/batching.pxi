@@ -1,0 +1,282 @@
+# Batching: how a call is divided into shards of sequences, blocks of steps and runs of steps with the same rows,
+# and the order of sequences of unequal lengths.
+
+cdef void count(Call *c) noexcept nogil:
+    """How many sequences and steps there are, and whether they must be arranged."""
+    cdef Py_ssize_t b
+    cdef bint uneven = False
+    c.sequences, c.most, c.steps = c.B, c.T, c.T * c.B
+    c.order = c.alive = NULL
+    if c.lengths != NULL and c.T > 0:
+        c.sequences = c.most = c.steps = 0
+        for b in range(c.B):
+            c.sequences += c.lengths[b] > 0
+            c.most = max(c.most, c.lengths[b])
+            c.steps += c.lengths[b]
+        uneven = c.steps < max(c.most, 1) * c.B  # equal lengths are those of a batch that ends earlier
+    c.arranged = uneven or c.resets != NULL and memchr(c.resets, 1, c.most * c.B) != NULL  # no reset of padding
+
+
+cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, Py_ssize_t size,
+                                Py_ssize_t work) noexcept nogil:
+    """Rows of a shard of a batch of B sequences of so many steps together: as equal as can be, and from the shapes alone.
+
+    As many shards as threads may want, if each has work enough, and rows enough to use the weights that it reads; an even
+    number, or one of two threads would wait for the other's last one (7 shards of 128,28,28,100,10 took 1.71 times as long
+    with one thread as with two, 8 take 1.96); at least so many that one step stays under `work` multiplications; and not so
+    many that their gradients fill the memory. Calls of 0.13 to 0.6 ms that SHARD_LEAST divides take 1.00 to 1.02 times as
+    long with one thread and 0.53 with two (2026-11).
+    """
+    cdef double row = <double> p.H * ((p.I + p.H if p.recurs else 0) + p.O)
+    cdef Py_ssize_t fewest = max(8, min(32, p.H // 16))  # 8 rows run at full speed where the weights stay in the cache
+    cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * max(p.I, p.H, p.O))))
+    cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * steps / SHARD_LEAST)
+    shards = min(shards, B // fewest, <Py_ssize_t> (<double> steps / SHARD_LEAST_ROWS),
+                 max(1, PARTIALS_BYTES // (p.P * size)))
+    if shards > 1 and shards < B // fewest:
+        shards += shards % 2
+    shards = max(1, shards, (B + most - 1) // most)
+    return (B + shards - 1) // shards
+
+
+cdef Py_ssize_t work_of_a_shard(Py_ssize_t size) noexcept nogil:
+    """Multiplications of one step of a shard, at most, of numbers of this size.
+
+    About 25 ms on one core in either type, of which a step back has three; so Ctrl-C is heard within 100 ms. Smaller shards
+    make BLAS pack the same weights more often: B = H = 2048 takes 1.2 times as long as in one shard at this bound, and twice
+    as long at a quarter of it (2026-11, AMD Zen 3, OpenBLAS 0.3.30).
+    """
+    return SHARD_WORK if size == sizeof(float) else SHARD_WORK // 2
+
+
+cdef inline Py_ssize_t shards_of(const Call *c) noexcept nogil:
+    return (c.sequences + c.rows - 1) // c.rows if c.rows > 0 else 0
+
+
+cdef inline Py_ssize_t steps_of_a_shard(const Call *c) noexcept nogil:
+    """Of the shard that has most, over all its sequences."""
+    return c.kept if c.arranged else c.most * c.rows
+
+
+cdef inline Py_ssize_t share(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
+    """How many of n sequences, dealt like cards, are shard i's."""
+    if shards == 1:  # a division a step is much where a step is short
+        return n
+    return (n - i + shards - 1) // shards if n > i else 0
+
+
+cdef inline Py_ssize_t dealt(Py_ssize_t n, Py_ssize_t shards, Py_ssize_t i) noexcept nogil:
+    """How many of them are those of the shards before i."""
+    return i * (n // shards) + min(i, n % shards)
+
+
+cdef void arrange(Call *c, Py_ssize_t *memory) noexcept nogil:
+    """Sort the sequences, the longest first, and deal them to the shards. `memory` has `arranged_words(c)` words."""
+    cdef Py_ssize_t *order = memory
+    cdef Py_ssize_t *alive = memory + c.B
+    cdef Py_ssize_t *next = alive + c.T + 1
+    cdef Py_ssize_t b, t, n, place, kept = 0, longer = 0, shards = shards_of(c)
+    c.kept = 0
+    if not c.arranged:
+        return
+    memset(alive, 0, (c.most + 1) * sizeof(Py_ssize_t))
+    for b in range(c.B):
+        n = c.lengths[b] if c.lengths != NULL else c.T
+        if n > 0:
+            alive[n - 1] += 1
+    for t in range(c.most - 1, -1, -1):  # sums in registers: in memory each addition waited for the last one's store
+        longer += alive[t]
+        alive[t] = next[t] = longer
+        kept += share(longer, shards, 0)
+    next[c.most] = 0
+    for b in range(c.B):
+        n = c.lengths[b] if c.lengths != NULL else c.T
+        if n > 0:  # next[n]: how many longer ones, and equal ones before it, there are
+            place = next[n]
+            order[place if shards == 1 else dealt(c.sequences, shards, place % shards) + place // shards] = b
+            next[n] = place + 1
+    c.order, c.alive, c.kept = order, alive, kept
+
+
+cdef inline Py_ssize_t arranged_words(const Call *c) noexcept nogil:
+    return c.B + 2 * (c.T + 1) if c.arranged else 0
+
+
+cdef void make_shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size, Call *s) noexcept nogil:
+    """The call for shard i, in s; `size` is that of a number."""
+    cdef Py_ssize_t b = i * c.rows
+    memcpy(s, c, sizeof(Call))
+    if c.arranged:
+        s.rows = share(c.sequences, shards_of(c), i)
+        s.order = c.order + dealt(c.sequences, shards_of(c), i)
+        return
+    s.rows = min(c.rows, c.B - b)
+    s.begin = b
+    s.X = <const char *> c.X + b * p.I * size if c.X != NULL else NULL
+    s.ids = c.ids + b if c.ids != NULL else NULL
+    s.initial_state = <const char *> c.initial_state + b * p.H * size if c.initial_state != NULL else NULL
+    s.past_states = <const char *> c.past_states + b * p.H * size if c.past_states != NULL else NULL
+    s.past_rates = <const char *> c.past_rates + b * p.H * size if c.past_rates != NULL else NULL
+    s.D = <const char *> c.D + b * c.error.K * size if c.D != NULL else NULL
+    s.labels = c.labels + b if c.labels != NULL else NULL
+    s.weights = <const char *> c.weights + b * c.weight_width * size if c.weights != NULL else NULL
+    s.Y = <char *> c.Y + b * p.O * size if c.Y != NULL else NULL
+    s.S = <char *> c.S + b * p.H * size if c.S != NULL else NULL
+    s.R = <char *> c.R + b * p.H * size if c.R != NULL else NULL
+    s.final_state = <char *> c.final_state + b * p.H * size if c.final_state != NULL else NULL
+    s.losses = <char *> c.losses + b * size if c.losses != NULL else NULL
+    s.dX = <char *> c.dX + b * p.I * size if c.dX != NULL else NULL
+    s.dS_0 = <char *> c.dS_0 + b * p.H * size if c.dS_0 != NULL else NULL
+    s.terms_S = <char *> c.terms_S + b * p.H * size if c.terms_S != NULL else NULL
+
+
+cdef void number_rows(const Call *c, Py_ssize_t shards, Py_ssize_t i, Py_ssize_t *first) noexcept nogil:
+    """first[t]: how many rows shard i of an arranged call has before step t."""
+    cdef Py_ssize_t t, n = 0
+    for t in range(c.most):
+        first[t] = n
+        n += share(c.alive[t], shards, i)
+    first[c.most] = n
+
+
+cdef inline Py_ssize_t rows_before(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """Rows of the steps before t."""
+    return w.first[t] if c.arranged else t * c.rows
+
+
+cdef inline Py_ssize_t rows_at(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """Rows of step t: the sequences that have it."""
+    if not c.arranged:
+        return c.rows
+    return w.first[t + 1] - w.first[t] if t < c.most else 0
+
+
+cdef Py_ssize_t end_of_block(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """The step after the last one of the block that begins with step t."""
+    cdef Py_ssize_t end = t + 1, most = c.most
+    if c.k1 > 0:
+        most = min(most, (t // c.k1 + 1) * c.k1)
+    if t < c.past:
+        most = min(most, c.past)
+    if not c.arranged:
+        return min(most, t + max(1, w.rows // max(c.rows, 1)))
+    if w.first[most] - w.first[t] <= w.rows:
+        return most
+    while end < most and w.first[end + 1] - w.first[t] <= w.rows:
+        end += 1
+    return end
+
+
+cdef inline Py_ssize_t callers(const Call *c, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
+    """Which of the caller's steps a reverse recurrence takes as step t of sequence b."""
+    return (c.lengths[b] if c.arranged and c.lengths != NULL else c.most) - 1 - t
+
+
+cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept nogil:
+    if c.reverse:  # where the caller's next step begins with the network's own state, the two are parted
+        return t > 0 and c.resets[(callers(c, t, c.order[row]) + 1) * c.B + c.order[row]]
+    return c.resets[t * c.B + c.order[row]]
+
+
+cdef bint find_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    cdef Py_ssize_t row
+    for row in range(rows_at(c, w, t)):
+        if is_reset(c, t, row):
+            return True
+    return False
+
+
+cdef inline Py_ssize_t end_of_run(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
+    """The step after the last of the run that begins with step t: of steps before `end` of the same rows, of which none is
+    reset but at step t."""
+    cdef Py_ssize_t rows = rows_at(c, w, t), next = t + 1
+    if rows > 0 and c.arranged and c.lengths != NULL:
+        end = min(end, c.lengths[c.order[rows - 1]])  # until the shortest of them ends
+    if c.resets == NULL or not c.arranged:
+        return end
+    while next < end and not find_reset(c, w, next):
+        next += 1
+    return next
+
+
+cdef inline Py_ssize_t begin_of_run(const Call *c, const Workspace *w, Py_ssize_t begin, Py_ssize_t t) noexcept nogil:
+    """The first step, from step `begin` on, of the run that ends with step t."""
+    cdef Py_ssize_t rows = rows_at(c, w, t)
+    if rows < c.rows and c.lengths != NULL:
+        begin = max(begin, c.lengths[c.order[rows]])  # where the longest of the others has ended
+    if c.resets == NULL:
+        return begin
+    while t > begin and not find_reset(c, w, t):
+        t -= 1
+    return t
+
+
+cdef inline bint any_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
+    """Whether the state before step t is a new one for any of its rows."""
+    return c.resets != NULL and c.arranged and find_reset(c, w, t)
+
+
+cdef Py_ssize_t *find_places(const Plan *p, const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
+    """Where the rows of the steps t ... end stand in the caller's arrays (T, B, ...); NULL: in their order."""
+    cdef Py_ssize_t row, rows, b, next
+    cdef Py_ssize_t *places = w.places
+    if not (c.arranged or p.one_hot or p.reverse):
+        return NULL
+    if w.placed == t and w.placed_until == end:
+        return places
+    w.placed, w.placed_until = t, end
+    while t < end and c.arranged and not p.reverse:
+        rows, next = rows_at(c, w, t), end_of_run(c, w, t, end)
+        place_run(next - t, rows, c.order, t * c.B, c.B, places)
+        places += (next - t) * rows
+        t = next
+    for t in range(t, end):
+        rows = rows_at(c, w, t)
+        for row in range(rows):
+            b = c.order[row] if c.arranged else row
+            places[row] = (callers(c, t, b) if p.reverse else t) * c.B + b
+        places += rows
+    return w.places
+
+
+cdef void place_run(Py_ssize_t steps, Py_ssize_t rows, const Py_ssize_t *order, Py_ssize_t begin, Py_ssize_t B,
+                    Py_ssize_t *places) noexcept nogil:
+    """places = begin + step B + order                                                                  (steps, rows)
+
+    Four rows at a time, the last ones first: what they write beyond their own is written over by the others. What `order` has
+    there is anything, so the sums are of unsigned numbers, which may overflow.
+    """
+    cdef Py_ssize_t i, row
+    cdef Py_ssize_t *target
+    cdef size_t x0, x1, x2, x3, first = <size_t> begin, step = <size_t> B
+    for row in range((rows + 3) // 4 * 4 - 4, -1, -4):
+        x0, x1 = first + <size_t> order[row], first + <size_t> order[row + 1]
+        x2, x3 = first + <size_t> order[row + 2], first + <size_t> order[row + 3]
+        target = places + row
+        for i in range(steps):
+            target[0], target[1], target[2], target[3] = <Py_ssize_t> x0, <Py_ssize_t> x1, <Py_ssize_t> x2, <Py_ssize_t> x3
+            x0, x1, x2, x3 = x0 + step, x1 + step, x2 + step, x3 + step
+            target += rows
+
+
+cdef inline Py_ssize_t place(const Call *c, Py_ssize_t t, const Py_ssize_t *places, Py_ssize_t row) noexcept nogil:
+    """Where in the caller's arrays (T, B, ...) a row of the block that begins with step t stands."""
+    return places[row] if places != NULL else (t + row // c.rows) * c.B + row % c.rows
+
+
+cdef void gather_labels(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places,
+                        Py_ssize_t *gathered) noexcept nogil:
+    cdef Py_ssize_t row
+    for row in range(rows):
+        gathered[row] = c.labels[place(c, t, places, row)]
+
+
+cdef void add_rows(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places, Py_ssize_t width,
+                   const floating *A, Py_ssize_t lda, floating *target) noexcept nogil:
+    """target[place] += A                                                                              (rows, width)"""
+    cdef Py_ssize_t row, j
+    cdef floating *sum
+    for row in range(rows):
+        sum = target + place(c, t, places, row) * width
+        for j in range(width):
+            sum[j] += A[row * lda + j]

@@ -1,0 +1,264 @@
+# The C interface: operations and updates.
+
+
+cdef int any_forward(const void *plan, const void *batch, Py_ssize_t size, const void *theta, void *Y, void *S,
+                     void *final_state, void *saved, Py_ssize_t saved_size, void *scratch,
+                     Py_ssize_t scratch_size) noexcept nogil:
+    cdef const Embedded *e = <const Embedded *> plan
+    cdef Call c
+    cdef Spans s
+    cdef int status = ready_status(e, batch, size)
+    if status == STATUS_OK:
+        status = prepare(e, <const Batch *> batch, theta, &c, &s)
+    if status != STATUS_OK:
+        return status
+    return forward_into(e, <const Batch *> batch, &c, &s, Y, S, final_state, saved, saved_size, scratch, scratch_size)
+
+
+cdef int forward_into(const Embedded *e, const Batch *b, Call *c, Spans *s, void *Y, void *S, void *final_state, void *saved,
+                      Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    cdef const Plan *p = &e.plan
+    c.Y, c.S, c.final_state = Y, S, final_state
+    c.saves = c.apart = saved != NULL
+    give(s, Y, (1.0 if c.last else <double> c.T) * c.B * p.O, e.size, False, True)
+    give(s, S, (c.T + 1.0) * c.B * p.H, e.size, False, True)
+    if final_state != c.initial_state:
+        give(s, final_state, <double> c.B * p.H, e.size, False, True)
+    else:
+        give_again(s, final_state)
+    return finish(e, b, c, s, saved, saved_size, scratch, scratch_size)
+
+
+cdef void give_again(Spans *s, const void *at) noexcept nogil:
+    """Memory that was given to be read is written too."""
+    cdef int i, j
+    for i in range(s.n if at != NULL else 0):
+        if s.spans[i].begin != <size_t> at:
+            continue
+        s.spans[i].written = True
+        for j in range(s.n):
+            if j != i and s.spans[j].begin < s.spans[i].end and s.spans[i].begin < s.spans[j].end:
+                s.status = STATUS_OVERLAP
+
+
+cdef int forward_f32(const void *plan, const void *batch, const float *theta, float *Y, float *S, float *final_state,
+                     void *saved, Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    return any_forward(plan, batch, sizeof(float), theta, Y, S, final_state, saved, saved_size, scratch, scratch_size)
+
+
+cdef int forward_f64(const void *plan, const void *batch, const double *theta, double *Y, double *S, double *final_state,
+                     void *saved, Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    return any_forward(plan, batch, sizeof(double), theta, Y, S, final_state, saved, saved_size, scratch, scratch_size)
+
+
+cdef int any_backward(const void *plan, const void *batch, Py_ssize_t size, const void *theta, const void *dY,
+                      void *gradient, void *dX, void *dS_0, void *saved, Py_ssize_t saved_size, void *scratch,
+                      Py_ssize_t scratch_size) noexcept nogil:
+    cdef const Embedded *e = <const Embedded *> plan
+    cdef Call c
+    cdef Spans s
+    cdef int status = ready_status(e, batch, size)
+    if status == STATUS_OK:
+        status = prepare(e, <const Batch *> batch, theta, &c, &s)
+    if status != STATUS_OK:
+        return status
+    c.D, c.error.loss, c.error.K, c.error.scale = dY, GIVEN, e.plan.O, 1
+    give(&s, dY, (1.0 if c.last else <double> c.T) * c.B * e.plan.O, size, True, False)
+    status = take_gradients(e, &c, &s, gradient, dX, dS_0)
+    if status != STATUS_OK:
+        return status
+    c.apart = c.known = True
+    return finish(e, <const Batch *> batch, &c, &s, saved, saved_size, scratch, scratch_size)
+
+
+cdef int backward_f32(const void *plan, const void *batch, const float *theta, const float *dY, float *gradient, float *dX,
+                      float *dS_0, void *saved, Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    return any_backward(plan, batch, sizeof(float), theta, dY, gradient, dX, dS_0, saved, saved_size, scratch, scratch_size)
+
+
+cdef int backward_f64(const void *plan, const void *batch, const double *theta, const double *dY, double *gradient,
+                      double *dX, double *dS_0, void *saved, Py_ssize_t saved_size, void *scratch,
+                      Py_ssize_t scratch_size) noexcept nogil:
+    return any_backward(plan, batch, sizeof(double), theta, dY, gradient, dX, dS_0, saved, saved_size, scratch, scratch_size)
+
+
+cdef int any_loss(const void *plan, const void *batch, Py_ssize_t size, const void *theta, double *loss, double *penalty,
+                  void *gradient, void *dX, void *dS_0, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    cdef const Embedded *e = <const Embedded *> plan
+    cdef const Batch *b = <const Batch *> batch
+    cdef Call c
+    cdef Spans s
+    cdef int status = ready_status(e, batch, size)
+    if status == STATUS_OK:
+        status = prepare(e, b, theta, &c, &s)
+    if status == STATUS_OK:
+        status = take_targets(e, b, &c, &s)
+    if status == STATUS_OK and gradient != NULL:
+        status = take_gradients(e, &c, &s, gradient, dX, dS_0)
+    elif status == STATUS_OK and (dX != NULL or dS_0 != NULL):
+        status = STATUS_NULL
+    if status == STATUS_OK:
+        give(&s, loss, 1, sizeof(double), True, True)
+        give(&s, penalty, 1, sizeof(double), False, True)
+        status = finish(e, b, &c, &s, NULL, 0, scratch, scratch_size)
+    if status == STATUS_OK:
+        loss[0] = c.total * c.error.scale
+        if penalty != NULL:
+            penalty[0] = c.penalty
+    return status
+
+
+cdef int loss_and_gradients_f32(const void *plan, const void *batch, const float *theta, double *loss, double *penalty,
+                                float *gradient, float *dX, float *dS_0, void *scratch,
+                                Py_ssize_t scratch_size) noexcept nogil:
+    return any_loss(plan, batch, sizeof(float), theta, loss, penalty, gradient, dX, dS_0, scratch, scratch_size)
+
+
+cdef int loss_and_gradients_f64(const void *plan, const void *batch, const double *theta, double *loss, double *penalty,
+                                double *gradient, double *dX, double *dS_0, void *scratch,
+                                Py_ssize_t scratch_size) noexcept nogil:
+    return any_loss(plan, batch, sizeof(double), theta, loss, penalty, gradient, dX, dS_0, scratch, scratch_size)
+
+
+cdef int one_step(const Embedded *e, Py_ssize_t B, Py_ssize_t size, Batch *b) noexcept nogil:
+    """A batch of one step, of numbers of this size (0: of the plan's)."""
+    cdef int status = plan_check(e)
+    memset(b, 0, sizeof(Batch))
+    b.T, b.B = 1, B
+    if status == STATUS_OK and size > 0 and e.size != size:
+        status = STATUS_TYPE
+    return STATUS_SIZE if status == STATUS_OK and not 0 <= B <= INT_MAX else status
+
+
+cdef int any_step(const void *plan, Py_ssize_t B, Py_ssize_t size, const void *theta, const void *x, const Py_ssize_t *ids,
+                  const void *state, void *y, void *next_state, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    cdef const Embedded *e = <const Embedded *> plan
+    cdef Batch b
+    cdef Call c
+    cdef Spans s
+    cdef int status = one_step(e, B, size, &b)
+    b.X, b.ids, b.initial_state = x, ids, state
+    if status == STATUS_OK:
+        status = prepare(e, &b, theta, &c, &s)
+    if status != STATUS_OK:
+        return status
+    c.last = c.picks = False  # one step is the last in any case
+    return forward_into(e, &b, &c, &s, y, NULL, next_state, NULL, 0, scratch, scratch_size)
+
+
+cdef int step_f32(const void *plan, Py_ssize_t B, const float *theta, const float *x, const Py_ssize_t *ids,
+                  const float *state, float *y, float *next_state, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    return any_step(plan, B, sizeof(float), theta, x, ids, state, y, next_state, scratch, scratch_size)
+
+
+cdef int step_f64(const void *plan, Py_ssize_t B, const double *theta, const double *x, const Py_ssize_t *ids,
+                  const double *state, double *y, double *next_state, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    return any_step(plan, B, sizeof(double), theta, x, ids, state, y, next_state, scratch, scratch_size)
+
+
+# ---- Updates
+
+
+cdef int any_clip(Py_ssize_t n, Py_ssize_t size, void *gradient, double max_norm, double *norm) noexcept nogil:
+    cdef Spans s
+    cdef double found
+    memset(&s, 0, sizeof(Spans))
+    if n < 0:
+        return STATUS_SIZE
+    if <double> n * size > 2.0**62:
+        return STATUS_TOO_LARGE
+    if not max_norm > 0:
+        return STATUS_NUMBER
+    give(&s, gradient, n, size, True, True)
+    give(&s, norm, 1, sizeof(double), False, True)
+    if s.status != STATUS_OK:
+        return s.status
+    if size == sizeof(float):
+        found = clip(n, <float *> gradient, max_norm)
+    else:
+        found = clip(n, <double *> gradient, max_norm)
+    if norm != NULL:
+        norm[0] = found
+    return STATUS_OK
+
+
+cdef int clip_norm_f32(Py_ssize_t n, float *gradient, double max_norm, double *norm) noexcept nogil:
+    return any_clip(n, sizeof(float), gradient, max_norm, norm)
+
+
+cdef int clip_norm_f64(Py_ssize_t n, double *gradient, double max_norm, double *norm) noexcept nogil:
+    return any_clip(n, sizeof(double), gradient, max_norm, norm)
+
+
+cdef int any_update(const void *plan, Py_ssize_t size, const UpdateOptions *what, const void *gradient, void *theta,
+                    void *slot_1, void *slot_2) noexcept nogil:
+    cdef const Embedded *e = <const Embedded *> plan
+    cdef Spans s
+    cdef unsigned long long mode
+    cdef int status = plan_status(plan)
+    memset(&s, 0, sizeof(Spans))
+    if status == STATUS_OK and e.size != size:
+        status = STATUS_TYPE
+    if status == STATUS_OK and not (0 < what.learning_rate and isfinite(what.learning_rate)):
+        status = STATUS_NUMBER
+    if status != STATUS_OK:
+        return status
+    give(&s, gradient, e.plan.P, size, True, False)
+    give(&s, theta, e.plan.P, size, True, True)
+    give(&s, slot_1, e.plan.P, size, True, True)
+    give(&s, slot_2, e.plan.P, size, what.rule == ADAM, True)
+    if s.status != STATUS_OK:
+        return s.status
+    mode = flush_denormals()
+    if size == sizeof(float):
+        update_verb(e.updating, what, e.plan.P, <const float *> gradient, <float *> theta, <float *> slot_1, <float *> slot_2)
+    else:
+        update_verb(e.updating, what, e.plan.P, <const double *> gradient, <double *> theta, <double *> slot_1,
+                    <double *> slot_2)
+    restore(mode)
+    return STATUS_OK
+
+
+cdef int any_sgd(const void *plan, Py_ssize_t size, const void *gradient, void *theta, void *v, double learning_rate,
+                 double momentum, int nesterov) noexcept nogil:
+    cdef UpdateOptions what
+    memset(&what, 0, sizeof(UpdateOptions))
+    what.rule, what.learning_rate, what.momentum, what.nesterov = SGD, learning_rate, momentum, nesterov
+    if nesterov != 0 and nesterov != 1:
+        return STATUS_OPTION
+    if not 0 <= momentum < 1:
+        return STATUS_NUMBER
+    if nesterov and momentum == 0:
+        return STATUS_COMBINATION
+    return any_update(plan, size, &what, gradient, theta, v, NULL)
+
+
+cdef int sgd_f32(const void *plan, const float *gradient, float *theta, float *v, double learning_rate, double momentum,
+                 int nesterov) noexcept nogil:
+    return any_sgd(plan, sizeof(float), gradient, theta, v, learning_rate, momentum, nesterov)
+
+
+cdef int sgd_f64(const void *plan, const double *gradient, double *theta, double *v, double learning_rate, double momentum,
+                 int nesterov) noexcept nogil:
+    return any_sgd(plan, sizeof(double), gradient, theta, v, learning_rate, momentum, nesterov)
+
+
+cdef int any_adam(const void *plan, Py_ssize_t size, const void *gradient, void *theta, void *m, void *v, Py_ssize_t n,
+                  double learning_rate, double beta_1, double beta_2, double epsilon) noexcept nogil:
+    cdef UpdateOptions what
+    memset(&what, 0, sizeof(UpdateOptions))
+    what.rule, what.learning_rate, what.beta_1, what.beta_2, what.epsilon = ADAM, learning_rate, beta_1, beta_2, epsilon
+    if not (n >= 1 and 0 <= beta_1 < 1 and 0 <= beta_2 < 1 and 0 <= epsilon and isfinite(epsilon)):
+        return STATUS_NUMBER
+    count_in(&what, n)
+    return any_update(plan, size, &what, gradient, theta, m, v)
+
+
+cdef int adam_f32(const void *plan, const float *gradient, float *theta, float *m, float *v, Py_ssize_t count,
+                  double learning_rate, double beta_1, double beta_2, double epsilon) noexcept nogil:
+    return any_adam(plan, sizeof(float), gradient, theta, m, v, count, learning_rate, beta_1, beta_2, epsilon)
+
+
+cdef int adam_f64(const void *plan, const double *gradient, double *theta, double *m, double *v, Py_ssize_t count,
+                  double learning_rate, double beta_1, double beta_2, double epsilon) noexcept nogil:
+    return any_adam(plan, sizeof(double), gradient, theta, m, v, count, learning_rate, beta_1, beta_2, epsilon)

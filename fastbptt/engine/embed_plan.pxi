@@ -1,0 +1,396 @@
+# The C interface of _core.pxd, included by _core.pyx: from a plan, a batch and pointers to a Plan and a Call, and `run`.
+#
+# No mathematics in here: arguments are checked, put into the structs that Engine fills too, and handed to the same functions
+# in the same order. It is a part of _core.pyx, not a module, so that these structs need not be exported, and change freely.
+
+cdef enum:
+    # What a plan and a batch begin with: "fbp" and a kind; another one after the layout of either has changed
+    PLAN_MAGIC = 0x66627001
+    BATCH_MAGIC = 0x66627002
+    SAVED_MAGIC = 0x66627003
+    MOST_SPANS = 20
+
+
+cdef struct Embedded:
+    # What a plan is.
+    Py_ssize_t magic
+    Py_ssize_t size              # of a number: 4 or 8
+    Plan plan
+    const Kernels *kernels       # of operations; NULL where there are none
+    const Kernels *updating      # of updates
+    bint bias, learns_initial_state, allows_blas
+    double[6] l1                 # by PARAMETER_...
+    double[6] l2
+    Py_ssize_t n_levels
+    Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
+
+
+cdef struct Batch:
+    # What a batch is.
+    Py_ssize_t magic
+    Py_ssize_t size
+    Py_ssize_t T, B
+    const void *X                # the arrays are named as in Call
+    const Py_ssize_t *ids
+    const void *initial_state
+    const void *D
+    const Py_ssize_t *labels
+    const void *weights
+    Py_ssize_t weight_width
+    const Py_ssize_t *lengths
+    const char *resets
+    const volatile int *stop
+
+
+cdef struct Stamp:
+    # What saved begins with: of which call it is. Compared byte by byte.
+    Py_ssize_t magic
+    Py_ssize_t size, I, H, O
+    Py_ssize_t activation, output_activation, bias, learns_initial_state, last, one_hot
+    const Kernels *kernels
+    Py_ssize_t T, B
+    const void *X
+    const Py_ssize_t *ids
+    const void *initial_state
+    const Py_ssize_t *lengths
+    const char *resets
+    unsigned long long of_lengths, of_resets  # hashes of their values; 0 without them
+
+
+cdef struct Span:
+    size_t begin, end
+    bint written
+
+
+cdef struct Spans:
+    # The memory that a call is given, and the first thing that is wrong with it.
+    int status
+    int n
+    Span[MOST_SPANS] spans
+
+
+cdef int[8] HIDDEN = [TANH, RELU, SIGMOID, IDENTITY, SOFTPLUS, LEAKY_RELU, ELU, SOFTSIGN]
+cdef int[10] OUTPUTS = [TANH, -1, SIGMOID, IDENTITY, -1, -1, -1, -1, SOFTMAX, EXP]
+cdef int[7] ERRORS = [SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON]
+
+cdef const char *STATUS_TEXTS[21]
+STATUS_TEXTS[:] = [
+    b"all went well",
+    b"stopped by the batch's flag",
+    b"a pointer that is needed is NULL",
+    b"a pointer is not aligned: plans, batches, saved and scratch need multiples of 64 bytes, arrays of their numbers' size",
+    b"memory that is written overlaps other memory that the call is given",
+    b"this is not a plan of this version: plan_init_... makes one",
+    b"this is not a batch of this version: batch_init_... makes one",
+    b"float and double differ between function, plan and batch",
+    b"a size is out of range",
+    b"these sizes need more memory than can be addressed",
+    b"plan, batch, saved or scratch have too few bytes",
+    b"there is no such option, operation or parameter",
+    b"a number is NaN or out of range",
+    b"these options, or an option and an argument, exclude each other",
+    b"a length is not one of 0 to T, or with an output of the last step not one of 1 to T",
+    b"a label is not one of 0 to O - 1",
+    b"an id is not one of 0 to I - 1",
+    b"weights are negative or not finite, or not 1 or K a row",
+    b"a reset is neither 0 nor 1",
+    b"no kernels: this build has none without a BLAS, and the plan does not allow one",
+    b"saved was not filled by forward_... with this plan and this batch",
+]
+
+
+cdef int abi_version() noexcept nogil:
+    return ABI
+
+
+cdef const char *status_text(int status) noexcept nogil:
+    if -21 < status <= 0:
+        return STATUS_TEXTS[-status]
+    return b"there is no such status"
+
+
+# ---- Memory that is given
+
+
+cdef inline Py_ssize_t whole(Py_ssize_t bytes) noexcept nogil:
+    """The next multiple of 64: what lies behind is aligned too."""
+    return (bytes + 63) // 64 * 64
+
+
+cdef inline int block_status(const void *at, Py_ssize_t size, Py_ssize_t needed) noexcept nogil:
+    """Whether so many bytes can be worked in."""
+    if at == NULL:
+        return STATUS_NULL
+    if <size_t> at % 64:
+        return STATUS_MISALIGNED
+    return STATUS_MEMORY if size < needed else STATUS_OK
+
+
+cdef void give(Spans *s, const void *at, double numbers, Py_ssize_t size, bint needed, bint written) noexcept nogil:
+    """Add memory of so many numbers to what the call is given."""
+    cdef size_t begin = <size_t> at, bytes = <size_t> (numbers * size)  # which `countable` has bounded
+    cdef int i
+    if s.status != STATUS_OK or bytes == 0 or (at == NULL and not needed):
+        return
+    if at == NULL:
+        s.status = STATUS_NULL
+    elif begin % size:
+        s.status = STATUS_MISALIGNED
+    elif begin + bytes < begin:
+        s.status = STATUS_TOO_LARGE
+    for i in range(s.n):
+        if (written or s.spans[i].written) and begin < s.spans[i].end and s.spans[i].begin < begin + bytes:
+            s.status = STATUS_OVERLAP
+    if s.status == STATUS_OK:
+        s.spans[s.n] = Span(begin, begin + bytes, written)
+        s.n += 1
+
+
+cdef void give_block(Spans *s, const void *at, Py_ssize_t size, Py_ssize_t needed) noexcept nogil:
+    """Add aligned memory, which is written."""
+    if s.status == STATUS_OK and needed > 0:
+        s.status = block_status(at, size, needed)
+        give(s, at, needed, 1, True, True)
+
+
+# ---- A plan
+
+
+cdef Py_ssize_t plan_bytes() noexcept nogil:
+    return whole(sizeof(Embedded))
+
+
+cdef inline int plan_status(const void *plan) noexcept nogil:
+    """Whether it is one."""
+    if plan == NULL:
+        return STATUS_NULL
+    if <size_t> plan % 64:
+        return STATUS_MISALIGNED
+    return STATUS_OK if (<const Embedded *> plan).magic == PLAN_MAGIC else STATUS_NOT_A_PLAN
+
+
+cdef int plan_check(const void *plan) noexcept nogil:
+    cdef const Embedded *e = <const Embedded *> plan
+    cdef int status = plan_status(plan), loss, outputs
+    cdef Py_ssize_t i
+    if status != STATUS_OK:
+        return status
+    loss, outputs = e.plan.error.loss, e.plan.error.activation
+    if ((loss == BINARY_CROSS_ENTROPY and outputs != SIGMOID) or (loss == CROSS_ENTROPY and outputs != SOFTMAX)
+            or (loss == POISSON and outputs != EXP)):
+        return STATUS_COMBINATION
+    for i in range(e.n_levels):
+        if not 0 < e.plan.error.levels[i] < 1:
+            return STATUS_NUMBER
+    return STATUS_OK if e.kernels != NULL else STATUS_KERNELS
+
+
+cdef void settle(Embedded *e) noexcept nogil:
+    """What follows from the options: the layout of theta, the penalties in Engine's order, the kernels."""
+    cdef Plan *p = &e.plan
+    cdef Py_ssize_t[6] begins
+    cdef Py_ssize_t end, i
+    place_parameters(p, e.bias, e.learns_initial_state)
+    find_parameters(p, begins)
+    p.penalties, end = 0, p.P
+    for i in range(5, -1, -1):
+        if begins[i] < 0:
+            continue
+        if e.l1[i] > 0 or e.l2[i] > 0:
+            p.penalty[p.penalties].begin, p.penalty[p.penalties].end = begins[i], end
+            p.penalty[p.penalties].l1, p.penalty[p.penalties].l2 = e.l1[i], e.l2[i]
+            p.penalties += 1
+        end = begins[i]
+    e.kernels, e.updating = kernels_for(e.size, p.H), chosen
+    if not e.allows_blas and chosen == blas_kernels():
+        e.kernels = e.updating = vector_kernels(b"baseline")
+    if e.updating == NULL:
+        e.updating = chosen  # whose updates are loops without a BLAS
+
+
+cdef void find_parameters(const Plan *p, Py_ssize_t *begins) noexcept nogil:
+    """Where each begins, by PARAMETER_..."""
+    begins[PARAMETER_W_X], begins[PARAMETER_W_S], begins[PARAMETER_B_S] = p.W_x, p.W_s, p.b_s
+    begins[PARAMETER_W_Y], begins[PARAMETER_B_Y], begins[PARAMETER_S_0] = p.W_y, p.b_y, p.S_0
+
+
+cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
+    cdef Embedded *e = <Embedded *> plan
+    cdef int status = block_status(plan, bytes, plan_bytes())
+    if status != STATUS_OK:
+        return status
+    if min(I, H, O) < 1 or max(I, H, O) > INT_MAX:
+        return STATUS_SIZE
+    if <double> H * I + <double> H * H + <double> O * H > 2.0**48:  # numbers, where a processor addresses so many bytes
+        return STATUS_TOO_LARGE
+    memset(e, 0, sizeof(Embedded))
+    e.magic, e.size, e.bias = PLAN_MAGIC, size, True
+    e.plan.I, e.plan.H, e.plan.O, e.plan.mean = I, H, O, True
+    e.plan.recurs = e.plan.reads = True
+    e.plan.activation, e.plan.error.activation = TANH, IDENTITY
+    set_error(e, SQUARED_ERROR)
+    settle(e)
+    return STATUS_OK
+
+
+cdef int plan_init_f32(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
+    return init(plan, bytes, sizeof(float), I, H, O)
+
+
+cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
+    return init(plan, bytes, sizeof(double), I, H, O)
+
+
+cdef void set_error(Embedded *e, int loss) noexcept nogil:
+    """A loss without numbers."""
+    e.plan.error.loss, e.plan.error.O, e.plan.error.K = loss, e.plan.O, e.plan.O
+    e.plan.error.levels, e.plan.error.threshold, e.plan.error.scale, e.n_levels = NULL, 0, 1, 0
+
+
+cdef int plan_set_activation(void *plan, int activation) noexcept nogil:
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not 0 <= activation < 8:
+        status = STATUS_OPTION
+    if status == STATUS_OK:
+        (<Embedded *> plan).plan.activation = HIDDEN[activation]
+    return status
+
+
+cdef int plan_set_output_activation(void *plan, int activation) noexcept nogil:
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not (0 <= activation < 10 and OUTPUTS[activation] >= 0):
+        status = STATUS_OPTION
+    if status == STATUS_OK:
+        (<Embedded *> plan).plan.error.activation = OUTPUTS[activation]
+    return status
+
+
+cdef int plan_set_loss(void *plan, int loss) noexcept nogil:
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not (0 <= loss < 7 and loss != LOSS_HUBER and loss != LOSS_QUANTILE):
+        status = STATUS_OPTION
+    if status == STATUS_OK:
+        set_error(<Embedded *> plan, ERRORS[loss])
+    return status
+
+
+cdef int plan_set_huber(void *plan, double threshold) noexcept nogil:
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not (threshold > 0 and isfinite(threshold)):
+        status = STATUS_NUMBER
+    if status == STATUS_OK:
+        set_error(<Embedded *> plan, HUBER)
+        (<Embedded *> plan).plan.error.threshold = threshold
+    return status
+
+
+cdef int plan_set_quantile(void *plan, const double *levels, Py_ssize_t n) noexcept nogil:
+    cdef Embedded *e = <Embedded *> plan
+    cdef int status = plan_status(plan)
+    cdef Py_ssize_t i
+    if status == STATUS_OK and levels == NULL:
+        status = STATUS_NULL
+    if status == STATUS_OK and <size_t> levels % sizeof(double):
+        status = STATUS_MISALIGNED
+    if status == STATUS_OK and (n < 1 or e.plan.O % n):
+        status = STATUS_SIZE
+    for i in range(n if status == STATUS_OK else 0):
+        if not 0 < levels[i] < 1:
+            status = STATUS_NUMBER
+    if status == STATUS_OK:
+        set_error(e, QUANTILE)
+        e.plan.error.levels, e.plan.error.K, e.n_levels = levels, e.plan.O // n, n
+    return status
+
+
+cdef inline int flag_status(const void *plan, int flag) noexcept nogil:
+    """Whether it is a plan, and an option of two values."""
+    cdef int status = plan_status(plan)
+    return STATUS_OPTION if status == STATUS_OK and flag != 0 and flag != 1 else status
+
+
+cdef int plan_set_reduction(void *plan, int reduction) noexcept nogil:
+    cdef int status = flag_status(plan, reduction)
+    if status == STATUS_OK:
+        (<Embedded *> plan).plan.mean = reduction == REDUCTION_MEAN
+    return status
+
+
+cdef int plan_set_bias(void *plan, int bias) noexcept nogil:
+    cdef int status = flag_status(plan, bias)
+    if status == STATUS_OK:
+        (<Embedded *> plan).bias = bias
+        settle(<Embedded *> plan)
+    return status
+
+
+cdef int plan_set_learnt_initial_state(void *plan, int learnt) noexcept nogil:
+    cdef int status = flag_status(plan, learnt)
+    if status == STATUS_OK:
+        (<Embedded *> plan).learns_initial_state = learnt
+        settle(<Embedded *> plan)
+    return status
+
+
+cdef int plan_set_output(void *plan, int output) noexcept nogil:
+    cdef int status = flag_status(plan, output)
+    if status == STATUS_OK:
+        (<Embedded *> plan).plan.last = output == OUTPUT_LAST
+    return status
+
+
+cdef int plan_set_one_hot(void *plan, int one_hot) noexcept nogil:
+    cdef int status = flag_status(plan, one_hot)
+    if status == STATUS_OK:
+        (<Embedded *> plan).plan.one_hot = one_hot
+    return status
+
+
+cdef int plan_set_penalty(void *plan, int parameter, double l1, double l2) noexcept nogil:
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not 0 <= parameter < 6:
+        status = STATUS_OPTION
+    if status == STATUS_OK and not (l1 >= 0 and l2 >= 0 and isfinite(l1) and isfinite(l2)):
+        status = STATUS_NUMBER
+    if status == STATUS_OK:
+        (<Embedded *> plan).l1[parameter], (<Embedded *> plan).l2[parameter] = l1, l2
+        settle(<Embedded *> plan)
+    return status
+
+
+cdef int plan_set_truncation(void *plan, Py_ssize_t k1, Py_ssize_t k2) noexcept nogil:
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not (min(k1, k2) >= 1 or k1 == k2 == 0):
+        status = STATUS_SIZE
+    if status == STATUS_OK:
+        (<Embedded *> plan).k1, (<Embedded *> plan).k2 = k1, k2
+    return status
+
+
+cdef int plan_allow_blas(void *plan, int allowed) noexcept nogil:
+    cdef int status = flag_status(plan, allowed)
+    if status == STATUS_OK:
+        (<Embedded *> plan).allows_blas = allowed
+        settle(<Embedded *> plan)
+    return status
+
+
+cdef Py_ssize_t plan_parameters(const void *plan) noexcept nogil:
+    cdef int status = plan_status(plan)
+    return (<const Embedded *> plan).plan.P if status == STATUS_OK else status
+
+
+cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept nogil:
+    cdef int status = plan_status(plan)
+    cdef Py_ssize_t[6] begins
+    if status != STATUS_OK:
+        return status
+    if not 0 <= parameter < 6:
+        return STATUS_OPTION
+    find_parameters(&(<const Embedded *> plan).plan, begins)
+    return begins[parameter] if begins[parameter] >= 0 else STATUS_COMBINATION
+
+
+cdef const char *plan_kernel_set(const void *plan) noexcept nogil:
+    cdef const Embedded *e = <const Embedded *> plan
+    return e.kernels.name if plan_status(plan) == STATUS_OK and e.kernels != NULL else NULL

@@ -1,0 +1,191 @@
+# The forward pass of a shard, block by block.
+
+cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                 const floating *theta) noexcept nogil:
+    """Outputs, states and errors; where c.gradient is wanted also delta_y, ∂E/∂W_y and ∂E/∂b_y."""
+    cdef Py_ssize_t H = p.H, ldh = w.ldh
+    cdef floating *S = <floating *> w.S
+    # S[0] = S_0                                                                                      (B, H)
+    if c.initial_state != NULL and not c.known:
+        gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
+    elif not c.known:
+        own_states(p, k, theta, c.rows, ldh, S)
+    if not c.arranged and c.S != NULL:
+        scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
+    if c.units.form == CURRENT:
+        memcpy(w.other, S, c.rows * ldh * sizeof(floating))
+        to_rates(c, k, c.rows, ldh, S)
+    if c.arranged:
+        own_states(p, k, theta, 1, ldh, <floating *> w.initial)
+    if c.arranged and c.units.form == CURRENT:
+        memcpy(w.initial_other, w.initial, ldh * sizeof(floating))
+        to_rates(c, k, 1, ldh, <floating *> w.initial)
+    if w.mask != NULL:
+        draw_masks(p, c, w, <floating *> w.mask)
+    w.origin = w.segments = 0
+    if c.given:
+        number_blocks(c, w)
+        return DONE
+    return forward_through(p, c, k, shared, w, theta, 0, c.most, False)
+
+
+cdef void number_blocks(const Call *c, Workspace *w) noexcept nogil:
+    """The blocks' first steps, of an arranged call."""
+    cdef Py_ssize_t t = 0, block = 0
+    while c.arranged and t < c.most:
+        w.begins[block] = t
+        t, block = end_of_block(c, w, t), block + 1
+
+
+cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, const floating *theta,
+                         Py_ssize_t t, Py_ssize_t until, bint again) noexcept nogil:
+    """The steps t ... until, from the states before them; `again`: for S and delta_y alone."""
+    cdef Py_ssize_t B = c.B, I = p.I, H = p.H, O = p.O, K = c.error.K, width = c.weight_width
+    cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldk = w.ldk
+    cdef Py_ssize_t end, block = 0, rows, errors, before = c.rows if t == 0 else rows_at(c, w, t - 1), after
+    cdef bint targets = p.reads and (c.D != NULL or c.labels != NULL), keeps = c.saves and (c.segments == 0 or again)
+    cdef double total
+    cdef const Py_ssize_t *places
+    cdef const Py_ssize_t *outputs
+    cdef floating *S = <floating *> w.S + (c.rows - before) * w.ldh
+    cdef floating *R
+    cdef floating *A
+    cdef floating *Z = <floating *> w.delta_y
+    cdef floating *X = <floating *> w.X
+    cdef floating *D = <floating *> w.D if c.D != NULL else NULL
+    cdef floating *P_x = <floating *> shared.P_x
+    cdef floating *P_s = <floating *> shared.P_s
+    cdef floating *P_y = <floating *> shared.P_y
+    cdef floating *gradient = <floating *> c.gradient
+    cdef const floating *b_s = theta + p.b_s if p.b_s >= 0 else NULL
+    cdef const floating *b_y = theta + p.b_y if p.b_y >= 0 else NULL
+    cdef floating *weights = <floating *> w.weights
+    cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
+    cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
+    cdef floating *other = <floating *> w.other + (c.rows * ldh if c.units.form == CURRENT else 0)
+    cdef floating *states  # of the block: A, or where that is the rates `other`
+
+    while t < until:
+        if t > 0 and stopped(c):
+            return STOPPED
+        end = end_of_block(c, w, t)
+        if c.segments > 0 and not again:
+            mark_border(c, w, t, end, block, S, before)
+        if (c.arranged or c.k1 > 0) and not again:
+            w.begins[block] = t
+            block += 1
+        rows, after = rows_before(c, w, end) - rows_before(c, w, t), rows_at(c, w, end - 1)
+        places = find_places(p, c, w, t, end)
+        A = S + before * ldh
+        # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
+        if t < c.past:
+            read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+            if c.units.form == CURRENT:
+                memcpy(other, A, rows * ldh * sizeof(floating))
+                to_rates(c, k, rows, ldh, A)
+            elif c.units.form == RATE:
+                read(c, k, t, rows, places, H, <const floating *> c.past_rates, other, ldh)
+        elif not p.recurs:
+            read(c, k, t, rows, places, H, <const floating *> c.X, A, ldh)
+        elif p.one_hot and not c.known:
+            look_up(c, rows, places, P_x, ldh, A)
+        elif not c.known:
+            read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
+            add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
+            affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
+        if t >= c.past and p.recurs and not c.known:
+            add_noise(c, t, rows, places, p.kind, c.noise, H, A, ldh)
+        # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
+        if t >= c.past and p.recurs and not c.known:
+            recur_through(p, c, k, w, t, end, P_s, S, A, other)
+        states = other if c.units.form == CURRENT else A
+        if c.S != NULL and not again:
+            write(c, k, t, rows, places, H, states, ldh, <floating *> c.S + B * H)
+        if c.R != NULL and not again:
+            write(c, k, t, rows, places, H, A if states == other else other, ldh, <floating *> c.R)
+        if c.rates != 0 and t >= c.past and not again:
+            c.squares += sum_of_squares(rows, H, A, ldh)
+
+        if (targets or c.Y != NULL) and t >= c.past:
+            R, errors, outputs = A, rows, places
+            if c.picks:
+                errors, outputs = pick(c, w, t, end, <const floating *> c.weights), w.outputs
+                if 0 < errors < rows:
+                    R = <floating *> w.R
+                    gather(k, 1, errors, H, A, 0, ldh, w.at, R, ldh)
+            # Z = S[1:] @ W_y.T + b_y                                                                 (errors, O)
+            if errors > 0:
+                affine(k, errors, H, O, R, ldh, P_y, ldo, b_y, Z, ldo)
+                # Y = g2(Z), or e and delta_y = scale ∂(Σ m e)/∂Z, in the place of Z                  (errors, O)
+                if D != NULL:
+                    read(c, k, t, errors, outputs, K, <const floating *> c.D, D, ldk)
+                if labels != NULL:
+                    gather_labels(c, t, errors, outputs, labels)
+                if width:
+                    read(c, k, t, errors, outputs, width, <const floating *> c.weights, weights, width)
+                if width and c.weight_scale != 1:
+                    multiply(errors * width, c.weight_scale, weights)
+                total = error(k, &c.error, errors, D, ldk, labels, weights, width, Z, ldo, losses)
+                if not again:
+                    c.total += total
+                if losses != NULL:
+                    write(c, k, t, errors, outputs, 1, losses, 1, <floating *> c.losses)
+                if c.Y != NULL:
+                    write(c, k, t, errors, outputs, O, Z, ldo, <floating *> c.Y)
+                if gradient != NULL and not again:
+                    # dW_y = delta_y.T @ S[1:] ;  db_y = delta_y.sum(axis=0)                          (O, H) ; (O,)
+                    accumulate(k, errors, O, H, Z, ldo, R, ldh, gradient + p.W_y, H)
+                    if p.b_y >= 0:
+                        column_sums(k, errors, O, Z, ldo, gradient + p.b_y)
+            if c.dX != NULL and not p.recurs:
+                # dX = delta_y @ W_y                                                                  (rows, H)
+                w.origin = rows_before(c, w, t)
+                bring_back(p, c, k, w, <floating *> shared.Q_y, t, t, end, <floating *> w.delta)
+                write(c, k, t, rows, places, H, <floating *> w.delta, ldh, <floating *> c.dX)
+        if c.final_state != NULL and c.arranged:
+            write_last_states(p, c, k, w, t, end, states)
+
+        A += (rows - after) * ldh  # the last step's
+        if c.units.form == CURRENT:
+            memmove(w.other, other + (rows - after) * ldh, after * ldh * sizeof(floating))
+        elif c.units.form == RATE and keeps:
+            other += rows * ldh
+        if keeps:
+            S = A
+            Z += rows * ldo
+        else:  # the next block begins where this one ended
+            memmove(S, A, after * ldh * sizeof(floating))
+        before, t = after, end
+
+    if c.segments > 0 and not again:
+        w.borders[w.segments] = until
+        w.border_blocks[w.segments] = block
+    if c.final_state != NULL and not c.arranged:
+        scatter(k, 1, before, H, <floating *> w.other if c.units.form == CURRENT else S, ldh, <floating *> c.final_state, 0, H,
+                NULL)
+    return DONE
+
+
+cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end, Py_ssize_t block, const floating *S,
+                      Py_ssize_t rows) noexcept nogil:
+    """Let a new segment begin with the block t ... end where the last one has no room for it; S are the states before it."""
+    cdef Py_ssize_t begin = w.borders[w.segments - 1] if w.segments > 0 else 0
+    if w.segments > 0 and rows_before(c, w, end) - rows_before(c, w, begin) <= max(w.rows, c.segment_rows):
+        return
+    w.borders[w.segments] = t
+    w.border_blocks[w.segments] = block
+    memcpy(<floating *> w.border_states + w.segments * c.rows * w.ldh, S, rows * w.ldh * sizeof(floating))
+    if c.units.form == CURRENT:
+        memcpy(<floating *> w.border_others + w.segments * c.rows * w.ldh, w.other, rows * w.ldh * sizeof(floating))
+    w.segments += 1
+
+
+cdef void write_last_states(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                            Py_ssize_t end, const floating *S) noexcept nogil:
+    """final_state of the sequences whose last step is one of t ... end, whose rows begin at S."""
+    cdef Py_ssize_t others, begin = t
+    for t in range(t, end):
+        others = rows_at(c, w, t + 1)
+        if others < rows_at(c, w, t):
+            scatter(k, 1, rows_at(c, w, t) - others, p.H, S + (w.first[t] - w.first[begin] + others) * w.ldh, w.ldh,
+                    <floating *> c.final_state, 0, p.H, c.order + others)

@@ -1,0 +1,188 @@
+# Terms of the gradient by step, and the norms of the gradient that flows back.
+
+cdef void find_states_before(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                             Py_ssize_t end, const floating *S, const floating *A, floating *before) noexcept nogil:
+    """before[t] = S[t - 1], or what a reset brought, for the steps t ... end; A holds their states, S those before them."""
+    cdef Py_ssize_t ldh = w.ldh, row, rows, next
+    while t < end:
+        renew(c, w, t, S, w.initial, before)
+        for row in range(rows_at(c, w, t) if t < c.old and c.resets != NULL else 0):
+            if is_reset(c, t, row):
+                find_old_start(p, c, k, t, ldh, before + row * ldh)
+        rows, next = rows_at(c, w, t), end_of_run(c, w, t, end)
+        # of the steps after it the states before are in one piece
+        memcpy(before + rows * ldh, A, (next - t - 1) * rows * ldh * sizeof(floating))
+        before += (next - t) * rows * ldh
+        A += (next - t) * rows * ldh
+        S = A - rows * ldh
+        t = next
+
+
+cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+                const floating *theta) noexcept nogil:
+    """What each step i <= t contributes to the gradient of E_t, for t = T - 1, whose targets c.D and c.labels are."""
+    cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O
+    cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
+    cdef Py_ssize_t i, b, h
+    cdef floating *S = <floating *> w.S
+    cdef floating *delta_y = <floating *> w.delta_y
+    cdef floating *X = <floating *> w.X
+    cdef floating *D = <floating *> w.D if c.D != NULL else NULL
+    cdef floating *delta = <floating *> w.delta
+    cdef floating *P_y = <floating *> shared.P_y
+    cdef floating *Q_s = <floating *> shared.Q_s
+    cdef floating *Q_y = <floating *> shared.Q_y
+    cdef floating *W_s = <floating *> c.terms_W_s
+    cdef floating *W_x = <floating *> c.terms_W_x
+    cdef floating *dS = <floating *> c.terms_S
+    cdef floating *R
+    cdef const floating *later = NULL
+
+    # delta_y = ∂E_t/∂Z_t ;  dW_y = delta_y.T @ S[t + 1] ;  dS[t] = delta_y @ W_y
+    affine(k, B, H, O, S + T * B * ldh, ldh, P_y, ldo, theta + p.b_y if p.b_y >= 0 else NULL, delta_y, ldo)
+    if D != NULL:
+        gather(k, 1, B, c.error.K, <const floating *> c.D, 0, c.error.K, NULL, D, w.ldk)
+    error(k, &c.error, B, D, w.ldk, c.labels, <const floating *> NULL, 0, delta_y, ldo, <floating *> NULL)
+    accumulate(k, B, O, H, delta_y, ldo, S + T * B * ldh, ldh, <floating *> c.terms_W_y, H)
+    affine(k, B, O, H, delta_y, ldo, Q_y, ldh, <const floating *> NULL, delta, ldh)
+
+    for i in range(T - 1, -1, -1):
+        if stopped(c):
+            return
+        if c.begin == 0:  # the first shard's; the others add to it
+            memset(W_s + i * H * H, 0, H * H * sizeof(floating))
+            memset(W_x + i * H * I, 0, H * I * sizeof(floating))
+        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
+        if c.units.form == PLAIN:
+            scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
+        # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
+        back(p, c, k, w, 1, 0, B, Q_s, R, later, delta)
+        if c.units.form != PLAIN:
+            scatter(k, 1, B, H, <floating *> w.dU, ldh, dS + i * c.B * H, 0, H, NULL)
+        # W_s[i] = delta[i].T @ S[i] ;  W_x[i] = delta[i].T @ X[i]                                  (H, H) ; (H, I)
+        accumulate(k, B, H, H, delta, ldh, S + i * B * ldh, ldh, W_s + i * H * H, H)
+        if p.one_hot:
+            for b in range(B):
+                for h in range(H):
+                    W_x[i * H * I + h * I + c.ids[i * c.B + b]] += delta[b * ldh + h]
+        else:
+            gather(k, 1, B, I, <const floating *> c.X + i * c.B * I, 0, I, NULL, X, ldi)
+            accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
+        # dS[i - 1] = delta[i] @ W_s                                                                  (B, H)
+        if c.units.form != PLAIN:
+            memcpy(w.later, delta, B * ldh * sizeof(floating))
+            memset(delta, 0, B * ldh * sizeof(floating))
+            later = <floating *> w.later
+        elif i > 0:
+            affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.later, ldh)
+            memcpy(delta, w.later, B * ldh * sizeof(floating))
+
+
+cdef void flow(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
+               const floating *theta) noexcept nogil:
+    """‖∂E_t/∂S_i‖ of each error, as many at a time as stay in the cache, and of all together, added to c.flow."""
+    cdef Py_ssize_t begin, end = c.flow_end
+    cdef floating *norms = <floating *> c.flow
+    flow_back(p, c, k, shared, w, 0, c.T, True, <floating *> c.flow_whole)
+    while end > c.flow_begin:
+        begin = max(c.flow_begin, end - w.flow_errors)
+        flow_back(p, c, k, shared, w, begin, end, False, norms + (begin - c.flow_begin) * c.T)
+        end = begin
+
+
+cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
+                    Py_ssize_t end, bint together, floating *norms) noexcept nogil:
+    """The errors of steps begin ... end back through all steps before them, `together` or each by itself.
+
+    Those by themselves are `errors` blocks of B rows, the last step's first, so that those which go on are the first rows.
+    """
+    cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n
+    cdef const floating *delta_y = <floating *> w.delta_y
+    cdef const floating *R
+    cdef floating *dS = <floating *> w.flow_dS
+    cdef floating *delta = <floating *> w.flow_delta
+    cdef floating *norm
+    cdef floating *Q_s = <floating *> shared.Q_s
+    cdef floating *Q_y = <floating *> shared.Q_y
+    if c.units.form != PLAIN:
+        flow_back_leaky(p, c, k, shared, w, begin, end, together, norms)
+        return
+    for i in range(end - 1, -1, -1):
+        if stopped(c):
+            return
+        R = <floating *> w.S + (i + 1) * B * ldh
+        # dS[i] = delta[i + 1] @ W_s                                                                  (errors B, H)
+        if errors > 0 and not together:
+            affine(k, errors * B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, dS, ldh)
+        if i >= begin:
+            # dS[i] = delta_y[i] @ W_y ;  together: + delta[i + 1] @ W_s                              (B, H)
+            n = 0 if together else errors
+            affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS + n * B * ldh, ldh)
+            if together and errors > 0:
+                recur_back(k, IDENTITY, 1, B, H, Q_s, ldh, R, delta, dS)
+            errors = n + 1
+        for n in range(errors):
+            norm = norms + i if together else norms + (end - begin - 1 - n) * T + i
+            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dS + n * B * ldh, ldh))  # of the shards before, too
+            # delta[i] = dS[i] * g1'(S[i + 1])                                                        (B, H)
+            recur_back(k, p.activation, 1, B, H, Q_s, ldh, R, <const floating *> NULL, dS + n * B * ldh)
+        dS, delta = delta, dS
+
+
+cdef void flow_back_leaky(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
+                          Py_ssize_t end, bint together, floating *norms) noexcept nogil:
+    """`flow_back` of leaky units, where ∂E/∂S is dU; that of the last error is the last of the `errors` blocks."""
+    cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n, at
+    cdef const floating *delta_y = <floating *> w.delta_y
+    cdef const floating *R
+    cdef const floating *later
+    cdef floating *new = <floating *> w.flow_dS
+    cdef floating *delta = <floating *> w.flow_delta
+    cdef floating *dU = <floating *> w.flow_dU
+    cdef floating *norm
+    for i in range(end - 1, -1, -1):
+        if stopped(c):
+            return
+        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else <floating *> w.S + (i + 1) * B * ldh
+        if i >= begin:
+            errors = 1 if together else errors + 1
+        for n in range(errors):
+            at = n * B * ldh
+            later = delta + at if i < end - 1 and (together or n < errors - 1 or i < begin) else NULL
+            if i >= begin and n == errors - 1:
+                affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, <floating *> shared.Q_y, ldh, <const floating *> NULL, new,
+                       ldh)
+            else:
+                memset(new, 0, B * ldh * sizeof(floating))
+            integrate_back(k, &c.units, 1, B, H, <floating *> shared.Q_s, ldh, <const floating *> NULL, <floating *> NULL, R,
+                           later, dU + at, new)
+            memcpy(delta + at, new, B * ldh * sizeof(floating))
+            norm = norms + i if together else norms + (end - begin - 1 - n) * T + i
+            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dU + at, ldh))  # of the shards before, too
+
+
+cdef double norm_of(Py_ssize_t rows, Py_ssize_t width, const floating *A, Py_ssize_t lda) noexcept nogil:
+    """The Euclidean norm of A (rows, width); nothing overflows or underflows on the way."""
+    cdef Py_ssize_t i, j
+    cdef const floating *row
+    cdef double total = 0, other = 0, largest = 0
+    for i in range(rows):
+        row = A + i * lda
+        for j in range(0, width - 1, 2):  # two sums: one would wait for its last addition
+            total += <double> row[j] * row[j]
+            other += <double> row[j + 1] * row[j + 1]
+        if width % 2:
+            total += <double> row[width - 1] * row[width - 1]
+    if 1e-200 < total + other < 1e200:
+        return sqrt(total + other)
+    for i in range(rows):
+        for j in range(width):
+            if not fabs(A[i * lda + j]) <= largest:
+                largest = fabs(A[i * lda + j])
+                if not isfinite(largest):
+                    return largest
+    total = 0
+    for i in range(rows if largest > 0 else 0):
+        for j in range(width):
+            total += (A[i * lda + j] / largest) * (A[i * lda + j] / largest)
+    return largest * sqrt(total)

@@ -1,0 +1,234 @@
+# Result arrays, the memory of a call, and running it.
+
+
+cdef class EngineCalls(EngineArguments):
+    """An engine's arrays and workspaces. `run` takes a call that `prepare` and others have filled."""
+
+    @cython.final
+    cdef object fresh_outputs(self, Call *c, Py_ssize_t width, void **data):
+        """A new array (T, B, width), or (B, width) where outputs are those of the last steps; without width of one less."""
+        if c.last:
+            return self.fresh(2 if width else 1, c.B, width, 0, data)
+        return self.fresh(3 if width else 2, c.T, c.B, width, data)
+
+    @cython.final
+    cdef object fresh(self, int ndim, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2, void **data):
+        """A new array of the network's type, its memory unset and put into `data`."""
+        cdef cnp.npy_intp[3] shape
+        shape[0], shape[1], shape[2] = n0, n1, n2
+        array = cnp.PyArray_SimpleNew(ndim, shape, self.type)
+        data[0] = cnp.PyArray_DATA(array)
+        return array
+
+    @cython.final
+    cdef object view(self, cnp.ndarray flat, Py_ssize_t begin, int ndim, Py_ssize_t n0, Py_ssize_t n1):
+        """flat[begin : begin + n0 * n1].reshape(n0, n1)"""
+        cdef cnp.npy_intp[2] shape
+        shape[0], shape[1] = n0, n1
+        cdef void *data = cnp.PyArray_BYTES(flat) + begin * cnp.PyArray_ITEMSIZE(flat)
+        cpython.Py_INCREF(self.dtype)
+        array = PyArray_NewFromDescr(&PyArray_Type, self.dtype, ndim, shape, NULL, data, cnp.NPY_ARRAY_CARRAY, NULL)
+        cnp.set_array_base(array, flat)
+        return array
+
+    @cython.final
+    cdef dict gradients(self, Call *c, Py_ssize_t memory_limit, bint input_gradient, bint initial_state_gradient,
+                        int n_threads):
+        """Run the call for all gradients; the dict of them, views of one fresh vector."""
+        cdef Plan *p = &self.plan
+        flat = self.fresh(1, p.P, 0, 0, &c.gradient)
+        c.saves = True
+        dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if input_gradient else None
+        dS_0 = self.fresh(2, c.B, p.H, 0, &c.dS_0) if initial_state_gradient else None
+        self.run(c, n_threads, memory_limit)
+        gradients = {"W_x": self.view(flat, p.W_x, 2, p.H, p.I), "W_s": self.view(flat, p.W_s, 2, p.H, p.H)}
+        if p.b_s >= 0:
+            gradients["b_s"] = self.view(flat, p.b_s, 1, p.H, 0)
+        gradients["W_y"] = self.view(flat, p.W_y, 2, p.O, p.H)
+        if p.b_y >= 0:
+            gradients["b_y"] = self.view(flat, p.b_y, 1, p.O, 0)
+        if p.S_0 >= 0:
+            gradients["S_0"] = self.view(flat, p.S_0, 1, p.H, 0)
+        if input_gradient:
+            gradients["X"] = dX
+        if initial_state_gradient:
+            gradients["initial_state"] = dS_0
+        return gradients
+
+    @cython.final
+    cdef int threads(self, const Call *c, int n_threads) noexcept nogil:
+        """How many threads serve the call: as asked for, or its share of `default_threads`; no more than shards."""
+        if c.terms_S != NULL or c.flow != NULL or c.rows == 0:  # all shards' go to one place
+            return 1
+        if n_threads <= 0:
+            n_threads = max(1, default_threads // max(1, add(&in_flight, 0)))
+        return <int> min(n_threads, shards_of(c))
+
+    @cython.final
+    cdef Py_ssize_t plan_memory(self, Call *c, int threads) except -1 nogil:
+        """The bytes that the call, divided into shards, needs with so many threads. Raises MemoryError."""
+        cdef Plan *p = &self.plan
+        cdef Shared shared
+        if not countable(p, c):
+            with gil:
+                raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
+        if self.type == cnp.NPY_FLOAT:
+            return share_out(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
+        return share_out(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
+
+    @cython.final
+    cdef Py_ssize_t fit_into(self, Call *c, Py_ssize_t limit, int *threads) except -1 nogil:
+        """The bytes that the call needs: at most `limit`, where it is one, by more segments, then by fewer threads.
+
+        The limit is that of the arrangement too. AUTOMATIC stands for the least that can be. Raises MemoryError where the
+        limit is below that.
+        """
+        cdef Py_ssize_t needed, least, best, segments, arranged = arranged_words(c) * sizeof(Py_ssize_t)
+        while True:
+            c.segments = best = 0
+            segments, needed = 1, self.plan_memory(c, threads[0])
+            if limit == NO_LIMIT or 0 < limit >= needed + arranged or not c.saves or c.k1 > 0:
+                return needed
+            least = needed
+            while segments < steps_of_a_shard(c) and not c.given:
+                segments += 1 + segments // 16
+                needed = self.plan_segments(c, segments, threads[0])
+                if 0 < limit >= needed + arranged:
+                    return needed
+                if needed < least:
+                    least, best = needed, segments
+                elif needed > 2 * least:  # the borders need more than shorter segments save
+                    break
+            if limit == AUTOMATIC and best > 0:
+                return self.plan_segments(c, best, threads[0])
+            if limit == AUTOMATIC:
+                c.segments = 0
+                return self.plan_memory(c, threads[0])
+            if threads[0] == 1:
+                with gil:
+                    raise MemoryError(f"memory_limit={limit} bytes, but this call needs at least {least + arranged}")
+            threads[0] -= 1
+
+    @cython.final
+    cdef Py_ssize_t plan_segments(self, Call *c, Py_ssize_t segments, int threads) except -1 nogil:
+        """The bytes that the call needs with about so many segments, which are put into the call."""
+        cdef Py_ssize_t most = steps_of_a_shard(c), rows
+        cdef Workspace w
+        c.segments, c.segment_rows = segments, (most + segments - 1) // segments
+        if self.type == cnp.NPY_FLOAT:
+            lay_out(&self.plan, c, self.kernels, <const float *> c.theta, NULL, &w)
+        else:
+            lay_out(&self.plan, c, self.kernels, <const double *> c.theta, NULL, &w)
+        if c.arranged:  # whose blocks have various numbers of rows: a segment may lack nearly one
+            c.segment_rows = max(c.segment_rows, 2 * w.rows)
+            rows = c.segment_rows - w.rows + 1
+        else:
+            c.segment_rows = rows = max(1, c.segment_rows // w.rows) * w.rows
+        c.segments = (most + rows - 1) // rows
+        return self.plan_memory(c, threads)
+
+    def workspace(self, theta, Py_ssize_t T, Py_ssize_t B, lengths, bint resets, bint labels, Py_ssize_t weight_width,
+                  bint picks, tbptt, Py_ssize_t memory_limit, int n_threads, bint dropout=False):
+        """The bytes that `loss_and_gradients` takes for its workspace; lengths are None or intp (B,), checked."""
+        cdef Call c
+        cdef Memory arrangement
+        cdef int threads
+        memset(&c, 0, sizeof(Call))
+        c.T, c.B, c.error, c.last, c.picks = T, B, self.plan.error, self.plan.last, self.plan.last or picks
+        c.units = self.plan.units
+        if dropout:
+            self.take_dropout(&c)
+        c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # not read; absent ones would need less
+        c.labels = <const Py_ssize_t *> c.theta if labels else NULL
+        c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, weight_width
+        c.given = not self.plan.reads
+        c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
+        truncate(&c, tbptt)
+        count(&c)
+        c.arranged = c.arranged or resets
+        self.penalize_flow(&c)
+        self.divide(&c)
+        arrangement = Memory(arranged_words(&c) * sizeof(Py_ssize_t))
+        arrange(&c, <Py_ssize_t *> arrangement.base)
+        threads = self.threads(&c, n_threads)
+        return self.fit_into(&c, memory_limit, &threads) + arranged_words(&c) * sizeof(Py_ssize_t)
+
+    @cython.final
+    cdef void divide(self, Call *c) noexcept nogil:
+        c.rows = rows_of_a_shard(&self.plan, c.steps, c.sequences, 4 if self.type == cnp.NPY_FLOAT else 8, self.shard_work)
+
+    @cython.final
+    cdef bint shares_products(self, const Call *c) noexcept:
+        """Whether a BLAS may share products of the call among threads of its own."""
+        return (self.kernels == blas_kernels()
+                and 1.0 * c.T * c.B * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
+
+    @cython.final
+    cdef bint is_short(self, const Call *c) noexcept nogil:
+        """Whether a call takes less than about 10 us: to give the GIL away and to take it back takes 0.05."""
+        return <double> c.steps * (64 + self.plan.H * (self.plan.I + self.plan.H + self.plan.O)) < SHORT
+
+    @cython.final
+    cdef int run_in(self, Call *c, char *base, int threads) noexcept nogil:
+        if self.type == cnp.NPY_FLOAT:
+            return run(&self.plan, c, self.kernels, base, <const float *> c.theta, threads)
+        return run(&self.plan, c, self.kernels, base, <const double *> c.theta, threads)
+
+    @cython.final
+    cdef int run(self, Call *c, int n_threads, Py_ssize_t memory_limit=NO_LIMIT) except -1:
+        """Run a call, without the GIL unless it is short, in a pooled workspace. Raises MemoryError, KeyboardInterrupt."""
+        cdef Memory memory = None, arrangement
+        cdef Py_ssize_t few[FEW_WORDS]
+        cdef int status, threads, stop = 0
+        cdef double polled = NEVER
+        cdef Py_ssize_t needed
+        cdef bint held = False
+        add(&in_flight, 1)
+        try:
+            self.divide(c)
+            if arranged_words(c) > FEW_WORDS:
+                arrangement = Memory(arranged_words(c) * sizeof(Py_ssize_t))
+                arrange(c, <Py_ssize_t *> arrangement.base)
+            elif c.arranged:
+                arrange(c, few)
+            threads = self.threads(c, n_threads)
+            needed = self.fit_into(c, memory_limit, &threads)
+            memory = self.check_out(needed)
+            if self.shares_products(c):
+                hold_blas()
+                held = True
+            c.polled, c.polls, c.stop = &polled, True, &stop
+            if threads == 1 and self.is_short(c):
+                status = self.run_in(c, memory.base, 1)
+            else:
+                with nogil:
+                    status = self.run_in(c, memory.base, threads)
+            if status != DONE:
+                pass_on()  # in here: `finally` sets the exception aside, so that Python code can run
+        finally:
+            add(&in_flight, -1)
+            if held:
+                release_blas()
+            self.check_in(memory)
+        return 0
+
+    @cython.final
+    cdef void check_in(self, Memory memory):
+        if memory is not None and memory.bytes <= POOLED_BYTES:
+            self.pool.append(memory)
+            if len(self.pool) > POOLED:  # looked at afterwards: without a GIL several threads may append at once
+                del self.pool[POOLED:]
+
+    @cython.final
+    cdef Memory check_out(self, Py_ssize_t bytes):
+        """A workspace of at least so many bytes, the last one used where it is large enough."""
+        cdef cpython.PyObject *popped = PyObject_CallMethodNoArgs(self.pool, "pop")
+        cdef Memory memory
+        # The pool is empty: asked by leaping, as another thread may be as quick, and not by `except`, whose C crashes where
+        # there is no memory for a traceback (Cython 3.3).
+        if popped == NULL:
+            cpython.PyErr_Clear()
+            return Memory(bytes)
+        memory = <Memory> popped
+        cpython.Py_DECREF(memory)  # the reference that pop gave
+        return memory if memory.bytes >= bytes else Memory(bytes)

@@ -1,0 +1,320 @@
+# Engine: one method for each operation of a network. Each fills a call, runs it and returns fresh arrays.
+
+
+@cython.final
+cdef class Engine(EngineCalls):
+    """The operations of networks of one configuration over flat parameters theta.
+
+    `n_threads` 0 stands for the default. Each returns NotImplemented where an argument is not a ready array of the network's
+    dtype and of the right shape: whoever calls then checks with words, converts, and calls again.
+    """
+
+    def forward(self, theta, X, D, weights, initial_state, lengths, resets, bint return_states, int n_threads, draws=None):
+        """Y (T, B, O), final state (B, H) and, where asked for, S (T+1, B, H). D and weights are None."""
+        cdef Call c
+        if not self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws):
+            return NotImplemented
+        Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
+        final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
+        S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
+        R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and self.plan.units.form != PLAIN else None
+        self.run(&c, n_threads)
+        if R is not None:
+            return Y, final_state, S, R
+        return (Y, final_state, S) if return_states else (Y, final_state)
+
+    def step(self, theta, x, state, out, int n_threads):
+        """y (B, O) and the next state (B, H) for x (B, I) or ids (B,), in the arrays of the tuple `out` where it is given.
+
+        The next state may overwrite `state`: a shard reads its rows of it before it writes them.
+        """
+        cdef Call c
+        if not self.prepare(&c, theta, x, state, None, None, 0):
+            return NotImplemented
+        c.last = c.picks = False  # one step is the last in any case
+        if out is None:
+            out = self.fresh(2, c.B, self.plan.O, 0, &c.Y), self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
+        elif not self.take_out(&c, theta, x, state, out):
+            return NotImplemented
+        self.run(&c, n_threads)
+        return out
+
+    def losses(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads, draws=None):
+        """e (T, B); weights is None."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, None)):
+            return NotImplemented
+        e = self.fresh_outputs(&c, 0, &c.losses)
+        self.run(&c, n_threads)
+        return e
+
+    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads, draws=None):
+        """The reduced error."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights)):
+            return NotImplemented
+        self.run(&c, n_threads)
+        return c.total * c.error.scale
+
+    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
+                           bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
+        """The reduced error with penalties, and a dict of fresh gradients."""
+        return self.find_gradients(theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
+                                   initial_state_gradient, n_threads, draws)
+
+    cdef object find_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
+                               bint input_gradient, bint initial_state_gradient, int n_threads, draws):
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights) and not (input_gradient and self.plan.one_hot)):
+            return NotImplemented
+        truncate(&c, tbptt)
+        self.penalize_flow(&c)
+        gradients = self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
+        return c.total * c.error.scale + c.penalty, gradients
+
+    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, Py_ssize_t memory_limit,
+                  int n_threads, draws=None):
+        """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.take_targets(&c, D, weights)
+                and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
+                and cnp.PyArray_ISWRITEABLE(gradient)):
+            return NotImplemented
+        c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
+        self.penalize_flow(&c)
+        self.run(&c, n_threads, memory_limit)
+        return c.total * c.error.scale, c.penalty
+
+    # ---- What a network of several recurrences is made of; arguments are checked already, and these raise if they are not
+
+    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads, R=None, draws=None):
+        """The final state (B, H) of the recurrence. S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] that after
+        X[t] was read; of leaky units also R (T, B, H), the rates."""
+        cdef Call c
+        if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
+            raise ValueError("arguments are not in order")
+        c.S = cnp.PyArray_DATA(S)
+        if self.plan.units.form != PLAIN:
+            if not self.is_ready_out(R, c.T, c.B, self.plan.H):
+                raise ValueError("R is not in order")
+            c.R = cnp.PyArray_DATA(R)
+        final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
+        self.run(&c, n_threads)
+        return final_state
+
+    def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
+                    bint initial_state_gradient, bint spreads, int n_threads, R=None, draws=None, past_S_0=None):
+        """∂E/∂S_0 (B, H), where asked for, and omega Ω, if `spreads`, for dS = ∂E/∂S (T, B, H) by the outputs, of the
+        current form ∂E/∂R.
+
+        S and R are as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient`
+        (P,), ∂E/∂X dX (T, B, I), which may be None. past_S_0 (n, H) is what resets at the first n steps brought; others
+        brought the S_0 of theta.
+        """
+        cdef Call c
+        if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
+                and self.prepare(&c, theta, X, S[0], lengths, resets, 1, draws) and has_shape(S, c.T + 1, c.B, self.plan.H)
+                and is_ready(dS, self.type, 3) and has_shape(dS, c.T, c.B, self.plan.H) and is_ready(gradient, self.type, 1)
+                and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
+            raise ValueError("arguments are not in order")
+        c.given, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
+        c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
+        c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
+        c.past_rates = c.past_states  # of plain units with dropout
+        if self.plan.units.form == RATE:
+            if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.plan.H)):
+                raise ValueError("R is not in order")
+            c.past_rates = cnp.PyArray_DATA(R)
+        if dX is not None:
+            if not self.is_ready_out(dX, c.T, c.B, self.plan.I):
+                raise ValueError("dX is not in order")
+            c.dX = cnp.PyArray_DATA(dX)
+        dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
+        c.omega = self.plan.omega if spreads else 0
+        c.settles = c.omega != 0
+        if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
+            raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")
+        self.run(&c, n_threads, memory_limit)
+        return dS_0, c.penalty
+
+    def outputs(self, theta, S, lengths, int n_threads):
+        """Y (T, B, O), or (B, O), of the readout for states S (T, B, H)."""
+        cdef Call c
+        if self.plan.recurs or not self.prepare(&c, theta, S, None, lengths, None):
+            raise ValueError("arguments are not in order")
+        Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
+        self.run(&c, n_threads)
+        return Y
+
+    def outputs_back(self, theta, S, D, dY, weights, lengths, gradient, dS, int n_threads):
+        """The reduced error and Σ m of the readout; where dY = ∂E/∂Y is given it stands for D.
+
+        The flat gradient overwrites `gradient` (P,), ∂E/∂S dS (T, B, H). Both are to be multiplied with the last number
+        that is returned: where it is not 1, they might else be no normal numbers.
+        """
+        cdef Call c
+        cdef double total = 0, unscale = 1
+        if self.plan.recurs or not (self.prepare(&c, theta, S, None, lengths, None) and is_ready(gradient, self.type, 1)
+                                    and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)
+                                    and self.is_ready_out(dS, c.T, c.B, self.plan.H)):
+            raise ValueError("arguments are not in order")
+        if dY is not None:
+            if not self.is_ready_target(&c, dY, self.plan.O):
+                raise ValueError("dY is not in order")
+            c.D, c.error.loss, c.error.K, c.error.scale = cnp.PyArray_DATA(dY), GIVEN, self.plan.O, 1
+        else:
+            if not (self.point_at_targets(&c, D, weights) and self.in_range(&c)):
+                raise ValueError("targets are not in order")
+            total = self.take_weights(&c)
+            if total < 0:
+                raise ValueError("weights are not in order")
+            c.settles = c.error.settles = self.plan.settles
+            if c.unscale > 0:
+                unscale, c.unscale = c.unscale, 0
+        c.gradient, c.dX = cnp.PyArray_DATA(gradient), cnp.PyArray_DATA(dS)
+        self.run(&c, n_threads)
+        return c.total * c.error.scale * unscale, total, unscale
+
+    def penalize(self, theta, gradient):
+        """The penalties of theta, whose gradient is added to `gradient`; both (P,)."""
+        if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(gradient, self.type, 1)
+                and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
+            raise ValueError("arguments are not in order")
+        effective = part = None
+        if self.plan.maps != NULL:
+            effective, part = theta.copy(), gradient * 0
+        if self.type == cnp.NPY_FLOAT:
+            return penalize_mapped(&self.plan, <float *> cnp.PyArray_DATA(theta), <float *> cnp.PyArray_DATA(gradient),
+                                   <float *> (cnp.PyArray_DATA(effective) if part is not None else NULL),
+                                   <float *> (cnp.PyArray_DATA(part) if part is not None else NULL))
+        return penalize_mapped(&self.plan, <double *> cnp.PyArray_DATA(theta), <double *> cnp.PyArray_DATA(gradient),
+                               <double *> (cnp.PyArray_DATA(effective) if part is not None else NULL),
+                               <double *> (cnp.PyArray_DATA(part) if part is not None else NULL))
+
+    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, bint own_start, Py_ssize_t k2,
+                    gradient, S, int n_threads, past_rates=None, R=None, draws=None, past_S_0=None):
+        """The reduced error of the steps after `past`, the penalties, and Σ m; their errors go back k2 steps.
+
+        past (n, B, H) are the states after the first n steps, from initial_state on; own_start says that this was the
+        network's own. The flat gradient overwrites `gradient` (P,), the states after all steps S (T+1, B, H); of leaky units
+        of the rate form the rates R (T, B, H), and past_rates (n, B, H) go with past. past_S_0 (n, H) is what resets at the
+        first n steps brought; without it that was the present S_0.
+        """
+        cdef Call c
+        cdef double total
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.point_at_targets(&c, D, weights)
+                and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
+                and has_shape(past, cnp.PyArray_DIM(past, 0), c.B, self.plan.H)
+                and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
+                and cnp.PyArray_ISWRITEABLE(gradient) and is_ready(S, self.type, 3)
+                and has_shape(S, c.T + 1, c.B, self.plan.H) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
+            return NotImplemented
+        c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
+        c.past_rates = c.past_states  # of plain units with dropout
+        if self.plan.units.form == RATE:
+            if not (is_ready(past_rates, self.type, 3) and has_shape(past_rates, c.past, c.B, self.plan.H)
+                    and self.is_ready_out(R, c.T, c.B, self.plan.H)):
+                raise ValueError("rates are not in order")
+            c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
+        if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
+            raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")
+        total = self.take_weights(&c)
+        if total < 0:
+            return NotImplemented
+        c.k1, c.k2 = max(c.T, 1), k2
+        if c.past == 0 and k2 >= c.T:
+            c.k1 = c.k2 = 0
+        c.gradient, c.saves, c.S = cnp.PyArray_DATA(gradient), True, cnp.PyArray_DATA(S)
+        self.penalize_flow(&c)
+        self.run(&c, n_threads)
+        return c.total * c.error.scale, c.penalty, total
+
+    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
+                 bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
+        """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
+                and self.is_ready_target(&c, dY, self.plan.O) and not (input_gradient and self.plan.one_hot)):
+            return NotImplemented
+        c.D = cnp.PyArray_DATA(dY)
+        c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
+        truncate(&c, tbptt)
+        return self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
+
+    def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, Py_ssize_t t, int n_threads):
+        """The dict of terms for step t, 0 <= t < T; weights, lengths and resets are None."""
+        cdef Call c
+        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O
+        if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, None)
+                and 0 <= t < cnp.PyArray_DIM(X, 0)):
+            return NotImplemented
+        if c.D != NULL and not c.last:
+            c.D = <char *> c.D + t * c.B * self.plan.error.K * cnp.PyArray_ITEMSIZE(D)
+        if c.labels != NULL and not c.last:
+            c.labels += t * c.B
+        c.T, c.saves, c.error.scale = t + 1, True, 1
+        W_s = self.fresh(3, t + 1, H, H, &c.terms_W_s)
+        W_x = self.fresh(3, t + 1, H, I, &c.terms_W_x)
+        W_y = self.fresh(2, O, H, 0, &c.terms_W_y)
+        S = self.fresh(3, t + 1, c.B, H, &c.terms_S)
+        W_y.fill(0)
+        if c.B == 0:
+            W_s.fill(0)
+            W_x.fill(0)
+        self.run(&c, n_threads)
+        return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
+
+    def gradient_flow(self, theta, X, D, weights, initial_state, Py_ssize_t begin, Py_ssize_t end):
+        """‖∂E_t/∂S_i‖ (end - begin, T) of the errors of steps begin ... end, and ‖∂E/∂S_i‖ (T,) of all; not divided."""
+        cdef Call c
+        if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, weights)
+                and 0 <= begin <= end <= c.T and not c.last):
+            return NotImplemented
+        c.saves, c.picks, c.error.scale, c.flow_begin, c.flow_end = True, False, 1, begin, end
+        c.unscale = 1 / c.weight_scale if c.weight_scale != 1 else 0
+        norms = self.fresh(2, end - begin, c.T, 0, &c.flow)
+        whole = self.fresh(1, c.T, 0, 0, &c.flow_whole)
+        norms.fill(0)
+        whole.fill(0)
+        self.run(&c, 1)
+        return norms, whole
+
+    def kernel_set(self):
+        """The name of the kernel set that serves this network."""
+        return self.kernels.name.decode()
+
+    # ---- Training
+
+    def train(self, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size, str rule,
+              dict numbers, rates, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch,
+              sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws=None):
+        """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
+
+        Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
+
+        Parameters
+        ----------
+        theta, gradient, slots, before : vectors (P,); `before` is like [theta, *slots], scratch like `gradient`
+        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`, already checked
+        rows : intp vector, the sequences that are left of an epoch, `batch_size` an update, and those of the epochs after it
+        rates : float64 vector, the learning rate of each epoch
+        earlier : updates made before
+        batch : scratch like [X, D, weights, initial_state, lengths, resets] with batch_size sequences, None where that is
+            None
+        draws : as of reference.Draws, with the call that the first of these updates is; sequences are those of the data
+        sums : float64 (epochs, 5), added to: of each epoch the data losses, weighted as the loss is, the weights, penalties
+            and norms of the gradients; set: the seconds to its last update
+
+        Returns
+        -------
+        done : how many updates were made
+        error : the exception that Ctrl-C raised, or None
+        """
+        return train(self, theta, X, D, weights, initial_state, lengths, resets, rows, batch_size, rule, numbers, rates, slots,
+                     earlier, max_grad_norm, gradient, before, batch, sums, seconds, memory_limit, n_threads, draws)

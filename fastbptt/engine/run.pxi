@@ -1,0 +1,225 @@
+# Run a call: shards by threads, the sum of their gradients, polling for Ctrl-C.
+
+@cython.final
+cdef class Memory:
+    """Bytes from a multiple of 64 on."""
+
+    cdef char *raw
+    cdef char *base
+    cdef Py_ssize_t bytes
+
+    def __cinit__(self, Py_ssize_t bytes):
+        self.raw = <char *> PyMem_RawMalloc(bytes + 64)
+        if self.raw == NULL:
+            raise MemoryError(f"no memory for a workspace of {bytes} bytes")
+        self.base = self.raw + (64 - <size_t> self.raw % 64)
+        self.bytes = bytes
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.raw)
+
+
+cdef bint stopped(Call *c) noexcept nogil:
+    """Whether Ctrl-C came; asked at most every 20 ms. The exception is then set, and waits for the GIL."""
+    cdef double time
+    cdef unsigned long long mode
+    if not c.polls or read_flag(c.stop):
+        return read_flag(c.stop)
+    time = now()
+    if c.polled[0] == NEVER:
+        c.polled[0] = time
+    if 0 <= time - c.polled[0] < 0.02:
+        return False
+    c.polled[0] = time
+    with gil:  # handlers are Python code
+        mode = keep_denormals()
+        write_flag(c.stop, PyErr_CheckSignals() != 0)
+        restore(mode)
+    return read_flag(c.stop)
+
+
+cdef int pass_on() except -1:
+    """Raise the exception that is set."""
+    return -1
+
+
+cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shared, const floating *theta, Py_ssize_t i,
+                    int thread) noexcept nogil:
+    """What the call asks for, of shard i, in the workspace of a thread, of which 0 is the one that called."""
+    cdef Workspace w
+    cdef Call s, before
+    cdef unsigned long long mode
+    make_shard(p, c, i, sizeof(floating), &s)
+    s.polls = c.polls and thread == 0
+    if i > 0 and stopped(&s):
+        return
+    mode = flush_denormals()
+    lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
+    if c.apart:
+        w.S, w.delta_y = <char *> w.S + i * shared.saved, <char *> w.delta_y + i * shared.saved
+    if c.arranged:
+        number_rows(c, shared.shards, i, w.first)
+    if c.terms_S != NULL:  # only the last step has an error
+        before = s
+        before.D = before.labels = NULL
+        if forward(p, &before, k, shared, &w, theta) == DONE:
+            terms(p, &s, k, shared, &w, theta)
+    elif c.gradient == NULL:
+        if forward(p, &s, k, shared, &w, theta) == DONE and c.flow != NULL:
+            flow(p, &s, k, shared, &w, theta)
+    else:
+        s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
+        memset(s.gradient, 0, p.P * sizeof(floating))
+        if c.omega != 0:
+            s.spread_slope = <floating *> shared.spread_slopes + i * p.H * p.H
+            memset(s.spread_slope, 0, p.H * p.H * sizeof(floating))
+        if forward(p, &s, k, shared, &w, theta) == DONE and p.recurs:
+            backward(p, &s, k, shared, &w, theta)
+    shared.totals[i] = s.total
+    if c.rates != 0:
+        shared.squares[i] = s.squares
+    if c.omega != 0:
+        shared.spreads[i], shared.spread_rows[i] = s.spread, s.spread_rows
+    restore(mode)
+
+
+cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
+    """What the caller gets for steps and sequences that there are not: zeros, and first states."""
+    cdef Py_ssize_t b, H = p.H, size = sizeof(floating), steps = 1 if c.last else c.T
+    cdef floating *S = <floating *> c.S
+    cdef floating *last = <floating *> c.final_state
+    if c.Y != NULL:
+        memset(c.Y, 0, steps * c.B * p.O * size)
+    if c.losses != NULL:
+        memset(c.losses, 0, steps * c.B * size)
+    if c.dX != NULL:
+        memset(c.dX, 0, c.T * c.B * p.I * size)
+    if c.dS_0 != NULL:
+        memset(c.dS_0, 0, c.B * H * size)
+    if c.R != NULL:
+        memset(c.R, 0, c.T * c.B * H * size)
+    if S != NULL:
+        memset(S, 0, (c.T + 1) * c.B * H * size)
+    for b in range(c.B):
+        if S != NULL:
+            first_row(p, c, b, theta, S + b * H)
+        if last != NULL:
+            first_row(p, c, b, theta, last + b * H)
+
+
+cdef void first_row(const Plan *p, const Call *c, Py_ssize_t b, const floating *theta, floating *row) noexcept nogil:
+    """The first state of sequence b                                                                           (H,)"""
+    cdef Py_ssize_t h
+    for h in range(p.H):
+        if c.initial_state != NULL:
+            row[h] = (<const floating *> c.initial_state)[b * p.H + h]
+        else:
+            row[h] = theta[p.S_0 + h] if p.S_0 >= 0 else 0
+
+
+cdef struct Job:
+    # The arguments of run_shard that are equal for all shards, for the threads of the pool.
+    const Plan *p
+    Call *c
+    const Kernels *k
+    const Shared *shared
+    const void *theta
+
+
+cdef void run_share_f32(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    cdef Job *job = <Job *> context
+    run_shard(job.p, job.c, job.k, job.shared, <const float *> job.theta, i, worker)
+
+
+cdef void run_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    cdef Job *job = <Job *> context
+    run_shard(job.p, job.c, job.k, job.shared, <const double *> job.theta, i, worker)
+
+
+cdef void poll_for_job(void *context) noexcept nogil:
+    """Handle Ctrl-C while the calling thread waits for other threads; their shards then see `stop`."""
+    stopped((<Job *> context).c)
+
+
+cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t size) noexcept nogil:
+    """Estimate the time of a call on one thread, within a factor of about two (AVX2 and AVX-512, 2026-11).
+
+    SHARD_LEAST multiplications forward take about 0.05 ms with the gradient in float32, so one takes 0.1 ns; a third of
+    that without the gradient.
+    """
+    cdef double multiplications = <double> c.steps * p.H * ((p.I + p.H if p.recurs else 0) + p.O)
+    return multiplications * (0.1 if c.gradient != NULL else 0.035) * (size // sizeof(float))
+
+
+cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta, int threads) noexcept nogil:
+    """What the call asks for, in shards of c.rows rows, in the memory that `share_out` counted for so many threads."""
+    cdef Shared shared
+    cdef Job job
+    cdef Py_ssize_t i, j
+    cdef floating *partial
+    cdef floating *gradient = <floating *> c.gradient
+    cdef const floating *given = theta
+    cdef unsigned long long mode = flush_denormals()
+    share_out(p, c, k, theta, base, threads, &shared)
+    if p.maps != NULL:
+        # p = effective(theta, maps)                                                                  (P,)
+        map_parameters(p.P, p.maps, given, <floating *> shared.theta)
+        theta = <const floating *> shared.theta
+    pack_weights(p, c, k, &shared, theta)
+    if c.settles:
+        find_norms(p, c, theta)
+    if c.arranged or c.most < c.T:
+        fill(p, c, theta)
+    elif c.k1 > 0 and c.dX != NULL:
+        memset(c.dX, 0, c.T * c.B * p.I * sizeof(floating))
+    if threads == 1:
+        for i in range(shared.shards):
+            run_shard(p, c, k, &shared, theta, i, 0)
+    else:
+        job.p, job.c, job.k, job.shared, job.theta = p, c, k, &shared, theta
+        run_shares(run_share_f32 if floating is float else run_share_f64, poll_for_job, &job, shared.shards, threads,
+                   nanoseconds_of(p, c, sizeof(floating)))
+    if read_flag(c.stop):
+        restore(mode)
+        return STOPPED
+    for i in range(shared.shards):
+        c.total += shared.totals[i]
+    if gradient != NULL:
+        if shared.shards != 1:
+            memset(gradient, 0, p.P * sizeof(floating))
+            for i in range(shared.shards):
+                partial = <floating *> shared.partials + i * p.P
+                for j in range(p.P):
+                    gradient[j] += partial[j]
+    if c.unscale > 0:
+        undo_scale(p, c, gradient)
+    if gradient != NULL:
+        if c.error.loss != GIVEN and p.recurs:
+            c.penalty = penalize(p, theta, gradient)
+        if c.rates != 0:
+            for i in range(shared.shards):
+                c.penalty += c.rates * shared.squares[i]
+        if c.omega != 0:
+            c.penalty += add_spread(p, c, &shared, gradient + p.W_s)
+    if p.maps != NULL:
+        if gradient != NULL:
+            # gradient = pulled_back(gradient, theta, maps)                                           (P,)
+            pull_back(p.P, p.maps, given, gradient)
+        elif c.terms_S != NULL:
+            pull_back_terms(p, c, given)
+    restore(mode)
+    return STOPPED if read_flag(c.stop) else DONE
+
+
+cdef void undo_scale(const Plan *p, Call *c, floating *gradient) noexcept nogil:
+    """All that is linear in the weights, without the power of two that they were multiplied with."""
+    c.total *= c.unscale
+    if gradient != NULL:
+        multiply(p.P, c.unscale, gradient)
+    if c.dX != NULL:
+        multiply(c.T * c.B * p.I, c.unscale, <floating *> c.dX)
+    if c.dS_0 != NULL:
+        multiply(c.B * p.H, c.unscale, <floating *> c.dS_0)
+    if c.flow != NULL:
+        multiply((c.flow_end - c.flow_begin) * c.T, c.unscale, <floating *> c.flow)
+        multiply(c.T, c.unscale, <floating *> c.flow_whole)

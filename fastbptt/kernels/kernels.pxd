@@ -1,0 +1,418 @@
+"""The verbs for fused floating: `affine(k, ...)` calls the float32 or the float64 verb of the kernel set `k`.
+
+What each verb does stands in kernels.h. This file, with the elementary functions below, is the only place that asks
+`if floating is float`.
+"""
+
+from cython cimport floating
+from libc cimport math
+
+cdef extern from "elementary.h" nogil:
+    float tanh_f32 "fastbptt_tanhf"(float x)
+    double tanh_f64 "fastbptt_tanh"(double x)
+
+cdef extern from "parametrizations.h" nogil:
+    void map_parameters_f32 "fastbptt_map_parameters_f32"(Py_ssize_t n, const unsigned char *maps, const float *theta,
+                                                          float *mapped) noexcept
+    void map_parameters_f64 "fastbptt_map_parameters_f64"(Py_ssize_t n, const unsigned char *maps, const double *theta,
+                                                          double *mapped) noexcept
+    void pull_back_f32 "fastbptt_pull_back_f32"(Py_ssize_t n, const unsigned char *maps, const float *theta,
+                                                float *gradient) noexcept
+    void pull_back_f64 "fastbptt_pull_back_f64"(Py_ssize_t n, const unsigned char *maps, const double *theta,
+                                                double *gradient) noexcept
+    void hold_f32 "fastbptt_hold_f32"(Py_ssize_t n, const unsigned char *maps, const float *before, float *theta) noexcept
+    void hold_f64 "fastbptt_hold_f64"(Py_ssize_t n, const unsigned char *maps, const double *before, double *theta) noexcept
+
+cdef extern from "draws.h" nogil:
+    void add_normals_f32 "fastbptt_add_normals_f32"(unsigned long long key, unsigned int kind, unsigned int step,
+                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
+                                                    float *row) noexcept
+    void add_normals_f64 "fastbptt_add_normals_f64"(unsigned long long key, unsigned int kind, unsigned int step,
+                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
+                                                    double *row) noexcept
+    void draw_mask_f32 "fastbptt_draw_mask_f32"(unsigned long long key, unsigned int kind, unsigned int sequence,
+                                                unsigned int call, double keep, Py_ssize_t n, float *row) noexcept
+    void draw_mask_f64 "fastbptt_draw_mask_f64"(unsigned long long key, unsigned int kind, unsigned int sequence,
+                                                unsigned int call, double keep, Py_ssize_t n, double *row) noexcept
+
+cdef extern from "kernels.h" nogil:
+    enum:
+        TANH "FASTBPTT_TANH"
+        RELU "FASTBPTT_RELU"
+        SIGMOID "FASTBPTT_SIGMOID"
+        IDENTITY "FASTBPTT_IDENTITY"
+        SOFTPLUS "FASTBPTT_SOFTPLUS"
+        LEAKY_RELU "FASTBPTT_LEAKY_RELU"
+        ELU "FASTBPTT_ELU"
+        SOFTSIGN "FASTBPTT_SOFTSIGN"
+        SOFTMAX "FASTBPTT_SOFTMAX"
+        EXP "FASTBPTT_EXP"
+
+    enum:
+        SQUARED_ERROR "FASTBPTT_SQUARED_ERROR"
+        ABSOLUTE_ERROR "FASTBPTT_ABSOLUTE_ERROR"
+        HUBER "FASTBPTT_HUBER"
+        QUANTILE "FASTBPTT_QUANTILE"
+        BINARY_CROSS_ENTROPY "FASTBPTT_BINARY_CROSS_ENTROPY"
+        CROSS_ENTROPY "FASTBPTT_CROSS_ENTROPY"
+        POISSON "FASTBPTT_POISSON"
+        GIVEN "FASTBPTT_GIVEN"
+
+    enum:
+        SGD "FASTBPTT_SGD"
+        RMSPROP "FASTBPTT_RMSPROP"
+        ADAGRAD "FASTBPTT_ADAGRAD"
+        ADAM "FASTBPTT_ADAM"
+        ADAMW "FASTBPTT_ADAMW"
+
+    const double LEAKY_SLOPE "FASTBPTT_LEAKY_SLOPE"
+    const double NOISE "FASTBPTT_NOISE"
+
+    enum:
+        PLAIN "FASTBPTT_PLAIN"
+        RATE "FASTBPTT_RATE"
+        CURRENT "FASTBPTT_CURRENT"
+
+    ctypedef struct Units "fastbptt_units":
+        int activation
+        int form
+        double leak
+
+    ctypedef struct ErrorOptions "fastbptt_error":
+        int activation
+        int loss
+        Py_ssize_t O
+        Py_ssize_t K
+        const double *levels
+        double threshold
+        double scale
+        bint settles
+
+    ctypedef struct UpdateOptions "fastbptt_update":
+        int rule
+        int nesterov
+        double learning_rate
+        double momentum
+        double rho
+        double beta_1
+        double beta_2
+        double epsilon
+        double weight_decay
+        double correction_1
+        double correction_2
+
+    ctypedef struct Verbs_f32 "fastbptt_verbs_f32":
+        void (*pack)(Py_ssize_t K, Py_ssize_t N, const float *W, Py_ssize_t stride_k, Py_ssize_t stride_n, float *P,
+                     Py_ssize_t ldp) noexcept nogil
+        void (*gather)(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const float *X, Py_ssize_t stride_t,
+                       Py_ssize_t stride_b, const Py_ssize_t *index, float *A, Py_ssize_t lda) noexcept nogil
+        void (*scatter)(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const float *A, Py_ssize_t lda, float *X,
+                        Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index) noexcept nogil
+        void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *A, Py_ssize_t lda, const float *P,
+                       Py_ssize_t ldp, const float *b, float *C, Py_ssize_t ldc) noexcept nogil
+        void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
+                      const float *before, float *S) noexcept nogil
+        double (*error)(const ErrorOptions *what, Py_ssize_t rows, const float *D, Py_ssize_t ldd,
+                        const Py_ssize_t *labels, const float *weights, Py_ssize_t weight_width, float *Z,
+                        Py_ssize_t ldz, float *losses) noexcept nogil
+        void (*recur_back)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P,
+                           Py_ssize_t ldh, const float *R, const float *later, float *delta) noexcept nogil
+        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const float *A, Py_ssize_t lda,
+                           const float *B, Py_ssize_t ldb, float *C, Py_ssize_t ldc) noexcept nogil
+        void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const float *A, Py_ssize_t lda, float *sums) noexcept nogil
+        void (*update)(const UpdateOptions *what, Py_ssize_t n, const float *gradient, float *theta, float *slot_1,
+                       float *slot_2) noexcept nogil
+        void (*integrate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
+                          const float *mask, float *masked, const float *before, const float *integrated, float *S,
+                          float *other) noexcept nogil
+        void (*integrate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P,
+                               Py_ssize_t ldh, const float *mask, float *masked, const float *R, const float *later,
+                               float *dU, float *delta) noexcept nogil
+
+    ctypedef struct Verbs_f64 "fastbptt_verbs_f64":
+        void (*pack)(Py_ssize_t K, Py_ssize_t N, const double *W, Py_ssize_t stride_k, Py_ssize_t stride_n, double *P,
+                     Py_ssize_t ldp) noexcept nogil
+        void (*gather)(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const double *X, Py_ssize_t stride_t,
+                       Py_ssize_t stride_b, const Py_ssize_t *index, double *A, Py_ssize_t lda) noexcept nogil
+        void (*scatter)(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const double *A, Py_ssize_t lda,
+                        double *X, Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index) noexcept nogil
+        void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *A, Py_ssize_t lda, const double *P,
+                       Py_ssize_t ldp, const double *b, double *C, Py_ssize_t ldc) noexcept nogil
+        void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
+                      Py_ssize_t ldh, const double *before, double *S) noexcept nogil
+        double (*error)(const ErrorOptions *what, Py_ssize_t rows, const double *D, Py_ssize_t ldd,
+                        const Py_ssize_t *labels, const double *weights, Py_ssize_t weight_width, double *Z,
+                        Py_ssize_t ldz, double *losses) noexcept nogil
+        void (*recur_back)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
+                           Py_ssize_t ldh, const double *R, const double *later, double *delta) noexcept nogil
+        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const double *A, Py_ssize_t lda,
+                           const double *B, Py_ssize_t ldb, double *C, Py_ssize_t ldc) noexcept nogil
+        void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const double *A, Py_ssize_t lda, double *sums) noexcept nogil
+        void (*update)(const UpdateOptions *what, Py_ssize_t n, const double *gradient, double *theta, double *slot_1,
+                       double *slot_2) noexcept nogil
+        void (*integrate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P, Py_ssize_t ldh,
+                          const double *mask, double *masked, const double *before, const double *integrated, double *S,
+                          double *other) noexcept nogil
+        void (*integrate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
+                               Py_ssize_t ldh, const double *mask, double *masked, const double *R, const double *later,
+                               double *dU, double *delta) noexcept nogil
+
+    ctypedef struct LaneVerbs_f32 "fastbptt_lane_verbs_f32":
+        void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *x, int shared, const float *W, const float *b,
+                       float *C) noexcept nogil
+        void (*affine_back)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *x, const float *W,
+                            float *C) noexcept nogil
+        void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *W, const float *ends,
+                      const float *before, float *S) noexcept nogil
+        void (*recur_back)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *W,
+                           const float *ends, const float *R, float *delta) noexcept nogil
+        void (*output)(int activation, Py_ssize_t rows, Py_ssize_t O, float *Z) noexcept nogil
+        void (*error)(const ErrorOptions *what, Py_ssize_t rows, const float *D, int shared_D, const float *weights,
+                      int weight_width, int shared_weights, const float *scale, float *Z, float *losses,
+                      double *totals) noexcept nogil
+        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const float *A, const float *x, int shared,
+                           float *C) noexcept nogil
+        void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const float *A, float *sums) noexcept nogil
+        void (*gather)(Py_ssize_t n, Py_ssize_t count, const float **source, float *target) noexcept nogil
+        void (*scatter)(Py_ssize_t n, Py_ssize_t count, const float *source, float **target) noexcept nogil
+        void (*update)(const UpdateOptions *what, Py_ssize_t n, const float *rates, const float *going, const float *gradient,
+                       float *theta, float *slot_1, float *slot_2) noexcept nogil
+
+    ctypedef struct LaneVerbs_f64 "fastbptt_lane_verbs_f64":
+        void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *x, int shared, const double *W,
+                       const double *b, double *C) noexcept nogil
+        void (*affine_back)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *x, const double *W,
+                            double *C) noexcept nogil
+        void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W, const double *ends,
+                      const double *before, double *S) noexcept nogil
+        void (*recur_back)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W,
+                           const double *ends, const double *R, double *delta) noexcept nogil
+        void (*output)(int activation, Py_ssize_t rows, Py_ssize_t O, double *Z) noexcept nogil
+        void (*error)(const ErrorOptions *what, Py_ssize_t rows, const double *D, int shared_D, const double *weights,
+                      int weight_width, int shared_weights, const double *scale, double *Z, double *losses,
+                      double *totals) noexcept nogil
+        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const double *A, const double *x, int shared,
+                           double *C) noexcept nogil
+        void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const double *A, double *sums) noexcept nogil
+        void (*gather)(Py_ssize_t n, Py_ssize_t count, const double **source, double *target) noexcept nogil
+        void (*scatter)(Py_ssize_t n, Py_ssize_t count, const double *source, double **target) noexcept nogil
+        void (*update)(const UpdateOptions *what, Py_ssize_t n, const double *rates, const double *going,
+                       const double *gradient, double *theta, double *slot_1, double *slot_2) noexcept nogil
+
+    ctypedef struct Kernels "fastbptt_kernels":
+        const char *name
+        Py_ssize_t pad_f32
+        Py_ssize_t pad_f64
+        Verbs_f32 f32
+        Verbs_f64 f64
+        Py_ssize_t lanes_f32
+        Py_ssize_t lanes_f64
+        LaneVerbs_f32 lane_f32
+        LaneVerbs_f64 lane_f64
+
+    const Kernels *vector_kernels "fastbptt_vector_kernels"(const char *name)
+    bint halves_vectors "fastbptt_halves_vectors"()
+
+
+cdef inline void pack(const Kernels *k, Py_ssize_t K, Py_ssize_t N, const floating *W, Py_ssize_t stride_k,
+                      Py_ssize_t stride_n, floating *P, Py_ssize_t ldp) noexcept nogil:
+    if floating is float:
+        k.f32.pack(K, N, W, stride_k, stride_n, P, ldp)
+    else:
+        k.f64.pack(K, N, W, stride_k, stride_n, P, ldp)
+
+
+cdef inline void gather(const Kernels *k, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const floating *X,
+                        Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index, floating *A,
+                        Py_ssize_t lda) noexcept nogil:
+    if floating is float:
+        k.f32.gather(steps, rows, width, X, stride_t, stride_b, index, A, lda)
+    else:
+        k.f64.gather(steps, rows, width, X, stride_t, stride_b, index, A, lda)
+
+
+cdef inline void scatter(const Kernels *k, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const floating *A,
+                         Py_ssize_t lda, floating *X, Py_ssize_t stride_t, Py_ssize_t stride_b,
+                         const Py_ssize_t *index) noexcept nogil:
+    if floating is float:
+        k.f32.scatter(steps, rows, width, A, lda, X, stride_t, stride_b, index)
+    else:
+        k.f64.scatter(steps, rows, width, A, lda, X, stride_t, stride_b, index)
+
+
+cdef inline void affine(const Kernels *k, Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const floating *A,
+                        Py_ssize_t lda, const floating *P, Py_ssize_t ldp, const floating *b, floating *C,
+                        Py_ssize_t ldc) noexcept nogil:
+    if floating is float:
+        k.f32.affine(rows, K, N, A, lda, P, ldp, b, C, ldc)
+    else:
+        k.f64.affine(rows, K, N, A, lda, P, ldp, b, C, ldc)
+
+
+cdef inline void recur(const Kernels *k, int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                       const floating *P, Py_ssize_t ldh, const floating *before, floating *S) noexcept nogil:
+    if floating is float:
+        k.f32.recur(activation, steps, rows, H, P, ldh, before, S)
+    else:
+        k.f64.recur(activation, steps, rows, H, P, ldh, before, S)
+
+
+cdef inline double error(const Kernels *k, const ErrorOptions *what, Py_ssize_t rows, const floating *D,
+                         Py_ssize_t ldd, const Py_ssize_t *labels, const floating *weights, Py_ssize_t weight_width,
+                         floating *Z, Py_ssize_t ldz, floating *losses) noexcept nogil:
+    if floating is float:
+        return k.f32.error(what, rows, D, ldd, labels, weights, weight_width, Z, ldz, losses)
+    else:
+        return k.f64.error(what, rows, D, ldd, labels, weights, weight_width, Z, ldz, losses)
+
+
+cdef inline void recur_back(const Kernels *k, int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                            const floating *P, Py_ssize_t ldh, const floating *R, const floating *later,
+                            floating *delta) noexcept nogil:
+    if floating is float:
+        k.f32.recur_back(activation, steps, rows, H, P, ldh, R, later, delta)
+    else:
+        k.f64.recur_back(activation, steps, rows, H, P, ldh, R, later, delta)
+
+
+cdef inline void accumulate(const Kernels *k, Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const floating *A,
+                            Py_ssize_t lda, const floating *B, Py_ssize_t ldb, floating *C,
+                            Py_ssize_t ldc) noexcept nogil:
+    if floating is float:
+        k.f32.accumulate(rows, M, N, A, lda, B, ldb, C, ldc)
+    else:
+        k.f64.accumulate(rows, M, N, A, lda, B, ldb, C, ldc)
+
+
+cdef inline void column_sums(const Kernels *k, Py_ssize_t rows, Py_ssize_t N, const floating *A, Py_ssize_t lda,
+                             floating *sums) noexcept nogil:
+    if floating is float:
+        k.f32.column_sums(rows, N, A, lda, sums)
+    else:
+        k.f64.column_sums(rows, N, A, lda, sums)
+
+
+cdef inline void update(const Kernels *k, const UpdateOptions *what, Py_ssize_t n, const floating *gradient,
+                        floating *theta, floating *slot_1, floating *slot_2) noexcept nogil:
+    if floating is float:
+        k.f32.update(what, n, gradient, theta, slot_1, slot_2)
+    else:
+        k.f64.update(what, n, gradient, theta, slot_1, slot_2)
+
+
+cdef inline void integrate(const Kernels *k, const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                           const floating *P, Py_ssize_t ldh, const floating *mask, floating *masked, const floating *before,
+                           const floating *integrated, floating *S, floating *other) noexcept nogil:
+    if floating is float:
+        k.f32.integrate(what, steps, rows, H, P, ldh, mask, masked, before, integrated, S, other)
+    else:
+        k.f64.integrate(what, steps, rows, H, P, ldh, mask, masked, before, integrated, S, other)
+
+
+cdef inline void integrate_back(const Kernels *k, const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                                const floating *P, Py_ssize_t ldh, const floating *mask, floating *masked, const floating *R,
+                                const floating *later, floating *dU, floating *delta) noexcept nogil:
+    if floating is float:
+        k.f32.integrate_back(what, steps, rows, H, P, ldh, mask, masked, R, later, dU, delta)
+    else:
+        k.f64.integrate_back(what, steps, rows, H, P, ldh, mask, masked, R, later, dU, delta)
+
+
+cdef inline Py_ssize_t padded(const Kernels *k, Py_ssize_t width, const floating *of) noexcept nogil:
+    """`width` rounded up to the set's pad for the type of `of`."""
+    cdef Py_ssize_t pad = k.pad_f32 if floating is float else k.pad_f64
+    return (width + pad - 1) // pad * pad
+
+
+
+cdef inline floating tanh(floating x) noexcept nogil:
+    if floating is float:
+        return tanh_f32(x)
+    else:
+        return tanh_f64(x)
+
+
+cdef inline floating exp(floating x) noexcept nogil:
+    if floating is float:
+        return math.expf(x)
+    else:
+        return math.exp(x)
+
+
+cdef inline floating log(floating x) noexcept nogil:
+    if floating is float:
+        return math.logf(x)
+    else:
+        return math.log(x)
+
+
+cdef inline floating log1p(floating x) noexcept nogil:
+    if floating is float:
+        return math.log1pf(x)
+    else:
+        return math.log1p(x)
+
+
+cdef inline floating expm1(floating x) noexcept nogil:
+    if floating is float:
+        return math.expm1f(x)
+    else:
+        return math.expm1(x)
+
+
+cdef inline floating fabs(floating x) noexcept nogil:
+    if floating is float:
+        return math.fabsf(x)
+    else:
+        return math.fabs(x)
+
+
+cdef inline floating sqrt(floating x) noexcept nogil:
+    if floating is float:
+        return math.sqrtf(x)
+    else:
+        return math.sqrt(x)
+
+
+# ---- Maps on the parameters: parametrizations.h
+
+
+cdef inline void map_parameters(Py_ssize_t n, const unsigned char *maps, const floating *theta,
+                                floating *mapped) noexcept nogil:
+    if floating is float:
+        map_parameters_f32(n, maps, theta, mapped)
+    else:
+        map_parameters_f64(n, maps, theta, mapped)
+
+
+cdef inline void pull_back(Py_ssize_t n, const unsigned char *maps, const floating *theta, floating *gradient) noexcept nogil:
+    if floating is float:
+        pull_back_f32(n, maps, theta, gradient)
+    else:
+        pull_back_f64(n, maps, theta, gradient)
+
+
+cdef inline void hold(Py_ssize_t n, const unsigned char *maps, const floating *before, floating *theta) noexcept nogil:
+    if floating is float:
+        hold_f32(n, maps, before, theta)
+    else:
+        hold_f64(n, maps, before, theta)
+
+
+# ---- Noise and dropout: draws.h
+
+
+cdef inline void add_normals(unsigned long long key, unsigned int kind, unsigned int step, unsigned int sequence,
+                             unsigned int call, double scale, Py_ssize_t n, floating *row) noexcept nogil:
+    if floating is float:
+        add_normals_f32(key, kind, step, sequence, call, scale, n, row)
+    else:
+        add_normals_f64(key, kind, step, sequence, call, scale, n, row)
+
+
+cdef inline void draw_mask(unsigned long long key, unsigned int kind, unsigned int sequence, unsigned int call, double keep,
+                           Py_ssize_t n, floating *row) noexcept nogil:
+    if floating is float:
+        draw_mask_f32(key, kind, sequence, call, keep, n, row)
+    else:
+        draw_mask_f64(key, kind, sequence, call, keep, n, row)

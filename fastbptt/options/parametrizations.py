@@ -1,0 +1,158 @@
+"""Options that map the parameters: connectivity, trainable, Dale's law. From what the user gives to reference.Map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .. import _checks
+from ..reference import Map
+
+OPTIONS = ("connectivity", "trainable", "dale_ratio", "dale_signs", "nonnegative", "autapses")
+PRESENT, TRAINABLE, SIGNED, NEGATIVE = 1, 2, 4, 8  # the bits of an entry, as parametrizations.h has them
+
+
+def options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses):
+    """The options as a network keeps them: arrays are copies that cannot be written to."""
+    if dale_ratio is not None and dale_signs is not None:
+        raise TypeError("give dale_ratio or dale_signs, not both")
+    return {
+        "connectivity": _by_parameter("connectivity", connectivity),
+        "trainable": _by_parameter("trainable", trainable),
+        "dale_ratio": None if dale_ratio is None else _share("dale_ratio", dale_ratio),
+        "dale_signs": None if dale_signs is None else _signs("dale_signs", dale_signs),
+        "nonnegative": _names("nonnegative", nonnegative),
+        "autapses": _checks.flag("autapses", autapses),
+    }
+
+
+def build(given, shapes):
+    """The Map of each parameter that has one, and the units' signs (H,), None without Dale's law."""
+    for option in ("connectivity", "trainable", "nonnegative"):
+        for name in given[option] or ():
+            if name not in shapes:
+                raise ValueError(f"{option} names {name!r}, but this network's parameters are {', '.join(shapes)}")
+    signs = unit_signs(given, shapes["W_s"][0])
+    if signs is not None and "W_s" in given["nonnegative"]:
+        raise ValueError("nonnegative names 'W_s', whose signs are those of dale_ratio or dale_signs")
+    maps = {}
+    for name, shape in shapes.items():
+        present, trainable = (_array_of(option, given[option], name, shape) for option in ("connectivity", "trainable"))
+        sign = np.zeros(shape, np.int8)
+        if name == "W_s" and not given["autapses"]:
+            np.fill_diagonal(present, False)
+        if name == "W_s" and signs is not None:
+            sign[...] = signs
+        if name in given["nonnegative"]:
+            sign[...] = 1
+        if not present.all() or not trainable.all() or sign.any():
+            maps[name] = Map(present, sign, trainable)
+    return maps, signs
+
+
+def unit_signs(given, H):
+    if given["dale_signs"] is not None:
+        if len(given["dale_signs"]) != H:
+            raise ValueError(f"dale_signs must have shape (H,) = ({H},), got {given['dale_signs'].shape}")
+        return given["dale_signs"]
+    if given["dale_ratio"] is None:
+        return None
+    return np.where(np.arange(H) < round(given["dale_ratio"] * H), 1, -1).astype(np.int8)
+
+
+def codes(maps, shapes):
+    """The maps as the core takes them, a byte an entry of theta (P,); None where there are none."""
+    if not maps:
+        return None
+    parts = []
+    for name, shape in shapes.items():
+        code = np.full(shape, PRESENT | TRAINABLE, np.uint8)
+        if name in maps:
+            present, sign, trainable = maps[name]
+            bits = ((PRESENT, present), (TRAINABLE, present & trainable), (SIGNED, sign != 0), (NEGATIVE, sign < 0))
+            code = sum(np.uint8(bit) * where for bit, where in bits)
+        parts.append(code.ravel())
+    return np.concatenate(parts)
+
+
+def split(config):
+    """Options with the names of arrays in place of the arrays, as JSON can hold them, and the arrays by these names."""
+    plain, arrays = dict(config), {}
+    for option in ("connectivity", "trainable"):
+        plain[option] = dict(config[option])
+        for name, value in config[option].items():
+            if isinstance(value, np.ndarray):
+                plain[option][name] = f"{option}.{name}"
+                arrays[f"{option}.{name}"] = value
+    if config["dale_signs"] is not None:
+        plain["dale_signs"] = config["dale_signs"].tolist()
+    return plain, arrays
+
+
+def join(config, arrays):
+    """What `split` took apart; `config` may be one of a time that knew no maps."""
+    joined = dict(config)
+    for option in ("connectivity", "trainable"):
+        joined[option] = {name: arrays[value] if isinstance(value, str) else value
+                          for name, value in dict(config.get(option, {})).items()}
+    return joined
+
+
+# ---- Checks
+
+
+def _by_parameter(option, given):
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{option} must be a dict by parameter, such as {{'W_s': array}}, got {type(given).__name__}")
+    return {str(name): bool(value) if option == "trainable" and isinstance(value, (bool, np.bool_))
+            else _flags(f"{option}[{name!r}]", value) for name, value in given.items()}
+
+
+def _flags(name, value):
+    """An array of 0 and 1, or False and True, as uint8."""
+    value = _checks.array(name, value, np.float64)
+    bad = (value != 0) & (value != 1)
+    if bad.any():
+        raise ValueError(f"{name} must hold 0 and 1 alone, got {value[bad][0]}")
+    return _kept(value.astype(np.uint8))
+
+
+def _array_of(option, given, name, shape):
+    """The option's array of one parameter, as bool; ones where it names none."""
+    value = given.get(name, True)
+    if isinstance(value, np.ndarray) and value.shape != shape:
+        raise ValueError(f"{option}[{name!r}] must have shape {shape}, got {value.shape}")
+    return np.array(np.broadcast_to(value, shape), bool)
+
+
+def _share(name, value):
+    value = _checks.number(name, value, 0)
+    if value > 1:
+        raise ValueError(f"{name} must be > 0 and <= 1, got {value}")
+    return value
+
+
+def _signs(name, value):
+    value = _checks.array(name, value, np.float64)
+    if value.ndim != 1:
+        raise ValueError(f"{name} must have shape (H,), got {value.shape}")
+    bad = np.abs(value) != 1
+    if bad.any():
+        raise ValueError(f"{name} must hold 1 and -1 alone, got {value[bad][0]}")
+    return _kept(value.astype(np.int8))
+
+
+def _names(option, given):
+    if isinstance(given, str):
+        raise TypeError(f"{option} must be a tuple of names of parameters, such as ({given!r},), got the string {given!r}")
+    if not isinstance(given, (tuple, list)) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{option} must be a tuple of names of parameters, got {given!r}")
+    return tuple(given)
+
+
+def _kept(array):
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,486 @@
+/* See pool.h. POSIX threads, or Windows' own; nothing of Python. */
+#if !defined(_WIN32) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* clock_gettime, pthread_atfork under -std=c11 */
+#endif
+
+#include "pool.h"
+
+#include "atomic.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64) || defined(_M_IX86)
+#include <immintrin.h>
+#define relax() _mm_pause()
+#elif defined(__aarch64__) && !defined(_MSC_VER)
+#define relax() __asm__ volatile("yield")
+#else
+#define relax() ((void)0)
+#endif
+
+/* ---- The platform: lock, condition, thread, clock ---- */
+
+#if defined(_WIN32)
+
+#include <windows.h>
+
+typedef SRWLOCK lock_type;
+typedef CONDITION_VARIABLE condition_type;
+
+static void init_lock(lock_type *lock) { InitializeSRWLock(lock); }
+static void init_condition(condition_type *condition) { InitializeConditionVariable(condition); }
+static void acquire(lock_type *lock) { AcquireSRWLockExclusive(lock); }
+static void release(lock_type *lock) { ReleaseSRWLockExclusive(lock); }
+static void wake_one(condition_type *condition) { WakeConditionVariable(condition); }
+static void wake_all(condition_type *condition) { WakeAllConditionVariable(condition); }
+static void sleep_on(condition_type *condition, lock_type *lock) { SleepConditionVariableSRW(condition, lock, INFINITE, 0); }
+static void sleep_20_ms(condition_type *condition, lock_type *lock) { SleepConditionVariableSRW(condition, lock, 20, 0); }
+
+static double clock_ns(void)
+{
+    LARGE_INTEGER now, frequency;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&frequency);
+    return 1e9 * (double)now.QuadPart / (double)frequency.QuadPart;
+}
+
+static double thread_ns(void) { return clock_ns(); } /* Windows counts a thread's own time by 15 ms only */
+
+static void help(void);
+
+static DWORD WINAPI run_helper(LPVOID nothing)
+{
+    (void)nothing;
+    help();
+    return 0;
+}
+
+static int create_helper(void)
+{
+    HANDLE thread = CreateThread(NULL, 0, run_helper, NULL, 0, NULL);
+    if (thread == NULL)
+        return 0;
+    CloseHandle(thread);
+    return 1;
+}
+
+#else
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+typedef pthread_mutex_t lock_type;
+typedef pthread_cond_t condition_type;
+
+static void init_lock(lock_type *lock) { pthread_mutex_init(lock, NULL); }
+static void init_condition(condition_type *condition) { pthread_cond_init(condition, NULL); }
+static void release(lock_type *lock) { pthread_mutex_unlock(lock); }
+static void wake_one(condition_type *condition) { pthread_cond_signal(condition); }
+static void wake_all(condition_type *condition) { pthread_cond_broadcast(condition); }
+static void sleep_on(condition_type *condition, lock_type *lock) { pthread_cond_wait(condition, lock); }
+
+static void sleep_20_ms(condition_type *condition, lock_type *lock)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until); /* the default clock of a condition; macOS cannot set another */
+    until.tv_nsec += 20000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec += 1;
+    }
+    pthread_cond_timedwait(condition, lock, &until);
+}
+
+static double read_clock(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
+}
+
+static double clock_ns(void) { return read_clock(CLOCK_MONOTONIC); }
+static double thread_ns(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); } /* without the time of other threads */
+
+/* The lock is held for some 50 ns: a thread that tries again for a while rarely has to sleep. */
+static void acquire(lock_type *lock)
+{
+    int k;
+    for (k = 0; k < 50; k++) {
+        if (pthread_mutex_trylock(lock) == 0)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(lock);
+}
+
+static void help(void);
+
+static void *run_helper(void *nothing)
+{
+    (void)nothing;
+    help();
+    return NULL;
+}
+
+static int create_helper(void)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    int status;
+    sigfillset(&all); /* signals are for the threads of the program */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    status = pthread_create(&thread, NULL, run_helper, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (status != 0)
+        return 0;
+    pthread_detach(thread);
+    return 1;
+}
+
+#endif
+
+/* ---- The pool ---- */
+
+static double watch_ns = FASTBPTT_WATCH_NS, wake_ns = FASTBPTT_WAKE_NS;
+static int judges = 1; /* 0: every job is shared that may be, for tests */
+
+enum {
+    CLOSE_JOBS = 8,     /* short jobs that follow one another closely, until a helper is woken for the next ones */
+    MOST_HELPERS = 4096 /* a bound on what a caller can ask for */
+};
+#define RETRY_NS 1e9 /* after a helper could not be created */
+
+/* Rule (f) of pool.h */
+#define LEAST_JOBS 4        /* before they are judged */
+#define LEAST_TIME_NS 20e6  /* of their callers alone: some time slices of the scheduler */
+#define MEMORY_NS 100e6     /* of their callers alone; then older jobs count half */
+#define GOOD_RATIO 0.8      /* a ratio below this makes the next pause short again */
+#define SHORT_PAUSE_NS 10e6
+#define LONG_PAUSE_NS 640e6
+
+struct job {
+    fastbptt_share work;
+    fastbptt_poll poll;
+    void *context;
+    ptrdiff_t shares;
+    int workers;
+    int joined;          /* under the lock: helpers that have joined */
+    ptrdiff_t next;      /* atomic: the next share to claim */
+    ptrdiff_t finished;  /* atomic; the job is over once it is `shares` */
+    struct job *after;   /* under the lock: of the list */
+    long forks;          /* pool.forks when the job began */
+};
+
+static struct {
+    lock_type lock;
+    condition_type listed;   /* helpers sleep on it */
+    condition_type finished; /* callers sleep on it */
+    struct job *first;       /* under the lock, as all that is not said to be atomic */
+    long helpers;
+    long sleeping;           /* helpers that sleep and have not been called */
+    double retry;            /* when creating a helper may be tried again */
+    double jobs;             /* shared jobs since the last pause */
+    double taken;            /* their time */
+    double alone;            /* the time that their callers alone would have taken */
+    double pause;            /* how long the next pause is */
+    long paused_until_us;    /* atomic, modulo 2^30: no job is shared before */
+    long paused;             /* atomic: whether there is a pause */
+    long lists;              /* atomic: grows with each listed job */
+    long watching;           /* atomic: helpers that watch for a job */
+    long waiting;            /* atomic: callers that sleep */
+    long close;              /* atomic: jobs in a row that followed closely */
+    long ended_us;           /* atomic: when the last job ended, modulo 2^30 us */
+    long failures;           /* atomic: of tests */
+    long forks;              /* forks between the first process and this one */
+} pool;
+
+static long in_us(double ns)
+{
+    return (long)((long long)(ns / 1000) & 0x3fffffff);
+}
+
+/* Claim and compute shares, beginning with `share`, until none is left; how many. */
+static ptrdiff_t work_on(struct job *job, ptrdiff_t share, int worker)
+{
+    ptrdiff_t next, count = 0;
+    do {
+        job->work(job->context, share, worker);
+        count++;
+        next = fastbptt_claim(&job->next);
+        share = next < job->shares ? next : -1;
+        /* the last use of the job by a helper that found no more shares: its caller may return now */
+    } while (fastbptt_report(&job->finished), share >= 0);
+    return count;
+}
+
+/* Join a job that has shares left; under the lock. */
+static struct job *join(ptrdiff_t *share, int *worker)
+{
+    struct job *job;
+    for (job = pool.first; job != NULL; job = job->after) {
+        if (job->joined + 1 >= job->workers)
+            continue;
+        *share = fastbptt_claim(&job->next);
+        if (*share < job->shares) {
+            *worker = ++job->joined;
+            return job;
+        }
+    }
+    return NULL;
+}
+
+/* Watch for a job that is listed after `seen`; whether there is one. */
+static int watch(long seen)
+{
+    const double begin = clock_ns();
+    int found, k;
+    fastbptt_add(&pool.watching, 1);
+    do {
+        for (k = 0, found = 0; k < 16 && !found; k++) {
+            relax();
+            found = fastbptt_read(&pool.lists) != seen;
+        }
+    } while (!found && clock_ns() - begin < watch_ns);
+    fastbptt_add(&pool.watching, -1);
+    return found;
+}
+
+/* The life of a helper. */
+static void help(void)
+{
+    struct job *job;
+    ptrdiff_t share;
+    int worker, tired = 0;
+    long seen;
+    for (;;) {
+        seen = fastbptt_read(&pool.lists);
+        acquire(&pool.lock);
+        job = join(&share, &worker);
+        if (job == NULL && tired) {
+            pool.sleeping++;
+            sleep_on(&pool.listed, &pool.lock); /* the thread that wakes it takes it from `sleeping` */
+        }
+        release(&pool.lock);
+        if (job != NULL) {
+            work_on(job, share, worker);
+            if (fastbptt_read(&pool.waiting) > 0) { /* `job` may be gone */
+                acquire(&pool.lock);
+                wake_all(&pool.finished);
+                release(&pool.lock);
+            }
+        }
+        tired = job == NULL && !tired && !watch(seen);
+    }
+}
+
+/* List a job, and let `wanted` helpers come. */
+static void list_job(struct job *job, long wanted, double now)
+{
+    struct job **end;
+    long missing, called = 0;
+    acquire(&pool.lock);
+    for (end = &pool.first; *end != NULL; end = &(*end)->after)
+        ;
+    *end = job;
+    wanted -= fastbptt_read(&pool.watching);
+    if (wanted > 0) {
+        called = wanted < pool.sleeping ? wanted : pool.sleeping;
+        pool.sleeping -= called;
+    }
+    missing = job->workers - 1 - pool.helpers;
+    if (missing > wanted - called)
+        missing = wanted - called;
+    if (missing < 0 || now < pool.retry)
+        missing = 0;
+    pool.helpers += missing;
+    release(&pool.lock);
+    fastbptt_add(&pool.lists, 1); /* after the release: who watches takes the lock at once */
+    for (; called > 0; called--)
+        wake_one(&pool.listed);
+    for (; missing > 0; missing--)
+        if (fastbptt_add(&pool.failures, -1) >= 0 || !create_helper()) {
+            acquire(&pool.lock);
+            pool.helpers -= missing;
+            pool.retry = now + RETRY_NS;
+            release(&pool.lock);
+            break;
+        }
+}
+
+static void take_from_list(struct job *job)
+{
+    struct job **at;
+    acquire(&pool.lock);
+    for (at = &pool.first; *at != NULL && *at != job; at = &(*at)->after)
+        ;
+    if (*at != NULL) /* a child of fork has an empty list */
+        *at = job->after;
+    release(&pool.lock);
+}
+
+/* Wait for the shares that helpers have claimed. */
+static void wait_for_helpers(struct job *job)
+{
+    const double begin = clock_ns();
+    int k;
+    do {
+        for (k = 0; k < 16; k++) {
+            if (fastbptt_read_size(&job->finished) == job->shares)
+                return;
+            relax();
+        }
+    } while (clock_ns() - begin < watch_ns);
+    acquire(&pool.lock);
+    fastbptt_add(&pool.waiting, 1);
+    while (fastbptt_read_size(&job->finished) < job->shares) {
+        if (job->forks != pool.forks) { /* the helpers that work on this job are the parent's: nobody will finish it */
+            fputs("fastbptt: a child of fork, made by a signal handler during a call, cannot finish that call\n", stderr);
+            abort();
+        }
+        if (job->poll == NULL) {
+            sleep_on(&pool.finished, &pool.lock);
+        } else {
+            sleep_20_ms(&pool.finished, &pool.lock);
+            release(&pool.lock);
+            job->poll(job->context);
+            acquire(&pool.lock);
+        }
+    }
+    fastbptt_add(&pool.waiting, -1);
+    release(&pool.lock);
+}
+
+/* Take note of a shared job: its time, and the time that its caller alone would have taken. */
+static void judge(double taken, double alone, double now)
+{
+    acquire(&pool.lock);
+    pool.jobs++;
+    pool.taken += taken;
+    pool.alone += alone;
+    if (pool.jobs >= LEAST_JOBS && pool.alone >= LEAST_TIME_NS) {
+        if (pool.taken > pool.alone) {
+            fastbptt_write(&pool.paused_until_us, in_us(now + pool.pause));
+            fastbptt_write(&pool.paused, 1);
+            pool.pause = 2 * pool.pause < LONG_PAUSE_NS ? 2 * pool.pause : LONG_PAUSE_NS;
+            pool.jobs = pool.taken = pool.alone = 0;
+        } else if (pool.taken < GOOD_RATIO * pool.alone) {
+            pool.pause = SHORT_PAUSE_NS;
+        }
+        if (pool.alone > MEMORY_NS) {
+            pool.taken /= 2;
+            pool.alone /= 2;
+        }
+    }
+    release(&pool.lock);
+}
+
+/* Whether jobs are not shared now. */
+static int is_paused(double now)
+{
+    if (!fastbptt_read(&pool.paused))
+        return 0;
+    /* a pause is at most LONG_PAUSE_NS: a larger distance is one of the past */
+    if (((fastbptt_read(&pool.paused_until_us) - in_us(now)) & 0x3fffffff) <= (long)(LONG_PAUSE_NS / 1000))
+        return 1;
+    fastbptt_write(&pool.paused, 0);
+    return 0;
+}
+
+static void run_alone(fastbptt_share work, void *context, ptrdiff_t shares)
+{
+    ptrdiff_t share;
+    for (share = 0; share < shares; share++)
+        work(context, share, 0);
+}
+
+void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context, ptrdiff_t shares, int workers,
+                         double work_ns)
+{
+    struct job job;
+    double now, own_time, end;
+    long gap, wanted;
+    ptrdiff_t share, own = 0;
+    if (workers > MOST_HELPERS)
+        workers = MOST_HELPERS;
+    if (workers > shares)
+        workers = (int)shares;
+    if (workers <= 1) {
+        run_alone(work, context, shares);
+        return;
+    }
+    now = clock_ns();
+    gap = (in_us(now) - fastbptt_read(&pool.ended_us)) & 0x3fffffff;
+    if (1e3 * (double)gap > watch_ns)
+        fastbptt_write(&pool.close, 0);
+    else if (fastbptt_read(&pool.close) < CLOSE_JOBS)
+        fastbptt_add(&pool.close, 1);
+    wanted = work_ns >= wake_ns || fastbptt_read(&pool.close) >= CLOSE_JOBS ? workers - 1 : 0;
+    if ((wanted == 0 && fastbptt_read(&pool.watching) == 0) || (judges && is_paused(now))) {
+        run_alone(work, context, shares);
+    } else {
+        memset(&job, 0, sizeof job);
+        job.work = work;
+        job.poll = poll;
+        job.context = context;
+        job.shares = shares;
+        job.workers = workers;
+        job.forks = pool.forks;
+        list_job(&job, wanted, now);
+        own_time = thread_ns();
+        share = fastbptt_claim(&job.next);
+        if (share < shares)
+            own = work_on(&job, share, 0);
+        own_time = thread_ns() - own_time;
+        take_from_list(&job);
+        if (fastbptt_read_size(&job.finished) < shares)
+            wait_for_helpers(&job);
+        if (judges && 0 < own && own < shares) {
+            end = clock_ns();
+            judge(end - now, own_time * (double)shares / (double)own, end);
+        }
+    }
+    fastbptt_write(&pool.ended_us, in_us(clock_ns()));
+}
+
+int fastbptt_count_helpers(void)
+{
+    int helpers;
+    acquire(&pool.lock);
+    helpers = (int)pool.helpers;
+    release(&pool.lock);
+    return helpers;
+}
+
+void fastbptt_set_times(double watch, double wake)
+{
+    watch_ns = watch;
+    wake_ns = wake;
+    judges = wake > 0;
+}
+
+void fastbptt_fail_helpers(long n)
+{
+    fastbptt_write(&pool.failures, n);
+}
+
+static void empty_pool(void)
+{
+    const long forks = pool.forks + 1;
+    memset(&pool, 0, sizeof pool);
+    pool.forks = forks;
+    pool.pause = SHORT_PAUSE_NS;
+    init_lock(&pool.lock);
+    init_condition(&pool.listed);
+    init_condition(&pool.finished);
+}
+
+void fastbptt_prepare_pool(void)
+{
+    empty_pool();
+#if !defined(_WIN32)
+    pthread_atfork(NULL, NULL, empty_pool); /* a child of fork has no helpers, and nobody who would release the lock */
+#endif
+}
