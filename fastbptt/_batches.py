@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,14 @@ class Positions(NamedTuple):
     def of(self, used: Positions) -> Positions:
         """Return the positions of the streams where `used` is 1, and 0 for the others."""
         return Positions(*(position * use for position, use in zip(self, used)))
+
+    def changed(self, name: str, value: Any) -> Positions:
+        """Return the positions with those in a dict that a user gave as `name` in their place."""
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name} must be a dict of ints, got {type(value).__name__}")
+        for stream in value:
+            _words.choose(f"stream of {name}", stream, self._fields)
+        return self._replace(**{stream: _words.count(f"{name}[{stream!r}]", count) for stream, count in value.items()})
 
     @classmethod
     def read(cls, given: Any) -> Positions:

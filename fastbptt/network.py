@@ -1283,12 +1283,7 @@ class RNN:
 
     @stream_positions.setter
     def stream_positions(self, value: Mapping[str, Int]) -> None:
-        if not isinstance(value, Mapping):
-            raise TypeError(f"stream_positions must be a dict of ints, got {type(value).__name__}")
-        for name in value:
-            _words.choose("stream of stream_positions", name, _batches.Positions._fields)
-        self._positions = self._positions._replace(
-            **{name: _words.count(f"stream_positions[{name!r}]", number) for name, number in value.items()})
+        self._positions = self._positions.changed("stream_positions", value)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of `parameters`."""
