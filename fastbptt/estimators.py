@@ -314,9 +314,9 @@ class _Estimator(Parametric):
         """
         if self.batch_size is None and not weighted:
             return max(BATCH, -(-LEAST_STEPS // T))
-        if self.batch_size is None or isinstance(self.batch_size, str):
-            if self.batch_size is not None:
-                _words.choose("batch_size", self.batch_size, ("auto",))
+        if isinstance(self.batch_size, str) and self.batch_size != "auto":
+            raise ValueError(f'batch_size must be None, "auto" or an int, got {self.batch_size!r}')
+        if self.batch_size in (None, "auto"):
             return 200
         return _words.size("batch_size", self.batch_size)
 
@@ -735,6 +735,7 @@ class _Patience:
         return self.bad > self.epochs
 
 
+@_words.names_our_arguments("partial_fit", "predict", "score", "forecast")
 class RNNRegressor(_Estimator):
     """A plain recurrent network that gives a number, or numbers, for each step or each sequence.
 
@@ -1021,8 +1022,9 @@ class RNNRegressor(_Estimator):
         return network.target_size, _words.flag("flat", coding["flat"])
 
     def _output_options(self, coding):
-        name, parameter = _check_loss(self.loss)
+        name = self.loss[0] if isinstance(self.loss, tuple) and len(self.loss) == 2 else self.loss
         _words.choose("loss", name, REGRESSION_LOSSES)
+        name, parameter = _check_loss(self.loss)
         activation = reference.FUSED.get(name, "identity") if self.output_activation is None else self.output_activation
         levels = len(parameter) if name == "quantile" else 1
         return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
@@ -1082,6 +1084,7 @@ class RNNRegressor(_Estimator):
         return self._tags(estimator_type="regressor", regressor_tags=RegressorTags())
 
 
+@_words.names_our_arguments("partial_fit", "predict", "predict_proba", "score")
 class RNNClassifier(_Estimator):
     """A plain recurrent network that gives a label to each sequence, or to each step.
 
@@ -1218,7 +1221,9 @@ class RNNClassifier(_Estimator):
         if given is None or isinstance(given, Mapping):
             return given
         if isinstance(given, str):
-            return _words.choose("class_weight", given, ("balanced",))
+            if given != "balanced":
+                raise ValueError(f'class_weight must be None, "balanced" or a dict of labels and weights, got {given!r}')
+            return given
         raise TypeError(f'class_weight must be None, "balanced" or a dict of labels and weights, got {type(given).__name__}')
 
     def _weighing(self, data, coding):

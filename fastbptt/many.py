@@ -17,6 +17,7 @@ import copy
 import dataclasses
 import itertools
 import json
+import inspect
 import math
 import os
 import time
@@ -360,7 +361,8 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
              "shuffle": shuffle, "random_state": random_state, "time_limit": time_limit}
     for name in others:
         if name not in OTHERS:
-            raise TypeError(f"fit_many takes no {name!r}, only its own arguments and {', '.join(OTHERS)}")
+            known = [*inspect.signature(fit_many).parameters, *OTHERS]
+            raise TypeError(_words.unknown_argument("fit_many", name, known, RNN) or f"fit_many takes no {name!r}, only its own arguments and {', '.join(OTHERS)}")
     if not networks:
         raise ValueError("fit_many needs at least one network, got none")
     kind = _Estimator if isinstance(networks[0], _Estimator) else RNN

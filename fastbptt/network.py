@@ -38,6 +38,8 @@ BACKENDS = ("core", "reference")
 STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "batches", "generation")
 
 
+# Not `step`, `forward` and others that take one or two microseconds, of which the check would be a tenth.
+@_words.names_our_arguments("fit", "stream", "train_step", "generate", "gradient_terms", "gradcheck", "objective")
 class RNN:
     """A plain (Elman) recurrent network, S_t = g1(W_x X_t + W_s S_{t-1} + b_s), Y_t = g2(W_y S_t + b_y).
 
@@ -1693,7 +1695,9 @@ def _check_memory_limit(limit, tbptt=None):
         return 0
     if tbptt is not None:
         raise ValueError("memory_limit has no effect on truncated BPTT: give tbptt or memory_limit, not both")
-    return -1 if isinstance(limit, str) and _words.choose("memory_limit", limit, ("auto",)) else _bytes(limit)
+    if isinstance(limit, str) and limit != "auto":
+        raise ValueError(f'memory_limit must be a number of bytes, "auto" or None, got {limit!r}')
+    return -1 if isinstance(limit, str) else _bytes(limit)
 
 
 def _bytes(limit):

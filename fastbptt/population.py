@@ -90,6 +90,7 @@ class PopulationHistory:
         return columns
 
 
+@_words.names_our_arguments("fit")
 class Population:
     """n recurrent networks of one shape, trained side by side: `RNN` for each, at a fraction of the time.
 

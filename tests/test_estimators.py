@@ -927,7 +927,7 @@ BAD = [
     ({"washout": 1, "output": "last"}, ValueError, 'washout=1 needs output="sequence"'),
     ({"washout": 9, "output": "sequence"}, ValueError, "washout=9 leaves no step with a weight"),
     ({"batch_size": 0}, ValueError, "batch_size must be from 1"),
-    ({"batch_size": "all"}, ValueError, "unknown batch_size 'all'"),
+    ({"batch_size": "all"}, ValueError, 'batch_size must be None, "auto" or an int, got'),
     ({"batch_size": 2.0}, TypeError, "batch_size must be an int"),
     ({"max_grad_norm": 0}, ValueError, "max_grad_norm must be finite and > 0"),
     ({"early_stopping": 1}, TypeError, "early_stopping must be True or False"),
@@ -1573,7 +1573,7 @@ def test_class_weights_leave_statistics_alone_and_reach_the_validation_loss():
 
 
 @pytest.mark.parametrize(("given", "error", "words"), [
-    ("even", ValueError, "unknown class_weight 'even'"), ([1, 2], TypeError, "class_weight must be None, \"balanced\" or a dict"),
+    ("even", ValueError, 'class_weight must be None, "balanced" or a dict of labels and weights, got'), ([1, 2], TypeError, "class_weight must be None, \"balanced\" or a dict"),
     ({"left": 1.0}, ValueError, "class_weight has label 'left', which is none of the classes"),
     ({"up": -1.0}, ValueError, r"class_weight\['up'\] must be finite and >= 0"),
     ({"up": 0.0, "down": 0}, ValueError, "class_weight is zero for every class"),
