@@ -585,6 +585,34 @@ def with_dt(dt, form, tau=100.0, trained=False, **options):
     return net
 
 
+def linear_network(W, **options):
+    return RNN(1, len(W), 1, activation="identity", initializer={"W_x": np.zeros((len(W), 1)), "W_s": W}, bias=False, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"leak": 0.3}, {"leak": 0.3, "leak_form": "current"}, {"dt": 1.0, "tau": 1000.0}], ids=str)
+@pytest.mark.parametrize("H", [1, 7, 40])
+def test_a_point_whose_largest_eigenvalue_is_one_is_marginal(H, options):
+    rng = np.random.default_rng(H)
+    starts = rng.standard_normal((5, H))
+    Q = np.linalg.qr(rng.standard_normal((H, H)))[0]
+    symmetric = np.eye(H) if H == 1 else Q @ np.diag([1, *rng.uniform(-1, 1, H - 1)]) @ Q.T  # 1 within rounding
+    rotated = [] if "leak" in options or "dt" in options else [Q]  # a leak draws the others' eigenvalues inside
+    for W in (np.eye(H), symmetric, *rotated):
+        found = diagnostics.fixed_points(linear_network(W, dtype="float64", **options), np.zeros(1), starts, max_speed=1e-20)
+        assert len(found.points) and not found.stable.any() and found.marginal.all()
+        assert (found.time_constants[:, 0] == np.inf).all() and (found.tolerance < 1e-11).all()
+        words = found.describe().splitlines()
+        assert f"{len(found.points)} fixed, of which 0 stable and {len(found.points)} marginal;" in words[0]
+        assert all("  marginal  " in line and ", 0 of" not in line for line in words[1:])
+        plt = pytest.importorskip("matplotlib.pyplot")
+        plt.switch_backend("Agg")
+        assert f"{len(found.points)} marginal" in found.plot().get_legend_handles_labels()[1]
+        plt.close("all")
+        for factor, is_stable in ((1 - 1e-9, True), (1 + 1e-9, False)):  # what is no rounding decides as before
+            near = diagnostics.fixed_points(linear_network(factor * W, dtype="float64", **options), np.zeros(1), starts[:1])
+            assert near.stable.tolist() == [is_stable] and not near.marginal.any() and "marginal" not in near.describe()
+
+
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("form", LEAKY)
 def test_fixed_and_slow_points_do_not_depend_on_dt(form, trained):
