@@ -637,6 +637,9 @@ class RNN:
                   random_state: Seed = 0) -> diagnostics.GradientCheck:
         """Compare this network's gradients, reference and core, with complex-step derivatives.
 
+        With omega > 0, gradient and derivative both have the immediate part of Ω alone: by W_s, with all S_t and ∂E/∂S_t held
+        fixed. It is not the derivative of the whole loss that `loss_and_gradients` returns.
+
         Parameters
         ----------
         X, D, initial_state, weights : as of `loss_and_gradients`; random ones of 12 steps and 3 sequences by default

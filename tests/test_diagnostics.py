@@ -500,6 +500,29 @@ def test_a_jacobian_at_an_id_is_that_at_its_unit_vector():
     np.testing.assert_array_equal(diagnostics.jacobian(by_id, S, [0, 2])[1], diagnostics.jacobian(by_id, S[1], 2))
 
 
+def test_a_check_says_that_the_gradient_of_omega_is_the_immediate_one():
+    net = RNN(2, 4, 1, dtype="float64", omega=0.5, random_state=1)
+    check = net.gradcheck()
+    assert check.passed and check.omega == 0.5
+    assert "omega = 0.5: of Ω the immediate derivative by W_s, with all S_t and ∂E/∂S_t held fixed" in check.describe()
+    plain = RNN(2, 4, 1, random_state=1).gradcheck()
+    assert plain.omega == 0 and "Ω" not in plain.describe()
+    # The statement is true: differences of the whole loss give other gradients than those that pass
+    X, D = np.random.default_rng(0).standard_normal((2, 6, 3, 2))
+    D, h = D[..., :1], 1e-6
+    gradients, start = net.loss_and_gradients(X, D)[1], net.theta
+    differences = np.empty_like(start)
+    for j in range(len(start)):
+        ends = []
+        for sign in (1, -1):
+            net.theta = start + sign * h * (np.arange(len(start)) == j)
+            ends.append(net.loss_and_gradients(X, D)[0])
+        differences[j] = (ends[0] - ends[1]) / (2 * h)
+    net.theta = start
+    flat = np.concatenate([value.ravel() for value in gradients.values()])
+    assert np.abs(flat - differences).max() > 1e-3 * np.abs(flat).max()
+
+
 # ---- Fixed points
 
 
