@@ -171,6 +171,9 @@ CUT = 2**22  # numbers of X that are read at a time
 
 def cut(X, D, weights, resets, k1):
     """Pieces of series, some windows of k1 steps each, that memory holds beside one another."""
+    for name, array in (("X", X), ("D", D)):
+        for ndim in (2, 3):
+            _words.refuse_list_of_sequences(name, array, ndim)
     X, D = (array if isinstance(array, np.ndarray) else np.asarray(array) for array in (X, D))
     if X.ndim < 2 or D.ndim < 2 or len(X) != len(D):
         raise ValueError(f"X and D must have the same T, got shapes {X.shape} and {D.shape}")

@@ -360,6 +360,23 @@ def refuse_ragged(name, value):
                          f"by {letter}, lengths = fastbptt.sequences.to_time_major({letter}), and give lengths=lengths")
 
 
+def refuse_list_of_sequences(name, value, ndim):
+    """Raise ValueError for a list of arrays that together have `ndim` dimensions of which the first is time.
+
+    Such a list holds sequences (T, I) more often than time steps (B, I), and NumPy would stack it as the latter. Nested lists
+    of numbers have no such double meaning: they are written as the array that they stand for.
+    """
+    if isinstance(value, (list, tuple)) and any(getattr(item, "ndim", 0) == ndim - 1 for item in value):
+        refuse_masked(name, value)
+        refuse_ragged(name, value)
+        letter = name.split()[-1]
+        rest = "," if ndim == 2 else ", O" if letter == "D" else ", I"
+        raise ValueError(f"{name} is a {type(value).__name__} of {len(value)} arrays, and networks take one array with time as "
+                         f"its first axis: if each is a sequence (T{rest}), convert them by {letter}, lengths = "
+                         f"fastbptt.sequences.to_time_major({letter}); if each is a time step (B{rest}), give "
+                         f"np.stack({letter})")
+
+
 def refuse_masked(name, value):
     """Raise ValueError for a masked array, or a list of such, whose mask NumPy's conversions would drop in silence."""
     if isinstance(value, (list, tuple)):

@@ -515,6 +515,8 @@ class _Jobs:
         """A shared array in the network's dtype, once for all of that dtype."""
         if name in ("lengths", "resets") or name == "X" and net.one_hot:
             return value
+        if name in ("X", "D") and isinstance(value, (list, tuple)):
+            return value  # which the network's own checks convert, or refuse
         key = id(value), net.dtype
         if key not in self.converted:
             array = np.asarray(value)

@@ -797,6 +797,8 @@ class RNN:
     def _check_vectors_or_ids(self, name, X, axes):
         """X (*axes, I), or ids X (*axes) of the network's; axes are "T, B", or "B" of one step."""
         dtype, letters = (np.intp, axes) if self.one_hot else (self.dtype, f"{axes}, I")
+        if axes == "T, B":
+            _words.refuse_list_of_sequences(name, X, 2 if self.one_hot else 3)
         X, ndim = _words.array(name, X, dtype), len(letters.split(","))
         letters = f"({letters},)" if ndim == 1 else f"({letters})"
         if X.ndim != ndim and self.one_hot:
@@ -888,6 +890,9 @@ class RNN:
         shape = X.shape[1:2] if last else X.shape[:2]
         steps, axes = "(B,)" if last else "(T, B)", "b" if last else "tb"
         is_step = None if last or lengths is None else _is_step(*shape, lengths)
+        if not last:
+            for ndim in (2, 3):  # labels (T, B), or D (T, B, O)
+                _words.refuse_list_of_sequences("D", D, ndim)
         labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == len(shape)
         if labels:
             D = _check_shape("D", _words.array("D", D, np.intp), shape, steps, X)

@@ -546,12 +546,20 @@ class Population:
 
     def _array(self, name, value, dtype):
         if _is_list(value, self.n):
+            if name.endswith("X"):
+                for k, part in enumerate(value):
+                    _words.refuse_list_of_sequences(f"{name}[{k}]", part, 2 if self._like.one_hot else 3)
             parts = [_words.array(f"{name}[{k}]", part, dtype) for k, part in enumerate(value)]
+            if name.endswith("X") and parts[0].ndim == (1 if self._like.one_hot else 2):
+                raise ValueError(f"{name} is a list of {self.n} arrays, one for each network, and so each must be "
+                                 f"{'(T, B)' if self._like.one_hot else '(T, B, I)'}; {name}[0] has shape {parts[0].shape}")
             shapes = {part.shape for part in parts}
             if len(shapes) > 1:
                 raise ValueError(f"{name} holds arrays of different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}: pad "
                                  "them, as fastbptt.sequences.to_time_major does, and give lengths (n, B)")
             return np.stack(parts)
+        if name.endswith("X"):
+            _words.refuse_list_of_sequences(name, value, 2 if self._like.one_hot else 3)
         return _words.array(name, value, dtype)
 
     def _own(self, name, array, own):

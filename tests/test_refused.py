@@ -279,6 +279,33 @@ def test_sequences_of_different_lengths_name_the_function_that_pads_them():
         RNN(2, 5, 2, connectivity={"W_s": [[1], [1, 0]]})
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_list_of_arrays_of_one_length_names_the_function_that_converts_it(kind):
+    """NumPy would stack sequences (T, I) as time steps (B, I), without an error where D is given alike."""
+    rng = np.random.default_rng(0)
+    xs, ds = kind(rng.standard_normal((5, 4, 2))), kind(rng.standard_normal((5, 4, 2)))
+    assert isinstance(xs, kind) and xs[0].shape == (4, 2)
+    net, by_id = RNN(2, 5, 2), RNN(2, 5, 2, one_hot=True, **LABELS)
+    ids, labels = kind(rng.integers(2, size=(5, 4))), kind(rng.integers(2, size=(5, 4)))
+    whole, of_ids = np.stack(xs), np.stack(ids)
+    for name, call in (
+            ("X", lambda: net.fit(xs, ds)), ("X", lambda: net.forward(xs)), ("X", lambda: net.evaluate(xs, ds)),
+            ("X", lambda: net.loss_and_gradients(xs, np.stack(ds))), ("X", lambda: net.train_step(xs, ds)),
+            ("X", lambda: net.stream(xs, ds, tbptt=(2, 2))), ("D", lambda: net.stream(whole, ds, tbptt=(2, 2))),
+            ("D", lambda: net.fit(whole, ds)), ("prefix", lambda: net.generate(3, prefix=xs)),
+            ("validation's X", lambda: net.fit(whole, whole, validation=(xs, ds))), ("X", lambda: by_id.forward(ids)),
+            ("D", lambda: by_id.evaluate(of_ids, labels)), ("X", lambda: net.gradcheck(xs, ds)),
+            ("X", lambda: Population(3, 2, 5, 2).forward(xs)), ("network 0: X", lambda: fit_many([net], xs, ds))):
+        with pytest.raises(ValueError, match=rf"^{name} is a {kind.__name__} of 5 arrays, .*sequences\.to_time_major.*np\.stack"):
+            call()
+    with pytest.raises(ValueError, match=r"^X is a list of 5 arrays, one for each network, .* \(T, B, I\); X\[0\] has shape \(4, 2\)"):
+        Population(5, 2, 5, 2).forward(xs)
+    last = RNN(2, 5, 2, output="last")
+    assert last.evaluate(whole, kind(rng.standard_normal((4, 2)))) > 0  # one target for each sequence: no time in it
+    assert np.array_equal(net.forward(whole.tolist())[0], net.forward(whole)[0])
+    assert np.array_equal(by_id.forward(of_ids.tolist())[0], by_id.forward(of_ids)[0])
+
+
 @pytest.mark.skipif(not README.exists(), reason="no README beside the tests")
 def test_readme_lists_exactly_these_pairs():
     listed = re.search(r"have no meaning.*?:\n\n(.*?)\n\n", text(), re.DOTALL).group(1)
