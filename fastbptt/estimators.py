@@ -89,7 +89,8 @@ class _Estimator(Parametric):
             Called after each epoch; one that returns True ends the training.
         **options : update_callbacks, validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume,
             overwrite
-            As of RNN.fit.
+            As of RNN.fit. `fastbptt.load` of a checkpoint returns the network alone, without classes and scaling: `save` writes
+            the estimator.
 
         Raises
         ------
@@ -135,7 +136,7 @@ class _Estimator(Parametric):
         scaling = self._learn_scaling(data, network) if last is None else self.scaling_
         weighing = self._weighing(data, coding)
         data, held = (None if part is None else self._prepared(part, scaling, weighing, network.dtype) for part in (data, held))
-        batch_size = self._batch_size(len(data[0]), sample_weight is not None or self._class_weight() is not None)
+        batch_size = self._batch_size(len(data[0]), sample_weight)
         settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
                      "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
         return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
@@ -183,7 +184,7 @@ class _Estimator(Parametric):
         scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
         X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
         source = _batches.Arrays((X, D, weights, None, lengths, None), self.output,
-                                 self._batch_size(len(X), sample_weight is not None or self._class_weight() is not None), self.shuffle,
+                                 self._batch_size(len(X), sample_weight), self.shuffle,
                                  network._entropy, STREAMS.index("shuffling"), begin=network._positions)
         if not fitted:
             self._become(network, coding, examples.names, scaling)
@@ -306,12 +307,13 @@ class _Estimator(Parametric):
                             f"epoch, got {type(self.learning_rate).__name__}")
         return self.learning_rate
 
-    def _batch_size(self, T, weighted=False):
+    def _batch_size(self, T, sample_weight=None):
         """Sequences of an update, for sequences of at most T steps.
 
         The loss of a batch is divided by its own sum of weights. In a small batch a rare class or a light sequence would
-        therefore count almost as much as any other, so `weighted` data have large batches.
+        therefore count almost as much as any other, so data with sample_weight or class_weight have large batches.
         """
+        weighted = sample_weight is not None or self._class_weight() is not None
         if self.batch_size is None and not weighted:
             return max(BATCH, -(-LEAST_STEPS // T))
         if isinstance(self.batch_size, str) and self.batch_size != "auto":

@@ -1500,7 +1500,11 @@ class RNN:
 
 
 def load(path: FilePath) -> Any:
-    """The network, estimator, scaler or forecaster that `save` wrote to `path`; of a checkpoint, its network.
+    """Return the network, population, estimator, scaler or forecaster that `save` wrote to `path`.
+
+    Of a checkpoint of `fit` it returns the network alone, also where an estimator wrote the checkpoint: a checkpoint holds none
+    of the estimator's arguments, classes or scaling. To go on, call the estimator's own ``fit(checkpoint=path, resume=True)``;
+    to keep an estimator, call its `save`.
 
     Raises
     ------

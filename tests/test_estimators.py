@@ -1522,6 +1522,8 @@ def test_a_tol_stops_by_the_training_loss_as_in_scikit_learn(tmp_path):
     assert model.loss_curve_ == whole[:end] and model.history_.stopped == "patience"
     part = regressor(max_iter=end - 2, learning_rate_init=1e-2, tol=tol, n_iter_no_change=n)
     part.fit(X, y, checkpoint=tmp_path / "run.npz")
+    bare = fastbptt.load(tmp_path / "run.npz")  # as the docstrings of `load` and `fit` say
+    assert type(bare) is RNN and np.array_equal(bare.theta, part.network_.theta)
     part.set_params(max_iter=60).fit(X, y, checkpoint=tmp_path / "run.npz", resume=True)
     assert part.loss_curve_ == whole[:end], "a resumed run stops where the whole one does"
     many = fastbptt.fit_many([regressor(max_iter=60, learning_rate_init=1e-2, tol=tol, n_iter_no_change=n),
