@@ -148,7 +148,7 @@ FOREIGN_ARGUMENTS = {
     **dict.fromkeys(("h0", "h_0", "hx", "h", "state", "init_state", "initial_states", "S_0"), ("initial_state",)),
     **dict.fromkeys(("seq_len", "seq_lens", "seq_lengths", "sequence_length", "sequence_lengths"), ("lengths",)),
     **dict.fromkeys(("return_sequences", "return_state"), ("return_states",)),
-    **dict.fromkeys(("lr", "eta", "step_size", "learning_rate_init", "alpha"), ("learning_rate",)),
+    **dict.fromkeys(("lr", "eta", "step_size", "learning_rate_init"), ("learning_rate",)),
     **dict.fromkeys(("n_epochs", "num_epochs", "n_iter", "max_epochs", "max_iter", "iterations", "nb_epoch"), ("epochs",)),
     **dict.fromkeys(("n_updates", "steps", "n_steps", "max_steps", "steps_per_epoch"), ("updates", "steps")),
     "batchsize": ("batch_size",),
@@ -169,6 +169,10 @@ FOREIGN_ARGUMENTS = {
     **dict.fromkeys(("bptt", "truncation", "truncated_bptt"), ("tbptt",)),
     "output": ("out",),
 }
+
+
+# Names in FOREIGN whose hints are good in methods too
+OF_CONSTRUCTORS = ("alpha", "weight_decay", "momentum", "batch_first", "time_major", "stateful")
 
 
 def foreign(owner, name, estimator=False):
@@ -235,6 +239,8 @@ def unknown_argument(owner, name, known, kind=None):
     ours = [each for each in FOREIGN_ARGUMENTS.get(name, ()) if each in known]
     if ours:
         return f"{owner} takes no {name}: say {ours[0]}"
+    if name in OF_CONSTRUCTORS and (hint := foreign(owner, name, "get_params" in dir(kind))):
+        return hint
     if kind is not None and name in (*inspect.signature(kind).parameters, *getattr(kind, "_more_options", ())):
         return f"{owner} takes no {name}: it is an option of {kind.__name__}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
@@ -320,11 +326,11 @@ def array(name, value, dtype):
         converted = np.asarray(value)
     except ValueError as error:
         refuse_ragged(name, value)
-        raise ValueError(f"{name} is no array of numbers: {error}") from error
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
     if converted.dtype.kind == "O":
         refuse_ragged(name, value)
     if converted.dtype.kind == "c":
-        raise ValueError(f"{name} is complex; complex data is not supported, but by fastbptt.reference")
+        raise ValueError(f"{name} is complex; complex input is supported only by fastbptt.reference")
     if max(converted.shape, default=0) > 2**31 - 1:  # before a copy is made of what may be a broadcast view
         raise ValueError(f"{name} has shape {converted.shape}; a dimension above 2147483647 exceeds what BLAS counts")
     if converted.dtype.kind not in "buif":
@@ -340,7 +346,7 @@ def flags(name, value):
     try:
         converted = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} is no array of True and False: {error}") from error
+        raise ValueError(f"{name} must be an array of True and False: {error}") from error
     if converted.dtype != bool:
         raise TypeError(f"{name} must hold True and False, got dtype {converted.dtype}")
     return np.require(converted, bool, ["C_CONTIGUOUS", "ALIGNED"])

@@ -13,6 +13,7 @@ Design
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import numbers
 import sys
@@ -246,7 +247,8 @@ class _Estimator(Parametric):
         """Arguments of RNN.fit, checked under the names that the user knows."""
         for name in options:
             if name not in RUN_OPTIONS:
-                hint = foreign(type(self), name)
+                hint = foreign(type(self), name) or _words.unknown_argument(
+                    f"{type(self).__name__}.fit", name, [*inspect.signature(self.fit).parameters, *RUN_OPTIONS], type(self))
                 raise TypeError(f"fit takes no {name!r}, only X, y, sample_weight, validation, callbacks, "
                                 + ", ".join(RUN_OPTIONS) + (f"; {hint}" if hint else ""))
         for name in ("early_stopping", "shuffle", "warm_start"):

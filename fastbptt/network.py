@@ -681,7 +681,7 @@ class RNN:
                    draws=None):
         """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
 
-        NotImplemented where the core finds them not in order.
+        NotImplemented if a dtype, shape or memory layout is wrong.
         """
         return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
                                                 memory_limit, threads, draws)
@@ -791,8 +791,7 @@ class RNN:
 
     def _refuse_reverse(self, what):
         if self.bidirectional:
-            raise ValueError(f"{what} needs a network in one direction: with bidirectional=True each output hangs on all that "
-                             "comes later")
+            raise ValueError(f"{what} requires bidirectional=False: each output would depend on future inputs")
 
     def _check_vectors_or_ids(self, name, X, axes):
         """X (*axes, I), or ids X (*axes) of the network's; axes are "T, B", or "B" of one step."""

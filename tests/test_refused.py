@@ -123,7 +123,7 @@ REFUSED = {
         ({"bidirectional": True}, [*calls(("step",), X[0]), *calls(("generate",), 3, prefix=X),
                                    *calls(("stream", "fit", *GRADIENTS), tbptt=(2, 2)),
                                    *calls(("memory_estimate",), T, B, tbptt=(2, 2))],
-         ValueError, "needs a network in one direction: with bidirectional=True each output hangs on all that comes later")],
+         ValueError, "requires bidirectional=False: each output would depend on future inputs")],
     "several layers, or `bidirectional=True`, with `gradient_terms`, `dale_ratio`, `dale_signs` or `autapses=False`": [
         *[(options, calls(("gradient_terms",), X, D, 1), ValueError, "gradient_terms are of a network of one recurrence")
           for options in ({"bidirectional": True}, {"hidden_size": (5, 4)})],
@@ -222,6 +222,8 @@ def test_every_value_of_other_packages_names_one_that_there_is():
     ("RNN.fit", "lr", "say learning_rate"), ("RNN.fit", "n_epochs", "say epochs"), ("RNN.fit", "clip", "say max_grad_norm"),
     ("RNN.fit", "sample_weight", "say weights"), ("RNN.fit", "validation_data", "say validation"), ("RNN.fit", "y", "say D"),
     ("RNN.fit", "verbose", "say progress"), ("RNN.fit", "seed", "say random_state"), ("RNN.fit", "l2", "it is an option of RNN"),
+    ("RNN.fit", "alpha", _words.LEAK_OR_PENALTY), ("Population.fit", "weight_decay", 'fit(optimizer="adamw")'),
+    ("RNNRegressor.score", "alpha", _words.LEAK_OR_PENALTY), ("RNN.fit", "batch_first", "(N, T, I) or from a list"),
     ("RNN.fit", "learning_rates", "'learning_rates'; did you mean 'learning_rate'?"), ("RNN.stream", "lr", "say learning_rate"),
     ("RNN.stream", "callbacks", "say callback"), ("RNN.train_step", "clip", "say max_grad_norm"), ("RNN.generate", "n_steps", "say steps"),
     ("Population.fit", "lr", "say learning_rate"), ("Population.fit", "n_epochs", "say epochs"),
@@ -234,6 +236,15 @@ def test_arguments_of_other_packages_name_ours(method, word, ours):
     call, data = (getattr(made[owner], name), ()) if owner else (fit_many, ([made["RNN"]],))
     with pytest.raises(TypeError, match=f"^{re.escape(method)} takes no .*{re.escape(ours)}$"):
         call(*data, **{word: 1})
+
+
+@pytest.mark.parametrize(("word", "ours"), [
+    ("lr", "RNNRegressor takes no lr: say learning_rate_init"), ("weights", "RNNRegressor.fit takes no weights: say sample_weight"),
+    ("validation_data", "RNNRegressor.fit takes no validation_data: say validation"), ("D", "RNNRegressor.fit takes no D: say y"),
+    ("verbose", "RNNRegressor.fit takes no verbose: it is an option of RNNRegressor")])
+def test_fit_of_an_estimator_names_our_arguments(word, ours):
+    with pytest.raises(TypeError, match=f"^fit takes no '{word}', only X, y, .*; {re.escape(ours)}$"):
+        RNNRegressor().fit(X, X[:, :, 0], **{word: 1})
 
 
 def test_the_check_of_arguments_hides_no_error_and_no_signature():
@@ -275,7 +286,7 @@ def test_sequences_of_different_lengths_name_the_function_that_pads_them():
             call()
     X_padded, lengths = sequences.to_time_major(ragged)
     assert net.forward(X_padded, lengths=lengths)[0].shape == (5, 3, 2)
-    with pytest.raises(ValueError, match="is no array of numbers"):  # time means nothing to a matrix of connections
+    with pytest.raises(ValueError, match="^connectivity.* must be an array of"):  # time means nothing to a matrix of connections
         RNN(2, 5, 2, connectivity={"W_s": [[1], [1, 0]]})
 
 
