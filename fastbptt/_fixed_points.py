@@ -112,7 +112,8 @@ class FixedPoints:
         marginal = (still & self.marginal).sum()
         words = np.where(self.stable, "stable", np.where(self.marginal, "marginal", "unstable")).tolist()
         head = (f"{len(self.points)} point(s) of {len(self.starts)} start(s): {still.sum()} fixed, of which "
-                f"{(still & self.stable).sum()} stable{f' and {marginal} marginal' if marginal else ''}; {(~still).sum()} slow; {self.lost} start(s) ended nowhere slow.")
+                f"{(still & self.stable).sum()} stable{f' and {marginal} marginal' if marginal else ''}; "
+                f"{(~still).sum()} slow; {self.lost} start(s) ended nowhere slow.")
         lines = [f"  {n:3}  q = {q:.1e}  {'fixed' if is_still else 'slow ':5}  {word:8}  "
                  f"largest |eigenvalue| {abs(values[0]):.4f} per step, time constant {times[0]:.3g} {unit}, "
                  f"{int((np.abs(values) >= 1 - tolerance).sum())} of {len(values)} at 1 or above, "
@@ -124,7 +125,8 @@ class FixedPoints:
     def plot(self, ax: Any = None) -> Any:
         """Draw the points on the first two principal axes, or those of one unit by |eigenvalue|, and return the Axes.
 
-        Stable points are filled, and marginal ones have the colour of stable ones as their edge. `project` gives the coordinates of other states in the same picture. Needs matplotlib.
+        Stable points are filled, and marginal ones have the colour of stable ones as their edge. `project` gives the
+        coordinates of other states in the same picture. Needs matplotlib.
         """
         if self.points.shape[1] == 1:
             return _plots.fixed_points_of_one_unit(ax, self.points[:, 0], np.abs(self.eigenvalues[:, 0]), self.stable,
@@ -165,7 +167,8 @@ def find(network, x, starts, max_speed, distance):
     values = np.linalg.eigvals(jacobians).astype(complex)
     values = np.take_along_axis(values, np.argsort(-np.abs(values), axis=1, kind="stable"), axis=1)
     return FixedPoints(points, np.array(speed), values, np.abs(values[:, 0]) < 1 - tolerance, tolerance,
-                       np.array(found, int), starts, len(starts) - len(slow), *_principal_axes(np.concatenate([starts, points])), network.dt)
+                       np.array(found, int), starts, len(starts) - len(slow), *_principal_axes(np.concatenate([starts, points])),
+                       network.dt)
 
 
 def _principal_axes(states):

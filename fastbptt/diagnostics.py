@@ -59,8 +59,8 @@ class GradientCheck:
         note = [f"errors left out, because rounding decides on which side of a kink they are: {self.left_out}"] * (
             self.left_out > 0)
         if self.omega > 0:
-            note.append(f"omega = {self.omega:g}: of Ω the immediate derivative by W_s, with all S_t and ∂E/∂S_t held fixed, on both "
-                        "sides; not that of the whole loss")
+            note.append(f"omega = {self.omega:g}: of Ω the immediate derivative by W_s, with all S_t and ∂E/∂S_t held fixed, on "
+                        "both sides; not that of the whole loss")
         return "\n".join(["largest relative error against the complex-step derivative:", head, *rows, *note, verdict])
 
 
@@ -71,8 +71,9 @@ def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = No
 
     The derivative of the reference's forward pass by one entry is Im E(θ + ih) / h, exact to rounding (Squire and Trapp
     1998). With omega > 0, Ω enters both sides by its immediate derivative alone: by W_s, with all S_t and ∂E/∂S_t held fixed
-    (Pascanu, Mikolov and Bengio 2013). Differences of the whole loss, Ω included, therefore disagree with the gradient. The network's own parameters are used, in float64; "core float32" is the same
-    network in float32.
+    (Pascanu, Mikolov and Bengio 2013). Differences of the whole loss, Ω included, therefore disagree with the gradient.
+
+    The network's own parameters are used, in float64; "core float32" is the same network in float32.
 
     At a kink the reference's forward pass has the documented subgradient as its derivative: 0 of |w| of the l1 penalty, of
     the absolute error, the quantile loss and ReLU at 0. A gradient that has another one does not pass. Where the three networks

@@ -54,8 +54,8 @@ SHORT = 0.75          # of a population's longest series: shorter ones make anot
 CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm")
 KEPT = ("epochs", "updates", "patience", "nonfinite", "callback", "time")  # ends that resume= does not begin anew
 # Arguments of RNN.fit that fit_many has by name
-NAMED = ("epochs", "min_updates", "batch_size", "optimizer", "learning_rate", "schedule", "max_grad_norm", "patience", "min_improvement",
-         "shuffle", "random_state", "time_limit")
+NAMED = ("epochs", "min_updates", "batch_size", "optimizer", "learning_rate", "schedule", "max_grad_norm", "patience",
+         "min_improvement", "shuffle", "random_state", "time_limit")
 # Others, with which networks run one at a time
 OTHERS = ("resets", "batches", "updates", "updates_per_epoch", "tbptt", "validation_every", "on_nonfinite", "memory_limit")
 
@@ -291,9 +291,10 @@ class _Found:
 def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X: ArrayLike | None = None,
              D: ArrayLike | None = None, *, weights: ArrayLike | None = None, initial_state: ArrayLike | None = None,
              lengths: ArrayLike | None = None, validation: Validation | None = None, epochs: Int | None = None,
-             min_updates: Int | None = None, batch_size: Int = 32, optimizer: OptimizerLike = "adam", learning_rate: ArrayLike | None = None,
-             schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None, patience: Int | None = None,
-             min_improvement: Float = 0.0, shuffle: Shuffle = True, random_state: Sequence[Int] | np.ndarray | None = None,
+             min_updates: Int | None = None, batch_size: Int = 32, optimizer: OptimizerLike = "adam",
+             learning_rate: ArrayLike | None = None, schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None,
+             patience: Int | None = None, min_improvement: Float = 0.0, shuffle: Shuffle = True,
+             random_state: Sequence[Int] | np.ndarray | None = None,
              time_limit: Float | None = None, progress: Bool | None = None,
              executor: concurrent.futures.Executor | None = None,
              chunk_size: Int | None = None, checkpoint: FilePath | None = None, checkpoint_every: Float = 60,
@@ -317,7 +318,8 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     random_state : None or list of n ints
         Seeds of order and split. By default the networks' own streams go on, as of `RNN.fit`.
     epochs, min_updates, batch_size, optimizer, schedule, patience, min_improvement, shuffle : as of `RNN.fit`
-        min_updates raises the number of epochs of each network separately, by its own number of sequences. An estimator's own are those of its constructor, and are not given here.
+        min_updates raises the number of epochs of each network separately, by its own number of sequences. An estimator's
+        own are those of its constructor, and are not given here.
     time_limit : float, optional
         Seconds of each network's, or each population's, own run.
     progress : bool, optional
@@ -356,13 +358,14 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     KeyboardInterrupt : Ctrl-C; networks that have ended are trained.
     """
     networks = list(networks)
-    given = {"epochs": epochs, "min_updates": min_updates, "batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate,
-             "schedule": schedule, "max_grad_norm": max_grad_norm, "patience": patience, "min_improvement": min_improvement,
-             "shuffle": shuffle, "random_state": random_state, "time_limit": time_limit}
+    given = {"epochs": epochs, "min_updates": min_updates, "batch_size": batch_size, "optimizer": optimizer,
+             "learning_rate": learning_rate, "schedule": schedule, "max_grad_norm": max_grad_norm, "patience": patience,
+             "min_improvement": min_improvement, "shuffle": shuffle, "random_state": random_state, "time_limit": time_limit}
     for name in others:
         if name not in OTHERS:
             known = [*inspect.signature(fit_many).parameters, *OTHERS]
-            raise TypeError(_words.unknown_argument("fit_many", name, known, RNN) or f"fit_many takes no {name!r}, only its own arguments and {', '.join(OTHERS)}")
+            raise TypeError(_words.unknown_argument("fit_many", name, known, RNN) or
+                            f"fit_many takes no {name!r}, only its own arguments and {', '.join(OTHERS)}")
     if not networks:
         raise ValueError("fit_many needs at least one network, got none")
     kind = _Estimator if isinstance(networks[0], _Estimator) else RNN

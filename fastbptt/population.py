@@ -409,7 +409,8 @@ class Population:
         batch_size = _words.size("batch_size", batch_size)
         epochs = training.least_epochs(None if epochs is None else _words.size("epochs", epochs, smallest=0), min_updates,
                                        -(-data[0].shape[-1 if self._like.one_hot else -2] // batch_size))
-        run = _Fit(self, data, validation, optimizer, rates, schedule, epochs, batch_size, norms, None if patience is None else _words.size("patience", patience),
+        run = _Fit(self, data, validation, optimizer, rates, schedule, epochs, batch_size, norms,
+                   None if patience is None else _words.size("patience", patience),
                    _words.number("min_improvement", min_improvement, 0, low_allowed=True), _batches.check_shuffle(shuffle),
                    math.inf if time_limit is None else _words.number("time_limit", time_limit, 0),
                    None if progress is None else _words.flag("progress", progress),
