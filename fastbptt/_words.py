@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 _Init = TypeVar("_Init", bound=Callable[..., None])
+_Kind = TypeVar("_Kind", bound=type)
 
 
 LEAK_OR_PENALTY = "say leak for the leak of a unit, l2 for the penalty on weights"
@@ -206,12 +207,12 @@ def refuses_unknown_options(init: _Init) -> _Init:
     return checked  # type: ignore[return-value]  # what functools.wraps makes has init's signature
 
 
-def names_our_arguments(*methods):
+def names_our_arguments(*methods: str) -> Callable[[_Kind], _Kind]:
     """Return a class decorator: where one of these methods is called with an argument of another spelling, name ours.
 
     What the method itself raises passes through, and so does Python's message for a name that nobody knows.
     """
-    def decorate(kind):
+    def decorate(kind: _Kind) -> _Kind:
         for name in methods:
             setattr(kind, name, names_our_argument(vars(kind)[name], f"{kind.__name__}.{name}", kind))
         return kind
