@@ -1,8 +1,8 @@
-# The C interface: bytes that calls need, and the stamps that say what `saved` belongs to.
+# The C interface, part 3 of 4: the memory that calls need, and the stamp that identifies the call which filled `saved`.
 
 
 cdef unsigned long long hash_of(const void *at, Py_ssize_t bytes) noexcept nogil:
-    """FNV-1a of these bytes (Fowler, Noll and Vo), eight at a time; the hash of the first is never 0."""
+    """Return the FNV-1a hash (Fowler, Noll and Vo) of some bytes, taken eight at a time. It is never 0."""
     cdef const unsigned char *byte = <const unsigned char *> at
     cdef unsigned long long hash = 0xCBF29CE484222325ULL, word
     cdef Py_ssize_t i
@@ -15,13 +15,14 @@ cdef unsigned long long hash_of(const void *at, Py_ssize_t bytes) noexcept nogil
 
 
 cdef inline Py_ssize_t stamp_bytes() noexcept nogil:
+    """Return the size of a stamp in bytes, rounded up to a multiple of 64."""
     return whole(sizeof(Stamp))
 
 
 cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept nogil:
-    """What a saved area of this plan and this batch begins with.
+    """Write the stamp of a saved area that forward fills with this plan and this batch.
 
-    Targets, weights, penalties and the truncation are not in it: forward does not read them.
+    Targets, weights, penalties and the truncation are not part of it, because forward does not read them.
     """
     cdef const Plan *p = &e.plan
     memset(stamp, 0, sizeof(Stamp))
@@ -42,11 +43,12 @@ cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept n
 
 
 cdef inline Py_ssize_t arrangement_bytes(const Call *c) noexcept nogil:
+    """Return the number of bytes in which `arrange` writes how the sequences are sorted by length."""
     return whole(arranged_words(c) * sizeof(Py_ssize_t))
 
 
 cdef Py_ssize_t needs(const Embedded *e, const Call *c, Shared *shared) noexcept nogil:
-    """The bytes of one thread's call, divided into shards, and of its arrangement; or a status."""
+    """Return the bytes of scratch of a call that is divided into shards, on one thread, or a status below 0."""
     cdef Py_ssize_t used
     if <double> shards_of(c) * e.plan.P * e.size > 2.0**62:
         return STATUS_TOO_LARGE
@@ -58,11 +60,15 @@ cdef Py_ssize_t needs(const Embedded *e, const Call *c, Shared *shared) noexcept
 
 
 cdef void divide(const Embedded *e, Call *c) noexcept nogil:
+    """Choose the number of sequences per shard, c.rows, from the shapes."""
     c.rows = rows_of_a_shard(&e.plan, c.steps, c.sequences, e.size, work_of_a_shard(e.size))
 
 
 cdef Py_ssize_t most_needs(const Embedded *e, const Batch *b, Call *c, bint of_saved) noexcept nogil:
-    """The most that the call needs whatever the weights and resets are, in scratch or of_saved; or a status."""
+    """Return the largest need in bytes over all values of weights and resets: of saved if `of_saved`, else of scratch.
+
+    The result is a status below 0 if the number of bytes cannot be counted.
+    """
     cdef Py_ssize_t width = c.weight_width, most = 0, needed, shards
     cdef int weighed, arranged
     cdef bint picks = c.picks
@@ -72,9 +78,9 @@ cdef Py_ssize_t most_needs(const Embedded *e, const Batch *b, Call *c, bint of_s
     shards = shards_of(c)
     for arranged in range(c.arranged, 2 if b.resets != NULL or c.arranged else 1):
         c.arranged = arranged
-        # Σ share(alive[t], shards, 0), at most
+        # an upper bound of Σ share(alive[t], shards, 0), which `arrange` computes
         c.kept = (c.steps + c.most * (shards - 1)) // shards if shards > 0 else 0
-        for weighed in range(3 if width > 0 else 1):  # they may be all 1, or most of them 0
+        for weighed in range(3 if width > 0 else 1):  # weights may be all 1 (unused), mixed, or mostly 0 (picked rows)
             c.weight_width, c.picks = width if weighed > 0 else 0, picks or weighed > 1
             needed = needs(e, c, &shared)
             if needed < 0:
@@ -84,6 +90,7 @@ cdef Py_ssize_t most_needs(const Embedded *e, const Batch *b, Call *c, bint of_s
 
 
 cdef Py_ssize_t saved_bytes(const void *plan, const void *batch) noexcept nogil:
+    """Return the size of saved in bytes, or a status below 0."""
     cdef Call c
     cdef Py_ssize_t bytes
     cdef int status = ready_status(<const Embedded *> plan, batch, 0)
@@ -97,6 +104,7 @@ cdef Py_ssize_t saved_bytes(const void *plan, const void *batch) noexcept nogil:
 
 
 cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation) noexcept nogil:
+    """Return the size of scratch in bytes for an operation FOR_..., or a status below 0."""
     cdef const Embedded *e = <const Embedded *> plan
     cdef const Batch *b = <const Batch *> batch
     cdef Call c
@@ -108,7 +116,7 @@ cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation
         return status
     if not FOR_FORWARD <= operation <= FOR_LOSS_AND_GRADIENTS:
         return STATUS_OPTION
-    if operation == FOR_FORWARD:  # with saved and without it
+    if operation == FOR_FORWARD:  # may be called with saved or without it: return the larger need
         least = most_needs(e, b, &c, False)
         c.saves = c.apart = True
     elif operation == FOR_BACKWARD:
@@ -118,13 +126,14 @@ cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation
         c.labels, c.weight_width = b.labels, b.weight_width
         c.saves = operation == FOR_LOSS_AND_GRADIENTS
     if operation == FOR_BACKWARD or operation == FOR_LOSS_AND_GRADIENTS:
-        c.gradient = &c  # not read
+        c.gradient = &c  # not NULL; nothing reads it
         truncate_to(&c, e.k1, e.k2)
     bytes = most_needs(e, b, &c, False)
     return max(bytes, least) if bytes >= 0 and least >= 0 else min(bytes, least)
 
 
 cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogil:
+    """Return the size of scratch in bytes for step with B sequences, or a status below 0."""
     cdef const Embedded *e = <const Embedded *> plan
     cdef Batch b
     cdef Call c
@@ -138,7 +147,10 @@ cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogi
 
 cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *saved, Py_ssize_t saved_size, void *scratch,
                 Py_ssize_t scratch_size) noexcept nogil:
-    """Run a call whose arguments are in it, in scratch, once all memory is known to be there."""
+    """Check saved and scratch, and run the Call in scratch.
+
+    All arguments are in the Call, and their memory is in s. Nothing but scratch is written before all checks have passed.
+    """
     cdef Shared shared
     cdef Stamp stamp
     cdef Py_ssize_t needed, arrangement
@@ -153,20 +165,20 @@ cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *save
     needed = needs(e, c, &shared)
     if needed < 0:
         return <int> needed
-    s.n -= arrangement > 0  # of which that was a part
+    s.n -= arrangement > 0  # the arrangement is a part of scratch: replace its span by the whole
     give_block(s, scratch, scratch_size, needed)
     if c.apart:
         c.saved = <char *> saved + stamp_bytes()
         give_block(s, saved, saved_size, stamp_bytes() + shared.shards * shared.saved)
     if s.status != STATUS_OK:
         return s.status
-    memset(&stamp, 0, sizeof(Stamp))  # GCC 12 warns of an uninitialised one, although c.known implies c.apart
+    memset(&stamp, 0, sizeof(Stamp))  # else GCC 12 warns that it is uninitialised, although c.known implies c.apart
     if c.apart:
         make_stamp(e, b, &stamp)
         if c.known and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
             return STATUS_NOT_SAVED
         if not c.known:
-            (<Stamp *> saved).magic = 0  # until all of it is there
+            (<Stamp *> saved).magic = 0  # invalid until it is complete
     c.stop = <volatile int *> b.stop if b.stop != NULL else &never
     if e.size == sizeof(float):
         status = run(&e.plan, c, e.kernels, <char *> scratch + arrangement, <const float *> c.theta, 1)
