@@ -3,7 +3,7 @@
 
 cdef Py_ssize_t batch_bytes() noexcept nogil:
     """Return the size of a batch in bytes."""
-    return whole(sizeof(Batch))
+    return round_up_64(sizeof(Batch))
 
 
 cdef inline int batch_status(const void *batch, Py_ssize_t size) noexcept nogil:

@@ -16,7 +16,7 @@ cdef unsigned long long hash_of(const void *at, Py_ssize_t bytes) noexcept nogil
 
 cdef inline Py_ssize_t stamp_bytes() noexcept nogil:
     """Return the size of a stamp in bytes, rounded up to a multiple of 64."""
-    return whole(sizeof(Stamp))
+    return round_up_64(sizeof(Stamp))
 
 
 cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept nogil:
@@ -44,10 +44,10 @@ cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept n
 
 cdef inline Py_ssize_t arrangement_bytes(const Call *c) noexcept nogil:
     """Return the number of bytes in which `arrange` writes how the sequences are sorted by length."""
-    return whole(arranged_words(c) * sizeof(Py_ssize_t))
+    return round_up_64(arranged_words(c) * sizeof(Py_ssize_t))
 
 
-cdef Py_ssize_t needs(const Embedded *e, const Call *c, Shared *shared) noexcept nogil:
+cdef Py_ssize_t bytes_needed(const Embedded *e, const Call *c, Shared *shared) noexcept nogil:
     """Return the bytes of scratch of a call that is divided into shards, on one thread, or a status below 0."""
     cdef Py_ssize_t used
     if <double> shards_of(c) * e.plan.P * e.size > 2.0**62:
@@ -64,7 +64,7 @@ cdef void divide(const Embedded *e, Call *c) noexcept nogil:
     c.rows = rows_of_a_shard(&e.plan, c.steps, c.sequences, e.size, work_of_a_shard(e.size))
 
 
-cdef Py_ssize_t most_needs(const Embedded *e, const Batch *b, Call *c, bint of_saved) noexcept nogil:
+cdef Py_ssize_t most_bytes_needed(const Embedded *e, const Batch *b, Call *c, bint of_saved) noexcept nogil:
     """Return the largest need in bytes over all values of weights and resets: of saved if `of_saved`, else of scratch.
 
     The result is a status below 0 if the number of bytes cannot be counted.
@@ -82,7 +82,7 @@ cdef Py_ssize_t most_needs(const Embedded *e, const Batch *b, Call *c, bint of_s
         c.kept = (c.steps + c.most * (shards - 1)) // shards if shards > 0 else 0
         for weighed in range(3 if width > 0 else 1):  # weights may be all 1 (unused), mixed, or mostly 0 (picked rows)
             c.weight_width, c.picks = width if weighed > 0 else 0, picks or weighed > 1
-            needed = needs(e, c, &shared)
+            needed = bytes_needed(e, c, &shared)
             if needed < 0:
                 return needed
             most = max(most, shared.shards * shared.saved if of_saved else needed)
@@ -99,7 +99,7 @@ cdef Py_ssize_t saved_bytes(const void *plan, const void *batch) noexcept nogil:
     if status != STATUS_OK:
         return status
     c.saves = c.apart = True
-    bytes = most_needs(<const Embedded *> plan, <const Batch *> batch, &c, True)
+    bytes = most_bytes_needed(<const Embedded *> plan, <const Batch *> batch, &c, True)
     return bytes + stamp_bytes() if bytes >= 0 else bytes
 
 
@@ -117,7 +117,7 @@ cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation
     if not FOR_FORWARD <= operation <= FOR_LOSS_AND_GRADIENTS:
         return STATUS_OPTION
     if operation == FOR_FORWARD:  # may be called with saved or without it: return the larger need
-        least = most_needs(e, b, &c, False)
+        least = most_bytes_needed(e, b, &c, False)
         c.saves = c.apart = True
     elif operation == FOR_BACKWARD:
         c.saves = c.apart = c.known = True
@@ -128,7 +128,7 @@ cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation
     if operation == FOR_BACKWARD or operation == FOR_LOSS_AND_GRADIENTS:
         c.gradient = &c  # not NULL; nothing reads it
         truncate_to(&c, e.k1, e.k2)
-    bytes = most_needs(e, b, &c, False)
+    bytes = most_bytes_needed(e, b, &c, False)
     return max(bytes, least) if bytes >= 0 and least >= 0 else min(bytes, least)
 
 
@@ -142,11 +142,11 @@ cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogi
         return status
     memset(&c, 0, sizeof(Call))
     c.T, c.B, c.error = 1, B, e.plan.error
-    return most_needs(e, &b, &c, False) if countable(&e.plan, &c) else STATUS_TOO_LARGE
+    return most_bytes_needed(e, &b, &c, False) if countable(&e.plan, &c) else STATUS_TOO_LARGE
 
 
-cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *saved, Py_ssize_t saved_size, void *scratch,
-                Py_ssize_t scratch_size) noexcept nogil:
+cdef int check_and_run(const Embedded *e, const Batch *b, Call *c, Spans *s, void *saved, Py_ssize_t saved_size,
+                       void *scratch, Py_ssize_t scratch_size) noexcept nogil:
     """Check saved and scratch, and run the Call in scratch.
 
     All arguments are in the Call, and their memory is in s. Nothing but scratch is written before all checks have passed.
@@ -162,7 +162,7 @@ cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *save
     if s.status != STATUS_OK:
         return s.status
     arrange(c, <Py_ssize_t *> scratch)
-    needed = needs(e, c, &shared)
+    needed = bytes_needed(e, c, &shared)
     if needed < 0:
         return <int> needed
     s.n -= arrangement > 0  # the arrangement is a part of scratch: replace its span by the whole

@@ -33,7 +33,7 @@ cdef int forward_into(const Embedded *e, const Batch *b, Call *c, Spans *s, void
         give(s, final_state, <double> c.B * p.H, e.size, False, True)
     else:
         give_again(s, final_state)
-    return finish(e, b, c, s, saved, saved_size, scratch, scratch_size)
+    return check_and_run(e, b, c, s, saved, saved_size, scratch, scratch_size)
 
 
 cdef void give_again(Spans *s, const void *at) noexcept nogil:
@@ -78,7 +78,7 @@ cdef int any_backward(const void *plan, const void *batch, Py_ssize_t size, cons
     if status != STATUS_OK:
         return status
     c.apart = c.known = True
-    return finish(e, <const Batch *> batch, &c, &s, saved, saved_size, scratch, scratch_size)
+    return check_and_run(e, <const Batch *> batch, &c, &s, saved, saved_size, scratch, scratch_size)
 
 
 cdef int backward_f32(const void *plan, const void *batch, const float *theta, const float *dY, float *gradient, float *dX,
@@ -113,7 +113,7 @@ cdef int any_loss(const void *plan, const void *batch, Py_ssize_t size, const vo
     if status == STATUS_OK:
         give(&s, loss, 1, sizeof(double), True, True)
         give(&s, penalty, 1, sizeof(double), False, True)
-        status = finish(e, b, &c, &s, NULL, 0, scratch, scratch_size)
+        status = check_and_run(e, b, &c, &s, NULL, 0, scratch, scratch_size)
     if status == STATUS_OK:
         loss[0] = c.total * c.error.scale
         if penalty != NULL:

@@ -80,24 +80,24 @@ cdef const char *STATUS_TEXTS[21]
 STATUS_TEXTS[:] = [
     b"all went well",
     b"stopped by the batch's flag",
-    b"a pointer that is needed is NULL",
-    b"a pointer is not aligned: plans, batches, saved and scratch need multiples of 64 bytes, arrays of their numbers' size",
-    b"memory that is written overlaps other memory that the call is given",
+    b"a required pointer is NULL",
+    b"a pointer is not aligned: plans, batches, saved and scratch need 64 bytes, arrays the size of a number",
+    b"memory that is written overlaps other memory of the call",
     b"this is not a plan of this version: plan_init_... makes one",
     b"this is not a batch of this version: batch_init_... makes one",
     b"float and double differ between function, plan and batch",
     b"a size is out of range",
     b"these sizes need more memory than can be addressed",
-    b"plan, batch, saved or scratch have too few bytes",
+    b"plan, batch, saved or scratch has too few bytes",
     b"there is no such option, operation or parameter",
     b"a number is NaN or out of range",
     b"these options, or an option and an argument, exclude each other",
-    b"a length is not one of 0 to T, or with an output of the last step not one of 1 to T",
-    b"a label is not one of 0 to O - 1",
-    b"an id is not one of 0 to I - 1",
-    b"weights are negative or not finite, or not 1 or K a row",
+    b"a length is not from 0 to T, or not from 1 to T with an output at the last step",
+    b"a label is not from 0 to O - 1",
+    b"an id is not from 0 to I - 1",
+    b"a weight is negative or not finite, or a row has neither 1 weight nor K",
     b"a reset is neither 0 nor 1",
-    b"no kernels: this build has none without a BLAS, and the plan does not allow one",
+    b"this build has only kernels that call a BLAS, and the plan does not allow a BLAS",
     b"saved was not filled by forward_... with this plan and this batch",
 ]
 
@@ -117,7 +117,7 @@ cdef const char *status_text(int status) noexcept nogil:
 # ---- Memory of the caller
 
 
-cdef inline Py_ssize_t whole(Py_ssize_t bytes) noexcept nogil:
+cdef inline Py_ssize_t round_up_64(Py_ssize_t bytes) noexcept nogil:
     """Round a number of bytes up to a multiple of 64, so that the memory behind it is aligned too."""
     return (bytes + 63) // 64 * 64
 
@@ -167,7 +167,7 @@ cdef void give_block(Spans *s, const void *at, Py_ssize_t size, Py_ssize_t neede
 
 cdef Py_ssize_t plan_bytes() noexcept nogil:
     """Return the size of a plan in bytes."""
-    return whole(sizeof(Embedded))
+    return round_up_64(sizeof(Embedded))
 
 
 cdef inline int plan_status(const void *plan) noexcept nogil:

@@ -287,7 +287,7 @@ cdef int check_vectors(int type, Py_ssize_t n, str rule, theta, gradient, list s
         if not cnp.PyArray_ISWRITEABLE(array):
             raise ValueError("theta and slots must be writable")
     if len(slots) != (2 if RULES[rule] in (ADAM, ADAMW) else 1):
-        raise ValueError(f"slots must be two vectors for adam and adamw, else one; got {len(slots)} for rule {rule!r}")
+        raise ValueError(f"rule {rule!r} has not {len(slots)} slots")
     return 0
 
 
