@@ -779,7 +779,8 @@ cdef double scale_of(Py_ssize_t n, const floating *weights) noexcept nogil:
 cdef class Lanes:
     """Run and train the networks of a population, which have one configuration. Parameters are theta (P, N).
 
-    population.py has checked all arguments. See the module's docstring for the layout.
+    `offsets` has the index in theta at which each parameter begins. `loss_parameter` is Huber's threshold or the levels of
+    the quantile loss. population.py has checked all arguments. See the module's docstring for the layout.
     """
 
     cdef Plan plan

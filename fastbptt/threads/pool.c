@@ -20,7 +20,11 @@
 #define relax() ((void)0)
 #endif
 
-/* ---- The platform: lock, condition, thread, clock ---- */
+/* ---- The platform: lock, condition, thread, clock ----
+ *
+ * Both branches define the same functions. sleep_on releases the lock, sleeps until another thread wakes it, and takes the lock
+ * again; sleep_20_ms does so for at most 20 ms. clock_ns reads a clock that never goes back. create_helper starts a thread that
+ * runs help(), and returns 0 if it cannot. */
 
 #if defined(_WIN32)
 
