@@ -1,4 +1,56 @@
-# The C interface, part 3 of 4: the memory that calls need, and the stamp that identifies the call which filled `saved`.
+# The C interface, part 3 of 4: checks of the caller's memory, the memory that calls need, and the stamp that identifies the
+# call which filled `saved`. A new check of memory belongs here.
+
+
+# ---- Memory of the caller
+
+
+cdef inline Py_ssize_t round_up_64(Py_ssize_t bytes) noexcept nogil:
+    """Round a number of bytes up to a multiple of 64, so that the memory behind it is aligned too."""
+    return (bytes + 63) // 64 * 64
+
+
+cdef inline int block_status(const void *at, Py_ssize_t size, Py_ssize_t needed) noexcept nogil:
+    """Return STATUS_OK if at has `size` bytes, aligned to 64, and at least `needed`; else what is wrong."""
+    if at == NULL:
+        return STATUS_NULL
+    if <size_t> at % 64:
+        return STATUS_MISALIGNED
+    return STATUS_MEMORY if size < needed else STATUS_OK
+
+
+cdef void give(Spans *s, const void *at, double numbers, Py_ssize_t size, bint needed, bint written) noexcept nogil:
+    """Add an array of `numbers` numbers of `size` bytes to the memory of the call. Set s.status if it is not usable.
+
+    The array must be aligned. If the call writes it, it may not overlap any array added before, and an array that is only
+    read may not overlap one that is written. NULL is an error if the array is `needed`. An array of no numbers is ignored.
+    """
+    cdef size_t begin = <size_t> at, bytes = <size_t> (numbers * size)  # fits: `countable` has checked the sizes
+    cdef int i
+    if s.status != STATUS_OK or bytes == 0 or (at == NULL and not needed):
+        return
+    if at == NULL:
+        s.status = STATUS_NULL
+    elif begin % size:
+        s.status = STATUS_MISALIGNED
+    elif begin + bytes < begin:
+        s.status = STATUS_TOO_LARGE
+    for i in range(s.n):
+        if (written or s.spans[i].written) and begin < s.spans[i].end and s.spans[i].begin < begin + bytes:
+            s.status = STATUS_OVERLAP
+    if s.status == STATUS_OK:
+        s.spans[s.n] = Span(begin, begin + bytes, written)
+        s.n += 1
+
+
+cdef void give_block(Spans *s, const void *at, Py_ssize_t size, Py_ssize_t needed) noexcept nogil:
+    """Add a block of `needed` bytes that is aligned to 64 and written; `size` is what the caller provides."""
+    if s.status == STATUS_OK and needed > 0:
+        s.status = block_status(at, size, needed)
+        give(s, at, needed, 1, True, True)
+
+
+# ---- The memory that calls need
 
 
 cdef unsigned long long hash_of(const void *at, Py_ssize_t bytes) noexcept nogil:
