@@ -24,6 +24,7 @@ import numpy as np
 
 from . import _files, _checks, optimizers, reference, schedules, training
 from ._training import batches as _batches, checkpoint as _checkpoint
+from ._training.settings import _functions
 from .options import parametrizations as _maps, units as _units
 from ._sklearn import NotFittedError, Parametric, foreign, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
@@ -263,7 +264,7 @@ class _Estimator(Parametric):
         self._batch_size(1)
         self._epochs(1, 1)
         tol = 0.0 if self.tol is None else _checks.number("tol", self.tol, 0, low_allowed=True)
-        callbacks = training._functions("callbacks", callbacks)
+        callbacks = _functions("callbacks", callbacks)
         if not self.early_stopping and self.tol is not None:
             callbacks = (*callbacks, _Patience(self.n_iter_no_change, tol))
         elif not self.early_stopping and self.n_iter_no_change != 20:

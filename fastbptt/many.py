@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from . import _files, _population, _checks, network as _network, optimizers, population as _pop, schedules, training
+from . import _files, _population, _checks, network as _network, optimizers, population as _pop, schedules
 from ._training import batches as _batches, checkpoint as _checkpoint
 from ._training.progress import Progress
+from ._training.settings import _described
 from .estimators import RNNClassifier, RNNRegressor, _Estimator
 from .network import RNN
 from .population import Population
@@ -181,7 +182,7 @@ class _Job:
     def used_streams(self):
         """Return 1 for each random stream on which the run depends, and 0 for the others."""
         batches = self.settings.get("batches")
-        return training.used_streams(batches is None and self.settings["shuffle"], callable(batches),
+        return _batches.used_streams(batches is None and self.settings["shuffle"], callable(batches),
                                      self.network._draws_something)
 
 
@@ -205,7 +206,7 @@ class _Begun:
             run["epochs"] = 100
         for name, rule in (("optimizer", job.optimizer), ("schedule", run["schedule"])):
             if id(rule) not in known:
-                known[id(rule)] = training._described(rule)
+                known[id(rule)] = _described(rule)
             run[name] = known[id(rule)]
         for name, arrays in (("data", job.data), ("validation", job.validation)):
             for array in arrays or ():

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from . import _core, _files, _population, _checks, network as _network, optimizers, reference, schedules, training
+from . import _core, _files, _population, _checks, network as _network, optimizers, reference, schedules
 from ._training import batches as _batches
 from .options import parametrizations as _maps, units as _units
 from ._training.progress import Progress
+from ._training.settings import _functions
 from ._states import NetworkStates, stack
 from .network import RNN, STREAMS
 
@@ -393,7 +394,7 @@ class Population:
                    _checks.number("min_improvement", min_improvement, 0, low_allowed=True), _batches.check_shuffle(shuffle),
                    math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
                    None if progress is None else _checks.flag("progress", progress),
-                   training._functions("callbacks", callbacks, "(epoch, population)"), _threads(n_threads))
+                   _functions("callbacks", callbacks, "(epoch, population)"), _threads(n_threads))
         try:
             self.history = run.go()
         finally:

@@ -40,6 +40,16 @@ class Positions(NamedTuple):
         return cls(**{name: given[name] for name in cls._fields if name in given})
 
 
+def used_streams(shuffle: bool | str, batches: bool, noise: bool) -> Positions:
+    """Return 1 for each random stream on which a run depends, and 0 for the others, as Positions."""
+    return Positions(shuffling=int(bool(shuffle)), batches=int(batches), noise=int(noise))
+
+
+def _at(draws, call, first, sequences):
+    """The draws of a place in a run."""
+    return draws._replace(call=call % 2**32, first=first, sequences=sequences)
+
+
 class Arrays:
     """Mini-batches of the sequences of `data`, in an order of its own each epoch.
 
