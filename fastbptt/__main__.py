@@ -271,8 +271,7 @@ def _files(args):
     picture = f"{stem}.png" if args.plot is None else args.plot
     _refuse_unwritable("--model", model)
     for option, path in (("--model", model), ("--plot", picture)):
-        if args.csv is not None and os.path.realpath(path) == os.path.realpath(args.csv):
-            raise Refusal(f"{option} {path!r} is the file that the data come from")
+        _refuse_own_input(option, path, args.csv, "the file that the data come from")
     return model, picture if _can_draw(model, picture) else None
 
 
@@ -469,11 +468,23 @@ def _panels(forecaster, data, made, naive, n, quantity, most=600):
     for k, target in enumerate(data.targets):
         observed = np.concatenate([x[:, k], np.full(horizon, np.nan)])
         forecast = np.concatenate([np.where(np.arange(len(x)) < split.test_start, np.nan, made[n][:, k]), ahead[:, k]])
-        title = (f"{_subject(data, n, k)} {data.steps(horizon)} ahead: error on its last 20 % "
-                 f"{_figure(ours[k], repeated[k])}, of repeating the last value {_figure(repeated[k], repeated[k])}")
+        title = (f"{_subject(data, n, k)} {data.steps(horizon)} ahead. RMSE on the last 20 %: network "
+                 f"{_figure(ours[k], repeated[k])}, repeating the last value {_figure(repeated[k], repeated[k])}")
         panels.append({"observed": observed[first:], "forecast": forecast[first:], "title": title,
                        "quantity": target if several else quantity})
     return {"axis": axis[first:], "test_start": split.test_start - first, "end": len(x) - first}, panels
+
+
+def _refuse_own_input(option, path, source, what):
+    """Refuse to write to the file that something is read from, however it is spelled; `source` may be None."""
+    if source is None:
+        return
+    try:
+        same = os.path.samefile(path, source)  # links too
+    except (OSError, ValueError):  # one of them does not exist, or names no file
+        same = os.path.realpath(path) == os.path.realpath(source)
+    if same:
+        raise Refusal(f"{option} {path!r} is {what}")
 
 
 def _refuse_unwritable(option, path):
@@ -579,7 +590,13 @@ def _train_task(args):
 
 
 def _predict(args):
+    if args.output is not None:
+        _refuse_own_input("--output", args.output, args.model, "the model that is read")
+        _refuse_own_input("--output", args.output, args.csv, "the file that the data come from")
     forecaster = _load(args.model)
+    if forecaster.inputs and args.steps is not None and args.steps > forecaster.horizon:
+        raise Refusal(f"--steps must be at most {forecaster.horizon}, the horizon of this model, got {args.steps}: for more steps, "
+                      f"{_table.listed(forecaster.inputs)} would have to be known ahead")
     if args.csv is None:
         ids, calendar, ends = forecaster.ids, forecaster.calendar, forecaster.ends
         series = forecaster.series
@@ -594,8 +611,7 @@ def _predict(args):
     try:
         made = forecaster.forecast(series, args.steps, ids=ids)
     except ValueError as error:
-        what = "the series" if args.steps is None else f"--steps {args.steps}"
-        raise Refusal(f"{what} cannot be forecast: {error}") from None
+        raise Refusal(f"the series cannot be forecast: {error}") from None
     text = _as_csv(forecaster, made, ids, calendar, ends)
     if args.output is None:
         if sys.stdout is None:

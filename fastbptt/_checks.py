@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 _Init = TypeVar("_Init", bound=Callable[..., None])
+_Kind = TypeVar("_Kind", bound=type)
 
 
 LEAK_OR_PENALTY = "say leak for the leak of a unit, l2 for the penalty on weights"
@@ -82,6 +83,99 @@ FOREIGN = {
 }
 
 
+# Values of options that other packages spell otherwise, in lower case and with "_" for "-" and " ": ours, or ours and what
+# else to say. A hint is given only where its first part is a choice.
+SIGMOID, SOFTMAX = 'with output_activation="sigmoid"', 'with output_activation="softmax"'
+FOREIGN_VALUES = {
+    "activation": {
+        **dict.fromkeys(("linear", "none", "id", "purelin"), "identity"),
+        **dict.fromkeys(("logistic", "logsig", "sigm"), "sigmoid"),
+        **dict.fromkeys(("tansig", "hyperbolic_tangent"), "tanh"),
+        **dict.fromkeys(("rectified_linear", "rectify", "rect", "poslin", "rect_tanh"), "relu"),
+        **dict.fromkeys(("leakyrelu", "lrelu"), "leaky_relu"),
+        "soft_plus": "softplus", "soft_sign": "softsign",
+    },
+    "output_activation": {
+        **dict.fromkeys(("linear", "none", "id", "purelin"), "identity"),
+        **dict.fromkeys(("logistic", "logsig", "sigm"), "sigmoid"),
+        **dict.fromkeys(("log_softmax", "logsoftmax"), "softmax"),
+        "exponential": "exp",
+    },
+    "loss": {
+        **dict.fromkeys(("mse", "l2", "mean_squared_error", "meansquarederror", "mse_loss", "squared_loss", "quadratic",
+                         "squared"), "squared_error"),
+        **dict.fromkeys(("mae", "l1", "mean_absolute_error", "meanabsoluteerror", "l1_loss", "absolute"), "absolute_error"),
+        **dict.fromkeys(("smooth_l1", "huber_loss", "smooth_l1_loss"), "huber"),
+        **dict.fromkeys(("pinball", "pinball_loss", "quantile_loss"), "quantile"),
+        **dict.fromkeys(("bce", "bce_loss", "binary_crossentropy", "bce_with_logits", "bcewithlogits",
+                         "bcewithlogitsloss"), ("binary_cross_entropy", SIGMOID)),
+        **dict.fromkeys(("ce", "crossentropy", "cross_entropy_loss", "crossentropyloss", "categorical_crossentropy",
+                         "sparse_categorical_crossentropy", "softmax_cross_entropy", "log_loss", "logloss", "nll", "nll_loss",
+                         "nllloss"), ("cross_entropy", SOFTMAX)),
+        **dict.fromkeys(("poisson_nll", "poisson_nll_loss", "poisson_loss"), ("poisson", 'with output_activation="exp"')),
+    },
+    "optimizer": {
+        **dict.fromkeys(("gd", "gradient_descent", "steepest_descent"), "sgd"),
+        **dict.fromkeys(("momentum", "sgd_momentum", "nesterov", "nag"), ("sgd", "with a momentum")),
+        "rms_prop": "rmsprop", "ada_grad": "adagrad", "adam_w": "adamw",
+    },
+    "initializer": {
+        **dict.fromkeys(("xavier", "xavier_uniform", "glorot"), "glorot_uniform"),
+        **dict.fromkeys(("gaussian", "random_normal", "randn"), "normal"),
+        **dict.fromkeys(("ortho", "orthonormal"), "orthogonal"),
+        **dict.fromkeys(("eye", "irnn"), "identity"),
+        **dict.fromkeys(("pytorch", "default", "uniform", "random_uniform"), "torch"),
+        **dict.fromkeys(("esn", "reservoir"), "spectral_radius"),
+    },
+    "schedule": {
+        **dict.fromkeys(("steplr", "step_lr"), "step"),
+        **dict.fromkeys(("exponentiallr", "exponential_decay"), "exponential"),
+        **dict.fromkeys(("cosineannealing", "cosine_annealing", "cosineannealinglr", "cosine_decay"), "cosine"),
+        **dict.fromkeys(("reduce_on_plateau", "reducelronplateau", "adaptive"), "plateau"),
+        **dict.fromkeys(("inv_scaling", "inverse_time_decay"), "invscaling"),
+    },
+    "reduction": dict.fromkeys(("average", "avg", "elementwise_mean"), "mean"),
+    "output": {**dict.fromkeys(("final", "many_to_one"), "last"), **dict.fromkeys(("all", "many_to_many"), "sequence")},
+}
+FOREIGN_VALUES["solver"], FOREIGN_VALUES["learning_rate"] = FOREIGN_VALUES["optimizer"], FOREIGN_VALUES["schedule"]
+
+# Arguments of methods that other packages spell otherwise: ours, of which the first that the method has is named.
+FOREIGN_ARGUMENTS = {
+    **dict.fromkeys(("x", "input", "inputs", "data"), ("X",)),
+    **dict.fromkeys(("y", "Y", "target", "targets", "labels", "outputs"), ("D", "y")),
+    "D": ("y",),
+    **dict.fromkeys(("sample_weight", "sample_weights", "mask", "weight"), ("weights", "sample_weight")),
+    "weights": ("sample_weight",),
+    **dict.fromkeys(("h0", "h_0", "hx", "h", "state", "init_state", "initial_states", "S_0"), ("initial_state",)),
+    **dict.fromkeys(("seq_len", "seq_lens", "seq_lengths", "sequence_length", "sequence_lengths"), ("lengths",)),
+    **dict.fromkeys(("return_sequences", "return_state"), ("return_states",)),
+    **dict.fromkeys(("lr", "eta", "step_size", "learning_rate_init"), ("learning_rate",)),
+    **dict.fromkeys(("n_epochs", "num_epochs", "n_iter", "max_epochs", "max_iter", "iterations", "nb_epoch"), ("epochs",)),
+    **dict.fromkeys(("n_updates", "steps", "n_steps", "max_steps", "steps_per_epoch"), ("updates", "steps")),
+    "batchsize": ("batch_size",),
+    **dict.fromkeys(("optim", "solver", "algorithm"), ("optimizer",)),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "lr_schedule"), ("schedule",)),
+    **dict.fromkeys(("clip_norm", "clipnorm", "clip", "grad_clip", "gradient_clip", "max_norm", "clip_grad_norm",
+                     "gradient_clip_val"), ("max_grad_norm",)),
+    **dict.fromkeys(("validation_data", "validation_split", "validation_fraction", "val", "val_data", "X_val", "eval_set"),
+                    ("validation",)),
+    **dict.fromkeys(("early_stopping", "n_iter_no_change"), ("patience",)),
+    **dict.fromkeys(("tol", "min_delta"), ("min_improvement",)),
+    **dict.fromkeys(("verbose", "show_progress"), ("progress",)),
+    **dict.fromkeys(("callback", "hooks"), ("callbacks",)),
+    "callbacks": ("callback",),
+    **dict.fromkeys(("seed", "rng", "random_seed"), ("random_state",)),
+    **dict.fromkeys(("n_jobs", "num_threads", "threads", "workers"), ("n_threads",)),
+    **dict.fromkeys(("comm", "mpi_comm"), ("communicator",)),
+    **dict.fromkeys(("bptt", "truncation", "truncated_bptt"), ("tbptt",)),
+    "output": ("out",),
+}
+
+
+# Names in FOREIGN whose hints are good in methods too
+OF_CONSTRUCTORS = ("alpha", "weight_decay", "momentum", "batch_first", "time_major", "stateful")
+
+
 def foreign(owner, name, estimator=False):
     """The message for an option that other packages call `name`; None if it is none of theirs."""
     hint = FOREIGN.get(name)
@@ -113,13 +207,60 @@ def refuses_unknown_options(init: _Init) -> _Init:
     return checked  # type: ignore[return-value]  # what functools.wraps makes has init's signature
 
 
+def names_our_arguments(*methods: str) -> Callable[[_Kind], _Kind]:
+    """Return a class decorator: where one of these methods is called with an argument of another spelling, name ours.
+
+    What the method itself raises passes through, and so does Python's message for a name that nobody knows.
+    """
+    def decorate(kind: _Kind) -> _Kind:
+        for name in methods:
+            setattr(kind, name, names_our_argument(vars(kind)[name], f"{kind.__name__}.{name}", kind))
+        return kind
+
+    return decorate
+
+
+def names_our_argument(function, owner, kind=None):
+    """Return the function, which refuses an argument of another spelling with a message that names ours."""
+    known = frozenset(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*args, **given):
+        if not given.keys() <= known:
+            for name in given:
+                if name not in known and (message := unknown_argument(owner, name, known, kind)):
+                    raise TypeError(message)
+        return function(*args, **given)
+
+    return checked
+
+
+def unknown_argument(owner, name, known, kind=None):
+    """The message for an argument that a method of `kind` does not have; None where nothing is like it."""
+    ours = [each for each in FOREIGN_ARGUMENTS.get(name, ()) if each in known]
+    if ours:
+        return f"{owner} takes no {name}: say {ours[0]}"
+    if name in OF_CONSTRUCTORS and (hint := foreign(owner, name, "get_params" in dir(kind))):
+        return hint
+    if kind is not None and name in (*inspect.signature(kind).parameters, *getattr(kind, "_more_options", ())):
+        return f"{owner} takes no {name}: it is an option of {kind.__name__}"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"{owner} takes no {name!r}; did you mean {near[0]!r}?" if near else None
+
+
 def choose(name, value, choices):
     """`value` where it is one of `choices` (strings); else ValueError with the nearest ones."""
     if isinstance(value, str) and value in choices:
         return value
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, one of {', '.join(choices)}; got {type(value).__name__}")
-    near = difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
+    spelled = value.lower().replace("-", "_").replace(" ", "_")
+    known = FOREIGN_VALUES.get(name, {})
+    ours, *more = np.atleast_1d(known.get(spelled, spelled)).tolist()
+    if ours in choices:
+        raise ValueError(f"unknown {name} {value!r}; say {ours!r}{''.join(f' {words}' for words in more)}; choose from "
+                         f"{', '.join(choices)}")
+    near = [] if spelled in known else difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(f"unknown {name} {value!r}; {hint}choose from {', '.join(choices)}")
 
@@ -186,11 +327,11 @@ def array(name, value, dtype):
         converted = np.asarray(value)
     except ValueError as error:
         refuse_ragged(name, value)
-        raise ValueError(f"{name} is no array of numbers: {error}") from error
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
     if converted.dtype.kind == "O":
         refuse_ragged(name, value)
     if converted.dtype.kind == "c":
-        raise ValueError(f"{name} is complex; complex data is not supported, but by fastbptt.reference")
+        raise ValueError(f"{name} is complex; complex input is supported only by fastbptt.reference")
     if max(converted.shape, default=0) > 2**31 - 1:  # before a copy is made of what may be a broadcast view
         raise ValueError(f"{name} has shape {converted.shape}; a dimension above 2147483647 exceeds what BLAS counts")
     if converted.dtype.kind not in "buif":
@@ -206,7 +347,7 @@ def flags(name, value):
     try:
         converted = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} is no array of True and False: {error}") from error
+        raise ValueError(f"{name} must be an array of True and False: {error}") from error
     if converted.dtype != bool:
         raise TypeError(f"{name} must hold True and False, got dtype {converted.dtype}")
     return np.require(converted, bool, ["C_CONTIGUOUS", "ALIGNED"])
@@ -224,6 +365,23 @@ def refuse_ragged(name, value):
         letter = name.split()[-1]
         raise ValueError(f"{name} holds {len(value)} sequences of different lengths, from {steps[0]} to {steps[-1]}: convert them "
                          f"by {letter}, lengths = fastbptt.sequences.to_time_major({letter}), and give lengths=lengths")
+
+
+def refuse_list_of_sequences(name, value, ndim):
+    """Raise ValueError for a list of arrays that together have `ndim` dimensions of which the first is time.
+
+    Such a list holds sequences (T, I) more often than time steps (B, I), and NumPy would stack it as the latter. Nested lists
+    of numbers have no such double meaning: they are written as the array that they stand for.
+    """
+    if isinstance(value, (list, tuple)) and any(getattr(item, "ndim", 0) == ndim - 1 for item in value):
+        refuse_masked(name, value)
+        refuse_ragged(name, value)
+        letter = name.split()[-1]
+        rest = "," if ndim == 2 else ", O" if letter == "D" else ", I"
+        raise ValueError(f"{name} is a {type(value).__name__} of {len(value)} arrays, and networks take one array with time as "
+                         f"its first axis: if each is a sequence (T{rest}), convert them by {letter}, lengths = "
+                         f"fastbptt.sequences.to_time_major({letter}); if each is a time step (B{rest}), give "
+                         f"np.stack({letter})")
 
 
 def refuse_masked(name, value):

@@ -144,20 +144,20 @@ def states(ax, S, dt=None):
     return ax
 
 
-def fixed_points(ax, points, stable, starts):
+def fixed_points(ax, points, stable, marginal, starts):
     """Points (n, 2) and the starts of the search (m, 2), both along the first two principal axes."""
     ax = axes(ax)
     ax.scatter(*starts.T, s=8, color="0.75", label="starts")
     ax.set(xlabel="first principal axis", ylabel="second principal axis")
-    return _points(ax, *points.T, stable)
+    return _points(ax, *points.T, stable, marginal)
 
 
-def fixed_points_of_one_unit(ax, points, radius, stable):
+def fixed_points_of_one_unit(ax, points, radius, stable, marginal):
     """Points (n,) of one unit by the eigenvalue's magnitude (n,)."""
     ax = axes(ax)
     ax.axhline(1, color="0.5", linewidth=1, linestyle=":")
     ax.set(xlabel="state", ylabel="|eigenvalue| of the Jacobian of one step")
-    return _points(ax, points, radius, stable)
+    return _points(ax, points, radius, stable, marginal)
 
 
 def weights(ax, W, present, signs, name, to, source):
@@ -182,8 +182,9 @@ def weights(ax, W, present, signs, name, to, source):
     return ax
 
 
-def _points(ax, x, y, stable):
-    for chosen, face, edge, name in ((stable, BLUE, BLUE, "stable"), (~stable, "white", ORANGE, "not stable")):
+def _points(ax, x, y, stable, marginal):
+    for chosen, face, edge, name in ((stable, BLUE, BLUE, "stable"), (marginal, "white", BLUE, "marginal"),
+                                     (~stable & ~marginal, "white", ORANGE, "not stable")):
         if chosen.any():
             ax.scatter(x[chosen], y[chosen], s=45, facecolor=face, edgecolor=edge, linewidth=1.6,
                        label=f"{chosen.sum()} {name}", zorder=3)

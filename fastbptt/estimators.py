@@ -13,6 +13,7 @@ Design
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import numbers
 import sys
@@ -23,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, Unpack
 import numpy as np
 
 from . import _files, _checks, optimizers, reference, schedules, training
-from ._training import batches as _batches, checkpoint as _checkpoint
-from ._training.settings import _functions
+from ._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
 from .options import parametrizations as _maps, units as _units
 from ._sklearn import NotFittedError, Parametric, foreign, takes_parameters
 from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
@@ -91,7 +91,8 @@ class _Estimator(Parametric):
             Called after each epoch; one that returns True ends the training.
         **options : update_callbacks, validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume,
             overwrite
-            As of RNN.fit.
+            As of RNN.fit. `fastbptt.load` of a checkpoint returns the network alone, without classes and scaling: `save` writes
+            the estimator.
 
         Raises
         ------
@@ -137,7 +138,7 @@ class _Estimator(Parametric):
         scaling = self._learn_scaling(data, network) if last is None else self.scaling_
         weighing = self._weighing(data, coding)
         data, held = (None if part is None else self._prepared(part, scaling, weighing, network.dtype) for part in (data, held))
-        batch_size = self._batch_size(len(data[0]), sample_weight is not None or self._class_weight() is not None)
+        batch_size = self._batch_size(len(data[0]), sample_weight)
         settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
                      "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
         return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
@@ -185,7 +186,7 @@ class _Estimator(Parametric):
         scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
         X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
         source = _batches.Arrays((X, D, weights, None, lengths, None), self.output,
-                                 self._batch_size(len(X), sample_weight is not None or self._class_weight() is not None), self.shuffle,
+                                 self._batch_size(len(X), sample_weight), self.shuffle,
                                  network._entropy, STREAMS.index("shuffling"), begin=network._positions)
         if not fitted:
             self._become(network, coding, examples.names, scaling)
@@ -247,7 +248,8 @@ class _Estimator(Parametric):
         """Arguments of RNN.fit, checked under the names that the user knows."""
         for name in options:
             if name not in RUN_OPTIONS:
-                hint = foreign(type(self), name)
+                hint = foreign(type(self), name) or _checks.unknown_argument(
+                    f"{type(self).__name__}.fit", name, [*inspect.signature(self.fit).parameters, *RUN_OPTIONS], type(self))
                 raise TypeError(f"fit takes no {name!r}, only X, y, sample_weight, validation, callbacks, "
                                 + ", ".join(RUN_OPTIONS) + (f"; {hint}" if hint else ""))
         for name in ("early_stopping", "shuffle", "warm_start"):
@@ -264,7 +266,7 @@ class _Estimator(Parametric):
         self._batch_size(1)
         self._epochs(1, 1)
         tol = 0.0 if self.tol is None else _checks.number("tol", self.tol, 0, low_allowed=True)
-        callbacks = _functions("callbacks", callbacks)
+        callbacks = _settings.functions("callbacks", callbacks)
         if not self.early_stopping and self.tol is not None:
             callbacks = (*callbacks, _Patience(self.n_iter_no_change, tol))
         elif not self.early_stopping and self.n_iter_no_change != 20:
@@ -308,17 +310,18 @@ class _Estimator(Parametric):
                             f"epoch, got {type(self.learning_rate).__name__}")
         return self.learning_rate
 
-    def _batch_size(self, T, weighted=False):
+    def _batch_size(self, T, sample_weight=None):
         """Sequences of an update, for sequences of at most T steps.
 
         The loss of a batch is divided by its own sum of weights. In a small batch a rare class or a light sequence would
-        therefore count almost as much as any other, so `weighted` data have large batches.
+        therefore count almost as much as any other, so data with sample_weight or class_weight have large batches.
         """
+        weighted = sample_weight is not None or self._class_weight() is not None
         if self.batch_size is None and not weighted:
             return max(BATCH, -(-LEAST_STEPS // T))
-        if self.batch_size is None or isinstance(self.batch_size, str):
-            if self.batch_size is not None:
-                _checks.choose("batch_size", self.batch_size, ("auto",))
+        if isinstance(self.batch_size, str) and self.batch_size != "auto":
+            raise ValueError(f'batch_size must be None, "auto" or an int, got {self.batch_size!r}')
+        if self.batch_size in (None, "auto"):
             return 200
         return _checks.size("batch_size", self.batch_size)
 
@@ -737,6 +740,7 @@ class _Patience:
         return self.bad > self.epochs
 
 
+@_checks.names_our_arguments("partial_fit", "predict", "score", "forecast")
 class RNNRegressor(_Estimator):
     """A plain recurrent network that gives a number, or numbers, for each step or each sequence.
 
@@ -1023,8 +1027,9 @@ class RNNRegressor(_Estimator):
         return network.target_size, _checks.flag("flat", coding["flat"])
 
     def _output_options(self, coding):
-        name, parameter = _check_loss(self.loss)
+        name = self.loss[0] if isinstance(self.loss, tuple) and len(self.loss) == 2 else self.loss
         _checks.choose("loss", name, REGRESSION_LOSSES)
+        name, parameter = _check_loss(self.loss)
         activation = reference.FUSED.get(name, "identity") if self.output_activation is None else self.output_activation
         levels = len(parameter) if name == "quantile" else 1
         return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
@@ -1084,6 +1089,7 @@ class RNNRegressor(_Estimator):
         return self._tags(estimator_type="regressor", regressor_tags=RegressorTags())
 
 
+@_checks.names_our_arguments("partial_fit", "predict", "predict_proba", "score")
 class RNNClassifier(_Estimator):
     """A plain recurrent network that gives a label to each sequence, or to each step.
 
@@ -1220,7 +1226,9 @@ class RNNClassifier(_Estimator):
         if given is None or isinstance(given, Mapping):
             return given
         if isinstance(given, str):
-            return _checks.choose("class_weight", given, ("balanced",))
+            if given != "balanced":
+                raise ValueError(f'class_weight must be None, "balanced" or a dict of labels and weights, got {given!r}')
+            return given
         raise TypeError(f'class_weight must be None, "balanced" or a dict of labels and weights, got {type(given).__name__}')
 
     def _weighing(self, data, coding):

@@ -17,6 +17,7 @@ import copy
 import dataclasses
 import itertools
 import json
+import inspect
 import math
 import os
 import time
@@ -28,9 +29,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from . import _files, _population, _checks, network as _network, optimizers, population as _pop, schedules
-from ._training import batches as _batches, checkpoint as _checkpoint
+from ._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
 from ._training.progress import Progress
-from ._training.settings import _described
 from .estimators import RNNClassifier, RNNRegressor, _Estimator
 from .network import RNN
 from .population import Population
@@ -54,8 +54,8 @@ SHORT = 0.75          # of a population's longest series: shorter ones make anot
 CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm")
 KEPT = ("epochs", "updates", "patience", "nonfinite", "callback", "time")  # ends that resume= does not begin anew
 # Arguments of RNN.fit that fit_many has by name
-NAMED = ("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "max_grad_norm", "patience", "min_improvement",
-         "shuffle", "random_state", "time_limit")
+NAMED = ("epochs", "min_updates", "batch_size", "optimizer", "learning_rate", "schedule", "max_grad_norm", "patience",
+         "min_improvement", "shuffle", "random_state", "time_limit")
 # Others, with which networks run one at a time
 OTHERS = ("resets", "batches", "updates", "updates_per_epoch", "tbptt", "validation_every", "on_nonfinite", "memory_limit")
 
@@ -206,7 +206,7 @@ class _Begun:
             run["epochs"] = 100
         for name, rule in (("optimizer", job.optimizer), ("schedule", run["schedule"])):
             if id(rule) not in known:
-                known[id(rule)] = _described(rule)
+                known[id(rule)] = _settings.described(rule)
             run[name] = known[id(rule)]
         for name, arrays in (("data", job.data), ("validation", job.validation)):
             for array in arrays or ():
@@ -291,9 +291,10 @@ class _Found:
 def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X: ArrayLike | None = None,
              D: ArrayLike | None = None, *, weights: ArrayLike | None = None, initial_state: ArrayLike | None = None,
              lengths: ArrayLike | None = None, validation: Validation | None = None, epochs: Int | None = None,
-             batch_size: Int = 32, optimizer: OptimizerLike = "adam", learning_rate: ArrayLike | None = None,
-             schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None, patience: Int | None = None,
-             min_improvement: Float = 0.0, shuffle: Shuffle = True, random_state: Sequence[Int] | np.ndarray | None = None,
+             min_updates: Int | None = None, batch_size: Int = 32, optimizer: OptimizerLike = "adam",
+             learning_rate: ArrayLike | None = None, schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None,
+             patience: Int | None = None, min_improvement: Float = 0.0, shuffle: Shuffle = True,
+             random_state: Sequence[Int] | np.ndarray | None = None,
              time_limit: Float | None = None, progress: Bool | None = None,
              executor: concurrent.futures.Executor | None = None,
              chunk_size: Int | None = None, checkpoint: FilePath | None = None, checkpoint_every: Float = 60,
@@ -316,8 +317,9 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     learning_rate, max_grad_norm : float or (n,), optional
     random_state : None or list of n ints
         Seeds of order and split. By default the networks' own streams go on, as of `RNN.fit`.
-    epochs, batch_size, optimizer, schedule, patience, min_improvement, shuffle : as of `RNN.fit`
-        An estimator's own are those of its constructor, and are not given here.
+    epochs, min_updates, batch_size, optimizer, schedule, patience, min_improvement, shuffle : as of `RNN.fit`
+        min_updates raises the number of epochs of each network separately, by its own number of sequences. An estimator's
+        own are those of its constructor, and are not given here.
     time_limit : float, optional
         Seconds of each network's, or each population's, own run.
     progress : bool, optional
@@ -356,12 +358,14 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     KeyboardInterrupt : Ctrl-C; networks that have ended are trained.
     """
     networks = list(networks)
-    given = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate,
-             "schedule": schedule, "max_grad_norm": max_grad_norm, "patience": patience, "min_improvement": min_improvement,
-             "shuffle": shuffle, "random_state": random_state, "time_limit": time_limit}
+    given = {"epochs": epochs, "min_updates": min_updates, "batch_size": batch_size, "optimizer": optimizer,
+             "learning_rate": learning_rate, "schedule": schedule, "max_grad_norm": max_grad_norm, "patience": patience,
+             "min_improvement": min_improvement, "shuffle": shuffle, "random_state": random_state, "time_limit": time_limit}
     for name in others:
         if name not in OTHERS:
-            raise TypeError(f"fit_many takes no {name!r}, only its own arguments and {', '.join(OTHERS)}")
+            known = [*inspect.signature(fit_many).parameters, *OTHERS]
+            raise TypeError(_checks.unknown_argument("fit_many", name, known, RNN) or
+                            f"fit_many takes no {name!r}, only its own arguments and {', '.join(OTHERS)}")
     if not networks:
         raise ValueError("fit_many needs at least one network, got none")
     kind = _Estimator if isinstance(networks[0], _Estimator) else RNN
@@ -405,7 +409,9 @@ class _Jobs:
         self.optimizer = optimizers.make(given["optimizer"], None if self.rates is not None else given["learning_rate"])
         self.max_grad_norm = None if self.norms is not None or given["max_grad_norm"] is None else _checks.number(
             "max_grad_norm", given["max_grad_norm"], 0)
-        self.settings = _settings(given) | self.others
+        self.settings = _run_settings(given) | self.others
+        updates = self.others.get("updates")
+        self.min_updates = _settings.check_least(given["min_updates"], None if updates is None else _checks.size("updates", updates))
         if given["patience"] is not None and validation is None:
             raise ValueError("patience needs validation=(X, D), whose loss it watches")
         self.converted, self.checked = {}, {}
@@ -427,9 +433,18 @@ class _Jobs:
                 raise type(error)(f"network {k}: {error}") from None
             rule = self.optimizer if self.rates is None else dataclasses.replace(self.optimizer, learning_rate=self.rates[k])
             jobs.append(_Job(k, net, data, validation, seed, rule,
-                             self.max_grad_norm if self.norms is None else self.norms[k], self.settings,
+                             self.max_grad_norm if self.norms is None else self.norms[k], self._settings_of(data),
                              goes_on=self.seeds is None))
         return jobs
+
+    def _settings_of(self, data):
+        """The settings of a network with these data: with min_updates, the number of epochs depends on their number."""
+        if self.min_updates is None:
+            return self.settings
+        if any(name in self.others for name in ("batches", "updates", "tbptt")):
+            return self.settings | {"min_updates": self.min_updates}  # RNN.fit counts
+        return self.settings | {"epochs": _settings.least_epochs(
+            self.settings["epochs"], self.min_updates, -(-data[0].shape[1] // self.settings["batch_size"]))}
 
     def _data_of(self, k, net, seed):
         """Network k's data and validation set; those that several networks share are checked once, and are one object."""
@@ -503,6 +518,8 @@ class _Jobs:
         """A shared array in the network's dtype, once for all of that dtype."""
         if name in ("lengths", "resets") or name == "X" and net.one_hot:
             return value
+        if name in ("X", "D") and isinstance(value, (list, tuple)):
+            return value  # which the network's own checks convert, or refuse
         key = id(value), net.dtype
         if key not in self.converted:
             array = np.asarray(value)
@@ -542,7 +559,7 @@ def _jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
             raise type(error)(f"estimator {k}: {error}") from None
         inputs, D, m, lengths = _interned(fitting.data, same)
         held = None if fitting.held is None else (*_interned(fitting.held, same), None)
-        settings = _settings(fitting.settings | {"time_limit": time_limit})
+        settings = _run_settings(fitting.settings | {"time_limit": time_limit})
         if fitting.settings["callbacks"]:  # what stops by the training loss
             settings["callbacks"] = fitting.settings["callbacks"]
         network = fitting.network
@@ -575,7 +592,7 @@ def _interned(arrays, same):
     return tuple(None if array is None else same.setdefault(_checkpoint.digest([array]), array) for array in arrays)
 
 
-def _settings(given):
+def _run_settings(given):
     """The arguments of a run that do not hold data, checked: those of the stated names that RNN.fit has."""
     schedule = schedules.make(given["schedule"])
     schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here

@@ -36,6 +36,8 @@ BACKENDS = ("core", "reference")
 STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "batches", "generation")
 
 
+# Not `step`, `forward` and others that take one or two microseconds, of which the check would be a tenth.
+@_checks.names_our_arguments("fit", "stream", "train_step", "generate", "gradient_terms", "gradcheck", "objective")
 class RNN:
     """A plain (Elman) recurrent network, S_t = g1(W_x X_t + W_s S_{t-1} + b_s), Y_t = g2(W_y S_t + b_y).
 
@@ -633,6 +635,9 @@ class RNN:
                   random_state: Seed = 0) -> diagnostics.GradientCheck:
         """Compare this network's gradients, reference and core, with complex-step derivatives.
 
+        With omega > 0, gradient and derivative both have the immediate part of Ω alone: by W_s, with all S_t and ∂E/∂S_t held
+        fixed. It is not the derivative of the whole loss that `loss_and_gradients` returns.
+
         Parameters
         ----------
         X, D, initial_state, weights : as of `loss_and_gradients`; random ones of 12 steps and 3 sequences by default
@@ -674,7 +679,7 @@ class RNN:
                    draws=None):
         """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
 
-        NotImplemented where the core finds them not in order.
+        NotImplemented if a dtype, shape or memory layout is wrong.
         """
         return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
                                                 memory_limit, threads, draws)
@@ -784,12 +789,13 @@ class RNN:
 
     def _refuse_reverse(self, what):
         if self.bidirectional:
-            raise ValueError(f"{what} needs a network in one direction: with bidirectional=True each output hangs on all that "
-                             "comes later")
+            raise ValueError(f"{what} requires bidirectional=False: each output would depend on future inputs")
 
     def _check_vectors_or_ids(self, name, X, axes):
         """X (*axes, I), or ids X (*axes) of the network's; axes are "T, B", or "B" of one step."""
         dtype, letters = (np.intp, axes) if self.one_hot else (self.dtype, f"{axes}, I")
+        if axes == "T, B":
+            _checks.refuse_list_of_sequences(name, X, 2 if self.one_hot else 3)
         X, ndim = _checks.array(name, X, dtype), len(letters.split(","))
         letters = f"({letters},)" if ndim == 1 else f"({letters})"
         if X.ndim != ndim and self.one_hot:
@@ -881,6 +887,9 @@ class RNN:
         shape = X.shape[1:2] if last else X.shape[:2]
         steps, axes = "(B,)" if last else "(T, B)", "b" if last else "tb"
         is_step = None if last or lengths is None else _is_step(*shape, lengths)
+        if not last:
+            for ndim in (2, 3):  # labels (T, B), or D (T, B, O)
+                _checks.refuse_list_of_sequences("D", D, ndim)
         labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == len(shape)
         if labels:
             D = _check_shape("D", _checks.array("D", D, np.intp), shape, steps, X)
@@ -1281,12 +1290,7 @@ class RNN:
 
     @stream_positions.setter
     def stream_positions(self, value: Mapping[str, Int]) -> None:
-        if not isinstance(value, Mapping):
-            raise TypeError(f"stream_positions must be a dict of ints, got {type(value).__name__}")
-        for name in value:
-            _checks.choose("stream of stream_positions", name, _batches.Positions._fields)
-        self._positions = self._positions._replace(
-            **{name: _checks.count(f"stream_positions[{name!r}]", number) for name, number in value.items()})
+        self._positions = self._positions.changed("stream_positions", value)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of `parameters`."""
@@ -1493,7 +1497,11 @@ class RNN:
 
 
 def load(path: FilePath) -> Any:
-    """The network, estimator, scaler or forecaster that `save` wrote to `path`; of a checkpoint, its network.
+    """Return the network, population, estimator, scaler or forecaster that `save` wrote to `path`.
+
+    Of a checkpoint of `fit` it returns the network alone, also where an estimator wrote the checkpoint: a checkpoint holds none
+    of the estimator's arguments, classes or scaling. To go on, call the estimator's own ``fit(checkpoint=path, resume=True)``;
+    to keep an estimator, call its `save`.
 
     Raises
     ------
@@ -1696,7 +1704,9 @@ def _check_memory_limit(limit, tbptt=None):
         return 0
     if tbptt is not None:
         raise ValueError("memory_limit has no effect on truncated BPTT: give tbptt or memory_limit, not both")
-    return -1 if isinstance(limit, str) and _checks.choose("memory_limit", limit, ("auto",)) else _bytes(limit)
+    if isinstance(limit, str) and limit != "auto":
+        raise ValueError(f'memory_limit must be a number of bytes, "auto" or None, got {limit!r}')
+    return -1 if isinstance(limit, str) else _bytes(limit)
 
 
 def _bytes(limit):

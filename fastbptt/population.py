@@ -7,17 +7,16 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from . import _core, _files, _population, _checks, network as _network, optimizers, reference, schedules
-from ._training import batches as _batches
+from ._training import batches as _batches, settings as _settings
 from .options import parametrizations as _maps, units as _units
 from ._training.progress import Progress
-from ._training.settings import _functions
 from ._states import NetworkStates, stack
 from .network import RNN, STREAMS
 
@@ -92,6 +91,7 @@ class PopulationHistory:
         return columns
 
 
+@_checks.names_our_arguments("fit")
 class Population:
     """n recurrent networks of one shape, trained side by side: `RNN` for each, at a fraction of the time.
 
@@ -121,6 +121,8 @@ class Population:
     parameters : dict of writable views (n, ...): W_x (n, H, I), W_s (n, H, H), ...
     theta : array (n, P), all parameters, copied out and in.
     seeds : list of n ints
+    stream_positions : list of n dicts, how much of each random stream the training of each network has used, as of `RNN`
+        Assign a list of n dicts, or one dict for all networks. Copies and files keep the positions.
     history : PopulationHistory of the last `fit`, or None
     """
 
@@ -131,13 +133,7 @@ class Population:
                  random_state: Seed | Sequence[Int] | np.ndarray | None = None,
                  **options: Unpack[PopulationOptions]) -> None:
         self.n = _checks.size("n", n)
-        if isinstance(random_state, (list, tuple, np.ndarray)):
-            if len(random_state) != self.n:
-                raise ValueError(f"random_state must hold {self.n} seeds, got {len(random_state)}")
-            self.seeds = [_checks.seed(f"random_state[{k}]", seed) for k, seed in enumerate(random_state)]
-        else:
-            words = np.random.SeedSequence(_network._entropy(random_state)).generate_state(2 * self.n).tolist()
-            self.seeds = [high * 2**32 + low for high, low in zip(words[::2], words[1::2])]
+        self.seeds = _seeds(self.n, random_state)
         own = {name: options.pop(name)  # type: ignore[misc]  # which OWN names, no literal
                for name in OWN if isinstance(options.get(name), (list, tuple, np.ndarray))}
         for name, values in own.items():
@@ -228,6 +224,22 @@ class Population:
     def theta(self, value: ArrayLike) -> None:
         value = _checks.array("theta", value, self._like.dtype)
         self._theta[:, :self.n] = _network._check_shape("theta", value, (self.n, len(self._theta)), "(n, P)").T
+
+    @property
+    def stream_positions(self) -> list[dict[str, int]]:
+        return [each._asdict() for each in self._positions]
+
+    @stream_positions.setter
+    def stream_positions(self, value: Mapping[str, Int] | Sequence[Mapping[str, Int]]) -> None:
+        if isinstance(value, Mapping):
+            self._positions = [each.changed("stream_positions", value) for each in self._positions]
+            return
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"stream_positions must be a dict, or a list of {self.n} dicts, got {type(value).__name__}")
+        if len(value) != self.n:
+            raise ValueError(f"stream_positions must be a dict, or a list of {self.n} dicts, got a list of {len(value)}")
+        self._positions = [own.changed(f"stream_positions[{k}]", each)
+                           for k, (own, each) in enumerate(zip(self._positions, value))]
 
     def describe(self) -> str:
         """Which way the networks are computed, and why."""
@@ -334,10 +346,12 @@ class Population:
 
     def fit(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
             initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
-            validation: tuple[ArrayLike | None, ...] | None = None, epochs: Int | None = None, batch_size: Int = 32,
+            validation: tuple[ArrayLike | None, ...] | None = None, epochs: Int | None = None,
+            min_updates: Int | None = None, batch_size: Int = 32,
             optimizer: OptimizerLike = "adam", learning_rate: ArrayLike | None = None,
             schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None, patience: Int | None = None,
-            min_improvement: Float = 0.0, shuffle: Shuffle = True, time_limit: Float | None = None,
+            min_improvement: Float = 0.0, shuffle: Shuffle = True,
+            random_state: Seed | Sequence[Int] | np.ndarray = None, time_limit: Float | None = None,
             progress: Bool | None = None,
             callbacks: Callable[[int, Population], object] | Iterable[Callable[[int, Population], object]] = (),
             n_threads: Int | None = None) -> PopulationHistory:
@@ -347,13 +361,18 @@ class Population:
 
         Parameters
         ----------
-        X, D, weights, initial_state, lengths : as said above
+        X, D, weights, initial_state, lengths : as of `RNN.fit`
+            One array that all networks share, or an array with a first axis of n or a list of n, with one for each network.
         validation : (X, D[, weights[, lengths]]), optional
         learning_rate, max_grad_norm : float or (n,), optional
         patience : int, optional
             A network stops after so many epochs without an improvement, as of `RNN.fit`, and returns to its best parameters.
             The others go on.
-        epochs, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as of `RNN.fit`
+        epochs, min_updates, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as of `RNN.fit`
+        random_state : None, int, Generator, or sequence of n ints
+            Seeds of the orders, and of noise and dropout: a seed for each network, or one from which each network gets its
+            own, as in the constructor. By default the streams of each network go on. With seeds, the run starts at the
+            beginning of their streams, and `stream_positions` stay as they are, except of a network whose own seed is given.
         progress : bool, optional
             As of `RNN.fit`; the bar counts networks.
         callbacks : functions of (epoch, population)
@@ -388,13 +407,16 @@ class Population:
             norms = np.full(self.n, math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0))
         schedule = schedules.make(schedule)
         schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here
-        run = _Fit(self, data, validation, optimizer, rates, schedule,
-                   100 if epochs is None else _checks.size("epochs", epochs, smallest=0), _checks.size("batch_size", batch_size),
-                   norms, None if patience is None else _checks.size("patience", patience),
+        batch_size = _checks.size("batch_size", batch_size)
+        epochs = _settings.least_epochs(None if epochs is None else _checks.size("epochs", epochs, smallest=0), min_updates,
+                                       -(-data[0].shape[-1 if self._like.one_hot else -2] // batch_size))
+        run = _Fit(self, data, validation, optimizer, rates, schedule, epochs, batch_size, norms,
+                   None if patience is None else _checks.size("patience", patience),
                    _checks.number("min_improvement", min_improvement, 0, low_allowed=True), _batches.check_shuffle(shuffle),
                    math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
                    None if progress is None else _checks.flag("progress", progress),
-                   _functions("callbacks", callbacks, "(epoch, population)"), _threads(n_threads))
+                   _settings.functions("callbacks", callbacks, "(epoch, population)"), _threads(n_threads),
+                   None if random_state is None else _seeds(self.n, random_state))
         try:
             self.history = run.go()
         finally:
@@ -526,12 +548,20 @@ class Population:
 
     def _array(self, name, value, dtype):
         if _is_list(value, self.n):
+            if name.endswith("X"):
+                for k, part in enumerate(value):
+                    _checks.refuse_list_of_sequences(f"{name}[{k}]", part, 2 if self._like.one_hot else 3)
             parts = [_checks.array(f"{name}[{k}]", part, dtype) for k, part in enumerate(value)]
+            if name.endswith("X") and parts[0].ndim == (1 if self._like.one_hot else 2):
+                raise ValueError(f"{name} is a list of {self.n} arrays, one for each network, and so each must be "
+                                 f"{'(T, B)' if self._like.one_hot else '(T, B, I)'}; {name}[0] has shape {parts[0].shape}")
             shapes = {part.shape for part in parts}
             if len(shapes) > 1:
                 raise ValueError(f"{name} holds arrays of different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}: pad "
                                  "them, as fastbptt.sequences.to_time_major does, and give lengths (n, B)")
             return np.stack(parts)
+        if name.endswith("X"):
+            _checks.refuse_list_of_sequences(name, value, 2 if self._like.one_hot else 3)
         return _checks.array(name, value, dtype)
 
     def _own(self, name, array, own):
@@ -620,12 +650,13 @@ class _Fit:
     def __init__(self, population: Population, data: tuple[Any, ...], validation: tuple[Any, ...] | None,
                  optimizer: optimizers.Optimizer, rates: np.ndarray, schedule: schedules.Schedule, epochs: int,
                  batch_size: int, max_norms: np.ndarray, patience: int | None, min_improvement: float, shuffle: Shuffle,
-                 time_limit: float, progress: Any, callbacks: tuple[Any, ...], threads: int) -> None:
+                 time_limit: float, progress: Any, callbacks: tuple[Any, ...], threads: int,
+                 seeds: list[int] | None = None) -> None:
         self.population, self.data, self.validation = population, data, validation
         self.optimizer, self.rates = optimizer, rates
         self.schedule, self.epochs, self.batch_size, self.max_norms = schedule, epochs, batch_size, max_norms
         self.patience, self.min_improvement, self.shuffle, self.time_limit = patience, min_improvement, shuffle, time_limit
-        self.callbacks, self.threads = callbacks, threads
+        self.callbacks, self.threads, self.seeds = callbacks, threads, seeds  # seeds: None where each network's streams go on
         self.progress = progress if isinstance(progress, Progress) else Progress(epochs, population.n, progress, "network")
 
     def go(self):
@@ -654,6 +685,7 @@ class _Fit:
                 found = net.fit(*p._pair(k, X, D), weights=p._weights_of(k, weights), lengths=p._of(k, lengths, 1),
                                 initial_state=p._of(k, initial_state, 2), validation=validation, epochs=self.epochs,
                                 batch_size=self.batch_size, schedule=self.schedule, shuffle=self.shuffle,
+                                random_state=None if self.seeds is None else self.seeds[k],
                                 optimizer=dataclasses.replace(self.optimizer, learning_rate=float(self.rates[k])),
                                 max_grad_norm=None if self.max_norms[k] == math.inf else float(self.max_norms[k]),
                                 patience=self.patience,
@@ -704,6 +736,8 @@ class _Fit:
         p.history = self.history
         self.returned = p._theta.copy()  # the parameters that each ends with, where there is patience
         self.updates, self.columns, self.begun = 0, [[], [], [], []], None
+        self.begin = list(p._positions) if self.seeds is None else [_batches.Positions()] * n
+        self.orders = np.zeros(n, np.int64)  # of each network, that this run has used
         self.out_of_patience = []  # in the last epoch: what else ends a run after it comes first
         begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
         try:
@@ -741,9 +775,10 @@ class _Fit:
         """Move the streams of the networks behind the epochs that the last call of compiled code has begun."""
         begun, self.begun = self.begun, None
         for k, epochs in zip(*begun) if begun else ():
-            # An epoch that failed counts too, as in RNN.fit
-            self.population._positions[k] = self.population._positions[k].moved(
-                _batches.Positions(shuffling=int(epochs) if epochs >= 0 else int(-epochs)))
+            self.orders[k] += abs(epochs)  # an epoch that failed counts too, as in RNN.fit
+            if self.seeds is None or self.seeds[k] == self.population.seeds[k]:
+                self.population._positions[k] = self.population._positions[k].later(
+                    self.begin[k].moved(_batches.Positions(shuffling=int(self.orders[k]))))
 
     def leave(self):
         """Write down what the networks at hand have come to; those that were cut off do not return to their best."""
@@ -783,9 +818,10 @@ class _Fit:
         order, held, judge = None, None, None
         if self.shuffle and self.batch_size < B:
             # A network that learns no more has an order too, which nobody reads
+            seeds = p.seeds if self.seeds is None else self.seeds
             order = np.stack([[_batches.order(self.shuffle, B, self.batch_size, _batches.generator(
-                p.seeds[k], STREAMS.index("shuffling"), p._positions[k].shuffling + e)) for e in range(count)]
-                for k in self.places])
+                seeds[k], STREAMS.index("shuffling"), self.begin[k].shuffling + int(self.orders[k]) + e))
+                for e in range(count)] for k in self.places])
         rates, max_norms, ended = np.zeros(N), np.full(N, np.inf), np.zeros(N, np.intp)
         rates[:n], max_norms[:n] = self.rates[self.places], self.max_norms[self.places]
         factors = np.array([self.schedule.factor((), epoch + e, self.epochs) for e in range(count)], np.float64)
@@ -830,6 +866,16 @@ class _Fit:
         for name, column in zip(names, self.columns):
             if column and not (name == "validation_loss" and self.validation is None):
                 setattr(history, name, np.concatenate(column, axis=1))
+
+
+def _seeds(n, random_state):
+    """A seed for each of n networks: those given, or as many drawn from one."""
+    if isinstance(random_state, (list, tuple, np.ndarray)):
+        if len(random_state) != n:
+            raise ValueError(f"random_state must hold {n} seeds, got {len(random_state)}")
+        return [_checks.seed(f"random_state[{k}]", seed) for k, seed in enumerate(random_state)]
+    words = np.random.SeedSequence(_network._entropy(random_state)).generate_state(2 * n).tolist()
+    return [high * 2**32 + low for high, low in zip(words[::2], words[1::2])]
 
 
 def _is_list(value, n):

@@ -180,7 +180,7 @@ def array_of_numbers(name: str, value: Any) -> np.ndarray:
         try:
             value = np.asarray(value).astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{name} is no array of numbers: {error}") from error
+            raise type(error)(f"{name} must be an array of numbers: {error}") from error
     dtype = np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64
     return _checks.array(name, value, dtype)
 

@@ -148,7 +148,7 @@ def test_the_picture_shows_every_target_of_one_named_series_with_its_own_error(f
         np.testing.assert_array_equal(forecast[start:len(x)], made[start:, k])
         error, naive = (np.sqrt(np.mean((y - x[start:, k]) ** 2)) for y in (made[start:, k], x[start - 12:-12, k]))
         title = ax.get_title(loc="left").replace("\n", " ")
-        numbers = re.search(r"error on its last 20 % (\S+), of repeating the last value (\S+)$", title)
+        numbers = re.search(r" ahead\. RMSE on the last 20 %: network (\S+), repeating the last value (\S+)$", title)
         assert [float(number) for number in numbers.groups()] == pytest.approx([error, naive], abs=6e-3 * naive), title
         assert place[:40] in title and (len(targets) == 1 or target[:40] in title)
     assert place[:40] in out.split("Drew the forecasts")[1].splitlines()[0]
@@ -178,7 +178,7 @@ def test_without_matplotlib_the_text_shows_every_target(folder, no_matplotlib, c
 @pytest.fixture
 def interrupted_in_update(monkeypatch):
     """Ctrl-C in an update whose number is set; the network's parameters after each."""
-    update, state = _loop._Run._update, {"at": 15, "thetas": []}
+    update, state = _loop.Run._update, {"at": 15, "thetas": []}
 
     def interrupted(self, *args):
         if len(state["thetas"]) == state["at"]:
@@ -187,8 +187,8 @@ def interrupted_in_update(monkeypatch):
         state["thetas"].append(self.network.theta)
         return result
 
-    monkeypatch.setattr(_loop._Run, "_update", interrupted)
-    monkeypatch.setattr(_loop._Run, "_stretch", lambda self: False)  # no updates in compiled code
+    monkeypatch.setattr(_loop.Run, "_update", interrupted)
+    monkeypatch.setattr(_loop.Run, "_stretch", lambda self: False)  # no updates in compiled code
     return state
 
 
@@ -371,7 +371,7 @@ def test_the_line_that_it_proposes_for_a_file_says_its_columns(shops, no_matplot
     (["shops.csv"], "--id COLUMN says that rows belong to several series"),
     (["shops.csv", "--id", "shops"], "did you mean 'shop'?"),
     (["shops.csv", "--id", "shop", "--target", "sales"], "--target 'sales' is no column of it"),
-    (["shops.csv", "--id", "shop", "--horizon", "40"], "'shop 0' has 50 months, where a horizon of 40 needs"),
+    (["shops.csv", "--id", "shop", "--horizon", "40"], "'shop 0' has 50 months, and a horizon of 40 needs"),
     (["shops.csv", "--id", "shop", "--model", "./shops.csv"], "--model './shops.csv' is the file that the data come"),
     (["--target", "sold", "shops.csv"], "which comes first: fastbptt train shops.csv --target"),
     (["--id", "shop"], "--id needs a CSV file, which comes first"),
@@ -488,6 +488,38 @@ def test_what_cannot_be_predicted_is_refused_in_one_line(model, capsys, argument
     assert main(["predict", *arguments]) == 2
     captured = capsys.readouterr()
     assert words in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+@pytest.mark.parametrize("spelled", ["{}", "./{}", "sub/../{}", "link", "hard"])
+@pytest.mark.parametrize("read, what", [("model.npz", "the model that is read"), ("new.csv", "the file that the data come from")])
+def test_predict_does_not_replace_what_it_reads(model, airline, no_matplotlib, capsys, spelled, read, what):
+    Path("new.csv").write_bytes(Path(airline).read_bytes())
+    os.mkdir("sub")
+    os.symlink(read, "link")
+    os.link(read, "hard")
+    before, output = {name: Path(name).read_bytes() for name in ("model.npz", "new.csv")}, spelled.format(read)
+    assert main(["predict", "model.npz", "new.csv", "--output", output]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"fastbptt: --output {output!r} is {what}\n" and captured.out == ""
+    assert all(Path(name).read_bytes() == content for name, content in before.items())
+    if read == "new.csv":
+        assert main([*SHORT, "new.csv", "--model", output]) == 2
+        assert capsys.readouterr().err == f"fastbptt: --model {output!r} is the file that the data come from\n"
+    else:  # nothing is read before
+        os.remove("new.csv")
+        assert main(["predict", "model.npz", "new.csv", "--output", output]) == 2
+        assert f"--output {output!r} is the model" in capsys.readouterr().err
+    assert Path(read).read_bytes() == before[read]
+
+
+def test_more_steps_than_the_inputs_allow_are_refused_by_the_name_of_the_option(folder, no_matplotlib, capsys):
+    x = np.random.default_rng(0).standard_normal((80, 2)).cumsum(axis=0)
+    Path("two.csv").write_text("price,volume\n" + "".join(f"{a},{b}\n" for a, b in x))
+    assert main([*SHORT, "two.csv", "--target", "price", "--inputs", "volume", "--horizon", "3", "--model", "m.npz"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "m.npz", "--steps", "8"]) == 2
+    assert capsys.readouterr().err == ("fastbptt: --steps must be at most 3, the horizon of this model, got 8: for more steps, volume "
+                                       "would have to be known ahead\n")
 
 
 # ---- gradcheck and info

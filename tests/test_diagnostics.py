@@ -500,6 +500,29 @@ def test_a_jacobian_at_an_id_is_that_at_its_unit_vector():
     np.testing.assert_array_equal(diagnostics.jacobian(by_id, S, [0, 2])[1], diagnostics.jacobian(by_id, S[1], 2))
 
 
+def test_a_check_says_that_the_gradient_of_omega_is_the_immediate_one():
+    net = RNN(2, 4, 1, dtype="float64", omega=0.5, random_state=1)
+    check = net.gradcheck()
+    assert check.passed and check.omega == 0.5
+    assert "omega = 0.5: of Ω the immediate derivative by W_s, with all S_t and ∂E/∂S_t held fixed" in check.describe()
+    plain = RNN(2, 4, 1, random_state=1).gradcheck()
+    assert plain.omega == 0 and "Ω" not in plain.describe()
+    # The statement is true: differences of the whole loss give other gradients than those that pass
+    X, D = np.random.default_rng(0).standard_normal((2, 6, 3, 2))
+    D, h = D[..., :1], 1e-6
+    gradients, start = net.loss_and_gradients(X, D)[1], net.theta
+    differences = np.empty_like(start)
+    for j in range(len(start)):
+        ends = []
+        for sign in (1, -1):
+            net.theta = start + sign * h * (np.arange(len(start)) == j)
+            ends.append(net.loss_and_gradients(X, D)[0])
+        differences[j] = (ends[0] - ends[1]) / (2 * h)
+    net.theta = start
+    flat = np.concatenate([value.ravel() for value in gradients.values()])
+    assert np.abs(flat - differences).max() > 1e-3 * np.abs(flat).max()
+
+
 # ---- Fixed points
 
 
@@ -583,6 +606,34 @@ def with_dt(dt, form, tau=100.0, trained=False, **options):
     net = RNN(I, 10, O, dtype="float64", random_state=3, **({"dt": dt, "tau": tau} if dt else {}), **LEAKY[form], **options)
     net.load_state_dict(first.state_dict())
     return net
+
+
+def linear_network(W, **options):
+    return RNN(1, len(W), 1, activation="identity", initializer={"W_x": np.zeros((len(W), 1)), "W_s": W}, bias=False, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"leak": 0.3}, {"leak": 0.3, "leak_form": "current"}, {"dt": 1.0, "tau": 1000.0}], ids=str)
+@pytest.mark.parametrize("H", [1, 7, 40])
+def test_a_point_whose_largest_eigenvalue_is_one_is_marginal(H, options):
+    rng = np.random.default_rng(H)
+    starts = rng.standard_normal((5, H))
+    Q = np.linalg.qr(rng.standard_normal((H, H)))[0]
+    symmetric = np.eye(H) if H == 1 else Q @ np.diag([1, *rng.uniform(-1, 1, H - 1)]) @ Q.T  # 1 within rounding
+    rotated = [] if "leak" in options or "dt" in options else [Q]  # a leak draws the others' eigenvalues inside
+    for W in (np.eye(H), symmetric, *rotated):
+        found = diagnostics.fixed_points(linear_network(W, dtype="float64", **options), np.zeros(1), starts, max_speed=1e-20)
+        assert len(found.points) and not found.stable.any() and found.marginal.all()
+        assert (found.time_constants[:, 0] == np.inf).all() and (found.tolerance < 1e-11).all()
+        words = found.describe().splitlines()
+        assert f"{len(found.points)} fixed, of which 0 stable and {len(found.points)} marginal;" in words[0]
+        assert all("  marginal  " in line and ", 0 of" not in line for line in words[1:])
+        plt = pytest.importorskip("matplotlib.pyplot")
+        plt.switch_backend("Agg")
+        assert f"{len(found.points)} marginal" in found.plot().get_legend_handles_labels()[1]
+        plt.close("all")
+        for factor, is_stable in ((1 - 1e-9, True), (1 + 1e-9, False)):  # what is no rounding decides as before
+            near = diagnostics.fixed_points(linear_network(factor * W, dtype="float64", **options), np.zeros(1), starts[:1])
+            assert near.stable.tolist() == [is_stable] and not near.marginal.any() and "marginal" not in near.describe()
 
 
 @pytest.mark.parametrize("trained", [False, True])

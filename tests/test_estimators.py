@@ -927,7 +927,7 @@ BAD = [
     ({"washout": 1, "output": "last"}, ValueError, 'washout=1 needs output="sequence"'),
     ({"washout": 9, "output": "sequence"}, ValueError, "washout=9 leaves no step with a weight"),
     ({"batch_size": 0}, ValueError, "batch_size must be from 1"),
-    ({"batch_size": "all"}, ValueError, "unknown batch_size 'all'"),
+    ({"batch_size": "all"}, ValueError, 'batch_size must be None, "auto" or an int, got'),
     ({"batch_size": 2.0}, TypeError, "batch_size must be an int"),
     ({"max_grad_norm": 0}, ValueError, "max_grad_norm must be finite and > 0"),
     ({"early_stopping": 1}, TypeError, "early_stopping must be True or False"),
@@ -1010,10 +1010,10 @@ BAD_X = [
     ([np.zeros((0, I))], {}, ValueError, "X has no numbers"),
     ([np.zeros((3, 2)), np.zeros((3, 4))], {}, ValueError, r"X\[1\] has shape \(3, 4\), X\[0\] \(3, 2\)"),
     ([np.zeros((3, 2)), np.zeros(3)], {}, ValueError, r"X\[1\] has shape \(3,\)"),
-    ([[[1, 2], [3]]], {}, ValueError, r"X\[0\] is no array of numbers"),
+    ([[[1, 2], [3]]], {}, ValueError, r"X\[0\] must be an array of numbers"),
     ([np.zeros((3, 2)), np.array([["a", "b"]])], {}, TypeError, r"X\[1\] must be an array of numbers"),
     (np.full((2, 3, 1), "a"), {}, TypeError, "X must be an array of numbers, got dtype <U1"),
-    (np.full((2, 3, 1), {}, dtype=object), {}, TypeError, "X is no array of numbers: float"),
+    (np.full((2, 3, 1), {}, dtype=object), {}, TypeError, "X must be an array of numbers: float"),
     (cube() + 1j, {}, ValueError, "Complex data not supported: X"),
     (np.ma.array(cube()), {}, ValueError, "X is a masked array"),
     (None, {}, TypeError, "X must be an array of numbers, got NoneType"),
@@ -1522,6 +1522,8 @@ def test_a_tol_stops_by_the_training_loss_as_in_scikit_learn(tmp_path):
     assert model.loss_curve_ == whole[:end] and model.history_.stopped == "patience"
     part = regressor(max_iter=end - 2, learning_rate_init=1e-2, tol=tol, n_iter_no_change=n)
     part.fit(X, y, checkpoint=tmp_path / "run.npz")
+    bare = fastbptt.load(tmp_path / "run.npz")  # as the docstrings of `load` and `fit` say
+    assert type(bare) is RNN and np.array_equal(bare.theta, part.network_.theta)
     part.set_params(max_iter=60).fit(X, y, checkpoint=tmp_path / "run.npz", resume=True)
     assert part.loss_curve_ == whole[:end], "a resumed run stops where the whole one does"
     many = fastbptt.fit_many([regressor(max_iter=60, learning_rate_init=1e-2, tol=tol, n_iter_no_change=n),
@@ -1573,7 +1575,7 @@ def test_class_weights_leave_statistics_alone_and_reach_the_validation_loss():
 
 
 @pytest.mark.parametrize(("given", "error", "words"), [
-    ("even", ValueError, "unknown class_weight 'even'"), ([1, 2], TypeError, "class_weight must be None, \"balanced\" or a dict"),
+    ("even", ValueError, 'class_weight must be None, "balanced" or a dict of labels and weights, got'), ([1, 2], TypeError, "class_weight must be None, \"balanced\" or a dict"),
     ({"left": 1.0}, ValueError, "class_weight has label 'left', which is none of the classes"),
     ({"up": -1.0}, ValueError, r"class_weight\['up'\] must be finite and >= 0"),
     ({"up": 0.0, "down": 0}, ValueError, "class_weight is zero for every class"),

@@ -148,7 +148,7 @@ def test_a_new_series_is_scaled_by_itself_and_a_known_one_as_in_training(several
     ((np.zeros((30, 2)),), r"series\[0\] must be \(T, 3\), of a, b, c; got shape \(30, 2\)"),
     ((np.zeros((7, 3)),), r"series\[0\] has 7 steps; a forecast 4 steps ahead needs 8"),
     ((np.full((30, 3), np.nan),), r"series\[0\] contains NaN, first at \(t, c\) = \(0, 0\)"),
-    ((None, 5), "steps must be at most the horizon, 4: for more, c would have to be known ahead; got 5"),
+    ((None, 5), "steps must be at most 4, the horizon, got 5: for more steps, c would have to be known ahead"),
     ((None, 0), "steps must be from 1"),
 ])
 def test_what_cannot_be_forecast_is_refused(several, arguments, words):
@@ -309,11 +309,12 @@ def refusal(series, horizon=12, names=("a", "b", "c"), **options):
 
 def test_series_that_are_too_short_are_refused_with_the_horizon_that_would_do(several):
     assert refusal(several[:1], 24, unit="months") == (
-        "the series has 40 months, where a horizon of 24 needs at least 46; --horizon must be from 1 to 20 here")
+        "the series has 40 months, and a horizon of 24 needs at least 46; --horizon must be from 1 to 20 here")
     assert refusal(several, 40, name_of="series {}".format) == (
-        "series 0 has 40 steps, where a horizon of 40 needs at least 69 (2 series are too short); --horizon must be "
+        "series 0 has 40 steps, and a horizon of 40 needs at least 69 (2 series are too short); --horizon must be "
         "from 1 to 20 here")
-    assert refusal([np.zeros((5, 1))]).endswith("that is too short for any")
+    assert refusal([np.zeros((5, 1))]) == (
+        "the series has 5 steps, and a horizon of 12 needs at least 29; even a horizon of 1 needs 13")
 
 
 def test_what_never_changes_is_refused(several):

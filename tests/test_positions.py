@@ -421,6 +421,90 @@ def test_each_network_of_a_population_goes_on_as_it_would_alone(kind, tmp_path):
             np.testing.assert_allclose(each[k].theta, net.theta, rtol=0, atol=1e-12 * abs(net.theta).max())
 
 
+@pytest.mark.parametrize("kind", [{}, NOISY, {"hidden_size": (3, 2)}], ids=["lanes", "noise", "layers"])
+def test_a_seed_starts_a_run_of_a_population_at_the_beginning_of_its_streams(kind):
+    n, own = 9, list(range(9))
+    X, D = data()
+    options = {"dtype": "float64", "random_state": own, **kind}
+    population = Population(n, I, options.pop("hidden_size", 3), O, **options)
+    alone, start = list(population), population.theta
+    arguments = {"batch_size": 4, "optimizer": SGD, "epochs": 2}
+    drawn = Population(n, I, 1, O, random_state=5).seeds
+    part = [*own[:4], *range(100, 105)]  # the first four are the networks' own
+    for given, seeds in ((5, drawn), (None, [None] * n), (5, drawn), (part, part), (np.array(part), part), (None, [None] * n),
+                         (np.random.default_rng(3), Population(n, I, 1, O, random_state=np.random.default_rng(3)).seeds)):
+        population.theta = start
+        population.fit(X, D, random_state=given, **arguments)
+        for k, net in enumerate(alone):
+            net.theta = start[k]
+            net.fit(X, D, random_state=seeds[k], **arguments)
+            np.testing.assert_allclose(population[k].theta, net.theta, rtol=0, atol=1e-12 * abs(net.theta).max())
+        assert population.stream_positions == [net.stream_positions for net in alone]
+    assert {each["shuffling"] for each in population.stream_positions} == {4}
+    ends = []
+    for _ in range(2):
+        population.theta = start
+        population.fit(X, D, random_state=7, **arguments)
+        ends.append(population.theta.tobytes())
+    assert ends[0] == ends[1]
+    before = population.theta
+    for bad, error, words in (([1] * 8, ValueError, "random_state must hold 9 seeds, got 8"), (-1, ValueError, "must not be neg"),
+                              ([*own[:8], "a"], TypeError, r"random_state\[8\] must be"), ("a", TypeError, "random_state must be")):
+        with pytest.raises(error, match=words):
+            population.fit(X, D, random_state=bad)
+    assert np.array_equal(population.theta, before)
+
+
+@pytest.mark.parametrize("kind", [{}, NOISY], ids=["lanes", "noise"])
+def test_min_updates_of_a_population_and_of_fit_many_is_that_of_each_alone(kind):
+    X, D = data()
+    arguments = {"epochs": 2, "batch_size": 4, "schedule": "cosine"}
+    population = Population(5, I, 3, O, dtype="float64", random_state=list(range(5)), **kind)
+    alone, together, sized = (list(population) for _ in range(3))
+    for least in (2, 11, None):
+        history = population.fit(X, D, min_updates=least, **arguments)
+        # Networks with data of several sizes have different numbers of epochs
+        fits = fit_many(together, [X[:, :4 + k] for k in range(5)], [D[:, :4 + k] for k in range(5)], min_updates=least, **arguments)
+        for k, net in enumerate(alone):
+            sized[k].fit(X[:, :4 + k], D[:, :4 + k], min_updates=least, **arguments)
+            np.testing.assert_allclose(together[k].theta, sized[k].theta, rtol=0, atol=1e-12 * abs(sized[k].theta).max())
+            assert len(fits.history(k).train_loss) == len(sized[k].history.train_loss)
+            net.fit(X, D, min_updates=least, **arguments)
+            np.testing.assert_allclose(population[k].theta, net.theta, rtol=0, atol=1e-12 * abs(net.theta).max())
+        assert history.train_loss.shape == (5, len(net.history.train_loss))
+    fresh = [network(random_state=k) for k in range(2)]
+    fit_many(fresh, batches=batches_by_name, epochs=1, updates_per_epoch=4, min_updates=6)
+    assert [net.stream_positions["batches"] for net in fresh] == [8, 8]
+    for run, more in ((population.fit, {}), (lambda *data, **more: fit_many(together, *data, **more), {"updates": 8})):
+        for bad, error, words in ((0, ValueError, "min_updates must be from 1"), (2.0, TypeError, "min_updates must be an int"),
+                                  *([(9, ValueError, "min_updates=9 is more than updates=8")] if more else [])):
+            with pytest.raises(error, match=words):
+                run(X, D, min_updates=bad, **more)
+
+
+def test_positions_of_a_population_can_be_looked_at_and_changed(tmp_path):
+    population = Population(3, I, 3, O, random_state=0)
+    zero = {"shuffling": 0, "batches": 0, "noise": 0}
+    assert population.stream_positions == [zero] * 3
+    population.stream_positions = [{"noise": 1}, {}, {"shuffling": np.int64(2)}]
+    after = [zero | {"noise": 1}, zero, zero | {"shuffling": 2}]
+    assert population.stream_positions == after == [net.stream_positions for net in population]
+    population.stream_positions[0]["noise"] = 9  # a copy
+    for bad, error, words in (
+            ({"nois": 1}, ValueError, "unknown stream of stream_positions 'nois'; did you mean 'noise'"),
+            ([{}, {"noise": 4}, {"noise": -1}], ValueError, r"stream_positions\[2\]\['noise'\] must be from 0"),
+            ([{}, {"noise": 4}, 3], TypeError, r"stream_positions\[2\] must be a dict of ints, got int"),
+            ([{}], ValueError, "must be a dict, or a list of 3 dicts, got a list of 1"),
+            (3, TypeError, "must be a dict, or a list of 3 dicts, got int")):
+        with pytest.raises(error, match=words):
+            population.stream_positions = bad
+        assert population.stream_positions == after
+    population.save(tmp_path / "p.npz")
+    assert fastbptt.load(tmp_path / "p.npz").stream_positions == after
+    population.stream_positions = {"shuffling": 5}
+    assert [each["shuffling"] for each in population.stream_positions] == [5, 5, 5]
+
+
 def test_a_population_file_of_before_starts_at_position_zero(tmp_path):
     population, path = Population(2, I, 3, O, random_state=0), tmp_path / "p.npz"
     population.fit(*data(), epochs=2)

@@ -9,7 +9,10 @@ import ranks
 from test_inputs import refused
 from test_readme import README, text
 
-from fastbptt import RNN, Population, RNNClassifier, RNNRegressor, _checks, optimizers, sequences
+from fastbptt import (
+    RNN, Population, RNNClassifier, RNNRegressor, _checks, fit_many, initializers, network, optimizers, reference, schedules,
+    sequences,
+)
 from fastbptt._types import RunOptions
 
 T, B = 4, 3
@@ -120,7 +123,7 @@ REFUSED = {
         ({"bidirectional": True}, [*calls(("step",), X[0]), *calls(("generate",), 3, prefix=X),
                                    *calls(("stream", "fit", *GRADIENTS), tbptt=(2, 2)),
                                    *calls(("memory_estimate",), T, B, tbptt=(2, 2))],
-         ValueError, "needs a network in one direction: with bidirectional=True each output hangs on all that comes later")],
+         ValueError, "requires bidirectional=False: each output would depend on future inputs")],
     "several layers, or `bidirectional=True`, with `gradient_terms`, `dale_ratio`, `dale_signs` or `autapses=False`": [
         *[(options, calls(("gradient_terms",), X, D, 1), ValueError, "gradient_terms are of a network of one recurrence")
           for options in ({"bidirectional": True}, {"hidden_size": (5, 4)})],
@@ -165,6 +168,100 @@ def test_words_of_other_packages_name_those_of_estimators(kind, word, ours):
             call()
 
 
+@pytest.mark.parametrize(("option", "value", "ours"), [
+    ("loss", "bce", '"binary_cross_entropy" with output_activation="sigmoid"'), ("loss", "mse", '"squared_error"'),
+    ("loss", "MSE", '"squared_error"'), ("loss", "mae", '"absolute_error"'), ("loss", "crossentropy", '"cross_entropy" with output'),
+    ("loss", "NLL", '"cross_entropy" with output_activation="softmax"'), ("loss", ("smooth-l1", 2.0), '"huber"'),
+    ("loss", "Squared Error", '"squared_error"'), ("loss", "sparse_categorical_crossentropy", '"cross_entropy"'),
+    ("activation", "linear", '"identity"'), ("activation", "logistic", '"sigmoid"'), ("activation", "ReLU", '"relu"'),
+    ("output_activation", "linear", '"identity"'), ("output_activation", "exponential", '"exp"'),
+    ("initializer", "xavier", '"glorot_uniform"'), ("initializer", ("gaussian", 0.1), '"normal"'), ("initializer", "eye", '"identity"'),
+    ("reduction", "average", '"mean"'), ("output", "final", '"last"')])
+def test_values_of_other_packages_name_ours(option, value, ours):
+    written = value[0] if isinstance(value, tuple) else value
+    words = re.escape(f"unknown {option} {written!r}; say {ours}".replace('"', "'", 2))
+    for make in (lambda **option: RNN(2, 5, 2, **option), lambda **option: Population(3, 2, 5, 2, **option)):
+        with pytest.raises(ValueError, match=f"^{words}.*; choose from "):
+            make(**{option: value})
+
+
+def test_values_of_other_packages_name_ours_in_fit_and_estimators():
+    y = X[:, :, 0]
+    for call, words in (
+            (lambda: RNN(2, 5, 2).fit(X, D, optimizer="RMSProp"), "unknown optimizer 'RMSProp'; say 'rmsprop'; choose"),
+            (lambda: RNN(2, 5, 2).fit(X, D, optimizer="momentum"), "unknown optimizer 'momentum'; say 'sgd' with a momentum"),
+            (lambda: RNN(2, 5, 2).fit(X, D, schedule="CosineAnnealingLR"), "unknown schedule 'CosineAnnealingLR'; say 'cosine'"),
+            (lambda: RNNRegressor(solver="gd").fit(X, y), "unknown solver 'gd'; say 'sgd'"),
+            (lambda: RNNRegressor(learning_rate="adaptive").fit(X, y), "unknown learning_rate 'adaptive'; say 'plateau'"),
+            (lambda: RNNRegressor(loss="mse").fit(X, y), "unknown loss 'mse'; say 'squared_error'"),
+            (lambda: RNNRegressor(loss="bce").fit(X, y), "unknown loss 'bce'; choose from squared_error"),  # it has none
+            (lambda: RNNRegressor(activation="linear").fit(X, y), "unknown activation 'linear'; say 'identity'"),
+            (lambda: RNNRegressor(batch_size="all").fit(X, y), "batch_size must be None, \"auto\" or an int, got 'all'"),
+            (lambda: RNNClassifier(class_weight="balance").fit(X, [0, 1, 0, 1]),
+             "class_weight must be None, \"balanced\" or a dict of labels and weights, got 'balance'")):
+        with pytest.raises(ValueError, match=f"^{re.escape(words)}"):
+            call()
+
+
+def test_every_value_of_other_packages_names_one_that_there_is():
+    choices = {"activation": reference.ACTIVATIONS, "output_activation": reference.OUTPUT_ACTIVATIONS, "loss": reference.LOSSES,
+               "optimizer": optimizers.OPTIMIZERS, "solver": optimizers.OPTIMIZERS, "initializer": initializers.INITIALIZERS,
+               "schedule": schedules.SCHEDULES, "learning_rate": schedules.SCHEDULES, "reduction": network.REDUCTIONS,
+               "output": network.OUTPUTS}
+    assert choices.keys() == _checks.FOREIGN_VALUES.keys()
+    for option, words in _checks.FOREIGN_VALUES.items():
+        for word, ours in words.items():
+            assert word == word.lower() and word not in choices[option]
+            assert (ours if isinstance(ours, str) else ours[0]) in choices[option], (option, word)
+    for loss, fused in reference.FUSED.items():
+        named = [ours for ours in _checks.FOREIGN_VALUES["loss"].values() if loss in (ours, ours[0])]
+        assert named and all(more == f'with output_activation="{fused}"' for _, more in named)
+
+
+@pytest.mark.parametrize(("method", "word", "ours"), [
+    ("RNN.fit", "lr", "say learning_rate"), ("RNN.fit", "n_epochs", "say epochs"), ("RNN.fit", "clip", "say max_grad_norm"),
+    ("RNN.fit", "sample_weight", "say weights"), ("RNN.fit", "validation_data", "say validation"), ("RNN.fit", "y", "say D"),
+    ("RNN.fit", "verbose", "say progress"), ("RNN.fit", "seed", "say random_state"), ("RNN.fit", "l2", "it is an option of RNN"),
+    ("RNN.fit", "alpha", _checks.LEAK_OR_PENALTY), ("Population.fit", "weight_decay", 'fit(optimizer="adamw")'),
+    ("RNNRegressor.score", "alpha", _checks.LEAK_OR_PENALTY), ("RNN.fit", "batch_first", "(N, T, I) or from a list"),
+    ("RNN.fit", "learning_rates", "'learning_rates'; did you mean 'learning_rate'?"), ("RNN.stream", "lr", "say learning_rate"),
+    ("RNN.stream", "callbacks", "say callback"), ("RNN.train_step", "clip", "say max_grad_norm"), ("RNN.generate", "n_steps", "say steps"),
+    ("Population.fit", "lr", "say learning_rate"), ("Population.fit", "n_epochs", "say epochs"),
+    ("Population.fit", "activation", "it is an option of Population"), ("RNNRegressor.predict", "hx", "say initial_state"),
+    ("RNNRegressor.score", "weights", "say sample_weight"), ("RNNClassifier.predict_proba", "h0", "say initial_state"),
+    ("RNNRegressor.forecast", "n_steps", "say steps"), ("fit_many", "lr", "say learning_rate"), ("fit_many", "clip", "say max_grad_norm")])
+def test_arguments_of_other_packages_name_ours(method, word, ours):
+    owner, _, name = method.rpartition(".")
+    made = {"RNN": RNN(2, 5, 2), "Population": Population(3, 2, 5, 2), "RNNRegressor": RNNRegressor(), "RNNClassifier": RNNClassifier()}
+    call, data = (getattr(made[owner], name), ()) if owner else (fit_many, ([made["RNN"]],))
+    with pytest.raises(TypeError, match=f"^{re.escape(method)} takes no .*{re.escape(ours)}$"):
+        call(*data, **{word: 1})
+
+
+@pytest.mark.parametrize(("word", "ours"), [
+    ("lr", "RNNRegressor takes no lr: say learning_rate_init"), ("weights", "RNNRegressor.fit takes no weights: say sample_weight"),
+    ("validation_data", "RNNRegressor.fit takes no validation_data: say validation"), ("D", "RNNRegressor.fit takes no D: say y"),
+    ("verbose", "RNNRegressor.fit takes no verbose: it is an option of RNNRegressor")])
+def test_fit_of_an_estimator_names_our_arguments(word, ours):
+    with pytest.raises(TypeError, match=f"^fit takes no '{word}', only X, y, .*; {re.escape(ours)}$"):
+        RNNRegressor().fit(X, X[:, :, 0], **{word: 1})
+
+
+def test_the_check_of_arguments_hides_no_error_and_no_signature():
+    net = RNN(2, 5, 2)
+    with pytest.raises(TypeError, match=r"fit\(\) got an unexpected keyword argument 'qqqqq'"):
+        net.fit(X, D, qqqqq=1)
+
+    def batches(batch_size, rng, lr):
+        raise AssertionError
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'lr'"):
+        net.fit(batches=batches)
+    for method in (RNN.fit, Population.fit, RNNRegressor.predict):
+        parameters = list(inspect.signature(method).parameters.values())
+        assert parameters[0].name == "self" and not any(each.kind is each.VAR_KEYWORD for each in parameters)
+        assert inspect.unwrap(method).__doc__ == method.__doc__ and method.__qualname__.endswith(method.__name__)
+
+
 def test_every_hint_names_options_that_there_are():
     """The first name after "say" in each hint is an option; so is what is called an argument of fit."""
     options = {0: [*inspect.signature(RNN).parameters, "fit"], 1: [*inspect.signature(RNNRegressor).parameters, "fit"]}
@@ -189,8 +286,35 @@ def test_sequences_of_different_lengths_name_the_function_that_pads_them():
             call()
     X_padded, lengths = sequences.to_time_major(ragged)
     assert net.forward(X_padded, lengths=lengths)[0].shape == (5, 3, 2)
-    with pytest.raises(ValueError, match="is no array of numbers"):  # time means nothing to a matrix of connections
+    with pytest.raises(ValueError, match="^connectivity.* must be an array of"):  # time means nothing to a matrix of connections
         RNN(2, 5, 2, connectivity={"W_s": [[1], [1, 0]]})
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_list_of_arrays_of_one_length_names_the_function_that_converts_it(kind):
+    """NumPy would stack sequences (T, I) as time steps (B, I), without an error where D is given alike."""
+    rng = np.random.default_rng(0)
+    xs, ds = kind(rng.standard_normal((5, 4, 2))), kind(rng.standard_normal((5, 4, 2)))
+    assert isinstance(xs, kind) and xs[0].shape == (4, 2)
+    net, by_id = RNN(2, 5, 2), RNN(2, 5, 2, one_hot=True, **LABELS)
+    ids, labels = kind(rng.integers(2, size=(5, 4))), kind(rng.integers(2, size=(5, 4)))
+    whole, of_ids = np.stack(xs), np.stack(ids)
+    for name, call in (
+            ("X", lambda: net.fit(xs, ds)), ("X", lambda: net.forward(xs)), ("X", lambda: net.evaluate(xs, ds)),
+            ("X", lambda: net.loss_and_gradients(xs, np.stack(ds))), ("X", lambda: net.train_step(xs, ds)),
+            ("X", lambda: net.stream(xs, ds, tbptt=(2, 2))), ("D", lambda: net.stream(whole, ds, tbptt=(2, 2))),
+            ("D", lambda: net.fit(whole, ds)), ("prefix", lambda: net.generate(3, prefix=xs)),
+            ("validation's X", lambda: net.fit(whole, whole, validation=(xs, ds))), ("X", lambda: by_id.forward(ids)),
+            ("D", lambda: by_id.evaluate(of_ids, labels)), ("X", lambda: net.gradcheck(xs, ds)),
+            ("X", lambda: Population(3, 2, 5, 2).forward(xs)), ("network 0: X", lambda: fit_many([net], xs, ds))):
+        with pytest.raises(ValueError, match=rf"^{name} is a {kind.__name__} of 5 arrays, .*sequences\.to_time_major.*np\.stack"):
+            call()
+    with pytest.raises(ValueError, match=r"^X is a list of 5 arrays, one for each network, .* \(T, B, I\); X\[0\] has shape \(4, 2\)"):
+        Population(5, 2, 5, 2).forward(xs)
+    last = RNN(2, 5, 2, output="last")
+    assert last.evaluate(whole, kind(rng.standard_normal((4, 2)))) > 0  # one target for each sequence: no time in it
+    assert np.array_equal(net.forward(whole.tolist())[0], net.forward(whole)[0])
+    assert np.array_equal(by_id.forward(of_ids.tolist())[0], by_id.forward(of_ids)[0])
 
 
 @pytest.mark.skipif(not README.exists(), reason="no README beside the tests")

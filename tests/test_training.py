@@ -254,8 +254,8 @@ def test_stretches_of_many_epochs_are_those_of_one_epoch_each(options, tmp_path,
     options = {"weights": weights, "epochs": 150, "batch_size": 5, **options}
     one, many, cut = (network(noise_std=0.01, recurrent_dropout=0.1, l2=1e-3) for _ in range(3))
     one.fit(X, D, callbacks=[lambda record: None], **options)
-    run, stretches = _loop._Stretch.run, []
-    monkeypatch.setattr(_loop._Stretch, "run", lambda *given: stretches.append(given[5]) or run(*given))
+    run, stretches = _loop.Stretch.run, []
+    monkeypatch.setattr(_loop.Stretch, "run", lambda *given: stretches.append(given[5]) or run(*given))
     monkeypatch.setattr(_loop, "AIR", 600)  # no stretch ends by its time
     many.fit(X, D, **options)
     assert max(map(len, stretches)) == 1 if options.get("schedule") == "plateau" else len(stretches) < 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,14 @@ class Positions(NamedTuple):
         """Return the positions of the streams where `used` is 1, and 0 for the others."""
         return Positions(*(position * use for position, use in zip(self, used)))
 
+    def changed(self, name: str, value: Any) -> Positions:
+        """Return the positions with those in a dict that a user gave as `name` in their place."""
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name} must be a dict of ints, got {type(value).__name__}")
+        for stream in value:
+            _checks.choose(f"stream of {name}", stream, self._fields)
+        return self._replace(**{stream: _checks.count(f"{name}[{stream!r}]", count) for stream, count in value.items()})
+
     @classmethod
     def read(cls, given: Any) -> Positions:
         """Return the positions in a dict, 0 where it has none; raise ValueError or TypeError if one is not a count."""
@@ -45,7 +54,7 @@ def used_streams(shuffle: bool | str, batches: bool, noise: bool) -> Positions:
     return Positions(shuffling=int(bool(shuffle)), batches=int(batches), noise=int(noise))
 
 
-def _at(draws, call, first, sequences):
+def draws_at(draws, call, first, sequences):
     """The draws of a place in a run."""
     return draws._replace(call=call % 2**32, first=first, sequences=sequences)
 
@@ -172,6 +181,9 @@ CUT = 2**22  # numbers of X that are read at a time
 
 def cut(X, D, weights, resets, k1):
     """Pieces of series, some windows of k1 steps each, that memory holds beside one another."""
+    for name, array in (("X", X), ("D", D)):
+        for ndim in (2, 3):
+            _checks.refuse_list_of_sequences(name, array, ndim)
     X, D = (array if isinstance(array, np.ndarray) else np.asarray(array) for array in (X, D))
     if X.ndim < 2 or D.ndim < 2 or len(X) != len(D):
         raise ValueError(f"X and D must have the same T, got shapes {X.shape} and {D.shape}")
@@ -257,7 +269,7 @@ class Function:
                  f"time-major: {shape[0]} time steps of {shape[1]} sequences")
         if shape[0] == self.share:
             words += ". If its arrays are samples-first, swap their first two axes, as sequences.to_time_major does"
-        warnings.warn(words, UserWarning, stacklevel=8)  # the call of RNN.fit
+        warnings.warn(words, UserWarning, stacklevel=9)  # the call of RNN.fit
 
 
 def check_shuffle(shuffle):

@@ -8,7 +8,7 @@ Design
 (b) What is random is a function of the seed and of the position: the order of an epoch's sequences, the generator that a
     function of batches is given. So there are no generators to save. A run begins at its network's positions, and moves
     them behind what its updates have used.
-(c) Where nothing of the user's own runs between updates, they are made in stretches of compiled code (`_Stretch`), with
+(c) Where nothing of the user's own runs between updates, they are made in stretches of compiled code (`Stretch`), with
     the same bits, and where nothing does between epochs, over many of them; an update that fails there is left to
     `_update`, which finds the words.
 (d) It sees a network only through its parameters, `_loss_into` and a few more methods, so that `network` may import it.
@@ -24,11 +24,11 @@ import numpy as np
 
 from .. import _core, optimizers, reference, schedules
 from . import checkpoint as _checkpoint
-from .batches import Arrays, Positions, Windows, _at, refuse_nonfinite, take, used_streams
+from .batches import Arrays, Positions, Windows, draws_at, refuse_nonfinite, take, used_streams
 from .history import History, Record
-from .nonfinite import _first_bad
+from .nonfinite import first_nonfinite
 from .progress import Progress
-from .settings import Settings, _described
+from .settings import Settings, described
 from .state import State
 
 AIR = 0.05  # seconds of a stretch of compiled updates
@@ -41,7 +41,7 @@ def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy:
         refuse_nonfinite("validation's ", *validation[:4])
         if 0 in validation[0].shape[:2]:
             raise ValueError(f"validation's X has nothing to judge by: shape {validation[0].shape} was read as (T, B, I)")
-    run = _Run(network, source, validation, settings, entropy)
+    run = Run(network, source, validation, settings, entropy)
     if settings.resume:
         run.resume()
     else:
@@ -59,7 +59,7 @@ def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy:
     return run.history
 
 
-class _Stretch:
+class Stretch:
     """Update after update in compiled code, and the memory for it."""
 
     def __init__(self, network, source, settings, gradient):
@@ -84,7 +84,7 @@ class _Stretch:
         return done, error, sums.tolist()
 
 
-class _Run:
+class Run:
     """One call of `fit`."""
 
     def __init__(self, network, source, validation, settings, entropy):
@@ -103,7 +103,7 @@ class _Run:
         self.stretch = None
         if settings.backend == "core" and not network._stacked and isinstance(source, Arrays) \
                 and not settings.update_callbacks and type(settings.optimizer) in optimizers.OPTIMIZERS.values():
-            self.stretch = _Stretch(network, source, settings, self.gradient)
+            self.stretch = Stretch(network, source, settings, self.gradient)
         self.ahead = 1  # epochs of the next stretch, at most
         self.sees_ahead = validation is None and not settings.callbacks and schedules.is_foreseen(settings.schedule)
 
@@ -237,7 +237,7 @@ class _Run:
 
     def _draws_at(self, epoch, k):
         """What the noise and dropout of batch k are made of."""
-        return None if self.draws is None else _at(self.draws, *self.source.place(epoch, k))
+        return None if self.draws is None else draws_at(self.draws, *self.source.place(epoch, k))
 
     def _update(self):
         network, settings, spare = self.network, self.settings, self._next()
@@ -315,7 +315,7 @@ class _Run:
         if self.settings.on_nonfinite == "skip":
             return
         state = self.state
-        culprit = "" if what == "update" else _first_bad(self.network, data, self.settings.backend)
+        culprit = "" if what == "update" else first_nonfinite(self.network, data, self.settings.backend)
         raise FloatingPointError(
             f"{what} is not finite in epoch {state.epoch}, batch {state.batch} (update {state.updates}){whose}{culprit}: loss "
             f"{loss}, gradient norm {norm}; the parameters are those before this update. A smaller learning_rate or "
@@ -496,7 +496,7 @@ class _Run:
     def _identity(self):
         """What a checkpoint must share with the run that goes on from it."""
         settings, source = self.settings, self.source
-        return {"optimizer": _described(settings.optimizer), "schedule": _described(settings.schedule),
+        return {"optimizer": described(settings.optimizer), "schedule": described(settings.schedule),
                 "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
                 **({"tbptt": (source.k1, source.k2)} if isinstance(source, Windows) else {}),
                 **({"shuffle": source.shuffle} if isinstance(source, (Arrays, Windows))

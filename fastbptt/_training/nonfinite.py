@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def _first_bad(network, data, backend):
+def first_nonfinite(network, data, backend):
     """In words, where a batch's computation first leaves the finite numbers: going forward, else going back."""
     X, D, weights, initial_state, lengths, resets = data
     # NaN and any label may stand where no weight is

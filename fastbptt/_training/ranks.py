@@ -32,7 +32,7 @@ import numpy as np
 from . import checkpoint as _checkpoint, loop as _loop
 from ..threads import policy as _threading
 from .batches import Arrays, Function, Positions, Windows, refuse_nonfinite
-from .settings import _described
+from .settings import described
 from .._version import __version__
 
 METHODS = ("Get_rank", "Get_size", "Reduce", "Bcast", "Allgather", "Dup", "Free", "Abort")
@@ -195,7 +195,7 @@ class Ranks:
                      "X, D or batches": "batches" if data is None else "X, D",
                      "validation": "a set" if isinstance(validation, tuple) else validation,
                      "time steps of X": len(data[0]) if words["tbptt"] else "any", **words,
-                     "optimizer": _described(settings.optimizer), "schedule": _described(settings.schedule),
+                     "optimizer": described(settings.optimizer), "schedule": described(settings.schedule),
                      **{name: getattr(settings, name) for name in (
                          "epochs", "updates", "max_grad_norm", "patience", "min_improvement", "validation_every",
                          "on_nonfinite", "resume", "overwrite", "backend")},
@@ -269,7 +269,7 @@ OUTCOMES = ("", "loss", "gradient", "update", "nothing", "failed")  # the first:
 SUMS = 4  # numbers behind the gradient in what is summed: loss, Σ m, ranks that failed, ranks with sums that are not finite
 
 
-class Run(_loop._Run):
+class Run(_loop.Run):
     """One call of `fit` on one of several ranks."""
 
     def __init__(self, network, source, validation, settings, entropy, ranks):

@@ -83,8 +83,8 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
         seed,
         begin,
         None if progress is None else _checks.flag("progress", progress),
-        _functions("callbacks", callbacks),
-        _functions("update_callbacks", update_callbacks),
+        functions("callbacks", callbacks),
+        functions("update_callbacks", update_callbacks),
         threads,
         backend,
         memory_limit,
@@ -95,15 +95,29 @@ def with_least_updates(settings: Settings, least: Int | None, updates_per_epoch:
     """Return the settings with as many epochs as make `least` updates, at least; None changes nothing."""
     if least is None:
         return settings
-    least = _checks.size("min_updates", least)
-    if settings.updates is not None and settings.updates < least:
-        raise ValueError(f"min_updates={least} is more than updates={settings.updates}")
+    least = check_least(least, settings.updates)
     if settings.epochs is None:  # a number of updates alone ends the run
         return settings
-    return replace(settings, epochs=max(settings.epochs, -(-least // updates_per_epoch)))
+    return replace(settings, epochs=least_epochs(settings.epochs, least, updates_per_epoch))
 
 
-def _functions(name, given, of="a record"):
+def check_least(least: Int | None, updates: int | None) -> int | None:
+    """Return min_updates as an int, or None; raise ValueError if it is more than the number of updates that ends the run."""
+    if least is None:
+        return None
+    least = _checks.size("min_updates", least)
+    if updates is not None and updates < least:
+        raise ValueError(f"min_updates={least} is more than updates={updates}")
+    return least
+
+
+def least_epochs(epochs: int | None, least: Int | None, updates_per_epoch: int) -> int:
+    """Return the number of epochs, or as many more as make `least` updates; None stands for 100 epochs, and for no least."""
+    epochs = 100 if epochs is None else epochs
+    return epochs if least is None else max(epochs, -(-_checks.size("min_updates", least) // max(1, updates_per_epoch)))
+
+
+def functions(name, given, of="a record"):
     """A function, or functions, as a tuple."""
     found = (given,) if callable(given) else tuple(given)
     for function in found:
@@ -112,7 +126,7 @@ def _functions(name, given, of="a record"):
     return found
 
 
-def _described(rule):
+def described(rule):
     """An optimiser or a schedule in words: its repr, which after an interrupt within it would be "..." from then on."""
     if isinstance(rule, schedules._Given):
         return repr(rule)

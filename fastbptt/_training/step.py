@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core, optimizers, reference
-from .batches import Positions, _at
-from .nonfinite import _first_bad
+from .batches import Positions, draws_at
+from .nonfinite import first_nonfinite
 
 if TYPE_CHECKING:
     from .._types import Backend
@@ -36,7 +36,7 @@ class Stepper:
         for mine, its in zip(spare, slots):
             mine[...] = its
         self.theta[...] = network._theta
-        draws = None if self.draws is None else _at(self.draws, network._positions.noise, 0, sequences)
+        draws = None if self.draws is None else draws_at(self.draws, network._positions.noise, 0, sequences)
         loss, penalty = compute() if compute else network._loss_into(self.gradient, *data, threads, backend, draws=draws)
         clip_norm = _core.clip_norm if backend == "core" else reference.clip_norm
         gradient, norm = clip_norm(self.gradient, max_grad_norm)
@@ -47,7 +47,7 @@ class Stepper:
             network._hold(self.theta)
             what = "" if np.isfinite(self.theta).all() else "update"
         if what:
-            culprit = "" if what == "update" else _first_bad(network, data, backend)
+            culprit = "" if what == "update" else first_nonfinite(network, data, backend)
             raise FloatingPointError(f"{what} is not finite in step {self.count}{culprit}: loss {loss + penalty}, gradient "
                                      f"norm {norm}; the parameters are those before this step")
         network._theta[...] = self.theta

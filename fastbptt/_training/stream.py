@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import optimizers
-from .batches import Positions, _at
+from .batches import Positions, draws_at
 from .history import Record, StreamHistory
 from .progress import Progress
 from .step import Stepper
@@ -113,7 +113,7 @@ class _Window:
         own = self.own_start and self.states is not None and self.read == len(past)
         return self.network._window_into(self.gradient, X, D, weights, None if self.states is None else self.states[0], None,
                                          resets, past, own, self.k2, self.S, self.threads, self.backend,
-                                         None if self.draws is None else _at(self.draws, self.call, self.read - len(past),
+                                         None if self.draws is None else draws_at(self.draws, self.call, self.read - len(past),
                                                                              None))
 
     def _forget(self, most):

@@ -202,8 +202,8 @@ class Forecaster:
         """
         steps = self.horizon if steps is None else _checks.size("steps", steps)
         if self.inputs and steps > self.horizon:
-            raise ValueError(f"steps must be at most the horizon, {self.horizon}: for more, {', '.join(self.inputs)} "
-                             f"would have to be known ahead; got {steps}")
+            raise ValueError(f"steps must be at most {self.horizon}, the horizon, got {steps}: for more steps, "
+                             f"{', '.join(self.inputs)} would have to be known ahead")
         if series is None:
             single, series, ids = self.ids is None, self.series, self.ids
         else:
@@ -314,8 +314,9 @@ def refuse(series, names, horizon, name_of=lambda n: "", unit="steps"):
         n = short[0]
         others = f" ({len(short)} series are too short)" if len(short) > 1 else ""
         longest = Split(min(len(x) for x in series)).longest_horizon
-        hint = f"--horizon must be from 1 to {longest} here" if longest > 0 else "that is too short for any"
-        raise ValueError(f"{name_of(n) or 'the series'} has {len(series[n])} {unit}, where a horizon of {horizon} "
+        hint = (f"--horizon must be from 1 to {longest} here" if longest > 0 else
+                f"even a horizon of 1 needs {Split.shortest(1)}")
+        raise ValueError(f"{name_of(n) or 'the series'} has {len(series[n])} {unit}, and a horizon of {horizon} "
                          f"needs at least {Split.shortest(horizon)}{others}; {hint}")
     for n, x in enumerate(series):
         part = x[:Split(len(x)).train_end]

@@ -35,11 +35,15 @@ class GradientCheck:
         How many entries of each parameter were checked.
     left_out : int
         Errors e(Y_tb, D_tb) that were given no weight, because rounding decides on which side of a kink they are.
+    omega : float
+        The network's omega. Above 0, the check compares the immediate derivative of Ω, by W_s alone, with all S_t and ∂E/∂S_t
+        held fixed, as `loss_and_gradients` does. Central differences of the whole loss give another number.
     """
 
     errors: dict[str, dict[str, float]]
     entries: dict[str, int]
     left_out: int = 0
+    omega: float = 0.0
 
     LIMITS = {"float64": 1e-10, "float32": 1e-3}
 
@@ -57,6 +61,9 @@ class GradientCheck:
         verdict = "every gradient agrees" if self.passed else "GRADIENTS DISAGREE"
         note = [f"errors left out, because rounding decides on which side of a kink they are: {self.left_out}"] * (
             self.left_out > 0)
+        if self.omega > 0:
+            note.append(f"omega = {self.omega:g}: of Ω the immediate derivative by W_s, with all S_t and ∂E/∂S_t held fixed, on "
+                        "both sides; not that of the whole loss")
         return "\n".join(["largest relative error against the complex-step derivative:", head, *rows, *note, verdict])
 
 
@@ -66,8 +73,10 @@ def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = No
     """As `RNN.gradcheck`, which calls this.
 
     The derivative of the reference's forward pass by one entry is Im E(θ + ih) / h, exact to rounding (Squire and Trapp
-    1998); that of Ω is the immediate one. The network's own parameters are used, in float64; "core float32" is the same
-    network in float32.
+    1998). With omega > 0, Ω enters both sides by its immediate derivative alone: by W_s, with all S_t and ∂E/∂S_t held fixed
+    (Pascanu, Mikolov and Bengio 2013). Differences of the whole loss, Ω included, therefore disagree with the gradient.
+
+    The network's own parameters are used, in float64; "core float32" is the same network in float32.
 
     At a kink the reference's forward pass has the documented subgradient as its derivative: 0 of |w| of the l1 penalty, of
     the absolute error, the quantile loss and ReLU at 0. A gradient that has another one does not pass. Where the three networks
@@ -111,7 +120,8 @@ def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = No
         _, gradients = networks[dtype].loss_and_gradients(**data, backend=backend)
         errors[f"{backend} {dtype}"] = {
             name: _relative_error(gradients[name].flat[chosen[name]], derivative[name]) for name in parameters}
-    return GradientCheck(errors, {name: len(index) for name, index in chosen.items()}, int(torn.sum()))
+    return GradientCheck(errors, {name: len(index) for name, index in chosen.items()}, int(torn.sum()),
+                         options["omega"])
 
 
 BACKENDS = (("reference", "float64"), ("core", "float64"), ("core", "float32"))

@@ -12,6 +12,9 @@ from .. import _plots, _checks, reference
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+# Times H, eps and the norm of the Jacobian: how far rounding may move an eigenvalue. LAPACK's eigenvalues are those of a matrix
+# that differs by a modest multiple of eps ‖∂F/∂S‖, and the Jacobian's own entries are rounded too.
+ROUNDING = 10
 STILL = 1e-20  # q below which a point is fixed, except for rounding
 
 
@@ -31,8 +34,12 @@ class FixedPoints:
         Eigenvalues of the Jacobian ∂F/∂S of one step, the largest first. They are per step: they approach 1 as dt
         approaches 0. `time_constants` expresses them as times.
     stable : bool array (n,)
-        Whether all eigenvalues lie within the unit circle, so that small disturbances die out in the network as it is. A
-        large dt can make a point unstable that a smaller dt leaves stable.
+        Whether all eigenvalues lie within the unit circle by more than `tolerance`, so that small disturbances die out in
+        the network as it is. A large dt can make a point unstable that a smaller dt leaves stable.
+    tolerance : array (n,)
+        10 H eps ‖∂F/∂S‖, with the Frobenius norm and eps of float64. Where an |eigenvalue| differs from 1 by no more, rounding
+        would decide whether it is below 1, and the linear part does not tell whether a disturbance along it shrinks or grows.
+        Eigenvalues of a Jacobian that is far from normal may err by more.
     found : int array (n,)
         How many starts ended there.
     starts : array (m, H)
@@ -51,6 +58,7 @@ class FixedPoints:
     speed: np.ndarray
     eigenvalues: np.ndarray
     stable: np.ndarray
+    tolerance: np.ndarray
     found: np.ndarray
     starts: np.ndarray
     lost: int
@@ -59,13 +67,21 @@ class FixedPoints:
     dt: float | None = None
 
     @property
+    def marginal(self) -> np.ndarray:
+        """Whether the largest |eigenvalue| of each point (n,) is 1 within `tolerance`: neither stable nor unstable."""
+        return np.abs(np.abs(self.eigenvalues[:, 0]) - 1) <= self.tolerance
+
+    @property
     def time_constants(self) -> np.ndarray:
         """Times (n, H) in which a disturbance along each eigenvector shrinks to 1/e: −1 / ln |eigenvalue|.
 
-        They are in the unit of dt, or in steps if the network has no dt. Negative ones belong to disturbances that grow.
+        They are in the unit of dt, or in steps if the network has no dt. Negative ones belong to disturbances that grow, and
+        inf to those where |eigenvalue| is 1 within `tolerance`.
         """
+        radius = np.abs(self.eigenvalues)
         with np.errstate(divide="ignore"):
-            return -(1.0 if self.dt is None else self.dt) / np.log(np.abs(self.eigenvalues))
+            times = -(1.0 if self.dt is None else self.dt) / np.log(radius)
+        return np.where(np.abs(radius - 1) <= self.tolerance[:, None], np.inf, times)
 
     def project(self, states: ArrayLike, dimensions: int = 2) -> np.ndarray:
         """Return the coordinates (..., dimensions) of states (..., H) along the first principal axes, as `plot` draws them.
@@ -93,24 +109,29 @@ class FixedPoints:
         """Return a line about all points and a line about each."""
         still = self.speed < STILL
         unit = "steps" if self.dt is None else "in the unit of dt"
+        marginal = (still & self.marginal).sum()
+        words = np.where(self.stable, "stable", np.where(self.marginal, "marginal", "unstable")).tolist()
         head = (f"{len(self.points)} point(s) of {len(self.starts)} start(s): {still.sum()} fixed, of which "
-                f"{(still & self.stable).sum()} stable; {(~still).sum()} slow; {self.lost} start(s) ended nowhere slow.")
-        lines = [f"  {n:3}  q = {q:.1e}  {'fixed' if is_still else 'slow ':5}  {'stable' if stable else 'unstable':8}  "
+                f"{(still & self.stable).sum()} stable{f' and {marginal} marginal' if marginal else ''}; "
+                f"{(~still).sum()} slow; {self.lost} start(s) ended nowhere slow.")
+        lines = [f"  {n:3}  q = {q:.1e}  {'fixed' if is_still else 'slow ':5}  {word:8}  "
                  f"largest |eigenvalue| {abs(values[0]):.4f} per step, time constant {times[0]:.3g} {unit}, "
-                 f"{int((np.abs(values) >= 1).sum())} of {len(values)} at 1 or above, "
+                 f"{int((np.abs(values) >= 1 - tolerance).sum())} of {len(values)} at 1 or above, "
                  f"{found} start(s)"
-                 for n, (q, is_still, stable, values, times, found) in enumerate(zip(
-                     self.speed, still, self.stable, self.eigenvalues, self.time_constants, self.found))]
+                 for n, (q, is_still, word, values, tolerance, times, found) in enumerate(zip(
+                     self.speed, still, words, self.eigenvalues, self.tolerance, self.time_constants, self.found))]
         return "\n".join([head, *lines])
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the points on the first two principal axes, or those of one unit by |eigenvalue|, and return the Axes.
 
-        Stable points are filled. `project` gives the coordinates of other states in the same picture. Needs matplotlib.
+        Stable points are filled, and marginal ones have the colour of stable ones as their edge. `project` gives the
+        coordinates of other states in the same picture. Needs matplotlib.
         """
         if self.points.shape[1] == 1:
-            return _plots.fixed_points_of_one_unit(ax, self.points[:, 0], np.abs(self.eigenvalues[:, 0]), self.stable)
-        return _plots.fixed_points(ax, self.project(self.points), self.stable, self.project(self.starts))
+            return _plots.fixed_points_of_one_unit(ax, self.points[:, 0], np.abs(self.eigenvalues[:, 0]), self.stable,
+                                                  self.marginal)
+        return _plots.fixed_points(ax, self.project(self.points), self.stable, self.marginal, self.project(self.starts))
 
 
 def find(network, x, starts, max_speed, distance):
@@ -141,10 +162,13 @@ def find(network, x, starts, max_speed, distance):
             speed.append(end.cost)
             found.append(1)
     points = np.array(points).reshape(-1, starts.shape[1])
-    values = np.linalg.eigvals(reference.jacobian(p, points, x, **options)).astype(complex)
+    jacobians = reference.jacobian(p, points, x, **options)
+    tolerance = ROUNDING * starts.shape[1] * np.finfo(float).eps * np.linalg.norm(jacobians, axis=(1, 2))
+    values = np.linalg.eigvals(jacobians).astype(complex)
     values = np.take_along_axis(values, np.argsort(-np.abs(values), axis=1, kind="stable"), axis=1)
-    return FixedPoints(points, np.array(speed), values, np.abs(values[:, 0]) < 1, np.array(found, int), starts,
-                       len(starts) - len(slow), *_principal_axes(np.concatenate([starts, points])), network.dt)
+    return FixedPoints(points, np.array(speed), values, np.abs(values[:, 0]) < 1 - tolerance, tolerance,
+                       np.array(found, int), starts, len(starts) - len(slow), *_principal_axes(np.concatenate([starts, points])),
+                       network.dt)
 
 
 def _principal_axes(states):
