@@ -73,7 +73,7 @@ class Saved:
         coding = estimator._coding_from_file(fitted["coding"], network)
         columns = 1 if cls._ONE_COLUMN else network.target_size  # of y
         names = ColumnNames(_names_from_file(fitted["feature_names"], network.input_size, "features of its network"),
-                      _names_from_file(fitted.get("target_names"), columns, "target(s) of its network"))
+                            _names_from_file(fitted.get("target_names"), columns, "target(s) of its network"))
         estimator._become(network, coding, names, estimator._scaling_from_file(network, arrays))
         curves = ([float(loss) for loss in fitted[name]] for name in ("loss_curve", "validation_loss_curve"))
         estimator._take_curves(*curves, None if fitted["history"] is None else training.History(**fitted["history"]))
@@ -91,7 +91,6 @@ class Saved:
         if len(found) == 4 and not self._scales_targets(network):
             raise ValueError("it has a scaling of targets, which its network cannot have")
         return Scaling(**found)
-
 
 
 def _names_from_file(names, count, what):
@@ -137,6 +136,7 @@ def _unpack(value):
         return {_unpack(key): _unpack(item) for key, item in content}
     if kind == "array":
         return np.array(content, np.float64)
+    return _DESCRIBED[kind](**content)
 
 
 _DESCRIBED = {kind.__name__: kind for kind in (*optimizers.OPTIMIZERS.values(), *schedules.SCHEDULES.values())}
