@@ -36,7 +36,8 @@ from .network import RNN
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, Int, ManyOptions, OptimizerLike, ScheduleLike, Shuffle, Splitter, Validation
+    from ._types import Bool, FilePath, Float, Int, Shuffle, Splitter, Validation
+    from ._training.types import ManyOptions, OptimizerLike, ScheduleLike
 
 
 def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X: ArrayLike | None = None,

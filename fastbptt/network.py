@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from ._types import (
-        Activation, Backend, Batch, Batches, Bool, Callback, Callbacks, FilePath, Float, HiddenSize, Initializer, Int,
-        LeakForm, Loss, MemoryLimit, Names, Noise, OnNonfinite, OptimizerLike, Output, OutputActivation, Penalty,
-        Reduction, ScheduleLike, Seed, Shuffle, Tbptt, Validation,
+        Activation, Backend, Batch, Batches, Bool, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss,
+        MemoryLimit, Names, Noise, OnNonfinite, Output, OutputActivation, Penalty, Reduction, Seed, Shuffle, Tbptt,
+        Validation,
     )
+    from ._training.types import Callback, Callbacks, OptimizerLike, ScheduleLike
 
 _core.set_default_threads(_threading.default())
 

@@ -24,7 +24,8 @@ from .options import parametrizations as _maps
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, HiddenSize, Int, OptimizerLike, PopulationOptions, ScheduleLike, Seed, Shuffle
+    from ._types import Bool, FilePath, Float, HiddenSize, Int, PopulationOptions, Seed, Shuffle
+    from ._training.types import OptimizerLike, ScheduleLike
 
 
 @_checks.names_our_arguments("fit")

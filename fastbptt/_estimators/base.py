@@ -27,7 +27,8 @@ from .rows import ColumnNames, _steps, with_weight
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from .._types import Batch, Callbacks, RunOptions
+    from .._types import Batch
+    from .._training.types import Callbacks, RunOptions
 
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
 SCALES = ("standard",)

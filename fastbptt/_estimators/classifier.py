@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Float, HiddenSize, Initializer, Int, LeakForm, Names, OptimizerLike, Output, Penalty,
-        Reduction, ScheduleLike, Seed, TwoD,
+        Activation, Bool, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, Reduction, Seed, TwoD,
     )
+    from .._training.types import OptimizerLike, ScheduleLike
 
 
 @_checks.names_our_arguments("partial_fit", "predict", "predict_proba", "score")

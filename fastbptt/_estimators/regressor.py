@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Float, HiddenSize, Initializer, Int, LeakForm, Names, OptimizerLike, Output,
-        OutputActivation, Penalty, Reduction, RegressionLoss, ScheduleLike, Seed, TwoD,
+        Activation, Bool, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty,
+        Reduction, RegressionLoss, Seed, TwoD,
     )
+    from .._training.types import OptimizerLike, ScheduleLike
 
 
 @_checks.names_our_arguments("partial_fit", "predict", "score", "forecast")

@@ -18,7 +18,6 @@ from .lanes import OWN
 
 if TYPE_CHECKING:
     from .._types import Shuffle
-    from ..population import Population
 
 AIR = 0.05  # seconds of training between two looks at what else there is
 
@@ -71,7 +70,7 @@ class PopulationHistory:
 class Fit:
     """One call of Population.fit."""
 
-    def __init__(self, population: Population, data: tuple[Any, ...], validation: tuple[Any, ...] | None,
+    def __init__(self, population: Any, data: tuple[Any, ...], validation: tuple[Any, ...] | None,
                  optimizer: optimizers.Optimizer, rates: np.ndarray, schedule: schedules.Schedule, epochs: int,
                  batch_size: int, max_norms: np.ndarray, patience: int | None, min_improvement: float, shuffle: Shuffle,
                  time_limit: float, progress: Any, callbacks: tuple[Any, ...], threads: int,

@@ -14,7 +14,8 @@ from . import checkpoint as _checkpoint
 from .batches import Positions
 
 if TYPE_CHECKING:
-    from .._types import Backend, Bool, Callbacks, FilePath, Float, Int, OnNonfinite, OptimizerLike, ScheduleLike
+    from .._types import Backend, Bool, FilePath, Float, Int, OnNonfinite
+    from .types import Callbacks, OptimizerLike, ScheduleLike
 
 ON_NONFINITE = ("raise", "skip")
 

@@ -14,7 +14,8 @@ from .progress import Progress
 from .step import Stepper
 
 if TYPE_CHECKING:
-    from .._types import Backend, Callback
+    from .._types import Backend
+    from .types import Callback
 
 
 def stream(network: Any, chunks: Iterable[tuple[Any, ...]], k1: int, k2: int, initial_state: np.ndarray | None,
