@@ -5,13 +5,13 @@ The code is in `_training/`. A name goes here if users meet its objects: in call
 
 from ._training.history import RECENT, History, Record, StreamHistory
 from ._training.loop import fit
-from ._training.settings import ON_NONFINITE, Settings, settings, with_least_updates
+from ._training.settings import ON_NONFINITE, Settings, UpdateSettings, settings, with_least_updates
 from ._training.state import State
 from ._training.step import Stepper
 from ._training.stream import stream
 
-__all__ = ["History", "ON_NONFINITE", "RECENT", "Record", "Settings", "State", "Stepper", "StreamHistory", "fit", "settings",
-           "stream", "with_least_updates"]
+__all__ = ["History", "ON_NONFINITE", "RECENT", "Record", "Settings", "State", "Stepper", "StreamHistory", "UpdateSettings",
+           "fit", "settings", "stream", "with_least_updates"]
 
 for _public in (History, Record, Settings, State, Stepper, StreamHistory):  # pickles name them by this module
     _public.__module__ = __name__

@@ -185,12 +185,12 @@ class Estimator(_Data, Saved, Parametric):
         """One epoch of single updates, with the optimiser of the last call; the mean of the losses before them."""
         if self._stepper is None or self._stepper.kind is not type(optimizer):
             self._stepper = training.Stepper(self.network_, optimizer)
+        max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
+        how = _settings.UpdateSettings(optimizer, max_grad_norm, threads=0, backend="core")
         losses, shares = [], []
         for k in range(source.updates_per_epoch):
             batch = source.batch(0, k)
-            losses.append(self._stepper.step(self.network_, optimizer, batch,
-                                             math.inf if max_grad_norm is None else max_grad_norm, 0, "core",
-                                             sequences=source.rows(0, k)[0]))
+            losses.append(self._stepper.step(self.network_, how, batch, sequences=source.rows(0, k)[0]))
             order = source.begin.moved(_batches.Positions(shuffling=1))
             self.network_._positions = self.network_._positions.later(order)  # the step has moved the noise
             shares.append(self.network_._total_weight(*batch))

@@ -3,9 +3,10 @@
 Modules, in reading order:
 
 - batches: where batches come from, in which order, and the positions of the random streams
-- settings: the options of a run, checked
+- settings, types: the options of a run, checked
 - state, history: where a run stands, and what it leaves
-- loop: the loop behind RNN.fit; nonfinite: where NaN comes from, for its error messages
-- step, stream: single updates, and the loop behind RNN.stream
+- step: single updates, clipping; nonfinite: where NaN comes from, for error messages
+- windows: truncated BPTT
+- loop: the loop behind RNN.fit; stream: the loop behind RNN.stream
 - checkpoint, ranks, progress: files, MPI, what is shown meanwhile
 """

@@ -22,14 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, optimizers, reference, schedules
+from .. import optimizers, schedules
 from . import checkpoint as _checkpoint
-from .batches import Arrays, Positions, Windows, draws_at, refuse_nonfinite, take, used_streams
+from .batches import Arrays, Positions, draws_at, refuse_nonfinite, take, used_streams
 from .history import History, Record
 from .nonfinite import first_nonfinite
 from .progress import Progress
 from .settings import Settings, described
 from .state import State
+from .step import clip, nonfinite_part, update
+from .windows import Windows, compute_window
 
 AIR = 0.05  # seconds of a stretch of compiled updates
 MOST_AHEAD = 1024  # epochs of one
@@ -92,7 +94,6 @@ class Run:
         self.entropy, self.history = entropy, History()
         self.start = None if settings.checkpoint is None else network.theta  # the parameters that the run began with
         self.gradient, self.draws = np.empty_like(network._theta), network._keys(entropy, entropy)
-        self.clip_norm = _core.clip_norm if settings.backend == "core" else reference.clip_norm
         states = [State(network.theta, settings.optimizer.slots(network._theta), carried=settings.schedule.begin())
                   for _ in range(2)]
         self.states = tuple(states)  # the present one and the spare
@@ -253,7 +254,7 @@ class Run:
             loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend,
                                                settings.memory_limit, self._draws_at(epoch, k))
             weight = None
-        gradient, norm = self.clip_norm(self.gradient, settings.max_grad_norm)
+        gradient, norm = clip(self.gradient, settings)
         bad = self._learn(spare, gradient, loss + penalty, norm)
         spare.batch = k + 1
         if bad:
@@ -270,12 +271,11 @@ class Run:
     def _learn(self, spare, gradient, loss, norm):
         """Update parameters and slots of `spare`; "", or what is not finite: then they are left as they were."""
         network, settings = self.network, self.settings
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            return "gradient" if math.isfinite(loss) else "loss"
-        settings.optimizer._update(spare.theta, gradient, spare.slots, spare.updates + 1,
-                                   learning_rate=self._learning_rate(spare), backend=settings.backend)
-        network._hold(spare.theta)
-        if np.isfinite(spare.theta).all():
+        bad = nonfinite_part(loss, norm)
+        if bad:
+            return bad
+        if update(network, settings, spare.theta, spare.slots, gradient, count=spare.updates + 1,
+                  learning_rate=self._learning_rate(spare)):
             return ""
         states = spare.states
         spare.take(self.state, network._theta)
@@ -284,15 +284,10 @@ class Run:
 
     def _window(self, network, data, k, spare):
         """Loss, penalty and Σ m of a window of truncated BPTT; the states that the next one needs are put into `spare`."""
-        settings, source = self.settings, self.source
-        X, D, weights, initial_state, lengths, resets = data
-        S = np.empty((len(X) + 1, X.shape[1], network._kept_width), network.dtype)
-        own_start, past = False, S[:0]
-        if spare.states is not None:
-            own_start = initial_state is None and source.window(k)[0] == 0
-            initial_state, past = spare.states[0], spare.states[1:]
-        found = network._window_into(self.gradient, X, D, weights, initial_state, lengths, resets, past, own_start, source.k2,
-                                     S, settings.threads, settings.backend, self._draws_at(spare.epoch, k))
+        source, states = self.source, spare.states
+        own_start = states is not None and data[3] is None and source.window(k)[0] == 0
+        *found, S = compute_window(network, self.gradient, self.settings, data, source.k2, states, own_start,
+                                   self._draws_at(spare.epoch, k))
         spare.states = source.carried(k, S)
         return found
 

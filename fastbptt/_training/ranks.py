@@ -31,8 +31,10 @@ import numpy as np
 
 from . import checkpoint as _checkpoint, loop as _loop
 from ..threads import policy as _threading
-from .batches import Arrays, Function, Positions, Windows, refuse_nonfinite
+from .batches import Arrays, Function, Positions, refuse_nonfinite
 from .settings import described
+from .step import clip
+from .windows import Windows
 from .._version import __version__
 
 METHODS = ("Get_rank", "Get_size", "Reduce", "Bcast", "Allgather", "Dup", "Free", "Abort")
@@ -366,7 +368,7 @@ class Run(_loop.Run):
             loss /= weight
             gradient /= gradient.dtype.type(weight)
         penalty = network._engines[settings.backend].penalize(network._theta, gradient)
-        gradient, norm = self.clip_norm(gradient, settings.max_grad_norm)
+        gradient, norm = clip(gradient, settings)
         return Verdict(OUTCOMES.index(self._learn(spare, gradient, loss + penalty, norm)), loss, penalty, norm, **more)
 
     def _refuse_together(self, data, what, verdict, is_culprit):

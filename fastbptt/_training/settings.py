@@ -1,6 +1,7 @@
 """The options of a run: `Settings`, and `settings` which checks the arguments of RNN.fit that hold no data.
 
-A new option of `fit` goes here: a field of `Settings`, and its check.
+A new option of `fit` goes here: a field of `Settings`, its description, and its check in `settings`. An option that single
+updates have too goes into `UpdateSettings`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,63 @@ ON_NONFINITE = ("raise", "skip")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Arguments of `fit` as checked. What a resumed run must share with its checkpoint says `_checkpoint.settings`."""
+class UpdateSettings:
+    """How an update is made from a batch: by RNN.train_step, by RNN.stream, and in a run of RNN.fit.
+
+    Attributes
+    ----------
+    optimizer : the update rule and its numbers
+    max_grad_norm : float
+        Norm to which a gradient is clipped; inf if it is not.
+    threads : int
+        Number of threads; 0 for the default.
+    backend : "core" or "reference"
+    """
 
     optimizer: optimizers.Optimizer
+    max_grad_norm: float
+    threads: int
+    backend: str
+
+
+@dataclass(frozen=True)
+class Settings(UpdateSettings):
+    """The options of a run: arguments of RNN.fit, checked. `_training.checkpoint` says what a resumed run must share.
+
+    Attributes
+    ----------
+    schedule : factor of the learning rate by epoch
+    epochs, updates : int or None
+        The run ends after this many, whichever comes first; None is no limit.
+    patience : int or None
+        The run ends after this many epochs without a better validation loss.
+    min_improvement : float
+        A validation loss is better if it is lower by more than this.
+    validation_every : int
+        Epochs from one validation to the next.
+    time_limit : float
+        Seconds after which the run ends; may be inf.
+    on_nonfinite : "raise" or "skip"
+        What happens with a batch that cannot be learnt from.
+    checkpoint : path or None
+    checkpoint_every : float
+        Seconds from one checkpoint to the next.
+    resume, overwrite : bool
+        Whether the run goes on from the checkpoint, or may replace that of another run.
+    seed : int
+        The seed that this call would begin with. A resumed run has the seed of its checkpoint.
+    begin : Positions
+        The positions of the random streams that this call would begin with.
+    progress : bool or None
+        Whether progress is shown; None decides by the terminal.
+    callbacks, update_callbacks : tuples of functions of a Record
+    memory_limit : int
+        Bytes that the computation of a batch may need; 0 is no limit.
+    """
+
     schedule: schedules.Schedule
     epochs: int | None
     updates: int | None
-    max_grad_norm: float
     patience: int | None
     min_improvement: float
     validation_every: int
@@ -38,13 +88,11 @@ class Settings:
     checkpoint_every: float
     resume: bool
     overwrite: bool
-    seed: int  # what this call would begin with; a resumed run has the seed of its checkpoint
-    begin: Positions  # and where in the random streams
+    seed: int
+    begin: Positions
     progress: bool | None
     callbacks: tuple
     update_callbacks: tuple
-    threads: int
-    backend: str
     memory_limit: int
 
 
@@ -67,28 +115,28 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
         raise ValueError("overwrite=True needs checkpoint=, the file to replace" if checkpoint is None else
                          "overwrite=True replaces the checkpoint and resume=True goes on from it: give one of them")
     return Settings(
-        optimizers.make(optimizer, learning_rate),
-        schedule,
-        None if epochs is None else _checks.size("epochs", epochs, smallest=0),
-        None if updates is None else _checks.size("updates", updates, smallest=0),
-        math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0),
-        None if patience is None else _checks.size("patience", patience),
-        _checks.number("min_improvement", min_improvement, 0, low_allowed=True),
-        _checks.size("validation_every", validation_every),
-        math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
-        _checks.choose("on_nonfinite", on_nonfinite, ON_NONFINITE),
-        None if checkpoint is None else _checkpoint.path(checkpoint),
-        _checks.number("checkpoint_every", checkpoint_every, 0, low_allowed=True),
-        _checks.flag("resume", resume),
-        overwrite,
-        seed,
-        begin,
-        None if progress is None else _checks.flag("progress", progress),
-        functions("callbacks", callbacks),
-        functions("update_callbacks", update_callbacks),
-        threads,
-        backend,
-        memory_limit,
+        optimizer=optimizers.make(optimizer, learning_rate),
+        schedule=schedule,
+        epochs=None if epochs is None else _checks.size("epochs", epochs, smallest=0),
+        updates=None if updates is None else _checks.size("updates", updates, smallest=0),
+        max_grad_norm=math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0),
+        patience=None if patience is None else _checks.size("patience", patience),
+        min_improvement=_checks.number("min_improvement", min_improvement, 0, low_allowed=True),
+        validation_every=_checks.size("validation_every", validation_every),
+        time_limit=math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
+        on_nonfinite=_checks.choose("on_nonfinite", on_nonfinite, ON_NONFINITE),
+        checkpoint=None if checkpoint is None else _checkpoint.path(checkpoint),
+        checkpoint_every=_checks.number("checkpoint_every", checkpoint_every, 0, low_allowed=True),
+        resume=_checks.flag("resume", resume),
+        overwrite=overwrite,
+        seed=seed,
+        begin=begin,
+        progress=None if progress is None else _checks.flag("progress", progress),
+        callbacks=functions("callbacks", callbacks),
+        update_callbacks=functions("update_callbacks", update_callbacks),
+        threads=threads,
+        backend=backend,
+        memory_limit=memory_limit,
     )
 
 
