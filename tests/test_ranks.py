@@ -13,7 +13,7 @@ from ranks import Communicator, World, run, share
 
 import fastbptt
 from fastbptt import RNN, optimizers, schedules
-from fastbptt._training import batches as _batches, loop as _loop, ranks as _ranks
+from fastbptt._training import batches as _batches, loop as _loop, rank_run as _rank_run, ranks as _ranks
 from fastbptt.threads import policy as _threading
 
 T, B, I, H, O = 6, 23, 3, 5, 2
@@ -368,7 +368,7 @@ def test_what_cannot_be_told_ends_all_and_leaves_the_checkpoint(tmp_path, capsys
 
 
 def test_a_checkpoint_that_cannot_be_written_fails_on_all_ranks(tmp_path, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **named):
         raise OSError("no space")
 
     monkeypatch.setattr(_loop._checkpoint, "write", full)
@@ -520,13 +520,13 @@ def test_ranks_that_share_cores_divide_them(monkeypatch):
     asked = []
     monkeypatch.setattr(_threading, "said", lambda: None)
     monkeypatch.setattr(_threading, "default", lambda: 12)
-    original = _ranks.Run.__init__
+    original = _rank_run.RankRun.__init__
 
     def look(run, network, source, validation, settings, entropy, ranks):
         asked.append(settings.threads)
         original(run, network, source, validation, settings, entropy, ranks)
 
-    monkeypatch.setattr(_ranks.Run, "__init__", look)
+    monkeypatch.setattr(_rank_run.RankRun, "__init__", look)
     arrays = {"X": data()["X"], "D": data()["D"]}
     for more in ({}, {"n_threads": 5}):
         together(3, lambda comm: fit_part(network(), arrays, share(3, comm.rank, B), epochs=1, communicator=comm, **more))

@@ -8,5 +8,7 @@ Modules, in reading order:
 - step: single updates, clipping; nonfinite: where NaN comes from, for error messages
 - windows: truncated BPTT
 - loop: the loop behind RNN.fit; stream: the loop behind RNN.stream
-- checkpoint, ranks, progress: files, MPI, what is shown meanwhile
+- stretch: updates in compiled code
+- ranks, rank_run: training over MPI
+- checkpoint, progress: files, and what is shown during a run
 """

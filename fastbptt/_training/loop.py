@@ -24,13 +24,14 @@ import numpy as np
 
 from .. import optimizers, schedules
 from . import checkpoint as _checkpoint
-from .batches import Arrays, Positions, draws_at, refuse_nonfinite, take, used_streams
+from .batches import Arrays, Positions, draws_at, refuse_nonfinite, used_streams
 from .history import History, Record
 from .nonfinite import first_nonfinite
 from .progress import Progress
 from .settings import Settings, described
 from .state import State
 from .step import clip, nonfinite_part, update
+from .stretch import Stretch
 from .windows import Windows, compute_window
 
 AIR = 0.05  # seconds of a stretch of compiled updates
@@ -59,31 +60,6 @@ def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy:
     finally:
         run.progress.close()
     return run.history
-
-
-class Stretch:
-    """Update after update in compiled code, and the memory for it."""
-
-    def __init__(self, network, source, settings, gradient):
-        self.settings, self.gradient, self.numbers = settings, gradient, vars(settings.optimizer)
-        self.before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
-        B = min(source.batch_size, source.data[0].shape[1])
-        first = take(source.data, np.arange(B), source.output)
-        self.batch = [None if array is None else np.empty_like(array) for array in first]
-
-    def run(self, network, source, state, rows, rates, seconds, draws):
-        """Change the arrays of `state` by as many updates as can be made, at the learning rates of their epochs.
-
-        Returns how many, what Ctrl-C raised or None, and of each epoch the sums of loss, weight, penalty and norm, and the
-        seconds to its last update.
-        """
-        settings, sums = self.settings, np.zeros((len(rates), 5))
-        sums[0, :4] = state.loss, state.weight, state.penalty, state.norm
-        done, error = network._engines["core"].train(
-            state.theta, *source.data, rows, source.batch_size, settings.optimizer.rule, self.numbers,
-            np.array(rates, np.float64), state.slots, state.updates, settings.max_grad_norm, self.gradient, self.before,
-            self.batch, sums, seconds, settings.memory_limit, settings.threads, draws)
-        return done, error, sums.tolist()
 
 
 class Run:
@@ -454,8 +430,8 @@ class Run:
 
     def _write(self, state):
         self._move_streams()
-        _checkpoint.write(self.settings.checkpoint, self.network, state, self.history, self.entropy, self._identity(),
-                          self._seconds(), self.start, self.source.begin)
+        _checkpoint.write(self.settings.checkpoint, self.network, state, self.history, entropy=self.entropy,
+                          identity=self._identity(), seconds=self._seconds(), start=self.start, begin=self.source.begin)
         self.saved = time.monotonic()
 
     def resume(self):
@@ -467,19 +443,22 @@ class Run:
 
     def _read(self, content=None, path=None, seed=True):
         """Put the checkpoint, where there is one, into state and history; without `seed` the seeds are not compared."""
-        settings = self.settings
+        path = self.settings.checkpoint if path is None else path
         windows = self.source if isinstance(self.source, Windows) else None
-        start = _checkpoint.read(settings.checkpoint if path is None else path, self.network, self.state, self.history,
-                                 self._identity(), settings.seed if seed else None, settings.begin, self._used(),
-                                 self._most_updates(), self.source.updates_per_epoch, windows, content)
+        start = _checkpoint.read(path, self.network, self.state, self.history, self._asked(seed), windows, content)
         self.start = self.start if start is None else start
 
     def check_replaceable(self):
         """Refuse to write the checkpoint over anything but an earlier one of this run."""
         settings = self.settings
         if settings.checkpoint is not None and not settings.overwrite:
-            _checkpoint.check_replaceable(settings.checkpoint, self.network, self.state, self._identity(), settings.seed,
-                                          settings.begin, self._used(), self._most_updates(), self.source.updates_per_epoch)
+            _checkpoint.check_replaceable(settings.checkpoint, self.network, self.state, self._asked())
+
+    def _asked(self, seed=True):
+        """Return what this call asks for, with which a checkpoint is compared; without `seed` the seeds are not compared."""
+        settings = self.settings
+        return _checkpoint.Call(self._identity(), settings.seed if seed else None, settings.begin, self._used(),
+                                self._most_updates(), self.source.updates_per_epoch)
 
     def _used(self):
         """Return 1 for each random stream on which the run depends, and 0 for the others."""
