@@ -15,7 +15,7 @@ import numpy as np
 from . import _checks, _files, network as _network, optimizers, _population, schedules
 from ._many.arguments import _Arguments, NETWORKS_FIRST, _seeds
 from ._many.lanes import MOST_BYTES, MOST_HIDDEN, OWN, _beside, _fits, _key, most_sequences, _penalty, _threads
-from ._many.population_fit import Fit, PopulationHistory
+from ._many.population_fit import Fit, FitSettings, PopulationHistory
 from ._states import NetworkStates, stack
 from ._training import batches as _batches, settings as _settings
 from .network import RNN
@@ -347,13 +347,15 @@ class Population(_Arguments):
         batch_size = _checks.size("batch_size", batch_size)
         epochs = _settings.least_epochs(None if epochs is None else _checks.size("epochs", epochs, smallest=0), min_updates,
                                        -(-data[0].shape[-1 if self._like.one_hot else -2] // batch_size))
-        run = Fit(self, data, validation, optimizer, rates, schedule, epochs, batch_size, norms,
-                   None if patience is None else _checks.size("patience", patience),
-                   _checks.number("min_improvement", min_improvement, 0, low_allowed=True), _batches.check_shuffle(shuffle),
-                   math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
-                   None if progress is None else _checks.flag("progress", progress),
-                   _settings.functions("callbacks", callbacks, "(epoch, population)"), _threads(n_threads),
-                   None if random_state is None else _seeds(self.n, random_state))
+        settings = FitSettings(
+            optimizer=optimizer, rates=rates, max_norms=norms, schedule=schedule, epochs=epochs, batch_size=batch_size,
+            patience=None if patience is None else _checks.size("patience", patience),
+            min_improvement=_checks.number("min_improvement", min_improvement, 0, low_allowed=True),
+            shuffle=_batches.check_shuffle(shuffle),
+            time_limit=math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
+            callbacks=_settings.functions("callbacks", callbacks, "(epoch, population)"), threads=_threads(n_threads),
+            seeds=None if random_state is None else _seeds(self.n, random_state))
+        run = Fit(self, data, validation, settings, None if progress is None else _checks.flag("progress", progress))
         try:
             self.history = run.go()
         finally:

@@ -67,35 +67,72 @@ class PopulationHistory:
         return columns
 
 
+@dataclass(frozen=True, eq=False)
+class FitSettings:
+    """The options of one training of a population, checked.
+
+    Attributes
+    ----------
+    optimizer : the update rule; `rates` replace its learning rate
+    rates, max_norms : arrays (n,)
+        Learning rate of each network, and the norm to which its gradient is clipped, inf if it is not.
+    schedule : factor of the learning rates by epoch
+    epochs, batch_size : int
+    patience : int or None
+        A network stops after this many epochs without a better validation loss.
+    min_improvement : float
+        A validation loss is better if it is lower by more than this.
+    shuffle : bool or "spread"
+    time_limit : float
+        Seconds; may be inf.
+    callbacks : tuple of functions of (epoch, population)
+    threads : int
+        Number of threads; 0 for the default.
+    seeds : list of n ints, optional
+        Seeds of the random streams. None: each network's own streams go on.
+    """
+
+    optimizer: optimizers.Optimizer
+    rates: np.ndarray
+    max_norms: np.ndarray
+    schedule: schedules.Schedule
+    epochs: int
+    batch_size: int
+    patience: int | None
+    min_improvement: float
+    shuffle: Shuffle
+    time_limit: float
+    callbacks: tuple[Any, ...]
+    threads: int
+    seeds: list[int] | None = None
+
+
 class Fit:
     """One call of Population.fit."""
 
-    def __init__(self, population: Any, data: tuple[Any, ...], validation: tuple[Any, ...] | None,
-                 optimizer: optimizers.Optimizer, rates: np.ndarray, schedule: schedules.Schedule, epochs: int,
-                 batch_size: int, max_norms: np.ndarray, patience: int | None, min_improvement: float, shuffle: Shuffle,
-                 time_limit: float, progress: Any, callbacks: tuple[Any, ...], threads: int,
-                 seeds: list[int] | None = None) -> None:
-        self.population, self.data, self.validation = population, data, validation
-        self.optimizer, self.rates = optimizer, rates
-        self.schedule, self.epochs, self.batch_size, self.max_norms = schedule, epochs, batch_size, max_norms
-        self.patience, self.min_improvement, self.shuffle, self.time_limit = patience, min_improvement, shuffle, time_limit
-        self.callbacks, self.threads, self.seeds = callbacks, threads, seeds  # seeds: None where each network's streams go on
-        self.progress = progress if isinstance(progress, Progress) else Progress(epochs, population.n, progress, "network")
+    def __init__(self, population: Any, data: tuple[Any, ...], validation: tuple[Any, ...] | None, settings: FitSettings,
+                 progress: Any) -> None:
+        self.population, self.data, self.validation, self.settings = population, data, validation, settings
+        if not isinstance(progress, Progress):
+            progress = Progress(settings.epochs, population.n, progress, "network")
+        self.progress = progress
 
     def go(self):
         return self.in_lanes() if self.fits_lanes() else self.one_at_a_time()
 
     def fits_lanes(self):
+        settings = self.settings
         p = self.population
-        return (p._lanes is not None and p._small(self.data, self.batch_size)
-                and type(self.optimizer) in optimizers.OPTIMIZERS.values()
-                and self.schedule.begin() == ()  # what a schedule carries is each network's own
-                and (self.data[3] is None or self.batch_size >= self.data[0].shape[-2]))
+        return (p._lanes is not None and p._small(self.data, settings.batch_size)
+                and type(settings.optimizer) in optimizers.OPTIMIZERS.values()
+                and settings.schedule.begin() == ()  # what a schedule carries is each network's own
+                and (self.data[3] is None or settings.batch_size >= self.data[0].shape[-2]))
 
     def one_at_a_time(self):
+        settings = self.settings
         p, (X, D, weights, initial_state, lengths) = self.population, self.data
         fields = ("train_loss", "validation_loss", "penalty", "gradient_norm")
-        columns = {name: np.full((p.n, self.epochs), np.nan) for name in fields}
+        columns = {name: np.full((p.n, settings.epochs), np.nan) for name in fields}
         history, begin = PopulationHistory(**columns, best_epoch=np.full(p.n, -1)), time.monotonic()
         history.stopped = ["interrupted"] * p.n
         p.history = history
@@ -106,16 +143,16 @@ class Fit:
                 validation = (*p._pair(k, V[0], V[1]), p._weights_of(k, V[2]), p._of(k, V[4], 1))
             try:
                 found = net.fit(*p._pair(k, X, D), weights=p._weights_of(k, weights), lengths=p._of(k, lengths, 1),
-                                initial_state=p._of(k, initial_state, 2), validation=validation, epochs=self.epochs,
-                                batch_size=self.batch_size, schedule=self.schedule, shuffle=self.shuffle,
-                                random_state=None if self.seeds is None else self.seeds[k],
-                                optimizer=dataclasses.replace(self.optimizer, learning_rate=float(self.rates[k])),
-                                max_grad_norm=None if self.max_norms[k] == math.inf else float(self.max_norms[k]),
-                                patience=self.patience,
-                                min_improvement=self.min_improvement, progress=False,
-                                callbacks=[lambda record, f=f: f(record.epoch, p) for f in self.callbacks],
-                                time_limit=None if self.time_limit == math.inf else self.time_limit,
-                                n_threads=self.threads)
+                                initial_state=p._of(k, initial_state, 2), validation=validation, epochs=settings.epochs,
+                                batch_size=settings.batch_size, schedule=settings.schedule, shuffle=settings.shuffle,
+                                random_state=None if settings.seeds is None else settings.seeds[k],
+                                optimizer=dataclasses.replace(settings.optimizer, learning_rate=float(settings.rates[k])),
+                                max_grad_norm=None if settings.max_norms[k] == math.inf else float(settings.max_norms[k]),
+                                patience=settings.patience,
+                                min_improvement=settings.min_improvement, progress=False,
+                                callbacks=[lambda record, f=f: f(record.epoch, p) for f in settings.callbacks],
+                                time_limit=None if settings.time_limit == math.inf else settings.time_limit,
+                                n_threads=settings.threads)
                 history.stopped[k] = found.stopped
             except FloatingPointError:
                 found = net.history
@@ -137,6 +174,7 @@ class Fit:
         return history
 
     def in_lanes(self):
+        settings = self.settings
         p, n = self.population, self.population.n
         X, D, weights, initial_state, lengths = self.data
         X, D, weights, lengths = p._without_padding(X, p._distributions(D), weights, lengths)
@@ -147,7 +185,7 @@ class Fit:
         # Of the networks that still learn, their places in the population and what is theirs, one a column
         N = p._theta.shape[1]
         self.places, self.theta = np.arange(n), p._theta
-        self.slots = [np.zeros_like(p._theta) for _ in self.optimizer.slots(p._theta[:, 0])]
+        self.slots = [np.zeros_like(p._theta) for _ in settings.optimizer.slots(p._theta[:, 0])]
         self.penalties = _flat_penalties(p)
         self.going = np.zeros(N, p._theta.dtype)
         self.going[:n] = 1
@@ -159,14 +197,14 @@ class Fit:
         p.history = self.history
         self.returned = p._theta.copy()  # the parameters that each ends with, where there is patience
         self.updates, self.columns, self.begun = 0, [[], [], [], []], None
-        self.begin = list(p._positions) if self.seeds is None else [_batches.Positions()] * n
+        self.begin = list(p._positions) if settings.seeds is None else [_batches.Positions()] * n
         self.orders = np.zeros(n, np.int64)  # of each network, that this run has used
         self.out_of_patience = []  # in the last epoch: what else ends a run after it comes first
         begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
         try:
-            while epoch < self.epochs and self.going.any() and not why:
+            while epoch < settings.epochs and self.going.any() and not why:
                 self.make_room()
-                count = 1 if self.callbacks else min(stretch, self.epochs - epoch)
+                count = 1 if settings.callbacks else min(stretch, settings.epochs - epoch)
                 before = time.monotonic()
                 losses, validation = self.train(epoch, count)
                 if time.monotonic() - before < AIR / 2:
@@ -174,12 +212,12 @@ class Fit:
                 epoch += count
                 self.history.seconds += [time.monotonic() - begin] * count
                 self.show(epoch, losses, validation)
-                answers = [function(epoch - 1, p) for function in self.callbacks]
+                answers = [function(epoch - 1, p) for function in settings.callbacks]
                 if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
                     why = "callback"
-                elif time.monotonic() - begin >= self.time_limit:
+                elif time.monotonic() - begin >= settings.time_limit:
                     why = "time"
-                if self.callbacks and self.theta is not p._theta:  # they may have changed parameters
+                if settings.callbacks and self.theta is not p._theta:  # they may have changed parameters
                     self.theta[:, :len(self.places)] = p._theta[:, self.places]
         except BaseException as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
@@ -189,17 +227,18 @@ class Fit:
                 self.history.stopped[k] = why
             self.move_streams()
             self.leave()
-            if self.patience is not None:
+            if settings.patience is not None:
                 p._theta[:, :n] = self.returned[:, :n]
             self.write_history()
         return self.history
 
     def move_streams(self):
         """Move the streams of the networks behind the epochs that the last call of compiled code has begun."""
+        settings = self.settings
         begun, self.begun = self.begun, None
         for k, epochs in zip(*begun) if begun else ():
             self.orders[k] += abs(epochs)  # an epoch that failed counts too, as in RNN.fit
-            if self.seeds is None or self.seeds[k] == self.population.seeds[k]:
+            if settings.seeds is None or settings.seeds[k] == self.population.seeds[k]:
                 self.population._positions[k] = self.population._positions[k].later(
                     self.begin[k].moved(_batches.Positions(shuffling=int(self.orders[k]))))
 
@@ -235,32 +274,33 @@ class Fit:
 
     def train(self, epoch, count):
         """So many epochs of updates, each judged by the validation set; losses (n, count) of both, None without one."""
+        settings = self.settings
         p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
         B, n, N = X.shape[-2], len(self.places), self.theta.shape[1]
         self.out_of_patience = []
         order, held, judge = None, None, None
-        if self.shuffle and self.batch_size < B:
+        if settings.shuffle and settings.batch_size < B:
             # A network that learns no more has an order too, which nobody reads
-            seeds = p.seeds if self.seeds is None else self.seeds
-            order = np.stack([[_batches.order(self.shuffle, B, self.batch_size, _batches.generator(
+            seeds = p.seeds if settings.seeds is None else settings.seeds
+            order = np.stack([[_batches.order(settings.shuffle, B, settings.batch_size, _batches.generator(
                 seeds[k], STREAMS.index("shuffling"), self.begin[k].shuffling + int(self.orders[k]) + e))
                 for e in range(count)] for k in self.places])
         rates, max_norms, ended = np.zeros(N), np.full(N, np.inf), np.zeros(N, np.intp)
-        rates[:n], max_norms[:n] = self.rates[self.places], self.max_norms[self.places]
-        factors = np.array([self.schedule.factor((), epoch + e, self.epochs) for e in range(count)], np.float64)
+        rates[:n], max_norms[:n] = settings.rates[self.places], settings.max_norms[self.places]
+        factors = np.array([settings.schedule.factor((), epoch + e, settings.epochs) for e in range(count)], np.float64)
         if self.validation is not None:
             held = tuple(self.judged)
-            judge = (self.best, self.target, self.best_epoch, self.target_epoch, self.best_theta, epoch, self.patience or 0,
-                     self.min_improvement)
+            judge = (self.best, self.target, self.best_epoch, self.target_epoch, self.best_theta, epoch, settings.patience or 0,
+                     settings.min_improvement)
         went = self.going[:n] > 0
         self.begun = self.places, ended
         found = p._lanes.train(
-            n, self.theta, self.slots, X, D, weights, initial_state, lengths, self.optimizer.rule, vars(self.optimizer), rates,
-            factors, self.going, ended, *self.penalties, max_norms, self.batch_size, order, self.updates, held, judge,
-            self.threads)
+            n, self.theta, self.slots, X, D, weights, initial_state, lengths, settings.optimizer.rule,
+            vars(settings.optimizer), rates, factors, self.going, ended, *self.penalties, max_norms, settings.batch_size, order,
+            self.updates, held, judge, settings.threads)
         losses, penalties, norms, judged = found
         self.move_streams()
-        self.updates += count * -(-B // self.batch_size)
+        self.updates += count * -(-B // settings.batch_size)
         if self.theta is not p._theta:
             p._theta[:, self.places] = self.theta[:, :n]
         stopped, ended = went & (self.going[:n] == 0), ended[:n]
@@ -270,7 +310,7 @@ class Fit:
                 continue
             if ended[k] == count:
                 self.out_of_patience.append(self.places[k])
-            self.history.stopped[self.places[k]] = "epochs" if epoch + ended[k] == self.epochs else "patience"
+            self.history.stopped[self.places[k]] = "epochs" if epoch + ended[k] == settings.epochs else "patience"
         whole = np.arange(count) < np.where(ended < 0, -1 - ended, ended)[:, None]
         for column, values in zip(self.columns, (losses, judged, penalties, norms)):
             column.append(np.full((p.n, count), np.nan))
@@ -281,7 +321,7 @@ class Fit:
     def show(self, epoch, losses, validation):
         """Report so many epochs: a network that goes on counts as the part of it that is done."""
         going = int(np.count_nonzero(self.going))
-        self.progress.reach(self.population.n - going * (1 - epoch / self.epochs))
+        self.progress.reach(self.population.n - going * (1 - epoch / self.settings.epochs))
         self.progress.epoch(epoch - 1, _mean(losses[:, -1]), None if validation is None else _mean(validation[:, -1]))
 
     def write_history(self):

@@ -11,7 +11,7 @@ import numpy as np
 from .._training import batches as _batches
 from .._training.history import History
 from .lanes import _threads
-from .population_fit import Fit
+from .population_fit import Fit, FitSettings
 from .results import CURVES
 
 
@@ -73,11 +73,13 @@ def _train_population(work, progress, results):
         validation = X, D, weights, None, lengths
     settings = first.settings
     norms = [math.inf if job.max_grad_norm is None else job.max_grad_norm for job in jobs]
-    run = Fit(population, data, validation, first.optimizer, np.array([job.optimizer.learning_rate for job in jobs]),
-                    settings["schedule"], 100 if settings["epochs"] is None else settings["epochs"], settings["batch_size"],
-                    np.array(norms), settings["patience"], settings["min_improvement"], settings["shuffle"],
-                    math.inf if settings["time_limit"] is None else settings["time_limit"],
-                    False if progress is None else progress.part(), (), _threads(work.threads))
+    options = FitSettings(
+        optimizer=first.optimizer, rates=np.array([job.optimizer.learning_rate for job in jobs]), max_norms=np.array(norms),
+        schedule=settings["schedule"], epochs=100 if settings["epochs"] is None else settings["epochs"],
+        batch_size=settings["batch_size"], patience=settings["patience"], min_improvement=settings["min_improvement"],
+        shuffle=settings["shuffle"], time_limit=math.inf if settings["time_limit"] is None else settings["time_limit"],
+        callbacks=(), threads=_threads(work.threads))
+    run = Fit(population, data, validation, options, False if progress is None else progress.part())
     begin = time.monotonic()
     try:
         run.go()
