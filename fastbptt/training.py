@@ -13,5 +13,5 @@ from ._training.stream import stream
 __all__ = ["History", "ON_NONFINITE", "RECENT", "Record", "Settings", "State", "Stepper", "StreamHistory", "UpdateSettings",
            "fit", "settings", "stream", "with_least_updates"]
 
-for _public in (History, Record, Settings, State, Stepper, StreamHistory):  # pickles name them by this module
+for _public in (History, Record, Settings, State, Stepper, StreamHistory, UpdateSettings):  # pickles name them by this module
     _public.__module__ = __name__

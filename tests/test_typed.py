@@ -164,3 +164,15 @@ def test_no_modules_import_each_other_not_even_for_types():
     graph["fastbptt.diagnostics"].discard("fastbptt.network")  # the type of an argument
     assert {"fastbptt._types", "fastbptt.optimizers"} <= graph["fastbptt._training.types"]
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the modules of a cycle
+
+
+@pytest.mark.parametrize("module, names", [
+    ("training", "History Record Settings State Stepper StreamHistory UpdateSettings"),
+    ("many", "CrossValidation Fits WorkersFailed"), ("population", "Population PopulationHistory"),
+    ("estimators", "RNNClassifier RNNRegressor Scaling")])
+def test_public_classes_are_named_by_the_module_that_users_import(module, names):
+    """Pickles and error messages have this name, wherever the class is defined."""
+    module = importlib.import_module(f"fastbptt.{module}")
+    for name in names.split():
+        kind = getattr(module, name)
+        assert (kind.__module__, kind.__qualname__) == (module.__name__, name)

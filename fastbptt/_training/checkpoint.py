@@ -55,7 +55,7 @@ class Call:
 
 
 def path(value):
-    """`value` as a path, in a folder that is there."""
+    """Return `value` as an absolute path; raise FileNotFoundError if its folder does not exist."""
     value = os.path.abspath(_files.path_of(value, "checkpoint"))
     if not os.path.isdir(os.path.dirname(value)):
         raise FileNotFoundError(f"there is no folder {os.path.dirname(value)!r} for the checkpoint")
@@ -63,7 +63,7 @@ def path(value):
 
 
 def digest(arrays):
-    """A fingerprint of arrays, their shapes and dtypes."""
+    """Return a fingerprint of arrays, their shapes and dtypes."""
     total = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is not None:
@@ -73,7 +73,7 @@ def digest(arrays):
 
 
 def seed(path, otherwise):
-    """The seed of the run that `path` holds, whose split and order a resumed one has; `otherwise` where it holds none."""
+    """Return the seed of the run that `path` holds, which gives a resumed run its split and order, or `otherwise`."""
     return streams(path, otherwise, None)[0]
 
 
@@ -285,7 +285,7 @@ def is_close(a, b):
 
 
 def _refuse_longer(path, numbers, call):
-    """Raise ValueError where a file holds more than the call would do."""
+    """Raise ValueError if a file holds more updates than the call would make."""
     there = numbers["epoch"] * call.updates_per_epoch + numbers["batch"]
     if there > call.most_updates:
         raise ValueError(f"checkpoint {path!r} is of a longer run: {there} updates are done there, and epochs= and updates= "
@@ -357,14 +357,14 @@ def _compare(path, what, theirs, ours):
 
 
 def differences(theirs, ours):
-    """Of two dicts: by the name of what differs, a few words."""
-    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # no tuples but lists
+    """Describe the differences of two dicts, as a dict of messages by name."""
+    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # JSON has lists, and no tuples
     return {name: f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
             for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)}
 
 
 def packed(run):
-    """A dict as JSON; of arrays a fingerprint."""
+    """Return a dict as JSON, with a fingerprint for each array."""
     return json.dumps(run, default=_in_words)
 
 

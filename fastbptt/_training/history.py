@@ -17,7 +17,7 @@ RECENT = 100  # updates of a stream whose mean loss its history shows
 
 @dataclass(repr=False)
 class History:
-    """What a run did, one entry an epoch.
+    """What a run did, with one entry for each epoch.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class History:
         The data losses of the epoch's mini-batches, each before its update: their mean, weighted by each batch's Σ m, with
         reduction="mean", and their sum with reduction="sum".
     validation_loss : list of float
-        After the epoch; NaN where `validation_every` passes one over; empty without a validation set.
+        After the epoch; NaN in epochs that `validation_every` skips; empty without a validation set.
     penalty : list of float
         The mean over the mini-batches, with either reduction, of all penalties, l1 Σ |w| + l2 Σ w² and those on rates and
         by Ω, each before its update.
@@ -36,14 +36,15 @@ class History:
     seconds : list of float
         Since the start of the run; of a resumed run, with the seconds before.
     stopped : str
-        "epochs", "updates", "patience", "callback", "time", "interrupted" or "nonfinite"; "error" after any other.
+        Why the run ended: "epochs", "updates", "patience", "callback", "time", "interrupted" or "nonfinite"; "error" after any
+        other error.
     best_epoch : int or None
         Index of the epoch with the lowest validation loss.
     updates, skipped : int
-        Updates made, and batches passed over under on_nonfinite="skip".
+        Number of updates, and of batches skipped with on_nonfinite="skip".
 
-    Where a run ends within an epoch, the updates made in it are the last entry; after an interrupt or an error they have
-    none.
+    If a run ends within an epoch, the updates of this epoch are the last entry; after an interrupt or an error they have no
+    entry.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -72,15 +73,15 @@ class History:
     def rows(self) -> dict[str, np.ndarray]:
         """Return a dict of columns, a row for each epoch: ``pandas.DataFrame(history.rows())``.
 
-        The columns are "epoch", which counts from 0, and the lists above, but for those that are empty.
+        The columns are "epoch", which counts from 0, and those of the lists above that are not empty.
         """
         return {"epoch": np.arange(len(self.train_loss))} | {
             name: np.array(getattr(self, name), np.float64) for name in self.CURVES if getattr(self, name)}
 
     def plot(self, ax: Any = None, *, gradient_norm: bool = False) -> Any:
-        """Losses by epoch, on a logarithmic scale, with the best epoch marked; returns the Axes. Needs matplotlib.
+        """Plot the losses by epoch on a logarithmic scale, with the best epoch marked, and return the Axes. Needs matplotlib.
 
-        With gradient_norm=True also the mean norm of the gradient before clipping, dotted, on an axis of its own.
+        With gradient_norm=True, also plot the mean norm of the gradient before clipping, dotted, on an axis of its own.
         """
         ax = _plots.axes(ax)
         epochs = np.arange(1, len(self.train_loss) + 1)
@@ -106,13 +107,13 @@ class History:
         return ax
 
     def _truncate(self, epochs):
-        """Drop what an interrupt left of an epoch that was not finished."""
+        """Drop the entries that an interrupt left of an unfinished epoch."""
         for name in self.CURVES:
             del getattr(self, name)[epochs:]
 
 
 def _in_seconds(seconds):
-    """The last of these, as the end of a repr; nothing if there are none."""
+    """Return the last of these seconds as a list for the end of a repr, empty if there are none."""
     return [f"{last:.3g} s" for last in seconds[-1:]]
 
 
@@ -139,9 +140,9 @@ class StreamHistory:
     gradient_norm : list of float
         Before clipping, penalties included.
     steps : int
-        Time steps that were read.
+        Number of time steps that were read.
     final_state : array (B, H)
-        The state after them, with which the stream can be gone on with; None where there were none.
+        The state after them, from which another stream can go on; None if no step was read.
     stopped : str
         "end", or "callback", "interrupted", "nonfinite" or "error".
     """

@@ -2,16 +2,19 @@
 
 Design
 ------
-(a) A run is a position and what has been learnt so far, and one `State` holds all of it. An update or the end of an epoch
-    writes the next state into the spare one of two and then swaps them, in one assignment: an interrupt, whenever it
-    comes, finds a whole state. A checkpoint is that state.
-(b) What is random is a function of the seed and of the position: the order of an epoch's sequences, the generator that a
-    function of batches is given. So there are no generators to save. A run begins at its network's positions, and moves
-    them behind what its updates have used.
-(c) Where nothing of the user's own runs between updates, they are made in stretches of compiled code (`Stretch`), with
-    the same bits, and where nothing does between epochs, over many of them; an update that fails there is left to
-    `_update`, which finds the words.
-(d) It sees a network only through its parameters, `_loss_into` and a few more methods, so that `network` may import it.
+(a) One `State` holds the position of a run and all that it has learnt. There are two: an update, or the end of an epoch,
+    writes the next state into the spare one and then swaps the two in one assignment. An interrupt thus finds a whole
+    state, whenever it comes. A checkpoint is such a state.
+(b) Everything random is a function of the seed and of the position: the order of an epoch's sequences, and the generator
+    that a function of batches gets. So there are no generators to save. A run begins at its network's positions, and
+    moves them behind what its updates have used.
+(c) If none of the user's own functions runs between updates, `Stretch` makes many updates in compiled code, with the same
+    bits. If none runs between epochs, a stretch goes on over many epochs. An update that fails there is made again by
+    `_update`, which raises the detailed error.
+(d) The loop uses a network only through its parameters, `_loss_into` and a few more methods, so that `network` may import
+    this module.
+
+A new reason to stop a run goes into `_ended` or `_updates`; what is judged after an epoch goes into `_judge`.
 """
 
 from __future__ import annotations
@@ -34,12 +37,12 @@ from .step import clip, nonfinite_part, update
 from .stretch import Stretch
 from .windows import Windows, compute_window
 
-AIR = 0.05  # seconds of a stretch of compiled updates
-MOST_AHEAD = 1024  # epochs of one
+AIR = 0.05  # seconds that a stretch of compiled updates may take
+MOST_AHEAD = 1024  # epochs of one stretch, at most
 
 
 def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy: int) -> History:
-    """The loop behind RNN.fit, which documents and has checked the arguments; `source` is Arrays or Function."""
+    """Train; RNN.fit documents and has checked the arguments. `source` is Arrays, Windows or Function."""
     if validation is not None:
         refuse_nonfinite("validation's ", *validation[:4])
         if 0 in validation[0].shape[:2]:
@@ -89,8 +92,7 @@ class Run:
         return self.states[0]
 
     def _next(self):
-        """The spare state as a copy of the present one, with the network's parameters as they are (callbacks may have
-        changed them)."""
+        """Copy the present state into the spare one, with the network's parameters, which callbacks may have changed."""
         state, spare = self.states
         spare.take(state, self.network._theta)
         return spare
@@ -104,7 +106,7 @@ class Run:
         return min(bound for bound in bounds if bound is not None)
 
     def loop(self):
-        """Updates and epochs until the run ends; why it did."""
+        """Make updates and epochs until the run ends, and return why it ended."""
         if self.state.owed and self._call():  # in a resumed run
             return "callback"
         while True:
@@ -117,7 +119,7 @@ class Run:
                 return "time"
 
     def _ended(self):
-        """Why no epoch is to begin now; "" if one is, or if one is going on, as in a resumed run."""
+        """Return why no epoch begins now, or "" if one does or is going on already, as in a resumed run."""
         settings, state = self.settings, self.state
         if state.batch > 0:
             return ""
@@ -142,7 +144,7 @@ class Run:
     # ---- Updates
 
     def _updates(self):
-        """Updates to the end of the epoch, or until the run ends within it: then why."""
+        """Make updates to the end of the epoch, and return ""; if the run ends within the epoch, return why."""
         settings = self.settings
         while self.state.batch < self.source.updates_per_epoch:
             if settings.updates is not None and self._drawn() >= settings.updates:
@@ -159,11 +161,11 @@ class Run:
         return ""
 
     def _stretch(self):
-        """Updates in compiled code, for a twentieth of a second; whether any was made.
+        """Make updates in compiled code for up to a twentieth of a second, and return whether any was made.
 
-        They go on into the next epochs where nothing of the user's own, and no validation set, has a say between them: with
-        8 updates an epoch of 2.3 us each, 10 us an epoch were a third of the time. The last epoch is left to `loop`.
-        None is made where the next batch cannot be learnt from: `_update` then says why, or passes it over.
+        The updates go on into the next epochs if neither callbacks nor a validation set need the end of an epoch: with 8
+        updates an epoch of 2.3 us each, 10 us an epoch were a third of the time. `loop` closes the last of these epochs.
+        No update is made if the next batch cannot be learnt from: `_update` then raises the error, or skips the batch.
         """
         network, settings, source, spare = self.network, self.settings, self.source, self._next()
         epochs = self._epochs_ahead(spare)
@@ -172,7 +174,7 @@ class Run:
             rows = rows[:(settings.updates - self._drawn()) * source.batch_size]
         seconds = min(AIR, settings.time_limit - time.monotonic() + self.begin)
         draws = self._draws_at(spare.epoch, spare.batch)
-        draws = None if draws is None else draws._replace(sequences=None)  # of each batch its own
+        draws = None if draws is None else draws._replace(sequences=None)  # each batch has its own
         rates, begin = [self._learning_rate(spare, ahead) for ahead in range(epochs)], self._seconds()
         done, error, sums = self.stretch.run(network, source, spare, rows, rates, seconds, draws)
         if done:
@@ -190,7 +192,7 @@ class Run:
         return done > 0
 
     def _epochs_ahead(self, state):
-        """How many epochs the next stretch is of, with the one that goes on; no more than half of its time is enough for."""
+        """Return how many epochs the next stretch covers, the present one included: as many as fit into half of its time."""
         settings, each = self.settings, self.source.updates_per_epoch
         epochs = self.ahead if self.sees_ahead else 1
         if settings.epochs is not None:
@@ -200,7 +202,7 @@ class Run:
         return max(1, epochs)
 
     def _count(self, spare, done, sums, begin):
-        """Put the numbers of a stretch's updates into `spare`, and write down the epochs that are over but for the last."""
+        """Add the numbers of a stretch's updates to `spare`, and write down all its finished epochs except the last."""
         each, left, seconds = self.source.updates_per_epoch, done, 0.0
         for *of_epoch, until in sums:
             if spare.batch == each:
@@ -213,7 +215,7 @@ class Run:
                 break
 
     def _draws_at(self, epoch, k):
-        """What the noise and dropout of batch k are made of."""
+        """Return the keys of the noise and dropout of batch k, or None if the network draws nothing."""
         return None if self.draws is None else draws_at(self.draws, *self.source.place(epoch, k))
 
     def _update(self):
@@ -245,7 +247,7 @@ class Run:
         self._commit(spare)
 
     def _learn(self, spare, gradient, loss, norm):
-        """Update parameters and slots of `spare`; "", or what is not finite: then they are left as they were."""
+        """Update parameters and slots of `spare` and return ""; if something is not finite, leave them and return what it is."""
         network, settings = self.network, self.settings
         bad = nonfinite_part(loss, norm)
         if bad:
@@ -259,7 +261,7 @@ class Run:
         return "update"
 
     def _window(self, network, data, k, spare):
-        """Loss, penalty and Σ m of a window of truncated BPTT; the states that the next one needs are put into `spare`."""
+        """Compute loss, penalty and Σ m of a window of truncated BPTT; keep in `spare` the states that the next one needs."""
         source, states = self.source, spare.states
         own_start = states is not None and data[3] is None and source.window(k)[0] == 0
         *found, S = compute_window(network, self.gradient, self.settings, data, source.k2, states, own_start,
@@ -268,7 +270,7 @@ class Run:
         return found
 
     def _add(self, state, data, loss, penalty, norm, weight=None):
-        """Add a batch to the sums, weighted as the loss is, by its Σ m."""
+        """Add a batch to the sums of the epoch, weighted by its Σ m with reduction="mean"."""
         if self.network.reduction != "mean":
             weight = 1.0
         elif weight is None:
@@ -276,13 +278,13 @@ class Run:
         state.add(loss, penalty, norm, weight)
 
     def _learning_rate(self, state, ahead=0):
-        """Of the epoch of `state`, or of one so many epochs ahead where nothing that comes between changes it."""
+        """Return the learning rate of the epoch of `state`, or of an epoch `ahead` of it if nothing in between changes it."""
         settings = self.settings
         factor = settings.schedule.factor(state.carried, state.epoch + ahead, self.most_epochs)
         return settings.optimizer.learning_rate * float(factor)
 
     def _refuse(self, data, what, loss, norm, whose=""):
-        """Raise FloatingPointError for a batch that cannot be learnt from, unless such ones are to be skipped."""
+        """Raise FloatingPointError for a batch that cannot be learnt from, unless such batches are skipped."""
         if self.settings.on_nonfinite == "skip":
             return
         state = self.state
@@ -295,7 +297,7 @@ class Run:
     # ---- Epochs
 
     def _close_epoch(self):
-        """Judge the epoch, write it down, call the callbacks; whether one of them ends the run."""
+        """Judge the epoch, write it down and call the callbacks; return whether one of them ends the run."""
         spare = self.state.again()
         due = (spare.epoch + 1) % self.settings.validation_every == 0
         validation_loss = self._judge(spare, spare.epoch) if due else math.nan
@@ -305,16 +307,17 @@ class Run:
         return self._call()
 
     def _tell(self, state):
-        """Tell history and progress of the epoch that was written down last."""
+        """Show the epoch that was written down last in history and progress."""
         self.tell_history(state)
         _, epoch, _, train_loss, validation_loss, _ = state.owed
         self.progress.epoch(epoch, train_loss, validation_loss)
 
     def _call(self):
-        """Call the callbacks that the state owes, all of them; whether one returned True.
+        """Call all callbacks that the state owes, and return whether one of them returned True.
 
-        Where they are cut off, the state goes on to owe them, and has the parameters of before. Where one of them ends the
-        run, a run that is resumed calls them again, as it may have others. The parameters stay as the first call left them.
+        If the calls are interrupted, the state still owes them, and keeps the parameters from before. If a callback ends the
+        run, a resumed run calls the callbacks again, because it may have others; the parameters stay as the first call left
+        them.
         """
         owed = self.state.owed
         if not self._is_called(owed[0]):
@@ -329,7 +332,7 @@ class Run:
         return stops
 
     def _is_called(self, name):
-        """Whether there are such callbacks."""
+        """Return whether the run has callbacks of this name."""
         return bool(getattr(self.settings, name))
 
     def _ask(self):
@@ -344,22 +347,22 @@ class Run:
         return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
     def close(self):
-        """Write down an epoch that was not finished, judge the last one, return to the best parameters.
+        """Write down an unfinished epoch, judge the last epoch, and return to the best parameters.
 
-        Only history and network learn of it: a run that goes on from the checkpoint does so from where it was.
+        This changes the history and the network, but not the checkpoint: a resumed run goes on from where the run was.
         """
         self._move_streams()
         spare, losses = self._next(), self.history.validation_loss
         if spare.averaged:
             self._write_down(spare, self._judge(spare, spare.epoch), self._seconds())
-        elif losses and math.isnan(losses[-1]):  # passed over, as it was not known to be the last
+        elif losses and math.isnan(losses[-1]):  # it was skipped: nobody knew that it was the last
             losses[-1] = self._judge(spare, spare.epoch - 1)
         self.tell_history(spare)
         if self.settings.patience is not None and spare.best_theta is not None:
             self.network._theta[...] = spare.best_theta
 
     def _write_down(self, spare, validation_loss, seconds):
-        """The epoch of `spare` into the history, and `spare` on to the next."""
+        """Append the epoch of `spare` to the history, and move `spare` to the next epoch."""
         settings, history, epoch = self.settings, self.history, spare.epoch
         averaged = max(spare.averaged, 1)
         if self.network.reduction == "mean":
@@ -377,7 +380,7 @@ class Run:
             history.validation_loss.append(validation_loss)
         watched = train_loss if self.validation is None else validation_loss
         if not math.isnan(watched):
-            spare.carried = tuple(number.item() if isinstance(number, np.generic) else number  # JSON knows none of NumPy's
+            spare.carried = tuple(number.item() if isinstance(number, np.generic) else number  # JSON has no NumPy numbers
                                   for number in settings.schedule.watch(spare.carried, watched))
         spare.epoch, spare.batch = epoch + 1, 0
         spare.loss = spare.weight = spare.penalty = spare.norm = 0.0
@@ -386,7 +389,7 @@ class Run:
                       None if math.isnan(validation_loss) else validation_loss, history.gradient_norm[-1])
 
     def _judge(self, spare, epoch):
-        """The validation loss after this epoch, NaN without a validation set; the best and its parameters are kept."""
+        """Return the validation loss after this epoch, NaN without a validation set; keep the best loss and its parameters."""
         if self.validation is None:
             return math.nan
         settings, loss = self.settings, self._validation_loss()
@@ -405,7 +408,7 @@ class Run:
     def _seconds(self):
         return self.state.seconds + time.monotonic() - self.begin
 
-    # ---- What stays
+    # ---- History, random streams, checkpoint
 
     def tell_history(self, state):
         history = self.history
@@ -424,7 +427,7 @@ class Run:
             self.network._positions = self.network._positions.later(self.source.begin.moved(drawn))
 
     def save(self):
-        """Write the checkpoint, where there is to be one."""
+        """Write the checkpoint, if the run has one."""
         if self.settings.checkpoint is not None:
             self._write(self.state)
 
@@ -435,21 +438,21 @@ class Run:
         self.saved = time.monotonic()
 
     def resume(self):
-        """Go on from the checkpoint, where there is one."""
+        """Go on from the checkpoint, if the file exists."""
         self._read()
         self.network._theta[...] = self.state.theta
         self.tell_history(self.state)
         self.progress.update(self._drawn())
 
     def _read(self, content=None, path=None, seed=True):
-        """Put the checkpoint, where there is one, into state and history; without `seed` the seeds are not compared."""
+        """Read the checkpoint into state and history, if the file exists; without `seed` the seeds are not compared."""
         path = self.settings.checkpoint if path is None else path
         windows = self.source if isinstance(self.source, Windows) else None
         start = _checkpoint.read(path, self.network, self.state, self.history, self._asked(seed), windows, content)
         self.start = self.start if start is None else start
 
     def check_replaceable(self):
-        """Refuse to write the checkpoint over anything but an earlier one of this run."""
+        """Raise FileExistsError if the checkpoint would replace anything except an earlier one of this run."""
         settings = self.settings
         if settings.checkpoint is not None and not settings.overwrite:
             _checkpoint.check_replaceable(settings.checkpoint, self.network, self.state, self._asked())
@@ -468,7 +471,7 @@ class Run:
         return used_streams(False, source.iterator is None, self.draws is not None)
 
     def _identity(self):
-        """What a checkpoint must share with the run that goes on from it."""
+        """Return what a checkpoint must share with the run that goes on from it."""
         settings, source = self.settings, self.source
         return {"optimizer": described(settings.optimizer), "schedule": described(settings.schedule),
                 "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
@@ -483,7 +486,7 @@ class Run:
         return self.digests
 
     def fail(self, error):
-        """After an interrupt or an error: the history says which, and the checkpoint holds the last whole state."""
+        """Record an interrupt or an error in the history, and write the last whole state to the checkpoint."""
         names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
         self.history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
         self.history._truncate(self.state.epoch)

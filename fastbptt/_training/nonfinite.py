@@ -6,9 +6,9 @@ import numpy as np
 
 
 def first_nonfinite(network, data, backend):
-    """In words, where a batch's computation first leaves the finite numbers: going forward, else going back."""
+    """Describe where a batch's computation first leaves the finite numbers: in the forward pass, else in the backward pass."""
     X, D, weights, initial_state, lengths, resets = data
-    # NaN and any label may stand where no weight is
+    # D may hold NaN or any label where the weight is 0
     D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.clip(D, 0, network.output_size - 1)
     more = {"initial_state": network._as_given(initial_state), "lengths": lengths, "resets": resets, "backend": backend}
     with np.errstate(all="ignore"):
@@ -18,7 +18,7 @@ def first_nonfinite(network, data, backend):
         _, gradients = network.loss_and_gradients(X, D, weights=weights, input_gradient=not network.one_hot, **more)
     if weights is not None:
         e = np.where((weights if weights.ndim == e.ndim else weights.max(axis=-1)) == 0, 0, e)
-    if network.output == "last":  # it is found by the state that it was computed from
+    if network.output == "last":  # (B,): one error for each sequence, at its last step
         e = e[None]
     dX = gradients.pop("X", np.zeros((0, 1, 1)))
     names = [name for name, gradient in gradients.items() if not np.isfinite(gradient).all()]

@@ -102,13 +102,13 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
              checkpoint: FilePath | None, checkpoint_every: Float, resume: Bool, overwrite: Bool, seed: int,
              begin: Positions, progress: Bool | None, callbacks: Callbacks, update_callbacks: Callbacks, threads: int,
              backend: Backend, memory_limit: int) -> Settings:
-    """The arguments of `fit` that do not hold data, checked; RNN.fit documents them."""
+    """Check the arguments of RNN.fit that hold no data, and return them as Settings; RNN.fit documents them."""
     if epochs is None and updates is None:
         epochs = 100
     if patience is not None and validation is None:
         raise ValueError("patience needs validation=(X, D), whose loss it watches")
     schedule = schedules.make(schedule)
-    schedule.factor(schedule.begin(), 0, 1)  # a function that gives no factor says so here
+    schedule.factor(schedule.begin(), 0, 1)  # raises here if a function returns no factor
     if checkpoint is None and resume:
         raise ValueError("resume=True needs checkpoint=, the file to go on from")
     if _checks.flag("overwrite", overwrite) and (checkpoint is None or resume):
@@ -167,7 +167,7 @@ def least_epochs(epochs: int | None, least: Int | None, updates_per_epoch: int) 
 
 
 def functions(name, given, of="a record"):
-    """A function, or functions, as a tuple."""
+    """Return a function, or several, as a tuple."""
     found = (given,) if callable(given) else tuple(given)
     for function in found:
         if not callable(function):
@@ -176,7 +176,7 @@ def functions(name, given, of="a record"):
 
 
 def described(rule):
-    """An optimiser or a schedule in words: its repr, which after an interrupt within it would be "..." from then on."""
+    """Describe an optimiser or a schedule as its repr does. After an interrupt within it, a dataclass's repr is "..."."""
     if isinstance(rule, schedules._Given):
         return repr(rule)
     return f"{type(rule).__qualname__}({', '.join(f'{each.name}={getattr(rule, each.name)!r}' for each in fields(rule))})"

@@ -13,12 +13,12 @@ import numpy as np
 
 @dataclass(eq=False)
 class State:
-    """Where a run stands, between two updates: all that its continuation depends on."""
+    """The state of a run between two updates: everything that its continuation depends on."""
 
     theta: np.ndarray
     slots: list[np.ndarray]
-    epoch: int = 0            # the epoch that is going on
-    batch: int = 0            # batches of it that are done
+    epoch: int = 0            # the present epoch
+    batch: int = 0            # number of its batches that are done
     updates: int = 0
     skipped: int = 0
     loss: float = 0.0         # sums over the batches of the epoch
@@ -30,12 +30,12 @@ class State:
     best_loss: float = math.inf
     best_epoch: int | None = None
     best_theta: np.ndarray | None = None  # never written to
-    target: float = math.inf  # the loss that patience waits to be beaten
+    target: float = math.inf  # the loss that the next ones must beat, for patience
     target_epoch: int = -1    # the epoch that set it
     seconds: float = 0.0      # before this call
-    states: np.ndarray | None = None  # of the network, carried to the next window; never written to
-    owed: tuple = ()          # which callbacks are not called yet, and the numbers of their Record
-    refused: bool = False     # whether those callbacks were called and ended the run
+    states: np.ndarray | None = None  # of the network, for the next window; never written to
+    owed: tuple = ()          # which callbacks are still to be called, and the numbers of their Record
+    refused: bool = False     # whether they were called and ended the run
 
     NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
                "best_loss", "best_epoch", "target", "target_epoch", "seconds", "owed", "refused")
@@ -56,7 +56,7 @@ class State:
             mine[...] = its
 
     def again(self) -> State:
-        """A state that has these very arrays, for what changes numbers alone."""
+        """Return a copy that shares the arrays, for changes of numbers alone."""
         other = object.__new__(State)
         vars(other).update(vars(self))
         return other

@@ -19,7 +19,7 @@ CUT = 2**22  # numbers of X that are read at a time
 
 
 class Windows:
-    """The mini-batches of Arrays, each in windows of k1 steps whose errors go back k2 steps: batch k is one window."""
+    """The mini-batches of Arrays, cut into windows of k1 steps whose errors go back k2 steps. Batch k is one window."""
 
     def __init__(self, arrays, k1, k2):
         self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
@@ -29,13 +29,13 @@ class Windows:
         self.taken = None, None  # a mini-batch that was asked for last, and which
 
     def window(self, k):
-        """Of batch k: the first step that is read, the first that has an error, and the end."""
+        """Return the first step that batch k reads, the first step whose error counts, and the end."""
         since = k % self.windows * self.k1
         end = min(since + self.k1, len(self.data[0]))
         return min(since, max(0, end - self.k2)), since, end
 
     def batch(self, epoch, k):
-        """X, D, weights, initial_state, lengths, resets of the steps that batch k reads."""
+        """Return X, D, weights, initial_state, lengths, resets of the steps that batch k reads."""
         start, _, end = self.window(k)
         which = epoch, k // self.windows
         if self.taken[0] != which:
@@ -45,29 +45,29 @@ class Windows:
         return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
 
     def place(self, epoch, k):
-        """As of Arrays; all windows of a mini-batch are one batch."""
+        """As `Arrays.place`; all windows of a mini-batch count as one batch."""
         number, _, sequences = self.arrays.place(epoch, k // self.windows)
         return number, self.window(k)[0], sequences
 
     def drawn(self, epoch, k, begun=False):
-        """As of Arrays; a mini-batch counts from its first window on."""
+        """As `Arrays.drawn`; a mini-batch counts from its first window on."""
         return self.arrays.drawn(epoch, -(-k // self.windows), begun)
 
     def carried(self, k, S):
-        """Of the states S of batch k those that the next one needs; None after the last window of a mini-batch."""
+        """Return those states S of batch k that the next window needs, or None after the last window of a mini-batch."""
         if (k + 1) % self.windows == 0:
             return None
         return S[self.window(k + 1)[0] - self.window(k)[0]:].copy()
 
     def shape(self, k):
-        """(n, B) of the states that are carried to batch k; None where there are none."""
+        """Return (n, B) of the states that are carried to batch k, or None if none are."""
         start, since, _ = self.window(k)
         first = k // self.windows * self.batch_size
         return None if since == 0 else (since - start + 1, min(self.batch_size, self.arrays.total - first))
 
 
 def cut(X, D, weights, resets, k1):
-    """Pieces of series, some windows of k1 steps each, that memory holds beside one another."""
+    """Yield pieces of series, each of some windows of k1 steps, so that a series may be larger than memory."""
     for name, array in (("X", X), ("D", D)):
         for ndim in (2, 3):
             _checks.refuse_list_of_sequences(name, array, ndim)
@@ -113,7 +113,7 @@ def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data
 
 
 class StreamWindow:
-    """The last steps of a stream: those whose states are known, and behind them those to learn from."""
+    """The last steps of a stream: steps of earlier windows, whose states are known, and then the steps to learn from."""
 
     def __init__(self, network, gradient, how, k1, k2, initial_state):
         self.network, self.gradient, self.how, self.k1, self.k2 = network, gradient, how, k1, k2
@@ -125,19 +125,19 @@ class StreamWindow:
         self.read = 0
 
     def add(self, chunk):
-        """The windows of k1 new steps that this chunk completes, one after another."""
+        """Yield the windows of k1 new steps that this chunk completes."""
         self.waiting.append(chunk)
         while sum(len(part[0]) for part in self.waiting) >= self.k1:
             yield self._take(self.k1)
         self.waiting = [_joined([part]) for part in self.waiting]
 
     def rest(self):
-        """What no window has taken, None where there is nothing."""
+        """Return the steps that no window has taken, or None if there are none."""
         left = sum(len(part[0]) for part in self.waiting)
         return self._take(left) if left else None
 
     def _take(self, n):
-        """The first n steps of those that wait."""
+        """Return the first n of the waiting steps."""
         taken = []
         while n > 0:
             part = self.waiting.pop(0)
@@ -149,7 +149,7 @@ class StreamWindow:
         return _joined(taken)
 
     def compute(self, new):
-        """Loss, penalty and Σ m of the new steps; the gradient is in `gradient`."""
+        """Compute loss, penalty and Σ m of the new steps; the gradient is in `gradient`."""
         self.new = len(new[0])
         self._forget(max(0, self.k2 - self.new))
         self.steps = new if self.known is None else _joined([self.known, new])
@@ -160,28 +160,28 @@ class StreamWindow:
         return found
 
     def _forget(self, most):
-        """All but the last `most` of the known steps, and the states before and after these."""
+        """Forget all known steps except the last `most`, and all states except those before and after these steps."""
         first = max(0, len(self.known[0]) - most) if self.known is not None else 0
         if first > 0:
             self.states = self.states[first:].copy()
             self.known = tuple(None if array is None else array[first:].copy() for array in self.known) if most else None
 
     def data(self):
-        """X, D, weights, initial_state, lengths, resets of all steps that the window reads."""
+        """Return X, D, weights, initial_state, lengths, resets of all steps that the window reads."""
         X, D, weights, resets = self.steps
         return X, D, weights, None if self.states is None else self.states[0], None, resets
 
     def move_on(self):
-        """Keep of the steps and states what the next window goes back through."""
+        """Keep the steps and states that the next window goes back through."""
         self.read += self.new
         self.known, self.states = self.steps, self.S
         self._forget(self.k2 - 1)  # the last window may be of one step
 
 
 def _joined(parts):
-    """Pieces of (X, D, weights, resets) as one; where one of them has weights or resets, the others get neutral ones."""
+    """Join pieces of (X, D, weights, resets). If only some of them have weights or resets, the others get neutral values."""
     if len(parts) == 1:
-        return tuple(None if array is None else array.copy() for array in parts[0])  # whoever made it may use it again
+        return tuple(None if array is None else array.copy() for array in parts[0])  # its owner may write to it again
     joined = []
     for n, arrays in enumerate(zip(*parts)):
         if all(array is None for array in arrays):
