@@ -27,7 +27,7 @@ import numpy as np
 from . import _checks
 from ._many.call import Call
 from ._many.folds import CrossValidation, _candidates, _folds, _rows, seed_list, _table
-from ._many.jobs import NAMED, OTHERS, _Jobs, jobs_of_estimators, jobs_of_sets
+from ._many.jobs import NAMED, OTHERS, GivenData, Jobs, jobs_of_estimators, jobs_of_sets
 from ._many.results import CURVES, Fits, WorkersFailed
 from ._estimators.base import Estimator
 from .estimators import RNNClassifier, RNNRegressor
@@ -127,17 +127,19 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     if len(set(map(id, networks))) < len(networks):
         raise ValueError("networks holds one object twice, which cannot learn two things")
     fits = Fits._empty(networks)
-    run = Call(fits, executor, chunk_size, progress, n_threads, checkpoint, checkpoint_every, overwrite)
+    run = Call(fits, executor=executor, chunk_size=chunk_size, progress=progress, n_threads=n_threads, checkpoint=checkpoint,
+               checkpoint_every=checkpoint_every, overwrite=overwrite)
     if resume is not False and run.overwrite:
         raise ValueError("overwrite=True replaces the checkpoint and resume goes on from it: give one of them")
+    data = GivenData(X, D, weights, initial_state, lengths, validation)
     if kind is RNN:
         known = run.read(resume)
-        jobs = _Jobs(networks, X, D, weights, initial_state, lengths, validation, given, others, known).make()
+        jobs = Jobs(networks, data, given, others, known).make()
         return run.go(jobs, None)
     if checkpoint is not None:
         raise TypeError("checkpoint is of RNNs only; of estimators give resume= what an earlier call returned")
     known = run.read(resume)
-    fittings, jobs = jobs_of_estimators(networks, X, D, weights, initial_state, lengths, validation, given, others, known)
+    fittings, jobs = jobs_of_estimators(networks, data, given, others, known)
     return run.go(jobs, fittings)
 
 
@@ -203,7 +205,7 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
         return None if value is None else taken[key]
 
     fits = Fits._empty(estimators)
-    run = Call(fits, executor, chunk_size, progress, n_threads, None, 60, False)
+    run = Call(fits, executor=executor, chunk_size=chunk_size, progress=progress, n_threads=n_threads)
     fittings, jobs = jobs_of_sets(estimators, [of(X, rows) for rows in parts], [of(y, rows) for rows in parts],
                                    [of(sample_weight, rows) for rows in parts], [None] * len(estimators), None,
                                    run.read(resume))

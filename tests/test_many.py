@@ -628,7 +628,7 @@ def test_chunks_are_large_enough_and_hold_whole_vectors():
     nets = [RNN(2, 3, 1, random_state=0, dtype="float64") for _ in range(40 * L)]
 
     def sizes(epochs, workers):
-        jobs = _jobs._Jobs(nets, X, X[..., :1], None, None, None, None, dict.fromkeys(many.NAMED) | {
+        jobs = _jobs.Jobs(nets, _jobs.GivenData(X, X[..., :1]), dict.fromkeys(many.NAMED) | {
             "epochs": epochs, "batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}, {}).make()
         return [len(chunk.jobs) for chunk in _chunks._chunks(jobs, workers, None, 1)]
 

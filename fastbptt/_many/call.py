@@ -23,7 +23,8 @@ from .work import Found, _work
 class Call:
     """One call of fit_many, from checked jobs on."""
 
-    def __init__(self, fits, executor, chunk_size, progress, n_threads, checkpoint, checkpoint_every, overwrite):
+    def __init__(self, fits, *, executor=None, chunk_size=None, progress=None, n_threads=None, checkpoint=None,
+                 checkpoint_every=60, overwrite=False):
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
         self.fits, self.executor = fits, executor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,15 +49,30 @@ class _Job:
                                      self.network._draws_something)
 
 
-class _Jobs:
+@dataclass(frozen=True, eq=False)
+class GivenData:
+    """The data that fit_many is given, of all networks or one for each: see fit_many.
+
+    For estimators, D is y and weights is sample_weight.
+    """
+
+    X: Any
+    D: Any
+    weights: Any = None
+    initial_state: Any = None
+    lengths: Any = None
+    validation: Any = None
+
+
+class Jobs:
     """RNNs with what was given for all of them or for each, and the seeds of the runs that are resumed, or None."""
 
-    def __init__(self, networks, X, D, weights, initial_state, lengths, validation, given, others, known=None):
+    def __init__(self, networks, data, given, others, known=None):
         n = self.n = len(networks)
         self.known = [None] * n if known is None else known
-        self.networks, self.validation, self.others = networks, validation, dict(others)
-        self.data = {"X": X, "D": D, "weights": weights, "initial_state": initial_state, "lengths": lengths,
-                     "resets": self.others.pop("resets", None)}
+        self.networks, self.validation, self.others = networks, data.validation, dict(others)
+        self.data = {name: getattr(data, name) for name in ("X", "D", "weights", "initial_state", "lengths")}
+        self.data["resets"] = self.others.pop("resets", None)
         self.rates = _numbers("learning_rate", given["learning_rate"], n)
         self.norms = _numbers("max_grad_norm", given["max_grad_norm"], n)
         self.seeds = _seeds(given["random_state"], n)
@@ -65,8 +81,9 @@ class _Jobs:
             "max_grad_norm", given["max_grad_norm"], 0)
         self.settings = _run_settings(given) | self.others
         updates = self.others.get("updates")
-        self.min_updates = _settings.check_least(given["min_updates"], None if updates is None else _checks.size("updates", updates))
-        if given["patience"] is not None and validation is None:
+        updates = None if updates is None else _checks.size("updates", updates)
+        self.min_updates = _settings.check_least(given["min_updates"], updates)
+        if given["patience"] is not None and self.validation is None:
             raise ValueError("patience needs validation=(X, D), whose loss it watches")
         self.converted, self.checked = {}, {}
 
@@ -182,16 +199,16 @@ class _Jobs:
         return self.converted[key]
 
 
-def jobs_of_estimators(estimators, X, y, weights, initial_state, lengths, validation, given, others, known):
-    """Fittings and jobs of estimators, from the arguments of fit_many."""
+def jobs_of_estimators(estimators, data, given, others, known):
+    """Return fittings and jobs of estimators, from the arguments of fit_many."""
     defaults = {"batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}
-    for name, value in [*given.items(), ("initial_state", initial_state), ("lengths", lengths), *others.items()]:
+    for name, value in [*given.items(), ("initial_state", data.initial_state), ("lengths", data.lengths), *others.items()]:
         plain = isinstance(value, (bool, int, float, str)) and value == defaults.get(name)
         if name != "time_limit" and value is not None and not plain:
             raise TypeError(f"{name} is not given to fit_many where it trains estimators: it belongs to their constructors")
     n = len(estimators)
-    sets = _sets(n, ("X", X), ("D", y), ("weights", weights))
-    V = [None] * n
+    sets = _sets(n, ("X", data.X), ("D", data.D), ("weights", data.weights))
+    validation, V = data.validation, [None] * n
     if validation is not None:
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise TypeError(f"validation must be a tuple (X, y) or (X, y, sample_weight), got {type(validation).__name__}")
