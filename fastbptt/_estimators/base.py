@@ -43,7 +43,7 @@ RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfini
 
 
 class Estimator(_Data, Saved, Parametric):
-    """What regressor and classifier share. What they learn of y, its `coding`, is their own: see `_learn_coding`."""
+    """Base class of regressor and classifier. Each learns its own `coding` of y: see `_learn_coding`."""
 
     _weighted = ("fit", "partial_fit", "score")
     _ONE_COLUMN = False  # whether y has a single column, as labels have
@@ -395,7 +395,7 @@ class _Fitting:
 
 
 def _entropy(random_state):
-    """The number that seeds a network's streams."""
+    """Return the number that seeds a network's random streams."""
     if isinstance(random_state, np.random.RandomState):
         return _checks.DrawnSeed(random_state.randint(2**31 - 1))
     return _network_entropy(random_state)

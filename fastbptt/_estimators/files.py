@@ -102,7 +102,7 @@ def _names_from_file(names, count, what):
 
 
 def _pack(name, value, depth=0):
-    """A constructor argument as JSON can hold it; TypeError naming it where it cannot."""
+    """Return a constructor argument in a form that JSON holds; raise TypeError naming the argument if there is none."""
     if isinstance(value, np.generic):
         value = value.item()
     if name == "dtype" and value is not None:
@@ -124,7 +124,7 @@ def _pack(name, value, depth=0):
 
 
 def _unpack(value):
-    """What `_pack` packed."""
+    """Return the value that `_pack` packed."""
     if not isinstance(value, dict):
         return value
     (kind, content), = value.items()

@@ -9,7 +9,7 @@ LABEL_DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits i
 
 
 def unique(labels):
-    """The classes among labels."""
+    """Return the classes among labels."""
     check_labels(labels)
     try:
         return np.unique(labels)
@@ -18,7 +18,7 @@ def unique(labels):
 
 
 def check_labels(labels):
-    """Raise ValueError for what are no labels: NaN, None, numbers with a fraction."""
+    """Raise ValueError for values that are no labels: NaN, None, numbers with a fraction."""
     if labels.dtype.kind == "O":
         missing = np.array([label is None or label != label for label in labels], bool)
     else:

@@ -6,7 +6,7 @@ import math
 
 
 class Patience:
-    """Callback that ends a training after `epochs` epochs without a training loss that is lower by more than `tol`.
+    """Callback that ends training after `epochs` epochs without a training loss that is lower by more than `tol`.
 
     As in MLPRegressor: an epoch counts if its loss is above the lowest one before minus tol. It reads the history, so it
     carries nothing that a resumed run would lose.
@@ -23,7 +23,7 @@ class Patience:
         return self.stops(record.network.history.train_loss)
 
     def stops(self, losses):
-        """Whether the training with these losses ends now."""
+        """Return whether training with these losses ends now."""
         if len(losses) < self.seen:
             self.seen, self.best, self.bad = 0, math.inf, 0
         for loss in losses[self.seen:]:

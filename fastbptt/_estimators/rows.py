@@ -16,7 +16,7 @@ from ..sequences import Sequences
 
 
 class ColumnNames(NamedTuple):
-    """Columns of the frames that X and y were: arrays of str, None where they were no frames."""
+    """Names of the columns of X and y: arrays of str, or None if they were no data frames."""
 
     features: np.ndarray | None
     targets: np.ndarray | None
@@ -24,7 +24,7 @@ class ColumnNames(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """What was given to learn from: sequences, targets (M, ...), weights (M,) or None, names of columns."""
+    """The training data as given: sequences, targets (M, ...), weights (M,) or None, names of columns."""
 
     inputs: Sequences
     targets: np.ndarray
@@ -33,12 +33,12 @@ class Examples:
 
 
 def _places(inputs, output):
-    """(t, n) of every target: two arrays (M,)."""
+    """Return step and sequence (t, n) of every target, as two arrays (M,)."""
     return inputs.steps() if output == "sequence" else inputs.last_steps()
 
 
 def _rows(name, value, inputs, output):
-    """`value` as rows (M, ...), one for each target: from (N, T, ...), a list of (T_n, ...), or (M, ...) itself."""
+    """Return `value`, given as (N, T, ...), a list of (T_n, ...), or (M, ...), as rows (M, ...), one for each target."""
     _checks.refuse_masked(name, value)
     if not isinstance(value, (list, tuple)):
         value = np.asarray(value)
@@ -76,7 +76,7 @@ def _plain_rows(name, value, M, output):
 
 
 def entries_are_single(value):
-    """Whether the entries of a list or array are numbers or labels, not sequences of them."""
+    """Return whether the entries of a list or array are numbers or labels, not sequences of them."""
     value = value if isinstance(value, (list, tuple)) else np.asarray(value)
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.ndim == 1
@@ -84,13 +84,13 @@ def entries_are_single(value):
 
 
 def _take(data, sequences, output):
-    """These sequences of X, D, weights and lengths."""
+    """Return these sequences of X, D, weights and lengths."""
     X, D, weights, _, lengths, _ = _batches.take((*data[:3], None, data[3], None), sequences, output)
     return X, D, weights, lengths
 
 
 def with_weight(data, output):
-    """X, D, weights and lengths without those sequences that have no weight at all."""
+    """Return X, D, weights and lengths without the sequences that have no weight at all."""
     weights = data[2]
     if weights is None:
         return data
@@ -99,7 +99,7 @@ def with_weight(data, output):
 
 
 def _cast(name, value, dtype):
-    """Finite `value` in `dtype`; ValueError where that makes it infinite."""
+    """Return finite `value` in `dtype`; raise ValueError if that makes it infinite."""
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(value, dtype)
     if cast.dtype != value.dtype and not np.isfinite(cast).all():
@@ -108,7 +108,7 @@ def _cast(name, value, dtype):
 
 
 def _scaled(name, A, mean, scale, dtype, unread):
-    """(A − mean) / scale, computed in float64, in `dtype`; 0 where `unread`. A block at a time, to need little memory."""
+    """Return (A − mean) / scale in `dtype`, computed in float64 block by block to save memory; 0 where `unread`."""
     made = np.empty(A.shape, dtype)
     block = max(1, 2**18 // max(1, A[:1].size))
     for begin in range(0, len(A), block):
@@ -124,12 +124,12 @@ def _scaled(name, A, mean, scale, dtype, unread):
 
 
 def is_column(value):
-    """Whether sample weights are in frames of one column."""
+    """Return whether sample weights are data frames of one column."""
     return hasattr(value[0] if isinstance(value, (list, tuple)) and len(value) else value, "columns")
 
 
 def training_weights(data):
-    """Weights of the targets, 0 in padding: of the shape of D without outputs."""
+    """Return the weights of the targets, 0 in padding, in the shape of D without outputs."""
     X, D, m, lengths = data
     per_sequence = D.ndim == (2 if D.dtype.kind == "f" else 1)
     shape = X.shape[1:2] if per_sequence else X.shape[:2]
@@ -138,13 +138,13 @@ def training_weights(data):
 
 
 def _steps(data):
-    """Steps of all sequences together."""
+    """Return the number of steps of all sequences together."""
     X, lengths = data[0], data[3]
     return X.shape[0] * X.shape[1] if lengths is None else int(lengths.sum())
 
 
 def _parts(data, output):
-    """The data in parts of some sequences, so that their outputs need little memory."""
+    """Yield the data in parts of some sequences, so that their outputs need little memory."""
     X = data[0]
     N, each = X.shape[1], max(1, 2**20 // max(1, len(X)))
     for begin in range(0, N, each):
@@ -152,7 +152,7 @@ def _parts(data, output):
 
 
 def weighted_quantile(rows, w, level):
-    """The quantile of each column of rows (M, O): the smallest value below or at which the share of w is `level`."""
+    """Return the weighted quantile of each column of rows (M, O): the smallest value up to which the share of w is `level`."""
     found = []
     for column in rows.T:
         order = np.argsort(column)

@@ -12,7 +12,7 @@ from .._training import batches as _batches, checkpoint as _checkpoint, settings
 
 @dataclass(eq=False)
 class Begun:
-    """What a run is known by: one that takes its place must have begun alike."""
+    """What identifies a run: a run that goes on from it must have begun with the same."""
 
     run: dict           # options of the network and arguments of the run, by name; arrays as such
     start: np.ndarray   # the parameters
@@ -21,7 +21,7 @@ class Begun:
 
     @classmethod
     def of(cls, job, known):
-        """Of a job; `known` keeps words for objects and fingerprints of arrays that several jobs share."""
+        """Return what identifies a job's run. `known` caches descriptions and fingerprints of what several jobs share."""
         run = {**job.network._config, **job.settings, "max_grad_norm": job.max_grad_norm, "batches": "batches" in job.settings}
         run.pop("memory_limit", None)
         if "callbacks" in run:  # of estimators: what they stop by
@@ -40,10 +40,10 @@ class Begun:
         return cls(run, job.network.theta, job.seed, job.begin.of(job.used_streams()))
 
     def compare(self, job, theirs, theta, ended, whose, finished):
-        """Raise ValueError where `theirs`, which ended with `theta` and at the positions `ended`, is not the run of this job.
+        """Raise ValueError if `theirs`, which ended with `theta` and at the positions `ended`, is not the run of this job.
 
-        finished: whether nothing is left to do for any network, None where that says nothing. Then a network without a seed
-        of its own, which begins with other parameters each time, is another one, not one that is to go on.
+        finished: whether nothing is left to do for any network, or None if that says nothing. A network without its own seed
+        begins with other parameters each time; if all runs are finished, it is another network, not one to go on with.
         """
         differ = _checkpoint.differences(theirs.run, self.run)
         if not isinstance(self.seed, _checks.DrawnSeed) and self.seed != theirs.seed:
@@ -67,6 +67,6 @@ class Begun:
                              "begin alike when their script is run again")
 
     def is_same(self, theirs):
-        """Whether the other run began with the same seed and parameters, and all else is the same."""
+        """Return whether the other run began with the same seed and parameters, and everything else is the same."""
         return (self.seed == theirs.seed and theirs.begin in (None, self.begin) and _checkpoint.is_close(theirs.start, self.start)
                 and not _checkpoint.differences(theirs.run, self.run))

@@ -41,7 +41,7 @@ class Call:
         self.saved, self.taken = time.monotonic(), set()  # networks that have ended, with a result
 
     def read(self, resume):
-        """Read what is resumed; of each network that has ended the seed of its run, and None for the others."""
+        """Read what is resumed, and return for each network the seed of its run if it has ended, else None."""
         n = len(self.fits)
         self.kept, self.in_memory = None, isinstance(resume, Fits)
         if self.in_memory:
@@ -61,7 +61,7 @@ class Call:
         return [one.seed if stopped in KEPT else None for one, stopped in zip(self.kept[0]._begun, self.kept[0].stopped)]
 
     def go(self, jobs, fittings=None):
-        """Train what is not done; `fittings` has what `Estimator._begin` made for each network, where they are estimators'."""
+        """Train what is not done. For estimators, `fittings` has what `Estimator._begin` made for each."""
         fits, self.jobs, self.fittings, known = self.fits, {job.k: job for job in jobs}, fittings, {}
         fits._begun = [Begun.of(job, known) for job in jobs]
         done = self.done = self._resume(jobs)
@@ -86,7 +86,7 @@ class Call:
         return fits
 
     def _finish(self):
-        """Keep all results, and give the estimators theirs; what that raises, for example a warning that is an error."""
+        """Keep all results, give the estimators theirs, and return what that raises, such as a warning that is an error."""
         self.progress.close()
         self.fits._trim()
         try:

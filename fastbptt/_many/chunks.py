@@ -27,14 +27,14 @@ SHORT = 0.75          # of a population's longest series: shorter ones make anot
 
 @dataclass(eq=False)
 class Chunk:
-    """Jobs that one worker gets at once."""
+    """The jobs that one worker gets at once."""
 
     jobs: list
     in_lanes: bool
     threads: int | None
 
     def work(self):
-        """What the worker gets of it; networks in lanes as one population, as a network by itself takes long to unpack."""
+        """Return what the worker gets: networks in lanes as one population, because single networks take long to unpickle."""
         if not self.in_lanes:
             return _Work(None, self.jobs, self.threads)
         population = Population._made_of([job.network for job in self.jobs])
@@ -52,7 +52,7 @@ class _Work:
 
 
 def _group_key(job):
-    """What the jobs of one population share, hashable; None where no lanes serve the job."""
+    """Return what the jobs of one population share, as a hashable key, or None if the job does not fit into lanes."""
     net, settings = job.network, job.settings
     if job.data is None or job.data[5] is not None or job.validation is not None and job.validation[4] is not None:
         return None
@@ -78,7 +78,7 @@ def _group_key(job):
 
 
 def _chunks(jobs, workers, chunk_size, threads):
-    """The jobs as chunks, those that take longest first."""
+    """Return the jobs as chunks, the longest work first."""
     groups, alone = {}, []
     for job in jobs:
         key = _group_key(job)
@@ -96,7 +96,7 @@ def _chunks(jobs, workers, chunk_size, threads):
 
 
 def _alike(group, L):
-    """Parts of a group whose series are of about one length, and which share their data where that fills a vector."""
+    """Yield parts of a group with series of about one length; jobs that share their data stay together if they fill a vector."""
     same = {}
     for job in group:
         same.setdefault((id(job.data[0]), id(job.data[1])), []).append(job)
@@ -115,14 +115,14 @@ def _steps(job):
 
 
 def _work_of(job):
-    """Seconds, roughly: loss and gradient take 6 flops a parameter, step and sequence."""
+    """Estimate the seconds of a job: loss and gradient take 6 flops per parameter, step and sequence."""
     epochs = 100 if job.settings["epochs"] is None else job.settings["epochs"]
     rows = 1e4 if job.data is None else job.data[0].shape[0] * job.data[0].shape[1]
     return epochs * rows * 6 * job.network._theta.size / FLOPS
 
 
 def _size(jobs, L, workers, chunk_size):
-    """Networks a chunk: whole vectors, and a population's data within bounds."""
+    """Return the number of networks per chunk: whole vectors, with the population's data below MOST_BYTES."""
     if chunk_size is not None:
         return chunk_size
     most, data = len(jobs), jobs[0].data
@@ -137,7 +137,7 @@ def _size(jobs, L, workers, chunk_size):
 
 
 def _workers(executor):
-    """How many chunks an executor computes at once, as far as it says."""
+    """Return how many chunks an executor computes at once, as far as it tells."""
     for name in ("_max_workers", "num_workers"):  # of the standard library's and loky's; of mpi4py's
         count = getattr(executor, name, None)
         if isinstance(count, int) and count > 0:

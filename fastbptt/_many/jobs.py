@@ -25,7 +25,7 @@ OTHERS = ("resets", "batches", "updates", "updates_per_epoch", "tbptt", "validat
 
 @dataclass(eq=False)
 class _Job:
-    """A network and its run, checked."""
+    """A network, its checked data and the arguments of its run."""
 
     k: int
     network: RNN
@@ -35,11 +35,11 @@ class _Job:
     optimizer: optimizers.Optimizer
     max_grad_norm: float | None
     settings: dict              # the other arguments of RNN.fit
-    goes_on: bool = True        # in the network's own random streams; else the seed was given, and its streams begin
+    goes_on: bool = True        # whether the network's own random streams go on; if not, those of `seed` begin
 
     @property
     def begin(self):
-        """The positions of the random streams at which the run begins."""
+        """Return the positions of the random streams at which the run begins."""
         return self.network._positions if self.goes_on else _batches.Positions()
 
     def used_streams(self):
@@ -65,7 +65,7 @@ class GivenData:
 
 
 class Jobs:
-    """RNNs with what was given for all of them or for each, and the seeds of the runs that are resumed, or None."""
+    """RNNs, the data given for all of them or for each, and the seeds of the runs that are resumed, or None."""
 
     def __init__(self, networks, data, given, others, known=None):
         n = self.n = len(networks)
@@ -109,16 +109,16 @@ class Jobs:
         return jobs
 
     def _settings_of(self, data):
-        """The settings of a network with these data: with min_updates, the number of epochs depends on their number."""
+        """Return the settings of a network with these data: min_updates makes epochs depend on the number of sequences."""
         if self.min_updates is None:
             return self.settings
         if any(name in self.others for name in ("batches", "updates", "tbptt")):
-            return self.settings | {"min_updates": self.min_updates}  # RNN.fit counts
+            return self.settings | {"min_updates": self.min_updates}  # RNN.fit counts the updates
         return self.settings | {"epochs": _settings.least_epochs(
             self.settings["epochs"], self.min_updates, -(-data[0].shape[1] // self.settings["batch_size"]))}
 
     def _data_of(self, k, net, seed):
-        """Network k's data and validation set; those that several networks share are checked once, and are one object."""
+        """Return network k's data and validation set. Data that several networks share are checked once, and are one object."""
         if self.data["X"] is None or self.data["D"] is None:
             raise TypeError("give X and D, or batches")
         parts = {name: self._part(k, net, name, value, self.data["X"]) for name, value in self.data.items()}
@@ -186,11 +186,11 @@ class Jobs:
         return True
 
     def _convert(self, net, name, value):
-        """A shared array in the network's dtype, once for all of that dtype."""
+        """Return a shared array in the network's dtype; it is converted once for all networks of that dtype."""
         if name in ("lengths", "resets") or name == "X" and net.one_hot:
             return value
         if name in ("X", "D") and isinstance(value, (list, tuple)):
-            return value  # which the network's own checks convert, or refuse
+            return value  # the network's own checks convert or refuse it
         key = id(value), net.dtype
         if key not in self.converted:
             array = np.asarray(value)
@@ -217,10 +217,10 @@ def jobs_of_estimators(estimators, data, given, others, known):
 
 
 def jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
-    """Fittings and jobs of estimators, each with data of its own, of which equal arrays become one.
+    """Return fittings and jobs of estimators, each with its own data; equal arrays become one.
 
-    `known` has the seeds of the runs that are resumed, or None. They split off the validation share where no seed is given:
-    a seed drawn anew would split the data in another way, and make them those of another run.
+    `known` has the seeds of the runs that are resumed, or None. They split off the validation share if no seed is given: a new
+    seed would split the data in another way, and the run would count as another one.
     """
     fittings, jobs, same = [], [], {}
     for k, each in enumerate(estimators):
@@ -264,9 +264,9 @@ def _interned(arrays, same):
 
 
 def _run_settings(given):
-    """The arguments of a run that do not hold data, checked: those of the stated names that RNN.fit has."""
+    """Check the arguments of a run that hold no data, and return those that RNN.fit takes by the same name."""
     schedule = schedules.make(given["schedule"])
-    schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here
+    schedule.factor(schedule.begin(), 0, 1)  # raises here if a function returns no factor
     return {
         "epochs": None if given["epochs"] is None else _checks.size("epochs", given["epochs"], smallest=0),
         "batch_size": _checks.size("batch_size", given["batch_size"]),
@@ -279,7 +279,7 @@ def _run_settings(given):
 
 
 def _numbers(name, value, n):
-    """A positive number for each network, None where `value` is not an array of them."""
+    """Return a positive number for each network, or None if `value` is not an array of numbers."""
     if value is None or np.ndim(value) == 0:
         return None
     values = _network._check_shape(name, _checks.array(name, value, np.float64), (n,), "(n,)")

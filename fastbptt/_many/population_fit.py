@@ -125,7 +125,7 @@ class Fit:
         p = self.population
         return (p._lanes is not None and p._small(self.data, settings.batch_size)
                 and type(settings.optimizer) in optimizers.OPTIMIZERS.values()
-                and settings.schedule.begin() == ()  # what a schedule carries is each network's own
+                and settings.schedule.begin() == ()  # a schedule that carries numbers needs them for each network
                 and (self.data[3] is None or settings.batch_size >= self.data[0].shape[-2]))
 
     def one_at_a_time(self):
@@ -243,7 +243,7 @@ class Fit:
                     self.begin[k].moved(_batches.Positions(shuffling=int(self.orders[k]))))
 
     def leave(self):
-        """Write down what the networks at hand have come to; those that were cut off do not return to their best."""
+        """Write down the results of the present networks; those that were cut off do not return to their best parameters."""
         n = len(self.places)
         self.history.best_epoch[self.places] = self.best_epoch[:n]
         is_whole = np.array([self.history.stopped[k] not in CUT_OFF for k in self.places], bool)
@@ -251,7 +251,7 @@ class Fit:
                                                  self.theta[:, :n])
 
     def make_room(self):
-        """Leave the lanes of networks that have stopped to others, as soon as that empties a quarter of the groups."""
+        """Give the lanes of stopped networks to others, as soon as that empties a quarter of the groups."""
         L, n = _population.lanes(self.population._like.dtype), len(self.places)
         kept = np.flatnonzero(self.going[:n])
         if -(-len(kept) // L) > 0.75 * -(-n // L):
@@ -273,14 +273,14 @@ class Fit:
             self.judged = [_keep(array, kept, ndim) for array, ndim in zip(self.judged, (4, 4, None, 2))]
 
     def train(self, epoch, count):
-        """So many epochs of updates, each judged by the validation set; losses (n, count) of both, None without one."""
+        """Train `count` epochs, each judged by the validation set; return losses (n, count) of both, None without a set."""
         settings = self.settings
         p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
         B, n, N = X.shape[-2], len(self.places), self.theta.shape[1]
         self.out_of_patience = []
         order, held, judge = None, None, None
         if settings.shuffle and settings.batch_size < B:
-            # A network that learns no more has an order too, which nobody reads
+            # A network that has stopped gets an order too, which is not read
             seeds = p.seeds if settings.seeds is None else settings.seeds
             order = np.stack([[_batches.order(settings.shuffle, B, settings.batch_size, _batches.generator(
                 seeds[k], STREAMS.index("shuffling"), self.begin[k].shuffling + int(self.orders[k]) + e))
@@ -357,6 +357,6 @@ def _keep(array, networks, ndim):
 
 
 def _mean(values):
-    """Of those that are finite, NaN where none is."""
+    """Return the mean of the finite values, or NaN if there are none."""
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else math.nan

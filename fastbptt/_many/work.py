@@ -17,7 +17,7 @@ from .results import CURVES
 
 @dataclass(eq=False)
 class Found:
-    """What became of one network."""
+    """The result of one network."""
 
     theta: np.ndarray
     stopped: str
@@ -30,7 +30,7 @@ class Found:
 
 
 def _work(work, progress=None, results=None):
-    """What becomes of the jobs of a chunk: a list of Found, which `results` (a list) holds after an interrupt too."""
+    """Train the jobs of a chunk and return a list of Found; `results`, a list, holds it after an interrupt too."""
     results = [] if results is None else results
     if work.population is not None:
         _train_population(work, progress, results)

@@ -15,7 +15,7 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for C
 
 
 class Refusal(Exception):
-    """What was asked for cannot be done; the message is all that the user needs."""
+    """The command cannot do what was asked; the message is all that the user needs."""
 
 
 def refuse_own_input(option, path, source, what):
@@ -97,7 +97,7 @@ def _write(option, path, data):
 
 
 def save_interrupted(trained, model, history):
-    """Save what there is, none or one, though not over what was there before."""
+    """Save the network of an interrupted training, if there is one, without replacing an earlier file."""
     if history is None:
         print("Interrupted before the first update; nothing is saved.")
         return INTERRUPTED
