@@ -109,7 +109,7 @@ def write(path, network, state, history, *, entropy, identity, seconds, start, b
     _files.write(path, header, network._arrays(state.theta) | arrays)
 
 
-def read(path, network, state, history, call, windows=None, content=None):
+def read(path, network, state, history, call, *, windows=None, content=None):
     """Put what `write` wrote into state and history, and return the run's start parameters, or None if there is no file.
 
     Parameters

@@ -264,8 +264,8 @@ class Run:
         """Compute loss, penalty and Σ m of a window of truncated BPTT; keep in `spare` the states that the next one needs."""
         source, states = self.source, spare.states
         own_start = states is not None and data[3] is None and source.window(k)[0] == 0
-        *found, S = compute_window(network, self.gradient, self.settings, data, source.k2, states, own_start,
-                                   self._draws_at(spare.epoch, k))
+        *found, S = compute_window(network, self.gradient, self.settings, data, k2=source.k2, states=states,
+                                   own_start=own_start, draws=self._draws_at(spare.epoch, k))
         spare.states = source.carried(k, S)
         return found
 
@@ -448,7 +448,8 @@ class Run:
         """Read the checkpoint into state and history, if the file exists; without `seed` the seeds are not compared."""
         path = self.settings.checkpoint if path is None else path
         windows = self.source if isinstance(self.source, Windows) else None
-        start = _checkpoint.read(path, self.network, self.state, self.history, self._asked(seed), windows, content)
+        start = _checkpoint.read(path, self.network, self.state, self.history, self._asked(seed),
+                                 windows=windows, content=content)
         self.start = self.start if start is None else start
 
     def check_replaceable(self):

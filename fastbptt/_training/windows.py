@@ -82,7 +82,7 @@ def cut(X, D, weights, resets, k1):
         yield tuple(None if array is None else array[t:t + steps] for array in (X, D, weights, resets))
 
 
-def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data: tuple[Any, ...], k2: int,
+def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data: tuple[Any, ...], *, k2: int,
                    states: np.ndarray | None, own_start: bool, draws: Any) -> tuple[float, float, float, np.ndarray]:
     """Compute loss and gradient of a window: of the errors of its new steps, which go back through k2 steps.
 
@@ -95,6 +95,7 @@ def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data
         have learnt from. None at the start of the sequences.
     own_start : bool
         Whether the first of these states is the network's own S_0.
+    draws : keys of the noise and dropout of the window, or None
 
     Returns
     -------
@@ -156,7 +157,8 @@ class StreamWindow:
         n = 0 if self.states is None else len(self.states) - 1  # steps of earlier windows
         draws = None if self.draws is None else draws_at(self.draws, self.call, self.read - n, None)
         own = self.own_start and self.states is not None and self.read == n
-        *found, self.S = compute_window(self.network, self.gradient, self.how, self.data(), self.k2, self.states, own, draws)
+        *found, self.S = compute_window(self.network, self.gradient, self.how, self.data(), k2=self.k2, states=self.states,
+                                        own_start=own, draws=draws)
         return found
 
     def _forget(self, most):
