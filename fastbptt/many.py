@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from . import _checks
+from ._many.begun import Begun as _Begun  # noqa: F401  pickled Fits of earlier versions name it so
 from ._many.call import Call
 from ._many.folds import CrossValidation, _candidates, _folds, _rows, seed_list, _table
 from ._many.jobs import NAMED, OTHERS, GivenData, Jobs, jobs_of_estimators, jobs_of_sets

@@ -740,3 +740,14 @@ def test_each_estimator_may_have_its_own_list_of_frames():
         alone = RNNRegressor(hidden_size=2, max_iter=1, random_state=k).fit(X, D)
         np.testing.assert_allclose(model.network_.theta, alone.network_.theta, rtol=0, atol=1e-12)
         assert list(model.feature_names_in_) == ["a", "b"]
+
+
+def test_fits_that_earlier_versions_pickled_are_read():
+    X = np.random.default_rng(0).standard_normal((9, 2, 2))
+    nets = [RNN(2, 3, 1, random_state=k) for k in range(2)]
+    fits = fit_many(nets, X, X[..., :1], epochs=2)
+    content = pickle.dumps(fits, protocol=0)
+    old = content.replace(b"fastbptt._many.begun\nBegun\n", b"fastbptt.many\n_Begun\n")  # the name that the class had
+    assert old != content
+    again = pickle.loads(old)
+    assert fit_many(again.networks, X, X[..., :1], epochs=2, resume=again).stopped == ["epochs"] * 2
