@@ -1,6 +1,7 @@
-"""What arguments of several functions may be, for type checkers and editors alone: nothing imports this at run time.
+"""Types of arguments of several functions, for type checkers and editors: nothing imports this module at run time.
 
-A closed set of names is a Literal; tests/test_typed.py holds each to the table that the code reads.
+It imports no other module of fastbptt, so that every module may use it. Types that name an optimizer, a schedule or a record
+of a run are in `_training/types.py`. A closed set of names is a Literal; tests/test_typed.py holds each to the table that the code reads.
 """
 
 from __future__ import annotations
@@ -11,10 +12,6 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-
-from .optimizers import Optimizer
-from .schedules import Schedule
-from .training import Record
 
 # Numbers as the checks take them, of Python and of NumPy
 Int: TypeAlias = int | np.integer
@@ -56,10 +53,6 @@ Penalty: TypeAlias = Float | Mapping[str, Float]
 Names: TypeAlias = tuple[str, ...] | list[str]  # of parameters
 
 # Options of a training
-OptimizerLike: TypeAlias = OptimizerName | Optimizer
-ScheduleLike: TypeAlias = ScheduleName | Schedule | Callable[[int], float]
-Callback: TypeAlias = Callable[[Record], object]
-Callbacks: TypeAlias = Callback | Iterable[Callback]
 Batch: TypeAlias = tuple[ArrayLike | None, ...] | list[Any]  # X, D[, weights[, lengths[, resets]]]
 Batches: TypeAlias = Callable[[int, np.random.Generator], Batch] | Iterator[Batch]
 Validation: TypeAlias = tuple[ArrayLike | None, ...] | Float  # data, or a share of those to train on
@@ -105,30 +98,3 @@ class PopulationOptions(TypedDict, total=False):
     noise_std: Float
     input_noise_std: Float
     recurrent_dropout: Float
-
-
-class RunOptions(TypedDict, total=False):
-    """Of RNN.fit, which `fit` of estimators hands on."""
-
-    update_callbacks: Callbacks
-    validation_every: Int
-    time_limit: Float | None
-    on_nonfinite: OnNonfinite
-    checkpoint: FilePath | None
-    checkpoint_every: Float
-    resume: Bool
-    overwrite: Bool
-    n_threads: Int | None
-
-
-class ManyOptions(TypedDict, total=False):
-    """Of RNN.fit, with which fit_many runs one network at a time."""
-
-    resets: ArrayLike | None
-    batches: Batches | None
-    updates: Int | None
-    updates_per_epoch: Int
-    tbptt: Tbptt | None
-    validation_every: Int
-    on_nonfinite: OnNonfinite
-    memory_limit: MemoryLimit | None

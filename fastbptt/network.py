@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from . import _core, _files, _checks, convert, diagnostics, initializers, optimizers, reference, training
-from ._training import batches as _batches, checkpoint as _checkpoint, ranks as _ranks
+from ._training import batches as _batches, checkpoint as _checkpoint, ranks as _ranks, windows as _windows
 from .backends import stack as _stack
 from .options import parametrizations as _maps, units as _units
 from .threads import policy as _threading
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from ._types import (
-        Activation, Backend, Batch, Batches, Bool, Callback, Callbacks, FilePath, Float, HiddenSize, Initializer, Int,
-        LeakForm, Loss, MemoryLimit, Names, Noise, OnNonfinite, OptimizerLike, Output, OutputActivation, Penalty,
-        Reduction, ScheduleLike, Seed, Shuffle, Tbptt, Validation,
+        Activation, Backend, Batch, Batches, Bool, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss,
+        MemoryLimit, Names, Noise, OnNonfinite, Output, OutputActivation, Penalty, Reduction, Seed, Shuffle, Tbptt,
+        Validation,
     )
+    from ._training.types import Callback, Callbacks, OptimizerLike, ScheduleLike
 
 _core.set_default_threads(_threading.default())
 
@@ -1090,7 +1091,7 @@ class RNN:
                     source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"),
                                              first, total, begin)
                     if tbptt is not None:
-                        source = _batches.Windows(source, *tbptt)
+                        source = _windows.Windows(source, *tbptt)
                 else:
                     source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
                                                STREAMS.index("batches"), ranks.rank, ranks.size, begin)
@@ -1124,7 +1125,7 @@ class RNN:
         stepper = self.__dict__.get("_stepper")
         if stepper is None or stepper.kind is not type(optimizer):
             stepper = self._stepper = training.Stepper(self, optimizer)
-        return stepper.step(self, optimizer, data, limit, _threads(n_threads), backend)
+        return stepper.step(self, training.UpdateSettings(optimizer, limit, _threads(n_threads), backend), data)
 
     def stream(self, X: ArrayLike | Iterable[Batch], D: ArrayLike | None = None, *, tbptt: Tbptt,
                weights: ArrayLike | None = None, resets: ArrayLike | None = None,
@@ -1166,7 +1167,7 @@ class RNN:
             raise TypeError(f"callback must be a function of a record, got {type(callback).__name__}")
         progress, windows = None if progress is None else _checks.flag("progress", progress), None
         if D is not None:
-            chunks, windows = _batches.cut(X, D, weights, resets, tbptt[0]), -(-len(X) // tbptt[0]) if np.ndim(X) else None
+            chunks, windows = _windows.cut(X, D, weights, resets, tbptt[0]), -(-len(X) // tbptt[0]) if np.ndim(X) else None
         elif weights is not None or resets is not None:
             raise TypeError("weights and resets belong to X and D; chunks give their own")
         else:
@@ -1181,8 +1182,8 @@ class RNN:
         if initial_state is not None:
             _checks.finite("initial_state", initial_state, "bh")
         chunks = self._checked_chunks(chunks, initial_state)
-        return training.stream(self, chunks, *tbptt, initial_state, optimizer, limit, callback, _threads(n_threads), backend,
-                               progress, windows)
+        how = training.UpdateSettings(optimizer, limit, _threads(n_threads), backend)
+        return training.stream(self, chunks, how, tbptt, initial_state, callback=callback, progress=progress, windows=windows)
 
     def _checked_chunks(self, chunks, initial_state):
         B = None if initial_state is None else len(initial_state)

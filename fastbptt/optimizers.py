@@ -15,7 +15,7 @@ import numpy as np
 from . import _core, _checks, reference
 
 if TYPE_CHECKING:
-    from ._types import Backend, Float, OptimizerLike
+    from ._types import Backend, Float, OptimizerName
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class AdamW(Adam):
 OPTIMIZERS = {"sgd": SGD, "rmsprop": RMSprop, "adagrad": Adagrad, "adam": Adam, "adamw": AdamW}
 
 
-def make(optimizer: OptimizerLike, learning_rate: Float | None = None) -> Optimizer:
+def make(optimizer: OptimizerName | Optimizer, learning_rate: Float | None = None) -> Optimizer:
     """The optimiser that a name (with a learning rate) or an Optimizer stands for."""
     if isinstance(optimizer, Optimizer):
         if learning_rate is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from . import _checks
 
 if TYPE_CHECKING:
-    from ._types import ScheduleLike
+    from ._types import ScheduleName
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ SCHEDULES = {"constant": Constant, "step": Step, "exponential": Exponential, "co
              "invscaling": InverseScaling, "plateau": Plateau}
 
 
-def make(schedule: ScheduleLike | None) -> Schedule:
+def make(schedule: ScheduleName | Schedule | Callable[[int], float] | None) -> Schedule:
     """The schedule that None, a name, a Schedule or a function of the epoch stands for."""
     if schedule is None:
         return Constant()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import RNN, optimizers, schedules, training
-from fastbptt._training import checkpoint as _checkpoint
+from fastbptt import RNN, optimizers, schedules
+from fastbptt._training import checkpoint as _checkpoint, loop as _loop, settings as _settings
 
 T, B, I, H, O = 5, 11, 2, 4, 1
 
@@ -113,8 +113,8 @@ def interrupt_at_the_end(line):
 
     def trace(frame, event, _):
         nonlocal line, saving
-        saving = saving or frame.f_code is training._Run.save.__code__
-        if frame.f_code.co_filename != training.__file__:
+        saving = saving or frame.f_code is _loop.Run.save.__code__
+        if frame.f_code.co_filename != _loop.__file__:
             return None
         if event == "line" and saving:
             line -= 1
@@ -154,7 +154,7 @@ def test_a_repr_that_an_interrupt_has_spoilt_is_not_written_down(tmp_path, monke
         network().fit(**arguments, checkpoint=path)
     network().fit(**arguments, checkpoint=path, resume=True)
     for rule in (optimizers.Adam(0.05), schedules.Plateau()):
-        assert training._described(rule) == repr(rule)
+        assert _settings.described(rule) == repr(rule)
 
 
 def test_a_run_that_failed_resumes_too(tmp_path):

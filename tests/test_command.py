@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import datasets, diagnostics, training
+from fastbptt import datasets, diagnostics
+from fastbptt._training import loop as _loop
 from fastbptt.cli import forecast as _forecast, tasks as _solve
 from fastbptt.__main__ import main
 
@@ -177,7 +178,7 @@ def test_without_matplotlib_the_text_shows_every_target(folder, no_matplotlib, c
 @pytest.fixture
 def interrupted_in_update(monkeypatch):
     """Ctrl-C in an update whose number is set; the network's parameters after each."""
-    update, state = training._Run._update, {"at": 15, "thetas": []}
+    update, state = _loop.Run._update, {"at": 15, "thetas": []}
 
     def interrupted(self, *args):
         if len(state["thetas"]) == state["at"]:
@@ -186,8 +187,8 @@ def interrupted_in_update(monkeypatch):
         state["thetas"].append(self.network.theta)
         return result
 
-    monkeypatch.setattr(training._Run, "_update", interrupted)
-    monkeypatch.setattr(training._Run, "_stretch", lambda self: False)  # no updates in compiled code
+    monkeypatch.setattr(_loop.Run, "_update", interrupted)
+    monkeypatch.setattr(_loop.Run, "_stretch", lambda self: False)  # no updates in compiled code
     return state
 
 

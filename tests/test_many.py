@@ -11,6 +11,7 @@ import pytest
 from processes import run_python
 
 from fastbptt import RNN, RNNClassifier, RNNRegressor, _files, _population, cross_validate, fit_many, many, optimizers
+from fastbptt._many import call as _call, chunks as _chunks, folds as _folds, jobs as _jobs
 
 OPTIONS = [{"hidden_size": 2}, {"hidden_size": 3, "l2": 1e-3}, {"hidden_size": 3, "l1": {"W_s": 1e-3}}, {"hidden_size": 20},
            {"hidden_size": (3, 2)}, {"hidden_size": 3, "connectivity": {"W_s": np.eye(3)}},
@@ -168,7 +169,7 @@ def test_the_bar_counts_networks(capsys):
     X = np.zeros((3, 2, 2))
     fit_many(networks(8), X, X[..., :1], epochs=2, progress=True)
     assert "epoch 2" in capsys.readouterr().err
-    bar = many.Progress(None, 8, False)
+    bar = _call.Progress(None, 8, False)
     part = bar.part()
     part.reach(2.25)
     part.update()
@@ -239,7 +240,7 @@ def test_labels_are_dealt_as_scikit_learn_deals_them():
     for draw in range(40):
         y = rng.choice(np.array(["d", "a", "c", "b"]), rng.integers(12, 40), p=[0.4, 0.3, 0.2, 0.1])
         k = int(rng.integers(2, 4))
-        fold = many._stratified(y, k)
+        fold = _folds._stratified(y, k)
         for i, (_, test) in enumerate(StratifiedKFold(k).split(y, y)):
             assert np.array_equal(np.flatnonzero(fold == i), test)
 
@@ -344,8 +345,8 @@ def test_the_rest_is_kept_and_resume_goes_on_with_what_failed(tmp_path):
     copies = pickle.loads(pickle.dumps(nets))
     trained = []
     with pytest.MonkeyPatch.context() as patch:
-        work = many._work
-        patch.setattr(many, "_work", lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
+        work = _call._work
+        patch.setattr(_call, "_work", lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
         whole = fit_many(copies, X, D, epochs=3, resume=fits)
         assert sorted(trained) == lost and whole.stopped == ["epochs"] * 24 and whole.errors == [None] * 24
         trained.clear()
@@ -627,9 +628,9 @@ def test_chunks_are_large_enough_and_hold_whole_vectors():
     nets = [RNN(2, 3, 1, random_state=0, dtype="float64") for _ in range(40 * L)]
 
     def sizes(epochs, workers):
-        jobs = many._Jobs(nets, X, X[..., :1], None, None, None, None, dict.fromkeys(many.NAMED) | {
+        jobs = _jobs.Jobs(nets, _jobs.GivenData(X, X[..., :1]), dict.fromkeys(many.NAMED) | {
             "epochs": epochs, "batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}, {}).make()
-        return [len(chunk.jobs) for chunk in many._chunks(jobs, workers, None, 1)]
+        return [len(chunk.jobs) for chunk in _chunks._chunks(jobs, workers, None, 1)]
 
     assert sizes(1, 4) == [40 * L]                      # less work than shipping
     many_chunks = sizes(100_000, 4)
@@ -739,3 +740,14 @@ def test_each_estimator_may_have_its_own_list_of_frames():
         alone = RNNRegressor(hidden_size=2, max_iter=1, random_state=k).fit(X, D)
         np.testing.assert_allclose(model.network_.theta, alone.network_.theta, rtol=0, atol=1e-12)
         assert list(model.feature_names_in_) == ["a", "b"]
+
+
+def test_fits_that_earlier_versions_pickled_are_read():
+    X = np.random.default_rng(0).standard_normal((9, 2, 2))
+    nets = [RNN(2, 3, 1, random_state=k) for k in range(2)]
+    fits = fit_many(nets, X, X[..., :1], epochs=2)
+    content = pickle.dumps(fits, protocol=0)
+    old = content.replace(b"fastbptt._many.begun\nBegun\n", b"fastbptt.many\n_Begun\n")  # the name that the class had
+    assert old != content
+    again = pickle.loads(old)
+    assert fit_many(again.networks, X, X[..., :1], epochs=2, resume=again).stopped == ["epochs"] * 2

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import RNN, Population, _population, fit_many, optimizers, population as population_module
+from fastbptt import RNN, Population, _population, fit_many, optimizers
+from fastbptt._many import lanes as _lanes, population_fit as _population_fit
 
 KINDS = [
     ({}, 0),
@@ -264,7 +265,7 @@ def test_large_batches_run_one_at_a_time():
     needs_lanes()
     rng = np.random.default_rng(11)
     population = make(3, 2, 8, 1)
-    most = population_module._most_sequences(population[0])
+    most = _lanes.most_sequences(population[0])
     assert most == 16 and f"batches of more than {most} sequences" in population.describe()
     X, D = rng.standard_normal((3, most + 1, 2)), rng.standard_normal((3, 3, most + 1, 1))
     losses, gradients = population.loss_and_gradients(X, D)
@@ -318,7 +319,7 @@ def test_routes_agree_around_the_largest_batch_of_lanes(options, dtype):
     rng, most = np.random.default_rng(2), {"float64": 1024, "float32": 3072}[dtype] // 64
     for B in (most - 1, most, most + 1):
         population = make(3, 2, 8, 1, dtype, **options)
-        assert population_module._most_sequences(population[0]) == most
+        assert _lanes.most_sequences(population[0]) == most
         X, D = rng.standard_normal((3, B, 2)), rng.standard_normal((3, 3, B, 1))
         V = rng.standard_normal((3, 2, 2)), rng.standard_normal((3, 3, 2, 1))
         alone_and_together(population, X.astype(dtype), D.astype(dtype), V, epochs=2, batch_size=B)
@@ -539,14 +540,14 @@ def test_those_that_stop_leave_their_lanes_to_others():
     given = {"epochs": 25, "batch_size": 1}
     rates, norms = 10 ** rng.uniform(-3, -0.5, n), rng.uniform(0.1, 2, n)
     parts, widths = [population.copy() for _ in range(2)], []
-    train = population_module._Fit.train
+    train = _population_fit.Fit.train
 
     def counted(self, *arguments):
         widths.append(self.theta.shape[1])
         return train(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(population_module._Fit, "train", counted)
+        patch.setattr(_population_fit.Fit, "train", counted)
         history = population.fit(X, D, weights=weights, lengths=lengths, validation=V, patience=2, learning_rate=rates,
                                  max_grad_norm=norms, **given)
         assert min(widths) < widths[0] / 2 if _population.lanes("float64") else not widths  # else nothing was left to anybody
@@ -601,16 +602,16 @@ def test_penalties_and_clipping_are_each_networks_own(tmp_path):
 
 def test_an_option_that_lanes_do_not_serve_keeps_networks_out_of_them():
     net = RNN(2, 3, 1)
-    assert population_module._fits(net) and not population_module._fits(RNN(2, (3,), 1, bidirectional=True))
+    assert _lanes._fits(net) and not _lanes._fits(RNN(2, (3,), 1, bidirectional=True))
     for option in ({"connectivity": {"W_s": np.ones((3, 3))}}, {"autapses": False}, {"one_hot": True}, {"output": "last"},
                    {"trainable": {"W_x": False}}, {"dale_ratio": 0.5}, {"nonnegative": ("W_x",)}, {"bidirectional": True},
                    {"leak": 0.5}, {"leak_form": "current"}, {"noise_std": 0.1}, {"input_noise_std": 0.1},
                    {"recurrent_dropout": 0.1}, {"rate_penalty": 0.1}, {"omega": 0.1}):
-        assert population_module._beside(RNN(2, 3, 1, **option)) == list(option)
+        assert _lanes._beside(RNN(2, 3, 1, **option)) == list(option)
     for later in ({"later": 0.5}, {"later": 0.0}, {"later": None}, {"later": {"W_s": 1.0}}):  # that this file does not know
         other = net.copy()
         other._config = net._config | later
-        assert population_module._fits(other) == (later == {"later": None})  # whose default would be None
+        assert _lanes._fits(other) == (later == {"later": None})  # whose default would be None
 
 
 def test_steps_behind_the_end_change_no_bit():

@@ -12,8 +12,8 @@ import pytest
 from ranks import Communicator, World, run, share
 
 import fastbptt
-from fastbptt import RNN, optimizers, schedules, training
-from fastbptt._training import batches as _batches, ranks as _ranks
+from fastbptt import RNN, optimizers, schedules
+from fastbptt._training import batches as _batches, loop as _loop, rank_run as _rank_run, ranks as _ranks
 from fastbptt.threads import policy as _threading
 
 T, B, I, H, O = 6, 23, 3, 5, 2
@@ -368,10 +368,10 @@ def test_what_cannot_be_told_ends_all_and_leaves_the_checkpoint(tmp_path, capsys
 
 
 def test_a_checkpoint_that_cannot_be_written_fails_on_all_ranks(tmp_path, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **named):
         raise OSError("no space")
 
-    monkeypatch.setattr(training._checkpoint, "write", full)
+    monkeypatch.setattr(_loop._checkpoint, "write", full)
     arrays = {"X": data()["X"], "D": data()["D"]}
     (first, second), world = run(2, lambda comm: fit_part(network(), arrays, share(2, comm.rank, B), communicator=comm,
                                                           checkpoint=tmp_path / "run.npz", checkpoint_every=0))
@@ -475,7 +475,7 @@ class Clock:
 
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_the_clock_of_rank_0_is_that_of_all(ahead, monkeypatch):
-    monkeypatch.setattr(training, "time", Clock())
+    monkeypatch.setattr(_loop, "time", Clock())
     arrays = {"X": data()["X"], "D": data()["D"]}
 
     def fit(comm):
@@ -520,13 +520,13 @@ def test_ranks_that_share_cores_divide_them(monkeypatch):
     asked = []
     monkeypatch.setattr(_threading, "said", lambda: None)
     monkeypatch.setattr(_threading, "default", lambda: 12)
-    original = _ranks.Run.__init__
+    original = _rank_run.RankRun.__init__
 
     def look(run, network, source, validation, settings, entropy, ranks):
         asked.append(settings.threads)
         original(run, network, source, validation, settings, entropy, ranks)
 
-    monkeypatch.setattr(_ranks.Run, "__init__", look)
+    monkeypatch.setattr(_rank_run.RankRun, "__init__", look)
     arrays = {"X": data()["X"], "D": data()["D"]}
     for more in ({}, {"n_threads": 5}):
         together(3, lambda comm: fit_part(network(), arrays, share(3, comm.rank, B), epochs=1, communicator=comm, **more))

@@ -13,7 +13,7 @@ from fastbptt import (
     RNN, Population, RNNClassifier, RNNRegressor, _checks, fit_many, initializers, network, optimizers, reference, schedules,
     sequences,
 )
-from fastbptt._types import RunOptions
+from fastbptt._training.types import RunOptions
 
 T, B = 4, 3
 X, D = np.random.default_rng(0).standard_normal((2, T, B, 2))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastbptt import RNN, training
-from fastbptt._training import batches as _batches, progress as _progress
+from fastbptt._training import progress as _progress, windows as _windows
 
 T, B = 23, 7
 rng = np.random.default_rng(0)
@@ -272,12 +272,12 @@ def test_chunks_may_have_weights_and_resets_or_not():
 def test_a_memory_map_is_read_in_pieces(tmp_path, monkeypatch):
     long = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", "<f4", (5000, 2, 3))
     long[...] = rng.standard_normal(long.shape)
-    monkeypatch.setattr(_batches, "CUT", 3000)
-    pieces, seen = _batches.cut, []
-    monkeypatch.setattr(_batches, "cut", lambda *args: (seen.append(len(piece[0])) or piece for piece in pieces(*args)))
+    monkeypatch.setattr(_windows, "CUT", 3000)
+    pieces, seen = _windows.cut, []
+    monkeypatch.setattr(_windows, "cut", lambda *args: (seen.append(len(piece[0])) or piece for piece in pieces(*args)))
     mapped, held = network(dtype="float32"), network(dtype="float32")
     mapped.stream(long, long[..., :2], tbptt=(10, 25))
-    monkeypatch.setattr(_batches, "CUT", 2**22)
+    monkeypatch.setattr(_windows, "CUT", 2**22)
     held.stream(np.array(long), np.array(long[..., :2]), tbptt=(10, 25))
     assert np.array_equal(mapped.theta, held.theta) and len(seen) == 10 + 1 and max(seen) <= 5000
 

@@ -14,8 +14,8 @@ import pytest
 from processes import run_python
 
 import fastbptt
-from fastbptt import RNN, optimizers, training
-from fastbptt._training import batches as _batches, progress as _progress
+from fastbptt import RNN, optimizers
+from fastbptt._training import batches as _batches, loop as _loop, progress as _progress
 
 T, B, I, H, O = 9, 12, 3, 6, 2
 BACKENDS = ["core", "reference"]
@@ -236,7 +236,7 @@ def test_a_stretch_that_time_cuts_short_goes_on_where_it_was(monkeypatch):
     X, D = data()
     whole = network()
     whole.fit(X, D, epochs=3, batch_size=2)
-    monkeypatch.setattr(training, "AIR", 0.0)  # one update a stretch
+    monkeypatch.setattr(_loop, "AIR", 0.0)  # one update a stretch
     cut = network()
     cut.fit(X, D, epochs=3, batch_size=2)
     assert cut.theta.tobytes() == whole.theta.tobytes()
@@ -254,12 +254,12 @@ def test_stretches_of_many_epochs_are_those_of_one_epoch_each(options, tmp_path,
     options = {"weights": weights, "epochs": 150, "batch_size": 5, **options}
     one, many, cut = (network(noise_std=0.01, recurrent_dropout=0.1, l2=1e-3) for _ in range(3))
     one.fit(X, D, callbacks=[lambda record: None], **options)
-    run, stretches = training._Stretch.run, []
-    monkeypatch.setattr(training._Stretch, "run", lambda *given: stretches.append(given[5]) or run(*given))
-    monkeypatch.setattr(training, "AIR", 600)  # no stretch ends by its time
+    run, stretches = _loop.Stretch.run, []
+    monkeypatch.setattr(_loop.Stretch, "run", lambda *given: stretches.append(given[5]) or run(*given))
+    monkeypatch.setattr(_loop, "AIR", 600)  # no stretch ends by its time
     many.fit(X, D, **options)
     assert max(map(len, stretches)) == 1 if options.get("schedule") == "plateau" else len(stretches) < 50
-    monkeypatch.setattr(training, "AIR", 5e-4)  # they end anywhere
+    monkeypatch.setattr(_loop, "AIR", 5e-4)  # they end anywhere
     for end in ({"epochs": 1, "updates": None}, {"epochs": 20, "updates": None}, {}):
         cut.fit(X, D, **{**options, **end}, checkpoint=tmp_path / "run", resume=True)
     for net in (many, cut):
@@ -1019,7 +1019,7 @@ def test_the_first_bad_state_is_named():
 
 def test_a_time_limit_ends_the_run_with_a_whole_update(monkeypatch):
     clock = iter(range(10000))
-    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(_loop.time, "monotonic", lambda: next(clock))
     history = network().fit(*data(), epochs=1000, batch_size=4, time_limit=60)
     assert history.stopped == "time" and 0 < history.updates < 100
     assert len(history.train_loss) == -(-history.updates // 3)

@@ -3,7 +3,9 @@
 tests/typed_use.py is a user's program that `mypy --strict` accepts; tests/packages.py has mypy look at it.
 """
 
+import ast
 import dataclasses
+import graphlib
 import importlib
 import inspect
 import pkgutil
@@ -17,6 +19,7 @@ import fastbptt
 from fastbptt import (
     _types, estimators, initializers, many, network, optimizers, reference, schedules, sequences, training,
 )
+from fastbptt._training import types as _run_types
 from fastbptt.options import parametrizations as _maps, units as _units
 
 INTERNAL = ("backends", "cli", "kernels", "options", "threads")  # folders that hold no public function
@@ -111,10 +114,10 @@ def test_options_that_are_handed_on_are_those_of_rnn_and_its_fit():
     without = {"input_size", "hidden_size", "output_size", "random_state", "unknown"}
     options = set(inspect.signature(fastbptt.RNN).parameters) - without
     assert set(_types.PopulationOptions.__annotations__) == options
-    assert set(_types.RunOptions.__annotations__) == set(estimators.RUN_OPTIONS)
-    assert set(_types.ManyOptions.__annotations__) == set(many.OTHERS)
+    assert set(_run_types.RunOptions.__annotations__) == set(estimators.RUN_OPTIONS)
+    assert set(_run_types.ManyOptions.__annotations__) == set(many.OTHERS)
     fit = inspect.signature(fastbptt.RNN.fit).parameters
-    for kind in (_types.RunOptions, _types.ManyOptions):
+    for kind in (_run_types.RunOptions, _run_types.ManyOptions):
         for name, annotation in kind.__annotations__.items():
             assert annotation.__forward_arg__ == fit[name].annotation
     init = inspect.signature(fastbptt.RNN).parameters
@@ -139,3 +142,37 @@ def test_what_an_optimizer_holds_has_types():
 def test_the_program_with_types_runs(capsys):
     runpy.run_path(str(Path(__file__).with_name("typed_use.py")), run_name="__main__")
     assert capsys.readouterr().out
+
+
+def imported(path, names):
+    """The modules of fastbptt that a file imports, those for type checkers included."""
+    package, found = path.relative_to(Path(fastbptt.__file__).parents[1]).with_suffix("").parts[:-1], set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = (*package[:len(package) - node.level + 1], *(node.module or "").split(".")) if node.module \
+                else package[:len(package) - node.level + 1]
+            for alias in node.names:
+                found |= {name for name in (".".join((*base, alias.name)), ".".join(base)) if name in names}
+    return found - {"fastbptt"}
+
+
+def test_no_modules_import_each_other_not_even_for_types():
+    folder = Path(fastbptt.__file__).parent
+    names = {".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__"): path
+             for path in folder.rglob("*.py")}
+    graph = {name: imported(path, names) - {name} for name, path in names.items() if name != "fastbptt"}
+    graph["fastbptt.diagnostics"].discard("fastbptt.network")  # the type of an argument
+    assert {"fastbptt._types", "fastbptt.optimizers"} <= graph["fastbptt._training.types"]
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the modules of a cycle
+
+
+@pytest.mark.parametrize("module, names", [
+    ("training", "History Record Settings State Stepper StreamHistory UpdateSettings"),
+    ("many", "CrossValidation Fits WorkersFailed"), ("population", "Population PopulationHistory"),
+    ("estimators", "RNNClassifier RNNRegressor Scaling")])
+def test_public_classes_are_named_by_the_module_that_users_import(module, names):
+    """Pickles and error messages have this name, wherever the class is defined."""
+    module = importlib.import_module(f"fastbptt.{module}")
+    for name in names.split():
+        kind = getattr(module, name)
+        assert (kind.__module__, kind.__qualname__) == (module.__name__, name)

@@ -1,4 +1,7 @@
-"""Where a training run's batches come from: arrays, a function, an iterator. Each is a function of seed and position."""
+"""Where the batches of a run come from: arrays, a function or an iterator. Each batch is a function of seed and position.
+
+A new source of batches goes here, with the methods of `Arrays`; so does a new random stream, into `Positions`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .. import _checks
 
 
 class Positions(NamedTuple):
-    """How much of each random stream of a network has been used. A new stream goes to the end."""
+    """How much of each random stream of a network has been used. Append a new stream at the end: files keep the order."""
 
     shuffling: int = 0  # orders, one for each epoch
     batches: int = 0    # generators given to a function of batches
@@ -49,11 +52,21 @@ class Positions(NamedTuple):
         return cls(**{name: given[name] for name in cls._fields if name in given})
 
 
-class Arrays:
-    """Mini-batches of the sequences of `data`, in an order of its own each epoch.
+def used_streams(shuffle: bool | str, batches: bool, noise: bool) -> Positions:
+    """Return 1 for each random stream on which a run depends, and 0 for the others, as Positions."""
+    return Positions(shuffling=int(bool(shuffle)), batches=int(batches), noise=int(noise))
 
-    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them. Where they are a part of
-    `total` sequences, those from number `first` on, the order is that of all, and a batch has those of it that are here.
+
+def draws_at(draws, call, first, sequences):
+    """Return the keys of the noise at a place in a run."""
+    return draws._replace(call=call % 2**32, first=first, sequences=sequences)
+
+
+class Arrays:
+    """Mini-batches of the sequences of `data`, in a new order each epoch.
+
+    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them. They may be a part of
+    `total` sequences, from number `first` on: the order is then that of all sequences, and a batch has those that are here.
     `begin` holds the positions of the random streams at the start of the run.
     """
 
@@ -73,19 +86,19 @@ class Arrays:
         self.ordered = None, None  # an epoch and its order
 
     def batch(self, epoch, k):
-        """Batch k of an epoch, like `data`."""
+        """Return batch k of an epoch, in the form of `data`."""
         batch = take(self.data, self.rows(epoch, k)[0], self.output)
         X, D, weights, initial_state, lengths, resets = batch
         if lengths is None:
             return batch
-        steps = lengths.max(initial=0)  # as compiled training does: what is longer than the longest is not there
+        steps = lengths.max(initial=0)  # cut off what is longer than the longest sequence, as compiled training does
         X, resets = X[:steps], None if resets is None else resets[:steps]
         if self.output == "sequence":
             D, weights = D[:steps], None if weights is None else weights[:steps]
         return X, D, weights, initial_state, lengths, resets
 
     def place(self, epoch, k):
-        """Of batch k: which one it is of the run, the step that its first is, its sequences. Noise is a function of these."""
+        """Return the number of batch k in the run, the step at which it begins, and its sequences: noise depends on these."""
         return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
 
     def drawn(self, epoch, k, begun=False):
@@ -96,7 +109,7 @@ class Arrays:
         return Positions(shuffling=epoch + (k > 0 or begun), noise=epoch * self.updates_per_epoch + k)
 
     def rows(self, epoch, k):
-        """The sequences of batch k that are here, and their places in it."""
+        """Return the sequences of batch k that are here, and their places in the batch."""
         rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data[0].shape[1]
         if B == self.total:
             return rows, slice(None)
@@ -105,7 +118,7 @@ class Arrays:
         return rows[places], places
 
     def rest(self, epoch, k, epochs=1):
-        """The sequences of an epoch from batch k on, and those of the epochs after it, so many epochs together."""
+        """Return the sequences of an epoch from batch k on, and of the epochs after it; `epochs` counts all of them."""
         first = self._order(epoch)[k * self.batch_size:]
         if epochs == 1:
             return first
@@ -118,75 +131,8 @@ class Arrays:
         return self.ordered[1]
 
 
-class Windows:
-    """The mini-batches of Arrays, each in windows of k1 steps whose errors go back k2 steps: batch k is one window."""
-
-    def __init__(self, arrays, k1, k2):
-        self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
-        self.k1, self.k2, self.shuffle, self.begin = k1, k2, arrays.shuffle, arrays.begin
-        self.windows = max(1, -(-len(self.data[0]) // k1))
-        self.updates_per_epoch = arrays.updates_per_epoch * self.windows
-        self.taken = None, None  # a mini-batch that was asked for last, and which
-
-    def window(self, k):
-        """Of batch k: the first step that is read, the first that has an error, and the end."""
-        since = k % self.windows * self.k1
-        end = min(since + self.k1, len(self.data[0]))
-        return min(since, max(0, end - self.k2)), since, end
-
-    def batch(self, epoch, k):
-        """X, D, weights, initial_state, lengths, resets of the steps that batch k reads."""
-        start, _, end = self.window(k)
-        which = epoch, k // self.windows
-        if self.taken[0] != which:
-            self.taken = which, take(self.data, self.arrays.rows(*which)[0], self.output)
-        X, D, weights, initial_state, lengths, resets = self.taken[1]
-        X, D, weights, resets = (None if array is None else array[start:end] for array in (X, D, weights, resets))
-        return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
-
-    def place(self, epoch, k):
-        """As of Arrays; all windows of a mini-batch are one batch."""
-        number, _, sequences = self.arrays.place(epoch, k // self.windows)
-        return number, self.window(k)[0], sequences
-
-    def drawn(self, epoch, k, begun=False):
-        """As of Arrays; a mini-batch counts from its first window on."""
-        return self.arrays.drawn(epoch, -(-k // self.windows), begun)
-
-    def carried(self, k, S):
-        """Of the states S of batch k those that the next one needs; None after the last window of a mini-batch."""
-        if (k + 1) % self.windows == 0:
-            return None
-        return S[self.window(k + 1)[0] - self.window(k)[0]:].copy()
-
-    def shape(self, k):
-        """(n, B) of the states that are carried to batch k; None where there are none."""
-        start, since, _ = self.window(k)
-        first = k // self.windows * self.batch_size
-        return None if since == 0 else (since - start + 1, min(self.batch_size, self.arrays.total - first))
-
-
-CUT = 2**22  # numbers of X that are read at a time
-
-
-def cut(X, D, weights, resets, k1):
-    """Pieces of series, some windows of k1 steps each, that memory holds beside one another."""
-    for name, array in (("X", X), ("D", D)):
-        for ndim in (2, 3):
-            _checks.refuse_list_of_sequences(name, array, ndim)
-    X, D = (array if isinstance(array, np.ndarray) else np.asarray(array) for array in (X, D))
-    if X.ndim < 2 or D.ndim < 2 or len(X) != len(D):
-        raise ValueError(f"X and D must have the same T, got shapes {X.shape} and {D.shape}")
-    for name, array in (("weights", weights), ("resets", resets)):
-        if array is not None and np.shape(array)[:1] != X.shape[:1]:
-            raise ValueError(f"{name} must have the T of X, got shapes {np.shape(array)} and {X.shape}")
-    steps = max(1, CUT // max(1, X[:1].size) // k1) * k1
-    for t in range(0, len(X), steps):
-        yield tuple(None if array is None else array[t:t + steps] for array in (X, D, weights, resets))
-
-
 def take(data, sequences, output):
-    """These sequences of X, D, weights, initial_state, lengths, resets."""
+    """Return these sequences of X, D, weights, initial_state, lengths, resets."""
     steps = 0 if output == "last" else 1  # the axis of sequences in D and weights
     return tuple(None if array is None else array.take(sequences, axis=axis)
                  for array, axis in zip(data, (1, steps, steps, 0, 0, 1), strict=True))
@@ -195,7 +141,7 @@ def take(data, sequences, output):
 class Function:
     """Fresh batches, f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]], or the next of an iterator.
 
-    Of several ranks each draws its share of the batch, by a generator of its own.
+    With several ranks, each draws its share of the batch with its own generator.
     """
 
     def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream, rank=0, ranks=1, begin=Positions()):
@@ -216,11 +162,11 @@ class Function:
         self.entropy, self.stream, self.taken, self.begin, self.warned = entropy, stream, 0, begin, False
 
     def place(self, epoch, k):
-        """As of Arrays, of the batch that was drawn last; the sequences are counted in the batch of all ranks."""
+        """As `Arrays.place`, for the batch that was drawn last; the sequences are counted in the batch of all ranks."""
         return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.sequences
 
     def drawn(self, epoch, k, begun=False):
-        """As of Arrays. An iterator is given no generator."""
+        """As `Arrays.drawn`. An iterator gets no generator."""
         count = epoch * self.updates_per_epoch + k
         return Positions(batches=count if self.iterator is None else 0, noise=count)
 
@@ -229,7 +175,7 @@ class Function:
         if self.iterator is None:
             data = self.function(self.share, generator(self.entropy, self.stream, self.begin.batches + index, *self.child))
         else:
-            while self.taken < index:  # of a resumed run: these it had already
+            while self.taken < index:  # a resumed run has learnt from these already
                 next(self.iterator, None)
                 self.taken += 1
             try:
@@ -246,14 +192,14 @@ class Function:
             self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
-        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # nobody tells an iterator a size
+        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # an iterator is not told a size
             self.warned = True
             self._warn(batch[0].shape)
         return batch
 
 
     def _warn(self, shape):
-        """Warn of a batch of another size than the function was asked for."""
+        """Warn that a batch has another size than the function was asked for."""
         letters = "(T, B, I)" if len(shape) == 3 else "(T, B)"
         words = (f"batches was asked for {self.share} sequences and returned X of shape {shape}, which fit reads as {letters}, "
                  f"time-major: {shape[0]} time steps of {shape[1]} sequences")
@@ -263,14 +209,14 @@ class Function:
 
 
 def check_shuffle(shuffle):
-    """`shuffle` as a bool, or "spread"."""
+    """Return `shuffle` as a bool, or "spread"."""
     if isinstance(shuffle, str) and shuffle == "spread":
         return shuffle
     return _checks.flag('shuffle, where it is not "spread",', shuffle)
 
 
 def order(shuffle, count, batch_size, rng):
-    """The order of `count` sequences in an epoch, of intp."""
+    """Return the order of `count` sequences in an epoch, as intp."""
     if shuffle == "spread":
         found = spread(count, batch_size, rng)
     else:
@@ -279,10 +225,10 @@ def order(shuffle, count, batch_size, rng):
 
 
 def spread(count, batch_size, rng):
-    """An order of `count` sequences whose batches are each spread over all of them.
+    """Return an order of `count` sequences in which each batch is spread over all of them.
 
-    They are cut into batch_size runs of consecutive ones; each run is shuffled and gives one to every batch (the shorter
-    runs none to the last, smaller one).
+    The sequences are cut into batch_size runs of consecutive ones. Each run is shuffled and gives one sequence to every
+    batch; the shorter runs give none to the last, smaller batch.
     """
     batches = -(-count // batch_size)
     ends = np.arange(batch_size + 1) * count // batch_size
@@ -296,12 +242,12 @@ def spread(count, batch_size, rng):
 
 
 def generator(entropy, stream, *position):
-    """A generator that is a function of the seed, the stream and the position."""
+    """Return a generator that is a function of the seed, the stream and the position."""
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream, *position)))
 
 
 def refuse_nonfinite(whose, X, D, weights, lengths=None):
-    """Raise ValueError naming the first place where X, or D at a weight above 0, is NaN or infinite; padding may be."""
+    """Raise ValueError naming the first place where X, or D at a weight above 0, is NaN or infinite; padding is not read."""
     padding = None if lengths is None else np.arange(len(X))[:, None] >= lengths
     if X.dtype.kind == "f":
         _checks.finite(f"{whose}X", X, "tbi", skip=None if padding is None else padding[..., None])

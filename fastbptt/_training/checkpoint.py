@@ -1,4 +1,7 @@
-"""Checkpoints: the state of a training run in a model file, which `fastbptt.load` reads as the network of that moment."""
+"""Checkpoints: the state of a training run in a model file, which `fastbptt.load` reads as the network of that moment.
+
+A new number of `State` is kept by its place in `State.NUMBERS`; a new array needs a line in `write` and in `_contents`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import functools
 import hashlib
 import json
 import os
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +28,34 @@ RANKS_DIGITS = 36  # of the fingerprints of data that is divided among ranks, wh
 _word = functools.cache(str)  # of a dtype NumPy makes it anew each time, which takes longer than to digest a small array
 
 
+@dataclass(frozen=True)
+class Call:
+    """What a call of fit asks for: the run of a checkpoint must agree with it.
+
+    Attributes
+    ----------
+    identity : dict
+        Options and fingerprints of data that a run shares with its checkpoint.
+    seed : int or None
+        The seed that the call would begin with; None if seeds are not compared.
+    begin : Positions
+        The positions of the random streams that the call would begin with.
+    used : Positions
+        1 for each random stream on which the run depends, and 0 for the others.
+    most_updates, updates_per_epoch : int
+        Where the call ends.
+    """
+
+    identity: dict[str, Any]
+    seed: int | None
+    begin: Positions
+    used: Positions
+    most_updates: int
+    updates_per_epoch: int
+
+
 def path(value):
-    """`value` as a path, in a folder that is there."""
+    """Return `value` as an absolute path; raise FileNotFoundError if its folder does not exist."""
     value = os.path.abspath(_files.path_of(value, "checkpoint"))
     if not os.path.isdir(os.path.dirname(value)):
         raise FileNotFoundError(f"there is no folder {os.path.dirname(value)!r} for the checkpoint")
@@ -32,7 +63,7 @@ def path(value):
 
 
 def digest(arrays):
-    """A fingerprint of arrays, their shapes and dtypes."""
+    """Return a fingerprint of arrays, their shapes and dtypes."""
     total = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is not None:
@@ -42,7 +73,7 @@ def digest(arrays):
 
 
 def seed(path, otherwise):
-    """The seed of the run that `path` holds, whose split and order a resumed one has; `otherwise` where it holds none."""
+    """Return the seed of the run that `path` holds, which gives a resumed run its split and order, or `otherwise`."""
     return streams(path, otherwise, None)[0]
 
 
@@ -59,7 +90,7 @@ def streams(path, entropy, begin):
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
 
 
-def write(path, network, state, history, entropy, identity, seconds, start, begin):
+def write(path, network, state, history, *, entropy, identity, seconds, start, begin):
     """Write where a run stands: its training.State and History, seed, start parameters, and what a resumed run must share.
 
     `begin` holds the positions of the random streams at the start of the run.
@@ -78,23 +109,26 @@ def write(path, network, state, history, entropy, identity, seconds, start, begi
     _files.write(path, header, network._arrays(state.theta) | arrays)
 
 
-def read(path, network, state, history, identity, seed, begin, used, most_updates, each_epoch, windows=None,
-         content=None):
-    """Put what `write` wrote into state and history, and return the run's start parameters; None where there is no file.
+def read(path, network, state, history, call, *, windows=None, content=None):
+    """Put what `write` wrote into state and history, and return the run's start parameters, or None if there is no file.
 
-    `state` has the parameters that the network has now, and `seed` is the one that the call has without the file, None where
-    it is not to be compared; `begin` the same of the positions of the random streams, and `used` has 1 for those streams on
-    which the run depends. `most_updates` is where the call ends, in epochs of `each_epoch`. `windows` is the source of
-    batches whose states are carried from one to the next, where it is one; `content` the bytes of the file, where they are
-    at hand.
+    Parameters
+    ----------
+    state : State
+        It has the parameters that the network has now.
+    call : Call
+    windows : Windows, optional
+        The source of batches, if it carries states from one batch to the next.
+    content : bytes, optional
+        The content of the file, if it has been read already.
 
     Raises
     ------
-    ValueError : no checkpoint, a damaged one, or one of another network or another run; nothing is changed then.
+    ValueError : the file is no checkpoint, is damaged, or belongs to another network or another run; nothing is changed then.
     """
     if content is None and not os.path.exists(path):
         return None
-    header, arrays, theirs = _open(path, network, identity, content)
+    header, arrays, theirs = _open(path, network, call.identity, content)
     run = header["run"]
     try:
         numbers, slots, best, curves = _contents(run, arrays, state, history)
@@ -105,13 +139,13 @@ def read(path, network, state, history, identity, seed, begin, used, most_update
             states = np.empty((*shape, width), network.dtype)
             kept = _with_starts(arrays[f"{PREFIX}states"], network, arrays)
             states[...] = _like(kept, states.reshape(-1, width)).reshape(states.shape)
-        start, begun = _start(arrays, state), _begin(run, used)
+        start, begun = _start(arrays, state), _begin(run, call.used)
     except DAMAGES as error:
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
-    if seed is not None:
-        if _compare_begin(path, run, start, [theirs._theta, best], network, state.theta, seed):
-            _compare_positions(path, run, begun, theirs._positions.of(used), begin.of(used))
-    _refuse_longer(path, numbers, most_updates, each_epoch)
+    if call.seed is not None:
+        if _compare_begin(path, run, start, [theirs._theta, best], network, state.theta, call.seed):
+            _compare_positions(path, run, begun, theirs._positions.of(call.used), call.begin.of(call.used))
+    _refuse_longer(path, numbers, call)
     for name, value in numbers.items():
         setattr(state, name, value)
     state.theta[...] = theirs._theta
@@ -127,7 +161,7 @@ def read(path, network, state, history, identity, seed, begin, used, most_update
     return start
 
 
-def check_replaceable(path, network, state, identity, seed, begin, used, most_updates, each_epoch):
+def check_replaceable(path, network, state, call):
     """Raise FileExistsError unless the run of these arguments may write its checkpoints to `path`.
 
     It may where there is no file, or nothing in it, and over its own earlier checkpoint.
@@ -135,24 +169,24 @@ def check_replaceable(path, network, state, identity, seed, begin, used, most_up
     if not os.path.isfile(path) or os.path.getsize(path) == 0:  # a device is written to, and keeps nothing
         return
     try:
-        header, arrays, _ = _open(path, network, identity, None)
+        header, arrays, _ = _open(path, network, call.identity, None)
         run = header["run"]
         try:
-            numbers, start, begun = dict(run["numbers"]), _start(arrays, state), _begin(run, used)
+            numbers, start, begun = dict(run["numbers"]), _start(arrays, state), _begin(run, call.used)
             position = {name: int(numbers[name]) for name in ("epoch", "batch")}
         except DAMAGES as error:
             raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
-        if run.get("entropy") != seed:
+        if run.get("entropy") != call.seed:
             which = ("it has another random seed, and this network was given none: with random_state= a script that is run "
-                     "again has the same" if isinstance(seed, _checks.DrawnSeed)
-                     else f"random_state is {run.get('entropy')} there and {seed} here")
+                     "again has the same" if isinstance(call.seed, _checks.DrawnSeed)
+                     else f"random_state is {run.get('entropy')} there and {call.seed} here")
             raise ValueError(f"checkpoint {path!r} is of another run: {which}")
         if start is not None and not is_close(start, state.theta):
             raise ValueError(f"checkpoint {path!r} is of a run that began with other parameters; resume=True goes on with it if "
                              "it is this network's own")
-        if begun is not None and begun != begin.of(used):
-            raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, begin.of(used))}")
-        _refuse_longer(path, position, most_updates, each_epoch)
+        if begun is not None and begun != call.begin.of(call.used):
+            raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, call.begin.of(call.used))}")
+        _refuse_longer(path, position, call)
     except ValueError as error:
         raise not_replaced(error) from error
 
@@ -250,12 +284,12 @@ def is_close(a, b):
     return a.shape == b.shape and bool((np.abs(a - b) <= np.sqrt(eps) * np.abs(a).max(initial=0)).all())
 
 
-def _refuse_longer(path, numbers, most_updates, each_epoch):
-    """Raise ValueError where a file holds more than the call would do."""
-    there = numbers["epoch"] * each_epoch + numbers["batch"]
-    if there > most_updates:
+def _refuse_longer(path, numbers, call):
+    """Raise ValueError if a file holds more updates than the call would make."""
+    there = numbers["epoch"] * call.updates_per_epoch + numbers["batch"]
+    if there > call.most_updates:
         raise ValueError(f"checkpoint {path!r} is of a longer run: {there} updates are done there, and epochs= and updates= "
-                         f"end this one after {most_updates}")
+                         f"end this one after {call.most_updates}")
 
 
 def _with_starts(kept, network, arrays):
@@ -323,14 +357,14 @@ def _compare(path, what, theirs, ours):
 
 
 def differences(theirs, ours):
-    """Of two dicts: by the name of what differs, a few words."""
-    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # no tuples but lists
+    """Describe the differences of two dicts, as a dict of messages by name."""
+    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # JSON has lists, and no tuples
     return {name: f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
             for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)}
 
 
 def packed(run):
-    """A dict as JSON; of arrays a fingerprint."""
+    """Return a dict as JSON, with a fingerprint for each array."""
     return json.dumps(run, default=_in_words)
 
 

@@ -1,15 +1,15 @@
-"""What a long run shows while it goes on."""
+"""What a long run shows while it runs: a bar or a line."""
 
 from __future__ import annotations
 
 import sys
 import time
 
-DELAY = 0.5  # seconds before a run that nobody asked to report shows anything
+DELAY = 0.5  # seconds before a run shows progress that nobody asked for
 
 
 class Progress:
-    """A bar by tqdm on a terminal, where tqdm is installed, else a line now and then; in a pipe nothing unless asked for.
+    """A bar by tqdm on a terminal if tqdm is installed, else a line now and then; in a pipe nothing, unless asked for.
 
     Parameters
     ----------
@@ -35,24 +35,24 @@ class Progress:
         return tqdm(total=count, delay=max(0, self.begin - time.monotonic()), unit=unit, dynamic_ncols=True)
 
     def update(self, count=1):
-        """So many more are done."""
+        """Count so many more as done."""
         self.reach(self.done + count)
 
     def reach(self, count):
-        """So many are done in all; a number with a fraction is shown to a tenth."""
+        """Set how many are done in all; a number with a fraction is shown to a tenth."""
         self.done = count
         if self.bar is not None:
             self.bar.update(round(count, 1) - self.bar.n)
 
     def epoch(self, epoch, train_loss, validation_loss):
-        """An epoch is over; they count from 0."""
+        """Show an epoch that is over; epochs count from 0."""
         if not self.wanted:
             return
         validation = "" if validation_loss is None else f"  validation {validation_loss:.6g}"
         self._tell(f"epoch {epoch + 1}{self.epochs}  loss {train_loss:.6g}{validation}")
 
     def window(self, steps, losses):
-        """A window of a stream is over, after so many time steps; `losses` are those of all updates."""
+        """Show a window of a stream that is over, after so many time steps; `losses` are those of all updates."""
         if self.wanted:
             self._tell(f"step {steps}" + "".join(f"  loss {loss:.6g}" for loss in losses[-1:]))
 
@@ -65,7 +65,7 @@ class Progress:
             self._show(end="" if self.terminal else "\n")
 
     def network(self, history):
-        """A network is done that was trained by itself."""
+        """Count a network that was trained by itself."""
         self.update()
         if history.train_loss:
             self.epoch(len(history.train_loss) - 1, history.train_loss[-1], (history.validation_loss or [None])[-1])
@@ -77,7 +77,7 @@ class Progress:
             self._show(end="\n")
 
     def part(self):
-        """What reports a part of what this one reports: its counts are added to what was done before."""
+        """Return a Progress for a part of this one: its counts are added to what was done before."""
         return _Part(self)
 
     def _due(self):

@@ -1,0 +1,401 @@
+"""What the estimators share of training: `fit`, `partial_fit` and their arguments.
+
+A new argument of both estimators is checked here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import numbers
+import warnings
+from typing import TYPE_CHECKING, Self, Unpack
+
+import numpy as np
+
+from .. import _checks, optimizers, schedules, training
+from .._sklearn import Parametric, foreign
+from .._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
+from ..network import RNN, STREAMS, _check_dtype, _entropy as _network_entropy
+from ..options import parametrizations as _maps, units as _units
+from .data import OUTPUTS, _Data, Scaling
+from .files import Saved
+from .patience import Patience
+from .rows import ColumnNames, _steps, with_weight
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .._types import Batch
+    from .._training.types import Callbacks, RunOptions
+
+REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
+SCALES = ("standard",)
+# What None stands for, chosen by bench/estimators.py --choose; docs/estimators.md has the table.
+BATCH, LEAST_STEPS = 8, 32  # sequences of an update, and the steps that they have at least together
+EPOCHS, MOST_UPDATES = 100, 1000  # so many epochs, or as many updates as the data have steps, up to the latter
+NO_IMPROVEMENT = 1e-3  # share of a constant's loss by which a fit must be better
+NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
+                   "l2", "rate_penalty", "omega", *_maps.OPTIONS, *_units.OPTIONS)
+RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
+               "resume", "overwrite", "n_threads")  # of RNN.fit, which `fit` hands on
+
+
+class Estimator(_Data, Saved, Parametric):
+    """Base class of regressor and classifier. Each learns its own `coding` of y: see `_learn_coding`."""
+
+    _weighted = ("fit", "partial_fit", "score")
+    _ONE_COLUMN = False  # whether y has a single column, as labels have
+    _ACTIVATION: str  # what None stands for
+    _IDENTITY: float  # W_s is this multiple of the identity, if the activation is not bounded
+
+    # ---- Training
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
+            validation: Batch | None = None, callbacks: Callbacks = (), **options: Unpack[RunOptions]) -> Self:
+        """Train a new network, or with warm_start the last one further; returns self.
+
+        Warns if the network is no better on its training data than a constant: the mean of the targets (the median or the
+        quantiles with these losses), or the largest class.
+
+        Parameters
+        ----------
+        X : array (N, T, I), or list of (T_n, I)
+            NaN and infinity are refused. DataFrames of a list must have the same columns in the same order, also in later
+            calls, those of warm_start too. A list of (T_n,) of unequal lengths has one feature. Later calls of a model of one
+            feature, and `validation`, take such lists of any lengths, unless two_d says what two dimensions mean.
+        y : array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O); with output="last" array (N,) or (N, O)
+            Not read where the weight is 0. Labels have no axis of outputs. The columns of DataFrames are compared as those
+            of X are, also by `score`.
+        sample_weight : array (N,) or (N, T), or list of (T_n,), optional
+            Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given. They also
+            weigh the statistics of `scale`.
+        validation : tuple (X, y) or (X, y, sample_weight), optional
+            Takes the place of the share that early_stopping splits off; without early_stopping it is only watched.
+        callbacks : functions of a training.Record
+            Called after each epoch; one that returns True ends the training.
+        **options : update_callbacks, validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume,
+            overwrite
+            As of RNN.fit. `fastbptt.load` of a checkpoint returns the network alone, without classes and scaling: `save` writes
+            the estimator.
+
+        Raises
+        ------
+        TypeError, ValueError : an argument, of the constructor too, is of the wrong kind or value.
+        FloatingPointError, KeyboardInterrupt : as of RNN.fit; the estimator has the network of the last whole update.
+        """
+        fitting = self._begin(X, y, sample_weight, validation, callbacks, options)
+        X, D, weights, lengths = fitting.data
+        try:
+            fitting.network.fit(X, D, weights=weights, lengths=lengths, validation=fitting.held, **fitting.settings)
+        finally:
+            if fitting.network.history is not None:  # the training began
+                self._end(fitting)
+        return self
+
+    def _begin(self, X, y, sample_weight, validation, callbacks, options, split_seed=None):
+        """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change.
+
+        `split_seed` takes the place of a seed that nobody gave, for the validation share.
+        """
+        settings = self._settings(callbacks, options)
+        last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
+        examples = self._read(X, y, sample_weight, None if last is None else last.input_size)
+        names = examples.names
+        if last is not None:
+            names = self._check_inputs_and_names(examples)
+        coding = self._learn_coding(examples) if last is None else self._coding()
+        network = self._new_network(examples.inputs, coding, last)
+        scaled = last is not None and self.scaling_ is not None and self.scaling_.y_mean is not None
+        if scaled and not self._scales_targets(network):
+            raise ValueError("warm_start=True goes on with the statistics of the first fit, which scales the targets, but "
+                             f"loss={self.loss!r} with output_activation={network.output_activation!r} needs targets that are "
+                             "not scaled; set warm_start=False")
+        data = with_weight(self._to_engine(examples, coding, network), self.output)
+        held = None if validation is None else self._validation_data(validation, coding, network, names)
+        if self.early_stopping and held is None:
+            entropy = network._entropy
+            if last is None and options.get("resume") is True and options.get("checkpoint") is not None:
+                entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
+            if split_seed is not None and isinstance(entropy, _checks.DrawnSeed):
+                entropy = split_seed
+            data, held = self._split(data, entropy)
+        scaling = self._learn_scaling(data, network) if last is None else self.scaling_
+        weighing = self._weighing(data, coding)
+        data, held = (None if part is None else self._prepared(part, scaling, weighing, network.dtype) for part in (data, held))
+        batch_size = self._batch_size(len(data[0]), sample_weight)
+        settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
+                     "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
+        return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
+
+    def _end(self, fitting, stacklevel=4):
+        """Take the result of the training; `stacklevel` is that of the user's call, seen from a warning."""
+        history = fitting.network.history
+        if history.stopped == "callback" and any(isinstance(each, Patience) and each.stops(history.train_loss)
+                                                 for each in fitting.settings["callbacks"]):
+            history.stopped = "patience"
+        curves = self._curves_before(history, fitting.settings.get("resume")) if fitting.goes_on else ([], [])
+        self._become(fitting.network, fitting.coding, fitting.names, fitting.scaling)
+        self._take_curves(curves[0] + history.train_loss, curves[1] + history.validation_loss, history)
+        if history.stopped not in ("interrupted", "nonfinite", "error"):
+            self._warn_if_no_better(fitting.data, stacklevel)
+
+    def _warn_if_no_better(self, data, stacklevel):
+        """Warn if the network is no better on its training data than a constant."""
+        words = self._compared_with_a_constant(data)
+        if words is None:
+            return
+        tries = [] if self.scale is not None else ['scale="standard"']
+        tries += ["more epochs (max_iter) or updates (min_updates)", "another learning_rate_init"]
+        if any(penalty for penalty in (self.l1, self.l2, self.rate_penalty, self.omega)):
+            tries.append("smaller penalties (l1, l2, rate_penalty, omega)")
+        tries.append("another activation or hidden_size")
+        warnings.warn(f"fit ended no better than a constant: {words}. Try {', '.join(tries)}; and check that y can be "
+                      "predicted from X.", stacklevel=stacklevel)
+
+    def _partial_fit(self, X, y, sample_weight, classes=None):
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: it makes one epoch")
+        if isinstance(self._class_weight(), str):
+            raise ValueError('partial_fit does not support class_weight="balanced": it does not know all labels; give a dict')
+        settings = self._settings((), {})
+        fitted = self.__sklearn_is_fitted__()
+        if fitted:
+            self._check_output()
+        examples = self._read(X, y, sample_weight, self.n_features_in_ if fitted else None)
+        if fitted:
+            self._check_inputs_and_names(examples)
+        coding = self._coding() if fitted else self._learn_coding(examples, classes)
+        network = self.network_ if fitted else self._new_network(examples.inputs, coding)
+        data = with_weight(self._to_engine(examples, coding, network), self.output)
+        scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
+        X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
+        source = _batches.Arrays((X, D, weights, None, lengths, None), self.output,
+                                 self._batch_size(len(X), sample_weight), self.shuffle,
+                                 network._entropy, STREAMS.index("shuffling"), begin=network._positions)
+        if not fitted:
+            self._become(network, coding, examples.names, scaling)
+            self._take_curves([], [], None)
+        loss = self._epoch(source, settings["optimizer"], settings["max_grad_norm"])
+        self._take_curves([*self.loss_curve_, loss], self.validation_loss_curve_, self.history_)
+        return self
+
+    def _epoch(self, source, optimizer, max_grad_norm):
+        """One epoch of single updates, with the optimiser of the last call; the mean of the losses before them."""
+        if self._stepper is None or self._stepper.kind is not type(optimizer):
+            self._stepper = training.Stepper(self.network_, optimizer)
+        max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
+        how = _settings.UpdateSettings(optimizer, max_grad_norm, threads=0, backend="core")
+        losses, shares = [], []
+        for k in range(source.updates_per_epoch):
+            batch = source.batch(0, k)
+            losses.append(self._stepper.step(self.network_, how, batch, sequences=source.rows(0, k)[0]))
+            order = source.begin.moved(_batches.Positions(shuffling=1))
+            self.network_._positions = self.network_._positions.later(order)  # the step has moved the noise
+            shares.append(self.network_._total_weight(*batch))
+        return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
+
+    def _become(self, network, coding, names, scaling):
+        """Be fitted."""
+        self.__dict__.pop("feature_names_in_", None)
+        self.scaling_ = scaling
+        if names.features is not None:
+            self.feature_names_in_ = names.features
+        self._target_names = names.targets
+        self.network_, self.n_features_in_ = network, network.input_size
+        self._take_coding(coding)
+        self._stepper = None  # what partial_fit's optimiser carries
+
+    def _take_curves(self, loss_curve, validation_loss_curve, history):
+        self.loss_curve_, self.validation_loss_curve_, self.history_ = loss_curve, validation_loss_curve, history
+        self.n_iter_ = len(loss_curve)
+        self.loss_ = loss_curve[-1] if loss_curve else math.nan
+        watched = [loss for loss in validation_loss_curve or loss_curve if not math.isnan(loss)]
+        self.best_loss_ = min(watched, default=math.nan)
+
+    def _curves_before(self, history, resumed):
+        """The curves so far; without what the last `fit` added, where `history` is that of its run, resumed."""
+        curves, known = (self.loss_curve_, self.validation_loss_curve_), self.history_
+        if not resumed or known is None:
+            return curves
+        if known.seconds:
+            is_its_run = known.seconds[0] in history.seconds[:1]
+        else:  # of fit_many, which keeps no seconds
+            is_its_run = not history.seconds and np.array_equal(known.train_loss, history.train_loss, equal_nan=True)
+        if not is_its_run:
+            return curves
+        return tuple(curve[:len(curve) - len(added)]
+                     for curve, added in zip(curves, (known.train_loss, known.validation_loss)))
+
+    # ---- The constructor's arguments
+
+    def _settings(self, callbacks, options):
+        """Arguments of RNN.fit, checked under the names that the user knows."""
+        for name in options:
+            if name not in RUN_OPTIONS:
+                hint = foreign(type(self), name) or _checks.unknown_argument(
+                    f"{type(self).__name__}.fit", name, [*inspect.signature(self.fit).parameters, *RUN_OPTIONS], type(self))
+                raise TypeError(f"fit takes no {name!r}, only X, y, sample_weight, validation, callbacks, "
+                                + ", ".join(RUN_OPTIONS) + (f"; {hint}" if hint else ""))
+        for name in ("early_stopping", "shuffle", "warm_start"):
+            _checks.flag(name, getattr(self, name))
+        _checks.choose("output", self.output, OUTPUTS)
+        if self.scale is not None:
+            _checks.choose("scale", self.scale, SCALES)
+        if _checks.size("washout", self.washout, smallest=0) and self.output == "last":
+            raise ValueError(f'washout={self.washout} needs output="sequence": with output="last" only the last step has an '
+                             "error")
+        self._class_weight()
+        _checks.size("n_iter_no_change", self.n_iter_no_change)
+        _checks.number("validation_fraction", self.validation_fraction, 0, 1)
+        self._batch_size(1)
+        self._epochs(1, 1)
+        tol = 0.0 if self.tol is None else _checks.number("tol", self.tol, 0, low_allowed=True)
+        callbacks = _settings.functions("callbacks", callbacks)
+        if not self.early_stopping and self.tol is not None:
+            callbacks = (*callbacks, Patience(self.n_iter_no_change, tol))
+        elif not self.early_stopping and self.n_iter_no_change != 20:
+            warnings.warn(f"n_iter_no_change={self.n_iter_no_change} has no effect: it needs early_stopping=True, or a tol by "
+                          "which the training loss must improve", stacklevel=4)
+        if self.max_grad_norm is not None:
+            _checks.number("max_grad_norm", self.max_grad_norm, 0)
+        return {
+            "optimizer": self._optimizer(),
+            "schedule": self._schedule(),
+            "max_grad_norm": self.max_grad_norm,
+            "min_improvement": tol,
+            "shuffle": self.shuffle,
+            "progress": _checks.flag("verbose", self.verbose),
+            "callbacks": callbacks,
+        } | options
+
+    def _optimizer(self):
+        if isinstance(self.solver, optimizers.Optimizer):
+            return self.solver
+        kind = optimizers.OPTIMIZERS[_checks.choose("solver", self.solver, optimizers.OPTIMIZERS)]
+        momentum = _checks.number("momentum", self.momentum, 0, 1, low_allowed=True)
+        given = {
+            "learning_rate": _checks.number("learning_rate_init", self.learning_rate_init, 0),
+            "momentum": momentum,
+            "nesterov": _checks.flag("nesterovs_momentum", self.nesterovs_momentum) and momentum > 0,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+        return kind(**{field.name: given[field.name] for field in dataclasses.fields(kind) if field.name in given})
+
+    def _schedule(self):
+        if isinstance(self.learning_rate, numbers.Real):
+            raise TypeError("learning_rate must be the name of a schedule, such as 'constant', got the number "
+                            f"{self.learning_rate!r}, which learning_rate_init is for")
+        if isinstance(self.learning_rate, str):
+            _checks.choose("learning_rate", self.learning_rate, schedules.SCHEDULES)
+        elif not isinstance(self.learning_rate, schedules.Schedule) and not callable(self.learning_rate):
+            raise TypeError("learning_rate must be the name of a schedule, a schedules.Schedule or a function of the "
+                            f"epoch, got {type(self.learning_rate).__name__}")
+        return self.learning_rate
+
+    def _batch_size(self, T, sample_weight=None):
+        """Sequences of an update, for sequences of at most T steps.
+
+        The loss of a batch is divided by its own sum of weights. In a small batch a rare class or a light sequence would
+        therefore count almost as much as any other, so data with sample_weight or class_weight have large batches.
+        """
+        weighted = sample_weight is not None or self._class_weight() is not None
+        if self.batch_size is None and not weighted:
+            return max(BATCH, -(-LEAST_STEPS // T))
+        if isinstance(self.batch_size, str) and self.batch_size != "auto":
+            raise ValueError(f'batch_size must be None, "auto" or an int, got {self.batch_size!r}')
+        if self.batch_size in (None, "auto"):
+            return 200
+        return _checks.size("batch_size", self.batch_size)
+
+    def _epochs(self, updates_per_epoch, steps):
+        """Epochs of a fit on sequences of so many steps together: max_iter, or as many more as min_updates needs."""
+        least = None if self.min_updates is None else _checks.size("min_updates", self.min_updates)
+        if self.max_iter is not None:
+            epochs = _checks.size("max_iter", self.max_iter)
+        else:
+            epochs, least = EPOCHS, min(steps, MOST_UPDATES) if least is None else least
+        return epochs if least is None else max(epochs, -(-least // updates_per_epoch))
+
+    def _class_weight(self):
+        """The constructor's class_weight; a regressor has none."""
+        return None
+
+    def _unit_options(self):
+        """Activation and initialiser, None resolved."""
+        activation = self._ACTIVATION if self.activation is None else self.activation
+        if self.initializer is not None:
+            return {"activation": activation, "initializer": self.initializer}
+        # Maps on W_s would leave little of a multiple of the identity
+        plain = (self.connectivity is None and self.dale_ratio is None and self.dale_signs is None and not self.nonnegative
+                 and self.autapses)
+        identity = isinstance(activation, str) and activation in ("relu", "elu") and plain
+        return {"activation": activation, "initializer": ("identity", self._IDENTITY) if identity else "orthogonal"}
+
+    def _new_network(self, inputs, coding, last=None):
+        """Return a network of the constructor's options; with `last`, it has the parameters and random streams of `last`."""
+        options = {name: getattr(self, name) for name in NETWORK_OPTIONS} | self._output_options(coding) | self._unit_options()
+        options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype(self.dtype)
+        sizes = inputs.padded.shape[2], self.hidden_size
+        if last is None:
+            return RNN(*sizes, random_state=_entropy(self.random_state), **options)
+        if self.dtype is None:
+            options["dtype"] = last.dtype
+        options["initializer"] = lambda shape, rng: np.zeros(shape)
+        network = RNN(*sizes, random_state=last._entropy, **options)
+        try:
+            network.load_state_dict(last.state_dict())
+        except ValueError as error:
+            raise ValueError(f"warm_start=True goes on from the last network, which does not fit: {error}") from None
+        network._positions = last._positions
+        return network
+
+    # ---- scikit-learn
+
+    def _tags(self, **own):
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(target_tags=TargetTags(required=True, multi_output=own["estimator_type"] == "regressor"),
+                    input_tags=self._input_tags(), **own)
+
+    def set_fit_request(self, *, sample_weight: bool | str | None) -> Self:
+        """Whether scikit-learn's metadata routing hands sample_weight to `fit`: True, False, None or its other name."""
+        return self._request("fit", sample_weight)
+
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None) -> Self:
+        """As `set_fit_request`, for `partial_fit`."""
+        return self._request("partial_fit", sample_weight)
+
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
+        """As `set_fit_request`, for `score`."""
+        return self._request("score", sample_weight)
+
+    def _request(self, method, sample_weight):
+        request = self._get_metadata_request()
+        getattr(request, method).add_request(param="sample_weight", alias=sample_weight)
+        self._metadata_request = request
+        return self
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Fitting:
+    """A `fit` on its way: the network to train, and what RNN.fit gets. `goes_on`: with the parameters of the last one."""
+
+    network: RNN
+    data: tuple      # X, D, weights, lengths
+    held: tuple | None
+    settings: dict
+    coding: tuple
+    names: ColumnNames
+    goes_on: bool
+    scaling: Scaling | None
+
+
+def _entropy(random_state):
+    """Return the number that seeds a network's random streams."""
+    if isinstance(random_state, np.random.RandomState):
+        return _checks.DrawnSeed(random_state.randint(2**31 - 1))
+    return _network_entropy(random_state)

@@ -1,0 +1,31 @@
+"""The labels of a classifier, checked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LABEL_DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+                 *(f"float{bits}" for bits in (16, 32, 64)))
+
+
+def unique(labels):
+    """Return the classes among labels."""
+    check_labels(labels)
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        raise TypeError(f"y has labels that cannot be sorted, so there is no order of classes: {error}") from None
+
+
+def check_labels(labels):
+    """Raise ValueError for values that are no labels: NaN, None, numbers with a fraction."""
+    if labels.dtype.kind == "O":
+        missing = np.array([label is None or label != label for label in labels], bool)
+    else:
+        missing = np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(0, bool)
+    if missing.any():
+        raise ValueError(f"y contains {labels[np.argmax(missing)]}, which is no label")
+    if labels.dtype.kind == "c" or labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
+        raise ValueError("Unknown label type: continuous. y of a classifier holds labels, not numbers with a fraction")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError("y contains infinity, which is no label")

@@ -1,0 +1,187 @@
+"""The arguments of a population's methods, checked and converted: one for all networks, or one for each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import _checks, network as _network
+from .._training import batches as _batches
+
+NETWORKS_FIRST = {1: (1, 0), 2: (2, 0, 1)}  # the order of axes of which the last are the networks
+
+
+# What an array may be whose shape fits both, and how to say which
+AMBIGUOUS = {
+    "D": ("labels of each network, or distributions that all share", "give distributions as floats, or labels as a list of"),
+    "weights": ("weights of each network, or weights of each output that all share",
+                "repeat the latter to (n, T, B, O), or give the former as a list of"),
+}
+
+
+class _Arguments:
+    """How a population reads its arguments: the base class of Population."""
+
+    def _check(self, X, D, weights, initial_state, lengths, finite=False, name="", targets=True):
+        """The arguments as arrays of the network's dtype, those of each network's own with a first axis n."""
+        net, n = self._like, self.n
+        if D is None and targets:
+            raise TypeError(f"{name}D must be an array of numbers, got NoneType")
+        X = self._array(f"{name}X", X, np.intp if net.one_hot else net.dtype)
+        own_X = X.ndim == (3 if net.one_hot else 4)
+        self._own(f"{name}X", X, own_X)
+        one = X[0] if own_X else X
+        net._check_inputs(one, None, None, None, name=f"{name}X")
+        T, B = one.shape[:2]
+        if lengths is not None:
+            lengths = self._array(f"{name}lengths", lengths, np.intp)
+            own = self._own(f"{name}lengths", lengths, lengths.ndim == 2)
+            fine = ((lengths >= 0) & (lengths <= T)).all()
+            for k in range(n if own and not fine else 1):
+                _checks.lengths(lengths[k] if own else lengths, T, B)
+        if initial_state is not None:
+            initial_state = self._check_states(initial_state, B)
+        if D is not None:
+            rows = (B,) if net.output == "last" else (T, B)
+            is_cross_entropy = net._engines["reference"].loss == "cross_entropy"
+            is_labels = is_cross_entropy and np.asarray(D[0] if isinstance(D, (list, tuple)) else D).dtype.kind in "iu"
+            given = D
+            D = self._array(f"{name}D", D, np.intp if is_labels else net.dtype)
+            own = self._own(f"{name}D", D, D.ndim == len(rows) + (1 if is_labels else 2))
+            if own and is_labels and not _is_list(given, n) and D.shape == (*rows, net.target_size):
+                raise ValueError(_ambiguous(f"{name}D", D.shape, rows, *AMBIGUOUS["D"]))
+            if weights is not None:
+                is_list, weights = _is_list(weights, n), self._array(f"{name}weights", weights, net.dtype)
+                per_output = () if is_cross_entropy else ((*rows, net.target_size),)
+                shapes = {s: o for o in (False, True) for s in (((n, *each) if o else each) for each in (rows, *per_output))}
+                if weights.shape not in shapes:
+                    each = "T, B" if len(rows) == 2 else "B"
+                    forms = [f"({each})", f"({each}, O)", f"(n, {each})", f"(n, {each}, O)"][::1 if per_output else 2]
+                    raise ValueError(f"{name}weights must have shape {', '.join(forms[:-1])} or {forms[-1]} for T, B = {T}, "
+                                     f"{B}, O = {net.target_size}, n = {n}; got {weights.shape}")
+                own_weights = shapes[weights.shape]
+                if own_weights and not is_list and weights.shape in per_output:
+                    raise ValueError(_ambiguous(f"{name}weights", weights.shape, rows, *AMBIGUOUS["weights"]))
+                per_output = weights.ndim - (1 if own_weights else 0) > len(rows)
+                if not own_weights:
+                    weights = weights[None]
+                if not per_output:
+                    weights = weights[..., None]
+            fine = weights is None or (weights >= 0).all() and np.isfinite(weights.sum(dtype=np.float64))
+            fine = fine and (not is_labels or ((D >= 0) & (D < net.output_size)).all())
+            for k in range(1 if fine else n):  # where all values are, the shapes of one are those of all
+                own_lengths = lengths is not None and lengths.ndim == 2
+                net._check_targets(one, D[k] if own else D, self._weights_of(k, weights),
+                                   lengths[k] if own_lengths else lengths)
+        if finite and not all(array.dtype.kind == "i" or np.isfinite(array).all() for array in (X, D)):
+            for k in range(n):  # where D has no weight, or in padding, it is legal
+                x, d = self._pair(k, X, D)
+                _batches.refuse_nonfinite(name, x, d, self._weights_of(k, weights), self._of(k, lengths, 1))
+        return X, D, weights, initial_state, lengths
+
+    def _ready(self, X, D):
+        """Whether X and D are arrays that need neither words nor conversion: a small population takes 10 µs, `_check` 25."""
+        net = self._like
+        return (type(X) is type(D) is np.ndarray and X.dtype == D.dtype == net._theta.dtype and X.flags.carray and D.flags.carray
+                and self._lanes is not None and X.shape[-3:-1] == D.shape[-3:-1] and X.shape[-1] == net.input_size
+                and D.shape[-1] == net.target_size and X.shape[:-3] in ((), (self.n,)) and D.shape[:-3] in ((), (self.n,))
+                and X.ndim > 2 and D.ndim > 2)
+
+    def _array(self, name, value, dtype):
+        if _is_list(value, self.n):
+            if name.endswith("X"):
+                for k, part in enumerate(value):
+                    _checks.refuse_list_of_sequences(f"{name}[{k}]", part, 2 if self._like.one_hot else 3)
+            parts = [_checks.array(f"{name}[{k}]", part, dtype) for k, part in enumerate(value)]
+            if name.endswith("X") and parts[0].ndim == (1 if self._like.one_hot else 2):
+                raise ValueError(f"{name} is a list of {self.n} arrays, one for each network, and so each must be "
+                                 f"{'(T, B)' if self._like.one_hot else '(T, B, I)'}; {name}[0] has shape {parts[0].shape}")
+            shapes = {part.shape for part in parts}
+            if len(shapes) > 1:
+                raise ValueError(f"{name} holds arrays of different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}: pad "
+                                 "them, as fastbptt.sequences.to_time_major does, and give lengths (n, B)")
+            return np.stack(parts)
+        if name.endswith("X"):
+            _checks.refuse_list_of_sequences(name, value, 2 if self._like.one_hot else 3)
+        return _checks.array(name, value, dtype)
+
+    def _own(self, name, array, own):
+        """Whether the array is of each network; then it must have n."""
+        if own and len(array) != self.n:
+            raise ValueError(f"{name} has shape {array.shape}: its first axis must be that of the {self.n} networks")
+        return own
+
+    def _check_states(self, given, B):
+        """States (B, H) or (n, B, H), or of several recurrences a tuple of such arrays."""
+        net = self._like
+        if not net._stacked:
+            return self._check_state("initial_state", given, B, net.hidden_size)
+        if not isinstance(given, (tuple, list)) or len(given) != len(net._widths):
+            what = f"{len(given)} of them" if isinstance(given, (tuple, list)) else type(given).__name__
+            raise TypeError(f"initial_state must be a tuple of {len(net._widths)} arrays (B, H) or (n, B, H), one for each "
+                            f"recurrence, layer by layer{', forward before reverse' if net.bidirectional else ''}; got {what}")
+        return tuple(self._check_state(f"initial_state[{n}]", part, B, H) for n, (part, H) in enumerate(zip(given, net._widths)))
+
+    def _check_state(self, name, given, B, H):
+        state = self._array(name, given, self._like.dtype)
+        own = self._own(name, state, state.ndim == 3)
+        _network._check_shape(name, state[0] if own else state, (B, H), "(B, H)")
+        return state
+
+    def _of(self, k, array, ndim):
+        """Network k's part."""
+        if isinstance(array, tuple):  # states of several recurrences
+            return tuple(self._of(k, each, ndim) for each in array)
+        return array if array is None or array.ndim == ndim else array[k]
+
+    def _weights_of(self, k, weights):
+        if weights is None:
+            return None
+        of = weights[min(k, len(weights) - 1)]
+        return of[..., 0] if of.shape[-1] == 1 else of
+
+    def _pair(self, k, X, D):
+        rows = 1 if self._like.output == "last" else 2
+        of_D = D if D.ndim == rows + (0 if D.dtype.kind == "i" else 1) else D[k]
+        return self._of(k, X, 2 if self._like.one_hot else 3), of_D
+
+    def _distributions(self, D):
+        """Labels as distributions; what stands for none is nowhere read."""
+        if D.dtype.kind != "i":
+            return D
+        return np.eye(self._like.output_size, dtype=self._like.dtype)[np.clip(D, 0, self._like.output_size - 1)]
+
+    def _without_padding(self, X, D, weights, lengths):
+        """Padding as zeros, and weights that are 0 there, where there are lengths."""
+        if lengths is None:
+            return X, D, weights, lengths
+        T, B = X.shape[-3:-1]
+        there = np.arange(T)[:, None] < (lengths if lengths.ndim == 1 else lengths[:, None])  # (T, B) or (n, T, B)
+        if X.ndim == 3 and there.ndim == 3 and not np.isfinite(X).all():
+            X = np.broadcast_to(X, (self.n, *X.shape))
+        if X.ndim == 4 or there.ndim == 2:
+            X = np.where(there[..., None], X, X.dtype.type(0))
+        weights = np.ones((1, T, B, 1), X.dtype) if weights is None else weights
+        weights = np.where((there if there.ndim == 3 else there[None])[..., None], weights, X.dtype.type(0))
+        return X, D, weights, lengths
+
+
+def _seeds(n, random_state):
+    """A seed for each of n networks: those given, or as many drawn from one."""
+    if isinstance(random_state, (list, tuple, np.ndarray)):
+        if len(random_state) != n:
+            raise ValueError(f"random_state must hold {n} seeds, got {len(random_state)}")
+        return [_checks.seed(f"random_state[{k}]", seed) for k, seed in enumerate(random_state)]
+    words = np.random.SeedSequence(_network._entropy(random_state)).generate_state(2 * n).tolist()
+    return [high * 2**32 + low for high, low in zip(words[::2], words[1::2])]
+
+
+def _is_list(value, n):
+    """Whether `value` is a list of n arrays, one for each network."""
+    return isinstance(value, (list, tuple)) and len(value) == n and n > 0 and np.ndim(value[0]) > 0
+
+
+def _ambiguous(name, shape, rows, readings, remedy):
+    """The error message for an array whose shape fits that of each network's own, and that of one for all."""
+    each = "T, B" if len(rows) == 2 else "B"
+    return (f"{name} has shape {shape}, which fits both (n, {each}) and ({each}, O): {readings}. To say which, {remedy} n "
+            f"arrays ({each})")

@@ -1,0 +1,72 @@
+"""What identifies a run: a resumed one must have begun alike. `_Begun` compares two runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import _checks
+from .._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
+
+
+@dataclass(eq=False)
+class Begun:
+    """What identifies a run: a run that goes on from it must have begun with the same."""
+
+    run: dict           # options of the network and arguments of the run, by name; arrays as such
+    start: np.ndarray   # the parameters
+    seed: int
+    begin: _batches.Positions | None = None  # of the random streams that the run uses; None in files of earlier versions
+
+    @classmethod
+    def of(cls, job, known):
+        """Return what identifies a job's run. `known` caches descriptions and fingerprints of what several jobs share."""
+        run = {**job.network._config, **job.settings, "max_grad_norm": job.max_grad_norm, "batches": "batches" in job.settings}
+        run.pop("memory_limit", None)
+        if "callbacks" in run:  # of estimators: what they stop by
+            run["callbacks"] = [repr(each) for each in run["callbacks"]]
+        if run["epochs"] is None and run.get("updates") is None:
+            run["epochs"] = 100
+        for name, rule in (("optimizer", job.optimizer), ("schedule", run["schedule"])):
+            if id(rule) not in known:
+                known[id(rule)] = _settings.described(rule)
+            run[name] = known[id(rule)]
+        for name, arrays in (("data", job.data), ("validation", job.validation)):
+            for array in arrays or ():
+                if array is not None and id(array) not in known:
+                    known[id(array)] = _checkpoint.digest([array])
+            run[name] = " ".join(known.get(id(array), "None") for array in arrays) if arrays else None
+        return cls(run, job.network.theta, job.seed, job.begin.of(job.used_streams()))
+
+    def compare(self, job, theirs, theta, ended, whose, finished):
+        """Raise ValueError if `theirs`, which ended with `theta` and at the positions `ended`, is not the run of this job.
+
+        finished: whether nothing is left to do for any network, or None if that says nothing. A network without its own seed
+        begins with other parameters each time; if all runs are finished, it is another network, not one to go on with.
+        """
+        differ = _checkpoint.differences(theirs.run, self.run)
+        if not isinstance(self.seed, _checks.DrawnSeed) and self.seed != theirs.seed:
+            differ["random_state"] = f"random_state is {theirs.seed} there and {self.seed} here"
+        if differ:
+            raise ValueError(f"{whose} is of another run of network {job.k}: {'; '.join(differ.values())}")
+        if _checkpoint.is_close(theta, self.start):
+            return
+        if _checkpoint.is_close(theirs.start, self.start):
+            if theirs.begin is not None and not _checkpoint.may_go_on(theirs.begin, ended.of(job.used_streams()), self.begin,
+                                                                      finished):
+                raise ValueError(f"{whose} is of another run of network {job.k}, which began with the same parameters at other "
+                                 f"stream_positions: {theirs.begin._asdict()} there and {self.begin._asdict()} here")
+            return
+        if not isinstance(job.network._entropy, _checks.DrawnSeed):
+            raise ValueError(f"{whose} is of another run of network {job.k}, which began with other parameters than this "
+                             "network has")
+        if finished:
+            raise ValueError(f"{whose} is of finished runs, and network {job.k} began with other parameters than this network "
+                             "has. Give each call a checkpoint of its own, or the networks a random_state, with which they "
+                             "begin alike when their script is run again")
+
+    def is_same(self, theirs):
+        """Return whether the other run began with the same seed and parameters, and everything else is the same."""
+        return (self.seed == theirs.seed and theirs.begin in (None, self.begin) and _checkpoint.is_close(theirs.start, self.start)
+                and not _checkpoint.differences(theirs.run, self.run))

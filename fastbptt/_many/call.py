@@ -1,0 +1,218 @@
+"""One call of fit_many: chunks are computed here or by an executor, results taken, checkpoints written and read."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import time
+import warnings
+
+import numpy as np
+
+from .. import _checks
+from .._training import batches as _batches, checkpoint as _checkpoint
+from .._training.progress import Progress
+from .._estimators.base import Estimator
+from .begun import Begun
+from .chunks import Chunk, _chunks, _workers
+from .files import _read, write
+from .results import CURVES, KEPT, Fits, WorkersFailed
+from .work import Found, _work
+
+
+class Call:
+    """One call of fit_many, from checked jobs on."""
+
+    def __init__(self, fits, *, executor=None, chunk_size=None, progress=None, n_threads=None, checkpoint=None,
+                 checkpoint_every=60, overwrite=False):
+        if executor is not None and not callable(getattr(executor, "submit", None)):
+            raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
+        self.fits, self.executor = fits, executor
+        self.chunk_size = None if chunk_size is None else _checks.size("chunk_size", chunk_size)
+        self.wanted = None if progress is None else _checks.flag("progress", progress)
+        self.threads = None if n_threads is None else _checks.size("n_threads", n_threads)
+        if executor is not None and n_threads is None:
+            self.threads = 1
+        self.checkpoint = None if checkpoint is None else _checkpoint.path(checkpoint)
+        self.checkpoint_every = _checks.number("checkpoint_every", checkpoint_every, 0, low_allowed=True)
+        self.overwrite = _checks.flag("overwrite", overwrite)
+        if self.overwrite and checkpoint is None:
+            raise ValueError("overwrite=True needs checkpoint=, the file to replace")
+        self.saved, self.taken = time.monotonic(), set()  # networks that have ended, with a result
+
+    def read(self, resume):
+        """Read what is resumed, and return for each network the seed of its run if it has ended, else None."""
+        n = len(self.fits)
+        self.kept, self.in_memory = None, isinstance(resume, Fits)
+        if self.in_memory:
+            if len(resume) != n:
+                raise ValueError(f"resume has {len(resume)} networks, and these are {n}")
+            nets = [getattr(each, "network_", None) if isinstance(each, Estimator) else each for each in resume.networks]
+            self.kept = (resume, [None if net is None else net.theta for net in nets],
+                         [None if net is None else net._positions for net in nets])
+        elif _checks.flag("resume", resume):
+            if self.checkpoint is None:
+                raise ValueError("resume=True needs checkpoint=, the file to go on from")
+            if os.path.exists(self.checkpoint):
+                self.kept = _read(self.checkpoint, n)
+        self.replaces = resume is False or self.in_memory
+        if self.kept is None or self.kept[0]._begun is None:
+            return [None] * n
+        return [one.seed if stopped in KEPT else None for one, stopped in zip(self.kept[0]._begun, self.kept[0].stopped)]
+
+    def go(self, jobs, fittings=None):
+        """Train what is not done. For estimators, `fittings` has what `Estimator._begin` made for each."""
+        fits, self.jobs, self.fittings, known = self.fits, {job.k: job for job in jobs}, fittings, {}
+        fits._begun = [Begun.of(job, known) for job in jobs]
+        done = self.done = self._resume(jobs)
+        left = [job for job in jobs if job.k not in done]
+        chunks = _chunks(left, None if self.executor is None else _workers(self.executor), self.chunk_size, self.threads)
+        self.progress = Progress(None, len(jobs), self.wanted, "network")
+        self.progress.update(len(done))
+        try:
+            self._here(chunks) if self.executor is None else self._sent(chunks)
+        except BaseException:
+            self._finish()
+            raise
+        errors = self._finish()
+        bad = [k for k, error in enumerate(fits.errors) if error is not None]
+        if bad:
+            words = [f"network {k}: {type(fits.errors[k]).__name__}: {fits.errors[k]}" for k in bad[:3]]
+            words = "; ".join(words + ["..."] * (len(bad) > 3))
+            raise WorkersFailed(f"{len(bad)} of {len(fits)} networks were not trained ({words}); the others are, and resume= "
+                                "goes on from this error's `fits`", fits) from fits.errors[bad[0]]
+        if errors:
+            raise errors[0]
+        return fits
+
+    def _finish(self):
+        """Keep all results, give the estimators theirs, and return what that raises, such as a warning that is an error."""
+        self.progress.close()
+        self.fits._trim()
+        try:
+            self._save()
+        finally:
+            errors = []
+            for k in sorted(self.taken if self.fittings is not None else ()):
+                fitting, estimator = self.fittings[k], self.fits.networks[k]
+                fitting.network.history = self.fits.history(k)
+                fitting.settings["resume"] = k in self.done
+                try:
+                    estimator._end(fitting, stacklevel=6)
+                except Exception as error:
+                    errors.append(error)
+                if getattr(estimator, "history_", None) is fitting.network.history:
+                    self.fits.stopped[k] = estimator.history_.stopped
+        return errors
+
+    def _here(self, chunks):
+        for chunk in chunks:
+            results, before = [], self.progress.done
+            try:
+                _work(chunk.work(), self.progress, results)
+            except Exception as error:
+                self._failed(chunk, error)
+                continue
+            finally:
+                self._take(chunk, results)
+            self.progress.reach(before + len(chunk.jobs))
+            self._save_if_due()
+
+    def _sent(self, chunks):
+        futures = {}
+        try:
+            for chunk in chunks:
+                try:
+                    futures[self.executor.submit(_work, chunk.work())] = chunk
+                except Exception as error:  # of a pool that is broken, or shut down
+                    self._failed(chunk, error)
+            for future in concurrent.futures.as_completed(futures):
+                chunk = futures.pop(future)
+                try:
+                    results = future.result()
+                except (Exception, concurrent.futures.CancelledError) as error:
+                    self._failed(chunk, error)
+                    continue
+                self._take(chunk, results)
+                self.progress.update(len(chunk.jobs))
+                self._save_if_due()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _take(self, chunk, results):
+        for job, found in zip(chunk.jobs, results):
+            job.network.theta = found.theta
+            job.network.history = None  # it would be another run's
+            if job.seed == job.network._entropy:
+                job.network._positions = job.network._positions.later(found.positions)
+            self.fits._write(job.k, found)
+            if found.error is None:
+                self.taken.add(job.k)
+
+    def _failed(self, chunk, error):
+        for job in chunk.jobs:
+            self.fits.stopped[job.k], self.fits.errors[job.k] = "error", error
+
+    # ---- What is done already
+
+    def _resume(self, jobs):
+        """Take over what has ended; the networks that have."""
+        if self.kept is None:
+            if self.replaces:
+                self._check_replaceable(jobs)
+            return set()
+        kept, thetas, positions = self.kept
+        done = [job for job in jobs if kept.stopped[job.k] in KEPT]
+        self._compare(jobs, done, kept, thetas, positions)
+        for job in done:
+            if thetas[job.k].shape != job.network._theta.shape:
+                raise ValueError(f"resume has a network {job.k} of {thetas[job.k].size} parameters, and this one has "
+                                 f"{job.network._theta.size}")
+        for job in done:
+            k, begun = job.k, self.fits._begun[job.k]
+            if kept._begun is not None and job.goes_on and isinstance(job.seed, _checks.DrawnSeed) and begun.seed != job.seed:
+                job.seed = job.network._entropy = _checks.DrawnSeed(begun.seed)  # it is now the one that began the run
+                job.network._positions = _batches.Positions()
+            self._take(Chunk([job], False, None), [Found(
+                thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
+                bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES}, positions[k])])
+        return {job.k for job in done}
+
+    def _compare(self, jobs, done, kept, thetas, positions):
+        """Raise ValueError unless what has ended are runs of these jobs; keep how they began."""
+        ours, theirs = self.fits._begun, kept._begun
+        whose = "resume" if self.in_memory else f"checkpoint {self.checkpoint!r}"
+        if theirs is None and done:
+            warnings.warn(f"{whose} was written by an earlier version, which kept no record of data and arguments: make sure "
+                          "yourself that they are the same, and the networks too", stacklevel=5)
+        if theirs is not None:
+            for job in done:
+                ours[job.k].compare(job, theirs[job.k], thetas[job.k], positions[job.k], whose,
+                                    not self.in_memory and len(done) == len(jobs))
+            for job in done:
+                ours[job.k] = theirs[job.k]
+        if self.in_memory:
+            self._check_replaceable(jobs)
+
+    def _check_replaceable(self, jobs):
+        """Raise FileExistsError where the checkpoint would replace anything but an earlier one of these runs."""
+        path = self.checkpoint
+        if path is None or self.overwrite or not os.path.isfile(path) or os.path.getsize(path) == 0:
+            return
+        try:
+            kept = _read(path, len(jobs))[0]
+            ended = [k for k, stopped in enumerate(kept.stopped) if stopped]
+            if any(kept._begun is None or not self.fits._begun[k].is_same(kept._begun[k]) for k in ended):
+                raise ValueError(f"checkpoint {path!r} is of other runs")
+        except ValueError as error:
+            raise _checkpoint.not_replaced(error) from error
+
+    def _save_if_due(self):
+        if time.monotonic() - self.saved >= self.checkpoint_every:
+            self._save()
+
+    def _save(self):
+        if self.checkpoint is not None:
+            write(self.checkpoint, self.fits, self.jobs)
+            self.saved = time.monotonic()

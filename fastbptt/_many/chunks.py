@@ -1,0 +1,148 @@
+"""Chunks: which jobs form a population in lanes, and which one worker gets at once.
+
+The limits that decide this are here, with their measurements.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from dataclasses import dataclass
+
+from .. import optimizers, _population
+from ..population import Population
+from .jobs import OTHERS
+from .lanes import _fits, _key, most_sequences
+
+# What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. A chunk of 1, 16,
+# 128 and 1024 networks of 41 parameters and 50 targets each takes 1, 4, 4 and 117 ms more by a process than here, at the least
+# of nine, and several times as much in the median (ProcessPoolExecutor; Intel, with other work on its two cores, 2026-11).
+LEAST = 0.05
+FLOPS = 2e9           # a second, of a core with small networks
+CHUNKS_A_WORKER = 4   # so that workers end together
+MOST_BYTES = 2**28    # of the data that a population in lanes holds beside those given
+SHORT = 0.75          # of a population's longest series: shorter ones make another, if these are enough for a vector
+
+
+@dataclass(eq=False)
+class Chunk:
+    """The jobs that one worker gets at once."""
+
+    jobs: list
+    in_lanes: bool
+    threads: int | None
+
+    def work(self):
+        """Return what the worker gets: networks in lanes as one population, because single networks take long to unpickle."""
+        if not self.in_lanes:
+            return _Work(None, self.jobs, self.threads)
+        population = Population._made_of([job.network for job in self.jobs])
+        population.seeds = [job.seed for job in self.jobs]
+        population._positions = [job.begin for job in self.jobs]
+        jobs = [dataclasses.replace(job, network=None, settings=self.jobs[0].settings) for job in self.jobs]
+        return _Work(population, jobs, self.threads)
+
+
+@dataclass(eq=False)
+class _Work:
+    population: Population | None
+    jobs: list
+    threads: int | None
+
+
+def _group_key(job):
+    """Return what the jobs of one population share, as a hashable key, or None if the job does not fit into lanes."""
+    net, settings = job.network, job.settings
+    if job.data is None or job.data[5] is not None or job.validation is not None and job.validation[4] is not None:
+        return None
+    if any(name in settings for name in (*OTHERS, "callbacks")) or type(job.optimizer) not in optimizers.OPTIMIZERS.values():
+        return None
+    if not _population.lanes(net.dtype) or not _fits(net) or settings["schedule"].begin() != ():
+        return None
+    X, D, weights, initial_state, lengths, _ = job.data
+    if min(X.shape[1], settings["batch_size"]) > most_sequences(net):
+        return None
+    if initial_state is not None and settings["batch_size"] < X.shape[1]:
+        return None
+    parts = [(X.shape[1], D.ndim, D.dtype.kind, None if weights is None else weights.ndim, initial_state is None)]
+    if job.validation is not None:
+        X, D, weights, lengths, _ = job.validation
+        parts.append((X.shape[1], D.ndim, D.dtype.kind, None if weights is None else weights.ndim))
+    try:
+        optimizer = dataclasses.replace(job.optimizer, learning_rate=1.0)
+        hash((optimizer, settings["schedule"]))
+    except TypeError:
+        return None
+    return _key(net), tuple(parts), optimizer, tuple(settings.items())
+
+
+def _chunks(jobs, workers, chunk_size, threads):
+    """Return the jobs as chunks, the longest work first."""
+    groups, alone = {}, []
+    for job in jobs:
+        key = _group_key(job)
+        alone.append(job) if key is None else groups.setdefault(key, []).append(job)
+    made = []
+    for group in groups.values():
+        L = _population.lanes(group[0].network.dtype)
+        for part in _alike(group, L):
+            size = _size(part, L, workers, chunk_size)
+            made += [Chunk(part[i:i + size], True, threads) for i in range(0, len(part), size)]
+    size = _size(alone, 1, workers, chunk_size) if alone else 1
+    alone.sort(key=_work_of, reverse=True)
+    made += [Chunk(alone[i:i + size], False, threads) for i in range(0, len(alone), size)]
+    return made if workers is None else sorted(made, key=lambda chunk: -sum(map(_work_of, chunk.jobs)))
+
+
+def _alike(group, L):
+    """Yield parts of a group with series of about one length; jobs that share their data stay together if they fill a vector."""
+    same = {}
+    for job in group:
+        same.setdefault((id(job.data[0]), id(job.data[1])), []).append(job)
+    if len(same) > 1:
+        yield from (part for part in same.values() if len(part) >= L)
+    rest = sorted((job for part in same.values() if len(same) == 1 or len(part) < L for job in part), key=_steps, reverse=True)
+    begin = 0
+    for i in range(1, len(rest) + 1):
+        if i == len(rest) or i - begin >= L and _steps(rest[i]) < SHORT * _steps(rest[begin]):
+            yield rest[begin:i]
+            begin = i
+
+
+def _steps(job):
+    return len(job.data[0])
+
+
+def _work_of(job):
+    """Estimate the seconds of a job: loss and gradient take 6 flops per parameter, step and sequence."""
+    epochs = 100 if job.settings["epochs"] is None else job.settings["epochs"]
+    rows = 1e4 if job.data is None else job.data[0].shape[0] * job.data[0].shape[1]
+    return epochs * rows * 6 * job.network._theta.size / FLOPS
+
+
+def _size(jobs, L, workers, chunk_size):
+    """Return the number of networks per chunk: whole vectors, with the population's data below MOST_BYTES."""
+    if chunk_size is not None:
+        return chunk_size
+    most, data = len(jobs), jobs[0].data
+    if L > 1 and any(job.data[0] is not data[0] or job.data[1] is not data[1] for job in jobs):
+        arrays = (*data, *(jobs[0].validation or ()))
+        most = max(L, MOST_BYTES // max(1, sum(array.nbytes for array in arrays if array is not None)) // L * L)
+    if workers is None:
+        return most
+    each = max(1e-9, sum(map(_work_of, jobs)) / len(jobs))
+    size = max(math.ceil(len(jobs) / (CHUNKS_A_WORKER * workers)), math.ceil(LEAST / each))
+    return min(most, -(-size // L) * L)
+
+
+def _workers(executor):
+    """Return how many chunks an executor computes at once, as far as it tells."""
+    for name in ("_max_workers", "num_workers"):  # of the standard library's and loky's; of mpi4py's
+        count = getattr(executor, name, None)
+        if isinstance(count, int) and count > 0:
+            return count
+    client = getattr(executor, "_client", None)  # of Dask's
+    if hasattr(client, "ncores"):
+        return max(1, sum(client.ncores().values()))
+    return os.cpu_count() or 1

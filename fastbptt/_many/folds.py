@@ -1,0 +1,136 @@
+"""What cross_validate trains and judges on, and returns: candidates of a grid, seeds, folds, the table of their scores."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import _checks
+from .results import Fits
+
+
+class CrossValidation(dict):
+    """A dict of columns, a row for each candidate, under the names of GridSearchCV's `cv_results_`.
+
+    Attributes
+    ----------
+    fits : Fits, of all candidates, seeds and folds, in this order, the folds of a seed beside each other
+    scores : array (candidates, seeds, folds)
+    best_index : int, best_params : dict
+        Of the highest mean_test_score; of equal ones the first.
+    """
+
+    fits: Fits
+    scores: np.ndarray
+
+    @property
+    def best_index(self) -> int:
+        return int(np.argmin(self["rank_test_score"]))
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        return self["params"][self.best_index]
+
+
+def _candidates(grid):
+    """The sets of parameters of a grid, in the order of scikit-learn's ParameterGrid."""
+    candidates = []
+    for part in [{}] if grid is None else [grid] if isinstance(grid, Mapping) else list(grid):
+        if not isinstance(part, Mapping):
+            raise TypeError(f"grid must be a dict of lists, or a list of such, got {type(part).__name__}")
+        for name, values in part.items():
+            if isinstance(values, str) or not isinstance(values, (list, tuple, np.ndarray)):
+                raise TypeError(f"grid[{name!r}] must be a list of values, got {_checks.short(values)}")
+        names = sorted(part)
+        candidates += [dict(zip(names, values)) for values in itertools.product(*(part[name] for name in names))]
+    if not candidates:
+        raise ValueError("grid has no set of parameters")
+    return candidates
+
+
+def seed_list(seeds):
+    if seeds is None:
+        return [None]
+    if isinstance(seeds, (list, tuple, np.ndarray)):
+        seeds = [_checks.seed(f"seeds[{k}]", seed) for k, seed in enumerate(seeds)]
+    else:
+        seeds = list(range(_checks.size("seeds", seeds)))
+    if not seeds:
+        raise ValueError("seeds is an empty list")
+    return seeds
+
+
+def _folds(cv, X, y, estimator):
+    """Pairs of arrays of indices (train, test)."""
+    if estimator.two_d == "series":
+        raise ValueError('cross_validate needs sequences to leave out: with two_d="series" there is one')
+    N = len(X)
+    if hasattr(cv, "split"):
+        folds = list(cv.split(X, y))
+    elif isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
+        k = _checks.size("cv", cv, smallest=2)
+        if k > N:
+            raise ValueError(f"cv={k} folds are more than the {N} sequences")
+        labels = estimator._estimator_type == "classifier" and not isinstance(y, list) and np.ndim(y) == 1
+        fold = _stratified(np.asarray(y), k) if labels else np.repeat(np.arange(k), N // k + (np.arange(k) < N % k))
+        folds = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
+    elif isinstance(cv, (str, bytes)) or not hasattr(cv, "__iter__"):
+        raise TypeError(f"cv must be an int, a splitter or pairs (train, test), got {type(cv).__name__}")
+    else:
+        folds = list(cv)
+    checked = []
+    for i, pair in enumerate(folds):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"fold {i} of cv must be a pair (train, test) of indices, got {type(pair).__name__}")
+        pair = [np.flatnonzero(part) if part.dtype == bool and part.shape == (N,) else part for part in map(np.asarray, pair)]
+        for name, part in zip(("train", "test"), pair):
+            if part.ndim != 1 or part.dtype.kind not in "iu" or not len(part) or part.min() < -N or part.max() >= N:
+                raise ValueError(f"fold {i} of cv: {name} must be indices of the {N} sequences, one at least")
+        checked.append(pair)
+    if not checked:
+        raise ValueError("cv gave no folds")
+    return checked
+
+
+def _stratified(y, k):
+    """The fold of each of y: shares of each label as equal as can be, in order. As scikit-learn's StratifiedKFold deals."""
+    _, first, labels = np.unique(y, return_index=True, return_inverse=True)
+    labels = np.argsort(np.argsort(first))[labels]  # numbered as they come
+    counts = np.bincount(labels)
+    if counts.max() < k:
+        raise ValueError(f"cv={k} folds are more than any label has sequences, of which {counts.max()} is the most")
+    dealt, fold = np.sort(labels), np.empty(len(y), np.intp)
+    for label in range(len(counts)):
+        fold[labels == label] = np.repeat(np.arange(k), [np.count_nonzero(dealt[i::k] == label) for i in range(k)])
+    return fold
+
+
+def _rows(value, rows):
+    """Some sequences of an array, a list or a data frame."""
+    if hasattr(value, "iloc"):
+        return value.iloc[rows]
+    return value[rows] if isinstance(value, np.ndarray) else [value[i] for i in rows]
+
+
+def _table(candidates, scores, fits):
+    table = CrossValidation()
+    table.fits, table.scores = fits, scores
+    seconds, flat = fits.seconds.reshape(len(candidates), -1), scores.reshape(len(candidates), -1)
+    table |= {"mean_fit_time": seconds.mean(axis=1), "std_fit_time": seconds.std(axis=1)}
+    for name in dict.fromkeys(name for params in candidates for name in params):
+        column = np.ma.masked_all(len(candidates), object)
+        for k, params in enumerate(candidates):
+            if name in params:
+                column[k] = params[name]
+        table[f"param_{name}"] = column
+    table["params"] = candidates
+    for i in range(scores.shape[2]):
+        table[f"split{i}_test_score"] = scores[:, :, i].mean(axis=1)
+    mean = table["mean_test_score"] = flat.mean(axis=1)
+    table["std_test_score"] = flat.std(axis=1)
+    order = np.where(np.isnan(mean), -np.inf, mean)
+    table["rank_test_score"] = np.array([1 + np.count_nonzero(order > each) for each in order], np.int32)
+    return table

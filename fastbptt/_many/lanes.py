@@ -1,0 +1,84 @@
+"""Which networks stand side by side in a vector's lanes, and what those of one population share.
+
+The limits that decide this are here, with their measurements.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+import numpy as np
+
+from .. import _checks, _core, reference
+from ..network import RNN
+from ..options import parametrizations as _maps, units as _units
+
+# Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
+# batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100,
+# B = 1, float32 (AMD Zen 4, 2026-11): H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4, O = 2 (Intel, AVX-512):
+#   float32, B = 1, 4, 16, 64    H = 4: 0.10, 0.20, 0.42, 0.63   8: 0.18, 0.32, 0.73, 1.10   16: 0.28, 0.78, 1.14, 2.06
+#   float64                      H = 4: 0.17, 0.31, 0.87, 1.10   8: 0.18, 0.56, 0.99, 1.61   16: 0.39, 0.98, 1.22, 2.38
+MOST_HIDDEN = 16
+MOST_WORK = {"float32": 3072, "float64": 1024}
+MOST_BYTES = 2**28  # of a group's workspace
+
+
+OWN = ("l1", "l2")  # options that each network of a population may have of its own
+
+
+SERVED = ("input_size", "hidden_size", "output_size", "activation", "output_activation", "loss", "reduction", "dtype", "bias",
+          "learn_initial_state", *OWN)  # by lanes
+
+
+def _fits(net):
+    """Whether networks like this one can stand in lanes: they have none but the options that lanes serve."""
+    return not isinstance(net.hidden_size, tuple) and net.hidden_size <= MOST_HIDDEN and not _beside(net)
+
+
+def most_sequences(net):
+    """Sequences of a batch up to which lanes pay."""
+    return MOST_WORK[net.dtype] // net.hidden_size**2
+
+
+def _beside(net):
+    """The options that are not RNN's defaults and that lanes do not serve; a new option is one of them."""
+    defaults = _defaults() | _units.PLAIN
+    return [name for name, value in net._config.items() if name not in SERVED and not _is_default(value, defaults.get(name))]
+
+
+@functools.cache
+def _defaults():
+    return {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()}
+
+
+def _is_default(value, default):
+    """Whether an option is as it is where nobody gives it; None may be kept as an empty dict."""
+    return value == {} if default is None and value is not None else type(value) is type(default) and value == default
+
+
+def _key(net):
+    """What networks of one population share: all options but penalties, and dt; hashable, with the bytes of arrays."""
+    options = net.dt, *(value for name, value in net._config.items() if name not in OWN and type(value) is not dict)
+    if not any(type(value) is dict and value for name, value in net._config.items() if name not in OWN) and _hashable(options):
+        return options
+    config, arrays = _maps.split({name: value for name, value in net._config.items() if name not in OWN})
+    return net.dt, repr(sorted(config.items())), tuple((name, array.shape, array.tobytes()) for name, array in sorted(arrays.items()))
+
+
+def _hashable(value):
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _threads(n_threads):
+    return _core.threads() if n_threads is None else _checks.size("n_threads", n_threads)
+
+
+def _penalty(net):
+    options = net._engines["reference"].options
+    p = {name: value.astype(np.float64) for name, value in net.parameters.items()}
+    return float(reference.penalty(p, options["l1"], options["l2"])), reference.d_penalty(p, options["l1"], options["l2"])

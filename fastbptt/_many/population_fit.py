@@ -1,0 +1,362 @@
+"""The loop behind Population.fit: groups of networks in lanes, or one network at a time, and `PopulationHistory`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _checks, network as _network, optimizers, _population, schedules
+from .._training import batches as _batches
+from .._training.progress import Progress
+from ..network import STREAMS
+from .lanes import OWN
+
+if TYPE_CHECKING:
+    from .._types import Shuffle
+
+AIR = 0.05  # seconds of training between two looks at what else there is
+
+
+CUT_OFF = ("nonfinite", "interrupted", "error")  # ends after which a network does not return to its best parameters
+
+
+@dataclass(repr=False)
+class PopulationHistory:
+    """What a training of a population left behind: arrays with a row for each network, NaN after a network's end.
+
+    Attributes
+    ----------
+    train_loss, validation_loss, penalty, gradient_norm : arrays (n, epochs)
+        As of `History`, for each network; validation_loss has no columns without a validation set.
+    seconds : list of float, by epoch, since the beginning, of all together
+    stopped : list of str
+        Why each network ended, in the words of `History`: "epochs", "patience", "nonfinite" (its parameters are those before
+        that update), "callback", "time", "interrupted" or "error".
+    best_epoch : array (n,) of int
+        The epoch of the lowest validation loss, from 0; −1 without one.
+    """
+
+    train_loss: np.ndarray
+    validation_loss: np.ndarray
+    penalty: np.ndarray
+    gradient_norm: np.ndarray
+    seconds: list[float] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    best_epoch: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        n, epochs = self.train_loss.shape
+        seconds = "".join(f", {last:.3g} s" for last in self.seconds[-1:])
+        return (f"PopulationHistory({_checks.counted(n, 'network')}, at most {_checks.counted(epochs, 'epoch')}, stopped: "
+                f"{_checks.reasons(self.stopped)}{seconds})")
+
+    def rows(self) -> dict[str, Any]:
+        """A dict of columns, a row for each network: ``pandas.DataFrame(history.rows())``."""
+        n, last = len(self.train_loss), np.isfinite(self.train_loss).sum(axis=1)
+        final = [self.train_loss[k, last[k] - 1] if last[k] else math.nan for k in range(n)]
+        columns = {"network": np.arange(n), "epochs": last, "train_loss": np.array(final), "stopped": list(self.stopped)}
+        if self.validation_loss.shape[1]:
+            columns |= {"best_epoch": self.best_epoch, "validation_loss": np.array(
+                [self.validation_loss[k, e] if e >= 0 else math.nan
+                 for k, e in enumerate(self.best_epoch)])}  # type: ignore[arg-type]
+        return columns
+
+
+@dataclass(frozen=True, eq=False)
+class FitSettings:
+    """The options of one training of a population, checked.
+
+    Attributes
+    ----------
+    optimizer : the update rule; `rates` replace its learning rate
+    rates, max_norms : arrays (n,)
+        Learning rate of each network, and the norm to which its gradient is clipped, inf if it is not.
+    schedule : factor of the learning rates by epoch
+    epochs, batch_size : int
+    patience : int or None
+        A network stops after this many epochs without a better validation loss.
+    min_improvement : float
+        A validation loss is better if it is lower by more than this.
+    shuffle : bool or "spread"
+    time_limit : float
+        Seconds; may be inf.
+    callbacks : tuple of functions of (epoch, population)
+    threads : int
+        Number of threads; 0 for the default.
+    seeds : list of n ints, optional
+        Seeds of the random streams. None: each network's own streams go on.
+    """
+
+    optimizer: optimizers.Optimizer
+    rates: np.ndarray
+    max_norms: np.ndarray
+    schedule: schedules.Schedule
+    epochs: int
+    batch_size: int
+    patience: int | None
+    min_improvement: float
+    shuffle: Shuffle
+    time_limit: float
+    callbacks: tuple[Any, ...]
+    threads: int
+    seeds: list[int] | None = None
+
+
+class Fit:
+    """One call of Population.fit."""
+
+    def __init__(self, population: Any, data: tuple[Any, ...], validation: tuple[Any, ...] | None, settings: FitSettings,
+                 progress: Any) -> None:
+        self.population, self.data, self.validation, self.settings = population, data, validation, settings
+        if not isinstance(progress, Progress):
+            progress = Progress(settings.epochs, population.n, progress, "network")
+        self.progress = progress
+
+    def go(self):
+        return self.in_lanes() if self.fits_lanes() else self.one_at_a_time()
+
+    def fits_lanes(self):
+        settings = self.settings
+        p = self.population
+        return (p._lanes is not None and p._small(self.data, settings.batch_size)
+                and type(settings.optimizer) in optimizers.OPTIMIZERS.values()
+                and settings.schedule.begin() == ()  # a schedule that carries numbers needs them for each network
+                and (self.data[3] is None or settings.batch_size >= self.data[0].shape[-2]))
+
+    def one_at_a_time(self):
+        settings = self.settings
+        p, (X, D, weights, initial_state, lengths) = self.population, self.data
+        fields = ("train_loss", "validation_loss", "penalty", "gradient_norm")
+        columns = {name: np.full((p.n, settings.epochs), np.nan) for name in fields}
+        history, begin = PopulationHistory(**columns, best_epoch=np.full(p.n, -1)), time.monotonic()
+        history.stopped = ["interrupted"] * p.n
+        p.history = history
+        for k in range(p.n):
+            net, validation = p[k], None
+            if self.validation is not None:
+                V = self.validation
+                validation = (*p._pair(k, V[0], V[1]), p._weights_of(k, V[2]), p._of(k, V[4], 1))
+            try:
+                found = net.fit(*p._pair(k, X, D), weights=p._weights_of(k, weights), lengths=p._of(k, lengths, 1),
+                                initial_state=p._of(k, initial_state, 2), validation=validation, epochs=settings.epochs,
+                                batch_size=settings.batch_size, schedule=settings.schedule, shuffle=settings.shuffle,
+                                random_state=None if settings.seeds is None else settings.seeds[k],
+                                optimizer=dataclasses.replace(settings.optimizer, learning_rate=float(settings.rates[k])),
+                                max_grad_norm=None if settings.max_norms[k] == math.inf else float(settings.max_norms[k]),
+                                patience=settings.patience,
+                                min_improvement=settings.min_improvement, progress=False,
+                                callbacks=[lambda record, f=f: f(record.epoch, p) for f in settings.callbacks],
+                                time_limit=None if settings.time_limit == math.inf else settings.time_limit,
+                                n_threads=settings.threads)
+                history.stopped[k] = found.stopped
+            except FloatingPointError:
+                found = net.history
+                history.stopped[k] = "nonfinite"
+            except BaseException as error:
+                p._theta[:, k], p._positions[k] = net.theta, net._positions
+                if not isinstance(error, KeyboardInterrupt):
+                    history.stopped[k:] = ["error"] * (p.n - k)
+                raise
+            p._theta[:, k], p._positions[k] = net.theta, net._positions
+            self.progress.network(found)
+            for name in fields:
+                values = getattr(found, name)
+                columns[name][k, :len(values)] = values
+            history.best_epoch[k] = -1 if found.best_epoch is None else found.best_epoch
+        history.seconds = [time.monotonic() - begin]
+        if self.validation is None:
+            history.validation_loss = history.validation_loss[:, :0]
+        return history
+
+    def in_lanes(self):
+        settings = self.settings
+        p, n = self.population, self.population.n
+        X, D, weights, initial_state, lengths = self.data
+        X, D, weights, lengths = p._without_padding(X, p._distributions(D), weights, lengths)
+        self.arrays = X, D, weights, initial_state, lengths
+        if self.validation is not None:
+            V = self.validation
+            self.judged = p._without_padding(V[0], p._distributions(V[1]), V[2], V[4])
+        # Of the networks that still learn, their places in the population and what is theirs, one a column
+        N = p._theta.shape[1]
+        self.places, self.theta = np.arange(n), p._theta
+        self.slots = [np.zeros_like(p._theta) for _ in settings.optimizer.slots(p._theta[:, 0])]
+        self.penalties = _flat_penalties(p)
+        self.going = np.zeros(N, p._theta.dtype)
+        self.going[:n] = 1
+        self.best, self.target = np.full(N, np.inf), np.full(N, np.inf)
+        self.best_epoch, self.target_epoch = np.full(N, -1, np.intp), np.zeros(N, np.intp)
+        self.best_theta = p._theta.copy()
+        self.history = PopulationHistory(*(np.full((n, 0), np.nan) for _ in range(4)), best_epoch=np.full(n, -1))
+        self.history.stopped = ["epochs"] * n
+        p.history = self.history
+        self.returned = p._theta.copy()  # the parameters that each ends with, where there is patience
+        self.updates, self.columns, self.begun = 0, [[], [], [], []], None
+        self.begin = list(p._positions) if settings.seeds is None else [_batches.Positions()] * n
+        self.orders = np.zeros(n, np.int64)  # of each network, that this run has used
+        self.out_of_patience = []  # in the last epoch: what else ends a run after it comes first
+        begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
+        try:
+            while epoch < settings.epochs and self.going.any() and not why:
+                self.make_room()
+                count = 1 if settings.callbacks else min(stretch, settings.epochs - epoch)
+                before = time.monotonic()
+                losses, validation = self.train(epoch, count)
+                if time.monotonic() - before < AIR / 2:
+                    stretch *= 2
+                epoch += count
+                self.history.seconds += [time.monotonic() - begin] * count
+                self.show(epoch, losses, validation)
+                answers = [function(epoch - 1, p) for function in settings.callbacks]
+                if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
+                    why = "callback"
+                elif time.monotonic() - begin >= settings.time_limit:
+                    why = "time"
+                if settings.callbacks and self.theta is not p._theta:  # they may have changed parameters
+                    self.theta[:, :len(self.places)] = p._theta[:, self.places]
+        except BaseException as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
+            raise
+        finally:
+            for k in [*self.places[self.going[:len(self.places)] > 0], *self.out_of_patience] if why else ():
+                self.history.stopped[k] = why
+            self.move_streams()
+            self.leave()
+            if settings.patience is not None:
+                p._theta[:, :n] = self.returned[:, :n]
+            self.write_history()
+        return self.history
+
+    def move_streams(self):
+        """Move the streams of the networks behind the epochs that the last call of compiled code has begun."""
+        settings = self.settings
+        begun, self.begun = self.begun, None
+        for k, epochs in zip(*begun) if begun else ():
+            self.orders[k] += abs(epochs)  # an epoch that failed counts too, as in RNN.fit
+            if settings.seeds is None or settings.seeds[k] == self.population.seeds[k]:
+                self.population._positions[k] = self.population._positions[k].later(
+                    self.begin[k].moved(_batches.Positions(shuffling=int(self.orders[k]))))
+
+    def leave(self):
+        """Write down the results of the present networks; those that were cut off do not return to their best parameters."""
+        n = len(self.places)
+        self.history.best_epoch[self.places] = self.best_epoch[:n]
+        is_whole = np.array([self.history.stopped[k] not in CUT_OFF for k in self.places], bool)
+        self.returned[:, self.places] = np.where(np.isfinite(self.best[:n]) & is_whole, self.best_theta[:, :n],
+                                                 self.theta[:, :n])
+
+    def make_room(self):
+        """Give the lanes of stopped networks to others, as soon as that empties a quarter of the groups."""
+        L, n = _population.lanes(self.population._like.dtype), len(self.places)
+        kept = np.flatnonzero(self.going[:n])
+        if -(-len(kept) // L) > 0.75 * -(-n // L):
+            return
+        self.leave()
+        self.places = self.places[kept]
+        columns = np.zeros(-(-len(kept) // L) * L, np.intp)  # those behind the last are empty
+        columns[:len(kept)] = kept
+        self.theta, self.best_theta, *self.slots = (
+            array.take(columns, axis=1) for array in (self.theta, self.best_theta, *self.slots))
+        self.penalties = [None if array is None else array.take(columns, axis=1) for array in self.penalties]
+        for array in (self.theta, *self.slots):
+            array[:, len(kept):] = 0
+        for name in ("best", "target", "best_epoch", "target_epoch"):
+            setattr(self, name, getattr(self, name).take(columns))
+        self.going = (np.arange(len(columns)) < len(kept)).astype(self.going.dtype)
+        self.arrays = [_keep(array, kept, ndim) for array, ndim in zip(self.arrays, (4, 4, None, 3, 2))]
+        if self.validation is not None:
+            self.judged = [_keep(array, kept, ndim) for array, ndim in zip(self.judged, (4, 4, None, 2))]
+
+    def train(self, epoch, count):
+        """Train `count` epochs, each judged by the validation set; return losses (n, count) of both, None without a set."""
+        settings = self.settings
+        p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
+        B, n, N = X.shape[-2], len(self.places), self.theta.shape[1]
+        self.out_of_patience = []
+        order, held, judge = None, None, None
+        if settings.shuffle and settings.batch_size < B:
+            # A network that has stopped gets an order too, which is not read
+            seeds = p.seeds if settings.seeds is None else settings.seeds
+            order = np.stack([[_batches.order(settings.shuffle, B, settings.batch_size, _batches.generator(
+                seeds[k], STREAMS.index("shuffling"), self.begin[k].shuffling + int(self.orders[k]) + e))
+                for e in range(count)] for k in self.places])
+        rates, max_norms, ended = np.zeros(N), np.full(N, np.inf), np.zeros(N, np.intp)
+        rates[:n], max_norms[:n] = settings.rates[self.places], settings.max_norms[self.places]
+        factors = np.array([settings.schedule.factor((), epoch + e, settings.epochs) for e in range(count)], np.float64)
+        if self.validation is not None:
+            held = tuple(self.judged)
+            judge = (self.best, self.target, self.best_epoch, self.target_epoch, self.best_theta, epoch, settings.patience or 0,
+                     settings.min_improvement)
+        went = self.going[:n] > 0
+        self.begun = self.places, ended
+        found = p._lanes.train(
+            n, self.theta, self.slots, X, D, weights, initial_state, lengths, settings.optimizer.rule,
+            vars(settings.optimizer), rates, factors, self.going, ended, *self.penalties, max_norms, settings.batch_size, order,
+            self.updates, held, judge, settings.threads)
+        losses, penalties, norms, judged = found
+        self.move_streams()
+        self.updates += count * -(-B // settings.batch_size)
+        if self.theta is not p._theta:
+            p._theta[:, self.places] = self.theta[:, :n]
+        stopped, ended = went & (self.going[:n] == 0), ended[:n]
+        for k in np.flatnonzero(stopped):
+            if ended[k] < 0:
+                self.history.stopped[self.places[k]] = "nonfinite"
+                continue
+            if ended[k] == count:
+                self.out_of_patience.append(self.places[k])
+            self.history.stopped[self.places[k]] = "epochs" if epoch + ended[k] == settings.epochs else "patience"
+        whole = np.arange(count) < np.where(ended < 0, -1 - ended, ended)[:, None]
+        for column, values in zip(self.columns, (losses, judged, penalties, norms)):
+            column.append(np.full((p.n, count), np.nan))
+            if values is not None:
+                column[-1][self.places] = np.where(whole, values, np.nan)
+        return self.columns[0][-1], None if judged is None else self.columns[1][-1]
+
+    def show(self, epoch, losses, validation):
+        """Report so many epochs: a network that goes on counts as the part of it that is done."""
+        going = int(np.count_nonzero(self.going))
+        self.progress.reach(self.population.n - going * (1 - epoch / self.settings.epochs))
+        self.progress.epoch(epoch - 1, _mean(losses[:, -1]), None if validation is None else _mean(validation[:, -1]))
+
+    def write_history(self):
+        history, names = self.history, ("train_loss", "validation_loss", "penalty", "gradient_norm")
+        for name, column in zip(names, self.columns):
+            if column and not (name == "validation_loss" and self.validation is None):
+                setattr(history, name, np.concatenate(column, axis=1))
+
+
+def _flat_penalties(population):
+    """l1 and l2 of every parameter and network, as theta (P, N) has them; None where there is none."""
+    flat, shapes = [], {name: value.shape for name, value in population._like.parameters.items()}
+    for name in OWN:
+        values, given = np.zeros_like(population._theta), population._own_options or [population._like._config]
+        for k, options in enumerate(given):
+            numbers, begin = _network._by_parameter(name, options[name], shapes), 0
+            for key, shape in shapes.items():
+                columns = slice(k, k + 1) if population._own_options else slice(population.n)
+                values[begin:begin + math.prod(shape), columns] = numbers.get(key, 0)
+                begin += math.prod(shape)
+        flat.append(values if values.any() else None)
+    return flat
+
+
+def _keep(array, networks, ndim):
+    """Of an array whose first axis is that of networks, where it has `ndim` dimensions, the rows of these; else as it is.
+
+    Weights have four in any case, and a first axis of 1 where they are shared.
+    """
+    if array is None or ndim is not None and array.ndim != ndim or ndim is None and len(array) == 1:
+        return array
+    return array[networks]
+
+
+def _mean(values):
+    """Return the mean of the finite values, or NaN if there are none."""
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else math.nan

@@ -1,0 +1,121 @@
+"""What fit_many returns and raises: `Fits` and `WorkersFailed`.
+
+Both are public as names of `fastbptt.many`. A new result of each network becomes a field of `Fits`, and `files` keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _checks
+from ..training import History
+
+if TYPE_CHECKING:
+    from .._types import Int
+
+CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm")
+KEPT = ("epochs", "updates", "patience", "nonfinite", "callback", "time")  # ends that resume= does not begin anew
+
+
+@dataclass(repr=False)
+class Fits:
+    """What `fit_many` did: an entry, or a row, for each network, in the order in which they were given.
+
+    Attributes
+    ----------
+    networks : list of RNN, or of estimators
+    train_loss, validation_loss, penalty, gradient_norm : arrays (n, epochs)
+        As of `History`; NaN after a network's end. validation_loss has no columns where nothing was validated.
+    seconds : array (n,), what the network, or the population that it was in, took
+    stopped : list of str
+        As of `History`, and "nonfinite" for a network whose loss or gradient became infinite or NaN: its parameters are those
+        before that update. "error": see `errors`; "": not reached.
+    best_epoch : array (n,) of int, from 0; −1 without a validation set
+    errors : list of Exception or None
+    lanes : array (n,) of bool, whether it was trained in a vector lane
+    """
+
+    networks: list[Any]
+    train_loss: np.ndarray
+    validation_loss: np.ndarray
+    penalty: np.ndarray
+    gradient_norm: np.ndarray
+    seconds: np.ndarray
+    stopped: list[str]
+    best_epoch: np.ndarray
+    errors: list[Exception | None]
+    lanes: np.ndarray
+
+    _begun = None  # a list of Begun, by which `resume` knows the runs
+
+    @classmethod
+    def _empty(cls, networks):
+        n = len(networks)
+        return cls(networks, *(np.full((n, 0), np.nan) for _ in CURVES), np.zeros(n), [""] * n, np.full(n, -1),
+                   [None] * n, np.zeros(n, bool))
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def __repr__(self) -> str:
+        return f"Fits({self.describe()}, stopped: {_checks.reasons(self.stopped)})"
+
+    def rows(self) -> dict[str, Any]:
+        """A dict of columns, a row for each network: ``pandas.DataFrame(fits.rows())``."""
+        epochs, every = np.isfinite(self.train_loss).sum(axis=1), range(len(self))
+        columns = {"network": np.arange(len(self)), "epochs": epochs, "stopped": list(self.stopped), "seconds": self.seconds,
+                   "train_loss": np.array([self.train_loss[k, epochs[k] - 1] if epochs[k] else math.nan for k in every])}
+        if self.validation_loss.shape[1]:
+            columns |= {"best_epoch": self.best_epoch, "validation_loss": np.array(
+                [self.validation_loss[k, e] if e >= 0 else math.nan for k, e in enumerate(self.best_epoch)])}
+        return columns
+
+    def history(self, k: Int) -> History:
+        """The training.History of network k; of learning_rate and seconds by epoch nothing is kept."""
+        found = History(stopped=self.stopped[k], best_epoch=None if self.best_epoch[k] < 0 else int(self.best_epoch[k]))
+        epochs = np.flatnonzero(~np.isnan(self.gradient_norm[k]))
+        for name in CURVES:
+            row = getattr(self, name)[k]
+            if not np.isnan(row).all():  # as the validation losses are of a network without, beside others with
+                setattr(found, name, row[:epochs[-1] + 1].tolist())
+        return found
+
+    def describe(self) -> str:
+        """How many networks were trained in lanes, and how many one at a time."""
+        lanes = int(self.lanes.sum())
+        return f"{len(self)} networks: {lanes} in vector lanes, {len(self) - lanes} one at a time"
+
+    def _write(self, k, found):
+        """The result of network k."""
+        self.stopped[k], self.best_epoch[k], self.seconds[k] = found.stopped, found.best_epoch, found.seconds
+        self.lanes[k], self.errors[k] = found.in_lanes, found.error
+        for name in CURVES:
+            values, table = found.curves[name], getattr(self, name)
+            if len(values) > table.shape[1]:
+                wider = np.full((len(self), max(len(values), 2 * table.shape[1])), np.nan)
+                wider[:, :table.shape[1]] = table
+                setattr(self, name, wider)
+                table = wider
+            table[k] = np.nan
+            table[k, :len(values)] = values
+
+    def _trim(self):
+        for name in CURVES:
+            table = getattr(self, name)
+            seen = np.flatnonzero(~np.isnan(table).all(axis=0))
+            setattr(self, name, table[:, :seen[-1] + 1 if len(seen) else 0].copy())
+
+
+class WorkersFailed(RuntimeError):
+    """Some networks could not be trained; the others are. `fits` holds what was done, for ``resume=``."""
+
+    def __init__(self, words: str, fits: Fits) -> None:
+        super().__init__(words)
+        self.fits = fits
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.fits)

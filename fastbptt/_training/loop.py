@@ -1,0 +1,500 @@
+"""The loop behind RNN.fit: epochs and updates, early stopping, checkpoints.
+
+Design
+------
+(a) One `State` holds the position of a run and all that it has learnt. There are two: an update, or the end of an epoch,
+    writes the next state into the spare one and then swaps the two in one assignment. An interrupt thus finds a whole
+    state, whenever it comes. A checkpoint is such a state.
+(b) Everything random is a function of the seed and of the position: the order of an epoch's sequences, and the generator
+    that a function of batches gets. So there are no generators to save. A run begins at its network's positions, and
+    moves them behind what its updates have used.
+(c) If none of the user's own functions runs between updates, `Stretch` makes many updates in compiled code, with the same
+    bits. If none runs between epochs, a stretch goes on over many epochs. An update that fails there is made again by
+    `_update`, which raises the detailed error.
+(d) The loop uses a network only through its parameters, `_loss_into` and a few more methods, so that `network` may import
+    this module.
+
+A new reason to stop a run goes into `_ended` or `_updates`; what is judged after an epoch goes into `_judge`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from .. import optimizers, schedules
+from . import checkpoint as _checkpoint
+from .batches import Arrays, Positions, draws_at, refuse_nonfinite, used_streams
+from .history import History, Record
+from .nonfinite import first_nonfinite
+from .progress import Progress
+from .settings import Settings, described
+from .state import State
+from .step import clip, nonfinite_part, update
+from .stretch import Stretch
+from .windows import Windows, compute_window
+
+AIR = 0.05  # seconds that a stretch of compiled updates may take
+MOST_AHEAD = 1024  # epochs of one stretch, at most
+
+
+def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy: int) -> History:
+    """Train; RNN.fit documents and has checked the arguments. `source` is Arrays, Windows or Function."""
+    if validation is not None:
+        refuse_nonfinite("validation's ", *validation[:4])
+        if 0 in validation[0].shape[:2]:
+            raise ValueError(f"validation's X has nothing to judge by: shape {validation[0].shape} was read as (T, B, I)")
+    run = Run(network, source, validation, settings, entropy)
+    if settings.resume:
+        run.resume()
+    else:
+        run.check_replaceable()
+    network.history = run.history
+    try:
+        run.history.stopped = run.loop()
+        run.save()
+        run.close()
+    except BaseException as error:
+        run.fail(error)
+        raise
+    finally:
+        run.progress.close()
+    return run.history
+
+
+class Run:
+    """One call of `fit`."""
+
+    def __init__(self, network, source, validation, settings, entropy):
+        self.network, self.source, self.validation, self.settings = network, source, validation, settings
+        self.entropy, self.history = entropy, History()
+        self.start = None if settings.checkpoint is None else network.theta  # the parameters that the run began with
+        self.gradient, self.draws = np.empty_like(network._theta), network._keys(entropy, entropy)
+        states = [State(network.theta, settings.optimizer.slots(network._theta), carried=settings.schedule.begin())
+                  for _ in range(2)]
+        self.states = tuple(states)  # the present one and the spare
+        self.begin = self.saved = time.monotonic()
+        most = self._most_updates()
+        self.most_epochs = -(-most // source.updates_per_epoch)
+        self.progress = Progress(settings.epochs, most, settings.progress)
+        self.stretch = None
+        if settings.backend == "core" and not network._stacked and isinstance(source, Arrays) \
+                and not settings.update_callbacks and type(settings.optimizer) in optimizers.OPTIMIZERS.values():
+            self.stretch = Stretch(network, source, settings, self.gradient)
+        self.ahead = 1  # epochs of the next stretch, at most
+        self.sees_ahead = validation is None and not settings.callbacks and schedules.is_foreseen(settings.schedule)
+
+    @property
+    def state(self):
+        return self.states[0]
+
+    def _next(self):
+        """Copy the present state into the spare one, with the network's parameters, which callbacks may have changed."""
+        state, spare = self.states
+        spare.take(state, self.network._theta)
+        return spare
+
+    def _commit(self, spare):
+        self.states = spare, self.states[0]
+
+    def _most_updates(self):
+        settings, each = self.settings, self.source.updates_per_epoch
+        bounds = [settings.updates, None if settings.epochs is None else settings.epochs * each]
+        return min(bound for bound in bounds if bound is not None)
+
+    def loop(self):
+        """Make updates and epochs until the run ends, and return why it ended."""
+        if self.state.owed and self._call():  # in a resumed run
+            return "callback"
+        while True:
+            stopped = self._ended() or self._updates()
+            if stopped:
+                return stopped
+            if self._close_epoch():
+                return "callback"
+            if self._time_is_up():
+                return "time"
+
+    def _ended(self):
+        """Return why no epoch begins now, or "" if one does or is going on already, as in a resumed run."""
+        settings, state = self.settings, self.state
+        if state.batch > 0:
+            return ""
+        if settings.epochs is not None and state.epoch >= settings.epochs:
+            return "epochs"
+        if settings.updates is not None and self._drawn() >= settings.updates:
+            return "updates"
+        if settings.patience is not None and state.epoch - 1 - max(state.target_epoch, 0) >= settings.patience:
+            return "patience"
+        return ""
+
+    def _drawn(self):
+        return self.state.epoch * self.source.updates_per_epoch + self.state.batch
+
+    def _time_is_up(self):
+        return time.monotonic() - self.begin >= self.settings.time_limit
+
+    def _is_save_due(self):
+        settings = self.settings
+        return settings.checkpoint is not None and time.monotonic() - self.saved >= settings.checkpoint_every
+
+    # ---- Updates
+
+    def _updates(self):
+        """Make updates to the end of the epoch, and return ""; if the run ends within the epoch, return why."""
+        settings = self.settings
+        while self.state.batch < self.source.updates_per_epoch:
+            if settings.updates is not None and self._drawn() >= settings.updates:
+                return "updates"
+            if self.stretch is None or not self._stretch():
+                self._update()
+                self.progress.update()
+                if self.state.owed and self._call():
+                    return "callback"
+            if self.state.batch < self.source.updates_per_epoch and self._time_is_up():
+                return "time"
+            if self._is_save_due():
+                self.save()
+        return ""
+
+    def _stretch(self):
+        """Make updates in compiled code for up to a twentieth of a second, and return whether any was made.
+
+        The updates go on into the next epochs if neither callbacks nor a validation set need the end of an epoch: with 8
+        updates an epoch of 2.3 us each, 10 us an epoch were a third of the time. `loop` closes the last of these epochs.
+        No update is made if the next batch cannot be learnt from: `_update` then raises the error, or skips the batch.
+        """
+        network, settings, source, spare = self.network, self.settings, self.source, self._next()
+        epochs = self._epochs_ahead(spare)
+        rows = source.rest(spare.epoch, spare.batch, epochs)
+        if settings.updates is not None:
+            rows = rows[:(settings.updates - self._drawn()) * source.batch_size]
+        seconds = min(AIR, settings.time_limit - time.monotonic() + self.begin)
+        draws = self._draws_at(spare.epoch, spare.batch)
+        draws = None if draws is None else draws._replace(sequences=None)  # each batch has its own
+        rates, begin = [self._learning_rate(spare, ahead) for ahead in range(epochs)], self._seconds()
+        done, error, sums = self.stretch.run(network, source, spare, rows, rates, seconds, draws)
+        if done:
+            an_epoch = max(self._seconds() - begin, 1e-6) * source.updates_per_epoch / done
+            self.ahead = max(1, min(MOST_AHEAD, int(AIR / 2 / an_epoch)))
+            self._count(spare, done, sums, begin)
+            network._theta[...] = spare.theta
+            self._commit(spare)
+            self.progress.update(done)
+            if spare.owed:
+                self._tell(spare)
+                self._call()
+        if error is not None:
+            raise error
+        return done > 0
+
+    def _epochs_ahead(self, state):
+        """Return how many epochs the next stretch covers, the present one included: as many as fit into half of its time."""
+        settings, each = self.settings, self.source.updates_per_epoch
+        epochs = self.ahead if self.sees_ahead else 1
+        if settings.epochs is not None:
+            epochs = min(epochs, settings.epochs - state.epoch)
+        if settings.updates is not None:  # whole ones
+            epochs = min(epochs, (settings.updates - state.epoch * each) // each)
+        return max(1, epochs)
+
+    def _count(self, spare, done, sums, begin):
+        """Add the numbers of a stretch's updates to `spare`, and write down all its finished epochs except the last."""
+        each, left, seconds = self.source.updates_per_epoch, done, 0.0
+        for *of_epoch, until in sums:
+            if spare.batch == each:
+                self._write_down(spare, math.nan, begin + seconds)
+            here, seconds = min(left, each - spare.batch), until
+            spare.loss, spare.weight, spare.penalty, spare.norm = of_epoch
+            spare.averaged, spare.batch, spare.updates = spare.averaged + here, spare.batch + here, spare.updates + here
+            left -= here
+            if left == 0:
+                break
+
+    def _draws_at(self, epoch, k):
+        """Return the keys of the noise and dropout of batch k, or None if the network draws nothing."""
+        return None if self.draws is None else draws_at(self.draws, *self.source.place(epoch, k))
+
+    def _update(self):
+        network, settings, spare = self.network, self.settings, self._next()
+        epoch, k = spare.epoch, spare.batch
+        data = self.source.batch(epoch, k)
+        if isinstance(self.source, Windows):
+            loss, penalty, weight = self._window(network, data, k, spare)
+            if weight == 0:  # nothing to learn from
+                spare.batch += 1
+                self._commit(spare)
+                return
+        else:
+            loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend,
+                                               settings.memory_limit, self._draws_at(epoch, k))
+            weight = None
+        gradient, norm = clip(self.gradient, settings)
+        bad = self._learn(spare, gradient, loss + penalty, norm)
+        spare.batch = k + 1
+        if bad:
+            self._refuse(data, bad, loss + penalty, norm)
+            spare.skipped += 1
+        else:
+            spare.updates += 1
+            self._add(spare, data, loss, penalty, norm, weight)
+            network._theta[...] = spare.theta
+        if settings.update_callbacks:
+            spare.owed = "update_callbacks", epoch, spare.updates, loss, None, norm
+        self._commit(spare)
+
+    def _learn(self, spare, gradient, loss, norm):
+        """Update parameters and slots of `spare` and return ""; if something is not finite, leave them and return what it is."""
+        network, settings = self.network, self.settings
+        bad = nonfinite_part(loss, norm)
+        if bad:
+            return bad
+        if update(network, settings, spare.theta, spare.slots, gradient, count=spare.updates + 1,
+                  learning_rate=self._learning_rate(spare)):
+            return ""
+        states = spare.states
+        spare.take(self.state, network._theta)
+        spare.states = states
+        return "update"
+
+    def _window(self, network, data, k, spare):
+        """Compute loss, penalty and Σ m of a window of truncated BPTT; keep in `spare` the states that the next one needs."""
+        source, states = self.source, spare.states
+        own_start = states is not None and data[3] is None and source.window(k)[0] == 0
+        *found, S = compute_window(network, self.gradient, self.settings, data, k2=source.k2, states=states,
+                                   own_start=own_start, draws=self._draws_at(spare.epoch, k))
+        spare.states = source.carried(k, S)
+        return found
+
+    def _add(self, state, data, loss, penalty, norm, weight=None):
+        """Add a batch to the sums of the epoch, weighted by its Σ m with reduction="mean"."""
+        if self.network.reduction != "mean":
+            weight = 1.0
+        elif weight is None:
+            weight = self.network._total_weight(*data)
+        state.add(loss, penalty, norm, weight)
+
+    def _learning_rate(self, state, ahead=0):
+        """Return the learning rate of the epoch of `state`, or of an epoch `ahead` of it if nothing in between changes it."""
+        settings = self.settings
+        factor = settings.schedule.factor(state.carried, state.epoch + ahead, self.most_epochs)
+        return settings.optimizer.learning_rate * float(factor)
+
+    def _refuse(self, data, what, loss, norm, whose=""):
+        """Raise FloatingPointError for a batch that cannot be learnt from, unless such batches are skipped."""
+        if self.settings.on_nonfinite == "skip":
+            return
+        state = self.state
+        culprit = "" if what == "update" else first_nonfinite(self.network, data, self.settings.backend)
+        raise FloatingPointError(
+            f"{what} is not finite in epoch {state.epoch}, batch {state.batch} (update {state.updates}){whose}{culprit}: loss "
+            f"{loss}, gradient norm {norm}; the parameters are those before this update. A smaller learning_rate or "
+            'max_grad_norm may help; on_nonfinite="skip" passes such batches over')
+
+    # ---- Epochs
+
+    def _close_epoch(self):
+        """Judge the epoch, write it down and call the callbacks; return whether one of them ends the run."""
+        spare = self.state.again()
+        due = (spare.epoch + 1) % self.settings.validation_every == 0
+        validation_loss = self._judge(spare, spare.epoch) if due else math.nan
+        self._write_down(spare, validation_loss, self._seconds())
+        self.states = spare, self.states[1]
+        self._tell(spare)
+        return self._call()
+
+    def _tell(self, state):
+        """Show the epoch that was written down last in history and progress."""
+        self.tell_history(state)
+        _, epoch, _, train_loss, validation_loss, _ = state.owed
+        self.progress.epoch(epoch, train_loss, validation_loss)
+
+    def _call(self):
+        """Call all callbacks that the state owes, and return whether one of them returned True.
+
+        If the calls are interrupted, the state still owes them, and keeps the parameters from before. If a callback ends the
+        run, a resumed run calls the callbacks again, because it may have others; the parameters stay as the first call left
+        them.
+        """
+        owed = self.state.owed
+        if not self._is_called(owed[0]):
+            self.state.owed, self.state.refused = (), False
+            return False
+        stops = self._ask()
+        if self.state.refused:
+            self.network._theta[...] = self.state.theta
+        spare = self._next()  # with the parameters as they left them
+        spare.owed, spare.refused = (owed, True) if stops else ((), False)
+        self._commit(spare)
+        return stops
+
+    def _is_called(self, name):
+        """Return whether the run has callbacks of this name."""
+        return bool(getattr(self.settings, name))
+
+    def _ask(self):
+        self._move_streams()
+        name, *numbers = self.state.owed
+        callbacks, record = getattr(self.settings, name), Record(*numbers, self.network)
+        answers = [callback(record) for callback in callbacks]
+        if not np.isfinite(self.network._theta).all():
+            self.network._theta[...] = self.state.theta
+            raise FloatingPointError(f"{name} left parameters that are not finite after epoch {record.epoch}; they are those "
+                                     "of before again")
+        return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+
+    def close(self):
+        """Write down an unfinished epoch, judge the last epoch, and return to the best parameters.
+
+        This changes the history and the network, but not the checkpoint: a resumed run goes on from where the run was.
+        """
+        self._move_streams()
+        spare, losses = self._next(), self.history.validation_loss
+        if spare.averaged:
+            self._write_down(spare, self._judge(spare, spare.epoch), self._seconds())
+        elif losses and math.isnan(losses[-1]):  # it was skipped: nobody knew that it was the last
+            losses[-1] = self._judge(spare, spare.epoch - 1)
+        self.tell_history(spare)
+        if self.settings.patience is not None and spare.best_theta is not None:
+            self.network._theta[...] = spare.best_theta
+
+    def _write_down(self, spare, validation_loss, seconds):
+        """Append the epoch of `spare` to the history, and move `spare` to the next epoch."""
+        settings, history, epoch = self.settings, self.history, spare.epoch
+        averaged = max(spare.averaged, 1)
+        if self.network.reduction == "mean":
+            train_loss = spare.loss / spare.weight if spare.weight else 0.0
+        else:
+            train_loss = spare.loss
+        if not spare.averaged:
+            train_loss = math.nan  # every batch was skipped
+        history.train_loss.append(train_loss)
+        history.penalty.append(spare.penalty / averaged)
+        history.gradient_norm.append(spare.norm / averaged)
+        history.learning_rate.append(self._learning_rate(spare))
+        history.seconds.append(seconds)
+        if self.validation is not None:
+            history.validation_loss.append(validation_loss)
+        watched = train_loss if self.validation is None else validation_loss
+        if not math.isnan(watched):
+            spare.carried = tuple(number.item() if isinstance(number, np.generic) else number  # JSON has no NumPy numbers
+                                  for number in settings.schedule.watch(spare.carried, watched))
+        spare.epoch, spare.batch = epoch + 1, 0
+        spare.loss = spare.weight = spare.penalty = spare.norm = 0.0
+        spare.averaged = 0
+        spare.owed = ("callbacks", epoch, spare.updates, train_loss,
+                      None if math.isnan(validation_loss) else validation_loss, history.gradient_norm[-1])
+
+    def _judge(self, spare, epoch):
+        """Return the validation loss after this epoch, NaN without a validation set; keep the best loss and its parameters."""
+        if self.validation is None:
+            return math.nan
+        settings, loss = self.settings, self._validation_loss()
+        if loss < spare.best_loss:
+            spare.best_loss, spare.best_epoch = loss, epoch
+            if settings.patience is not None:
+                spare.best_theta = self.network.theta
+        if loss < spare.target - settings.min_improvement:
+            spare.target, spare.target_epoch = loss, epoch
+        return loss
+
+    def _validation_loss(self):
+        X, D, weights, lengths, resets = self.validation
+        return self.network.evaluate(X, D, weights=weights, lengths=lengths, resets=resets, backend=self.settings.backend)
+
+    def _seconds(self):
+        return self.state.seconds + time.monotonic() - self.begin
+
+    # ---- History, random streams, checkpoint
+
+    def tell_history(self, state):
+        history = self.history
+        history.best_epoch, history.updates, history.skipped = state.best_epoch, state.updates, state.skipped
+
+    def _is_own(self):
+        """Whether the run draws from the network's own streams."""
+        return self.entropy == self.network._entropy
+
+    def _move_streams(self, begun=False):
+        """Move the network's streams behind what this run has used."""
+        if self._is_own():
+            drawn = self.source.drawn(self.state.epoch, self.state.batch, begun)
+            if self.draws is None:
+                drawn = Positions(drawn.shuffling, drawn.batches)
+            self.network._positions = self.network._positions.later(self.source.begin.moved(drawn))
+
+    def save(self):
+        """Write the checkpoint, if the run has one."""
+        if self.settings.checkpoint is not None:
+            self._write(self.state)
+
+    def _write(self, state):
+        self._move_streams()
+        _checkpoint.write(self.settings.checkpoint, self.network, state, self.history, entropy=self.entropy,
+                          identity=self._identity(), seconds=self._seconds(), start=self.start, begin=self.source.begin)
+        self.saved = time.monotonic()
+
+    def resume(self):
+        """Go on from the checkpoint, if the file exists."""
+        self._read()
+        self.network._theta[...] = self.state.theta
+        self.tell_history(self.state)
+        self.progress.update(self._drawn())
+
+    def _read(self, content=None, path=None, seed=True):
+        """Read the checkpoint into state and history, if the file exists; without `seed` the seeds are not compared."""
+        path = self.settings.checkpoint if path is None else path
+        windows = self.source if isinstance(self.source, Windows) else None
+        start = _checkpoint.read(path, self.network, self.state, self.history, self._asked(seed),
+                                 windows=windows, content=content)
+        self.start = self.start if start is None else start
+
+    def check_replaceable(self):
+        """Raise FileExistsError if the checkpoint would replace anything except an earlier one of this run."""
+        settings = self.settings
+        if settings.checkpoint is not None and not settings.overwrite:
+            _checkpoint.check_replaceable(settings.checkpoint, self.network, self.state, self._asked())
+
+    def _asked(self, seed=True):
+        """Return what this call asks for, with which a checkpoint is compared; without `seed` the seeds are not compared."""
+        settings = self.settings
+        return _checkpoint.Call(self._identity(), settings.seed if seed else None, settings.begin, self._used(),
+                                self._most_updates(), self.source.updates_per_epoch)
+
+    def _used(self):
+        """Return 1 for each random stream on which the run depends, and 0 for the others."""
+        source = self.source
+        if isinstance(source, (Arrays, Windows)):
+            return used_streams(source.shuffle, False, self.draws is not None)
+        return used_streams(False, source.iterator is None, self.draws is not None)
+
+    def _identity(self):
+        """Return what a checkpoint must share with the run that goes on from it."""
+        settings, source = self.settings, self.source
+        return {"optimizer": described(settings.optimizer), "schedule": described(settings.schedule),
+                "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
+                **({"tbptt": (source.k1, source.k2)} if isinstance(source, Windows) else {}),
+                **({"shuffle": source.shuffle} if isinstance(source, (Arrays, Windows))
+                   else {"updates_per_epoch": source.updates_per_epoch}), **self._digests()}
+
+    def _digests(self):
+        if not hasattr(self, "digests"):
+            arrays = {"data": getattr(self.source, "data", None), "validation": self.validation}
+            self.digests = {name: _checkpoint.digest(data) for name, data in arrays.items() if data is not None}
+        return self.digests
+
+    def fail(self, error):
+        """Record an interrupt or an error in the history, and write the last whole state to the checkpoint."""
+        names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
+        self.history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
+        self.history._truncate(self.state.epoch)
+        self.tell_history(self.state)
+        # The next run does not repeat the order of an epoch that failed. Lanes do not tell in which batch it failed.
+        self._move_streams(begun=isinstance(error, FloatingPointError))
+        try:
+            self.save()
+        except OSError as also:
+            error.add_note(f"and the checkpoint could not be written: {also}")

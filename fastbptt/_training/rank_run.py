@@ -1,0 +1,269 @@
+"""One rank's part in a run over MPI: `RankRun`, whose updates rank 0 decides. `ranks` has the exchanges and their design."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from . import loop as _loop
+from .batches import Arrays, Function, Positions
+from .step import clip
+from .windows import Windows
+
+
+class Verdict(NamedTuple):
+    """What rank 0 says of an update, to which it adds the parameters."""
+
+    outcome: float        # one of OUTCOMES, by number
+    loss: float = 0.0
+    penalty: float = 0.0
+    norm: float = 0.0
+    weight: float = 0.0   # Σ m of all ranks
+    culprits: float = 0.0  # how many ranks had sums that are not finite
+    seconds: float = 0.0  # of the run
+    time_is_up: float = 0.0
+    save_is_due: float = 0.0
+
+
+OUTCOMES = ("", "loss", "gradient", "update", "nothing", "failed")  # the first: an update; then what was not finite
+SUMS = 4  # numbers behind the gradient in what is summed: loss, Σ m, ranks that failed, ranks with sums that are not finite
+
+
+class RankRun(_loop.Run):
+    """One call of `fit` on one of several ranks."""
+
+    def __init__(self, network, source, validation, settings, entropy, ranks):
+        super().__init__(network, source, validation, settings, entropy)
+        self.ranks, self.stretch, self.summing, self.cut_off = ranks, None, network._summing(), False
+        dtype, P = network._theta.dtype, len(network._theta)
+        self.mine, self.sums = np.zeros(P + SUMS, dtype), np.zeros(P + SUMS, dtype)  # sent, and received by rank 0
+        self.gradient = self.mine[:P]
+        numbers = 8 * len(Verdict._fields)
+        self.message = np.zeros(numbers + P * dtype.itemsize, np.uint8)
+        self.spoken, self.parameters = self.message[:numbers].view(np.float64), self.message[numbers:].view(dtype)
+        self.verdict = Verdict(0)
+        self.told_seconds, self.own = 0.0, False
+
+    def begin_together(self):
+        """Rank 0's parameters and, where there is one, its checkpoint, on all ranks."""
+        network, settings = self.network, self.settings
+        if settings.checkpoint is not None:
+            self._digest_together()
+        self.ranks.comm.Bcast(self.state.theta, root=0)
+        if settings.resume:
+            self.resume()
+        else:
+            with self.ranks.settled():
+                self.check_replaceable()
+        network._theta[...] = self.state.theta
+        rank_0 = json.loads(self.ranks.send_bytes(json.dumps([super()._is_own(), network._positions]).encode(), 0))
+        self.own, network._positions = rank_0[0], Positions(*rank_0[1])
+
+    def _is_own(self):
+        return self.own  # as of rank 0
+
+    # ---- Updates
+
+    def _update(self):
+        """One update: the sums of all ranks to rank 0, parameters from there."""
+        network, spare = self.network, self._next()
+        epoch, k, data = spare.epoch, spare.batch, None
+        with self.ranks.local() as local:
+            data = self.source.batch(epoch, k)
+            with np.errstate(over="ignore"):  # of what float32 does not hold
+                self.mine[-SUMS:] = *self._sum(data, k, spare), 0, 0
+        if local.error is not None:
+            self.mine[-SUMS:] = 0, 0, 1, 0
+        is_culprit = not np.isfinite(self.mine).all()
+        self.mine[-1] = is_culprit
+        self.ranks.comm.Reduce(self.mine, self.sums, root=0)
+        if self.ranks.rank == 0:
+            with self.ranks.local() as deciding:
+                self.spoken[...] = self._decide(spare)
+            if deciding.error is not None:
+                local.error = local.error or deciding.error
+                self.spoken[0] = OUTCOMES.index("failed")
+            self.parameters[...] = spare.theta
+        self.ranks.comm.Bcast(self.message, root=0)
+        self.verdict = verdict = Verdict(*self.spoken.tolist())
+        spare.theta[...], self.told_seconds = self.parameters, verdict.seconds
+        what = OUTCOMES[int(verdict.outcome)]
+        if what == "failed":
+            self.ranks.settle(local.error)
+        spare.batch = k + 1
+        if what in ("loss", "gradient", "update"):
+            self._refuse_together(data, what, verdict, is_culprit)
+            spare.skipped += 1
+        elif what == "":
+            spare.updates += 1
+            spare.add(verdict.loss, verdict.penalty, verdict.norm, verdict.weight if network.reduction == "mean" else 1.0)
+            network._theta[...] = spare.theta
+        if self.ranks.calls["update_callbacks"] and what != "nothing":
+            spare.owed = "update_callbacks", epoch, spare.updates, verdict.loss, None, verdict.norm
+        self._commit(spare)
+
+    def _sum(self, data, k, spare):
+        """Σ m e and Σ m of this rank's part of a batch; the gradient of the former is in `gradient`."""
+        settings = self.settings
+        if isinstance(self.source, Windows):
+            total, _, weight = self._window(self.summing, data, k, spare)
+            return total, weight
+        total, _ = self.summing._loss_into(self.gradient, *data, settings.threads, settings.backend, settings.memory_limit,
+                                           self._draws_at(spare.epoch, k))
+        return total, self.summing._total_weight(*data)
+
+    def _decide(self, spare):
+        """Rank 0's part of an update, from the sums of all ranks into `spare`; the Verdict."""
+        network, settings = self.network, self.settings
+        gradient, (loss, weight, failed, culprits) = self.sums[:-SUMS], self.sums[-SUMS:].tolist()
+        more = {"weight": weight, "culprits": culprits, "time_is_up": super()._time_is_up(),
+                "save_is_due": super()._is_save_due(), "seconds": super()._seconds()}
+        if failed:
+            return Verdict(OUTCOMES.index("failed"), **more)
+        if weight == 0 and isinstance(self.source, Windows):
+            return Verdict(OUTCOMES.index("nothing"), **more)
+        if network.reduction == "mean" and weight != 0:
+            loss /= weight
+            gradient /= gradient.dtype.type(weight)
+        penalty = network._engines[settings.backend].penalize(network._theta, gradient)
+        gradient, norm = clip(gradient, settings)
+        return Verdict(OUTCOMES.index(self._learn(spare, gradient, loss + penalty, norm)), loss, penalty, norm, **more)
+
+    def _refuse_together(self, data, what, verdict, is_culprit):
+        """`_refuse` on all ranks, in the words of one whose sums are not finite, or of rank 0 where only their sum is not."""
+        if self.settings.on_nonfinite == "skip":
+            return
+        with self.ranks.settled():
+            if is_culprit if verdict.culprits else self.ranks.rank == 0:
+                self._refuse(data, what, verdict.loss + verdict.penalty, verdict.norm, f" of rank {self.ranks.rank}")
+
+    def _time_is_up(self):
+        return bool(self.verdict.time_is_up)
+
+    def _is_save_due(self):
+        return bool(self.verdict.save_is_due)
+
+    # ---- Epochs
+
+    def _is_called(self, name):
+        return self.ranks.calls[name]
+
+    def _ask(self):
+        stops = False
+        with self.ranks.local() as local:
+            stops = super()._ask()
+        changed = not np.array_equal(self.network._theta, self.state.theta)
+        answers = self.ranks.settle(local.error, stops, changed)
+        if answers[:, 1].any():
+            self.ranks.comm.Bcast(self.network._theta, root=0)
+        return bool(answers[:, 0].any())
+
+    def _validation_loss(self):
+        loss = weight = 0.0
+        with self.ranks.local() as local:
+            X, D, weights, lengths, resets = self.validation
+            loss = self.summing.evaluate(X, D, weights=weights, lengths=lengths, resets=resets,
+                                         n_threads=self.settings.threads or None, backend=self.settings.backend)
+            weight = self.summing._total_weight(X, D, weights, None, lengths, resets)
+        table = self.ranks.settle(local.error, loss, weight, super()._seconds())
+        (loss, weight), self.told_seconds = table[:, :2].sum(axis=0).tolist(), float(table[0, 2])
+        if self.network.reduction == "mean":
+            return loss / weight if weight else 0.0
+        return loss
+
+    def _seconds(self):
+        return self.told_seconds
+
+    # ---- What stays
+
+    def save(self):
+        """Rank 0 writes the checkpoint, where there is to be one; what fails there fails on all ranks."""
+        if self.settings.checkpoint is None:
+            return
+        states = self.state.states
+        if not self.cut_off and states is not None:
+            states = self._gathered(states)
+        with contextlib.nullcontext() if self.cut_off else self.ranks.settled():
+            if self.ranks.rank == 0 and not (self.cut_off and states is not None):
+                self._write(dataclasses.replace(self.state, states=states))
+
+    def _gathered(self, states):
+        """Rank 0's are then the states (n, B, H) that all ranks carry to the next window, in the order of the mini-batch."""
+        n, B = self.source.shape(self.state.batch)
+        own = np.zeros((n, B, states.shape[2]), states.dtype)
+        own[:, self._places()] = states
+        whole = np.zeros_like(own)
+        self.ranks.comm.Reduce(own.reshape(-1).view(np.uint8), whole.reshape(-1).view(np.uint8), root=0)  # the others' are 0
+        return whole
+
+    def _places(self):
+        """Where this rank's sequences stand in the mini-batch that is going on."""
+        return self.source.arrays.rows(self.state.epoch, self.state.batch // self.source.windows)[1]
+
+    def resume(self):
+        """Go on from rank 0's checkpoint, where there is one."""
+        path, content, state = self.settings.checkpoint, None, self.state
+        with self.ranks.settled():
+            if self.ranks.rank == 0 and os.path.exists(path):
+                with open(path, "rb") as file:
+                    content = file.read()
+        path, content = self.ranks.send_bytes(path.encode(), 0).decode(), self.ranks.send_bytes(content, 0)
+        with self.ranks.settled():
+            if content is not None:
+                self._read(content, path, seed=self.ranks.rank == 0)  # whose seed and parameters are those of all
+            if state.states is not None:
+                state.states = state.states[:, self._places()].copy()
+        self.told_seconds = state.seconds
+        self.tell_history(state)
+        self.progress.update(self._drawn())
+
+    def _digest_together(self):
+        """Fingerprints of all ranks' data, the same however these are divided between ranks."""
+        found = {}
+        with self.ranks.local() as local:
+            if isinstance(self.source, (Arrays, Windows)):
+                arrays = getattr(self.source, "arrays", self.source)
+                found["data"] = _digest(arrays.data, self.network.output, arrays.first)
+            if self.validation is not None:
+                X, D, weights, lengths, resets = self.validation
+                found["validation"] = _digest((X, D, weights, None, lengths, resets), self.network.output,
+                                              self.ranks.first_judged)
+        parts = [number >> shift & 2**48 - 1 for number in found.values() for shift in (0, 48, 96)]  # which floats hold
+        table = self.ranks.settle(local.error, *parts or [0] * 6)
+        sums = [sum(int(low) + (int(middle) << 48) + (int(high) << 96) for low, middle, high in table[:, n:n + 3])
+                for n in range(0, 3 * len(found), 3)]
+        self.digests = {name: f"{total % 2**144:036x}" for name, total in zip(found, sums)}
+
+    def _identity(self):
+        return super()._identity() | ({"ranks": self.ranks.size} if isinstance(self.source, Function) else {})
+
+    def fail(self, error):
+        """As ever; but where the others do not know of it, nothing is to be exchanged."""
+        self.cut_off = not any(error is each for each in self.ranks.told)
+        self.network._theta[...] = self.state.theta
+        try:
+            super().fail(error)
+        except RuntimeError as also:  # rank 0 could not write, and says why
+            error.add_note(f"and the checkpoint could not be written: {also}")
+
+
+def _digest(data, output, first):
+    """A fingerprint of sequences that are those from number `first` on, under 2**144; those of parts add up to the whole's."""
+    steps = 0 if output == "last" else 1  # the axis of sequences in D and weights
+    lengths, total = data[4], 0
+    for b in range(data[0].shape[1]):
+        one = hashlib.blake2b(f"{first + b}".encode(), digest_size=18)
+        length = None if lengths is None else lengths[b]
+        for array, axis in zip(data, (1, steps, steps, 0, 0, 1), strict=True):
+            if array is not None:
+                own = array[:length, b] if axis else array[b]
+                one.update(f"{array.dtype}{own.shape}".encode())
+                one.update(np.ascontiguousarray(own).data)
+        total += int.from_bytes(one.digest())
+    return total % 2**144

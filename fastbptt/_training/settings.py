@@ -1,0 +1,182 @@
+"""The options of a run: `Settings`, and `settings` which checks the arguments of RNN.fit that hold no data.
+
+A new option of `fit` goes here: a field of `Settings`, its description, and its check in `settings`. An option that single
+updates have too goes into `UpdateSettings`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from .. import _checks, optimizers, schedules
+from . import checkpoint as _checkpoint
+from .batches import Positions
+
+if TYPE_CHECKING:
+    from .._types import Backend, Bool, FilePath, Float, Int, OnNonfinite
+    from .types import Callbacks, OptimizerLike, ScheduleLike
+
+ON_NONFINITE = ("raise", "skip")
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """How an update is made from a batch: by RNN.train_step, by RNN.stream, and in a run of RNN.fit.
+
+    Attributes
+    ----------
+    optimizer : the update rule and its numbers
+    max_grad_norm : float
+        Norm to which a gradient is clipped; inf if it is not.
+    threads : int
+        Number of threads; 0 for the default.
+    backend : "core" or "reference"
+    """
+
+    optimizer: optimizers.Optimizer
+    max_grad_norm: float
+    threads: int
+    backend: str
+
+
+@dataclass(frozen=True)
+class Settings(UpdateSettings):
+    """The options of a run: arguments of RNN.fit, checked. `_training.checkpoint` says what a resumed run must share.
+
+    Attributes
+    ----------
+    schedule : factor of the learning rate by epoch
+    epochs, updates : int or None
+        The run ends after this many, whichever comes first; None is no limit.
+    patience : int or None
+        The run ends after this many epochs without a better validation loss.
+    min_improvement : float
+        A validation loss is better if it is lower by more than this.
+    validation_every : int
+        Epochs from one validation to the next.
+    time_limit : float
+        Seconds after which the run ends; may be inf.
+    on_nonfinite : "raise" or "skip"
+        What happens with a batch that cannot be learnt from.
+    checkpoint : path or None
+    checkpoint_every : float
+        Seconds from one checkpoint to the next.
+    resume, overwrite : bool
+        Whether the run goes on from the checkpoint, or may replace that of another run.
+    seed : int
+        The seed that this call would begin with. A resumed run has the seed of its checkpoint.
+    begin : Positions
+        The positions of the random streams that this call would begin with.
+    progress : bool or None
+        Whether progress is shown; None decides by the terminal.
+    callbacks, update_callbacks : tuples of functions of a Record
+    memory_limit : int
+        Bytes that the computation of a batch may need; 0 is no limit.
+    """
+
+    schedule: schedules.Schedule
+    epochs: int | None
+    updates: int | None
+    patience: int | None
+    min_improvement: float
+    validation_every: int
+    time_limit: float
+    on_nonfinite: str
+    checkpoint: Any
+    checkpoint_every: float
+    resume: bool
+    overwrite: bool
+    seed: int
+    begin: Positions
+    progress: bool | None
+    callbacks: tuple
+    update_callbacks: tuple
+    memory_limit: int
+
+
+def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float | None, schedule: ScheduleLike | None,
+             epochs: Int | None, updates: Int | None, max_grad_norm: Float | None, patience: Int | None,
+             min_improvement: Float, validation_every: Int, time_limit: Float | None, on_nonfinite: OnNonfinite,
+             checkpoint: FilePath | None, checkpoint_every: Float, resume: Bool, overwrite: Bool, seed: int,
+             begin: Positions, progress: Bool | None, callbacks: Callbacks, update_callbacks: Callbacks, threads: int,
+             backend: Backend, memory_limit: int) -> Settings:
+    """Check the arguments of RNN.fit that hold no data, and return them as Settings; RNN.fit documents them."""
+    if epochs is None and updates is None:
+        epochs = 100
+    if patience is not None and validation is None:
+        raise ValueError("patience needs validation=(X, D), whose loss it watches")
+    schedule = schedules.make(schedule)
+    schedule.factor(schedule.begin(), 0, 1)  # raises here if a function returns no factor
+    if checkpoint is None and resume:
+        raise ValueError("resume=True needs checkpoint=, the file to go on from")
+    if _checks.flag("overwrite", overwrite) and (checkpoint is None or resume):
+        raise ValueError("overwrite=True needs checkpoint=, the file to replace" if checkpoint is None else
+                         "overwrite=True replaces the checkpoint and resume=True goes on from it: give one of them")
+    return Settings(
+        optimizer=optimizers.make(optimizer, learning_rate),
+        schedule=schedule,
+        epochs=None if epochs is None else _checks.size("epochs", epochs, smallest=0),
+        updates=None if updates is None else _checks.size("updates", updates, smallest=0),
+        max_grad_norm=math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0),
+        patience=None if patience is None else _checks.size("patience", patience),
+        min_improvement=_checks.number("min_improvement", min_improvement, 0, low_allowed=True),
+        validation_every=_checks.size("validation_every", validation_every),
+        time_limit=math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
+        on_nonfinite=_checks.choose("on_nonfinite", on_nonfinite, ON_NONFINITE),
+        checkpoint=None if checkpoint is None else _checkpoint.path(checkpoint),
+        checkpoint_every=_checks.number("checkpoint_every", checkpoint_every, 0, low_allowed=True),
+        resume=_checks.flag("resume", resume),
+        overwrite=overwrite,
+        seed=seed,
+        begin=begin,
+        progress=None if progress is None else _checks.flag("progress", progress),
+        callbacks=functions("callbacks", callbacks),
+        update_callbacks=functions("update_callbacks", update_callbacks),
+        threads=threads,
+        backend=backend,
+        memory_limit=memory_limit,
+    )
+
+
+def with_least_updates(settings: Settings, least: Int | None, updates_per_epoch: int) -> Settings:
+    """Return the settings with as many epochs as make `least` updates, at least; None changes nothing."""
+    if least is None:
+        return settings
+    least = check_least(least, settings.updates)
+    if settings.epochs is None:  # a number of updates alone ends the run
+        return settings
+    return replace(settings, epochs=least_epochs(settings.epochs, least, updates_per_epoch))
+
+
+def check_least(least: Int | None, updates: int | None) -> int | None:
+    """Return min_updates as an int, or None; raise ValueError if it is more than the number of updates that ends the run."""
+    if least is None:
+        return None
+    least = _checks.size("min_updates", least)
+    if updates is not None and updates < least:
+        raise ValueError(f"min_updates={least} is more than updates={updates}")
+    return least
+
+
+def least_epochs(epochs: int | None, least: Int | None, updates_per_epoch: int) -> int:
+    """Return the number of epochs, or as many more as make `least` updates; None stands for 100 epochs, and for no least."""
+    epochs = 100 if epochs is None else epochs
+    return epochs if least is None else max(epochs, -(-_checks.size("min_updates", least) // max(1, updates_per_epoch)))
+
+
+def functions(name, given, of="a record"):
+    """Return a function, or several, as a tuple."""
+    found = (given,) if callable(given) else tuple(given)
+    for function in found:
+        if not callable(function):
+            raise TypeError(f"{name} must be functions of {of}, got {type(function).__name__} {function!r}")
+    return found
+
+
+def described(rule):
+    """Describe an optimiser or a schedule as its repr does. After an interrupt within it, a dataclass's repr is "..."."""
+    if isinstance(rule, schedules._Given):
+        return repr(rule)
+    return f"{type(rule).__qualname__}({', '.join(f'{each.name}={getattr(rule, each.name)!r}' for each in fields(rule))})"

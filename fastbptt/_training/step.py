@@ -1,0 +1,92 @@
+"""Single updates: clipping, the update itself and its check, which all loops share, and `Stepper`.
+
+What every update does, in `fit`, `train_step` and `stream`, goes here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import _core, optimizers, reference
+from .batches import Positions, draws_at
+from .nonfinite import first_nonfinite
+from .settings import UpdateSettings
+
+
+def clip(gradient: np.ndarray, how: UpdateSettings) -> tuple[np.ndarray, float]:
+    """Clip a gradient to the norm of the settings, and return it with the norm that it had."""
+    clip_norm = _core.clip_norm if how.backend == "core" else reference.clip_norm
+    return clip_norm(gradient, how.max_grad_norm)
+
+
+def nonfinite_part(loss: float, norm: float) -> str:
+    """Return "loss" or "gradient" if that is not finite, else ""; `norm` is the norm of the gradient."""
+    if math.isfinite(loss):
+        return "" if math.isfinite(norm) else "gradient"
+    return "loss"
+
+
+def update(network: Any, how: UpdateSettings, theta: np.ndarray, slots: Any, gradient: np.ndarray, *, count: int,
+           learning_rate: float) -> bool:
+    """Update parameters and slots in place, as update number `count`; return whether all parameters are finite."""
+    how.optimizer._update(theta, gradient, slots, count, learning_rate=learning_rate, backend=how.backend)
+    network._hold(theta)
+    return bool(np.isfinite(theta).all())
+
+
+class Stepper:
+    """What an optimiser carries from one call of RNN.train_step, or one window of a stream, to the next.
+
+    It keeps two sets of slots: an update is made in the spare one, and the two are swapped if the update is whole.
+    """
+
+    def __init__(self, network: Any, optimizer: optimizers.Optimizer) -> None:
+        self.kind, self.count, self.draws = type(optimizer), 0, network._keys(network._entropy, network._entropy)
+        self.theta, self.gradient = network.theta, np.empty_like(network._theta)
+        self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)
+
+    def step(self, network: Any, how: UpdateSettings, data: Any,
+             compute: Callable[[], tuple[float, float]] | None = None, sequences: np.ndarray | None = None) -> float:
+        """Make one update, whole or not at all, and return the data loss before it.
+
+        Parameters
+        ----------
+        data : tuple
+            X, D, weights, initial_state, lengths, resets, checked.
+        compute : function, optional
+            Returns loss and penalty, and writes the gradient into `gradient`; it replaces the loss of `data`.
+        sequences : array of int, optional
+            Indices of the batch's sequences in the data that they were taken from. Noise is a function of them.
+
+        Raises
+        ------
+        FloatingPointError : loss, gradient or update are not finite; parameters and slots are those before the step.
+        """
+        slots, spare = self.slots
+        for mine, its in zip(spare, slots):
+            mine[...] = its
+        self.theta[...] = network._theta
+        draws = None if self.draws is None else draws_at(self.draws, network._positions.noise, 0, sequences)
+        if compute:
+            loss, penalty = compute()
+        else:
+            loss, penalty = network._loss_into(self.gradient, *data, how.threads, how.backend, draws=draws)
+        gradient, norm = clip(self.gradient, how)
+        what = nonfinite_part(loss + penalty, norm)
+        if not what and not update(network, how, self.theta, spare, gradient, count=self.count + 1,
+                                   learning_rate=how.optimizer.learning_rate):
+            what = "update"
+        if what:
+            culprit = "" if what == "update" else first_nonfinite(network, data, how.backend)
+            raise FloatingPointError(f"{what} is not finite in step {self.count}{culprit}: loss {loss + penalty}, gradient "
+                                     f"norm {norm}; the parameters are those before this step")
+        network._theta[...] = self.theta
+        self.slots, self.count = (spare, slots), self.count + 1
+        if draws is not None and compute is None:
+            network._positions = network._positions.moved(Positions(noise=1))
+        self.norm = norm
+        return loss

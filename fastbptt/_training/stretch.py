@@ -1,0 +1,32 @@
+"""A stretch of updates in compiled code, for runs in which none of the user's own functions runs between updates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .batches import take
+
+
+class Stretch:
+    """Update after update in compiled code, and the memory for it."""
+
+    def __init__(self, network, source, settings, gradient):
+        self.settings, self.gradient, self.numbers = settings, gradient, vars(settings.optimizer)
+        self.before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
+        B = min(source.batch_size, source.data[0].shape[1])
+        first = take(source.data, np.arange(B), source.output)
+        self.batch = [None if array is None else np.empty_like(array) for array in first]
+
+    def run(self, network, source, state, rows, rates, seconds, draws):
+        """Change the arrays of `state` by as many updates as can be made, at the learning rates of their epochs.
+
+        Returns how many, what Ctrl-C raised or None, and of each epoch the sums of loss, weight, penalty and norm, and the
+        seconds to its last update.
+        """
+        settings, sums = self.settings, np.zeros((len(rates), 5))
+        sums[0, :4] = state.loss, state.weight, state.penalty, state.norm
+        done, error = network._engines["core"].train(
+            state.theta, *source.data, rows, source.batch_size, settings.optimizer.rule, self.numbers,
+            np.array(rates, np.float64), state.slots, state.updates, settings.max_grad_norm, self.gradient, self.before,
+            self.batch, sums, seconds, settings.memory_limit, settings.threads, draws)
+        return done, error, sums.tolist()

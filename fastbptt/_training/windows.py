@@ -1,0 +1,197 @@
+"""Windows of truncated BPTT: of mini-batches (`Windows`), and of a stream (`StreamWindow`).
+
+An update after every k1 steps learns from the errors of these steps, which go back through the last k2 steps. A window thus
+reads its k1 new steps and up to k2 − k1 steps before them, whose states the window before has computed. Everything about
+windows above the engines is here; `window_into` of the engines computes one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _checks
+from .batches import draws_at, take
+from .settings import UpdateSettings
+
+CUT = 2**22  # numbers of X that are read at a time
+
+
+class Windows:
+    """The mini-batches of Arrays, cut into windows of k1 steps whose errors go back k2 steps. Batch k is one window."""
+
+    def __init__(self, arrays, k1, k2):
+        self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
+        self.k1, self.k2, self.shuffle, self.begin = k1, k2, arrays.shuffle, arrays.begin
+        self.windows = max(1, -(-len(self.data[0]) // k1))
+        self.updates_per_epoch = arrays.updates_per_epoch * self.windows
+        self.taken = None, None  # a mini-batch that was asked for last, and which
+
+    def window(self, k):
+        """Return the first step that batch k reads, the first step whose error counts, and the end."""
+        since = k % self.windows * self.k1
+        end = min(since + self.k1, len(self.data[0]))
+        return min(since, max(0, end - self.k2)), since, end
+
+    def batch(self, epoch, k):
+        """Return X, D, weights, initial_state, lengths, resets of the steps that batch k reads."""
+        start, _, end = self.window(k)
+        which = epoch, k // self.windows
+        if self.taken[0] != which:
+            self.taken = which, take(self.data, self.arrays.rows(*which)[0], self.output)
+        X, D, weights, initial_state, lengths, resets = self.taken[1]
+        X, D, weights, resets = (None if array is None else array[start:end] for array in (X, D, weights, resets))
+        return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
+
+    def place(self, epoch, k):
+        """As `Arrays.place`; all windows of a mini-batch count as one batch."""
+        number, _, sequences = self.arrays.place(epoch, k // self.windows)
+        return number, self.window(k)[0], sequences
+
+    def drawn(self, epoch, k, begun=False):
+        """As `Arrays.drawn`; a mini-batch counts from its first window on."""
+        return self.arrays.drawn(epoch, -(-k // self.windows), begun)
+
+    def carried(self, k, S):
+        """Return those states S of batch k that the next window needs, or None after the last window of a mini-batch."""
+        if (k + 1) % self.windows == 0:
+            return None
+        return S[self.window(k + 1)[0] - self.window(k)[0]:].copy()
+
+    def shape(self, k):
+        """Return (n, B) of the states that are carried to batch k, or None if none are."""
+        start, since, _ = self.window(k)
+        first = k // self.windows * self.batch_size
+        return None if since == 0 else (since - start + 1, min(self.batch_size, self.arrays.total - first))
+
+
+def cut(X, D, weights, resets, k1):
+    """Yield pieces of series, each of some windows of k1 steps, so that a series may be larger than memory."""
+    for name, array in (("X", X), ("D", D)):
+        for ndim in (2, 3):
+            _checks.refuse_list_of_sequences(name, array, ndim)
+    X, D = (array if isinstance(array, np.ndarray) else np.asarray(array) for array in (X, D))
+    if X.ndim < 2 or D.ndim < 2 or len(X) != len(D):
+        raise ValueError(f"X and D must have the same T, got shapes {X.shape} and {D.shape}")
+    for name, array in (("weights", weights), ("resets", resets)):
+        if array is not None and np.shape(array)[:1] != X.shape[:1]:
+            raise ValueError(f"{name} must have the T of X, got shapes {np.shape(array)} and {X.shape}")
+    steps = max(1, CUT // max(1, X[:1].size) // k1) * k1
+    for t in range(0, len(X), steps):
+        yield tuple(None if array is None else array[t:t + steps] for array in (X, D, weights, resets))
+
+
+def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data: tuple[Any, ...], *, k2: int,
+                   states: np.ndarray | None, own_start: bool, draws: Any) -> tuple[float, float, float, np.ndarray]:
+    """Compute loss and gradient of a window: of the errors of its new steps, which go back through k2 steps.
+
+    Parameters
+    ----------
+    gradient : array (P,), overwritten
+    data : X, D, weights, initial_state, lengths, resets of all steps that are read, checked
+    states : array (n + 1, B, kept width) or None
+        The state before the first step that is read, and the states after the first n steps, whose errors earlier windows
+        have learnt from. None at the start of the sequences.
+    own_start : bool
+        Whether the first of these states is the network's own S_0.
+    draws : keys of the noise and dropout of the window, or None
+
+    Returns
+    -------
+    loss, penalty : float
+    weight : float, Σ m of the new steps
+    S : array (T + 1, B, kept width), the states, of which the next window needs some
+    """
+    X, D, weights, initial_state, lengths, resets = data
+    S = np.empty((len(X) + 1, X.shape[1], network._kept_width), network.dtype)
+    past = S[:0]
+    if states is not None:
+        initial_state, past = states[0], states[1:]
+    loss, penalty, weight = network._window_into(gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2,
+                                                 S, how.threads, how.backend, draws)
+    return loss, penalty, weight, S
+
+
+class StreamWindow:
+    """The last steps of a stream: steps of earlier windows, whose states are known, and then the steps to learn from."""
+
+    def __init__(self, network, gradient, how, k1, k2, initial_state):
+        self.network, self.gradient, self.how, self.k1, self.k2 = network, gradient, how, k1, k2
+        self.draws = network._keys(network._entropy, network._entropy)
+        self.call = network._positions.noise
+        self.own_start, self.states = initial_state is None, None if initial_state is None else initial_state[None]
+        self.known = None     # X, D, weights, resets of the steps that the states but the first stand behind
+        self.waiting = []     # chunks that do not make a window yet
+        self.read = 0
+
+    def add(self, chunk):
+        """Yield the windows of k1 new steps that this chunk completes."""
+        self.waiting.append(chunk)
+        while sum(len(part[0]) for part in self.waiting) >= self.k1:
+            yield self._take(self.k1)
+        self.waiting = [_joined([part]) for part in self.waiting]
+
+    def rest(self):
+        """Return the steps that no window has taken, or None if there are none."""
+        left = sum(len(part[0]) for part in self.waiting)
+        return self._take(left) if left else None
+
+    def _take(self, n):
+        """Return the first n of the waiting steps."""
+        taken = []
+        while n > 0:
+            part = self.waiting.pop(0)
+            if len(part[0]) > n:
+                self.waiting.insert(0, tuple(None if array is None else array[n:] for array in part))
+                part = tuple(None if array is None else array[:n] for array in part)
+            taken.append(part)
+            n -= len(part[0])
+        return _joined(taken)
+
+    def compute(self, new):
+        """Compute loss, penalty and Σ m of the new steps; the gradient is in `gradient`."""
+        self.new = len(new[0])
+        self._forget(max(0, self.k2 - self.new))
+        self.steps = new if self.known is None else _joined([self.known, new])
+        n = 0 if self.states is None else len(self.states) - 1  # steps of earlier windows
+        draws = None if self.draws is None else draws_at(self.draws, self.call, self.read - n, None)
+        own = self.own_start and self.states is not None and self.read == n
+        *found, self.S = compute_window(self.network, self.gradient, self.how, self.data(), k2=self.k2, states=self.states,
+                                        own_start=own, draws=draws)
+        return found
+
+    def _forget(self, most):
+        """Forget all known steps except the last `most`, and all states except those before and after these steps."""
+        first = max(0, len(self.known[0]) - most) if self.known is not None else 0
+        if first > 0:
+            self.states = self.states[first:].copy()
+            self.known = tuple(None if array is None else array[first:].copy() for array in self.known) if most else None
+
+    def data(self):
+        """Return X, D, weights, initial_state, lengths, resets of all steps that the window reads."""
+        X, D, weights, resets = self.steps
+        return X, D, weights, None if self.states is None else self.states[0], None, resets
+
+    def move_on(self):
+        """Keep the steps and states that the next window goes back through."""
+        self.read += self.new
+        self.known, self.states = self.steps, self.S
+        self._forget(self.k2 - 1)  # the last window may be of one step
+
+
+def _joined(parts):
+    """Join pieces of (X, D, weights, resets). If only some of them have weights or resets, the others get neutral values."""
+    if len(parts) == 1:
+        return tuple(None if array is None else array.copy() for array in parts[0])  # its owner may write to it again
+    joined = []
+    for n, arrays in enumerate(zip(*parts)):
+        if all(array is None for array in arrays):
+            joined.append(None)
+            continue
+        model = next(array for array in arrays if array is not None)
+        neutral = 1 if n == 2 else 0
+        joined.append(np.concatenate([
+            np.full((len(part[0]), *model.shape[1:]), neutral, model.dtype) if array is None else array
+            for part, array in zip(parts, arrays)]))
+    return tuple(joined)

@@ -1,0 +1,116 @@
+"""What the commands share: exit codes, `Refusal`, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets
+import sys
+import tempfile
+
+from . import picture as _picture
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
+
+
+class Refusal(Exception):
+    """The command cannot do what was asked; the message is all that the user needs."""
+
+
+def refuse_own_input(option, path, source, what):
+    """Refuse to write to the file that something is read from, however it is spelled; `source` may be None."""
+    if source is None:
+        return
+    try:
+        same = os.path.samefile(path, source)  # links too
+    except (OSError, ValueError):  # one of them does not exist, or names no file
+        same = os.path.realpath(path) == os.path.realpath(source)
+    if same:
+        raise Refusal(f"{option} {path!r} is {what}")
+
+
+def refuse_unwritable(option, path):
+    """Find out now, not after the training, that `path` cannot be written."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not path or os.path.isdir(path):
+        raise Refusal(f"{option} must name a file, got {path!r}" + (", which is a folder" if path else ""))
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if os.path.exists(path):
+            with open(path, "ab"):
+                pass
+    except OSError as error:
+        raise Refusal(f"{option} {path!r} cannot be written: {error.strerror}") from error
+
+
+def can_draw(model, picture):
+    """Whether matplotlib is there; if so, --plot must be a file that it can draw to."""
+    try:
+        types = _picture.file_types()
+    except ImportError:
+        return False
+    refuse_unwritable("--plot", picture)
+    if os.path.realpath(picture) == os.path.realpath(model):
+        raise Refusal(f"--model and --plot name the same file, {picture!r}")
+    ending = os.path.splitext(picture)[1][1:].lower()
+    if ending not in types:
+        raise Refusal(f"--plot {picture!r} must end in one of {', '.join('.' + name for name in sorted(types))}")
+    return True
+
+
+def save(model, path):
+    try:
+        model.save(path)
+    except OSError as error:
+        raise Refusal(f"--model {path!r} cannot be written: {error.strerror}") from error
+
+
+def _draw(path, **panels):
+    picture = io.BytesIO()
+    _picture.draw(picture, os.path.splitext(path)[1][1:].lower(), **panels)
+    _write("--plot", path, picture.getvalue())
+
+
+def _write(option, path, data):
+    """Write bytes to a file, whole or not at all."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device, which nothing can take the place of
+            with open(path, "wb") as file:
+                file.write(data)
+            return
+        path = os.path.realpath(path)
+        temporary = f"{path}.{secrets.token_hex(8)}.tmp"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+            if os.path.exists(path):
+                os.chmod(temporary, os.stat(path).st_mode & 0o777)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise Refusal(f"{option} {path!r} cannot be written: {error.strerror}") from error
+
+
+def save_interrupted(trained, model, history):
+    """Save the network of an interrupted training, if there is one, without replacing an earlier file."""
+    if history is None:
+        print("Interrupted before the first update; nothing is saved.")
+        return INTERRUPTED
+    if os.path.exists(model):
+        stem, ending = os.path.splitext(model)
+        model = f"{stem}.interrupted{ending}"
+    save(trained[0], model)
+    epochs = len(history.train_loss)
+    print(f"Interrupted after {epochs} whole epoch{'' if epochs == 1 else 's'}; the network as of its last whole "
+          f"update is saved: {model}")
+    return INTERRUPTED
+
+
+def _failed(error):
+    print(f"fastbptt: training failed: {error}", file=sys.stderr)
+    return FAILED
