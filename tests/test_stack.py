@@ -576,7 +576,7 @@ def test_forecasts_go_on_from_the_states_of_all_layers():
     again = model.forecast(np.concatenate([series, forecast[:, :2]], axis=1), 3)
     np.testing.assert_allclose(forecast[:, 2:], again, atol=1e-5)
     both = RNNRegressor(6, bidirectional=True, max_iter=2, random_state=0).fit(X, y)
-    with pytest.raises(ValueError, match="forecast needs a network in one direction"):
+    with pytest.raises(ValueError, match="forecast requires bidirectional=False"):
         both.forecast(series, 1)
 
 
@@ -637,12 +637,12 @@ def test_what_has_no_meaning_raises(backend):
                  lambda: net.loss_and_gradients(X, X, tbptt=(2, 2), backend=backend),
                  lambda: net.backward(X, X, tbptt=(2, 2), backend=backend),
                  lambda: net.memory_estimate(T, B, tbptt=(2, 2))):
-        with pytest.raises(ValueError, match="needs a network in one direction"):
+        with pytest.raises(ValueError, match="requires bidirectional=False"):
             call()
     for other in (net, RNN(I, (5, 4), I, dtype="float64", random_state=0)):
         with pytest.raises(ValueError, match="gradient_terms are of a network of one recurrence; this one has 2"):
             other.gradient_terms(X, X, 0, backend=backend)
-    with pytest.raises(ValueError, match="tbptt needs a network in one direction"):
+    with pytest.raises(ValueError, match="tbptt requires bidirectional=False"):
         reference.loss_and_gradients(dict(net.parameters), X, X, tbptt=(2, 2))
 
 
