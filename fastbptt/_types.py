@@ -1,6 +1,6 @@
 """What arguments of several functions may be, for type checkers and editors alone: nothing imports this at run time.
 
-A closed set of names is a Literal; tests/test_typed.py holds each to the table that the code reads.
+A closed set of names is a Literal; tests/project/test_typed.py holds each to the table that the code reads.
 """
 
 from __future__ import annotations

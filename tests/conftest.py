@@ -1,9 +1,14 @@
 """Where the tests find the package, and Ctrl-C as they expect it."""
 
 import signal
+import sys
+from pathlib import Path
 
 import pytest
-from processes import find_package
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))  # what tests share
+
+from processes import find_package  # noqa: E402
 
 if not find_package():
     pytest.exit('fastbptt is not installed: run `pip install ".[test]"` in the source folder first', returncode=4)
