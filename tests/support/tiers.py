@@ -1,0 +1,51 @@
+"""Which tests a run takes.
+
+quick     `python -m pytest -m quick`: tests with the mark `quick`. They call a function of every module of fastbptt.
+plain     `python -m pytest`: every test, but of the instances of a test with the mark `share(n)` one in n.
+all       FASTBPTT_TESTS=all: every instance, and the tests that are skipped otherwise (`cases.ALL`).
+
+A mark `share` is for a test whose instances repeat one computation with other options, and which CI runs whole. A run
+that names a test by its id (`file::test`) takes what it names.
+"""
+
+import os
+import sys
+import zlib
+from collections import defaultdict
+from pathlib import Path
+
+
+def left_out(items):
+    """Return the items that a plain run leaves out. Which instances it takes follows from their names alone."""
+    instances = defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("share")
+        if mark is not None:
+            instances[item.nodeid.partition("[")[0], mark.args[0]].append(item)
+    found = set()
+    for (_, n), group in instances.items():
+        group.sort(key=lambda item: zlib.crc32(item.nodeid.rpartition("/")[2].encode()))
+        found |= set(group[-(-len(group) // n):])
+    return found
+
+
+def takes_all(config):
+    return os.environ.get("FASTBPTT_TESTS") == "all" or any("::" in each for each in config.args)
+
+
+class Calls:
+    """The modules of fastbptt that have a function, and those of them that no test has called one of.
+
+    Python calls `see` for every call until all are seen. Compiled modules do not call it; they are seen when imported.
+    """
+
+    def __init__(self, package):
+        self.unseen = {str(path) for path in Path(package).rglob("*.py") if "def " in path.read_text(encoding="utf-8")}
+
+    def watch(self):
+        sys.setprofile(self.see if self.unseen else None)
+
+    def see(self, frame, event, argument):
+        if event == "call" and frame.f_code.co_filename in self.unseen and frame.f_code.co_name != "<module>":
+            self.unseen.discard(frame.f_code.co_filename)
+            self.watch()
