@@ -126,6 +126,7 @@ OPTIONS = [dict(zip(("weights", "lengths", "resets", "initial_state"), chosen))
            for chosen in itertools.product((False, True), repeat=4)]
 
 
+@pytest.mark.share(5)
 @every_network
 @pytest.mark.parametrize("options", [
     {}, {"learn_initial_state": True}, {"output": "last", "learn_initial_state": True}, {"one_hot": True, "bias": False},
@@ -156,6 +157,7 @@ def test_every_gradient_of_the_reference_is_the_complex_step(sizes, both, option
                 assert abs(gradient.flat[j] - derivative) <= 1e-13 * max(1, np.abs(gradient).max()), (name, chosen)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("backend", ["reference", "core"])
 @pytest.mark.parametrize("tbptt", [(2, 3), (3, 3), (2, 5), (4, 2), (1, 1), (3, 100)])
 @pytest.mark.parametrize("sizes", SIZES[1:], ids=str)
@@ -206,6 +208,8 @@ def operations(net, X, D, more, backend, **options):
             "objective": net.objective(X, D, **more, backend=backend)(net.theta)}
 
 
+@pytest.mark.quick
+@pytest.mark.share(3)
 @every_network
 @pytest.mark.parametrize("seed", range(24))
 def test_every_operation_of_the_core_is_the_reference_s(sizes, both, seed):
@@ -246,6 +250,7 @@ def test_in_float32_too(sizes, both):
         np.testing.assert_allclose(gradient, truth[name], rtol=0, atol=2e-6 * np.abs(truth[name]).max())
 
 
+@pytest.mark.share(3)
 @every_network
 def test_across_blocks_of_time(sizes, both):
     """Which are some hundred steps long."""

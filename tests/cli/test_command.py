@@ -53,6 +53,7 @@ def run_outside(arguments, program=("-m", "fastbptt"), stdout=subprocess.PIPE, *
 # ---- train
 
 
+@pytest.mark.quick
 def test_train_prints_its_error_beside_the_naive_forecasts_and_saves_network_and_picture(folder, capsys):
     pytest.importorskip("matplotlib")
     assert main([*SHORT, "--model", "net.npz", "--plot", "net.png"]) == 0
@@ -125,6 +126,7 @@ def panel_csv(path, targets, lengths):
 LONG = "a name of a quantity, in $ per m^2 and $ per hour, that is far longer than any panel is wide " * 2
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(("targets", "lengths"), [
     (["load"], {"north": 120, "south": 150}), (["load", LONG], {"north": 120, LONG: 150}),
     ([f"x{k}" for k in range(5)], {"only": 130}), ([f"x{k}" for k in range(14)], {"north": 120, "south": 130}),
@@ -401,6 +403,7 @@ def test_values_that_cannot_be_read_are_refused_with_their_line(folder, no_train
 # ---- train --task
 
 
+@pytest.mark.quick
 def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
     monkeypatch.setattr(_solve, "JUDGED", 1000)
     assert main(["train", "--task", "temporal_order", "--max-iter", "5", "--hidden-size", "20"]) == 0
@@ -432,6 +435,7 @@ def model(airline, no_matplotlib, capsys):
     return "model.npz"
 
 
+@pytest.mark.quick
 def test_predict_reads_newer_data_of_the_same_columns(model, airline, capsys):
     lines = Path(airline).read_text().splitlines()
     shortened = "\n".join("x," + line if n else "note," + line for n, line in enumerate(lines[:-30]))
@@ -589,6 +593,7 @@ def test_a_reader_that_leaves_early_causes_no_traceback():
 # ---- explain
 
 
+@pytest.mark.quick
 def test_explain_works_out_by_hand_what_a_pencil_finds(capsys):
     assert main(["explain"]) == 0
     out = capsys.readouterr().out

@@ -56,6 +56,7 @@ def test_the_held_out_tenth_decides_but_does_not_train(sunspots, difference):
     assert one.regressor.history_.validation_loss != other.regressor.history_.validation_loss
 
 
+@pytest.mark.quick
 def test_a_forecast_uses_no_step_after_the_one_in_which_it_is_made(sunspots):
     forecaster = trained([sunspots])
     later = sunspots.copy()
@@ -234,6 +235,7 @@ def test_repeating_the_last_value_has_the_sunspots_published_error(sunspots):
     assert f"{found[0]:.1f}" == "37.7"
 
 
+@pytest.mark.quick
 def test_the_autoregression_finds_the_coefficients_of_a_linear_process():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((60, 2))

@@ -6,6 +6,8 @@ import pytest
 from fastbptt.cli import table as _table
 from fastbptt.cli.calendar import Calendar
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def read(tmp_path):

@@ -13,6 +13,7 @@ TASKS = {"adding_problem": ("length", 10), "temporal_order": ("length", 10), "co
 
 
 
+@pytest.mark.quick
 def test_sunspots_are_all_3120_months_in_order():
     series, dates = datasets.load_sunspots(return_dates=True)
     assert series.shape == (1, 3120, 1) and series.dtype == np.float64
@@ -41,6 +42,7 @@ def test_a_loaded_series_is_the_callers_own_and_comes_alone_without_dates(load):
     assert load()[0, 0, 0] == value
 
 
+@pytest.mark.quick
 def test_airline_passengers_are_all_144_months_with_the_sources_values():
     series, dates = datasets.load_airline_passengers(return_dates=True)
     assert series.shape == (1, 144, 1) and series.dtype == np.float64
@@ -182,6 +184,7 @@ def test_temporal_order_asks_which_two_letters_came_in_which_order(T):
     np.testing.assert_allclose(np.bincount(distractors)[2:] / len(distractors), 0.25, atol=0.02)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("delay, options", [(1, {}), (7, {}), (20, {"symbols": 3, "categories": 5})])
 def test_copy_memory_asks_for_the_first_symbols_after_the_delimiter(delay, options):
     n, kinds = options.get("symbols", 10), options.get("categories", 8)

@@ -52,6 +52,7 @@ class TestEveryTask:
 # ---- Perceptual decision
 
 
+@pytest.mark.quick
 def test_a_trial_of_perceptual_decision_is_what_its_docstring_says():
     X, D, weights = datasets.perceptual_decision(500, fixation=60, stimulus=100, delay=(40, 120), decision=80, noise=0,
                                                  coherences=(0.1, 0.5), dt=20, random_state=0)
@@ -109,6 +110,7 @@ def test_an_observer_who_adds_up_is_right_as_often_as_the_docstring_says():
 # ---- Delayed match to sample
 
 
+@pytest.mark.quick
 def test_a_trial_of_delayed_match_to_sample_is_what_its_docstring_says():
     X, D, weights = datasets.delayed_match_to_sample(500, items=3, fixation=20, sample=60, delay=(20, 60), test=40,
                                                      decision=30, noise=0, dt=10, random_state=0)

@@ -56,6 +56,7 @@ def test_a_network_without_error_passes():
     assert check.passed, check.describe()
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("parameter", ["W_x", "W_s", "b_s", "W_y", "b_y", "S_0"])
 @pytest.mark.parametrize("fault", ["sign", "one entry", "two times", "zero", "nan"])
 def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
@@ -313,6 +314,7 @@ def test_flow_of_a_single_precision_network_is_that_of_its_numbers_in_double_pre
             assert_close(found, np.linalg.norm(terms[name], axis=(1, 2)), LIMIT, f"terms of {name}")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("scale, verdict, words", [(1, "persists", "neither vanishes nor explodes"),
                                                    (0.5, "vanishes", "halves it every 1 step; under 1 % from 7 steps"),
                                                    (2, "explodes", "doubles it every 1 step; over 100 times as large from 7 ")])
@@ -508,6 +510,7 @@ def bistable(w=2.0):
     return RNN(1, 1, 1, initializer={"W_x": np.ones((1, 1)), "W_s": np.full((1, 1), w), "W_y": np.ones((1, 1))})
 
 
+@pytest.mark.quick
 def test_a_bistable_unit_has_two_stable_points_and_one_between_them():
     found = diagnostics.fixed_points(bistable(), np.zeros(1), np.linspace(-1, 1, 21)[:, None])
     root = 0.957504024077268  # of S = tanh(2 S), by bisection
@@ -773,6 +776,7 @@ def test_extreme_flows_show_what_is_positive_alone():
         plt.close("all")
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize("scale", [0.999, 0.98, 0.93, 0.7, 0.1])
 def test_logarithmic_axes_label_several_ticks_whatever_their_range(scale):
     plt = pytest.importorskip("matplotlib.pyplot")
@@ -812,6 +816,7 @@ def test_pictures_of_a_network_with_dt_show_time():
     plt.close("all")
 
 
+@pytest.mark.quick
 def test_a_picture_of_weights_shows_signs_and_absent_connections():
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("Agg")

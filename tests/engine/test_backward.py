@@ -109,6 +109,8 @@ def test_backward_of_quantiles_takes_an_error_for_every_level(backend):
         assert_close(gradients[name], truth, LIMIT, f"∂E/∂{name} of backward ({backend})", case)
 
 
+@pytest.mark.quick
+@pytest.mark.share(3)
 @pytest.mark.parametrize("weights", ["step", "output"])
 @every_head
 def test_each_error_has_its_own_weight(head, weights, backend):
@@ -241,6 +243,7 @@ def test_given_state_stands_before_the_learnt_one(backend):
         assert np.array_equal(gradient, gradients_of(other, backend)[name]), name
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("choice", COVERING_CHOICES, ids=lambda c: f"{c.weights}, {c.reduction}, given={c.given}")
 def test_all_gradients_of_a_long_path(choice, backend):
     case = draw(SHAPE, choice=choice)

@@ -137,6 +137,8 @@ def errors_close_by(operation, case, errors, runs=16):
     return errors
 
 
+@pytest.mark.quick
+@pytest.mark.share(2)
 @every_activation
 @every_head
 def test_gradients_of_every_combination_of_options(activation, head):
@@ -154,6 +156,7 @@ def test_each_sixth_of_the_combinations_has_every_value():
         assert all(any(cases.legal(head, choice) for choice in part) for head in HEADS)
 
 
+@pytest.mark.share(2)
 @every_activation
 @every_head
 def test_every_operation_for_every_loss_and_activation(activation, head):
@@ -164,6 +167,8 @@ def test_every_operation_for_every_loss_and_activation(activation, head):
         check(draw(SMALL, activation, head, choice))
 
 
+@pytest.mark.quick
+@pytest.mark.share(2)
 @pytest.mark.parametrize("choice", COVERING_CHOICES, ids=lambda c: f"{c.weights}, {c.reduction}, given={c.given}")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 def test_every_operation_for_every_shape(shape, choice):

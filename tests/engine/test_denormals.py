@@ -10,6 +10,7 @@ import pytest
 
 from fastbptt import RNN, Population
 
+pytestmark = pytest.mark.quick
 TINY = {"float32": np.float32(1e-40), "float64": np.float64(1e-310)}
 flushes = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64", "aarch64", "arm64"),
                              reason="this processor is not told")

@@ -96,6 +96,7 @@ def test_noise_and_masks_stand_in_the_equations(units, backend):
     np.testing.assert_array_equal(net.forward(X, backend=backend)[0], plain.forward(X, backend=backend)[0])
 
 
+@pytest.mark.share(3)
 @every_unit
 @every_network
 @pytest.mark.parametrize("options", [{"learn_initial_state": True, "activation": "softplus"}, {"output": "last"}], ids=str)
@@ -132,6 +133,7 @@ def test_a_leaky_unit_alone_has_the_standard_deviation_that_its_noise_is_named_b
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("H", [1, 4, 7, 64, 65, 130])
 def test_the_core_draws_the_numbers_of_the_reference_to_the_bit(H):
     """States of units without connections are their noise, and those of units with one connection their mask."""
@@ -157,6 +159,7 @@ def operations(net, X, D, more, backend, **options):
                       "backward": net.backward(X, D, **given, **asked)}))
 
 
+@pytest.mark.quick
 @every_unit
 @every_network
 @pytest.mark.parametrize("seed", range(16 if ALL else 4))
@@ -222,6 +225,7 @@ def test_seeds_are_numbers_generators_or_the_networks_own():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.share(3)
 @every_unit
 @pytest.mark.parametrize("sizes", [H, (5, 4)])
 @pytest.mark.parametrize("tbptt", [None, (3, 3), (2, 5)])

@@ -142,6 +142,7 @@ CASES = {
 }
 
 
+@pytest.mark.quick
 @both_dtypes
 @pytest.mark.parametrize("name", CASES)
 def test_results_are_those_of_the_network_bit_by_bit(name, dtype):
@@ -677,6 +678,7 @@ def test_a_lost_or_changed_signature_is_seen_and_a_new_one_is_none():
             assert lost(pinned, found) == expected
 
 
+@pytest.mark.quick
 def test_what_is_declared_is_what_is_exported_without_gil_and_exceptions():
     text = DECLARATIONS.read_text("utf-8")
     declared = re.findall(r"^cdef [\w ]+?\W+(\w+)\([^)]*\)(.*)$", text, re.M)

@@ -51,6 +51,7 @@ def test_states_rates_and_outputs_are_those_of_the_equations(form, backend, acti
     np.testing.assert_array_equal(final_state, S[-1])
 
 
+@pytest.mark.share(3)
 @every_form
 @pytest.mark.parametrize("sizes, both", [(H, False), ((5, 4), False), (4, True)])
 @pytest.mark.parametrize("options", [
@@ -84,6 +85,7 @@ def test_every_gradient_of_the_reference_is_the_complex_step(form, sizes, both, 
                 assert abs(gradient.flat[j] - derivative) <= 1e-13 * max(1, np.abs(gradient).max()), (name, seed)
 
 
+@pytest.mark.share(3)
 @every_form
 @both_backends
 @pytest.mark.parametrize("tbptt", [(2, 3), (3, 3), (4, 2), (1, 1), (3, 100)])
@@ -184,6 +186,7 @@ def random_case(seed, form, dtype="float64", **fixed):
     return net, lambda net: data(net, seed, lengths=flags[6], resets=flags[7], weights=flags[8], initial_state=flags[9])
 
 
+@pytest.mark.share(3)
 @every_form
 @pytest.mark.parametrize("sizes, both", [(H, False), ((5, 4), False), (4, True)])
 @pytest.mark.parametrize("seed", range(24 if ALL else 8))
@@ -354,6 +357,7 @@ def test_a_leaky_state_forgets_with_its_time_constant(form, backend):
 TBPTT = [None, (3, 3), (2, 5)]
 
 
+@pytest.mark.share(3)
 @every_form
 @pytest.mark.parametrize("tbptt", TBPTT)
 @pytest.mark.parametrize("sizes", [H, (5, 4)])
@@ -403,6 +407,7 @@ def test_the_windows_of_a_stream_that_learns_nothing_sum_to_the_truncated_gradie
     assert_close(np.sum(optimizer.gradients, axis=0), expected, 1e-12, "gradient", net)
 
 
+@pytest.mark.share(3)
 @every_form
 @both_backends
 @pytest.mark.parametrize("tbptt", TBPTT)

@@ -29,6 +29,7 @@ def is_sparse(weights, arguments):
     return bool(2 * (weights != 0).sum() < weights.size)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
 @pytest.mark.parametrize("seed", range(60))
 def test_every_limit_gives_the_same_bits(seed, long):
@@ -69,6 +70,7 @@ def test_sequences_that_end_where_a_segment_does(learnt, resets):
         assert all(np.array_equal(in_less[name], gradients[name]) for name in gradients)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("limit", [None, "auto", 300_000])
 def test_the_estimate_is_what_a_call_takes(limit):
     net = RNN(3, 20, 2, random_state=0)

@@ -10,6 +10,7 @@ from fastbptt import RNN
 LIMIT = 1e-11
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("seed", range(150))
 def test_every_gradient_is_the_reference_s(seed):
     compare(*draw(seed))

@@ -189,6 +189,7 @@ def test_the_solver_has_those_numbers_that_it_knows(options, optimizer):
 # ---- Layouts
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("output", ["sequence", "last"])
 @pytest.mark.parametrize("form", ["array", "list", "tuple", "steps", "series"])
 @pytest.mark.parametrize("outputs", [(), (1,), (O,)])
@@ -1922,6 +1923,7 @@ def test_neither_the_package_nor_a_fit_imports_scikit_learn():
 FAST = {"max_iter": 60, "learning_rate_init": 0.01}
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("estimator", [
     RNNRegressor(two_d="steps"), RNNClassifier(two_d="steps"), RNNRegressor(two_d="steps", output="last", **FAST),
     RNNClassifier(two_d="steps", output="sequence", **FAST), SequenceScaler(two_d="steps")], ids=repr)
@@ -1936,6 +1938,7 @@ def test_scikit_learns_own_checks_pass(estimator):
     assert {result["status"] for result in results} <= {"passed", "skipped"}  # skipped: where pandas is not installed
 
 
+@pytest.mark.quick
 def test_not_fitted_is_scikit_learns_exception_where_it_is_imported():
     exceptions = pytest.importorskip("sklearn.exceptions")
     with pytest.raises(exceptions.NotFittedError):
@@ -1944,6 +1947,7 @@ def test_not_fitted_is_scikit_learns_exception_where_it_is_imported():
         classifier().fit(cube(), (np.arange(N) % 2)[:, None])
 
 
+@pytest.mark.quick
 def test_tags_say_what_is_taken():
     utils, base = pytest.importorskip("sklearn.utils"), pytest.importorskip("sklearn.base")
     assert base.is_regressor(regressor()) and base.is_classifier(classifier())

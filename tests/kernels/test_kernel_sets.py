@@ -54,6 +54,7 @@ def test_a_set_is_taken_by_its_name_or_refused_with_words(name):
         assert run.stdout.strip() == name
 
 
+@pytest.mark.quick
 def test_without_a_name_the_best_set_is_taken():
     found = [name for name in _core.KERNEL_SETS if not chosen(name).returncode]
     assert chosen(None).stdout.strip() == chosen("").stdout.strip() == found[-1]
@@ -83,6 +84,7 @@ def test_an_unknown_name_is_refused_with_those_there_are():
     assert "ImportError: FASTBPTT_SIMD must be one of blas, baseline, avx2, avx512, got 'sse9'" in run.stderr
 
 
+@pytest.mark.quick
 @vectors_only
 @both_dtypes
 @pytest.mark.parametrize("H", [1, 3, 8, 17, 64, 100])

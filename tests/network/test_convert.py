@@ -10,6 +10,7 @@ from processes import run_python
 
 from fastbptt import RNN, convert
 
+pytestmark = pytest.mark.quick
 T, B, I, H, O = 4, 3, 2, 5, 6
 
 

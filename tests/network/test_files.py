@@ -67,6 +67,7 @@ WAYS = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("way", WAYS)
 @every_option
 def test_a_network_comes_back_equal_and_independent(tmp_path, way, name):
@@ -96,6 +97,7 @@ def test_extreme_values_come_back_to_the_bit(tmp_path):
     assert load(tmp_path / "a.npz").theta.tobytes() == net.theta.tobytes()
 
 
+@pytest.mark.quick
 def test_numpy_opens_the_file_without_pickles(tmp_path):
     net = network()
     net.save(tmp_path / "a.npz")

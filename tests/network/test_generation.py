@@ -81,6 +81,7 @@ OPTIONS = {
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 
 
+@pytest.mark.quick
 @every_option
 @both_backends
 def test_steps_are_the_steps_of_forward(options, backend):
@@ -390,6 +391,7 @@ def test_a_sine_in_the_state_goes_on_though_the_input_is_zero():
     np.testing.assert_allclose(state[0], [np.cos(angle[-1]), np.sin(angle[-1])], atol=1e-12)
 
 
+@pytest.mark.quick
 @both_backends
 @pytest.mark.parametrize("options", [{}, {"learn_initial_state": True}, {"output": "last"}, {"dtype": "float32"}])
 def test_a_closed_loop_is_forward_over_what_was_fed_back(options, backend):

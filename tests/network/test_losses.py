@@ -6,6 +6,7 @@ from cases import assert_close
 
 from fastbptt import RNN, Population, reference
 
+pytestmark = pytest.mark.quick
 T, B, I, H, O = 7, 4, 3, 5, 4
 HEADS = [("squared_error", "tanh", "real"), (("huber", 0.4), "identity", "real"), (("quantile", (0.2, 0.7)), "identity", "real"),
          ("binary_cross_entropy", "sigmoid", "share"), ("poisson", "exp", "count"), ("cross_entropy", "softmax", "share"),

@@ -55,6 +55,7 @@ def test_each_network_is_what_fit_makes_of_it_alone():
     assert fits.lanes.tolist() == in_lanes and f"{sum(in_lanes)} in vector lanes" in fits.describe()
 
 
+@pytest.mark.quick
 def test_shared_data_folds_and_labels():
     rng = np.random.default_rng(1)
     kind = {"output_activation": "softmax", "loss": "cross_entropy", "dtype": "float64"}
@@ -142,6 +143,7 @@ BAD = [
 ]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("call, words", BAD)
 def test_bad_arguments_are_named_before_anything_is_trained(call, words):
     nets = networks(8)

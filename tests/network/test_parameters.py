@@ -8,6 +8,7 @@ import pytest
 
 from fastbptt import RNN
 
+pytestmark = pytest.mark.quick
 T, B, I, H, O = 5, 4, 3, 6, 2
 BACKENDS = ["core", "reference"]
 both_backends = pytest.mark.parametrize("backend", BACKENDS)

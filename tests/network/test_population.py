@@ -63,6 +63,7 @@ def close(found, right, dtype, what):
     assert np.abs(found - right).max(initial=0) <= TOLERANCE[dtype] * max(scale, 1e-3), what
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", range(len(KINDS)))
 def test_each_network_is_what_it_is_alone(kind, dtype):
@@ -174,6 +175,7 @@ OPTIMISERS = [optimizers.Adam(0.01), optimizers.AdamW(0.02, weight_decay=0.1), o
               optimizers.Adagrad(0.05), optimizers.SGD(0.05, momentum=0.9), optimizers.SGD(0.05, momentum=0.5, nesterov=True)]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("optimizer", OPTIMISERS, ids=lambda o: type(o).__name__ + str(getattr(o, "nesterov", "")))
 @pytest.mark.parametrize("batch_size", [3, 5])
 def test_fit_is_fit_of_each_alone(optimizer, batch_size):

@@ -9,6 +9,7 @@ import fastbptt
 from fastbptt import _files
 from fastbptt.sequences import SequenceScaler, forecast_pairs, to_samples, to_time_major
 
+pytestmark = pytest.mark.quick
 N, T, I = 4, 7, 3
 
 

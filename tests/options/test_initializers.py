@@ -7,6 +7,7 @@ from fastbptt import RNN
 from fastbptt.initializers import INITIALIZERS
 from fastbptt.network import STREAMS
 
+pytestmark = pytest.mark.quick
 I, H, O = 7, 40, 5
 
 

@@ -196,6 +196,7 @@ def flat(value):
     return [("", value)]
 
 
+@pytest.mark.share(2)
 @both_dtypes
 @pytest.mark.parametrize("options", [{}, {"one_hot": True}, {"output": "last"}], ids=str)
 def test_the_core_is_the_reference_in_every_operation(options, dtype):
@@ -312,6 +313,7 @@ def streamed(net, optimizer, backend, dtype):
     net.stream(X.astype(dtype), D.astype(dtype), tbptt=(2, 3), optimizer=optimizer, backend=backend)
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("train", [own_fit, fit_of_fresh_batches, fit_of_windows, steps, streamed])
 @every_optimizer
 @both_backends
@@ -394,6 +396,7 @@ def test_files_pickles_and_copies_keep_maps(options, tmp_path):
         np.testing.assert_array_equal(arrays["connectivity.W_s"], entries((H, H), 0.8, 1))
 
 
+@pytest.mark.share(3)
 @every_optimizer
 @both_backends
 def test_an_interrupted_run_goes_on_to_the_bit(optimizer, backend, tmp_path):

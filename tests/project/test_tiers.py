@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 import tiers
 
+pytestmark = pytest.mark.quick
+
 
 class Item:
     def __init__(self, name, n):
@@ -33,8 +35,9 @@ def test_all_and_a_test_that_is_named_take_every_instance(monkeypatch):
     monkeypatch.delenv("FASTBPTT_TESTS", raising=False)
     assert not tiers.takes_all(SimpleNamespace(args=["tests"]))
     assert tiers.takes_all(SimpleNamespace(args=["tests/engine", "tests/engine/test_it.py::test_one"]))
-    monkeypatch.setenv("FASTBPTT_TESTS", "all")
-    assert tiers.takes_all(SimpleNamespace(args=["tests"]))
+    for value, expected in (("all", True), ("instances", True), ("", False)):
+        monkeypatch.setenv("FASTBPTT_TESTS", value)
+        assert tiers.takes_all(SimpleNamespace(args=["tests"])) == expected
 
 
 def test_a_module_is_seen_when_one_of_its_functions_is_called(tmp_path, monkeypatch):

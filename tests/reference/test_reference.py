@@ -223,6 +223,7 @@ def assert_gradients_match_complex_step(case):
         assert_close(gradient, cases.derivative(case, name), LIMIT, f"∂E/∂{name}", case)
 
 
+@pytest.mark.share(3)
 @every_activation
 @every_head
 def test_every_entry_of_every_gradient(activation, head):
@@ -234,6 +235,7 @@ def test_every_entry_of_every_gradient(activation, head):
         assert_gradients_match_complex_step(draw(SMALL, activation, head, choice))
 
 
+@pytest.mark.share(2)
 @every_activation
 @every_head
 def test_gradients_of_every_combination_of_options(activation, head):
@@ -249,6 +251,7 @@ def test_gradients_of_every_combination_of_options(activation, head):
         assert error <= LIMIT * size, f"the gradient is off by {error / size:.1e} in a random direction; {case}"
 
 
+@pytest.mark.share(2)
 @every_shape
 @pytest.mark.parametrize("choice", COVERING_CHOICES[::2], ids=lambda c: f"{c.weights}, {c.reduction}")
 def test_gradients_of_every_shape(shape, choice):
@@ -264,6 +267,7 @@ def test_gradients_of_every_shape(shape, choice):
         assert_gradients_match_complex_step(draw(shape, choice=choice))
 
 
+@pytest.mark.share(2)
 @every_activation
 @pytest.mark.parametrize("output_activation", reference.OUTPUT_ACTIVATIONS)
 def test_backward_of_an_error_of_ones_own(activation, output_activation):
@@ -299,6 +303,7 @@ every_terms_case = pytest.mark.parametrize("activation, head", TERMS_CASES,
                                            ids=[f"{a}-{h.name}" for a, h in TERMS_CASES])
 
 
+@pytest.mark.share(2)
 @every_terms_case
 def test_each_term_is_the_derivative_by_the_weights_of_one_step(activation, head):
     """Each step gets weights of its own; ∂E_t by those of step i is term i: the state before it is held fixed."""
@@ -318,6 +323,7 @@ def test_each_term_is_the_derivative_by_the_weights_of_one_step(activation, head
         assert_close(terms["W_x"][i], cases.complex_step(by_W_x, p["W_x"]), LIMIT, f"term {i} of ∂E_t/∂W_x", case)
 
 
+@pytest.mark.share(2)
 @every_terms_case
 def test_derivative_by_each_state_is_that_of_a_perturbed_state(activation, head):
     case, t = draw(SMALL, activation, head), 2
@@ -340,6 +346,7 @@ def test_term_of_W_y_is_the_derivative_of_one_error(activation, head):
     assert_close(terms_of(case, t)["W_y"], truth, LIMIT, "∂E_t/∂W_y", case)
 
 
+@pytest.mark.share(3)
 @every_activation
 @every_head
 def test_terms_sum_to_the_gradient_of_the_sum(activation, head):

@@ -172,6 +172,7 @@ def assert_every_entry_matches(call, gradients, function):
         assert_close(gradient, complex_step(at, value), LIMIT, f"∂E/∂{name}", call)
 
 
+@pytest.mark.share(3)
 @every_activation
 @every_head
 def test_gradients_of_random_calls(activation, head):
@@ -182,6 +183,7 @@ def test_gradients_of_random_calls(activation, head):
         assert_gradients_match(call, gradients, Call.loss)
 
 
+@pytest.mark.share(3)
 @every_seed
 def test_gradients_of_random_calls_by_backward(seed):
     for turn in range(8):
@@ -194,6 +196,7 @@ every_choice = pytest.mark.parametrize("chosen", [*itertools.product((False, Tru
                                        ids=lambda chosen: "+".join(itertools.compress(OPTIONS, chosen)) or "plain")
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("output", ["sequence", "last"])
 @every_choice
 def test_every_entry_of_every_gradient(output, chosen):
@@ -209,6 +212,7 @@ def test_every_entry_of_every_gradient(output, chosen):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.share(3)
 @every_activation
 @every_choice
 def test_states_outputs_and_losses_of_each_sequence_step_by_step(activation, chosen):
@@ -267,6 +271,7 @@ def divisor(call):
     return call.weights[call.there].sum() / (call.weights.shape[-1] if call.weights.ndim > call.there.ndim else 1)
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("seed", range(40))
 def test_lengths_are_each_sequence_alone(seed):
     call = draw(f"alone {seed}", lengths=True)
@@ -368,6 +373,7 @@ def test_empty_arrays_of_every_kind(T, B, output, ids):
         assert not any(g.any() for g in gradients.values())
 
 
+@pytest.mark.share(3)
 @every_seed
 def test_resets_cut_a_sequence_into_pieces(seed):
     call = draw(f"cut {seed}", resets=True, output="sequence", learnt=seed % 2 == 0)
@@ -423,6 +429,7 @@ def placed(call):
     return call.but(D=D, dY=dY, weights=m, output="sequence")
 
 
+@pytest.mark.share(3)
 @every_seed
 @pytest.mark.parametrize("tbptt", [None, (2, 3), (3, 1)], ids=str)
 def test_last_is_weight_at_the_last_steps_alone(seed, tbptt):
@@ -535,6 +542,7 @@ PAIRS = [(1, 1), (1, 2), (1, 6), (2, 1), (2, 2), (2, 3), (2, 9), (3, 2), (3, 3),
 every_pair = pytest.mark.parametrize("tbptt", PAIRS, ids=str)
 
 
+@pytest.mark.share(3)
 @every_pair
 def test_truncated_gradients_of_random_calls(tbptt):
     for seed in range(12):
@@ -545,6 +553,7 @@ def test_truncated_gradients_of_random_calls(tbptt):
         assert_gradients_match(call, call.backward(), truncated(call, own=True))
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("tbptt", [(2, 1), (2, 3), (3, 3), (9, 2)], ids=str)
 @pytest.mark.parametrize("given", [False, True], ids=["S_0", "given"])
 def test_every_entry_of_truncated_gradients(tbptt, given):
@@ -576,6 +585,7 @@ def test_one_window_keeps_the_sign_of_a_zero():
             assert result.tobytes() == truth.tobytes()
 
 
+@pytest.mark.share(3)
 @every_seed
 def test_windows_that_reach_the_first_step_sum_to_the_plain_gradient(seed):
     call = draw(f"all windows {seed}")
@@ -586,6 +596,7 @@ def test_windows_that_reach_the_first_step_sum_to_the_plain_gradient(seed):
             assert_close(in_windows[name], gradient, 1e-13, f"∂E/∂{name}, k1 = {k1}", call)
 
 
+@pytest.mark.share(3)
 @every_seed
 @pytest.mark.parametrize("k", [1, 2, 3, 6])  # which divide T: a shorter last window would go back into the chunk before
 def test_equal_numbers_are_chunks_that_hand_on_their_state(seed, k):

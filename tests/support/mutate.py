@@ -1198,6 +1198,7 @@ def run(arguments, tree, with_reference, with_core, begin):
                       PYTEST_DEBUG_TEMPROOT=str(tree.parent))
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [str(tree), str(tree / "tests" / "support"), *(entry for entry in sys.path if entry not in ("", here))]
+    os.environ.setdefault("FASTBPTT_TESTS", "instances")  # a mutant meets what a plain run leaves out, too
     sys.dont_write_bytecode = True
     os.chdir(tree)
     import pytest

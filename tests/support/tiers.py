@@ -2,10 +2,11 @@
 
 quick     `python -m pytest -m quick`: tests with the mark `quick`. They call a function of every module of fastbptt.
 plain     `python -m pytest`: every test, but of the instances of a test with the mark `share(n)` one in n.
+instances FASTBPTT_TESTS=instances: every instance. CI takes them with each kernel set and each special build.
 all       FASTBPTT_TESTS=all: every instance, and the tests that are skipped otherwise (`cases.ALL`).
 
-A mark `share` is for a test whose instances repeat one computation with other options, and which CI runs whole. A run
-that names a test by its id (`file::test`) takes what it names.
+A mark `share` is for a test whose instances repeat one computation with other options. A run that names a test by its id
+(`file::test`) takes what it names.
 """
 
 import os
@@ -30,7 +31,7 @@ def left_out(items):
 
 
 def takes_all(config):
-    return os.environ.get("FASTBPTT_TESTS") == "all" or any("::" in each for each in config.args)
+    return os.environ.get("FASTBPTT_TESTS") in ("instances", "all") or any("::" in each for each in config.args)
 
 
 class Calls:

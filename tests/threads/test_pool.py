@@ -40,6 +40,7 @@ def program(tmp_path_factory):
     return program
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_pool_keeps_its_promise(program, check):
     done = run(program, check)

@@ -65,6 +65,8 @@ def options_of(run):
     return {"l1": 1e-3, "l2": {"W_s": 1e-2}} if run == "weights and penalties" else {}
 
 
+@pytest.mark.quick
+@pytest.mark.share(4)
 @pytest.mark.parametrize("backend", ["core", "reference"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("run", RUNS)

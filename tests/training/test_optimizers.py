@@ -7,6 +7,7 @@ import pytest
 
 from fastbptt import optimizers, reference
 
+pytestmark = pytest.mark.quick
 BACKENDS = ["core", "reference"]
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 every_rule = pytest.mark.parametrize("name", optimizers.OPTIMIZERS)

@@ -56,6 +56,7 @@ RUNS = {
 }
 
 
+@pytest.mark.share(4)
 @both_backends
 @pytest.mark.parametrize("name", RUNS)
 def test_two_runs_are_one_of_twice_the_length(name, backend, tmp_path):
@@ -231,6 +232,7 @@ def test_files_of_before_start_at_position_zero_and_damaged_ones_are_refused(tmp
 # ---- Checkpoints
 
 
+@pytest.mark.share(4)
 @both_backends
 @pytest.mark.parametrize("name", RUNS)
 def test_a_second_run_that_is_resumed_equals_the_uninterrupted_one(name, backend, tmp_path):

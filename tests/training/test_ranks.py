@@ -107,6 +107,8 @@ def net_of(options, rank=0):
     return RNN(I, options.pop("hidden_size", H), O, **{"dtype": "float64", "random_state": 3 + rank} | options)
 
 
+@pytest.mark.quick
+@pytest.mark.share(3)
 @pytest.mark.parametrize("backend", ["core", "reference"])
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_over_ranks_is_the_run_of_one_process(name, backend):

@@ -7,6 +7,8 @@ import pytest
 
 from fastbptt import RNN, optimizers, schedules
 
+pytestmark = pytest.mark.quick
+
 
 def factors(schedule, losses, epochs=None):
     """The factor of each epoch, where each ends with the loss given."""

@@ -98,6 +98,8 @@ def transposed(W):
     return W.swapaxes(-1, -2)
 
 
+@pytest.mark.quick
+@pytest.mark.share(4)
 @every_option
 @every_tbptt
 def test_fit_is_the_definition(options, tbptt):
@@ -110,6 +112,7 @@ def test_fit_is_the_definition(options, tbptt):
 LEAKY = {"rate": {"leak": 0.4}, "current": {"leak": 0.4, "leak_form": "current"}}
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("backend", ["core", "reference"])
 @pytest.mark.parametrize("tbptt", [(5, 12), (3, 1), (1, 4)], ids=str)
 @pytest.mark.parametrize("name", ["resets", "all"])
@@ -122,6 +125,7 @@ def test_fit_of_leaky_units_is_the_definition(leaky, name, tbptt, backend):
     assert np.abs(net.theta - expected).max() < 1e-12
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("options", [{}, *LEAKY.values(), {"hidden_size": (5, 5)}, {"hidden_size": (5, 5), **LEAKY["rate"]},
                                      {"hidden_size": (5, 5), **LEAKY["current"]}], ids=str)
 @pytest.mark.parametrize("backend", ["core", "reference"])
@@ -149,6 +153,7 @@ def test_both_backends_know_the_first_states_of_their_time(options, dtype, toler
     assert np.abs(nets[0].theta - nets[1].theta).max() < tolerance
 
 
+@pytest.mark.share(4)
 @every_option
 @every_tbptt
 def test_both_backends_make_the_same_run(options, tbptt):

@@ -47,6 +47,7 @@ def by_epoch(net, X, D, **options):
 # ---- The run
 
 
+@pytest.mark.quick
 @both_backends
 @pytest.mark.parametrize("optimizer", list(optimizers.OPTIMIZERS))
 def test_training_lowers_the_loss(backend, optimizer):
@@ -202,6 +203,7 @@ def _both_ways(net, *data, **options):
     return runs
 
 
+@pytest.mark.quick
 @compiled
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", [*optimizers.OPTIMIZERS, optimizers.SGD(1e-2, momentum=0.9, nesterov=True)], ids=str)
@@ -598,6 +600,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.share(3)
 @compiled
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
 @pytest.mark.parametrize("operation", ["forward", "evaluate", "loss_and_gradients"])
@@ -704,6 +707,7 @@ def no_tqdm(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)  # importing it now raises ImportError
 
 
+@pytest.mark.quick
 def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch, no_tqdm):
     monkeypatch.setattr(_progress, "DELAY", 0)
     terminal = Terminal()
@@ -804,6 +808,7 @@ def test_a_history_gives_a_table_with_a_row_for_each_epoch():
     assert {name: column.tolist() for name, column in fastbptt.History().rows().items()} == {"epoch": []}
 
 
+@pytest.mark.quick
 def test_the_history_draws_its_losses():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
