@@ -1,13 +1,15 @@
 """Lengths, resets, errors of the last step, ids, truncation, memory limits, streams, steps and closed loops, each with every
 other option: the core against the reference.
 
-A kind of call is a row of VALUES, drawn at random. A plain run takes 25 of them, 100 with FASTBPTT_TESTS=instances, 200 with
-FASTBPTT_TESTS=all. FASTBPTT_KINDS=all draws at least 2000 by hypothesis, which shrinks what fails. It makes every two values of two options meet in at least 20
-of them, and prints how often they did. It does so in two halves, which may run side by side. A number in place of `all`
-draws the same ones each time. float64 is held to 1e-11,
-float32 to `allowed` of cases.py; gradients through a kink, where rounding chooses between two slopes, are not compared in
-float32. Then what is promised to the bit: padding is not read, threads, neighbours, memory limits
-and the cuts of a stream change nothing, steps and closed loops are `forward`, an option that asks for nothing costs nothing.
+A kind of call is a row of VALUES, drawn at random. A plain run takes 25 of them, 100 with FASTBPTT_TESTS=instances, 200
+with FASTBPTT_TESTS=all. FASTBPTT_KINDS=all draws at least 2000 by hypothesis, which shrinks what fails. It makes every two
+values of two options meet in at least 20 of them, and prints how often they did. It does so in two halves, which may run
+side by side. A number in place of `all` draws the same ones each time.
+
+float64 is held to 1e-11, float32 to `allowed` of cases.py; gradients through a kink, where rounding chooses between two
+slopes, are not compared in float32. Then what is promised to the bit: padding is not read, threads, neighbours, memory
+limits and the cuts of a stream change nothing, steps and closed loops are `forward`, an option that asks for nothing costs
+nothing.
 REFUSED lists the pairs of options that have no meaning.
 """
 
