@@ -137,7 +137,6 @@ def errors_close_by(operation, case, errors, runs=16):
     return errors
 
 
-@pytest.mark.quick
 @pytest.mark.share(2)
 @every_activation
 @every_head

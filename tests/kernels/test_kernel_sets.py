@@ -54,7 +54,6 @@ def test_a_set_is_taken_by_its_name_or_refused_with_words(name):
         assert run.stdout.strip() == name
 
 
-@pytest.mark.quick
 def test_without_a_name_the_best_set_is_taken():
     found = [name for name in _core.KERNEL_SETS if not chosen(name).returncode]
     assert chosen(None).stdout.strip() == chosen("").stdout.strip() == found[-1]

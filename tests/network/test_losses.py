@@ -34,6 +34,7 @@ def data(net, targets, per_output, seed=0):
     return rng.standard_normal((T, B, I)), D, weights
 
 
+@pytest.mark.share(2)
 @both_backends
 @every_head
 @pytest.mark.parametrize("options", [{}, {"output": "last"}, {"hidden_size": (5, 3)}, {"leak": 0.4, "noise_std": 0.3}], ids=str)

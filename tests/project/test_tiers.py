@@ -42,7 +42,8 @@ def test_all_and_a_test_that_is_named_take_every_instance(monkeypatch):
 
 def test_a_module_is_seen_when_one_of_its_functions_is_called(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    for name, text in (("called", "def f(): return 1\n"), ("imported", "def f(): return 1\n"), ("constants", "N = 1\n")):
+    for name, text in (("called", "def f(): return 1\n"), ("imported", "def f(): return 1\n"), ("constants", "N = 1\n"),
+                       ("protocol", "class P:\n    def f(self):\n        '''Do it.'''\n        ...\n")):
         (tmp_path / f"quick_{name}.py").write_text(text)
     before = sys.getprofile()
     calls = tiers.Calls(tmp_path)
