@@ -22,7 +22,7 @@ from typing import NamedTuple
 import cases
 import numpy as np
 import pytest
-from cases import ACTIVATIONS, HEADS, LIMIT, Choice, Shape, allowed, error_of
+from cases import ACTIVATIONS, HEADS, LIMIT, Choice, Shape, allowed, error_of, zeros
 from expectations import Collect, refused, vectors_only
 
 import fastbptt
@@ -222,10 +222,6 @@ class Call:
     def padding(self):
         """(T, B)"""
         return np.arange(len(self.X))[:, None] >= self.steps
-
-
-def zeros(shape, rng):
-    return np.zeros(shape)
 
 
 def bounded(W_s, kind):

@@ -5,7 +5,7 @@ import signal
 import cases
 import numpy as np
 import pytest
-from cases import SHAPES, Shape, assert_close, draw
+from cases import SHAPES, Shape, assert_close, draw, zeros
 
 from fastbptt import RNN
 
@@ -15,14 +15,10 @@ both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 def gradients_at_zero(dtype, backend, *, D, weights=None, reduction="sum", **options):
     """∂E/∂ of the biases of a network whose state and output are zero but for g1(0) and b_y = 0."""
-    network = RNN(1, 1, options.pop("output_size", 1), reduction=reduction, dtype=dtype, initializer=_zeros,
+    network = RNN(1, 1, options.pop("output_size", 1), reduction=reduction, dtype=dtype, initializer=zeros,
                   random_state=0, **options)
     network.parameters["W_y"] = np.ones_like(network.parameters["W_y"])
     return network.loss_and_gradients(np.zeros((1, 1, 1)), D, weights=weights, backend=backend)[1]
-
-
-def _zeros(shape, rng):
-    return np.zeros(shape)
 
 
 # ---- At a kink both backends take the same of the two slopes
@@ -81,7 +77,7 @@ def test_large_products_of_one_row(shape, dtype):
 @pytest.mark.parametrize("output_size", [2, 3, 5])
 def test_softmax_is_stable_wherever_its_largest_input_stands(output_size, dtype, backend):
     network = RNN(1, 1, output_size, loss="cross_entropy", output_activation="softmax", reduction="sum", dtype=dtype,
-                  initializer=_zeros, random_state=0)
+                  initializer=zeros, random_state=0)
     X = np.zeros((1, 1, 1))
     for largest, label in np.ndindex(output_size, output_size):
         Z = np.linspace(-1000, 0, output_size)

@@ -183,7 +183,7 @@ class Case:
         network = RNN(I, H, O * self.head.levels, activation=self.activation, loss=loss, dtype=dtype,
                       output_activation=self.head.output_activation, reduction=self.choice.reduction,
                       bias=self.choice.bias, learn_initial_state=self.choice.learn_initial_state,
-                      initializer=_zeros, random_state=0)
+                      initializer=zeros, random_state=0)
         for name, value in self.parameters.items():
             network.parameters[name] = value
         return network
@@ -222,7 +222,7 @@ class Case:
 _networks = {}
 
 
-def _zeros(shape, rng):
+def zeros(shape, rng):
     return np.zeros(shape)
 
 

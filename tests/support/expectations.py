@@ -4,6 +4,7 @@ A helper that two test files use belongs here, or beside the cases that it needs
 """
 
 import dataclasses
+import io
 import tracemalloc
 from contextlib import contextmanager
 
@@ -49,3 +50,10 @@ class Collect(fastbptt.optimizers.Optimizer):
 
     def update(self, theta, gradient, slots, count, learning_rate):
         self.gradients.append(gradient.copy())
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self):
+        return True

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from expectations import Terminal
 
 from fastbptt import RNN, training
 from fastbptt._training import batches as _batches, progress as _progress
@@ -333,11 +334,6 @@ def test_what_has_no_meaning_is_refused():
 def series(steps):
     rng = np.random.default_rng(3)
     return rng.standard_normal((steps, 2, 3)), rng.standard_normal((steps, 2, 2))
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 @pytest.mark.parametrize("tqdm", [True, False])

@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 import pytest
+from expectations import Terminal
 from processes import run_python
 
 import fastbptt
@@ -695,11 +696,6 @@ def test_nan_in_targets_of_no_weight_for_one_output_is_accepted(backend):
 
 
 # ---- Progress and pictures
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 @pytest.fixture
