@@ -126,7 +126,7 @@ OPTIONS = [dict(zip(("weights", "lengths", "resets", "initial_state"), chosen))
            for chosen in itertools.product((False, True), repeat=4)]
 
 
-@pytest.mark.share(5)
+@pytest.mark.share(10)
 @every_network
 @pytest.mark.parametrize("options", [
     {}, {"learn_initial_state": True}, {"output": "last", "learn_initial_state": True}, {"one_hot": True, "bias": False},

@@ -137,7 +137,7 @@ def errors_close_by(operation, case, errors, runs=16):
     return errors
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(3)
 @every_activation
 @every_head
 def test_gradients_of_every_combination_of_options(activation, head):
@@ -155,7 +155,7 @@ def test_each_sixth_of_the_combinations_has_every_value():
         assert all(any(cases.legal(head, choice) for choice in part) for head in HEADS)
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(3)
 @every_activation
 @every_head
 def test_every_operation_for_every_loss_and_activation(activation, head):

@@ -563,7 +563,7 @@ SWEPT = [values for values in itertools.product(*(VALUES[name] for name in ("len
          if values[0] != "zeros" or values[2] != "last"]
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(6)
 @pytest.mark.parametrize(("lengths", "resets", "output", "ids"), SWEPT)
 def test_core_and_reference_agree_on_every_kind_of_sequences(lengths, resets, output, ids):
     for kind in swept_kinds(lengths, resets, output, ids):
@@ -579,7 +579,7 @@ def test_the_sweep_over_sequences_draws_all_other_options():
     assert len({kind[5:] for pair in drawn for kind in pair}) > 170
 
 
-@pytest.mark.share(4)
+@pytest.mark.share(6)
 @pytest.mark.parametrize("output", VALUES["output"])
 @pytest.mark.parametrize("resets", VALUES["resets"])
 @pytest.mark.parametrize("weights", ["none", "few steps"])

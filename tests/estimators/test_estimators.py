@@ -1923,7 +1923,7 @@ def test_neither_the_package_nor_a_fit_imports_scikit_learn():
 FAST = {"max_iter": 60, "learning_rate_init": 0.01}
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(3)
 @pytest.mark.parametrize("estimator", [
     RNNRegressor(two_d="steps"), RNNClassifier(two_d="steps"), RNNRegressor(two_d="steps", output="last", **FAST),
     RNNClassifier(two_d="steps", output="sequence", **FAST), SequenceScaler(two_d="steps")], ids=repr)

@@ -81,6 +81,7 @@ OPTIONS = {
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 
 
+@pytest.mark.share(2)
 @pytest.mark.quick
 @every_option
 @both_backends
@@ -186,6 +187,7 @@ def test_an_empty_batch_makes_empty_results(backend):
 # ---- out=
 
 
+@pytest.mark.share(2)
 @every_option
 @both_backends
 def test_out_gets_the_same_bits_and_comes_back(options, backend):
@@ -391,6 +393,7 @@ def test_a_sine_in_the_state_goes_on_though_the_input_is_zero():
     np.testing.assert_allclose(state[0], [np.cos(angle[-1]), np.sin(angle[-1])], atol=1e-12)
 
 
+@pytest.mark.share(2)
 @pytest.mark.quick
 @both_backends
 @pytest.mark.parametrize("options", [{}, {"learn_initial_state": True}, {"output": "last"}, {"dtype": "float32"}])

@@ -61,6 +61,7 @@ NOT_NUMBERS = {
 not_numbers = pytest.mark.parametrize("bad", NOT_NUMBERS)
 
 
+@pytest.mark.share(3)
 @not_numbers
 @both_backends
 @every_method
@@ -73,6 +74,7 @@ def test_x_that_holds_no_real_numbers_is_refused(method, backend, bad):
         METHODS[method](net, make(X), D, backend)
 
 
+@pytest.mark.share(3)
 @not_numbers
 @both_backends
 @pytest.mark.parametrize("method", [*WITH_TARGETS, "backward"])
@@ -83,6 +85,7 @@ def test_targets_that_hold_no_real_numbers_are_refused(method, backend, bad):
         METHODS[method](net, X, make(D), backend)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("bad", [name for name in NOT_NUMBERS if name != "None"])
 @both_backends
 @pytest.mark.parametrize("method", WITH_WEIGHTS)
@@ -93,6 +96,7 @@ def test_weights_that_hold_no_real_numbers_are_refused(method, backend, bad):
         METHODS[method](net, X, D, backend, weights=make(np.ones((T, B))))
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("bad", [name for name in NOT_NUMBERS if name != "None"])
 @both_backends
 @every_method
@@ -106,6 +110,7 @@ def test_an_initial_state_that_holds_no_real_numbers_is_refused(method, backend,
 # ---- Arrays of the wrong shape
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("shape", "words"), [
     ((), ("X must be 3-D (T, B, I)", "0-D")),
     ((I,), ("X must be 3-D (T, B, I)", "1-D", f"({I},)")),
@@ -132,6 +137,7 @@ def test_an_empty_list_is_refused(method, backend):
 
 
 # All of these but the first two and the last would broadcast to (T, B, O): none may
+@pytest.mark.share(2)
 @pytest.mark.parametrize("shape", [(T - 1, B, O), (T, B + 1, O), (T, B, 1), (T, 1, O), (1, B, O), (T, B), (B, O), (O,),
                                    (), (1, 1, 1), (1, T, B, O), (T, B, O + 1)])
 @both_backends
@@ -142,6 +148,7 @@ def test_targets_of_a_wrong_shape_are_refused_and_never_broadcast(method, backen
         METHODS[method](net, X, np.ones(shape), backend)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("shape", [(T - 1, B), (T, B + 1), (T, 1), (1, B), (T,), (B,), (), (T, B, 1), (T, 1, O),
                                    (1, B, O), (T, B, O + 1), (T, B, O, 1)])
 @both_backends
@@ -152,6 +159,7 @@ def test_weights_of_a_wrong_shape_are_refused_and_never_broadcast(method, backen
         METHODS[method](net, X, D, backend, weights=np.ones(shape))
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("shape", [(H,), (1, H), (B, 1), (B + 1, H), (B, H + 1), (1, B, H), (), (H, B)])
 @both_backends
 @every_method

@@ -313,6 +313,7 @@ def alone_and_together(population, X, D, V, **arguments):
     return history
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", [
     {}, {"l2": 0.05}, {"l1": 0.02, "reduction": "sum"}, {"l1": {"W_s": 0.02}, "l2": {"b_y": 0.1}},
@@ -327,6 +328,7 @@ def test_routes_agree_around_the_largest_batch_of_lanes(options, dtype):
         alone_and_together(population, X.astype(dtype), D.astype(dtype), V, epochs=2, batch_size=B)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("shuffle", [True, False, "spread"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_an_epochs_loss_and_order_are_those_of_each_alone(reduction, shuffle):
@@ -350,6 +352,7 @@ def stops(record_or_epoch, *rest):
     return (record_or_epoch if rest else record_or_epoch.epoch) == 3
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("arguments", [
     {"epochs": 4, "patience": 3}, {"epochs": 3, "patience": 3}, {"epochs": 9, "patience": 3}, {"epochs": 0, "patience": 3},
     {"epochs": 9, "patience": 3, "callbacks": stops}, {"epochs": 4, "callbacks": stops}, {"epochs": 5, "callbacks": stops},

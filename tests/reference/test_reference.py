@@ -334,6 +334,7 @@ def test_derivative_by_each_state_is_that_of_a_perturbed_state(activation, head)
         assert_close(terms["S"][i], truth, LIMIT, f"∂E_t/∂S_{i}", case)
 
 
+@pytest.mark.share(2)
 @every_terms_case
 def test_term_of_W_y_is_the_derivative_of_one_error(activation, head):
     case, t = draw(SMALL, activation, head), 1
@@ -388,6 +389,7 @@ def assert_same_bits(result, expected, case):
         assert np.array_equal(result[1][name], gradient), f"{name}; {case}"
 
 
+@pytest.mark.share(2)
 @every_shape
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_weights_of_one_equal_no_weights(shape, reduction):
@@ -466,6 +468,7 @@ def test_no_step_leaves_the_state_as_it_is():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.share(3)
 @every_activation
 @every_head
 def test_float32_stays_float32(activation, head):

@@ -313,6 +313,7 @@ def hidden(call, real, label, truth):
                     weights=fill(call.weights, absent, real))
 
 
+@pytest.mark.share(2)
 @every_head
 @pytest.mark.parametrize("output", ["sequence", "last"])
 def test_nothing_is_read_behind_the_end(head, output):
@@ -446,6 +447,7 @@ def test_last_is_weight_at_the_last_steps_alone(seed, tbptt):
         assert_close(call.losses()[b], losses[n - 1, b] if n else 0.0, 1e-13, "losses", call)
 
 
+@pytest.mark.share(3)
 @every_seed
 def test_ids_are_unit_vectors(seed):
     call = draw(f"ids {seed}", ids=True).but(tbptt=(2, 3) if seed % 2 else None)
@@ -563,6 +565,7 @@ def test_every_entry_of_truncated_gradients(tbptt, given):
     assert_every_entry_matches(call, call.gradients()[1], truncated(call))
 
 
+@pytest.mark.share(3)
 @every_seed
 def test_one_window_is_the_plain_gradient_to_the_bit(seed):
     call = draw(f"one window {seed}")
@@ -629,6 +632,7 @@ def test_equal_numbers_are_chunks_that_hand_on_their_state(seed, k):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.share(3)
 @every_seed
 def test_float32_stays_float32(seed):
     call = draw(f"float32 {seed}").but(tbptt=(2, 3) if seed % 2 else None)
@@ -646,6 +650,7 @@ def test_float32_stays_float32(seed):
         assert array.dtype == np.float32
 
 
+@pytest.mark.share(3)
 @every_seed
 def test_nothing_given_is_modified(seed):
     call = draw(f"read only {seed}").but(tbptt=(2, 3) if seed % 2 else None)
