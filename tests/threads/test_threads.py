@@ -69,7 +69,8 @@ def test_several_threads_are_in_fact_used():
     script = """
 import numpy as np, threading
 from pathlib import Path
-from fastbptt import RNN, _workers
+from fastbptt import RNN
+from fastbptt.threads import workers as _workers
 count = lambda: len(list(Path("/proc/self/task").iterdir()))
 _workers.set_times(wake_ns=0)
 net = RNN(3, 6, 4, random_state=0)
@@ -92,7 +93,8 @@ def test_a_short_call_creates_no_thread():
     """To wake a helper costs more than it brings (pool.h)."""
     script = """
 import numpy as np
-from fastbptt import RNN, _workers
+from fastbptt import RNN
+from fastbptt.threads import workers as _workers
 net = RNN(3, 6, 4, random_state=0)
 net._engines["core"].shard_work = 1
 X, D = np.ones((4, 45, 3), "f4"), np.ones((4, 45, 4), "f4")
@@ -106,7 +108,8 @@ print(_workers.helpers())
 def test_a_call_computes_all_itself_where_no_helper_can_be_created():
     script = """
 import numpy as np
-from fastbptt import Population, RNN, _workers
+from fastbptt import Population, RNN
+from fastbptt.threads import workers as _workers
 _workers.set_times(wake_ns=0)
 _workers.fail_helpers(1000)
 net = RNN(3, 6, 4, random_state=0)
@@ -177,7 +180,8 @@ def test_a_gil_that_is_off_stays_off():
 def test_a_child_of_fork_has_one_thread_by_default_and_helpers_of_its_own():
     script = """
 import os, numpy as np
-from fastbptt import RNN, _core, _workers
+from fastbptt import RNN, _core
+from fastbptt.threads import workers as _workers
 _workers.set_times(wake_ns=0)
 net = RNN(3, 6, 4, random_state=0)
 net._engines["core"].shard_work = 1
@@ -227,6 +231,7 @@ def default(**variables):
     return int(run.stdout), run.stderr
 
 
+@pytest.mark.thorough
 def test_the_default_is_what_the_environment_says_else_the_cores():
     assert default()[0] == _threading.cores()
     assert default(OMP_NUM_THREADS="3")[0] == 3
@@ -262,7 +267,8 @@ def test_the_cores_are_those_of_the_control_group(tmp_path):
 def test_only_so_many_products_are_in_blas_at_once(most):
     script = f"""
 import threading, numpy as np
-from fastbptt import RNN, _blas
+from fastbptt import RNN
+from fastbptt.kernels import blas as _blas
 assert _blas.set_most_products({most}) == 32
 net = RNN(20, 300, 20, random_state=0)
 X, D = np.ones((2, 2, 60, 20), "float32")
