@@ -72,6 +72,7 @@ def test_train_prints_its_error_beside_the_naive_forecasts_and_saves_network_and
     assert sorted(os.listdir()) == ["net.npz", "net.png"]
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_file_and_another_seed_another(folder, no_matplotlib):
     for seed, name in ((1, "a"), (1, "b"), (2, "c")):
         assert main([*SHORT, "--max-iter", "1", "--random-state", str(seed), "--model", name]) == 0
@@ -80,6 +81,7 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(folder, no_m
     assert not np.array_equal(theta["a"], theta["c"])
 
 
+@pytest.mark.thorough
 def test_the_lines_that_it_proposes_run(folder, no_matplotlib, capsys):
     assert main([*SHORT, "--max-iter", "1", "--horizon", "7", "--model", "it's.npz"]) == 0
     out = capsys.readouterr().out
@@ -95,6 +97,7 @@ def test_the_lines_that_it_proposes_run(folder, no_matplotlib, capsys):
     assert train == "train --hidden-size 8 --horizon 7"
 
 
+@pytest.mark.thorough
 def test_without_matplotlib_it_says_so_draws_text_and_succeeds(folder, no_matplotlib, capsys):
     assert main([*SHORT, "--max-iter", "1"]) == 0
     out = capsys.readouterr().out
@@ -103,6 +106,7 @@ def test_without_matplotlib_it_says_so_draws_text_and_succeeds(folder, no_matplo
     assert os.listdir() == ["sunspots.npz"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("horizon", ["1", "2176"])
 def test_the_shortest_and_the_longest_horizon_work(folder, no_matplotlib, capsys, recwarn, horizon):
     assert main([*SHORT, "--max-iter", "1", "--horizon", horizon]) == 0
@@ -308,6 +312,7 @@ def test_a_csv_with_a_trend_is_forecast_as_changes_better_than_repeating(airline
     assert own == capsys.readouterr().out and own.startswith("date,passengers\n1961-01,")
 
 
+@pytest.mark.thorough
 def test_many_series_of_unequal_lengths_are_forecast_by_one_network(shops, capsys):
     pytest.importorskip("matplotlib")
     columns = ["--id", "shop", "--target", "sold", "visits", "--inputs", "rain"]
@@ -329,6 +334,7 @@ def test_many_series_of_unequal_lengths_are_forecast_by_one_network(shops, capsy
         np.testing.assert_allclose(found, forecaster.forecast()[n], rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:Data has no positive values")
 def test_a_straight_line_is_forecast_without_error(folder, capsys):
     (folder / "line.csv").write_text("v\n" + "".join(f"{t}\n" for t in range(100)))
@@ -496,6 +502,7 @@ def test_what_cannot_be_predicted_is_refused_in_one_line(model, capsys, argument
 # ---- gradcheck and info
 
 
+@pytest.mark.thorough
 def test_gradcheck_lists_every_activation_with_every_loss(capsys):
     assert main(["gradcheck", "--hidden-size", "4"]) == 0
     out = capsys.readouterr().out
@@ -566,6 +573,7 @@ def test_an_encoding_without_greek_does_not_end_the_program():
     assert process.returncode == 0 and "W_x" in out and err == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_an_output_that_is_full_is_named_in_one_line():
@@ -584,6 +592,7 @@ def test_without_standard_output_it_works_and_predict_says_where_to_write(model,
     assert capsys.readouterr().err == "fastbptt: standard output is closed; --output FILE writes to a file\n"
 
 
+@pytest.mark.thorough
 def test_a_reader_that_leaves_early_causes_no_traceback():
     process = run_outside(["info"])
     process.stdout.close()

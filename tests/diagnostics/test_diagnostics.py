@@ -759,6 +759,7 @@ def test_a_picture_of_fixed_points_has_them_at_their_places(net):
     plt.close("all")
 
 
+@pytest.mark.thorough
 def test_extreme_flows_show_what_is_positive_alone():
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("Agg")

@@ -107,6 +107,7 @@ print(grown, expected, sum(gradient.nbytes for gradient in result[1].values()))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc, which tells the resident memory")
 @pytest.mark.parametrize(("T", "B", "limit", "lengths"), [
     (50_000, 6, None, None), (80_000, 8, None, "np.linspace(1, T, B).astype(int)"), (700_000, 1, 200_000_000, None)])

@@ -112,6 +112,7 @@ def test_omega_is_the_paper_s_sum_by_jacobians_of_steps(backend):
 # ---- By the complex step
 
 
+@pytest.mark.share(4)
 @every_kind
 def test_gradients_are_the_complex_step_s(options, sequences):
     """Of E with the penalty on rates; of Ω with ∂E/∂S and δ as they are at the parameters themselves."""
@@ -160,6 +161,7 @@ def test_omega_s_gradient_is_no_derivative_of_the_whole_loss():
 # ---- The core against the reference
 
 
+@pytest.mark.share(3)
 @every_kind
 @every_penalty
 def test_the_core_is_the_reference(options, sequences, penalty):

@@ -219,6 +219,7 @@ for trial in range(10):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_kill_9_during_saves_always_leaves_a_whole_file(tmp_path):
     result = run_python(KILLED, tmp_path / "a.npz", timeout=120)

@@ -35,6 +35,7 @@ def test_python_of_readme_runs(tmp_path, monkeypatch, capsys):
     assert "3 fixed, of which 2 stable" in out
 
 
+@pytest.mark.thorough
 def test_the_gallery_draws_its_pictures(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib.pyplot").switch_backend("Agg")
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ def run(*arguments):
                           timeout=300)
 
 
+@pytest.mark.thorough
 def test_small_checks_pass_by_the_command():
     result = run("--quick", "--only", *SMALL)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -14,7 +14,8 @@ class Item:
         self.nodeid, self.n = f"tests/engine/test_it.py::{name}", n
 
     def get_closest_marker(self, name):
-        return SimpleNamespace(args=(self.n,)) if name == "share" and self.n else None
+        mine = self.n if self.n == "thorough" else "share" if self.n else None
+        return SimpleNamespace(args=(self.n,)) if name == mine else None
 
 
 @pytest.mark.parametrize(("instances", "n", "kept"), [(12, 4, 3), (13, 4, 4), (3, 4, 1), (5, 1, 5), (5, None, 5), (0, 4, 0)])
@@ -23,6 +24,11 @@ def test_a_plain_run_takes_one_instance_in_n_whatever_their_order(instances, n, 
     left_out = tiers.left_out(items)
     assert len(items) - len(left_out) == kept
     assert tiers.left_out(items[::-1]) == left_out
+
+
+def test_a_plain_run_leaves_out_thorough_tests():
+    items = [Item("test_one", None), Item("test_long", "thorough")]
+    assert tiers.left_out(items) == {items[1]}
 
 
 def test_tests_are_counted_one_by_one():

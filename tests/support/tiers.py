@@ -1,11 +1,13 @@
 """Which tests a run takes.
 
 quick     `python -m pytest -m quick`: tests with the mark `quick`. They call a function of every module of fastbptt.
-plain     `python -m pytest`: every test, but of the instances of a test with the mark `share(n)` one in n.
-instances FASTBPTT_TESTS=instances: every instance. CI takes them with each kernel set and each special build.
+plain     `python -m pytest`: every test without the mark `thorough`, but of the instances of a test with the mark `share(n)`
+          one in n.
+instances FASTBPTT_TESTS=instances: every test and every instance. CI takes them with each kernel set and each special build.
 all       FASTBPTT_TESTS=all: every instance, and the tests that are skipped otherwise (`cases.ALL`).
 
-A mark `share` is for a test whose instances repeat one computation with other options. A run that names a test by its id
+A mark `share` is for a test whose instances repeat one computation with other options, a mark `thorough` for one that takes
+long and whose subject a shorter test covers. A run that names a test by its id
 (`file::test`) takes what it names.
 """
 
@@ -24,7 +26,7 @@ def left_out(items):
         mark = item.get_closest_marker("share")
         if mark is not None:
             instances[item.nodeid.partition("[")[0], mark.args[0]].append(item)
-    found = set()
+    found = {item for item in items if item.get_closest_marker("thorough") is not None}
     for (_, n), group in instances.items():
         group.sort(key=lambda item: zlib.crc32(item.nodeid.rpartition("/")[2].encode()))
         found |= set(group[-(-len(group) // n):])

@@ -47,6 +47,7 @@ def test_ctrl_c_ends_what_makes_a_map_fit(blocked):
         RNN(2, 130, 1, dale_ratio=0.5, random_state=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("initializer", ["orthogonal", "spectral_radius", "sparse", "torch"])
 def test_the_numbers_are_those_of_a_plain_call_to_the_bit(monkeypatch, initializer):
     started, thread = [], threading.Thread

@@ -84,6 +84,7 @@ def test_interrupted_at_any_update_and_resumed_it_is_the_same_run(run, optimizer
         assert outcome(resumed, history) == expected
 
 
+@pytest.mark.thorough
 def test_interrupted_by_signals_at_random_moments_again_and_again(tmp_path):
     whole = network()
     arguments = RUNS["patience"]() | {"epochs": 40, "patience": 40, "learning_rate": 0.01}
@@ -126,6 +127,7 @@ def interrupt_at_the_end(line):
     return trace
 
 
+@pytest.mark.thorough
 def test_interrupted_in_any_line_after_the_last_update_a_run_still_goes_on(tmp_path):
     X, D = data()
     arguments = {"validation": data(1), "patience": 9, "batch_size": 4}
