@@ -3,4 +3,4 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does, for `processes`
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # as conftest.py does, for `processes`

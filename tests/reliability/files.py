@@ -11,7 +11,8 @@ MODELS = """
 import copy, io, json, os, random, resource, sys, time, tracemalloc, warnings, zipfile
 import numpy as np
 import fastbptt
-from fastbptt import Population, RNN, RNNClassifier, RNNRegressor, SequenceScaler, load, _files, _forecast
+from fastbptt import Population, RNN, RNNClassifier, RNNRegressor, SequenceScaler, load, _files
+from fastbptt.cli import forecast as _forecast
 
 
 def saved(folder):
@@ -302,7 +303,7 @@ def model_files(pick):
 
 
 TABLES = MODELS + """
-from fastbptt import _table
+from fastbptt.cli import table as _table
 
 folder, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 rng = random.Random(seed)

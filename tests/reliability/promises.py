@@ -5,11 +5,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from processes import run_python
+from processes import ROOT, run_python
 
 from .table import check
 
-ROOT = Path(__file__).resolve().parents[2]
 TYPES = ("float32", "float64")
 
 DRAWN = """

@@ -1,0 +1,451 @@
+"""Parameters go to PyTorch's, Keras' and PsychRNN's names and back, in their layouts; nothing of the three is needed here.
+
+tests/network/test_peers.py holds the results against PyTorch and Keras themselves.
+"""
+
+
+import numpy as np
+import pytest
+from processes import run_python
+
+from fastbptt import RNN, convert
+
+pytestmark = pytest.mark.quick
+T, B, I, H, O = 4, 3, 2, 5, 6
+
+
+def network(**options):
+    net = RNN(I, H, O, **{"dtype": "float64", "random_state": 0, **options})
+    net.theta = np.random.default_rng(1).standard_normal(net.theta.size)
+    return net
+
+
+def stack(sizes, bidirectional=False, **biases):
+    """Parameters of a stack under our names."""
+    rng = np.random.default_rng(2)
+    directions, inputs, p = ("", "_reverse")[:1 + bidirectional], I, {}
+    for k, size in enumerate(sizes):
+        for reverse in directions:
+            suffix = (f"_l{k}" if k else "") + reverse
+            p |= {"W_x" + suffix: rng.normal(size=(size, inputs)), "W_s" + suffix: rng.normal(size=(size, size)),
+                  "b_s" + suffix: rng.normal(size=size)}
+        inputs = size * len(directions)
+    return p | {"W_y": rng.normal(size=(O, inputs)), "b_y": rng.normal(size=O)}
+
+
+def assert_same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+class Tensor:
+    """What a tensor of PyTorch is to whoever does not import it."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("needs a gradient, or is on another device")
+
+    def detach(self):
+        return _Detached(self.array)
+
+
+class _Detached(Tensor):
+    def cpu(self):
+        return _OnCpu(self.array)
+
+
+class _OnCpu(Tensor):
+    def numpy(self):
+        return self.array
+
+
+class Module:
+    def __init__(self, state, **said):
+        self.state = {name: Tensor(value) for name, value in state.items()}
+        self.__dict__.update(said)
+
+    def state_dict(self):
+        return self.state
+
+
+# ---- PyTorch
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"activation": "relu"}, {"learn_initial_state": True},
+                                     {"dtype": "float32"}], ids=str)
+def test_a_network_goes_to_torch_and_back(options):
+    net = network(**options)
+    state = net.to_torch()
+    again = RNN.from_torch(state, activation=net.activation)
+    assert repr(again) == repr(net)
+    np.testing.assert_array_equal(again.theta, net.theta)
+
+
+def test_to_torch_has_pytorchs_names_and_shapes_and_is_a_copy():
+    net = network(learn_initial_state=True)
+    p, state = net.parameters, net.to_torch()
+    assert_same(state, {"rnn.weight_ih_l0": p["W_x"], "rnn.weight_hh_l0": p["W_s"], "rnn.bias_ih_l0": p["b_s"],
+                        "rnn.bias_hh_l0": np.zeros(H), "linear.weight": p["W_y"], "linear.bias": p["b_y"],
+                        "h_0": p["S_0"].reshape(1, 1, H)})
+    before = net.theta
+    for value in state.values():
+        value[...] = 7
+    np.testing.assert_array_equal(net.theta, before)
+
+
+def test_the_two_biases_of_torch_add_up():
+    state = network().to_torch()
+    state["rnn.bias_hh_l0"] = np.arange(H, dtype=float)
+    np.testing.assert_array_equal(RNN.from_torch(state).parameters["b_s"], state["rnn.bias_ih_l0"] + np.arange(H))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("sizes", [(5,), (5, 5), (5, 5, 5)])
+def test_names_of_every_layer_and_direction_go_to_torch_and_back(sizes, bidirectional):
+    p = stack(sizes, bidirectional)
+    state = convert.to_torch(p, {"activation": "tanh"})
+    directions = 1 + bidirectional
+    assert len(state) == 4 * len(sizes) * directions + 2
+    last = f"_l{len(sizes) - 1}" + "_reverse" * bidirectional
+    np.testing.assert_array_equal(state["rnn.weight_hh" + last], p["W_s" + last.removeprefix("_l0")])
+    found = convert.from_torch(dict(sorted(state.items(), reverse=True)))  # a state dict may be in any order
+    assert_same(found.parameters, p)
+    assert found.options == {"input_size": I, "hidden_size": 5 if len(sizes) == 1 else sizes, "output_size": O,
+                             "bias": True} | ({"bidirectional": True} if bidirectional else {})
+
+
+def test_initial_states_of_every_layer_and_direction_go_to_torch_and_back():
+    p = stack((5, 5), True)
+    p |= {"S_0" + suffix: np.full(5, n, float) for n, suffix in enumerate(("", "_reverse", "_l1", "_l1_reverse"))}
+    state = convert.to_torch(p, {"activation": "relu"})
+    assert state["h_0"].shape == (4, 1, 5)
+    np.testing.assert_array_equal(state["h_0"][:, 0, 0], [0, 1, 2, 3])
+    found = convert.from_torch(state)
+    assert_same(found.parameters, p)
+    assert found.options["learn_initial_state"] is True
+
+
+def test_modules_say_their_activation_and_tensors_are_asked_for_their_arrays():
+    state = network().to_torch()
+    rnn = Module({name.removeprefix("rnn."): value for name, value in state.items() if name.startswith("rnn")},
+                 nonlinearity="relu")
+    linear = Module({name.removeprefix("linear."): value for name, value in state.items() if name.startswith("linear")})
+    net = RNN.from_torch(rnn, linear, loss="huber")
+    assert net.activation == "relu" and net.loss == ("huber", 1.0) and net.dtype == "float64"
+    np.testing.assert_array_equal(net.theta, network().theta)
+    whole = Module({"encoder.cells.weight_ih_l0": rnn.state["weight_ih_l0"].array,
+                    "encoder.cells.weight_hh_l0": rnn.state["weight_hh_l0"].array, "head.weight": state["linear.weight"]})
+    whole.modules = lambda: [whole, rnn, linear]
+    net = RNN.from_torch(whole)
+    assert net.activation == "relu" and not net.bias
+    np.testing.assert_array_equal(net.parameters["W_y"], state["linear.weight"])
+
+
+def test_without_linear_the_outputs_are_the_states():
+    state = {name: value for name, value in network().to_torch().items() if name.startswith("rnn")}
+    net = RNN.from_torch(state)
+    Y, _, run = net.forward(np.random.default_rng(3).standard_normal((T, B, I)), return_states=True)
+    S = run.S
+    np.testing.assert_array_equal(Y, S[1:])
+
+
+def test_a_bias_of_one_part_alone_leaves_zeros_in_the_other():
+    state = network().to_torch()
+    del state["linear.bias"]
+    net = RNN.from_torch(state)
+    assert (net.parameters["b_y"] == 0).all() and (net.parameters["b_s"] == state["rnn.bias_ih_l0"]).all()
+
+
+def without(state, *names):
+    return {name: value for name, value in state.items() if name not in names}
+
+
+STATE = network().to_torch()
+
+
+@pytest.mark.parametrize("rnn, options, error, words", [
+    (STATE | {"norm.running_mean": np.ones(3)}, {}, ValueError, "must hold one nn.Linear"),
+    (STATE | {"other.weight": np.ones((2, 2))}, {}, ValueError, "must hold one nn.Linear"),
+    (STATE | {"b.weight_ih_l0": np.ones((2, 2))}, {}, ValueError, "must hold one nn.RNN"),
+    ({}, {}, ValueError, "must hold one nn.RNN"),
+    (3, {}, TypeError, "rnn must be a module or a state dict, got int"),
+    (without(STATE, "rnn.weight_hh_l0"), {}, ValueError, "layers or directions are missing"),
+    (STATE | {"rnn.weight_ih_l2": np.ones((5, 5)), "rnn.weight_hh_l2": np.ones((5, 5))}, {}, ValueError,
+     "layers or directions are missing"),
+    (STATE | {"rnn.weight_hh_l0": np.ones((4 * H, H)), "rnn.weight_ih_l0": np.ones((4 * H, I))}, {}, ValueError,
+     "of an LSTM or GRU"),
+    (STATE | {"rnn.weight_ih_l0": np.ones((H + 1, I))}, {}, ValueError, "W_x must have shape"),
+    (STATE | {"linear.weight": np.ones((O, H + 1))}, {}, ValueError, "output weights must be"),
+    (STATE | {"linear.bias": np.ones(O + 1)}, {}, ValueError, "b_y must have shape"),
+    (STATE | {"h_0": np.ones((2, 1, H))}, {}, ValueError, "h_0 must have shape"),
+    (STATE | {"linear.bias": np.full(O, np.nan)}, {}, ValueError, "b_y contains NaN"),
+    (STATE, {"hidden_size": 7}, ValueError, "hidden_size is 5 in what was given, got hidden_size=7"),
+    (STATE, {"bias": False}, ValueError, "bias is True in what was given"),
+    (STATE, {"initializer": "identity"}, TypeError, "takes no initializer"),
+    (STATE, {"linear": STATE}, ValueError, "must hold one nn.Linear"),
+    (STATE, {"linear": {"weight": np.ones((O, H))}}, ValueError, "rnn holds what no plain network has: 'linear.weight'"),
+])
+def test_what_is_no_network_of_torch_is_refused(rnn, options, error, words):
+    with pytest.raises(error, match=words):
+        RNN.from_torch(rnn, **options)
+
+
+def test_what_torch_cannot_compute_is_not_written():
+    with pytest.raises(ValueError, match="nn.RNN knows tanh and relu, this network's activation is 'sigmoid'"):
+        network(activation="sigmoid").to_torch()
+    with pytest.raises(ValueError, match=r"one hidden size for all layers, this network has \[4, 5\]"):
+        convert.to_torch(stack((5, 4)), {"activation": "tanh"})
+    for leak, form in ((0.5, "rate"), (1, "current")):
+        with pytest.raises(ValueError, match=f"nn.RNN has no leak, this network has leak={leak} in the {form} form"):
+            convert.to_torch(stack((5,)), {"activation": "tanh", "leak": leak, "leak_form": form})
+
+
+# ---- Keras
+
+
+class Layer:
+    def __init__(self, *weights, **config):
+        self.weights, self.config = weights, config
+
+    def get_weights(self):
+        return list(self.weights)
+
+    def get_config(self):
+        return self.config
+
+
+class SimpleRNN(Layer):
+    def __init__(self, *weights, **config):
+        super().__init__(*weights, **{"activation": "tanh", "return_sequences": True, "go_backwards": False} | config)
+
+
+class Dense(Layer):
+    def __init__(self, *weights, activation="linear"):
+        super().__init__(*weights, activation=activation)
+
+
+class Bidirectional(Layer):
+    def __init__(self, forward, backward, merge_mode="concat"):
+        super().__init__(merge_mode=merge_mode)
+        self.forward_layer, self.backward_layer = forward, backward
+
+
+class TimeDistributed(Layer):
+    def __init__(self, layer):
+        self.layer = layer
+
+
+class InputLayer(Layer):
+    pass
+
+
+class GRU(Layer):
+    pass
+
+
+class Sequential:
+    def __init__(self, *layers):
+        self.layers = list(layers)
+
+
+def keras_layers(p, sizes, bidirectional=False, **config):
+    layers = []
+    for k in range(len(sizes)):
+        suffix = f"_l{k}" if k else ""
+        forward, backward = (SimpleRNN(p["W_x" + s].T, p["W_s" + s].T, p["b_s" + s], **config, go_backwards=s != suffix)
+                             for s in (suffix, suffix + "_reverse" * bidirectional))
+        layers.append(Bidirectional(forward, backward) if bidirectional else forward)
+    return [*layers, Dense(p["W_y"].T, p["b_y"])]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("sizes", [(5,), (2, 2), (4, 3)])
+def test_layers_and_weights_of_keras_are_transposed_under_our_names(sizes, bidirectional):
+    p = stack(sizes, bidirectional)
+    layers = keras_layers(p, sizes, bidirectional)
+    sizes_found = {"input_size": I, "hidden_size": sizes if len(sizes) > 1 else 5, "output_size": O, "bias": True} | (
+        {"bidirectional": True} if bidirectional else {})
+    for given in (layers, Sequential(InputLayer(), *layers[:-1], TimeDistributed(layers[-1]))):
+        found = convert.from_keras(given)
+        assert_same(found.parameters, p)
+        assert found.options == sizes_found | {"activation": "tanh", "output_activation": "identity", "output": "sequence"}
+    weights = [array for layer in layers[:-1] for part in
+               ((layer.forward_layer, layer.backward_layer) if bidirectional else (layer,)) for array in part.get_weights()]
+    found = convert.from_keras([*weights, *layers[-1].get_weights()])
+    assert_same(found.parameters, p)
+    assert found.options == sizes_found
+    found = convert.from_keras([array for array in [*weights, p["W_y"].T] if array.ndim == 2])  # use_bias=False
+    assert_same(found.parameters, {name: value for name, value in p.items() if name.startswith("W")})
+    assert found.options["bias"] is False
+
+
+def test_a_keras_model_makes_a_network_that_says_what_its_layers_said():
+    p = network().parameters
+    rnn = SimpleRNN(p["W_x"].T, p["W_s"].T, p["b_s"], activation="relu", return_sequences=False)
+    net = RNN.from_keras([rnn, Dense(p["W_y"].T, p["b_y"], activation="softmax")], loss="cross_entropy")
+    assert (net.activation, net.output_activation, net.output, net.loss) == ("relu", "softmax", "last", "cross_entropy")
+    np.testing.assert_array_equal(net.theta, network().theta)
+    found = convert.from_keras([*keras_layers(stack((5,), True), (5,), True, return_sequences=False)])
+    assert found.options["output"] == "last"  # of both directions the final state, there and here
+    net = RNN.from_keras(rnn)
+    np.testing.assert_array_equal(net.parameters["W_y"], np.eye(H))
+    with pytest.raises(ValueError, match="activation is 'relu' in what was given, got activation='tanh'"):
+        RNN.from_keras(rnn, activation="tanh")
+
+
+K, R, V = np.ones((I, H)), np.ones((H, H)), np.ones(H)
+
+
+@pytest.mark.parametrize("layers, words", [
+    ([], "kernel, recurrent_kernel"),
+    ([V], "kernel, recurrent_kernel"),
+    ([K], "kernel, recurrent_kernel"),
+    ([K, R, V, V], "kernel, recurrent_kernel"),
+    ([K, R, V, R, V, R], "kernel, recurrent_kernel"),
+    ([K, R[:-1], V], "must be square"),
+    ([K, R, V, R, R, V], "give the layers"),
+    ([K, R, V, np.ones((H + 1, O))], "output weights must be"),
+    ([Dense(K)], "must be SimpleRNN"),
+    ([GRU(K)], "got GRU"),
+    ([SimpleRNN(K, R, V), GRU(K)], "got GRU"),
+    (GRU(K), "got GRU"),
+    ([SimpleRNN(K, R, V, activation="leaky_relu")], "activation 'leaky_relu' of SimpleRNN is none of"),
+    ([SimpleRNN(K, R, V, activation={"class_name": "own"})], "is none of"),
+    ([SimpleRNN(K, R, V), SimpleRNN(R, R, V, activation="relu")], "activations differ"),
+    ([SimpleRNN(K, R, V, return_sequences=False), SimpleRNN(R, R, V)], "return_sequences=True"),
+    ([SimpleRNN(K, R, V, go_backwards=True)], "go_backwards"),
+    ([SimpleRNN()], "no weights yet"),
+    ([Bidirectional(SimpleRNN(K, R, V), SimpleRNN(K, R, V))], "go_backwards"),
+    ([Bidirectional(SimpleRNN(K, R, V), SimpleRNN(K, R, V, go_backwards=True), "sum")], "merge_mode='concat', got 'sum'"),
+    ([SimpleRNN(K, R, V), Bidirectional(SimpleRNN(R, R, V), SimpleRNN(R, R, V, go_backwards=True))], "all of them or none"),
+    ([SimpleRNN(K, R, V), Dense(np.ones((H, O)), activation="relu")], "activation 'relu' of Dense is none of"),
+])
+def test_what_is_no_plain_network_of_keras_is_refused(layers, words):
+    with pytest.raises(ValueError, match=words):
+        RNN.from_keras(layers)
+
+
+# ---- PsychRNN
+
+
+def psychrnn_weights(dale_ratio=None, raw=False, readout=0):
+    """As `get_weights` of PsychRNN 1.0 names them; raw, as its initialisers write them, before signs and connectivity."""
+    rng = np.random.default_rng(4)
+    there = {name: (rng.random(shape) < 0.7).astype(np.float32) for name, shape in (
+        ("input_connectivity", (H, I)), ("rec_connectivity", (H, H)), ("output_connectivity", (O, H)))}
+    dale = np.where(np.arange(H) < int((1 if dale_ratio is None else dale_ratio) * H), 1, -1).astype(np.float32)
+    out = np.where(dale > 0, 1, readout).astype(np.float32)
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in (
+        ("W_in", (H, I)), ("W_rec", (H, H)), ("W_out", (O, H)), ("b_rec", H), ("b_out", O), ("init_state", (1, H)))}
+    acting = {name: weights[name] * mask for name, mask in zip(("W_in", "W_rec", "W_out"), there.values())}
+    if dale_ratio:
+        acting = {"W_in": abs(acting["W_in"]), "W_rec": abs(acting["W_rec"]) * dale, "W_out": abs(acting["W_out"]) * out}
+    truth = weights | acting
+    return (weights if raw else truth) | there | {
+        "Dale_rec": np.diag(dale), "Dale_out": np.diag(out),
+        "dale_ratio": dale_ratio}, truth
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("dale_ratio, readout", [(None, 0), (0.0, 0), (0.8, 0), (0.5, -1)])
+def test_a_file_of_psychrnn_holds_weights_as_they_act(dale_ratio, readout, raw, tmp_path):
+    weights, truth = psychrnn_weights(dale_ratio, raw, readout)
+    np.savez(tmp_path / "weights.npz", **weights | {"W_in/Adam": np.ones(3)})
+    for given in (weights, tmp_path / "weights.npz", str(tmp_path / "weights.npz")):
+        found = convert.from_psychrnn(given)
+        assert_same(found.parameters, {"W_x": truth["W_in"], "W_s": truth["W_rec"], "W_y": truth["W_out"],
+                                       "b_s": truth["b_rec"], "b_y": truth["b_out"], "S_0": truth["init_state"][0]})
+        options = dict(found.options)
+        read = np.diag(weights["Dale_out"]) != 0 if dale_ratio else True
+        assert_same(options.pop("connectivity"), {"W_x": weights["input_connectivity"], "W_s": weights["rec_connectivity"],
+                                                  "W_y": weights["output_connectivity"] * read})
+        if dale_ratio:
+            np.testing.assert_array_equal(options.pop("dale_signs"), np.diag(weights["Dale_rec"]))
+            assert options.pop("nonnegative") == (("W_x", "W_y") if readout == 0 else ("W_x",))
+        assert options == {"input_size": I, "hidden_size": H, "output_size": O, "bias": True, "learn_initial_state": True}
+        assert found.dtype == "float32"
+
+
+def test_what_a_file_of_psychrnn_does_not_say_is_all_there():
+    weights, truth = psychrnn_weights()
+    names = ("W_in", "W_rec", "W_out", "b_rec", "b_out", "init_state")
+    found = convert.from_psychrnn({name: weights[name] for name in names})
+    assert "connectivity" not in found.options and "dale_signs" not in found.options
+    np.testing.assert_array_equal(found.parameters["W_s"], truth["W_rec"])
+
+
+def psychrnn_forward(weights, X, leak):
+    """Outputs of PsychRNN's Basic with relu and without noise, from its own description, in float64."""
+    state, outputs = weights["init_state"].astype(float), []
+    for x in X:
+        recurrent = np.maximum(state, 0) @ weights["W_rec"].T.astype(float)
+        state = (1 - leak) * state + leak * (recurrent + x @ weights["W_in"].T.astype(float) + weights["b_rec"])
+        outputs.append(np.maximum(state, 0) @ weights["W_out"].T.astype(float) + weights["b_out"])
+    return np.array(outputs)
+
+
+@pytest.mark.skipif(not hasattr(RNN(1, 1, 1), "leak") or not hasattr(RNN, "effective_parameters"),
+                    reason="needs leaky units, connectivity and Dale's law")
+@pytest.mark.parametrize("dale_ratio, readout", [(None, 0), (0.8, 0), (0.5, -1)])
+def test_the_network_made_of_a_file_of_psychrnn_computes_what_that_did(dale_ratio, readout, tmp_path):
+    weights, truth = psychrnn_weights(dale_ratio, False, readout)
+    np.savez(tmp_path / "weights.npz", **weights)
+    X = np.random.default_rng(5).standard_normal((20, B, I))
+    expected = psychrnn_forward(truth, X, 0.1)
+    for options in ({"dt": 10, "tau": 100}, {"leak": 0.1}):
+        net = RNN.from_psychrnn(tmp_path / "weights.npz", dtype="float64", **options)
+        assert net.activation == "relu" and net.leak == 0.1 and net.leak_form == "current"
+        for backend in ("core", "reference"):
+            np.testing.assert_allclose(net.forward(X, backend=backend)[0], expected, rtol=0, atol=1e-12 * abs(expected).max())
+    effective = net.effective_parameters()
+    for name, theirs in (("W_x", "W_in"), ("W_s", "W_rec"), ("W_y", "W_out")):
+        np.testing.assert_array_equal(effective[name], truth[theirs].astype(float))
+    net.fit(X, expected + 1, epochs=3, learning_rate=1e-2)
+    effective = net.effective_parameters()
+    for name, theirs in (("W_x", "input_connectivity"), ("W_s", "rec_connectivity"), ("W_y", "output_connectivity")):
+        assert (effective[name][weights[theirs] == 0] == 0).all()
+    if dale_ratio:
+        assert (effective["W_s"] * np.diag(weights["Dale_rec"]) >= 0).all() and (effective["W_x"] >= 0).all()
+        assert (effective["W_y"][:, np.diag(weights["Dale_out"]) == 0] == 0).all()
+
+
+def test_signs_of_units_are_made_of_the_ratio_where_a_file_has_no_matrix_of_them():
+    weights, truth = psychrnn_weights(0.8, raw=True)
+    found = convert.from_psychrnn(without(weights, "Dale_rec"))
+    np.testing.assert_array_equal(found.options["dale_signs"], [1, 1, 1, 1, -1])
+    np.testing.assert_array_equal(found.parameters["W_s"], truth["W_rec"])
+    assert found.dtype == "float32"
+
+
+def test_bad_files_of_psychrnn_are_refused(tmp_path):
+    weights, _ = psychrnn_weights()
+    for change, words in [({"rec_connectivity": np.full((H, H), 0.5)}, "rec_connectivity must be zeros and ones"),
+                          ({"rec_connectivity": np.ones((H, I))}, "rec_connectivity must be zeros and ones"),
+                          ({"W_rec": np.ones((H, H + 1))}, "must be square"),
+                          ({"W_out": np.ones((O, H + 1))}, "output weights must be")]:
+        with pytest.raises(ValueError, match=words):
+            RNN.from_psychrnn(weights | change, leak=0.2)
+    with pytest.raises(ValueError, match="it has no W_in, W_rec"):
+        RNN.from_psychrnn({"W_f": np.ones(3)}, leak=0.2)
+    with pytest.raises(TypeError, match="needs dt and tau"):
+        RNN.from_psychrnn(weights)
+    path = tmp_path / "weights.npz"
+    np.savez(path, **weights | {"W_rec": np.array([[None]])})
+    with pytest.raises(ValueError, match="is not an .npz of PsychRNN"):  # a pickle, which is not read
+        RNN.from_psychrnn(path, leak=0.2)
+    path.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="is not an .npz of PsychRNN"):
+        RNN.from_psychrnn(path, leak=0.2)
+    np.save(path.with_suffix(".npy"), np.ones(3))
+    with pytest.raises(ValueError, match="is not an .npz of PsychRNN"):
+        RNN.from_psychrnn(path.with_suffix(".npy"), leak=0.2)
+    with pytest.raises(FileNotFoundError):
+        RNN.from_psychrnn(tmp_path / "none.npz", leak=0.2)
+
+
+def test_nothing_of_the_other_packages_is_imported():
+    code = "import sys, fastbptt.convert; assert not {'torch', 'keras', 'tensorflow', 'psychrnn'} & sys.modules.keys()"
+    assert run_python(code).returncode == 0

@@ -1,0 +1,41 @@
+"""Where the tests lie: shared helpers are in support/, and every test file that is named somewhere exists."""
+
+import ast
+import re
+
+import pytest
+from processes import ROOT, SUPPORT, TESTS
+
+NAMING = [path for pattern in ("README.md", "docs/*.md", ".ci/run", "pyproject.toml", "fastbptt/**/*.py", "bench/*.py",
+                               "tests/**/*.py", "tests/**/*.c", "tests/**/*.h")
+          for path in sorted(ROOT.glob(pattern)) if path.name != "test_tiers.py"]  # it invents names
+
+
+def imported(source):
+    """Return the names of the modules that a source text imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+    return found
+
+
+def test_no_test_imports_from_another():
+    tests = {path.stem: imported(path.read_text(encoding="utf-8")) for path in TESTS.rglob("test_*.py")}
+    assert len(tests) > 50
+    assert {name: found & set(tests) for name, found in tests.items() if found & set(tests)} == {}
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports each by its name alone, and helpers come before the package's modules."""
+    names = [path.stem for path in TESTS.rglob("test_*.py")] + [path.stem for path in SUPPORT.glob("*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", NAMING, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_test_file_that_is_named_exists(path):
+    named = set(re.findall(r"\btests/[\w/]*\w\.(?:py|c|h|pyx|json)\b", path.read_text(encoding="utf-8")))
+    missing = {name for name in named if not (ROOT / name).exists()}
+    assert not missing

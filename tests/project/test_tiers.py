@@ -1,0 +1,65 @@
+"""Which tests a run takes: support/tiers.py."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import tiers
+
+pytestmark = pytest.mark.quick
+
+
+class Item:
+    def __init__(self, name, n):
+        self.nodeid, self.n = f"tests/engine/test_it.py::{name}", n
+
+    def get_closest_marker(self, name):
+        mine = self.n if self.n == "thorough" else "share" if self.n else None
+        return SimpleNamespace(args=(self.n,)) if name == mine else None
+
+
+@pytest.mark.parametrize(("instances", "n", "kept"), [(12, 4, 3), (13, 4, 4), (3, 4, 1), (5, 1, 5), (5, None, 5), (0, 4, 0)])
+def test_a_plain_run_takes_one_instance_in_n_whatever_their_order(instances, n, kept):
+    items = [Item(f"test_one[{k}-float64]", n) for k in range(instances)]
+    left_out = tiers.left_out(items)
+    assert len(items) - len(left_out) == kept
+    assert tiers.left_out(items[::-1]) == left_out
+
+
+def test_a_plain_run_leaves_out_thorough_tests():
+    items = [Item("test_one", None), Item("test_long", "thorough")]
+    assert tiers.left_out(items) == {items[1]}
+
+
+def test_tests_are_counted_one_by_one():
+    items = [Item(f"test_{name}[{k}]", 4) for name in ("one", "two") for k in range(4)]
+    left_out = tiers.left_out(items)
+    assert [sum(item not in left_out for item in items[part]) for part in (slice(4), slice(4, 8))] == [1, 1]
+
+
+def test_all_and_a_test_that_is_named_take_every_instance(monkeypatch):
+    monkeypatch.delenv("FASTBPTT_TESTS", raising=False)
+    assert not tiers.takes_all(SimpleNamespace(args=["tests"]))
+    assert tiers.takes_all(SimpleNamespace(args=["tests/engine", "tests/engine/test_it.py::test_one"]))
+    for value, expected in (("all", True), ("instances", True), ("", False)):
+        monkeypatch.setenv("FASTBPTT_TESTS", value)
+        assert tiers.takes_all(SimpleNamespace(args=["tests"])) == expected
+
+
+def test_a_module_is_seen_when_one_of_its_functions_is_called(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in (("called", "def f(): return 1\n"), ("imported", "def f(): return 1\n"), ("constants", "N = 1\n"),
+                       ("protocol", "class P:\n    def f(self):\n        '''Do it.'''\n        ...\n")):
+        (tmp_path / f"quick_{name}.py").write_text(text)
+    before = sys.getprofile()
+    calls = tiers.Calls(tmp_path)
+    assert {path.rpartition("quick_")[2] for path in calls.unseen} == {"called.py", "imported.py"}
+    calls.watch()
+    try:
+        import quick_called
+        import quick_imported  # noqa: F401
+
+        quick_called.f()
+    finally:
+        sys.setprofile(before)
+    assert {path.rpartition("quick_")[2] for path in calls.unseen} == {"imported.py"}

@@ -1,0 +1,62 @@
+"""Which tests a run takes.
+
+quick     `python -m pytest -m quick`: tests with the mark `quick`. They call a function of every module of fastbptt.
+plain     `python -m pytest`: every test without the mark `thorough`, but of the instances of a test with the mark `share(n)`
+          one in n.
+instances FASTBPTT_TESTS=instances: every test and every instance. CI takes them with each kernel set and each special build.
+all       FASTBPTT_TESTS=all: every instance, and the tests that are skipped otherwise (`cases.ALL`).
+
+A mark `share` is for a test whose instances repeat one computation with other options, a mark `thorough` for one that takes
+long and whose subject a shorter test covers. A run that names a test by its id
+(`file::test`) takes what it names.
+"""
+
+import ast
+import os
+import sys
+import zlib
+from collections import defaultdict
+from pathlib import Path
+
+
+def left_out(items):
+    """Return the items that a plain run leaves out. Which instances it takes follows from their names alone."""
+    instances = defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("share")
+        if mark is not None:
+            instances[item.nodeid.partition("[")[0], mark.args[0]].append(item)
+    found = {item for item in items if item.get_closest_marker("thorough") is not None}
+    for (_, n), group in instances.items():
+        group.sort(key=lambda item: zlib.crc32(item.nodeid.rpartition("/")[2].encode()))
+        found |= set(group[-(-len(group) // n):])
+    return found
+
+
+def takes_all(config):
+    return os.environ.get("FASTBPTT_TESTS") in ("instances", "all") or any("::" in each for each in config.args)
+
+
+def has_function(source):
+    """Return whether a module has a function that does something; a method of a Protocol is `...` or a docstring."""
+    return any(isinstance(node, ast.FunctionDef) and not all(
+        isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) for part in node.body)
+        for node in ast.walk(ast.parse(source)))
+
+
+class Calls:
+    """The modules of fastbptt that have a function, and those of them that no test has called one of.
+
+    Python calls `see` for every call until all are seen. Compiled modules do not call it; they are seen when imported.
+    """
+
+    def __init__(self, package):
+        self.unseen = {str(path) for path in Path(package).rglob("*.py") if has_function(path.read_text(encoding="utf-8"))}
+
+    def watch(self):
+        sys.setprofile(self.see if self.unseen else None)
+
+    def see(self, frame, event, argument):
+        if event == "call" and frame.f_code.co_filename in self.unseen and frame.f_code.co_name != "<module>":
+            self.unseen.discard(frame.f_code.co_filename)
+            self.watch()
