@@ -24,9 +24,10 @@ import numpy as np
 
 from . import _files, _checks, optimizers, reference, schedules, training
 from ._training import batches as _batches, checkpoint as _checkpoint
-from .options import parametrizations as _maps, units as _units
+from .options import declaration as _options
+from .options.checks import dtype as _check_dtype, loss_and_parameter as _check_loss
 from ._sklearn import NotFittedError, Parametric, foreign, takes_parameters
-from .network import _KINDS, RNN, STREAMS, _check_dtype, _check_loss
+from .network import _KINDS, RNN, STREAMS
 from .network import _entropy as _network_entropy
 from .sequences import (
     SequenceScaler, Sequences, _mean_and_scale, append, array_of_numbers, check_names, feature_names, read, read_series,
@@ -50,8 +51,7 @@ SCALES = ("standard",)
 BATCH, LEAST_STEPS = 8, 32  # sequences of an update, and the steps that they have at least together
 EPOCHS, MOST_UPDATES = 100, 1000  # so many epochs, or as many updates as the data have steps, up to the latter
 NO_IMPROVEMENT = 1e-3  # share of a constant's loss by which a fit must be better
-NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
-                   "l2", "rate_penalty", "omega", *_maps.OPTIONS, *_units.OPTIONS)
+NETWORK_OPTIONS = _options.names(lambda option: option.estimators)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
                "resume", "overwrite", "n_threads")  # of RNN.fit, which `fit` hands on
 
@@ -348,7 +348,7 @@ class _Estimator(Parametric):
     def _new_network(self, inputs, coding, last=None):
         """Return a network of the constructor's options; with `last`, it has the parameters and random streams of `last`."""
         options = {name: getattr(self, name) for name in NETWORK_OPTIONS} | self._output_options(coding) | self._unit_options()
-        options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype(self.dtype)
+        options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype("dtype", self.dtype)
         sizes = inputs.padded.shape[2], self.hidden_size
         if last is None:
             return RNN(*sizes, random_state=_entropy(self.random_state), **options)
@@ -1482,7 +1482,7 @@ def _pack(name, value, depth=0):
     if isinstance(value, np.generic):
         value = value.item()
     if name == "dtype" and value is not None:
-        return _check_dtype(value)
+        return _check_dtype("dtype", value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)) and depth < 3:

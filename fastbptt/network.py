@@ -13,7 +13,10 @@ import numpy as np
 from . import _core, _files, _checks, convert, diagnostics, initializers, optimizers, reference, training
 from ._training import batches as _batches, checkpoint as _checkpoint, ranks as _ranks
 from .backends import stack as _stack
-from .options import parametrizations as _maps, units as _units
+from .options import declaration as _options, for_backends as _for_backends, parametrizations as _maps, units as _units
+from .options.checks import DTYPES, by_parameter as _by_parameter, hidden_size as _check_hidden_size  # noqa: F401
+from .options.declaration import OUTPUTS, REDUCTIONS  # noqa: F401
+from .options.shapes import shapes_of as _shapes_of, widths_of as _widths_of
 from .threads import policy as _threading
 from ._states import NetworkStates
 
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
 
 _core.set_default_threads(_threading.default())
 
-DTYPES = ("float32", "float64")
-REDUCTIONS = ("mean", "sum")
-OUTPUTS = ("sequence", "last")
 BACKENDS = ("core", "reference")
 # Random streams; a new one goes to the end.
 STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "batches", "generation")
@@ -185,28 +185,8 @@ class RNN:
                  leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
                  recurrent_dropout: Float = 0.0, random_state: Seed = None) -> None:
-        loss_name, loss_parameter = _check_loss(loss)
-        self._configure({
-            "input_size": _checks.size("input_size", input_size),
-            "hidden_size": _check_hidden_size(hidden_size),
-            "output_size": _checks.size("output_size", output_size),
-            "activation": _checks.choose("activation", activation, reference.ACTIVATIONS),
-            "output_activation": _checks.choose("output_activation", output_activation, reference.OUTPUT_ACTIVATIONS),
-            "loss": loss_name if loss_parameter is None else (loss_name, loss_parameter),
-            "reduction": _checks.choose("reduction", reduction, REDUCTIONS),
-            "dtype": _check_dtype(dtype),
-            "bias": _checks.flag("bias", bias),
-            "learn_initial_state": _checks.flag("learn_initial_state", learn_initial_state),
-            "output": _checks.choose("output", output, OUTPUTS),
-            "one_hot": _checks.flag("one_hot", one_hot),
-            "bidirectional": _checks.flag("bidirectional", bidirectional),
-            "l1": _check_penalty("l1", l1),
-            "l2": _check_penalty("l2", l2),
-            "rate_penalty": _checks.number("rate_penalty", rate_penalty, 0, low_allowed=True),
-            "omega": _checks.number("omega", omega, 0, low_allowed=True),
-            **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
-            **_units.options(leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout),
-        }, _entropy(random_state))
+        given = dict(locals())  # every argument by its name, as options/declaration.py lists them
+        self._configure(_options.configuration(given), _entropy(random_state))
         self.dt = None if dt is None else float(dt)
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
 
@@ -220,21 +200,21 @@ class RNN:
 
     def _configure(self, config, entropy):
         """Everything but the parameters' values, from checked options."""
-        config = {**config, **{name: value for name, value in _units.PLAIN.items() if name not in config}}  # of old files
+        config = _options.completed(config)
         self.__dict__.update(config)
-        loss, loss_parameter = self.loss if isinstance(self.loss, tuple) else (self.loss, None)
+        loss, loss_parameter = _for_backends.loss_of(config)
         fused = reference.FUSED.get(loss, self.output_activation)
         if fused != self.output_activation:
             raise ValueError(f"loss={loss!r} needs output_activation={fused!r}, got {self.output_activation!r}")
         levels = len(loss_parameter) if loss == "quantile" else 1
         if self.output_size % levels:
             raise ValueError(f"output_size must be a multiple of the {levels} quantile levels, got {self.output_size}")
-        self.target_size = self.output_size // levels
+        self.target_size = _for_backends.target_size_of(config)
         self.history = None
         self._config, self._entropy, self._positions = config, entropy, _batches.Positions()
         I, H, O = self.input_size, self.hidden_size, self.output_size
-        shapes = _shapes(config)
-        self._widths = _stack.widths_of(shapes)
+        shapes = _shapes_of(config)
+        self._widths = _widths_of(shapes)
         self._stacked = len(self._widths) > 1
         if self.input_noise_std and self.one_hot:
             raise ValueError("input_noise_std needs real inputs: ids have no noise (one_hot=True)")
@@ -250,7 +230,8 @@ class RNN:
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
         self._theta = _aligned(size, self.dtype)
         self.__dict__["parameters"] = _Parameters(_views(self._theta, shapes))
-        l1, l2 = (_by_parameter(name, getattr(self, name), shapes) for name in ("l1", "l2"))
+        for name in ("l1", "l2"):
+            _by_parameter(name, config[name], shapes)
         if self._stacked and not (self.autapses and self.dale_ratio is None and self.dale_signs is None):
             raise ValueError("dale_ratio, dale_signs and autapses=False are of a network of one recurrence; for others name "
                              "each parameter in connectivity and nonnegative")
@@ -258,18 +239,11 @@ class RNN:
             raise ValueError(f"omega={self.omega} is of plain units, whose gradient goes back through W_s alone; got leak="
                              f"{self.leak}, leak_form={self.leak_form!r}, recurrent_dropout={self.recurrent_dropout}")
         self._maps, self.unit_signs = _maps.build(config, shapes)
-        codes = _maps.codes(self._maps, shapes)
-        self._held = None if codes is None else np.flatnonzero(codes & _maps.TRAINABLE == 0)
-        options = (self.target_size, self.activation, self.output_activation, loss, loss_parameter, self.reduction == "mean",
-                   self.bias, self.learn_initial_state, l1, l2, self.output == "last", self.one_hot, codes, self.rate_penalty,
-                   self.omega)
+        options = _for_backends.for_core(config, shapes, self._maps)
+        self._held = None if options["maps"] is None else np.flatnonzero(options["maps"] & _maps.TRAINABLE == 0)
         self._engines = {
-            "core": (_stack.Stack(shapes, self.dtype, *options, **_units.for_engine(config)) if self._stacked
-                     else _core.Engine(self.dtype, I, H, O, *options, **_units.for_engine(config))),
-            "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
-                                          output_activation=self.output_activation, reduction=self.reduction, l1=l1,
-                                          l2=l2, rate_penalty=self.rate_penalty, omega=self.omega, output=self.output,
-                                          maps=self._maps, **{name: config[name] for name in _units.PLAIN}),
+            "core": _stack.Stack(shapes, options) if self._stacked else _core.Engine(I=I, H=H, O=O, **options),
+            "reference": _ReferenceEngine(shapes, **_for_backends.for_reference(config, shapes, self._maps)),
         }
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
@@ -1464,11 +1438,11 @@ class RNN:
         sizes = [_checks.size(name, config[name]) for name in ("input_size", "output_size")]
         if isinstance(config["hidden_size"], list):
             config["hidden_size"] = tuple(config["hidden_size"])
-        config["hidden_size"] = _check_hidden_size(config["hidden_size"])
+        config["hidden_size"] = _check_hidden_size("hidden_size", config["hidden_size"])
         if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > sum(
                 array.size for array in arrays.values()):
             raise ValueError(f"its parameters are fewer than its {len(config['hidden_size'])} layers need")
-        matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
+        matrices = _shapes_of(config | {"bias": False, "learn_initial_state": False}).values()
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
@@ -1487,8 +1461,7 @@ class RNN:
         self.dt = state.get("dt")
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={_checks.short(value)}" for name, value in self._config.items()
-                            if name not in _units.PLAIN or value != _units.PLAIN[name])
+        options = ", ".join(f"{name}={_checks.short(value)}" for name, value in _options.shown(self._config).items())
         return f"RNN({options})"
 
 
@@ -1551,7 +1524,7 @@ class _ReferenceEngine:
 
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
-        self.widths = _stack.widths_of(shapes)
+        self.widths = _widths_of(shapes)
         self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
 
     def _parameters(self, theta):
@@ -1652,40 +1625,6 @@ def _threads(n_threads):
     return 0 if n_threads is None else _checks.size("n_threads", n_threads)
 
 
-def _check_hidden_size(hidden_size):
-    """An int, or a tuple of at least two."""
-    if not isinstance(hidden_size, tuple):
-        return _checks.size("hidden_size", hidden_size)
-    sizes = tuple(_checks.size(f"hidden_size[{n}]", H) for n, H in enumerate(hidden_size))
-    if not sizes:
-        raise ValueError("hidden_size must be an int, or a tuple of one for each layer, got an empty one")
-    return sizes if len(sizes) > 1 else sizes[0]
-
-
-def _shapes(config):
-    """The shapes of a configuration's parameters by name, in theta's order."""
-    H = config["hidden_size"]
-    return _stack.shapes_of(config["input_size"], H if isinstance(H, tuple) else (H,), config["output_size"],
-                            config.get("bidirectional", False), config["bias"], config["learn_initial_state"])
-
-
-def _check_loss(loss):
-    name, parameter = loss if isinstance(loss, tuple) and len(loss) == 2 else (loss, None)
-    _checks.choose("loss", name, reference.LOSSES)
-    if name not in reference.LOSS_PARAMETERS:
-        if parameter is not None:
-            raise ValueError(f"loss {name!r} takes no number, got {parameter!r}")
-        return name, None
-    if parameter is None:
-        parameter = reference.LOSS_PARAMETERS[name]
-    if name == "huber":
-        return name, _checks.number("the threshold of huber", parameter, 0)
-    levels = tuple(_checks.number("a quantile level", level, 0, 1) for level in np.atleast_1d(parameter).tolist())
-    if not levels:
-        raise ValueError("loss 'quantile' needs at least one level")
-    return name, levels
-
-
 def _is_share(validation):
     return isinstance(validation, numbers.Real) and not isinstance(validation, bool)
 
@@ -1714,32 +1653,6 @@ def _check_tbptt(tbptt):
         raise TypeError("tbptt must be (k1, k2): every k1 steps, errors go back k2 steps; got "
                         f"{type(tbptt).__name__} {tbptt!r}")
     return _checks.size("k1 of tbptt", tbptt[0]), _checks.size("k2 of tbptt", tbptt[1])
-
-
-def _check_penalty(name, value):
-    if isinstance(value, Mapping):
-        return {str(key): _checks.number(f"{name}[{key!r}]", number, 0, low_allowed=True) for key, number in value.items()}
-    return _checks.number(name, value, 0, low_allowed=True)
-
-
-def _by_parameter(name, penalty, shapes):
-    """A penalty as a dict of those parameters that it falls on."""
-    if not isinstance(penalty, dict):
-        penalty = {name: penalty for name in shapes if name.startswith("W_")}
-    for key in penalty:
-        if key not in shapes:
-            raise ValueError(f"{name} names {key!r}, but this network's parameters are {', '.join(shapes)}")
-    return {key: number for key, number in penalty.items() if number}
-
-
-def _check_dtype(dtype):
-    try:
-        name = np.dtype(dtype).name
-    except TypeError:
-        name = None
-    if name not in DTYPES or dtype is None:
-        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
-    return name
 
 
 def _is_step(T, B, lengths):

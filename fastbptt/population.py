@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import math
 import time
@@ -15,7 +14,7 @@ import numpy as np
 
 from . import _core, _files, _population, _checks, network as _network, optimizers, reference, schedules, training
 from ._training import batches as _batches
-from .options import parametrizations as _maps, units as _units
+from .options import checks as _option_checks, declaration as _options, parametrizations as _maps
 from ._training.progress import Progress
 from ._states import NetworkStates, stack
 from .network import RNN, STREAMS
@@ -38,15 +37,14 @@ MOST_BYTES = 2**28  # of a group's workspace
 AIR = 0.05  # seconds of training between two looks at what else there is
 NETWORKS_FIRST = {1: (1, 0), 2: (2, 0, 1)}  # the order of axes of which the last are the networks
 CUT_OFF = ("nonfinite", "interrupted", "error")  # ends after which a network does not return to its best parameters
-OWN = ("l1", "l2")  # options that each network of a population may have of its own
+OWN = _options.names(lambda option: option.each)  # options that each network of a population may have of its own
 # What an array may be whose shape fits both, and how to say which
 AMBIGUOUS = {
     "D": ("labels of each network, or distributions that all share", "give distributions as floats, or labels as a list of"),
     "weights": ("weights of each network, or weights of each output that all share",
                 "repeat the latter to (n, T, B, O), or give the former as a list of"),
 }
-SERVED = ("input_size", "hidden_size", "output_size", "activation", "output_activation", "loss", "reduction", "dtype", "bias",
-          "learn_initial_state", *OWN)  # by lanes
+SERVED = _options.names(lambda option: option.lanes)
 
 
 @dataclass(repr=False)
@@ -142,7 +140,7 @@ class Population:
         for name, values in own.items():
             if len(values) != self.n:
                 raise ValueError(f"{name} must be one for all, or a list of {self.n}, got {len(values)}")
-            own[name] = [_network._check_penalty(f"{name}[{k}]", value) for k, value in enumerate(values)]
+            own[name] = [_option_checks.penalty(f"{name}[{k}]", value) for k, value in enumerate(values)]
         nets = [RNN(input_size, hidden_size, output_size, random_state=seed, **options,  # type: ignore[arg-type]
                     **{name: values[k] for name, values in own.items()}) for k, seed in enumerate(self.seeds)]
         self._positions = [net._positions for net in nets]
@@ -155,7 +153,7 @@ class Population:
         for name in OWN:
             for each in own:
                 if isinstance(each[name], dict):
-                    _network._by_parameter(name, each[name], first.parameters)
+                    _option_checks.by_parameter(name, each[name], first.parameters)
         if all(each == own[0] for each in own):
             first._configure(first._config | own[0], first._entropy)
             own = None
@@ -442,7 +440,7 @@ class Population:
         own = header.get("own") or [{name: first._config[name] for name in OWN}] * self.n
         if len(own) != self.n:
             raise ValueError(f"it has penalties of {len(own)} networks, for {self.n}")
-        self._configure(first, [{name: _network._check_penalty(name, each[name]) for name in OWN} for each in own])
+        self._configure(first, [{name: _option_checks.penalty(name, each[name]) for name in OWN} for each in own])
         self.theta = theta
         return self
 
@@ -855,18 +853,7 @@ def _most_sequences(net):
 
 def _beside(net):
     """The options that are not RNN's defaults and that lanes do not serve; a new option is one of them."""
-    defaults = _defaults() | _units.PLAIN
-    return [name for name, value in net._config.items() if name not in SERVED and not _is_default(value, defaults.get(name))]
-
-
-@functools.cache
-def _defaults():
-    return {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()}
-
-
-def _is_default(value, default):
-    """Whether an option is as it is where nobody gives it; None may be kept as an empty dict."""
-    return value == {} if default is None and value is not None else type(value) is type(default) and value == default
+    return [name for name, value in net._config.items() if name not in SERVED and not _options.is_default(name, value)]
 
 
 def _key(net):
@@ -902,7 +889,7 @@ def _flat_penalties(population):
     for name in OWN:
         values, given = np.zeros_like(population._theta), population._own_options or [population._like._config]
         for k, options in enumerate(given):
-            numbers, begin = _network._by_parameter(name, options[name], shapes), 0
+            numbers, begin = _option_checks.by_parameter(name, options[name], shapes), 0
             for key, shape in shapes.items():
                 columns = slice(k, k + 1) if population._own_options else slice(population.n)
                 values[begin:begin + math.prod(shape), columns] = numbers.get(key, 0)

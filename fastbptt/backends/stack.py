@@ -24,31 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _core, reference
-
-
-def shapes_of(I, sizes, O, both, bias, learnt):  # noqa: E741
-    """The shapes of all parameters by name, in the order of theta."""
-    shapes, width = {}, I
-    for layer, H in enumerate(sizes):
-        for end in ("", "_reverse") if both else ("",):
-            suffix = (f"_l{layer}" if layer else "") + end
-            shapes |= {"W_x" + suffix: (H, width), "W_s" + suffix: (H, H)}
-            if bias:
-                shapes["b_s" + suffix] = (H,)
-            if learnt:
-                shapes["S_0" + suffix] = (H,)
-        width = H * (2 if both else 1)
-    shapes["W_y"] = (O, width)
-    if bias:
-        shapes["b_y"] = (O,)
-    if len(sizes) == 1 and not both and learnt:  # the plain network's order
-        shapes["S_0"] = shapes.pop("S_0")
-    return shapes
-
-
-def widths_of(shapes):
-    """H of each recurrence."""
-    return [shape[0] for name, shape in shapes.items() if name.startswith("W_s")]
+from ..options.shapes import widths_of
 
 
 def split(packed, widths):
@@ -56,6 +32,13 @@ def split(packed, widths):
     if packed is None:
         return None
     return tuple(np.ascontiguousarray(part) for part in np.split(packed, np.cumsum(widths)[:-1], axis=-1))
+
+
+# Arguments of an Engine that is a part of a stack: those of a whole network that its part does not have
+NO_RECURRENCE = {"learn_initial_state": False, "one_hot": False, "rate_penalty": 0.0, "omega": 0.0, "leak": 1.0,
+                 "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
+NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_parameter": None, "mean": False, "last": False,
+              "rate_penalty": 0.0}
 
 
 class _Recurrence(NamedTuple):
@@ -90,41 +73,40 @@ class _Scratch:
 class Stack:
     """The operations of networks of several recurrences over flat parameters theta; `_core.Engine` documents them."""
 
-    def __init__(self, shapes, dtype, target_size, activation, output_activation, loss, loss_parameter, mean, bias,
-                 learnt, l1, l2, last, one_hot, maps, rate_penalty, omega, leak=1.0, leak_form="rate", noise=0.0,
-                 input_noise=0.0, dropout=0.0):
-        self.rate_penalty, self.omega = rate_penalty, omega
-        self.shapes, self.widths, self.last, self.learnt = shapes, widths_of(shapes), last, learnt
-        self.dtype, self.free = np.dtype(dtype), []
-        self.activation = activation
-        self.leaky, self.current = leak < 1 or leak_form == "current", leak_form == "current"
+    def __init__(self, shapes, options):
+        """Take the shapes of all parameters, and the keyword arguments of an Engine, for all recurrences together."""
+        self.rate_penalty, self.omega = options["rate_penalty"], options["omega"]
+        self.shapes, self.widths, self.last = shapes, widths_of(shapes), options["last"]
+        self.dtype, self.free = np.dtype(options["dtype"]), []
+        self.activation = options["activation"]
+        self.current = options["leak_form"] == "current"
+        self.leaky = options["leak"] < 1 or self.current
         suffixes = reference.recurrences(shapes)
         self.both = len(suffixes[0]) == 2
         ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
         slices = {name: slice(begin, end) for name, begin, end in zip(shapes, [0, *ends], ends)}
 
         def part(names, suffix=""):
-            """The slice of theta that these parameters are, its maps, and the penalties that fall on them."""
+            """The slice of theta that these parameters are; and as arguments their maps, and the penalties on them."""
             found = {name: name + suffix for name in names if name + suffix in shapes}
             own = slice(min(slices[name].start for name in found.values()), max(slices[name].stop for name in found.values()))
-            penalties = ({name: penalty[full] for name, full in found.items() if full in penalty} for penalty in (l1, l2))
-            return own, None if maps is None else maps[own], *penalties
+            penalties = {kind: {name: options[kind][full] for name, full in found.items() if full in options[kind]}
+                         for kind in ("l1", "l2")}
+            return own, {"maps": None if options["maps"] is None else options["maps"][own], **penalties}
 
         O, top = shapes["W_y"]
-        self.own_y, own_maps, *penalties = part(("W_y", "b_y"))
-        self.readout = _core.Engine(dtype, top, top, O, target_size, activation, output_activation, loss, loss_parameter, mean,
-                                    bias, False, *penalties, last, False, own_maps, recurs=False, settles=omega != 0)
+        self.own_y, of_readout = part(("W_y", "b_y"))
+        self.readout = _core.Engine(I=top, H=top, O=O, **options | NO_RECURRENCE | of_readout, recurs=False,
+                                    settles=self.omega != 0)
         self.layers, begin = [], 0
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
             for suffix in ends:
                 H, width = shapes["W_x" + suffix]
-                own, own_maps, *penalties = part(("W_x", "W_s", "b_s", "S_0"), suffix)
-                engine = _core.Engine(dtype, width, H, 0, H, activation, "identity", "squared_error", None, False, bias, learnt,
-                                      *penalties, False, one_hot and layer == 0, own_maps, omega=omega, reads=False,
-                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, leak=leak,
-                                      leak_form=leak_form, noise=noise, input_noise=input_noise if layer == 0 else 0.0,
-                                      dropout=dropout, kind=len(self.recurrences))
+                own, of_recurrence = part(("W_x", "W_s", "b_s", "S_0"), suffix)
+                lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
+                engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
+                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, kind=len(self.recurrences))
                 self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
                 begin += H
 

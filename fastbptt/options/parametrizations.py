@@ -1,4 +1,4 @@
-"""Options that map the parameters: connectivity, trainable, Dale's law. From what the user gives to reference.Map."""
+"""Options that constrain parameters: connectivity, trainable, Dale's law. Their checks, and the reference.Map they become."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ import numpy as np
 from .. import _checks
 from ..reference import Map
 
-OPTIONS = ("connectivity", "trainable", "dale_ratio", "dale_signs", "nonnegative", "autapses")
 PRESENT, TRAINABLE, SIGNED, NEGATIVE = 1, 2, 4, 8  # the bits of an entry, as parametrizations.h has them
 
 
-def options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses):
-    """The options as a network keeps them: arrays are copies that cannot be written to."""
+def refuse_two_sources_of_signs(dale_ratio, dale_signs):
+    """Raise TypeError if Dale's law is given both by a share and by signs."""
     if dale_ratio is not None and dale_signs is not None:
         raise TypeError("give dale_ratio or dale_signs, not both")
-    return {
-        "connectivity": _by_parameter("connectivity", connectivity),
-        "trainable": _by_parameter("trainable", trainable),
-        "dale_ratio": None if dale_ratio is None else _share("dale_ratio", dale_ratio),
-        "dale_signs": None if dale_signs is None else _signs("dale_signs", dale_signs),
-        "nonnegative": _names("nonnegative", nonnegative),
-        "autapses": _checks.flag("autapses", autapses),
-    }
 
 
 def build(given, shapes):
@@ -99,7 +90,27 @@ def join(config, arrays):
     return joined
 
 
-# ---- Checks
+# ---- Checks: arrays that are kept are copies that cannot be written to
+
+
+def connectivity(name, value):
+    """Return a dict of arrays of 0 and 1 by parameter; None is an empty dict."""
+    return _by_parameter(name, value)
+
+
+def trainable(name, value):
+    """Return a dict of bools, or of arrays of 0 and 1, by parameter; None is an empty dict."""
+    return _by_parameter(name, value)
+
+
+def dale_ratio(name, value):
+    """Return a float in (0, 1], or None."""
+    return None if value is None else _share(name, value)
+
+
+def dale_signs(name, value):
+    """Return an array (H,) of 1 and -1, int8, or None."""
+    return None if value is None else _signs(name, value)
 
 
 def _by_parameter(option, given):
@@ -145,7 +156,8 @@ def _signs(name, value):
     return _kept(value.astype(np.int8))
 
 
-def _names(option, given):
+def nonnegative(option, given):
+    """Return a tuple of names of parameters."""
     if isinstance(given, str):
         raise TypeError(f"{option} must be a tuple of names of parameters, such as ({given!r},), got the string {given!r}")
     if not isinstance(given, (tuple, list)) or not all(isinstance(name, str) for name in given):
