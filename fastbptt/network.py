@@ -13,10 +13,11 @@ import numpy as np
 from . import _core, _files, _checks, convert, diagnostics, initializers, optimizers, reference, training
 from ._training import batches as _batches, checkpoint as _checkpoint, ranks as _ranks
 from .backends import stack as _stack
+from .backends.reference import ReferenceBackend
 from .options import declaration as _options, for_backends as _for_backends, parametrizations as _maps, units as _units
 from .options.checks import DTYPES, by_parameter as _by_parameter, hidden_size as _check_hidden_size  # noqa: F401
 from .options.declaration import OUTPUTS, REDUCTIONS  # noqa: F401
-from .options.shapes import shapes_of as _shapes_of, widths_of as _widths_of
+from .options.shapes import shapes_of as _shapes_of, views_of as _views_of, widths_of as _widths_of
 from .threads import policy as _threading
 from ._states import NetworkStates
 
@@ -229,7 +230,7 @@ class RNN:
         if size > 2**48:  # numbers, where a processor addresses so many bytes
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
         self._theta = _aligned(size, self.dtype)
-        self.__dict__["parameters"] = _Parameters(_views(self._theta, shapes))
+        self.__dict__["parameters"] = _Parameters(_views_of(self._theta, shapes))
         for name in ("l1", "l2"):
             _by_parameter(name, config[name], shapes)
         if self._stacked and not (self.autapses and self.dale_ratio is None and self.dale_signs is None):
@@ -243,7 +244,7 @@ class RNN:
         self._held = None if options["maps"] is None else np.flatnonzero(options["maps"] & _maps.TRAINABLE == 0)
         self._engines = {
             "core": _stack.Stack(shapes, options) if self._stacked else _core.Engine(I=I, H=H, O=O, **options),
-            "reference": _ReferenceEngine(shapes, **_for_backends.for_reference(config, shapes, self._maps)),
+            "reference": ReferenceBackend(shapes, **_for_backends.for_reference(config, shapes, self._maps)),
         }
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
@@ -1420,7 +1421,7 @@ class RNN:
 
     def _named(self, theta):
         """Views of a flat vector under the names of the parameters."""
-        return _views(theta, {name: value.shape for name, value in self.parameters.items()})
+        return _views_of(theta, {name: value.shape for name, value in self.parameters.items()})
 
     @classmethod
     def _from_file(cls, header, arrays):
@@ -1519,104 +1520,6 @@ class _Unchecked:
         return NotImplemented
 
 
-class _ReferenceEngine:
-    """The face of _core.Engine over reference.py, which has one thread."""
-
-    def __init__(self, shapes: Any, **options: Any) -> None:
-        self.shapes, self.options, self.loss = shapes, options, options["loss"]
-        self.widths = _widths_of(shapes)
-        self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
-
-    def _parameters(self, theta):
-        return _views(theta, self.shapes)
-
-    def _states(self, packed):
-        """States as the reference takes them."""
-        return packed if len(self.widths) == 1 else _stack.split(packed, self.widths)
-
-    def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                resets: Any, return_states: bool, n_threads: int, draws: Any = None) -> tuple[Any, ...]:
-        results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
-                                    return_rates=self.leaky, draws=draws, **self.options)
-        return results if return_states else results[:2]
-
-    def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
-        results = reference.step(self._parameters(theta), x, self._states(state), **self.options)
-        if out is None:
-            return results
-        for array, result in zip(out, results):
-            array[...] = result
-        return out
-
-    def losses(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-               resets: Any, n_threads: int, draws: Any = None) -> np.ndarray:
-        return reference.losses(self._parameters(theta), X, D, self._states(initial_state), lengths=lengths, resets=resets,
-                                draws=draws, **self.options)
-
-    def evaluate(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                 resets: Any, n_threads: int, draws: Any = None) -> float:
-        return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state),
-                                    lengths=lengths, resets=resets, draws=draws, **self.options))
-
-    def loss_and_gradients(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any,
-                           lengths: Any, resets: Any, tbptt: tuple[int, int] | None, memory_limit: int,
-                           input_gradient: bool, initial_state_gradient: bool, n_threads: int,
-                           draws: Any = None) -> tuple[float, dict[str, np.ndarray]]:
-        loss, gradients = reference.loss_and_gradients(
-            self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
-            resets=resets, tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
-            draws=draws, **self.options)
-        return float(loss), gradients
-
-    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
-        error, penalties, gradients, _ = reference._loss_and_gradients(
-            self._parameters(theta), X, D, weights, self._states(initial_state), lengths=lengths, resets=resets,
-            draws=draws, **self.options)
-        np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        return float(error), float(penalties)
-
-    def penalize(self, theta, gradient):
-        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
-        effective, views = reference.effective(p, self.options["maps"]), self._parameters(gradient)
-        for name, dw in reference.pulled_back(reference.d_penalty(effective, **penalties), p, self.options["maps"]).items():
-            views[name] += dw
-        return float(reference.penalty(effective, **penalties))
-
-    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
-                    past_rates=None, R=None, draws=None, past_S_0=None):
-        p = self._parameters(theta)
-        given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
-                 "past": self._states(past), "past_rates": self._states(past if past_rates is None else past_rates),
-                 "past_S_0": None if past_S_0 is None else self._states(past_S_0), "draws": draws, **self.options}
-        run, _, _ = reference._forward_and_error(p, X, D, **given)
-        error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
-                                                                       tbptt=(max(len(X), 1), k2), **given)
-        for array, found in ((S, run.S), (R, run.R)):
-            if array is not None:
-                array[...] = found if len(self.widths) == 1 else np.concatenate(found, axis=-1)
-        np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        if weights is not None:
-            weights = reference._normal(weights, theta.dtype)
-        there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
-        weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
-        return float(error), float(penalties), float(weight)
-
-    def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any,
-                 resets: Any, tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool,
-                 initial_state_gradient: bool, n_threads: int, draws: Any = None) -> dict[str, np.ndarray]:
-        return reference.backward(self._parameters(theta), X, dY, initial_state=self._states(initial_state), lengths=lengths,
-                                  resets=resets, tbptt=tbptt, input_gradient=input_gradient,
-                                  initial_state_gradient=initial_state_gradient, draws=draws, **self.options)
-
-    def gradient_terms(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                       resets: Any, t: int, n_threads: int) -> dict[str, np.ndarray]:
-        return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
-
-    def gradient_flow(self, theta, X, D, weights, initial_state, begin, end):
-        return reference.gradient_flow(self._parameters(theta), X, D, range(begin, end), weights=weights,
-                                       initial_state=initial_state, **self.options)
-
-
 # ---- Options
 
 
@@ -1706,13 +1609,3 @@ def _aligned(size, dtype):
     memory = np.zeros(size * dtype.itemsize + 64, np.uint8)
     offset = -memory.ctypes.data % 64
     return memory[offset:offset + size * dtype.itemsize].view(dtype)
-
-
-def _views(theta, shapes):
-    """Views of a flat vector, one after another, under their names."""
-    views, begin = {}, 0
-    for name, shape in shapes.items():
-        end = begin + int(np.prod(shape))
-        views[name] = theta[begin:end].reshape(shape)
-        begin = end
-    return views

@@ -1,9 +1,11 @@
-"""The shapes of a network's parameters, which follow from its options.
+"""The shapes of a network's parameters, which follow from its options, and where they lie in the flat vector theta.
 
 An option that adds a parameter adds a line to `shapes_of`: its name, its shape, and its place in theta.
 """
 
 from __future__ import annotations
+
+import math
 
 
 def shapes_of(config):
@@ -31,3 +33,13 @@ def shapes_of(config):
 def widths_of(shapes):
     """Return the number of hidden units of each recurrence."""
     return [shape[0] for name, shape in shapes.items() if name.startswith("W_s")]
+
+
+def views_of(theta, shapes):
+    """Return views of a flat vector, one after another, by the names of the shapes."""
+    views, begin = {}, 0
+    for name, shape in shapes.items():
+        end = begin + math.prod(shape)
+        views[name] = theta[begin:end].reshape(shape)
+        begin = end
+    return views
