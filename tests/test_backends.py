@@ -36,6 +36,14 @@ def test_the_fields_of_a_batch_are_the_arguments_of_every_operation_on_data():
         assert arguments == ["dY" if (field, name) == ("D", "backward") else field for field in protocol.Batch._fields]
 
 
+def test_methods_of_the_parts_of_rnn_are_shown_as_those_of_rnn():
+    for name in ("fit", "save", "from_torch", "forward"):
+        method = getattr(RNN, name)
+        assert (method.__module__, method.__qualname__) == ("fastbptt.network", f"RNN.{name}")
+    with pytest.raises(TypeError, match=r"^RNN\.train_step\(\) "):
+        RNN(1, 2, 1).train_step()
+
+
 @pytest.mark.parametrize("backend", ["core", "reference"])
 @pytest.mark.parametrize("sizes", [3, (3, 2)])
 def test_results_have_the_form_that_the_protocol_says(backend, sizes):
