@@ -202,7 +202,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             super().__setattr__(name, value)
 
     def _configure(self, config, entropy):
-        """Everything but the parameters' values, from checked options."""
+        """Set everything but the parameters' values, from checked options."""
         config = _options.completed(config)
         self.__dict__.update(config)
         loss, loss_parameter = _for_backends.loss_of(config)
@@ -600,14 +600,14 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                                      random_state=random_state)
 
     def _summing(self):
-        """A network of these very parameters whose error is the plain sum, without penalties: a share of a larger batch's."""
+        """Return a network that shares these parameters, whose error is the sum without penalties: that of a part of a batch."""
         network = RNN.__new__(RNN)
         network._configure(self._config | {"reduction": "sum", "l1": 0.0, "l2": 0.0}, self._entropy)
         network._theta = self._theta
         return network
 
     def _without_g2(self):
-        """A network of these very parameters whose outputs are Z, before g2."""
+        """Return a network that shares these parameters, whose outputs are Z, before g2."""
         network = RNN.__new__(RNN)
         network._configure(self._config | {"output_activation": "identity", "loss": "squared_error"}, self._entropy)
         network._theta = self._theta
@@ -625,15 +625,14 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
         >>> net.theta = result.x
         """
-        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
-        D, weights = self._check_targets(X, D, weights, lengths)
+        batch = self._check_data(X, D, weights, initial_state, lengths, resets)
         engine = self._engine(backend)
         size, dtype, threads = self._theta.size, self.dtype, _threads(n_threads)
 
         def fun(theta):
             gradient = np.empty(size, dtype)
             theta = _check_shape("theta", _checks.array("theta", theta, dtype), (size,), "(P,)")
-            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, lengths, resets, gradient, 0, threads)
+            loss, penalty = engine.loss_into(theta, *batch, gradient, 0, threads)
             return loss + penalty, gradient.astype(np.float64)
 
         return fun

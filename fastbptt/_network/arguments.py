@@ -18,6 +18,7 @@ class Arguments:
     """Methods of `RNN`: checks of what its operations are given."""
 
     def _check_inputs(self, X, initial_state, lengths=None, resets=None, name="X"):
+        """Return X, initial_state, lengths and resets as the backends take them; `name` is what X is called in a message."""
         X = self._check_vectors_or_ids(name, X, "T, B")
         T, B = X.shape[:2]
         if initial_state is not None:
@@ -37,9 +38,9 @@ class Arguments:
         return X, initial_state, lengths, resets
 
     def _check_state(self, name, state, B, X=None):
-        """A state (B, H) as the engines take it: of several recurrences one array, (B, H of all together).
+        """Return a state as the backends take it: (B, H), or (B, sum of all H) for several recurrences.
 
-        X is what B was read from, if it was a whole X.
+        X is the array that B was read from, if there is one: the error message then says how X was read.
         """
         if not self._stacked:
             return _check_shape(name, _checks.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)", X)
@@ -51,13 +52,13 @@ class Arguments:
                                for n, (part, H) in enumerate(zip(state, self._widths))], axis=1)
 
     def _as_given(self, states):
-        """States as the engines take them as the caller has them."""
+        """Return states of the backends in the caller's form: a tuple for several recurrences."""
         if states is not None and states.shape[-1] > sum(self._widths):  # kept with rates
             states = np.ascontiguousarray(states[..., :sum(self._widths)])
         return _stack.split(states, self._widths) if self._stacked else states
 
     def _check_tbptt(self, tbptt, whole=False):
-        """`whole`: whether the loss needs the whole gradient."""
+        """Return (k1, k2) or None. `whole` says that the loss needs the whole gradient, so that truncation is refused."""
         if tbptt is not None:
             self._refuse_reverse("truncated BPTT")
             if whole:
@@ -71,7 +72,7 @@ class Arguments:
                              "comes later")
 
     def _check_vectors_or_ids(self, name, X, axes):
-        """X (*axes, I), or ids X (*axes) of the network's; axes are "T, B", or "B" of one step."""
+        """Return X (*axes, I), or ids (*axes) if the network has one_hot=True. axes are "T, B", or "B" for one step."""
         dtype, letters = (np.intp, axes) if self.one_hot else (self.dtype, f"{axes}, I")
         X, ndim = _checks.array(name, X, dtype), len(letters.split(","))
         letters = f"({letters},)" if ndim == 1 else f"({letters})"
@@ -94,7 +95,7 @@ class Arguments:
                              f"(input_size={self.input_size})")
 
     def _check_step(self, name, x, B=None):
-        """Inputs (B, I), or ids (B,), of one step, and of so many sequences where B is given."""
+        """Return the inputs (B, I), or ids (B,), of one step; refuse another number of sequences than B if it is given."""
         x = self._check_vectors_or_ids(name, x, "B")
         if B is not None and len(x) != B:
             raise ValueError(f"{name} has {len(x)} sequences, but the prefix has {B}; shape {x.shape}")
@@ -103,7 +104,7 @@ class Arguments:
         return x
 
     def _check_feedback(self, feed, temperature):
-        """Raise where there is nothing to be fed back, or `temperature` has nothing to act upon."""
+        """Raise if `generate` has nothing to feed back, or `temperature` has no effect."""
         if feed is not None and not callable(feed):
             raise TypeError(f"feed must be a function f(y, rng) -> x, got {type(feed).__name__}")
         if temperature != 1 and (feed is not None or not self.one_hot):
@@ -120,7 +121,7 @@ class Arguments:
                              f"{self.output_activation!r}: give feed")
 
     def _check_out(self, out, x, state):
-        """Raise where out is not (y, state) as `step` may write into them; x and state are those that it reads."""
+        """Raise if `step` may not write its results into out = (y, state). It reads x and state, which out must not overlap."""
         if not isinstance(out, tuple) or len(out) != 2:
             words = f"{len(out)} of them" if isinstance(out, tuple) else type(out).__name__
             raise TypeError(f"out must be a tuple of two arrays, (y, state), got {words}")
@@ -154,12 +155,13 @@ class Arguments:
                     raise ValueError(f"{name} overlaps {words}")
 
     def _check_rows(self, name, value, X, width, letter):
-        """`value` as numbers (T, B, width), or (B, width) where outputs are those of the last steps."""
+        """Return `value` as an array (T, B, width), or (B, width) with output="last"."""
         shape, letters = ((X.shape[1], width), f"(B, {letter})") if self.output == "last" else (
             (*X.shape[:2], width), f"(T, B, {letter})")
         return _check_shape(name, _checks.array(name, value, self.dtype), shape, letters, X)
 
     def _check_targets(self, X, D, weights, lengths=None):
+        """Return D and weights as the backends take them. Entries of D without weight or beyond `lengths` are not read."""
         last = self.output == "last"
         shape = X.shape[1:2] if last else X.shape[:2]
         steps, axes = "(B,)" if last else "(T, B)", "b" if last else "tb"
@@ -196,12 +198,12 @@ class Arguments:
 
 
 def _threads(n_threads):
-    """As the core takes it: 0 for what is its to say."""
+    """Return the number of threads as the backends take it: 0 stands for the default."""
     return 0 if n_threads is None else _checks.size("n_threads", n_threads)
 
 
 def _check_memory_limit(limit, tbptt=None):
-    """As the core takes it: 0 for none, −1 for as little as can be."""
+    """Return the limit as the backends take it: 0 for none, −1 for as little memory as possible."""
     if limit is None:
         return 0
     if tbptt is not None:
@@ -227,7 +229,7 @@ def _check_tbptt(tbptt):
 
 
 def _is_step(T, B, lengths):
-    """Where a sequence has a step, (T, B)."""
+    """Return an array (T, B) of bool: whether a sequence has this step."""
     return np.ones((T, B), bool) if lengths is None else np.arange(T)[:, None] < lengths
 
 
@@ -253,7 +255,7 @@ def _read_as(shape, found, expected):
 
 
 def _refuse_nan(Y, t=0):
-    """Raise FloatingPointError where outputs Y (n, B, O), generated from step t on, contain NaN."""
+    """Raise FloatingPointError if outputs Y (n, B, O), generated from step t on, contain NaN."""
     if np.isnan(Y).any():
         n, b, o = np.argwhere(np.isnan(Y))[0].tolist()
         raise FloatingPointError(f"generated outputs contain NaN, first at (t, b, o) = {(n + t, b, o)}")

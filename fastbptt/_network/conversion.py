@@ -114,7 +114,7 @@ class Conversion:
 
     @classmethod
     def _converted(cls, found, options):
-        """A network of what was found, and of options that do not contradict it."""
+        """Return a network with the options and parameters found; refuse an option of the user's that contradicts them."""
         for name in options.keys() & found.options.keys():
             if isinstance(found.options[name], (dict, np.ndarray)) or options[name] != found.options[name]:
                 raise ValueError(f"{name} is {found.options[name]!r} in what was given, got {name}={options[name]!r}")

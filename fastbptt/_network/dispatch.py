@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _checks, _core
 from ..backends import stack as _stack
+from ..backends.protocol import Batch
 from ..backends.reference import ReferenceBackend
 from ..options import for_backends as _for_backends, parametrizations as _maps
 from .arguments import _threads
@@ -23,6 +24,7 @@ class Dispatch:
     """Methods of `RNN`: its backends and their calls."""
 
     def _make_engines(self, shapes):
+        """Make both backends from the options and maps; note which entries of theta training holds."""
         options = _for_backends.for_core(self._config, shapes, self._maps)
         self._held = None if options["maps"] is None else np.flatnonzero(options["maps"] & _maps.TRAINABLE == 0)
         self._engines = {
@@ -33,7 +35,10 @@ class Dispatch:
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
     def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
-        """Run an operation: at once where the core finds its arguments in order, else after checks and conversions."""
+        """Run an operation: at once if the core takes the arguments as they are, else after checks and conversions.
+
+        `rest` are the operation's own arguments, which stand before the threads in `protocol.Backend`.
+        """
         run = getattr(self._engine(backend), operation)
         threads = _threads(n_threads)
         if draws is not None:  # it comes after the threads
@@ -54,20 +59,23 @@ class Dispatch:
             if not -T <= t < T:
                 raise IndexError(f"t={t} is out of range for {T} time steps")
             rest = (t % T,)
-        return run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
+        return run(self._theta, *Batch(X, D, weights, initial_state, lengths, resets), *rest, threads)
 
     def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0,
                    draws=None):
-        """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
+        """Return data loss and penalty of a checked batch; overwrite `gradient` (P,) with the gradient of their sum.
 
-        NotImplemented where the core finds them not in order.
+        NotImplemented if a dtype, shape or memory layout is wrong.
         """
         return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
                                                 memory_limit, threads, draws)
 
     def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend,
                      draws=None):
-        """`_loss_into` for the last window of truncated BPTT, and its Σ m: see `window_into` of the core."""
+        """Return what `_loss_into` does for the last window of truncated BPTT, and its Σ m: see `protocol.Backend.window_into`.
+
+        `past`, `initial_state` and S have the parts of `_kept_parts` side by side: states, rates, learnable initial states.
+        """
         window_into, width = self._engines[backend].window_into, sum(self._widths)
         if self._kept_width == width:
             return window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S,
@@ -94,7 +102,7 @@ class Dispatch:
         return found
 
     def _total_weight(self, X, D, weights, initial_state, lengths, resets):
-        """Σ m, for arguments that are checked already."""
+        """Return Σ m of a checked batch."""
         return self._engines["core"].total_weight(self._theta, X, D, weights, initial_state, lengths, resets)
 
     def _engine(self, backend):
@@ -106,7 +114,7 @@ class Dispatch:
 
 
 class _Unchecked:
-    """The face of an engine that no argument satisfies before it is checked: for those that do not check themselves."""
+    """The fast path of a network whose backend does not check arguments: it declines every call."""
 
     def step(self, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
         return NotImplemented

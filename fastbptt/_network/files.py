@@ -30,20 +30,21 @@ class Stored:
         _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
 
     def _header(self):
+        """Return what a file's header holds of a network, as JSON can."""
         return {"config": _maps.split(self._config)[0], "entropy": self._entropy, "dt": self.dt,
                 "positions": self._positions._asdict()}
 
     def _arrays(self, theta):
-        """What a file holds beside the header: the parameters, and the arrays among the options."""
+        """Return the arrays of a file: the parameters, and the options that are arrays."""
         return self._named(theta) | _maps.split(self._config)[1]
 
     def _hold(self, theta):
-        """Put back into an updated flat vector what is frozen or absent, which weight decay say has moved."""
+        """Restore frozen and absent entries of an updated theta (P,): weight decay, for example, has moved them."""
         if self._held is not None:
             theta[self._held] = self._theta[self._held]
 
     def _named(self, theta):
-        """Views of a flat vector under the names of the parameters."""
+        """Return views of a flat vector (P,) by the names of the parameters."""
         return _views_of(theta, {name: value.shape for name, value in self.parameters.items()})
 
     @classmethod
@@ -54,7 +55,10 @@ class Stored:
 
     @classmethod
     def _from_header(cls, header, arrays):
-        """A network of zeros with the header's options; the arrays must be large enough for it."""
+        """Return a network of zeros with the header's options.
+
+        The sizes are compared with the arrays first, so that a damaged header cannot make a huge network.
+        """
         config, entropy = _maps.join(header["config"], arrays), header["entropy"]
         loss = config["loss"]
         if isinstance(loss, list):  # JSON knows no tuples

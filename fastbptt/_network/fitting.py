@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _checks, optimizers, training
 from .._training import batches as _batches, checkpoint as _checkpoint, ranks as _ranks
+from ..backends import protocol
 from .arguments import _check_memory_limit, _threads
 from .streams import STREAMS, _entropy
 
@@ -226,8 +227,7 @@ class Fitting:
         self._engine(backend)
         optimizer = optimizers.make(optimizer, learning_rate)
         limit = math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0)
-        X, *others = self._check_inputs(X, initial_state, lengths, resets)
-        data = (X, *self._check_targets(X, D, weights, lengths), *others)
+        data = self._check_data(X, D, weights, initial_state, lengths, resets)
         stepper = self.__dict__.get("_stepper")
         if stepper is None or stepper.kind is not type(optimizer):
             stepper = self._stepper = training.Stepper(self, optimizer)
@@ -292,6 +292,7 @@ class Fitting:
                                progress, windows)
 
     def _checked_chunks(self, chunks, initial_state):
+        """Yield the chunks of `stream`, checked. A message names the number of the chunk."""
         B = None if initial_state is None else len(initial_state)
         for n, chunk in enumerate(chunks):
             if not isinstance(chunk, (tuple, list)) or not 2 <= len(chunk) <= 4:
@@ -308,20 +309,22 @@ class Fitting:
             yield X, D, weights, resets
 
     def _check_data(self, X, D, weights, initial_state, lengths, resets):
+        """Return a checked Batch."""
         X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
-        return X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets
+        return protocol.Batch(X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets)
 
     def _training_data(self, X, D, weights, initial_state, lengths, resets, validation, entropy):
-        """Checked data and validation set; the latter split off where it is a share."""
+        """Return checked data and the validation set, which is split off the data if `validation` is a share."""
         data = self._check_data(X, D, weights, initial_state, lengths, resets)
         if not _is_share(validation):
             return data, self._check_validation(validation)
         return self._split(data, validation, 0, data[0].shape[1], entropy)[:2]
 
     def _split(self, data, share, first, total, entropy):
-        """Data, validation set, and the place of the former, where the latter is a share of `total` sequences.
+        """Split a share of `total` sequences off as the validation set.
 
-        `data` are the sequences of it from number `first` on.
+        `data` are those of the sequences that begin with number `first`. Return the data that remain, the validation set, the
+        number of the first of the remaining sequences, and how many of the total remain.
         """
         share, B = _checks.number("validation", share, 0, 1), data[0].shape[1]
         if data[3] is not None:
@@ -352,8 +355,9 @@ class Fitting:
         return X, D, weights, lengths, resets
 
     def _check_batch(self, X, D, weights=None, lengths=None, resets=None):
+        """Return a checked Batch without an initial state, from what `batches` and `validation` give."""
         X, _, lengths, resets = self._check_inputs(X, None, lengths, resets)
-        return X, *self._check_targets(X, D, weights, lengths), None, lengths, resets
+        return protocol.Batch(X, *self._check_targets(X, D, weights, lengths), None, lengths, resets)
 
 
 def _is_share(validation):

@@ -9,7 +9,7 @@ from .arguments import _check_shape
 
 
 class _Parameters(dict):
-    """Names and writable views of the parameters. Assigning copies into the view; names come and go by no means."""
+    """A dict of writable views of the parameters. Assigning copies into the view; names cannot be added or removed."""
 
     def __setitem__(self, name, value):
         if name not in self:
@@ -35,7 +35,7 @@ class _Parameters(dict):
 
 
 def _aligned(size, dtype):
-    """Zeros (size,) whose memory begins at a multiple of 64 bytes."""
+    """Return zeros (size,) whose memory begins at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
     memory = np.zeros(size * dtype.itemsize + 64, np.uint8)
     offset = -memory.ctypes.data % 64

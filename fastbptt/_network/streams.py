@@ -17,18 +17,18 @@ class Streams:
     """Methods of `RNN`: the random streams."""
 
     def _stream(self, name):
-        """The SeedSequence of one random stream: drawing from one never changes another."""
+        """Return the SeedSequence of one random stream. Drawing from one stream never changes another."""
         return np.random.SeedSequence(self._entropy, spawn_key=(STREAMS.index(name),))
 
     def _draws(self, noise, dropout):
-        """What a call's noise and dropout are made of, None where there is neither."""
+        """Return the Draws of a call from its arguments noise and dropout; None if it has neither."""
         if not self._draws_something or noise is dropout is False:
             return None
         return self._keys(*(None if given is False else self._entropy if given is True else _entropy(given)
                             for given in (noise, dropout)))
 
     def _keys(self, noise, dropout):
-        """Of the numbers that seed them, or None; None where the network has neither."""
+        """Return the Draws of two seeds, of which each may be None; None if the network has neither noise nor dropout."""
         if not self._draws_something:
             return None
         return reference.Draws(*(None if entropy is None else _units.key(entropy, STREAMS.index(stream))
@@ -36,7 +36,7 @@ class Streams:
 
 
 def _entropy(random_state):
-    """The number that seeds every stream."""
+    """Return the number that seeds every stream of a network."""
     if isinstance(random_state, np.random.Generator):
         return _checks.DrawnSeed(random_state.integers(2**63))
     if random_state is None:

@@ -27,7 +27,7 @@ class ReferenceBackend:
         return views_of(theta, self.shapes)
 
     def _states(self, packed):
-        """States as the reference takes them."""
+        """Return states as the reference takes them: a tuple for several recurrences."""
         return packed if len(self.widths) == 1 else split(packed, self.widths)
 
     def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,

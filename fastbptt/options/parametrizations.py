@@ -19,7 +19,7 @@ def refuse_two_sources_of_signs(dale_ratio, dale_signs):
 
 
 def build(given, shapes):
-    """The Map of each parameter that has one, and the units' signs (H,), None without Dale's law."""
+    """Return the Map of each parameter that has one, and the units' signs (H,), None without Dale's law."""
     for option in ("connectivity", "trainable", "nonnegative"):
         for name in given[option] or ():
             if name not in shapes:
@@ -53,7 +53,7 @@ def unit_signs(given, H):
 
 
 def codes(maps, shapes):
-    """The maps as the core takes them, a byte an entry of theta (P,); None where there are none."""
+    """Return the maps as the core takes them, a byte for each entry of theta (P,); None if there are none."""
     if not maps:
         return None
     parts = []
@@ -68,7 +68,7 @@ def codes(maps, shapes):
 
 
 def split(config):
-    """Options with the names of arrays in place of the arrays, as JSON can hold them, and the arrays by these names."""
+    """Return options with the names of arrays in place of the arrays, as JSON can hold them, and the arrays by these names."""
     plain, arrays = dict(config), {}
     for option in ("connectivity", "trainable"):
         plain[option] = dict(config[option])
@@ -82,7 +82,7 @@ def split(config):
 
 
 def join(config, arrays):
-    """What `split` took apart; `config` may be one of a time that knew no maps."""
+    """Return the options that `split` separated. `config` may be of a version without connectivity and trainable."""
     joined = dict(config)
     for option in ("connectivity", "trainable"):
         joined[option] = {name: arrays[value] if isinstance(value, str) else value
@@ -123,7 +123,7 @@ def _by_parameter(option, given):
 
 
 def _flags(name, value):
-    """An array of 0 and 1, or False and True, as uint8."""
+    """Return an array of 0 and 1, or False and True, as uint8."""
     value = _checks.array(name, value, np.float64)
     bad = (value != 0) & (value != 1)
     if bad.any():
@@ -132,7 +132,7 @@ def _flags(name, value):
 
 
 def _array_of(option, given, name, shape):
-    """The option's array of one parameter, as bool; ones where it names none."""
+    """Return the option's array for one parameter, as bool; ones if the option does not name the parameter."""
     value = given.get(name, True)
     if isinstance(value, np.ndarray) and value.shape != shape:
         raise ValueError(f"{option}[{name!r}] must have shape {shape}, got {value.shape}")

@@ -33,5 +33,5 @@ def leak(name, value):
 
 
 def key(entropy, stream):
-    """64 bits, of a seed and the number of a stream."""
+    """Return a key of 64 bits from a seed and the number of a stream."""
     return int(np.random.SeedSequence(entropy, spawn_key=(stream,)).generate_state(1, np.uint64)[0])
