@@ -22,10 +22,9 @@ def test_the_signature_of_rnn_is_the_declaration():
 @pytest.mark.parametrize("kind", [RNNRegressor, RNNClassifier])
 def test_estimators_have_the_options_that_the_declaration_hands_to_their_network(kind):
     signature = inspect.signature(kind).parameters
-    for option in OPTIONS:
-        if option.estimators:
-            own = "last" if (kind, option.name) == (RNNClassifier, "output") else OWN_DEFAULTS.get(option.name, option.default)
-            assert signature[option.name].default == own, option.name
+    expected = {option.name: option.default for option in OPTIONS if option.estimators} | OWN_DEFAULTS
+    expected["output"] = "last" if kind is RNNClassifier else "sequence"
+    assert {name: signature[name].default for name in expected} == expected
 
 
 def test_a_network_keeps_the_checked_options_in_the_order_of_the_declaration():
@@ -60,11 +59,9 @@ def test_every_kept_option_reaches_both_backends_or_is_seen_in_the_parameters():
     converted = {"loss", "l1", "l2", "noise_std", "input_noise_std", "reduction", "output"}  # by for_backends.py
     in_parameters = {"input_size", "hidden_size", "output_size", "dtype", "bias", "learn_initial_state", "bidirectional"}
     ids = {"one_hot"}  # the reference sees by the dtype of X whether they are ids
-    for option in OPTIONS:
-        if option.check is None or option.constrains or option.name in converted:
-            continue
-        assert option.core or option.name in in_parameters, option.name
-        assert option.reference or option.name in in_parameters | ids, option.name
+    kept = [option for option in OPTIONS if option.check is not None and not option.constrains and option.name not in converted]
+    assert [option.name for option in kept if not option.core and option.name not in in_parameters] == []
+    assert [option.name for option in kept if not option.reference and option.name not in in_parameters | ids] == []
 
 
 def test_populations_compute_in_lanes_what_the_declaration_says():
