@@ -221,7 +221,7 @@ def names_our_arguments(*methods: str) -> Callable[[_Kind], _Kind]:
     """
     def decorate(kind: _Kind) -> _Kind:
         for name in methods:
-            setattr(kind, name, names_our_argument(vars(kind)[name], f"{kind.__name__}.{name}", kind))
+            setattr(kind, name, names_our_argument(getattr(kind, name), f"{kind.__name__}.{name}", kind))
         return kind
 
     return decorate

@@ -28,6 +28,7 @@ class Engine:
         last: bool, one_hot: bool, maps: _Given = None, rate_penalty: float = 0, omega: float = 0, *, recurs: bool = True,
         reads: bool = True, reverse: bool = False, pool_of: Engine | None = None, leak: float = 1, leak_form: str = "rate",
         noise: float = 0, input_noise: float = 0, dropout: float = 0, kind: Any = 0,
+        settles: bool = False,
     ) -> None: ...
     def forward(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,

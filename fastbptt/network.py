@@ -1,45 +1,47 @@
-"""RNN: a plain recurrent network, its parameters, its outputs, its error and the exact gradient of that."""
+"""RNN: a plain recurrent network, its parameters, its outputs, its error and the exact gradient of that.
+
+An operation of a network is a method here. The other methods are in base classes: `_network/` says which subject has which.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from . import _core, _files, _checks, convert, diagnostics, initializers, optimizers, reference, training
-from ._training import batches as _batches, checkpoint as _checkpoint, ranks as _ranks, windows as _windows
-from .backends import stack as _stack
-from .options import parametrizations as _maps, units as _units
-from .threads import policy as _threading
+from . import _core, _files, _checks, diagnostics, initializers, reference, training
+from ._network.arguments import Arguments, _check_memory_limit, _check_shape, _is_step, _refuse_nan, _threads
+from ._network.conversion import Conversion
+from ._network.dispatch import BACKENDS, Dispatch  # noqa: F401
+from ._network.files import Stored
+from ._network.fitting import Fitting
+from ._network.parameters import _aligned, _Parameters
+from ._network.streams import STREAMS, Streams, _entropy
 from ._states import NetworkStates
+from ._training import batches as _batches, checkpoint as _checkpoint
+from .options import declaration as _options, for_backends as _for_backends, parametrizations as _maps, units as _units
+from .options.checks import DTYPES, by_parameter as _by_parameter  # noqa: F401
+from .options.declaration import OUTPUTS, REDUCTIONS  # noqa: F401
+from .options.shapes import shapes_of as _shapes_of, views_of as _views_of, widths_of as _widths_of
+from .threads import policy as _threading
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from ._types import (
-        Activation, Backend, Batch, Batches, Bool, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss,
-        MemoryLimit, Names, Noise, OnNonfinite, Output, OutputActivation, Penalty, Reduction, Seed, Shuffle, Tbptt,
-        Validation,
+        Activation, Backend, Bool, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise,
+        Output, OutputActivation, Penalty, Reduction, Seed, Tbptt,
     )
-    from ._training.types import Callback, Callbacks, OptimizerLike, ScheduleLike
 
 _core.set_default_threads(_threading.default())
-
-DTYPES = ("float32", "float64")
-REDUCTIONS = ("mean", "sum")
-OUTPUTS = ("sequence", "last")
-BACKENDS = ("core", "reference")
-# Random streams; a new one goes to the end.
-STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "batches", "generation")
 
 
 # Not `step`, `forward` and others that take one or two microseconds, of which the check would be a tenth.
 @_checks.names_our_arguments("fit", "stream", "train_step", "generate", "gradient_terms", "gradcheck", "objective")
-class RNN:
+class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     """A plain (Elman) recurrent network, S_t = g1(W_x X_t + W_s S_{t-1} + b_s), Y_t = g2(W_y S_t + b_y).
 
     Everything is time-major: inputs X (T, B, I), targets D and outputs Y (T, B, O), for T time steps, B sequences, I
@@ -188,28 +190,8 @@ class RNN:
                  leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
                  recurrent_dropout: Float = 0.0, random_state: Seed = None) -> None:
-        loss_name, loss_parameter = _check_loss(loss)
-        self._configure({
-            "input_size": _checks.size("input_size", input_size),
-            "hidden_size": _check_hidden_size(hidden_size),
-            "output_size": _checks.size("output_size", output_size),
-            "activation": _checks.choose("activation", activation, reference.ACTIVATIONS),
-            "output_activation": _checks.choose("output_activation", output_activation, reference.OUTPUT_ACTIVATIONS),
-            "loss": loss_name if loss_parameter is None else (loss_name, loss_parameter),
-            "reduction": _checks.choose("reduction", reduction, REDUCTIONS),
-            "dtype": _check_dtype(dtype),
-            "bias": _checks.flag("bias", bias),
-            "learn_initial_state": _checks.flag("learn_initial_state", learn_initial_state),
-            "output": _checks.choose("output", output, OUTPUTS),
-            "one_hot": _checks.flag("one_hot", one_hot),
-            "bidirectional": _checks.flag("bidirectional", bidirectional),
-            "l1": _check_penalty("l1", l1),
-            "l2": _check_penalty("l2", l2),
-            "rate_penalty": _checks.number("rate_penalty", rate_penalty, 0, low_allowed=True),
-            "omega": _checks.number("omega", omega, 0, low_allowed=True),
-            **_maps.options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses),
-            **_units.options(leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout),
-        }, _entropy(random_state))
+        given = dict(locals())  # every argument by its name, as options/declaration.py lists them
+        self._configure(_options.configuration(given), _entropy(random_state))
         self.dt = None if dt is None else float(dt)
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
 
@@ -222,22 +204,22 @@ class RNN:
             super().__setattr__(name, value)
 
     def _configure(self, config, entropy):
-        """Everything but the parameters' values, from checked options."""
-        config = {**config, **{name: value for name, value in _units.PLAIN.items() if name not in config}}  # of old files
+        """Set everything but the parameters' values, from checked options."""
+        config = _options.completed(config)
         self.__dict__.update(config)
-        loss, loss_parameter = self.loss if isinstance(self.loss, tuple) else (self.loss, None)
+        loss, loss_parameter = _for_backends.loss_of(config)
         fused = reference.FUSED.get(loss, self.output_activation)
         if fused != self.output_activation:
             raise ValueError(f"loss={loss!r} needs output_activation={fused!r}, got {self.output_activation!r}")
         levels = len(loss_parameter) if loss == "quantile" else 1
         if self.output_size % levels:
             raise ValueError(f"output_size must be a multiple of the {levels} quantile levels, got {self.output_size}")
-        self.target_size = self.output_size // levels
+        self.target_size = _for_backends.target_size_of(config)
         self.history = None
         self._config, self._entropy, self._positions = config, entropy, _batches.Positions()
         I, H, O = self.input_size, self.hidden_size, self.output_size
-        shapes = _shapes(config)
-        self._widths = _stack.widths_of(shapes)
+        shapes = _shapes_of(config)
+        self._widths = _widths_of(shapes)
         self._stacked = len(self._widths) > 1
         if self.input_noise_std and self.one_hot:
             raise ValueError("input_noise_std needs real inputs: ids have no noise (one_hot=True)")
@@ -252,8 +234,9 @@ class RNN:
         if size > 2**48:  # numbers, where a processor addresses so many bytes
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
         self._theta = _aligned(size, self.dtype)
-        self.__dict__["parameters"] = _Parameters(_views(self._theta, shapes))
-        l1, l2 = (_by_parameter(name, getattr(self, name), shapes) for name in ("l1", "l2"))
+        self.__dict__["parameters"] = _Parameters(_views_of(self._theta, shapes))
+        for name in ("l1", "l2"):
+            _by_parameter(name, config[name], shapes)
         if self._stacked and not (self.autapses and self.dale_ratio is None and self.dale_signs is None):
             raise ValueError("dale_ratio, dale_signs and autapses=False are of a network of one recurrence; for others name "
                              "each parameter in connectivity and nonnegative")
@@ -261,38 +244,7 @@ class RNN:
             raise ValueError(f"omega={self.omega} is of plain units, whose gradient goes back through W_s alone; got leak="
                              f"{self.leak}, leak_form={self.leak_form!r}, recurrent_dropout={self.recurrent_dropout}")
         self._maps, self.unit_signs = _maps.build(config, shapes)
-        codes = _maps.codes(self._maps, shapes)
-        self._held = None if codes is None else np.flatnonzero(codes & _maps.TRAINABLE == 0)
-        options = (self.target_size, self.activation, self.output_activation, loss, loss_parameter, self.reduction == "mean",
-                   self.bias, self.learn_initial_state, l1, l2, self.output == "last", self.one_hot, codes, self.rate_penalty,
-                   self.omega)
-        self._engines = {
-            "core": (_stack.Stack(shapes, self.dtype, *options, **_units.for_engine(config)) if self._stacked
-                     else _core.Engine(self.dtype, I, H, O, *options, **_units.for_engine(config))),
-            "reference": _ReferenceEngine(shapes, activation=self.activation, loss=loss, loss_parameter=loss_parameter,
-                                          output_activation=self.output_activation, reduction=self.reduction, l1=l1,
-                                          l2=l2, rate_penalty=self.rate_penalty, omega=self.omega, output=self.output,
-                                          maps=self._maps, **{name: config[name] for name in _units.PLAIN}),
-        }
-        self._at_once = _Unchecked() if self._stacked else self._engines["core"]
-
-    def _stream(self, name):
-        """The SeedSequence of one random stream: drawing from one never changes another."""
-        return np.random.SeedSequence(self._entropy, spawn_key=(STREAMS.index(name),))
-
-    def _draws(self, noise, dropout):
-        """What a call's noise and dropout are made of, None where there is neither."""
-        if not self._draws_something or noise is dropout is False:
-            return None
-        return self._keys(*(None if given is False else self._entropy if given is True else _entropy(given)
-                            for given in (noise, dropout)))
-
-    def _keys(self, noise, dropout):
-        """Of the numbers that seed them, or None; None where the network has neither."""
-        if not self._draws_something:
-            return None
-        return reference.Draws(*(None if entropy is None else _units.key(entropy, STREAMS.index(stream))
-                                 for entropy, stream in ((noise, "noise"), (dropout, "dropout"))))
+        self._make_engines(shapes)
 
     # ---- Outputs, errors, gradients
 
@@ -652,602 +604,19 @@ class RNN:
         return diagnostics.gradcheck(self, X, D, initial_state=initial_state, weights=weights, entries=entries,
                                      random_state=random_state)
 
-    def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
-        """Run an operation: at once where the core finds its arguments in order, else after checks and conversions."""
-        run = getattr(self._engine(backend), operation)
-        threads = _threads(n_threads)
-        if draws is not None:  # it comes after the threads
-            rest, threads = (*rest, threads), draws
-        if backend == "core" and not self._stacked:
-            result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
-            if result is not NotImplemented:
-                return result
-        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
-        if operation == "backward":
-            D = self._check_rows("dY", D, X, self.output_size, "O")
-        elif operation != "forward":
-            D, weights = self._check_targets(X, D, weights, lengths)
-        if operation in ("loss_and_gradients", "backward") and rest[2] and self.one_hot:
-            raise ValueError("input_gradient=True: ids have no gradient (one_hot=True)")
-        if operation == "gradient_terms":
-            t, T = rest[0], X.shape[0]
-            if not -T <= t < T:
-                raise IndexError(f"t={t} is out of range for {T} time steps")
-            rest = (t % T,)
-        return run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
-
-    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0,
-                   draws=None):
-        """Data loss and penalty, their gradient written into `gradient` (P,): for arguments that are checked already.
-
-        NotImplemented if a dtype, shape or memory layout is wrong.
-        """
-        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
-                                                memory_limit, threads, draws)
-
-    def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend,
-                     draws=None):
-        """`_loss_into` for the last window of truncated BPTT, and its Σ m: see `window_into` of the core."""
-        window_into, width = self._engines[backend].window_into, sum(self._widths)
-        if self._kept_width == width:
-            return window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S,
-                               threads, draws=draws)
-        if initial_state is not None:
-            initial_state = np.ascontiguousarray(initial_state[:, :width])
-        n, parts = len(past), self._kept_parts
-        kept = {name: np.ascontiguousarray(past[..., i * width:(i + 1) * width] if n else past[..., :width])
-                for i, name in enumerate(parts)}  # a given initial state has states alone
-        new = {"S": np.empty((*S.shape[:2], width), self.dtype), "rates": None}
-        if "rates" in parts:
-            new["rates"] = np.empty((*X.shape[:2], width), self.dtype)
-        past_S_0 = np.ascontiguousarray(kept["S_0"][:, 0]) if n and "S_0" in parts and X.shape[1] else None
-        found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, kept["S"], own_start, k2, gradient,
-                            new["S"], threads, kept.get("rates"), new["rates"], draws, past_S_0)
-        S[...] = 0
-        S[..., :width] = new["S"]
-        if "rates" in parts:
-            S[1:, :, width:2 * width] = new["rates"]
-        if "S_0" in parts:
-            S[1:n + 1, :, -width:] = kept["S_0"]
-            S[n + 1:, :, -width:] = np.concatenate([value for name, value in self._named(self._theta).items()
-                                                    if name.startswith("S_0")])  # `_summing` has no parameters of its own
-        return found
-
     def _summing(self):
-        """A network of these very parameters whose error is the plain sum, without penalties: a share of a larger batch's."""
+        """Return a network that shares these parameters, whose error is the sum without penalties: that of a part of a batch."""
         network = RNN.__new__(RNN)
         network._configure(self._config | {"reduction": "sum", "l1": 0.0, "l2": 0.0}, self._entropy)
         network._theta = self._theta
         return network
 
     def _without_g2(self):
-        """A network of these very parameters whose outputs are Z, before g2."""
+        """Return a network that shares these parameters, whose outputs are Z, before g2."""
         network = RNN.__new__(RNN)
         network._configure(self._config | {"output_activation": "identity", "loss": "squared_error"}, self._entropy)
         network._theta = self._theta
         return network
-
-    def _total_weight(self, X, D, weights, initial_state, lengths, resets):
-        """Σ m, for arguments that are checked already."""
-        return self._engines["core"].total_weight(self._theta, X, D, weights, initial_state, lengths, resets)
-
-    def _engine(self, backend):
-        try:
-            return self._engines[backend]
-        except (KeyError, TypeError):
-            _checks.choose("backend", backend, BACKENDS)
-            raise
-
-    # ---- Checks
-
-    def _check_inputs(self, X, initial_state, lengths=None, resets=None, name="X"):
-        X = self._check_vectors_or_ids(name, X, "T, B")
-        T, B = X.shape[:2]
-        if initial_state is not None:
-            initial_state = self._check_state("initial_state", initial_state, B, X)
-        if lengths is not None:
-            if np.ndim(lengths) == 1 and len(lengths) != B:
-                _check_shape("lengths", _checks.array("lengths", lengths, np.intp), (B,), "(B,)", X)
-            lengths = _checks.lengths(lengths, T, B)
-        if self.output == "last":
-            steps = np.full(B, T) if lengths is None else lengths
-            if not steps.all():
-                raise ValueError(f'sequence {steps.argmin()} has no steps, and with output="last" each needs one')
-        if resets is not None:
-            resets = _check_shape("resets", _checks.flags("resets", resets), (T, B), "(T, B)", X)
-        if self.one_hot:
-            self._check_range(name, X, _is_step(T, B, lengths), "tb")
-        return X, initial_state, lengths, resets
-
-    def _check_state(self, name, state, B, X=None):
-        """A state (B, H) as the engines take it: of several recurrences one array, (B, H of all together).
-
-        X is what B was read from, if it was a whole X.
-        """
-        if not self._stacked:
-            return _check_shape(name, _checks.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)", X)
-        if not isinstance(state, (tuple, list)) or len(state) != len(self._widths):
-            what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
-            raise TypeError(f"{name} must be a tuple of {len(self._widths)} arrays (B, H), one for each recurrence, layer by "
-                            f"layer{', forward before reverse' if self.bidirectional else ''}; got {what}")
-        return np.concatenate([_check_shape(f"{name}[{n}]", _checks.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)", X)
-                               for n, (part, H) in enumerate(zip(state, self._widths))], axis=1)
-
-    def _as_given(self, states):
-        """States as the engines take them as the caller has them."""
-        if states is not None and states.shape[-1] > sum(self._widths):  # kept with rates
-            states = np.ascontiguousarray(states[..., :sum(self._widths)])
-        return _stack.split(states, self._widths) if self._stacked else states
-
-    def _check_tbptt(self, tbptt, whole=False):
-        """`whole`: whether the loss needs the whole gradient."""
-        if tbptt is not None:
-            self._refuse_reverse("truncated BPTT")
-            if whole:
-                raise ValueError(f"tbptt={tbptt} leaves omega={self.omega} without a meaning: there is a ∂E/∂S_t of each "
-                                 "window, and Ω is of the whole one")
-        return _check_tbptt(tbptt)
-
-    def _refuse_reverse(self, what):
-        if self.bidirectional:
-            raise ValueError(f"{what} requires bidirectional=False: each output would depend on future inputs")
-
-    def _check_vectors_or_ids(self, name, X, axes):
-        """X (*axes, I), or ids X (*axes) of the network's; axes are "T, B", or "B" of one step."""
-        dtype, letters = (np.intp, axes) if self.one_hot else (self.dtype, f"{axes}, I")
-        if axes == "T, B":
-            _checks.refuse_list_of_sequences(name, X, 2 if self.one_hot else 3)
-        X, ndim = _checks.array(name, X, dtype), len(letters.split(","))
-        letters = f"({letters},)" if ndim == 1 else f"({letters})"
-        if X.ndim != ndim and self.one_hot:
-            raise ValueError(f"{name} must be ids, {ndim}-D {letters}, as the network has one_hot=True; got {X.ndim}-D with "
-                             f"shape {X.shape}")
-        if X.ndim != ndim:
-            hint = "" if ndim != 3 else ": time-major, as sequences.to_time_major makes it of sequences (T, I)"
-            raise ValueError(f"{name} must be {ndim}-D {letters}, got {X.ndim}-D with shape {X.shape}{hint}")
-        if not self.one_hot and X.shape[-1] != self.input_size:
-            raise ValueError(f"{name} has {X.shape[-1]} features, but this network expects input_size={self.input_size}; "
-                             f"shape {X.shape} was read as {letters}")
-        return X
-
-    def _check_range(self, name, ids, is_read, axes):
-        bad = ((ids < 0) | (ids >= self.input_size)) & is_read
-        if bad.any():
-            place, words = _checks.first(bad, axes)
-            raise ValueError(f"{name} has id {ids[place]} at {words}, but this network's ids are 0 to {self.input_size - 1} "
-                             f"(input_size={self.input_size})")
-
-    def _check_step(self, name, x, B=None):
-        """Inputs (B, I), or ids (B,), of one step, and of so many sequences where B is given."""
-        x = self._check_vectors_or_ids(name, x, "B")
-        if B is not None and len(x) != B:
-            raise ValueError(f"{name} has {len(x)} sequences, but the prefix has {B}; shape {x.shape}")
-        if self.one_hot:
-            self._check_range(name, x, True, "b")
-        return x
-
-    def _check_feedback(self, feed, temperature):
-        """Raise where there is nothing to be fed back, or `temperature` has nothing to act upon."""
-        if feed is not None and not callable(feed):
-            raise TypeError(f"feed must be a function f(y, rng) -> x, got {type(feed).__name__}")
-        if temperature != 1 and (feed is not None or not self.one_hot):
-            raise TypeError(f"temperature={temperature} belongs to ids that are sampled, those of one_hot=True without feed")
-        if feed is not None:
-            return
-        if self.target_size != self.output_size:
-            raise ValueError(f"the outputs are {self.output_size // self.target_size} quantile levels each of "
-                             f"{self.target_size} targets: give feed, which says what of them is fed back")
-        if self.output_size != self.input_size:
-            raise ValueError(f"output_size={self.output_size} outputs are no input of input_size={self.input_size}: give feed")
-        if self.one_hot and self.output_activation != "softmax":
-            raise ValueError("ids are sampled where output_activation='softmax', and this network has "
-                             f"{self.output_activation!r}: give feed")
-
-    def _check_out(self, out, x, state):
-        """Raise where out is not (y, state) as `step` may write into them; x and state are those that it reads."""
-        if not isinstance(out, tuple) or len(out) != 2:
-            words = f"{len(out)} of them" if isinstance(out, tuple) else type(out).__name__
-            raise TypeError(f"out must be a tuple of two arrays, (y, state), got {words}")
-        y, new = out
-        if self._stacked and (not isinstance(new, tuple) or len(new) != len(self._widths)):
-            raise TypeError(f"out's state must be a tuple of {len(self._widths)} arrays, one for each recurrence, got "
-                            f"{type(new).__name__}")
-        states = {f"out's state[{n}]": array for n, array in enumerate(new)} if self._stacked else {"out's state": new}
-        for name, array, width, letters in (("out's y", y, self.output_size, "(B, O)"),
-                                            *((*named, H, "(B, H)") for named, H in zip(states.items(), self._widths))):
-            if type(array) is not np.ndarray:
-                raise TypeError(f"{name} must be a NumPy array to write into, got {type(array).__name__}")
-            if array.dtype != self.dtype:
-                raise TypeError(f"{name} must have the network's dtype, {self.dtype}, got {array.dtype}")
-            _check_shape(name, array, (len(x), width), letters)
-            if not array.flags.carray:
-                raise ValueError(f"{name} must be C-contiguous, aligned and writable, got strides {array.strides}, "
-                                 f"writable={array.flags.writeable}")
-        if self._stacked:  # what is read is a copy of the caller's state, so that writing in place harms nothing
-            arrays = {"out's y": y, **states}
-            pairs = [(name, array, {**{other: arrays[other] for other in arrays if other > name}, "x": x,
-                                    "the parameters": self._theta}) for name, array in arrays.items()]
-        else:
-            in_place = state is not None and new.ctypes.data == state.ctypes.data
-            pairs = (("out's y", y, {"out's state": new, "x": x, "state": state, "the parameters": self._theta}),
-                     ("out's state", new, {"x": x, "state, and is not that very array": None if in_place else state,
-                                           "the parameters": self._theta}))
-        for name, array, others in pairs:
-            for words, other in others.items():
-                if other is not None and np.may_share_memory(array, other):
-                    raise ValueError(f"{name} overlaps {words}")
-
-    def _check_rows(self, name, value, X, width, letter):
-        """`value` as numbers (T, B, width), or (B, width) where outputs are those of the last steps."""
-        shape, letters = ((X.shape[1], width), f"(B, {letter})") if self.output == "last" else (
-            (*X.shape[:2], width), f"(T, B, {letter})")
-        return _check_shape(name, _checks.array(name, value, self.dtype), shape, letters, X)
-
-    def _check_targets(self, X, D, weights, lengths=None):
-        last = self.output == "last"
-        shape = X.shape[1:2] if last else X.shape[:2]
-        steps, axes = "(B,)" if last else "(T, B)", "b" if last else "tb"
-        is_step = None if last or lengths is None else _is_step(*shape, lengths)
-        if not last:
-            for ndim in (2, 3):  # labels (T, B), or D (T, B, O)
-                _checks.refuse_list_of_sequences("D", D, ndim)
-        labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(D) == len(shape)
-        if labels:
-            D = _check_shape("D", _checks.array("D", D, np.intp), shape, steps, X)
-        else:
-            D = self._check_rows("D", D, X, self.target_size, "O" if self.target_size == self.output_size else "O / levels")
-        if weights is not None:
-            weights = _checks.array("weights", weights, self.dtype)
-            per_output = weights.ndim == len(shape) + 1 and self._engines["reference"].loss != "cross_entropy"
-            _check_shape("weights", weights, (*shape, self.target_size) if per_output else shape,
-                         "of D" if per_output else steps, X)
-            read = weights if is_step is None else np.where(is_step[..., None] if per_output else is_step, weights, 0)
-            _checks.finite("weights", read, axes + "o")
-            if (read < 0).any():
-                place, words = _checks.first(read < 0, axes + "o")
-                raise ValueError(f"weights must not be negative, got {weights[place]} at {words}")
-            with np.errstate(over="ignore"):
-                if not np.isfinite(read.sum(dtype=np.float64)):
-                    raise ValueError("weights must have a finite sum, got infinity")
-        if labels:
-            bad = (D < 0) | (D >= self.output_size)
-            if weights is not None:
-                bad &= read > 0
-            if is_step is not None:
-                bad &= is_step
-            if bad.any():
-                place, words = _checks.first(bad, axes)
-                raise ValueError(f"D has label {D[place]} at {words}, but this network's labels are 0 to "
-                                 f"{self.output_size - 1} (output_size={self.output_size})")
-        return D, weights
-
-    # ---- Training
-
-    def fit(self, X: ArrayLike | None = None, D: ArrayLike | None = None, *, weights: ArrayLike | None = None,
-            initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
-            batches: Batches | None = None, validation: Validation | None = None, epochs: Int | None = None,
-            updates: Int | None = None, min_updates: Int | None = None, updates_per_epoch: Int = 100, batch_size: Int = 32,
-            optimizer: OptimizerLike = "adam", learning_rate: Float | None = None, schedule: ScheduleLike | None = None,
-            max_grad_norm: Float | None = None, tbptt: Tbptt | None = None, patience: Int | None = None,
-            min_improvement: Float = 0.0, shuffle: Shuffle = True, random_state: Seed = None, validation_every: Int = 1,
-            time_limit: Float | None = None, on_nonfinite: OnNonfinite = "raise", checkpoint: FilePath | None = None,
-            checkpoint_every: Float = 60, resume: Bool = False, overwrite: Bool = False, progress: Bool | None = None,
-            callbacks: Callbacks = (), update_callbacks: Callbacks = (), memory_limit: MemoryLimit | None = None,
-            n_threads: Int | None = None, backend: Backend = "core", communicator: Any = None) -> training.History:
-        """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
-
-        Parameters
-        ----------
-        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`; NaN and infinity are refused, but in
-            padding and in D at weight 0
-            Mini-batches are whole sequences of them. A 3-D X is always read as (T, B, I), time-major; `sequences.to_time_major`
-            converts the samples-first layout of `batch_first=True` and of the estimators, which shapes alone do not betray.
-        batches : function or iterator, in place of X and D
-            f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] with X (T, B, I); an iterator gives the same. weights
-            and lengths may be None; T and B may change. A function that returns another B than batch_size gets one warning.
-        validation : (X, D[, weights[, lengths[, resets]]]) or float, optional
-            Evaluated after each epoch. A number is the share of the sequences of X, D that is split off at random.
-        epochs, updates : int, optional
-            The run ends after so many epochs or updates, whichever comes first; 100 epochs by default.
-        min_updates : int, optional
-            Raises the number of epochs until at least so many updates are made, as few sequences make few updates an epoch.
-        updates_per_epoch : int
-            What an epoch is where batches are fresh: after it history, validation, schedule and callbacks have their turn.
-        batch_size : int
-            The last batch of an epoch may be smaller.
-        optimizer : str or optimizers.Optimizer
-            "adam", "sgd", "rmsprop", "adagrad", "adamw", or an object with numbers, or a rule, of its own.
-        learning_rate : float, optional
-            Of an optimiser given by name; 1e-3 by default.
-        schedule : str, schedules.Schedule or function, optional
-            Factor of the learning rate by epoch: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an
-            object with numbers of its own, or f(epoch) -> factor.
-        max_grad_norm : float, optional
-            The gradient is scaled down to this Euclidean norm where it exceeds it (Pascanu et al. 2013).
-        tbptt : (k1, k2), optional
-            Truncated BPTT: an update after every k1 steps of a mini-batch, and at its end, by the errors since the last
-            one, which go back through the last k2 steps; the states are carried on. An epoch has as many times more
-            updates. What goes back meets the states as they were computed, by the parameters of their time (a reset's S_0,
-            too), with the present parameters (Williams and Peng 1990). A window in which no step has a weight makes no update.
-        patience : int, optional
-            Stop after this many epochs without an improvement: a validation loss that is lower by more than
-            `min_improvement` than that of the last improvement. At the end, return to the parameters of the lowest
-            validation loss, also if it was lower by less.
-        min_improvement : float
-            See `patience`, which it needs to have an effect. In the unit of the validation loss.
-        shuffle : bool or "spread"
-            Draw the sequences of an epoch in random order. "spread" does so within each of `batch_size` runs of consecutive
-            sequences, and gives every batch one of each run: where sequences are sorted, by length or label, each batch has
-            some of all; and each rank of a communicator has its part of every batch.
-        random_state : None, int or Generator
-            Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation.
-            By default the network's own streams go on after the last completed update of `fit`, `train_step` or `stream`: a
-            second `fit` has new orders, batches and noise, and the same split. With a seed the run starts at the beginning
-            of this seed's streams, and the network's own stay where they are, unless it is the network's own seed: then
-            they move behind this run.
-        validation_every : int
-            Evaluate the validation set every so many epochs, and after the last.
-        time_limit : float, optional
-            Seconds after which the run ends, at the next whole update.
-        on_nonfinite : "raise" or "skip"
-            What happens where loss or gradient is infinite or NaN: FloatingPointError, or the next batch.
-        checkpoint : path, optional
-            Keep the run in this file: every `checkpoint_every` seconds, at its end, and when it is interrupted or fails.
-            `fastbptt.load` reads it as the network of that moment. A file that is there already is replaced only if it is
-            a checkpoint of this same run, from its start parameters, seed and `stream_positions`, and not of a longer one.
-        resume : bool
-            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted, from the
-            positions of the random streams at which it began. The other arguments must be the same, except those that say
-            when the run ends and what is shown. The seed, the start parameters and `stream_positions` must be the same too;
-            the network may also have the parameters of the checkpoint, and its streams may stand at 0, as in another process.
-            A network that got its start parameters back after the run came to its end is refused: its next run is another
-            one. A network whose random_state was not given begins with other parameters each time: it may go on with a run that was cut
-            off, but not with one that came to its end. A run that is finished returns the finished network, and goes on
-            if `epochs` or `updates` are larger than before. If a callback ended the run, the callbacks are called again for
-            that moment, and the run goes on only if none of them returns True. With a larger number of epochs, a schedule
-            over all epochs, such as "cosine", is that of the new number. Functions given as `batches` and callbacks cannot be compared: a run with others is taken for
-            the same run, and a finished one returns its network without calling the new `batches`.
-        overwrite : bool
-            Replace whatever file `checkpoint` is, without a check.
-        progress : bool, optional
-            Report to standard error, by a bar where tqdm is installed; by default only on a terminal, if it takes long.
-        memory_limit : as of `loss_and_gradients`, for each batch
-        n_threads : as of `forward`
-        callbacks, update_callbacks : functions of a training.Record (epoch, update, losses, gradient_norm, network)
-            Called after each epoch, or each update; one that returns True ends the training. Where they are interrupted,
-            or one raises, all of that moment are called again by the run that goes on from the checkpoint.
-        backend : "core" or "reference"
-        communicator : MPI communicator, such as ``mpi4py.MPI.COMM_WORLD``, optional
-            Train one network on the data of several processes, which all call `fit` with the same arguments but for the
-            data: X, D, validation and what goes with them are each rank's own part, of any number of sequences. The run is
-            that of one process on the parts one after another, in the order of ranks, within rounding: `batch_size`,
-            `shuffle`, a share as validation, Σ m and the losses are those of all. Parameters, at the beginning too, and the
-            seed and `stream_positions` are those of rank 0, to the bit on all ranks, and so is the History. `batches` are
-            asked for a share of batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's.
-            Callbacks are each rank's; one that returns True ends the run of all, and parameters that callbacks change become
-            those of rank 0. Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of ranks. Ctrl-C and
-            exceptions end the run on all ranks; see docs/scaling.md.
-
-        Returns
-        -------
-        training.History, also kept as the attribute `history`.
-
-        Raises
-        ------
-        FloatingPointError : loss or gradient became infinite or NaN; it names epoch, batch, first bad time step and
-            parameter, and the parameters are those before that update.
-        KeyboardInterrupt : Ctrl-C; the parameters are those of the last whole update, `history.stopped` is
-            "interrupted".
-        ValueError : with resume=True the file is no checkpoint, or one of another network or run.
-        FileExistsError : without `resume` and `overwrite` the file is anything but an earlier checkpoint of this run.
-        RuntimeError : another rank of the communicator failed; it says which, and with which words.
-        """
-        self._engine(backend)
-        with _ranks.over(communicator) as ranks:
-            with ranks.settled():
-                if (X is None and D is None) == (batches is None):
-                    raise TypeError("give X and D, or batches" + ("" if batches is None else ", not both"))
-                if random_state is None:
-                    streams = self._entropy, self._positions
-                else:
-                    streams = _entropy(random_state), _batches.Positions()
-                wanted = streams
-                if ranks.rank == 0 and resume is True and checkpoint is not None:
-                    streams = _checkpoint.streams(_checkpoint.path(checkpoint), *streams)
-                share = validation if _is_share(validation) else None
-                if batches is None:
-                    data = self._check_data(X, D, weights, initial_state, lengths, resets)
-                    if tbptt is not None and self.output == "last":
-                        raise ValueError('tbptt of fit needs output="sequence": most windows have no last step, and so no '
-                                         'error')
-                else:
-                    if any(given is not None for given in (weights, initial_state, lengths, resets)):
-                        raise TypeError("weights, initial_state, lengths and resets belong to X and D; batches give their "
-                                        "own")
-                    if share is not None:
-                        raise TypeError(f"validation={share!r} is a share of X and D, and batches have none: give (X, D)")
-                    if tbptt is not None:
-                        raise TypeError("tbptt belongs to X and D: batches of windows have no state to carry on; see `stream`")
-                    data = None
-                if share is None:
-                    validation = self._check_validation(validation)
-                settings = training.settings(
-                    validation, optimizer=optimizer, learning_rate=learning_rate, schedule=schedule, epochs=epochs,
-                    updates=updates, max_grad_norm=max_grad_norm, patience=patience, min_improvement=min_improvement,
-                    validation_every=validation_every, time_limit=time_limit, on_nonfinite=on_nonfinite,
-                    checkpoint=ranks.path(checkpoint), checkpoint_every=checkpoint_every, resume=resume,
-                    overwrite=overwrite, seed=wanted[0], begin=wanted[1], progress=progress,
-                    callbacks=callbacks, update_callbacks=update_callbacks, threads=_threads(n_threads), backend=backend,
-                    memory_limit=_check_memory_limit(memory_limit, tbptt))
-                tbptt = self._check_tbptt(tbptt, whole=self.omega)
-            entropy, begin = ranks.meet(self, settings, streams, data, validation, batch_size=batch_size, shuffle=shuffle,
-                                        tbptt=tbptt, updates_per_epoch=None if batches is None else updates_per_epoch,
-                                        min_updates=min_updates)
-            with ranks.settled():
-                if batches is None:
-                    first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # no batches, so there are data
-                    if share is not None:
-                        data, validation, first, total = self._split(data, share, first, total, entropy)
-                    source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"),
-                                             first, total, begin)
-                    if tbptt is not None:
-                        source = _windows.Windows(source, *tbptt)
-                else:
-                    source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
-                                               STREAMS.index("batches"), ranks.rank, ranks.size, begin)
-                settings = training.with_least_updates(settings, min_updates, source.updates_per_epoch)
-            return ranks.fit(self, source, validation, settings, entropy)
-
-    def train_step(self, X: ArrayLike, D: ArrayLike, optimizer: OptimizerLike = "adam", *,
-                   learning_rate: Float | None = None, weights: ArrayLike | None = None,
-                   initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
-                   resets: ArrayLike | None = None, max_grad_norm: Float | None = None, n_threads: Int | None = None,
-                   backend: Backend = "core") -> float:
-        """One update by the gradient of this batch, for loops of one's own; the data loss before it.
-
-        What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes. Noise
-        and dropout are new in each step.
-
-        Parameters
-        ----------
-        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`
-        optimizer, learning_rate, max_grad_norm, n_threads : as of `fit`
-
-        Raises
-        ------
-        FloatingPointError : loss, gradient or update are infinite or NaN; the parameters are those before the step.
-        """
-        self._engine(backend)
-        optimizer = optimizers.make(optimizer, learning_rate)
-        limit = math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0)
-        X, *others = self._check_inputs(X, initial_state, lengths, resets)
-        data = (X, *self._check_targets(X, D, weights, lengths), *others)
-        stepper = self.__dict__.get("_stepper")
-        if stepper is None or stepper.kind is not type(optimizer):
-            stepper = self._stepper = training.Stepper(self, optimizer)
-        return stepper.step(self, training.UpdateSettings(optimizer, limit, _threads(n_threads), backend), data)
-
-    def stream(self, X: ArrayLike | Iterable[Batch], D: ArrayLike | None = None, *, tbptt: Tbptt,
-               weights: ArrayLike | None = None, resets: ArrayLike | None = None,
-               initial_state: ArrayLike | None = None, optimizer: OptimizerLike = "adam",
-               learning_rate: Float | None = None, max_grad_norm: Float | None = None, callback: Callback | None = None,
-               progress: Bool | None = None, n_threads: Int | None = None, backend: Backend = "core") -> Any:
-        """Train on one pass over a series, or several at once, that may be far larger than memory, by truncated BPTT.
-
-        Parameters
-        ----------
-        X, D, weights, resets : as of `loss_and_gradients`; memory maps are read a piece at a time
-            Or X alone: an iterable of chunks (X, D[, weights[, resets]]) of any lengths T and one B, None where absent.
-        tbptt : (k1, k2)
-            An update after every k1 steps, and at the end, by the errors since the last one, which go back through the last
-            k2 steps. States are carried on, also from chunk to chunk: how a series is cut into chunks changes no bit.
-        initial_state : array (B, H), optional
-        optimizer, learning_rate, max_grad_norm, progress, n_threads, backend : as of `fit`
-            Noise and dropout differ from those of the last call.
-        callback : function of a training.Record, called after each update; one that returns True ends the stream
-
-        Returns
-        -------
-        training.StreamHistory : the losses of all updates, and the final state; also kept as the attribute `history`.
-
-        Raises
-        ------
-        FloatingPointError, KeyboardInterrupt : the parameters are those of the last whole update.
-        """
-        self._engine(backend)
-        self._refuse_reverse("stream")
-        tbptt = self._check_tbptt(tbptt, whole=self.omega)
-        if tbptt is None:
-            raise TypeError("stream needs tbptt=(k1, k2)")
-        if self.output == "last":
-            raise ValueError('stream needs output="sequence": a stream has no last step')
-        optimizer = optimizers.make(optimizer, learning_rate)
-        limit = math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0)
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be a function of a record, got {type(callback).__name__}")
-        progress, windows = None if progress is None else _checks.flag("progress", progress), None
-        if D is not None:
-            chunks, windows = _windows.cut(X, D, weights, resets, tbptt[0]), -(-len(X) // tbptt[0]) if np.ndim(X) else None
-        elif weights is not None or resets is not None:
-            raise TypeError("weights and resets belong to X and D; chunks give their own")
-        else:
-            chunks = X
-        if initial_state is not None and self._stacked:
-            B = next((len(part) for part in initial_state if np.ndim(part) > 0), 0) if isinstance(initial_state, tuple) else 0
-            initial_state = self._check_state("initial_state", initial_state, B)
-        elif initial_state is not None:
-            initial_state = _checks.array("initial_state", initial_state, self.dtype)
-            if initial_state.ndim != 2 or initial_state.shape[1] != self.hidden_size:
-                raise ValueError(f"initial_state must have shape (B, H) = (B, {self.hidden_size}), got {initial_state.shape}")
-        if initial_state is not None:
-            _checks.finite("initial_state", initial_state, "bh")
-        chunks = self._checked_chunks(chunks, initial_state)
-        how = training.UpdateSettings(optimizer, limit, _threads(n_threads), backend)
-        return training.stream(self, chunks, how, tbptt, initial_state, callback=callback, progress=progress, windows=windows)
-
-    def _checked_chunks(self, chunks, initial_state):
-        B = None if initial_state is None else len(initial_state)
-        for n, chunk in enumerate(chunks):
-            if not isinstance(chunk, (tuple, list)) or not 2 <= len(chunk) <= 4:
-                raise TypeError(f"chunk {n} must be (X, D[, weights[, resets]]), got {type(chunk).__name__}")
-            X, D, weights, resets = (*chunk, None, None)[:4]
-            try:
-                X, D, weights, _, _, resets = self._check_batch(X, D, weights, None, resets)
-                _batches.refuse_nonfinite("", X, D, weights)
-                if B is not None and X.shape[1] != B:
-                    raise ValueError(f"X has {X.shape[1]} sequences, where the stream has {B}")
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"chunk {n}: {error}") from None
-            B = X.shape[1]
-            yield X, D, weights, resets
-
-    def _check_data(self, X, D, weights, initial_state, lengths, resets):
-        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
-        return X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets
-
-    def _training_data(self, X, D, weights, initial_state, lengths, resets, validation, entropy):
-        """Checked data and validation set; the latter split off where it is a share."""
-        data = self._check_data(X, D, weights, initial_state, lengths, resets)
-        if not _is_share(validation):
-            return data, self._check_validation(validation)
-        return self._split(data, validation, 0, data[0].shape[1], entropy)[:2]
-
-    def _split(self, data, share, first, total, entropy):
-        """Data, validation set, and the place of the former, where the latter is a share of `total` sequences.
-
-        `data` are the sequences of it from number `first` on.
-        """
-        share, B = _checks.number("validation", share, 0, 1), data[0].shape[1]
-        if data[3] is not None:
-            raise TypeError("a share as validation cannot be judged from an initial_state: give validation=(X, D)")
-        count = round(share * total)
-        if not 0 < count < total:
-            raise ValueError(f"validation={share} of {total} sequences leaves {total - count} to train and {count} to judge "
-                             "by")
-        order = _batches.generator(entropy, STREAMS.index("validation")).permutation(total)
-        is_held = np.zeros(total, bool)
-        is_held[order[:count]] = True
-        place = int(np.count_nonzero(~is_held[:first])), total - count
-        is_held = is_held[first:first + B]
-        data, (X, D, weights, _, lengths, resets) = (_batches.take(data, np.flatnonzero(rows), self.output)
-                                                     for rows in (~is_held, is_held))
-        return data, (X, D, weights, lengths, resets), *place
-
-    def _check_validation(self, validation):
-        if validation is None:
-            return None
-        if not isinstance(validation, tuple) or not 2 <= len(validation) <= 5:
-            raise TypeError("validation must be a tuple (X, D), (X, D, weights), (X, D, weights, lengths) or (X, D, weights, "
-                            f"lengths, resets), or a share of X and D, got {type(validation).__name__}")
-        try:
-            X, D, weights, _, lengths, resets = self._check_batch(*validation)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"validation's {error}") from None
-        return X, D, weights, lengths, resets
-
-    def _check_batch(self, X, D, weights=None, lengths=None, resets=None):
-        X, _, lengths, resets = self._check_inputs(X, None, lengths, resets)
-        return X, *self._check_targets(X, D, weights, lengths), None, lengths, resets
 
     def objective(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
                   weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
@@ -1261,15 +630,14 @@ class RNN:
         >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
         >>> net.theta = result.x
         """
-        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
-        D, weights = self._check_targets(X, D, weights, lengths)
+        batch = self._check_data(X, D, weights, initial_state, lengths, resets)
         engine = self._engine(backend)
         size, dtype, threads = self._theta.size, self.dtype, _threads(n_threads)
 
         def fun(theta):
             gradient = np.empty(size, dtype)
             theta = _check_shape("theta", _checks.array("theta", theta, dtype), (size,), "(P,)")
-            loss, penalty = engine.loss_into(theta, X, D, weights, initial_state, lengths, resets, gradient, 0, threads)
+            loss, penalty = engine.loss_into(theta, *batch, gradient, 0, threads)
             return loss + penalty, gradient.astype(np.float64)
 
         return fun
@@ -1323,178 +691,15 @@ class RNN:
         """Return an independent network with the same options, parameters, and random streams at the same positions."""
         return copy.copy(self)
 
-    # ---- Networks of other packages
-
-    def to_torch(self) -> dict[str, np.ndarray]:
-        """A state dict for a PyTorch module that has ``torch.nn.RNN`` as `rnn` and ``torch.nn.Linear`` as `linear`.
-
-        Keys are rnn.weight_ih_l0 (H, I), rnn.weight_hh_l0 (H, H), rnn.bias_ih_l0, rnn.bias_hh_l0 (H,), and so on for each
-        layer and direction, linear.weight (O, H), linear.bias (O,); values are copies, in the network's dtype. PyTorch adds
-        its two biases up: the first is b_s, the second zero. Learnt initial states are `h_0` (layers · directions, 1, H),
-        which nn.RNN takes as an argument. The output activation is the module's business, and so are one-hot vectors for ids.
-
-        Raises
-        ------
-        ValueError : nn.RNN cannot compute what this network does; it knows tanh and relu alone, and one hidden size.
-
-        Examples
-        --------
-        ``module.load_state_dict({name: torch.from_numpy(value) for name, value in net.to_torch().items()})``
-        """
-        parameters = getattr(self, "effective_parameters", self.state_dict)()  # with absent entries and signs as they act
-        return convert.to_torch(parameters, self._config)
-
-    @classmethod
-    def from_torch(cls, rnn: Any, linear: Any = None, **options: Any) -> RNN:
-        """The network that computes what nn.RNN and nn.Linear of PyTorch do, time-major.
-
-        Parameters
-        ----------
-        rnn : module or state dict
-            torch.nn.RNN of any depth, in one direction or two, or a module that holds it and the nn.Linear. PyTorch is not
-            imported: a state dict may as well hold NumPy arrays.
-        linear : module or state dict, optional
-            torch.nn.Linear. Without one, and without one in rnn, the outputs are the states: W_y is 1, b_y is 0.
-        **options
-            Of RNN: the loss, the output activation ... Sizes, depth, directions and biases are those of the arrays, and a
-            module also says its activation; a state dict does not: give activation="relu" where it is not tanh. dtype is by
-            default that of the arrays. A key `h_0` is taken as learnt initial states.
-
-        Raises
-        ------
-        TypeError, ValueError : what was given is no such network, or an option contradicts it.
-        """
-        return cls._converted(convert.from_torch(rnn, linear), options)
-
-    @classmethod
-    def from_keras(cls, layers: Any, **options: Any) -> RNN:
-        """The network that computes what SimpleRNN and Dense of Keras do, time-major.
-
-        Parameters
-        ----------
-        layers : keras.Sequential, layer, list of layers, or list of arrays
-            SimpleRNN, several with return_sequences=True between them, all or none in Bidirectional (concatenated), and a
-            Dense. Without Dense the outputs are the states. Or `get_weights()` of them, where a Dense tells two directions
-            from one. Keras is not imported.
-        **options
-            Of RNN, as for `from_torch`. Layers say their activations, and return_sequences=False is output="last".
-
-        Raises
-        ------
-        TypeError, ValueError : what was given is no such network, or an option contradicts it. leaky_relu has another
-            slope in Keras 3.
-        """
-        return cls._converted(convert.from_keras(layers), options)
-
-    @classmethod
-    def from_psychrnn(cls, file: FilePath | Mapping[str, Any], *, activation: Activation = "relu",
-                      **options: Any) -> RNN:
-        """The network that computes what a `Basic` of PsychRNN does, without its noise, time-major.
-
-        S_t = (1 − leak) S_{t-1} + leak (W_s g1(S_{t-1}) + W_x X_t + b_s), Y_t = W_y g1(S_t) + b_y; S_0 is learnt.
-
-        Parameters
-        ----------
-        file : path or dict
-            What `save` of PsychRNN 1.0 wrote, or the dict of its `get_weights`. No pickle is read.
-        activation : str
-            PsychRNN's transfer_function: the file does not say. relu is its default.
-        **options
-            Of RNN. dt and tau, or leak = dt / tau, are needed, for the file does not have them; noise_std is PsychRNN's
-            rec_noise. connectivity, dale_signs and nonnegative are the file's: with a dale_ratio also W_in cannot become
-            negative, nor W_out, of which the inhibitory units' columns are absent or negative, as Dale_out says.
-
-        Raises
-        ------
-        FileNotFoundError
-        TypeError, ValueError : the file is not of a Basic network, or an option contradicts it.
-
-        References
-        ----------
-        Ehrlich, Stone, Brandfonbrener, Atanasov and Murray 2021, eNeuro 8:ENEURO.0427-20.2020. Weights stand in the file as
-        they act: zero where nothing is connected, with the signs of Dale's law.
-        """
-        if not {"leak", "tau"} & options.keys():
-            raise TypeError("from_psychrnn needs dt and tau, or leak = dt / tau: the file does not have them")
-        return cls._converted(convert.from_psychrnn(file), {"activation": activation, "leak_form": "current"} | options)
-
-    @classmethod
-    def _converted(cls, found, options):
-        """A network of what was found, and of options that do not contradict it."""
-        for name in options.keys() & found.options.keys():
-            if isinstance(found.options[name], (dict, np.ndarray)) or options[name] != found.options[name]:
-                raise ValueError(f"{name} is {found.options[name]!r} in what was given, got {name}={options[name]!r}")
-        if "initializer" in options:
-            raise TypeError("a converted network takes no initializer: its parameters are given")
-        network = cls(**{"dtype": found.dtype} | found.options | options, initializer=lambda shape, rng: np.zeros(shape))
-        network.load_state_dict(network.state_dict() | found.parameters)
-        return network
-
-    def save(self, path: FilePath) -> None:
-        """Write the network to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
-        for name, value in self.parameters.items():
-            _checks.finite(name, value, "ij")  # `load` would refuse it
-        _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
-
-    def _header(self):
-        return {"config": _maps.split(self._config)[0], "entropy": self._entropy, "dt": self.dt,
-                "positions": self._positions._asdict()}
-
-    def _arrays(self, theta):
-        """What a file holds beside the header: the parameters, and the arrays among the options."""
-        return self._named(theta) | _maps.split(self._config)[1]
-
-    def _hold(self, theta):
-        """Put back into an updated flat vector what is frozen or absent, which weight decay say has moved."""
-        if self._held is not None:
-            theta[self._held] = self._theta[self._held]
-
-    def _named(self, theta):
-        """Views of a flat vector under the names of the parameters."""
-        return _views(theta, {name: value.shape for name, value in self.parameters.items()})
-
-    @classmethod
-    def _from_file(cls, header, arrays):
-        network = cls._from_header(header, arrays)
-        network.load_state_dict({name: array for name, array in arrays.items() if "." not in name})  # others: of a run
-        return network
-
-    @classmethod
-    def _from_header(cls, header, arrays):
-        """A network of zeros with the header's options; the arrays must be large enough for it."""
-        config, entropy = _maps.join(header["config"], arrays), header["entropy"]
-        loss = config["loss"]
-        if isinstance(loss, list):  # JSON knows no tuples
-            config["loss"] = (loss[0], tuple(loss[1]) if isinstance(loss[1], list) else loss[1])
-        sizes = [_checks.size(name, config[name]) for name in ("input_size", "output_size")]
-        if isinstance(config["hidden_size"], list):
-            config["hidden_size"] = tuple(config["hidden_size"])
-        config["hidden_size"] = _check_hidden_size(config["hidden_size"])
-        if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > sum(
-                array.size for array in arrays.values()):
-            raise ValueError(f"its parameters are fewer than its {len(config['hidden_size'])} layers need")
-        matrices = _shapes(config | {"bias": False, "learn_initial_state": False}).values()
-        if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
-            raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
-        network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
-        network.dt = None if header.get("dt") is None else _checks.number("dt", header["dt"], 0)
-        network._positions = _batches.Positions.read(header.get("positions"))
-        return network
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"config": self._config, "entropy": self._entropy, "theta": self._theta.copy(), "dt": self.dt,
-                "positions": self._positions._asdict()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._configure(state["config"], state["entropy"])
-        self._positions = _batches.Positions.read(state.get("positions"))
-        self.theta = state["theta"]
-        self.dt = state.get("dt")
-
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={_checks.short(value)}" for name, value in self._config.items()
-                            if name not in _units.PLAIN or value != _units.PLAIN[name])
+        options = ", ".join(f"{name}={_checks.short(value)}" for name, value in _options.shown(self._config).items())
         return f"RNN({options})"
+
+
+for _part in RNN.__bases__:  # so that help and Python's messages about arguments say RNN.fit, not Fitting.fit
+    for _name, _method in vars(_part).items():
+        if _method := getattr(_method, "__func__", _method if callable(_method) else None):
+            _method.__module__, _method.__qualname__ = RNN.__module__, f"RNN.{_name}"
 
 
 def load(path: FilePath) -> Any:
@@ -1520,297 +725,3 @@ def load(path: FilePath) -> Any:
 
 
 _KINDS: dict[str, Any] = {"RNN": RNN, "Checkpoint": RNN}  # modules above this one add theirs
-
-
-class _Parameters(dict):
-    """Names and writable views of the parameters. Assigning copies into the view; names come and go by no means."""
-
-    def __setitem__(self, name, value):
-        if name not in self:
-            raise KeyError(f"no parameter {name!r} in this network, which has {', '.join(self)}")
-        view = self[name]
-        view[...] = _check_shape(name, _checks.array(name, value, view.dtype), view.shape, "")
-
-    def update(self, *args, **kwargs):
-        for name, value in dict(*args, **kwargs).items():
-            self[name] = value
-
-    def __ior__(self, other):  # type: ignore[misc]  # this | other is a plain dict
-        self.update(other)
-        return self
-
-    def _refuse(self, *args):
-        raise TypeError("the parameters of a network cannot be removed or added")
-
-    __delitem__ = pop = popitem = clear = setdefault = _refuse
-
-    def __reduce__(self):  # what is unpickled or deeply copied belongs to no network: a plain dict of copies
-        return dict, ({name: value.copy() for name, value in self.items()},)
-
-
-class _Unchecked:
-    """The face of an engine that no argument satisfies before it is checked: for those that do not check themselves."""
-
-    def step(self, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
-        return NotImplemented
-
-
-class _ReferenceEngine:
-    """The face of _core.Engine over reference.py, which has one thread."""
-
-    def __init__(self, shapes: Any, **options: Any) -> None:
-        self.shapes, self.options, self.loss = shapes, options, options["loss"]
-        self.widths = _stack.widths_of(shapes)
-        self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
-
-    def _parameters(self, theta):
-        return _views(theta, self.shapes)
-
-    def _states(self, packed):
-        """States as the reference takes them."""
-        return packed if len(self.widths) == 1 else _stack.split(packed, self.widths)
-
-    def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                resets: Any, return_states: bool, n_threads: int, draws: Any = None) -> tuple[Any, ...]:
-        results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
-                                    return_rates=self.leaky, draws=draws, **self.options)
-        return results if return_states else results[:2]
-
-    def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
-        results = reference.step(self._parameters(theta), x, self._states(state), **self.options)
-        if out is None:
-            return results
-        for array, result in zip(out, results):
-            array[...] = result
-        return out
-
-    def losses(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-               resets: Any, n_threads: int, draws: Any = None) -> np.ndarray:
-        return reference.losses(self._parameters(theta), X, D, self._states(initial_state), lengths=lengths, resets=resets,
-                                draws=draws, **self.options)
-
-    def evaluate(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                 resets: Any, n_threads: int, draws: Any = None) -> float:
-        return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state),
-                                    lengths=lengths, resets=resets, draws=draws, **self.options))
-
-    def loss_and_gradients(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any,
-                           lengths: Any, resets: Any, tbptt: tuple[int, int] | None, memory_limit: int,
-                           input_gradient: bool, initial_state_gradient: bool, n_threads: int,
-                           draws: Any = None) -> tuple[float, dict[str, np.ndarray]]:
-        loss, gradients = reference.loss_and_gradients(
-            self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
-            resets=resets, tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
-            draws=draws, **self.options)
-        return float(loss), gradients
-
-    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
-        error, penalties, gradients, _ = reference._loss_and_gradients(
-            self._parameters(theta), X, D, weights, self._states(initial_state), lengths=lengths, resets=resets,
-            draws=draws, **self.options)
-        np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        return float(error), float(penalties)
-
-    def penalize(self, theta, gradient):
-        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
-        effective, views = reference.effective(p, self.options["maps"]), self._parameters(gradient)
-        for name, dw in reference.pulled_back(reference.d_penalty(effective, **penalties), p, self.options["maps"]).items():
-            views[name] += dw
-        return float(reference.penalty(effective, **penalties))
-
-    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
-                    past_rates=None, R=None, draws=None, past_S_0=None):
-        p = self._parameters(theta)
-        given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
-                 "past": self._states(past), "past_rates": self._states(past if past_rates is None else past_rates),
-                 "past_S_0": None if past_S_0 is None else self._states(past_S_0), "draws": draws, **self.options}
-        run, _, _ = reference._forward_and_error(p, X, D, **given)
-        error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
-                                                                       tbptt=(max(len(X), 1), k2), **given)
-        for array, found in ((S, run.S), (R, run.R)):
-            if array is not None:
-                array[...] = found if len(self.widths) == 1 else np.concatenate(found, axis=-1)
-        np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
-        if weights is not None:
-            weights = reference._normal(weights, theta.dtype)
-        there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
-        weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
-        return float(error), float(penalties), float(weight)
-
-    def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any,
-                 resets: Any, tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool,
-                 initial_state_gradient: bool, n_threads: int, draws: Any = None) -> dict[str, np.ndarray]:
-        return reference.backward(self._parameters(theta), X, dY, initial_state=self._states(initial_state), lengths=lengths,
-                                  resets=resets, tbptt=tbptt, input_gradient=input_gradient,
-                                  initial_state_gradient=initial_state_gradient, draws=draws, **self.options)
-
-    def gradient_terms(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                       resets: Any, t: int, n_threads: int) -> dict[str, np.ndarray]:
-        return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
-
-    def gradient_flow(self, theta, X, D, weights, initial_state, begin, end):
-        return reference.gradient_flow(self._parameters(theta), X, D, range(begin, end), weights=weights,
-                                       initial_state=initial_state, **self.options)
-
-
-# ---- Options
-
-
-def _threads(n_threads):
-    """As the core takes it: 0 for what is its to say."""
-    return 0 if n_threads is None else _checks.size("n_threads", n_threads)
-
-
-def _check_hidden_size(hidden_size):
-    """An int, or a tuple of at least two."""
-    if not isinstance(hidden_size, tuple):
-        return _checks.size("hidden_size", hidden_size)
-    sizes = tuple(_checks.size(f"hidden_size[{n}]", H) for n, H in enumerate(hidden_size))
-    if not sizes:
-        raise ValueError("hidden_size must be an int, or a tuple of one for each layer, got an empty one")
-    return sizes if len(sizes) > 1 else sizes[0]
-
-
-def _shapes(config):
-    """The shapes of a configuration's parameters by name, in theta's order."""
-    H = config["hidden_size"]
-    return _stack.shapes_of(config["input_size"], H if isinstance(H, tuple) else (H,), config["output_size"],
-                            config.get("bidirectional", False), config["bias"], config["learn_initial_state"])
-
-
-def _check_loss(loss):
-    name, parameter = loss if isinstance(loss, tuple) and len(loss) == 2 else (loss, None)
-    _checks.choose("loss", name, reference.LOSSES)
-    if name not in reference.LOSS_PARAMETERS:
-        if parameter is not None:
-            raise ValueError(f"loss {name!r} takes no number, got {parameter!r}")
-        return name, None
-    if parameter is None:
-        parameter = reference.LOSS_PARAMETERS[name]
-    if name == "huber":
-        return name, _checks.number("the threshold of huber", parameter, 0)
-    levels = tuple(_checks.number("a quantile level", level, 0, 1) for level in np.atleast_1d(parameter).tolist())
-    if not levels:
-        raise ValueError("loss 'quantile' needs at least one level")
-    return name, levels
-
-
-def _is_share(validation):
-    return isinstance(validation, numbers.Real) and not isinstance(validation, bool)
-
-
-def _check_memory_limit(limit, tbptt=None):
-    """As the core takes it: 0 for none, −1 for as little as can be."""
-    if limit is None:
-        return 0
-    if tbptt is not None:
-        raise ValueError("memory_limit has no effect on truncated BPTT: give tbptt or memory_limit, not both")
-    if isinstance(limit, str) and limit != "auto":
-        raise ValueError(f'memory_limit must be a number of bytes, "auto" or None, got {limit!r}')
-    return -1 if isinstance(limit, str) else _bytes(limit)
-
-
-def _bytes(limit):
-    if isinstance(limit, (bool, np.bool_)) or not isinstance(limit, numbers.Integral):
-        raise TypeError(f'memory_limit must be a number of bytes, "auto" or None, got {type(limit).__name__} {limit!r}')
-    if not 0 < limit < 2**62:
-        raise ValueError(f"memory_limit must be a positive number of bytes, got {limit}")
-    return int(limit)
-
-
-def _check_tbptt(tbptt):
-    if tbptt is None:
-        return None
-    if not isinstance(tbptt, tuple) or len(tbptt) != 2:
-        raise TypeError("tbptt must be (k1, k2): every k1 steps, errors go back k2 steps; got "
-                        f"{type(tbptt).__name__} {tbptt!r}")
-    return _checks.size("k1 of tbptt", tbptt[0]), _checks.size("k2 of tbptt", tbptt[1])
-
-
-def _check_penalty(name, value):
-    if isinstance(value, Mapping):
-        return {str(key): _checks.number(f"{name}[{key!r}]", number, 0, low_allowed=True) for key, number in value.items()}
-    return _checks.number(name, value, 0, low_allowed=True)
-
-
-def _by_parameter(name, penalty, shapes):
-    """A penalty as a dict of those parameters that it falls on."""
-    if not isinstance(penalty, dict):
-        penalty = {name: penalty for name in shapes if name.startswith("W_")}
-    for key in penalty:
-        if key not in shapes:
-            raise ValueError(f"{name} names {key!r}, but this network's parameters are {', '.join(shapes)}")
-    return {key: number for key, number in penalty.items() if number}
-
-
-def _check_dtype(dtype):
-    try:
-        name = np.dtype(dtype).name
-    except TypeError:
-        name = None
-    if name not in DTYPES or dtype is None:
-        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
-    return name
-
-
-def _is_step(T, B, lengths):
-    """Where a sequence has a step, (T, B)."""
-    return np.ones((T, B), bool) if lengths is None else np.arange(T)[:, None] < lengths
-
-
-def _check_shape(name, value, shape, letters, X=None):
-    """Return `value` if it has this shape; else raise ValueError, which says how X was read if the shape follows from it."""
-    if value.shape != tuple(shape):
-        expected = f"{letters} = {tuple(shape)}" if letters else tuple(shape)
-        words = "" if X is None else _read_as(X.shape, value.shape, shape)
-        raise ValueError(f"{name} must have shape {expected}, got {value.shape}{words}")
-    return value
-
-
-def _read_as(shape, found, expected):
-    """Return the end of a message about an array that does not fit X: how X was read, and what to do if it is samples-first."""
-    (T, B), letters = shape[:2], "(T, B, I)" if len(shape) == 3 else "(T, B)"
-    words = f"; X of shape {shape} was read as {letters}, time-major: {T} time steps of {B} sequences"
-    in_time = expected[:2] == (T, B)
-    if not in_time and found[:2] == (T, B):  # with output="last"
-        return words + '. With output="last" there is one for each sequence, not for each step'
-    if T != B and (found[:2] == (B, T) if in_time else found[:1] == (T,)):
-        words += f". {'One of the two' if in_time else 'X'} seems to be samples-first; sequences.to_time_major converts it"
-    return words
-
-
-def _refuse_nan(Y, t=0):
-    """Raise FloatingPointError where outputs Y (n, B, O), generated from step t on, contain NaN."""
-    if np.isnan(Y).any():
-        n, b, o = np.argwhere(np.isnan(Y))[0].tolist()
-        raise FloatingPointError(f"generated outputs contain NaN, first at (t, b, o) = {(n + t, b, o)}")
-
-
-def _entropy(random_state):
-    """The number that seeds every stream."""
-    if isinstance(random_state, np.random.Generator):
-        return _checks.DrawnSeed(random_state.integers(2**63))
-    if random_state is None:
-        return _checks.DrawnSeed(np.random.SeedSequence().entropy)
-    return _checks.seed("random_state", random_state)
-
-
-# ---- Storage
-
-
-def _aligned(size, dtype):
-    """Zeros (size,) whose memory begins at a multiple of 64 bytes."""
-    dtype = np.dtype(dtype)
-    memory = np.zeros(size * dtype.itemsize + 64, np.uint8)
-    offset = -memory.ctypes.data % 64
-    return memory[offset:offset + size * dtype.itemsize].view(dtype)
-
-
-def _views(theta, shapes):
-    """Views of a flat vector, one after another, under their names."""
-    views, begin = {}, 0
-    for name, shape in shapes.items():
-        end = begin + int(np.prod(shape))
-        views[name] = theta[begin:end].reshape(shape)
-        begin = end
-    return views

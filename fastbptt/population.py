@@ -19,7 +19,7 @@ from ._many.population_fit import Fit, FitSettings, PopulationHistory
 from ._states import NetworkStates, stack
 from ._training import batches as _batches, settings as _settings
 from .network import RNN
-from .options import parametrizations as _maps
+from .options import checks as _option_checks, parametrizations as _maps
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -76,7 +76,7 @@ class Population(_Arguments):
         for name, values in own.items():
             if len(values) != self.n:
                 raise ValueError(f"{name} must be one for all, or a list of {self.n}, got {len(values)}")
-            own[name] = [_network._check_penalty(f"{name}[{k}]", value) for k, value in enumerate(values)]
+            own[name] = [_option_checks.penalty(f"{name}[{k}]", value) for k, value in enumerate(values)]
         nets = [RNN(input_size, hidden_size, output_size, random_state=seed, **options,  # type: ignore[arg-type]
                     **{name: values[k] for name, values in own.items()}) for k, seed in enumerate(self.seeds)]
         self._positions = [net._positions for net in nets]
@@ -89,7 +89,7 @@ class Population(_Arguments):
         for name in OWN:
             for each in own:
                 if isinstance(each[name], dict):
-                    _network._by_parameter(name, each[name], first.parameters)
+                    _option_checks.by_parameter(name, each[name], first.parameters)
         if all(each == own[0] for each in own):
             first._configure(first._config | own[0], first._entropy)
             own = None
@@ -404,7 +404,7 @@ class Population(_Arguments):
         own = header.get("own") or [{name: first._config[name] for name in OWN}] * self.n
         if len(own) != self.n:
             raise ValueError(f"it has penalties of {len(own)} networks, for {self.n}")
-        self._configure(first, [{name: _network._check_penalty(name, each[name]) for name in OWN} for each in own])
+        self._configure(first, [{name: _option_checks.penalty(name, each[name]) for name in OWN} for each in own])
         self.theta = theta
         return self
 

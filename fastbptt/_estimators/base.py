@@ -17,8 +17,9 @@ import numpy as np
 from .. import _checks, optimizers, schedules, training
 from .._sklearn import Parametric, foreign
 from .._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
-from ..network import RNN, STREAMS, _check_dtype, _entropy as _network_entropy
-from ..options import parametrizations as _maps, units as _units
+from ..network import RNN, STREAMS, _entropy as _network_entropy
+from ..options import declaration as _options
+from ..options.checks import dtype as _check_dtype
 from .data import OUTPUTS, _Data, Scaling
 from .files import Saved
 from .patience import Patience
@@ -36,8 +37,7 @@ SCALES = ("standard",)
 BATCH, LEAST_STEPS = 8, 32  # sequences of an update, and the steps that they have at least together
 EPOCHS, MOST_UPDATES = 100, 1000  # so many epochs, or as many updates as the data have steps, up to the latter
 NO_IMPROVEMENT = 1e-3  # share of a constant's loss by which a fit must be better
-NETWORK_OPTIONS = ("activation", "reduction", "initializer", "bias", "learn_initial_state", "output", "bidirectional", "l1",
-                   "l2", "rate_penalty", "omega", *_maps.OPTIONS, *_units.OPTIONS)
+NETWORK_OPTIONS = _options.names(lambda option: option.estimators)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
                "resume", "overwrite", "n_threads")  # of RNN.fit, which `fit` hands on
 
@@ -338,7 +338,7 @@ class Estimator(_Data, Saved, Parametric):
     def _new_network(self, inputs, coding, last=None):
         """Return a network of the constructor's options; with `last`, it has the parameters and random streams of `last`."""
         options = {name: getattr(self, name) for name in NETWORK_OPTIONS} | self._output_options(coding) | self._unit_options()
-        options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype(self.dtype)
+        options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype("dtype", self.dtype)
         sizes = inputs.padded.shape[2], self.hidden_size
         if last is None:
             return RNN(*sizes, random_state=_entropy(self.random_state), **options)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _checks, _files, optimizers, schedules, training
-from ..network import RNN, _check_dtype
+from ..network import RNN
+from ..options.checks import dtype as _check_dtype
 from .data import Scaling
 from .rows import ColumnNames
 
@@ -106,7 +107,7 @@ def _pack(name, value, depth=0):
     if isinstance(value, np.generic):
         value = value.item()
     if name == "dtype" and value is not None:
-        return _check_dtype(value)
+        return _check_dtype("dtype", value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)) and depth < 3:

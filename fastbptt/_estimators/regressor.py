@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _checks, reference
 from .._sklearn import takes_parameters
-from ..network import _check_loss
+from ..options.checks import loss_and_parameter as _check_loss
 from ..sequences import append, array_of_numbers, check_names, feature_names, read_series
 from .base import NO_IMPROVEMENT, REGRESSION_LOSSES, Estimator
 from .rows import _parts, training_weights, weighted_quantile

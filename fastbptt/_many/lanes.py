@@ -5,14 +5,10 @@ The limits that decide this are here, with their measurements.
 
 from __future__ import annotations
 
-import functools
-import inspect
-
 import numpy as np
 
 from .. import _checks, _core, reference
-from ..network import RNN
-from ..options import parametrizations as _maps, units as _units
+from ..options import declaration as _options, parametrizations as _maps
 
 # Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
 # batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100,
@@ -24,11 +20,10 @@ MOST_WORK = {"float32": 3072, "float64": 1024}
 MOST_BYTES = 2**28  # of a group's workspace
 
 
-OWN = ("l1", "l2")  # options that each network of a population may have of its own
+OWN = _options.names(lambda option: option.each)  # options that each network of a population may have of its own
 
 
-SERVED = ("input_size", "hidden_size", "output_size", "activation", "output_activation", "loss", "reduction", "dtype", "bias",
-          "learn_initial_state", *OWN)  # by lanes
+SERVED = _options.names(lambda option: option.lanes)
 
 
 def _fits(net):
@@ -42,19 +37,8 @@ def most_sequences(net):
 
 
 def _beside(net):
-    """The options that are not RNN's defaults and that lanes do not serve; a new option is one of them."""
-    defaults = _defaults() | _units.PLAIN
-    return [name for name, value in net._config.items() if name not in SERVED and not _is_default(value, defaults.get(name))]
-
-
-@functools.cache
-def _defaults():
-    return {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()}
-
-
-def _is_default(value, default):
-    """Whether an option is as it is where nobody gives it; None may be kept as an empty dict."""
-    return value == {} if default is None and value is not None else type(value) is type(default) and value == default
+    """Return the options of a network that lanes do not serve."""
+    return [name for name, value in net._config.items() if name not in SERVED and not _options.is_default(name, value)]
 
 
 def _key(net):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _checks, network as _network, optimizers, _population, schedules
+from .. import _checks, optimizers, _population, schedules
 from .._training import batches as _batches
 from .._training.progress import Progress
 from ..network import STREAMS
+from ..options import checks as _option_checks
 from .lanes import OWN
 
 if TYPE_CHECKING:
@@ -337,7 +338,7 @@ def _flat_penalties(population):
     for name in OWN:
         values, given = np.zeros_like(population._theta), population._own_options or [population._like._config]
         for k, options in enumerate(given):
-            numbers, begin = _network._by_parameter(name, options[name], shapes), 0
+            numbers, begin = _option_checks.by_parameter(name, options[name], shapes), 0
             for key, shape in shapes.items():
                 columns = slice(k, k + 1) if population._own_options else slice(population.n)
                 values[begin:begin + math.prod(shape), columns] = numbers.get(key, 0)

@@ -1,5 +1,5 @@
-"""Backends: what runs a network's operations. Each is called by `RNN` with the same methods.
+"""Backends: what runs a network's operations. `protocol.py` says which methods a backend has and what they return.
 
-`fastbptt._core.Engine` is the compiled backend of one recurrence. `stack.py` combines several into layers and directions,
-and has the backend that calls `fastbptt.reference`.
+`fastbptt._core.Engine` is the compiled backend of one recurrence. `stack.py` combines several engines into layers and
+directions. `reference.py` calls `fastbptt.reference`.
 """

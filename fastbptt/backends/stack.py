@@ -2,8 +2,8 @@
 
 Design
 ------
-(a) A `Stack` has the face of an Engine, so that `network` picks the one or the other and nothing else. It is one engine for
-    each recurrence, without a readout, and one readout, without a recurrence. Each reads its slice of theta and writes its
+(a) A `Stack` has the operations of `protocol.Compiled`, as an Engine has, so that `network` only chooses one of them. It is one
+    engine for each recurrence, without a readout, and one readout, without a recurrence. Each reads its slice of theta and writes its
     slice of the gradient. Arguments come checked.
 (b) Going up, the states S of a recurrence are the X of the layer above: S[1:] as it is, or those of both directions side by
     side. Going down, a layer's ∂E/∂X is the ∂E/∂S of the layer below. Nothing is computed twice: what lies between layers is
@@ -19,36 +19,12 @@ Design
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _core, reference
-
-
-def shapes_of(I, sizes, O, both, bias, learnt):  # noqa: E741
-    """The shapes of all parameters by name, in the order of theta."""
-    shapes, width = {}, I
-    for layer, H in enumerate(sizes):
-        for end in ("", "_reverse") if both else ("",):
-            suffix = (f"_l{layer}" if layer else "") + end
-            shapes |= {"W_x" + suffix: (H, width), "W_s" + suffix: (H, H)}
-            if bias:
-                shapes["b_s" + suffix] = (H,)
-            if learnt:
-                shapes["S_0" + suffix] = (H,)
-        width = H * (2 if both else 1)
-    shapes["W_y"] = (O, width)
-    if bias:
-        shapes["b_y"] = (O,)
-    if len(sizes) == 1 and not both and learnt:  # the plain network's order
-        shapes["S_0"] = shapes.pop("S_0")
-    return shapes
-
-
-def widths_of(shapes):
-    """H of each recurrence."""
-    return [shape[0] for name, shape in shapes.items() if name.startswith("W_s")]
+from ..options.shapes import views_of, widths_of
 
 
 def split(packed, widths):
@@ -56,6 +32,13 @@ def split(packed, widths):
     if packed is None:
         return None
     return tuple(np.ascontiguousarray(part) for part in np.split(packed, np.cumsum(widths)[:-1], axis=-1))
+
+
+# Arguments of an Engine that is a part of a stack: those of a whole network that its part does not have
+NO_RECURRENCE = {"learn_initial_state": False, "one_hot": False, "rate_penalty": 0.0, "omega": 0.0, "leak": 1.0,
+                 "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
+NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_parameter": None, "mean": False, "last": False,
+              "rate_penalty": 0.0}
 
 
 class _Recurrence(NamedTuple):
@@ -88,43 +71,44 @@ class _Scratch:
 
 
 class Stack:
-    """The operations of networks of several recurrences over flat parameters theta; `_core.Engine` documents them."""
+    """The operations of `protocol.Compiled` for networks of several recurrences. Arguments come checked."""
 
-    def __init__(self, shapes, dtype, target_size, activation, output_activation, loss, loss_parameter, mean, bias,
-                 learnt, l1, l2, last, one_hot, maps, rate_penalty, omega, leak=1.0, leak_form="rate", noise=0.0,
-                 input_noise=0.0, dropout=0.0):
-        self.rate_penalty, self.omega = rate_penalty, omega
-        self.shapes, self.widths, self.last, self.learnt = shapes, widths_of(shapes), last, learnt
-        self.dtype, self.free = np.dtype(dtype), []
-        self.activation = activation
-        self.leaky, self.current = leak < 1 or leak_form == "current", leak_form == "current"
+    def __init__(self, shapes: Any, options: dict[str, Any]) -> None:
+        """Take the shapes of all parameters, and the keyword arguments of an Engine, for all recurrences together."""
+        self.rate_penalty, self.omega = options["rate_penalty"], options["omega"]
+        self.shapes, self.widths, self.last = shapes, widths_of(shapes), options["last"]
+        self.dtype = np.dtype(options["dtype"])
+        self.free: list[_Scratch] = []
+        self.activation = options["activation"]
+        self.current = options["leak_form"] == "current"
+        self.leaky = options["leak"] < 1 or self.current
         suffixes = reference.recurrences(shapes)
         self.both = len(suffixes[0]) == 2
         ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
         slices = {name: slice(begin, end) for name, begin, end in zip(shapes, [0, *ends], ends)}
 
         def part(names, suffix=""):
-            """The slice of theta that these parameters are, its maps, and the penalties that fall on them."""
+            """The slice of theta that these parameters are; and as arguments their maps, and the penalties on them."""
             found = {name: name + suffix for name in names if name + suffix in shapes}
             own = slice(min(slices[name].start for name in found.values()), max(slices[name].stop for name in found.values()))
-            penalties = ({name: penalty[full] for name, full in found.items() if full in penalty} for penalty in (l1, l2))
-            return own, None if maps is None else maps[own], *penalties
+            penalties = {kind: {name: options[kind][full] for name, full in found.items() if full in options[kind]}
+                         for kind in ("l1", "l2")}
+            return own, {"maps": None if options["maps"] is None else options["maps"][own], **penalties}
 
         O, top = shapes["W_y"]
-        self.own_y, own_maps, *penalties = part(("W_y", "b_y"))
-        self.readout = _core.Engine(dtype, top, top, O, target_size, activation, output_activation, loss, loss_parameter, mean,
-                                    bias, False, *penalties, last, False, own_maps, recurs=False, settles=omega != 0)
-        self.layers, begin = [], 0
+        self.own_y, of_readout = part(("W_y", "b_y"))
+        self.readout = _core.Engine(I=top, H=top, O=O, **options | NO_RECURRENCE | of_readout, recurs=False,
+                                    settles=self.omega != 0)
+        self.layers: list[list[_Recurrence]] = []
+        begin = 0
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
             for suffix in ends:
                 H, width = shapes["W_x" + suffix]
-                own, own_maps, *penalties = part(("W_x", "W_s", "b_s", "S_0"), suffix)
-                engine = _core.Engine(dtype, width, H, 0, H, activation, "identity", "squared_error", None, False, bias, learnt,
-                                      *penalties, False, one_hot and layer == 0, own_maps, omega=omega, reads=False,
-                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, leak=leak,
-                                      leak_form=leak_form, noise=noise, input_noise=input_noise if layer == 0 else 0.0,
-                                      dropout=dropout, kind=len(self.recurrences))
+                own, of_recurrence = part(("W_x", "W_s", "b_s", "S_0"), suffix)
+                lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
+                engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
+                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, kind=len(self.recurrences))
                 self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
                 begin += H
 
@@ -134,23 +118,27 @@ class Stack:
 
     # ---- Operations
 
-    def forward(self, theta, X, D, weights, initial_state, lengths, resets, return_states, n_threads, draws=None):
+    def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
+                return_states: bool, n_threads: int, draws: reference.Draws | None = None) -> tuple[Any, ...]:
         with self._scratch() as scratch:
             S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws,
                                             own=return_states)
-            Y = self.readout.outputs(theta[self.own_y], *self._read(inputs[-1], R, finals, lengths), n_threads)
+            read, steps = self._read(inputs[-1], R, finals, lengths)
+            Y = self.readout.outputs(theta[self.own_y], read, steps, n_threads)
         results = (Y, tuple(finals), tuple(S), tuple(R)) if self.leaky else (Y, tuple(finals), tuple(S))
         return results if return_states else results[:2]
 
-    def step(self, theta, x, state, out, n_threads):
+    def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
         """As `forward` of one step; out is None."""
         y, states = self.forward(theta, x[None], None, None, state, None, None, False, n_threads)
         return y if self.last else y[0], states
 
-    def losses(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None):
+    def losses(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
+               n_threads: int, draws: reference.Draws | None = None) -> np.ndarray:
         return self._judge("losses", theta, X, D, None, initial_state, lengths, resets, n_threads, draws)
 
-    def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws=None):
+    def evaluate(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
+                 n_threads: int, draws: reference.Draws | None = None) -> float:
         return self._judge("evaluate", theta, X, D, weights, initial_state, lengths, resets, n_threads, draws)
 
     def _judge(self, operation, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws):
@@ -159,27 +147,35 @@ class Stack:
             read, lengths = self._read(inputs[-1], R, finals, lengths)
             return getattr(self.readout, operation)(theta[self.own_y], read, D, weights, None, lengths, None, n_threads)
 
-    def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                           initial_state_gradient, n_threads, draws=None):
+    def loss_and_gradients(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+                           resets: Any,
+                           tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool,
+                           initial_state_gradient: bool, n_threads: int,
+                           draws: reference.Draws | None = None) -> tuple[float, dict[str, Any]]:
         gradient = np.empty_like(theta)
         loss, penalty, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt,
                                              memory_limit, input_gradient, initial_state_gradient, n_threads, draws)
-        return loss + penalty + self.penalize(theta, gradient), self._named(gradient) | more
+        return loss + penalty + self.penalize(theta, gradient), views_of(gradient, self.shapes) | more
 
-    def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, memory_limit, n_threads, draws=None):
+    def loss_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
+                  gradient: np.ndarray, memory_limit: int, n_threads: int,
+                  draws: reference.Draws | None = None) -> tuple[float, float]:
         loss, penalty, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None,
                                           memory_limit, False, False, n_threads, draws)
         return loss, penalty + self.penalize(theta, gradient)
 
-    def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
-                 initial_state_gradient, n_threads, draws=None):
+    def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
+                 tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool, initial_state_gradient: bool,
+                 n_threads: int, draws: reference.Draws | None = None) -> dict[str, Any]:
         gradient = np.empty_like(theta)
         _, _, more = self._gradient(theta, X, None, dY, None, initial_state, lengths, resets, gradient, tbptt, memory_limit,
                                     input_gradient, initial_state_gradient, n_threads, draws)
-        return self._named(gradient) | more
+        return views_of(gradient, self.shapes) | more
 
-    def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S, n_threads,
-                    past_rates=None, R=None, draws=None, past_S_0=None):
+    def window_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
+                    past: np.ndarray, own_start: bool, k2: int, gradient: np.ndarray, S: np.ndarray, n_threads: int,
+                    past_rates: Any = None, R: Any = None, draws: reference.Draws | None = None,
+                    past_S_0: Any = None) -> tuple[float, float, float]:
         """As of Engine; past, past_S_0, S and rates are (..., H of all together)."""
         T, n = len(X), len(past)
         own_start = own_start or (initial_state is None and n == 0)
@@ -188,7 +184,7 @@ class Stack:
         with self._scratch() as scratch:
             for r in self.recurrences:  # one a layer
                 all_states = np.empty((T + 1, X.shape[1], r.units.stop - r.units.start), self.dtype)
-                all_rates = np.empty_like(all_states[1:]) if self.leaky else None
+                all_rates: Any = np.empty_like(all_states[1:]) if self.leaky else None
                 first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.units])
                 if n > 0:  # the last of those that are known is where the new ones begin, and is written again
                     all_states[0], all_states[1:n + 1] = first, past[..., r.units]
@@ -196,7 +192,8 @@ class Stack:
                 r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads,
                                 _cut(all_rates, n, T), _later(draws, n))
                 if self.current and n > 0:
-                    all_rates[:n] = reference.ACTIVATIONS[self.activation][0](all_states[1:n + 1])
+                    all_rates[:n] = reference.ACTIVATIONS[self.activation][0](  # type: ignore[operator]
+                        all_states[1:n + 1])
                 elif self.leaky and n > 0:
                     all_rates[:n] = past_rates[..., r.units]
                 S[..., r.units] = all_states
@@ -218,13 +215,15 @@ class Stack:
             _multiply(unscale, gradient)
         return loss, penalty + self.penalize(theta, gradient), weight
 
-    def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
+    def total_weight(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+                     resets: Any) -> float:
         T, B = (1 if self.last else X.shape[0]), X.shape[1]
         R = np.empty((T, B, self.shapes["W_y"][1]), self.dtype)  # not read
         return self.readout.total_weight(theta[self.own_y], R, D, weights, None, None if self.last else lengths, None)
 
-    def workspace(self, theta, T, B, lengths, resets, labels, weight_width, picks, tbptt, memory_limit, n_threads,
-                  dropout=False):
+    def workspace(self, theta: np.ndarray, T: int, B: int, lengths: Any, resets: bool, labels: bool, weight_width: int,
+                  picks: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
+                  dropout: bool = False) -> int:
         """The bytes of what lies between layers, and of the largest workspace of one, which memory_limit bounds."""
         numbers = ((T + 1) + (T if self.leaky else 0)) * B * sum(self.widths)  # S, R
         tops = [sum(r.units.stop - r.units.start for r in layer) for layer in self.layers]
@@ -402,16 +401,9 @@ class Stack:
         gradient[:self.own_y.start] = total[:self.own_y.start]
         return dX, dS_0, 0.0
 
-    def penalize(self, theta, gradient):
+    def penalize(self, theta: np.ndarray, gradient: np.ndarray) -> float:
         parts = [(r.engine, r.own) for r in self.recurrences] + [(self.readout, self.own_y)]
         return sum(engine.penalize(theta[own], gradient[own]) for engine, own in parts)
-
-    def _named(self, gradient):
-        views, begin = {}, 0
-        for name, shape in self.shapes.items():
-            views[name] = gradient[begin:begin + math.prod(shape)].reshape(shape)
-            begin += math.prod(shape)
-        return views
 
 
 def _multiply(factor, *arrays):

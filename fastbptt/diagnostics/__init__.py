@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _plots, _checks, reference
 from . import _fixed_points
-from ..options import parametrizations as _maps
+from ..options import declaration as _options
 from ..threads import policy as _threading
 from ._fixed_points import FixedPoints
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..network import RNN
 
 STEP = 1e-30  # of the complex-step derivative: no difference is taken, so nothing cancels however small it is
+CONSTRAINTS = _options.names(lambda option: option.constrains)
 ZERO = 1e-45  # derivatives under it are 0: far over what the step adds to one that is, of the order of STEP²
 
 
@@ -591,7 +592,7 @@ def _one_layer(network):
     if network._maps:  # what the network computes with
         state, other = network.__getstate__(), network.copy()
         theta = np.concatenate([value.ravel() for value in network.effective_parameters().values()])
-        config = {**state["config"], **_maps.options(None, None, None, None, (), True)}
+        config = {**state["config"], **{name: _options.kept_defaults()[name] for name in CONSTRAINTS}}
         other.__setstate__({**state, "config": config, "theta": theta})
         return other
     return network

@@ -1,4 +1,4 @@
-"""Options that map the parameters: connectivity, trainable, Dale's law. From what the user gives to reference.Map."""
+"""Options that constrain parameters: connectivity, trainable, Dale's law. Their checks, and the reference.Map they become."""
 
 from __future__ import annotations
 
@@ -9,26 +9,17 @@ import numpy as np
 from .. import _checks
 from ..reference import Map
 
-OPTIONS = ("connectivity", "trainable", "dale_ratio", "dale_signs", "nonnegative", "autapses")
 PRESENT, TRAINABLE, SIGNED, NEGATIVE = 1, 2, 4, 8  # the bits of an entry, as parametrizations.h has them
 
 
-def options(connectivity, trainable, dale_ratio, dale_signs, nonnegative, autapses):
-    """The options as a network keeps them: arrays are copies that cannot be written to."""
+def refuse_two_sources_of_signs(dale_ratio, dale_signs):
+    """Raise TypeError if Dale's law is given both by a share and by signs."""
     if dale_ratio is not None and dale_signs is not None:
         raise TypeError("give dale_ratio or dale_signs, not both")
-    return {
-        "connectivity": _by_parameter("connectivity", connectivity),
-        "trainable": _by_parameter("trainable", trainable),
-        "dale_ratio": None if dale_ratio is None else _share("dale_ratio", dale_ratio),
-        "dale_signs": None if dale_signs is None else _signs("dale_signs", dale_signs),
-        "nonnegative": _names("nonnegative", nonnegative),
-        "autapses": _checks.flag("autapses", autapses),
-    }
 
 
 def build(given, shapes):
-    """The Map of each parameter that has one, and the units' signs (H,), None without Dale's law."""
+    """Return the Map of each parameter that has one, and the units' signs (H,), None without Dale's law."""
     for option in ("connectivity", "trainable", "nonnegative"):
         for name in given[option] or ():
             if name not in shapes:
@@ -62,7 +53,7 @@ def unit_signs(given, H):
 
 
 def codes(maps, shapes):
-    """The maps as the core takes them, a byte an entry of theta (P,); None where there are none."""
+    """Return the maps as the core takes them, a byte for each entry of theta (P,); None if there are none."""
     if not maps:
         return None
     parts = []
@@ -77,7 +68,7 @@ def codes(maps, shapes):
 
 
 def split(config):
-    """Options with the names of arrays in place of the arrays, as JSON can hold them, and the arrays by these names."""
+    """Return options with the names of arrays in place of the arrays, as JSON can hold them, and the arrays by these names."""
     plain, arrays = dict(config), {}
     for option in ("connectivity", "trainable"):
         plain[option] = dict(config[option])
@@ -91,7 +82,7 @@ def split(config):
 
 
 def join(config, arrays):
-    """What `split` took apart; `config` may be one of a time that knew no maps."""
+    """Return the options that `split` separated. `config` may be of a version without connectivity and trainable."""
     joined = dict(config)
     for option in ("connectivity", "trainable"):
         joined[option] = {name: arrays[value] if isinstance(value, str) else value
@@ -99,7 +90,27 @@ def join(config, arrays):
     return joined
 
 
-# ---- Checks
+# ---- Checks: arrays that are kept are copies that cannot be written to
+
+
+def connectivity(name, value):
+    """Return a dict of arrays of 0 and 1 by parameter; None is an empty dict."""
+    return _by_parameter(name, value)
+
+
+def trainable(name, value):
+    """Return a dict of bools, or of arrays of 0 and 1, by parameter; None is an empty dict."""
+    return _by_parameter(name, value)
+
+
+def dale_ratio(name, value):
+    """Return a float in (0, 1], or None."""
+    return None if value is None else _share(name, value)
+
+
+def dale_signs(name, value):
+    """Return an array (H,) of 1 and -1, int8, or None."""
+    return None if value is None else _signs(name, value)
 
 
 def _by_parameter(option, given):
@@ -112,7 +123,7 @@ def _by_parameter(option, given):
 
 
 def _flags(name, value):
-    """An array of 0 and 1, or False and True, as uint8."""
+    """Return an array of 0 and 1, or False and True, as uint8."""
     value = _checks.array(name, value, np.float64)
     bad = (value != 0) & (value != 1)
     if bad.any():
@@ -121,7 +132,7 @@ def _flags(name, value):
 
 
 def _array_of(option, given, name, shape):
-    """The option's array of one parameter, as bool; ones where it names none."""
+    """Return the option's array for one parameter, as bool; ones if the option does not name the parameter."""
     value = given.get(name, True)
     if isinstance(value, np.ndarray) and value.shape != shape:
         raise ValueError(f"{option}[{name!r}] must have shape {shape}, got {value.shape}")
@@ -145,7 +156,8 @@ def _signs(name, value):
     return _kept(value.astype(np.int8))
 
 
-def _names(option, given):
+def nonnegative(option, given):
+    """Return a tuple of names of parameters."""
     if isinstance(given, str):
         raise TypeError(f"{option} must be a tuple of names of parameters, such as ({given!r},), got the string {given!r}")
     if not isinstance(given, (tuple, list)) or not all(isinstance(name, str) for name in given):

@@ -9,6 +9,7 @@ import pytest
 from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close
 
 from fastbptt import RNN, History, diagnostics, reference
+from fastbptt.reference import gradients as reference_gradients, plain as reference_plain
 
 I, H, O = 3, 5, 4
 LIMIT = 1e-12
@@ -60,7 +61,7 @@ def test_a_network_without_error_passes():
 @pytest.mark.parametrize("parameter", ["W_x", "W_s", "b_s", "W_y", "b_y", "S_0"])
 @pytest.mark.parametrize("fault", ["sign", "one entry", "two times", "zero", "nan"])
 def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
-    right = reference._backward
+    right = reference_gradients._backward
 
     def wrong(*args):
         gradients, flows = right(*args)
@@ -77,7 +78,7 @@ def test_a_wrong_gradient_of_any_parameter_fails(monkeypatch, parameter, fault):
             g.flat[-1] += 1e-6 * np.abs(g).max()
         return gradients, flows
 
-    monkeypatch.setattr(reference, "_backward", wrong)
+    monkeypatch.setattr(reference_gradients, "_backward", wrong)
     check = network(learn_initial_state=True).gradcheck()
     assert not check.passed
     bad = {name for name, error in check.errors["reference float64"].items() if not error < 1e-10}
@@ -119,7 +120,7 @@ def test_a_wrong_subgradient_at_a_kink_fails(name, monkeypatch):
     assert net.gradcheck(X, np.zeros((7, 3, 1))).passed
     if name == "l1":
         right = reference.d_penalty
-        monkeypatch.setattr(reference, "d_penalty", lambda p, l1, l2: {
+        monkeypatch.setattr(reference_gradients, "d_penalty", lambda p, l1, l2: {
             key: value + 0.1 * (p[key] == 0) for key, value in right(p, l1, l2).items()})
     else:
         monkeypatch.setitem(reference.LOSSES, name, (reference.LOSSES[name][0], lambda Y, Z, D, _: np.ones_like(Y)))
@@ -153,7 +154,7 @@ def test_a_wrong_back_propagation_fails(monkeypatch, fault):
         dS[-1] = 0
         return right(activation, dS, R, P, *rest)
 
-    monkeypatch.setattr(reference, "recur_back", wrong)
+    monkeypatch.setattr(reference_plain, "recur_back", wrong)
     check = network().gradcheck()
     assert not check.passed
     assert check.errors["reference float64"]["W_s"] > 1e-3

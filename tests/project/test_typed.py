@@ -20,7 +20,7 @@ from fastbptt import (
     _types, estimators, initializers, many, network, optimizers, reference, schedules, sequences, training,
 )
 from fastbptt._training import types as _run_types
-from fastbptt.options import parametrizations as _maps, units as _units
+from fastbptt.options import declaration, units as _units
 
 INTERNAL = ("backends", "cli", "kernels", "options", "threads")  # folders that hold no public function
 MODULES = ["fastbptt", *(f"fastbptt.{module.name}" for module in pkgutil.iter_modules(fastbptt.__path__)
@@ -111,9 +111,8 @@ def test_literals_are_the_names_that_the_code_knows(literal, names):
 
 
 def test_options_that_are_handed_on_are_those_of_rnn_and_its_fit():
-    without = {"input_size", "hidden_size", "output_size", "random_state", "unknown"}
-    options = set(inspect.signature(fastbptt.RNN).parameters) - without
-    assert set(_types.PopulationOptions.__annotations__) == options
+    without = {"input_size", "hidden_size", "output_size", "random_state"}
+    assert set(_types.PopulationOptions.__annotations__) == set(declaration.BY_NAME) - without
     assert set(_run_types.RunOptions.__annotations__) == set(estimators.RUN_OPTIONS)
     assert set(_run_types.ManyOptions.__annotations__) == set(many.OTHERS)
     fit = inspect.signature(fastbptt.RNN.fit).parameters
@@ -128,10 +127,9 @@ def test_options_that_are_handed_on_are_those_of_rnn_and_its_fit():
 @pytest.mark.parametrize("kind", [fastbptt.RNNRegressor, fastbptt.RNNClassifier])
 def test_estimators_take_the_types_of_the_network_that_they_hand_them_to(kind):
     own, network_s = (inspect.signature(each).parameters for each in (kind, fastbptt.RNN))
-    for name in (*_maps.OPTIONS, *_units.OPTIONS, "hidden_size", "l1", "l2", "output"):
-        assert own[name].annotation == network_s[name].annotation, name
-    for name in ("activation", "initializer"):  # None: the estimator's own choice
-        assert own[name].annotation == f"{network_s[name].annotation} | None", name
+    for name in ("hidden_size", *declaration.names(lambda option: option.estimators)):
+        choice = " | None" if name in ("activation", "initializer") else ""  # None: the estimator's own choice
+        assert own[name].annotation == network_s[name].annotation + choice, name
 
 
 def test_what_an_optimizer_holds_has_types():

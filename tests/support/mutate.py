@@ -351,7 +351,8 @@ class Mutant:
     line: int
     original: str
     mutated: str
-    path: tuple = ()         # of the reference: where in the module's tree, and
+    module: str = ""         # of the reference: the module's name, where in its tree, and
+    path: tuple = ()
     node: ast.AST | None = None  # what stands there then
     number: int = 0          # of the core: the value of the switch
     outcome: str = ""
@@ -639,11 +640,17 @@ def different(statement, found):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def reference_mutants(source):
-    """Mutants of reference.py, and the statements that have none."""
-    module = ast.parse(source)
+def reference_files(tree):
+    """Return the paths of the modules of the reference."""
+    return sorted((tree / "fastbptt" / "reference").glob("*.py"))
+
+
+def reference_mutants(tree):
+    """Return the syntax trees of the reference's modules by name, their mutants, and the statements that have none."""
+    modules = {path.stem: ast.parse(path.read_text()) for path in reference_files(tree)}
     mutants, bare = [], []
-    for path, place, statement in reference_statements(module):
+    for name, path, place, statement in ((name, *found) for name, module in modules.items()
+                                         for found in reference_statements(module)):
         alone = isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Call) or "[" in place
         found = changes(statement, PYTHON)
         if alone:  # a lambda's body: there is no statement to drop, and the path is that of the expression
@@ -653,9 +660,9 @@ def reference_mutants(source):
         if not found:
             bare.append(f"{place}:{statement.lineno}  {words(statement)}")
         for inner, node, text in found:
-            mutants.append(Mutant(place, statement.lineno, words(statement), text,
+            mutants.append(Mutant(place, statement.lineno, words(statement), text, name,
                                   (*path, *(inner[1:] if alone else inner)), node))
-    return module, mutants, bare
+    return modules, mutants, bare
 
 
 def reference_statements(module):
@@ -1016,8 +1023,8 @@ class Child:
 class Runner:
     """A pytest plugin: collects once, and instead of running the tests runs them for each mutant in a fork."""
 
-    def __init__(self, module, mutants, jobs):
-        self.module, self.mutants, self.jobs, self.say = module, mutants, jobs, None
+    def __init__(self, modules, mutants, jobs):
+        self.modules, self.mutants, self.jobs, self.say = module, mutants, jobs, None
         self.baseline_failures = []
 
     def pytest_runtestloop(self, session):
@@ -1110,7 +1117,7 @@ class Runner:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         self.outcomes = []
         if mutant is not None:
-            switch_on(self.module, mutant)
+            switch_on(self.modules, mutant)
         for k, following in zip(order, [*order[1:], None]):
             os.write(pipe, f"begin {k}\n".encode())
             begin, self.outcomes = time.monotonic(), []
@@ -1128,15 +1135,22 @@ class Runner:
         self.outcomes.append(report.outcome)
 
 
-def switch_on(module, mutant):
-    from fastbptt import _core, reference
+def switch_on(modules, mutant):
+    from fastbptt import _core
     from fastbptt.kernels import blas as _blas
 
     if mutant.number:
         _core.switch_on(mutant.number)
         _blas.switch_on(mutant.number)
-    else:  # run the mutated source in the module that everyone holds
-        exec(compile(put(module, mutant.path, copy.deepcopy(mutant.node)), reference.__file__, "exec"), vars(reference))
+    else:  # run the mutated source in the module, and give what it defines to the modules that imported it from there
+        module = sys.modules[f"fastbptt.reference.{mutant.module}"]
+        before = dict(vars(module))
+        exec(compile(put(modules[mutant.module], mutant.path, copy.deepcopy(mutant.node)), module.__file__, "exec"),
+             vars(module))
+        for name, other in list(sys.modules.items()):
+            if name == "fastbptt.reference" or name.startswith("fastbptt.reference."):
+                vars(other).update({each: vars(module)[each] for each, value in vars(other).items()
+                                    if value is before.get(each) and not each.startswith("__")})
 
 
 def reason_for(mutant):
@@ -1150,7 +1164,7 @@ def reason_for(mutant):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--reference", action="store_true", help="only reference.py")
+    parser.add_argument("--reference", action="store_true", help="only the reference")
     parser.add_argument("--core", action="store_true", help="only the compiled core")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("-k", metavar="PATTERN", default="", help="only mutants whose line matches this regular expression")
@@ -1168,7 +1182,7 @@ def main():
 
 
 def run(arguments, tree, with_reference, with_core, begin):
-    module, mutants, bare = reference_mutants((tree / "fastbptt" / "reference" / "__init__.py").read_text())
+    modules, mutants, bare = reference_mutants(tree)
     if not with_reference:
         mutants, bare = [], []
     failures = 0
@@ -1230,7 +1244,7 @@ def run(arguments, tree, with_reference, with_core, begin):
         print(f"{sum(count[o] for o in ('test', 'crash', 'equivalent', 'survived')):4d} {mutant}\n       {words}",
               flush=True)
 
-    runner = Runner(module, mutants, arguments.jobs)
+    runner = Runner(modules, mutants, arguments.jobs)
     files = [str(path) for name in TEST_FILES for path in (tree / "tests").glob(f"*/{name}")]
     with open(os.devnull, "w") as nothing:
         stdout, sys.stdout = sys.stdout, nothing

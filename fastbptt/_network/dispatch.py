@@ -1,0 +1,120 @@
+"""The calls of a network's backends: `RNN` picks one by name, and converts arguments only if the core declines them.
+
+An operation that checked data go through has a method here. The fast path, `RNN.loss_and_gradients` through `_core.at_once` and
+`RNN.step`, calls the compiled engine without coming here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _checks, _core
+from ..backends import stack as _stack
+from ..backends.protocol import Batch
+from ..backends.reference import ReferenceBackend
+from ..options import for_backends as _for_backends, parametrizations as _maps
+from .arguments import _threads
+
+BACKENDS = ("core", "reference")
+
+
+class Dispatch:
+    """Methods of `RNN`: its backends and their calls."""
+
+    def _make_engines(self, shapes):
+        """Make both backends from the options and maps; note which entries of theta training holds."""
+        options = _for_backends.for_core(self._config, shapes, self._maps)
+        self._held = None if options["maps"] is None else np.flatnonzero(options["maps"] & _maps.TRAINABLE == 0)
+        self._engines = {
+            "core": (_stack.Stack(shapes, options) if self._stacked
+                     else _core.Engine(I=self.input_size, H=self.hidden_size, O=self.output_size, **options)),
+            "reference": ReferenceBackend(shapes, **_for_backends.for_reference(self._config, shapes, self._maps)),
+        }
+        self._at_once = _Unchecked() if self._stacked else self._engines["core"]
+
+    def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
+        """Run an operation: at once if the core takes the arguments as they are, else after checks and conversions.
+
+        `rest` are the operation's own arguments, which stand before the threads in `protocol.Backend`.
+        """
+        run = getattr(self._engine(backend), operation)
+        threads = _threads(n_threads)
+        if draws is not None:  # it comes after the threads
+            rest, threads = (*rest, threads), draws
+        if backend == "core" and not self._stacked:
+            result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
+            if result is not NotImplemented:
+                return result
+        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
+        if operation == "backward":
+            D = self._check_rows("dY", D, X, self.output_size, "O")
+        elif operation != "forward":
+            D, weights = self._check_targets(X, D, weights, lengths)
+        if operation in ("loss_and_gradients", "backward") and rest[2] and self.one_hot:
+            raise ValueError("input_gradient=True: ids have no gradient (one_hot=True)")
+        if operation == "gradient_terms":
+            t, T = rest[0], X.shape[0]
+            if not -T <= t < T:
+                raise IndexError(f"t={t} is out of range for {T} time steps")
+            rest = (t % T,)
+        return run(self._theta, *Batch(X, D, weights, initial_state, lengths, resets), *rest, threads)
+
+    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0,
+                   draws=None):
+        """Return data loss and penalty of a checked batch; overwrite `gradient` (P,) with the gradient of their sum.
+
+        NotImplemented if a dtype, shape or memory layout is wrong.
+        """
+        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
+                                                memory_limit, threads, draws)
+
+    def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend,
+                     draws=None):
+        """Return what `_loss_into` does for the last window of truncated BPTT, and its Σ m: see `protocol.Backend.window_into`.
+
+        `past`, `initial_state` and S have the parts of `_kept_parts` side by side: states, rates, learnable initial states.
+        """
+        window_into, width = self._engines[backend].window_into, sum(self._widths)
+        if self._kept_width == width:
+            return window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S,
+                               threads, draws=draws)
+        if initial_state is not None:
+            initial_state = np.ascontiguousarray(initial_state[:, :width])
+        n, parts = len(past), self._kept_parts
+        kept = {name: np.ascontiguousarray(past[..., i * width:(i + 1) * width] if n else past[..., :width])
+                for i, name in enumerate(parts)}  # a given initial state has states alone
+        new = {"S": np.empty((*S.shape[:2], width), self.dtype), "rates": None}
+        if "rates" in parts:
+            new["rates"] = np.empty((*X.shape[:2], width), self.dtype)
+        past_S_0 = np.ascontiguousarray(kept["S_0"][:, 0]) if n and "S_0" in parts and X.shape[1] else None
+        found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, kept["S"], own_start, k2, gradient,
+                            new["S"], threads, kept.get("rates"), new["rates"], draws, past_S_0)
+        S[...] = 0
+        S[..., :width] = new["S"]
+        if "rates" in parts:
+            S[1:, :, width:2 * width] = new["rates"]
+        if "S_0" in parts:
+            S[1:n + 1, :, -width:] = kept["S_0"]
+            S[n + 1:, :, -width:] = np.concatenate([value for name, value in self._named(self._theta).items()
+                                                    if name.startswith("S_0")])  # `_summing` has no parameters of its own
+        return found
+
+    def _total_weight(self, X, D, weights, initial_state, lengths, resets):
+        """Return Σ m of a checked batch."""
+        return self._engines["core"].total_weight(self._theta, X, D, weights, initial_state, lengths, resets)
+
+    def _engine(self, backend):
+        try:
+            return self._engines[backend]
+        except (KeyError, TypeError):
+            _checks.choose("backend", backend, BACKENDS)
+            raise
+
+
+class _Unchecked:
+    """The fast path of a network whose backend does not check arguments: it declines every call."""
+
+    def step(self, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+        return NotImplemented

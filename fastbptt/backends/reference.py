@@ -1,0 +1,117 @@
+"""The backend that calls `fastbptt.reference`, the specification: `backend="reference"` of the methods of `RNN`.
+
+An operation that joins `protocol.Backend` gets a method here, which converts flat parameters and packed states to the form
+that the functions of `fastbptt.reference` take. The mathematics stays there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import reference
+from ..options.shapes import views_of, widths_of
+from .stack import split
+
+
+class ReferenceBackend:
+    """The operations of `protocol.Backend` by the functions of `fastbptt.reference`; n_threads and memory_limit have no effect."""
+
+    def __init__(self, shapes: Any, **options: Any) -> None:
+        self.shapes, self.options, self.loss = shapes, options, options["loss"]
+        self.widths = widths_of(shapes)
+        self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
+
+    def _parameters(self, theta):
+        return views_of(theta, self.shapes)
+
+    def _states(self, packed):
+        """Return states as the reference takes them: a tuple for several recurrences."""
+        return packed if len(self.widths) == 1 else split(packed, self.widths)
+
+    def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+                resets: Any, return_states: bool, n_threads: int, draws: Any = None) -> tuple[Any, ...]:
+        results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
+                                    return_rates=self.leaky, draws=draws, **self.options)
+        return results if return_states else results[:2]
+
+    def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
+        results = reference.step(self._parameters(theta), x, self._states(state), **self.options)
+        if out is None:
+            return results
+        for array, result in zip(out, results):
+            array[...] = result
+        return out
+
+    def losses(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+               resets: Any, n_threads: int, draws: Any = None) -> np.ndarray:
+        return reference.losses(self._parameters(theta), X, D, self._states(initial_state), lengths=lengths, resets=resets,
+                                draws=draws, **self.options)
+
+    def evaluate(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+                 resets: Any, n_threads: int, draws: Any = None) -> float:
+        return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state),
+                                    lengths=lengths, resets=resets, draws=draws, **self.options))
+
+    def loss_and_gradients(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any,
+                           lengths: Any, resets: Any, tbptt: tuple[int, int] | None, memory_limit: int,
+                           input_gradient: bool, initial_state_gradient: bool, n_threads: int,
+                           draws: Any = None) -> tuple[float, dict[str, np.ndarray]]:
+        loss, gradients = reference.loss_and_gradients(
+            self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
+            resets=resets, tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
+            draws=draws, **self.options)
+        return float(loss), gradients
+
+    def loss_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
+                  gradient: np.ndarray, memory_limit: int, n_threads: int, draws: Any = None) -> tuple[float, float]:
+        error, penalties, gradients, _ = reference._loss_and_gradients(
+            self._parameters(theta), X, D, weights, self._states(initial_state), lengths=lengths, resets=resets,
+            draws=draws, **self.options)
+        np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
+        return float(error), float(penalties)
+
+    def penalize(self, theta: np.ndarray, gradient: np.ndarray) -> float:
+        p, penalties = self._parameters(theta), {name: self.options[name] for name in ("l1", "l2")}
+        effective, views = reference.effective(p, self.options["maps"]), self._parameters(gradient)
+        for name, dw in reference.pulled_back(reference.d_penalty(effective, **penalties), p, self.options["maps"]).items():
+            views[name] += dw
+        return float(reference.penalty(effective, **penalties))
+
+    def window_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
+                    past: np.ndarray, own_start: bool, k2: int, gradient: np.ndarray, S: np.ndarray, n_threads: int,
+                    past_rates: Any = None, R: Any = None, draws: Any = None,
+                    past_S_0: Any = None) -> tuple[float, float, float]:
+        p = self._parameters(theta)
+        given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
+                 "past": self._states(past), "past_rates": self._states(past if past_rates is None else past_rates),
+                 "past_S_0": None if past_S_0 is None else self._states(past_S_0), "draws": draws, **self.options}
+        run, _, _ = reference._forward_and_error(p, X, D, **given)
+        error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
+                                                                       tbptt=(max(len(X), 1), k2), **given)
+        for array, found in ((S, run.S), (R, run.R)):
+            if array is not None:
+                array[...] = found if len(self.widths) == 1 else np.concatenate(found, axis=-1)
+        np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
+        if weights is not None:
+            weights = reference._normal(weights, theta.dtype)
+        there = run.there if weights is None else np.where(run.there if weights.ndim == 2 else run.there[..., None], weights, 0)
+        weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
+        return float(error), float(penalties), float(weight)
+
+    def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any,
+                 resets: Any, tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool,
+                 initial_state_gradient: bool, n_threads: int, draws: Any = None) -> dict[str, np.ndarray]:
+        return reference.backward(self._parameters(theta), X, dY, initial_state=self._states(initial_state), lengths=lengths,
+                                  resets=resets, tbptt=tbptt, input_gradient=input_gradient,
+                                  initial_state_gradient=initial_state_gradient, draws=draws, **self.options)
+
+    def gradient_terms(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
+                       resets: Any, t: int, n_threads: int) -> dict[str, np.ndarray]:
+        return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
+
+    def gradient_flow(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, begin: int,
+                      end: int) -> tuple[np.ndarray, np.ndarray]:
+        return reference.gradient_flow(self._parameters(theta), X, D, range(begin, end), weights=weights,
+                                       initial_state=initial_state, **self.options)

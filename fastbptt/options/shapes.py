@@ -1,0 +1,45 @@
+"""The shapes of a network's parameters, which follow from its options, and where they lie in the flat vector theta.
+
+An option that adds a parameter adds a line to `shapes_of`: its name, its shape, and its place in theta.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def shapes_of(config):
+    """Return the shapes of a configuration's parameters by name, in theta's order."""
+    I, O, H = config["input_size"], config["output_size"], config["hidden_size"]  # noqa: E741
+    both = config.get("bidirectional", False)
+    shapes, width, sizes = {}, I, H if isinstance(H, tuple) else (H,)
+    for layer, H in enumerate(sizes):
+        for end in ("", "_reverse") if both else ("",):
+            suffix = (f"_l{layer}" if layer else "") + end
+            shapes |= {"W_x" + suffix: (H, width), "W_s" + suffix: (H, H)}
+            if config["bias"]:
+                shapes["b_s" + suffix] = (H,)
+            if config["learn_initial_state"]:
+                shapes["S_0" + suffix] = (H,)
+        width = H * (2 if both else 1)
+    shapes["W_y"] = (O, width)
+    if config["bias"]:
+        shapes["b_y"] = (O,)
+    if len(sizes) == 1 and not both and "S_0" in shapes:  # the order of a single recurrence
+        shapes["S_0"] = shapes.pop("S_0")
+    return shapes
+
+
+def widths_of(shapes):
+    """Return the number of hidden units of each recurrence."""
+    return [shape[0] for name, shape in shapes.items() if name.startswith("W_s")]
+
+
+def views_of(theta, shapes):
+    """Return views of a flat vector, one after another, by the names of the shapes."""
+    views, begin = {}, 0
+    for name, shape in shapes.items():
+        end = begin + math.prod(shape)
+        views[name] = theta[begin:end].reshape(shape)
+        begin = end
+    return views

@@ -1,0 +1,214 @@
+"""Operations of a network that return a gradient, by back-propagation through time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .heads import _in_time
+from .maps import effective, Map, pulled_back
+from .passes import _forward, _forward_and_error, _one_or_all, _read, _read_back
+from .penalties import _wide, d_penalty, d_spread, penalty, spread
+from .plain import recur_back_settled
+from .products import accumulate, affine, column_sums, only, product_settled, restart, scatter, windows
+from .tables import OUTPUT_ACTIVATIONS
+from .units import _units, to_the_step_before, Units
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .._types import Activation, LossName, Output, OutputActivation, Parameters, Reduction
+
+
+def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+                       initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
+                       resets: ArrayLike | None = None, output: Output = "sequence",
+                       tbptt: tuple[int, int] | None = None, reduction: Reduction = "mean",
+                       activation: Activation = "tanh", output_activation: OutputActivation = "identity",
+                       loss: LossName = "squared_error", loss_parameter: Any = None,
+                       l1: Mapping[str, float] | None = None, l2: Mapping[str, float] | None = None,
+                       rate_penalty: float = 0, omega: float = 0, maps: Mapping[str, Map] | None = None,
+                       input_gradient: bool = False, initial_state_gradient: bool = False,
+                       past: ArrayLike | None = None, past_rates: ArrayLike | None = None,
+                       past_S_0: ArrayLike | None = None, own_start: bool = False,
+                       **units: Any) -> tuple[Any, dict[str, Any]]:
+    """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
+
+    Parameters
+    ----------
+    parameters : dict of arrays, as in the head of this module
+    X : (T, B, I), or ids (T, B), integers of 0 ... I-1
+    D : (T, B, O); for cross_entropy also integer labels (T, B); for L quantiles (T, B, O / L)
+    weights : (T, B) or of the shape of a real D, non-negative. D is not read where the weight is 0.
+    initial_state : (B, H); without it the learnt S_0, else zero
+    lengths : (B,), integers of 0 ... T; what stands behind a sequence's end, in whatever argument, is not read and has
+        no weight
+    resets : (T, B) of bool: the steps before which the state becomes S_0, learnt or zero, whatever initial_state is
+    output : "sequence", or "last": the error is that of each sequence's last step, D and weights have no axis T
+    tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the whole error.
+    past : (n, B, H), the states after the first n steps, which were computed before, by other parameters perhaps. These
+        steps have no error; the errors of the others go back through them with the present parameters.
+    past_rates : (n, B, H), their rates, which leaky units of the rate form need
+    past_S_0 : (n, H), the S_0 that resets at these steps brought. Without it they brought the present one.
+    leak, leak_form, noise_std, input_noise_std, recurrent_dropout : as in the head of this module
+    draws : Draws, for noise and dropout; without it there are none
+    own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
+    l1, l2 : dict of a number for each penalised parameter; they fall on θ'
+    rate_penalty, omega : numbers, as in the head of this module; what omega adds to the gradient is the immediate part
+    maps : dict of a Map for each parameter that has one
+    input_gradient, initial_state_gradient : bool
+        Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
+
+    Returns
+    -------
+    E : scalar;  gradients : dict
+
+    Raises
+    ------
+    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence or with omega
+    """
+    _refuse_gradient_of_ids(X, input_gradient)
+    _refuse_truncation(parameters, tbptt, omega)
+    options = {"lengths": lengths, "resets": resets, "output": output, "reduction": reduction, "activation": activation,
+               "output_activation": output_activation, "loss": loss, "loss_parameter": loss_parameter, "l1": l1, "l2": l2,
+               "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past, "past_rates": past_rates,
+               "past_S_0": past_S_0, **units}
+    Units(activation, **units)  # which knows their names
+    error, penalties, gradients, _ = _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt, input_gradient,
+                                                         initial_state_gradient, own_start, **options)
+    return error + penalties, gradients
+
+
+def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, input_gradient=False,
+                        initial_state_gradient=False, own_start=False, *, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
+                        **options):
+    """The reduced error, the penalties, the gradients of both, and the dict of ∂E/∂S and δ by recurrence."""
+    run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps,
+                                                            settles=omega != 0, **options)
+    if omega and not run.units.is_plain:
+        raise ValueError("omega is of plain units, and these have a leak or dropout")
+    gradients, flows = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
+                                 initial_state_gradient, rate_penalty, omega != 0)
+    penalties = penalty(run.p, l1, l2) + (rate_penalty * _mean_square_rate(run) if rate_penalty else 0)
+    added = d_penalty(run.p, l1, l2)
+    for suffix, flow in flows.items() if omega else ():
+        W_s = run.p["W_s" + suffix]
+        penalties = penalties + omega * spread(W_s, *flow)
+        added["W_s" + suffix] = added.get("W_s" + suffix, 0) + (omega * d_spread(W_s, *flow)).astype(W_s.dtype)
+    gradients = gradients | {name: gradients[name] + dw for name, dw in added.items()}
+    return scale * total, penalties, pulled_back(gradients, parameters, maps), flows
+
+
+def flows(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
+          initial_state: ArrayLike | None = None, **options: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """∂E/∂S_t and δ_t (T, B, H) of each recurrence, by what its names end in: what Ω's derivative holds fixed.
+
+    Empty for leaky units, which have no Ω.
+    """
+    omega = options.get("omega") or float(_units(options.get("activation", "tanh"), options).is_plain)
+    return _loss_and_gradients(parameters, X, D, weights, initial_state, **options | {"omega": omega})[3]
+
+
+def mean_square_rate(parameters: Parameters, X: ArrayLike, *, initial_state: ArrayLike | None = None,
+                     lengths: ArrayLike | None = None, resets: ArrayLike | None = None, output: Output = "sequence",
+                     activation: Activation = "tanh", maps: Mapping[str, Map] | None = None,
+                     past: ArrayLike | None = None, past_rates: ArrayLike | None = None,
+                     past_S_0: ArrayLike | None = None, **units: Any) -> Any:
+    """The mean square of all units' rates at all steps that there are, past ones excepted; 0 where there are none."""
+    return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths,
+                                      resets, output, past, past_rates, past_S_0))
+
+
+def _mean_square_rate(run):
+    total = sum((only(run.counts, run.units.read(r.S[1:])) ** 2).sum(dtype=_wide(run.p)) for r in run.recurrences)
+    return total / max(run.rates, 1)
+
+
+def backward(parameters: Parameters, X: ArrayLike, dY: ArrayLike, *, initial_state: ArrayLike | None = None,
+             lengths: ArrayLike | None = None, resets: ArrayLike | None = None, output: Output = "sequence",
+             tbptt: tuple[int, int] | None = None, activation: Activation = "tanh",
+             output_activation: OutputActivation = "identity", maps: Mapping[str, Map] | None = None,
+             input_gradient: bool = False, initial_state_gradient: bool = False, **units: Any) -> dict[str, Any]:
+    """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
+    _refuse_gradient_of_ids(X, input_gradient)
+    _refuse_truncation(parameters, tbptt)
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output)
+    g2, pull_back = OUTPUT_ACTIVATIONS[output_activation]
+    delta_y = pull_back(only(run.there, _in_time(dY, output).astype(run.Z.dtype)), g2(run.Z))
+    gradients, _ = _backward(run, delta_y, tbptt, initial_state is None, input_gradient, initial_state_gradient)
+    return pulled_back(gradients, parameters, maps)
+
+
+def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0, settles=False):
+    """From delta_y = ∂E/∂Z to every gradient and, if `settles` for Ω, to ∂E/∂S and δ of each recurrence of plain units."""
+    p, layers, lengths, output = run.p, run.layers, run.lengths, run.output
+    T, several = len(run.resets), len(run.recurrences) > 1
+    gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
+    if "b_y" in p:
+        gradients["b_y"] = column_sums(delta_y)
+    deltas, dS_t = ({r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences} for _ in range(2))  # x + -0.0 is x
+    dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
+    dX = np.full_like(layers[0][0].X, -0.0)
+    slope, flows = 2 * rate_penalty / max(run.rates, 1), {}
+    product = product_settled if settles else affine
+    dS = _read_back(layers[-1], product(delta_y, p["W_y"]), lengths, output, T)
+    for begin, since, end in windows(T, tbptt if several else None):
+        errors = dS[begin:end].copy()
+        errors[:max(0, since - begin)] = 0
+        for layer in reversed(layers):
+            of_each, errors = np.split(errors, len(layer), axis=-1), 0
+            for r, own in zip(layer, of_each):
+                own = r.turn(own, lengths)
+                if rate_penalty:
+                    counts = run.counts[begin:end] & (np.arange(begin, end)[:, None] >= since)
+                    own = own + slope * only(counts, run.units.read(r.S[begin + 1:end + 1]))
+                if settles:
+                    delta, carried, of_states = recur_back_settled(run.units.activation, own, r.R, r.p["W_s"], r.resets)
+                    flows[r.suffix] = of_states, delta
+                else:
+                    delta, of_states, carried = r.back(own, begin, end, None if several else tbptt)
+                deltas[r.suffix][begin:end] += delta
+                dS_t[r.suffix][begin:end] += of_states
+                if begin == 0:
+                    dS_0[r.suffix] += carried
+                if input_gradient or layer is not layers[0]:
+                    errors = errors + r.turn(product(delta, r.p["W_x"]), lengths)
+        dX[begin:end] += errors
+
+    for r in run.recurrences:
+        delta, initial = deltas[r.suffix], r.initial
+        gradients["W_x" + r.suffix] = accumulate(delta, r.X)
+        gradients["W_s" + r.suffix] = accumulate(delta, r.mask * run.units.read(restart(r.S[:-1], r.resets, initial)))
+        if "b_s" in r.p:
+            gradients["b_s" + r.suffix] = column_sums(delta)
+        if "S_0" in r.p:  # one vector for every step that begins with it
+            begins = r.resets.copy()
+            if from_S_0:
+                begins[:1] = True
+            if run.units.is_plain:
+                gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
+            else:
+                before = run.units.g(restart(r.S[:-1], r.resets, initial))
+                gradients["S_0" + r.suffix] = column_sums(to_the_step_before(
+                    run.units, delta[begins], dS_t[r.suffix][begins], before[begins], r.p["W_s"],
+                    np.broadcast_to(r.mask, delta.shape)[begins]))
+    gradients = {name: gradients[name] for name in p}
+    if input_gradient:
+        gradients["X"] = dX
+    if initial_state_gradient:
+        gradients["initial_state"] = _one_or_all(scatter(dS_0[r.suffix]) for r in run.recurrences)
+    return gradients, flows
+
+
+def _refuse_gradient_of_ids(X, input_gradient):
+    if input_gradient and np.ndim(X) == 2:
+        raise ValueError(f"input_gradient=True needs real inputs X (T, B, I), but X are ids of shape {np.shape(X)}")
+
+
+def _refuse_truncation(parameters, tbptt, omega=0):
+    if tbptt is not None and "W_s_reverse" in parameters:
+        raise ValueError("tbptt needs a network in one direction: what comes later is no constant to a reverse recurrence")
+    if tbptt is not None and omega:
+        raise ValueError("omega needs the whole gradient: with tbptt there is a ∂E/∂S of each window")

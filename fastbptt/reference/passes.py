@@ -1,0 +1,179 @@
+"""The forward pass of a network of any layers and directions, and the error of its outputs: what every operation begins with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .draws import INPUT
+from .heads import _default, _in_time, _normal, _scale, error
+from .maps import effective
+from .plain import recur, recur_back_windows
+from .products import affine, gather, only, pack, read, read_back, turn
+from .units import _units, integrate, integrate_back_windows, Units
+
+if TYPE_CHECKING:
+    from .._types import Parameters
+
+
+def recurrences(parameters: Parameters) -> list[list[str]]:
+    """What the names of each layer's recurrences end in: [[""]] of the plain network, [["", "_reverse"], ["_l1", ...]]."""
+    layers, ends = [], ("", "_reverse") if "W_s_reverse" in parameters else ("",)  # type: ignore[var-annotated]
+    while "W_s" + (level := f"_l{len(layers)}" if layers else "") in parameters:
+        layers.append([level + end for end in ends])
+    return layers
+
+
+def _prepare(parameters, X, initial_state):
+    """Parameters and X in the parameters' dtype (its complex one if anything is complex), and S_0 (B, H) by suffix."""
+    suffixes = sum(recurrences(parameters), [])
+    if initial_state is None:
+        initial_state = [None] * len(suffixes)
+    elif len(suffixes) == 1:
+        initial_state = [initial_state]
+    dtype = np.result_type(*parameters.values())
+    if np.iscomplexobj(X) or any(np.iscomplexobj(S_0) for S_0 in initial_state):
+        dtype = np.result_type(dtype, np.complex64)
+    p = {name: np.asarray(value, dtype) for name, value in parameters.items()}
+    X = gather(X, dtype, p["W_x"].shape[1])
+    first = {}
+    for suffix, S_0 in zip(suffixes, initial_state, strict=True):
+        S_0 = np.asarray(S_0, dtype) if S_0 is not None else p.get("S_0" + suffix, np.zeros((), dtype))
+        first[suffix] = np.broadcast_to(S_0, (X.shape[1], len(p["W_s" + suffix])))
+    return p, X, first
+
+
+class _Recurrence(NamedTuple):
+    """A recurrence and what it went through, step by step as it went."""
+
+    suffix: str
+    p: dict              # W_x, W_s, b_s, S_0, under these names
+    X: np.ndarray        # (T, B, I)
+    S: np.ndarray        # (T+1, B, H)
+    R: np.ndarray        # (T, B, H), the rates; of plain units S[1:]
+    resets: np.ndarray   # (T, B) of bool
+    initial: np.ndarray  # (T, 1, H), the S_0 that a reset brings
+    units: Units
+    mask: np.ndarray     # (B, H), or 1
+
+    def back(self, dF, begin, end, tbptt=None):
+        """delta, ∂E/∂S, and what goes to the state before, of the steps begin ... end, for dF (end - begin, B, H)."""
+        P, R, resets = self.p["W_s"], self.R[begin:end], self.resets[begin:end]
+        if not self.units.is_plain:
+            R_0 = self.R[begin - 1] if begin > 0 else self.units.g(self.S[0])
+            return integrate_back_windows(self.units, dF, R, R_0, P, resets, tbptt, self.mask)
+        delta, carried = recur_back_windows(self.units.activation, dF, R, P, resets, tbptt)
+        return delta, dF, carried
+
+    def turn(self, A, lengths):
+        """A (T, B, ...) of the caller's steps as those of this recurrence, or the other way round."""
+        return turn(A, lengths) if self.suffix.endswith("_reverse") else A
+
+
+class _Run(NamedTuple):
+    """What the forward pass leaves to the operations."""
+
+    p: dict
+    layers: list         # of lists of _Recurrence
+    Z: np.ndarray        # (T, B, O), or (1, B, O) if output="last"
+    lengths: np.ndarray  # (B,)
+    resets: np.ndarray   # (T, B) of bool
+    units: Units
+    there: np.ndarray    # (T, B) or (1, B) of bool: which outputs there are
+    counts: np.ndarray   # (T, B) of bool: which steps there are, past ones excepted
+    output: str
+
+    @property
+    def recurrences(self):
+        return [r for layer in self.layers for r in layer]
+
+    @property
+    def rates(self):
+        """How many rates there are, of all units and steps that count."""
+        return int(self.counts.sum()) * sum(r.S.shape[-1] for r in self.recurrences)
+
+    @property
+    def S(self):
+        return _one_or_all(np.concatenate([r.S[:1], r.turn(r.S[1:], self.lengths)]) for r in self.recurrences)
+
+    @property
+    def R(self):
+        return _one_or_all(r.turn(r.R, self.lengths) for r in self.recurrences)
+
+
+def _forward(parameters, X, initial_state, units, lengths=None, resets=None, output="sequence", past=None, past_rates=None,
+             past_S_0=None):
+    X = np.asarray(X)
+    T, B = X.shape[:2]
+    lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
+    alive = np.arange(T)[:, None] < lengths
+    resets = alive & (False if resets is None else np.asarray(resets, bool))
+    p, X, first = _prepare(parameters, only(alive, X), initial_state)
+    past, past_rates, past_S_0 = ({suffix: () if of_all is None else np.asarray(states, X.dtype)
+                                   for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
+                                                             else [of_all] * len(first))}
+                                  for of_all in (past, past_rates, past_S_0))
+    known, layers, X = len(past[""]), [], units.noisy(X, units.input_noise_std, INPUT, alive)
+    for suffixes in recurrences(p):
+        layers.append([_recurrence(p, suffix, X, first[suffix], units, lengths, alive, resets, past[suffix],
+                                   past_rates[suffix], past_S_0[suffix], list(first).index(suffix))
+                       for suffix in suffixes])
+        X = _read(layers[-1], lengths, "sequence")
+    counts = alive & (np.arange(T)[:, None] >= known)
+    there = counts if output == "sequence" else lengths[None] > 0
+    Z = only(there, affine(_read(layers[-1], lengths, output), pack(p["W_y"]), p.get("b_y")))
+    return _Run(p, layers, Z, lengths, resets, units, there, counts, output)
+
+
+def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, past_S_0, kind):
+    """One recurrence over the inputs X of its layer."""
+    p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "S_0") if name + suffix in p}
+    reverse = suffix.endswith("_reverse")
+    if reverse:
+        parted = np.zeros_like(resets)
+        parted[:-1] = resets[1:]  # between a step and the next one, from where this recurrence comes
+        X, resets = turn(X, lengths), turn(parted, lengths) & alive
+    A = affine(X, pack(p["W_x"]), p.get("b_s"))
+    A, mask = units.noisy(A, units.noise_std, kind, alive, lengths if reverse else None), units.mask(kind, A)
+    initial = np.zeros((len(A), 1, A.shape[-1]), X.dtype) + p.get("S_0", np.zeros((), X.dtype))
+    if len(past_S_0):
+        initial[:len(past_S_0), 0] = past_S_0
+    through = S_0, pack(p["W_s"]), alive, resets, initial, past
+    if units.is_plain:
+        S = recur(units.activation, A, *through)
+        return _Recurrence(suffix, p, X, S, S[1:], resets, initial, units, mask)
+    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates, mask), resets, initial, units, mask)
+
+
+def _read(layer, lengths, output):
+    """`read` of each recurrence of a layer, side by side."""
+    parts = (read(r.units.read(r.S), lengths, output) for r in layer)
+    return np.concatenate([r.turn(part, lengths) if output == "sequence" else part for r, part in zip(layer, parts)], axis=-1)
+
+
+def _read_back(layer, dR, lengths, output, T):
+    """dS (T, B, ...) of the dR that `_read` gave the shape."""
+    parts = [read_back(part, lengths, output, T) for part in np.split(dR, len(layer), axis=-1)]
+    return np.concatenate([part if output == "sequence" else r.turn(part, lengths) for r, part in zip(layer, parts)], axis=-1)
+
+
+def _one_or_all(arrays):
+    """A tuple with an array for each recurrence; of the plain network the array."""
+    arrays = tuple(arrays)
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
+                       reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
+                       loss_parameter=None, past=None, past_rates=None, past_S_0=None, maps=None, settles=False, **units):
+    """The run, 1 or 1 / Σ m, and what `error` returns."""
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output, past,
+                   past_rates, past_S_0)
+    weights = only(run.there, np.ones(run.there.shape) if weights is None
+                   else _normal(_in_time(weights, output), run.Z.real.dtype))
+    if reduction == "mean":  # by a power of two, which the mean does not see: Σ m e must not overflow
+        weights = np.ldexp(weights, -np.frexp(weights.max(initial=0))[1])
+    scale = _scale(reduction, weights)
+    return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,
+                             loss_parameter=_default(loss, loss_parameter), settles=settles)

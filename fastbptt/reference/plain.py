@@ -1,0 +1,69 @@
+"""The recurrence of plain units, forward and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .elementary import _sizes
+from .products import only, restart, settled, windows
+from .tables import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from .._types import Activation
+
+
+def recur(activation: Activation, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
+          initial: np.ndarray, past: Any = ()) -> np.ndarray:
+    """S (T+1, B, H) of S[t+1] = g1(A[t] + restart(S[t]) P), and 0 where no step is alive. S[1:] begins with `past`."""
+    g, _ = ACTIVATIONS[activation]
+    S = np.empty((len(A) + 1, *S_0.shape), A.dtype)
+    S[0] = S_0
+    for t in range(len(A)):
+        S[t + 1] = only(alive[t], past[t] if t < len(past) else g(A[t] + restart(S[t], resets[t], initial[t]) @ P))
+    return S
+
+
+def recur_back(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
+               resets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """delta (T, B, H) of delta[t] = (dS[t] + delta[t+1] P) ∘ g1'(R[t]), and delta[0] P; a reset step's delta P is 0."""
+    _, dg = ACTIVATIONS[activation]
+    delta = np.empty_like(dS)
+    carried = np.zeros(dS.shape[1:], dS.dtype)
+    for t in reversed(range(len(dS))):
+        delta[t] = (dS[t] + carried) * dg(R[t])
+        carried = only(~resets[t], delta[t] @ P)
+    return delta, carried
+
+
+def recur_back_settled(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
+                       resets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`recur_back` for Ω, and ∂E/∂S_t = dS[t] + delta[t+1] P (T, B, H), `settled` at each step.
+
+    Noise that went back to the steps before would be no smaller there than their own terms.
+    """
+    _, dg = ACTIVATIONS[activation]
+    delta, whole = np.empty_like(dS), np.empty_like(dS)
+    carried, terms, size = np.zeros(dS.shape[1:], dS.dtype), np.zeros(dS.shape[1]), _sizes(P.reshape(-1))
+    for t in reversed(range(len(dS))):
+        whole[t] = settled(dS[t] + carried, _sizes(dS[t]) + terms)
+        delta[t] = whole[t] * dg(R[t])
+        carried = only(~resets[t], delta[t] @ P)
+        terms = np.where(resets[t], 0, _sizes(delta[t])) * size
+    return delta, carried, whole
+
+
+def recur_back_windows(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray, resets: np.ndarray,
+                       tbptt: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """recur_back of the errors of each window by themselves, summed; delta[0] P of those that reach the first step."""
+    delta = np.full_like(dS, -0.0)  # x + -0.0 is x to the bit, whatever the sign of a zero
+    dS_0 = np.zeros(dS.shape[1:], dS.dtype)
+    for begin, since, end in windows(len(dS), tbptt):
+        errors = dS[begin:end].copy()
+        errors[:max(0, since - begin)] = 0
+        part, carried = recur_back(activation, errors, R[begin:end], P, resets[begin:end])
+        delta[begin:end] += part
+        if begin == 0:
+            dS_0 += carried
+    return delta, dS_0

@@ -1,0 +1,94 @@
+"""The tables of activations, output activations and losses: each with its derivative.
+
+A new one is a row here, and its name in the core.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .elementary import _abs, _exp, _logsumexp, _modulus, _positive, _sigmoid, _sign, _softmax, _softplus
+
+LEAKY_SLOPE = 0.01  # of leaky_relu below zero, as PyTorch and Keras 2 had it
+
+# name: (g1(A), g1' written in the output R = g1(A))
+ACTIVATIONS = {
+    "tanh": (np.tanh, lambda R: 1 - R * R),
+    "relu": (_positive, lambda R: (R.real > 0).astype(R.dtype)),
+    "sigmoid": (_sigmoid, lambda R: R * (1 - R)),
+    "identity": (lambda A: A, np.ones_like),
+    "softplus": (_softplus, lambda R: -np.expm1(-R)),
+    "leaky_relu": (
+        lambda A: np.where(A.real > 0, A, A * A.real.dtype.type(LEAKY_SLOPE)),
+        lambda R: np.where(R.real > 0, 1, LEAKY_SLOPE).astype(R.dtype),
+    ),
+    "elu": (
+        lambda A: _positive(A) + np.expm1(A - _positive(A)),
+        lambda R: np.where(R.real > 0, 1, R + 1),
+    ),
+    "softsign": (lambda A: A / (1 + _abs(A)), lambda R: (1 - _abs(R)) ** 2),
+}
+
+# name: (g2(Z), the pull-back dY, Y -> dZ, that is dZ_o = Σ_p dY_p ∂Y_p/∂Z_o)
+OUTPUT_ACTIVATIONS = {
+    "identity": (lambda Z: Z, lambda dY, Y: dY),
+    "sigmoid": (_sigmoid, lambda dY, Y: dY * Y * (1 - Y)),
+    "tanh": (np.tanh, lambda dY, Y: dY * (1 - Y * Y)),
+    "softmax": (_softmax, lambda dY, Y: Y * (dY - (dY * Y).sum(axis=-1, keepdims=True))),
+    "exp": (_exp, lambda dY, Y: dY * Y),
+}
+
+NOISE = 16  # times the rounding unit and the size of the terms: with omega, a sum that is not above this is zero
+
+
+def _softmax_back_settled(dY, Y):
+    """The pull-back of softmax, and 0 where only rounding noise is left of the difference: see omega."""
+    inner = (dY * Y).sum(axis=-1, keepdims=True)
+    noise = NOISE * np.finfo(Y.dtype).eps * (np.abs(dY) + np.abs(inner))
+    return np.where(np.abs(dY - inner) <= noise, 0, Y * (dY - inner))
+
+
+def _huber(Y, Z, D, threshold):
+    """½ r² where |r| <= threshold, else threshold (|r| - ½ threshold), with r = Y - D (Huber 1964)."""
+    r = Y - D
+    inside = _abs(r).real <= threshold
+    return np.where(inside, r * r / 2, threshold * (_abs(r) - threshold / 2))
+
+
+def _d_huber(Y, Z, D, threshold):
+    r = Y - D
+    return np.where(_abs(r).real <= threshold, r, threshold * _sign(r)).astype(r.dtype)
+
+
+def _quantile(Y, Z, D, levels):
+    """max(q r, (q - 1) r) with r = D - Y (Koenker and Bassett 1978); level l of target k is output l K + k."""
+    r, q = D - Y, np.repeat(np.asarray(levels, Y.real.dtype), Y.shape[-1] // len(levels))
+    return np.where(r.real == 0, 0, np.where(r.real > 0, q, q - 1) * r)
+
+
+def _d_quantile(Y, Z, D, levels):
+    r, q = D - Y, np.repeat(np.asarray(levels, Y.real.dtype), Y.shape[-1] // len(levels))
+    return np.where(r.real > 0, -q, np.where(r.real < 0, 1 - q, r)).astype(Y.dtype)
+
+
+# name: (e for each output, its derivative). The derivative is by Y, or, where the loss stands in FUSED, by Z: there
+# loss and output activation are one function of Z, finite wherever the loss itself is.
+LOSSES = {
+    "squared_error": (lambda Y, Z, D, _: (D - Y) * (D - Y), lambda Y, Z, D, _: 2 * (Y - D)),
+    "absolute_error": (lambda Y, Z, D, _: _modulus(D - Y), lambda Y, Z, D, _: _sign(Y - D).astype(Y.dtype)),
+    "huber": (_huber, _d_huber),
+    "quantile": (_quantile, _d_quantile),
+    "binary_cross_entropy": (
+        lambda Y, Z, D, _: _softplus(Z) - Z * D,
+        lambda Y, Z, D, _: Y - D,
+    ),
+    "cross_entropy": (
+        lambda Y, Z, D, _: D * (_logsumexp(Z) - Z),
+        lambda Y, Z, D, _: Y * D.sum(axis=-1, keepdims=True) - D,
+    ),
+    "poisson": (lambda Y, Z, D, _: Y - D * Z, lambda Y, Z, D, _: Y - D),
+}
+
+FUSED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
+
+LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: threshold, levels

@@ -1,0 +1,128 @@
+"""Units with a leak, noise or dropout: the recurrence `integrate`, forward and back.
+
+A new form of unit is a branch of these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .draws import Draws, dropout_mask, noise_scale, normals
+from .products import only, restart, turn, windows
+from .tables import ACTIVATIONS
+
+
+class Units(NamedTuple):
+    """What becomes of a pre-activation: the activation g1, the leak with its form, noise and dropout where there are draws."""
+
+    activation: str
+    leak: float = 1.0
+    leak_form: str = "rate"
+    noise_std: float = 0.0
+    input_noise_std: float = 0.0
+    recurrent_dropout: float = 0.0
+    draws: Draws | None = None
+
+    @property
+    def g(self) -> Callable[[np.ndarray], np.ndarray]:
+        return ACTIVATIONS[self.activation][0]
+
+    @property
+    def dg(self) -> Callable[[np.ndarray], np.ndarray]:
+        return ACTIVATIONS[self.activation][1]
+
+    @property
+    def is_plain(self) -> bool:
+        return self.leak == 1 and self.leak_form == "rate" and not self.drops
+
+    @property
+    def drops(self) -> bool:
+        return self.draws is not None and self.draws.dropout_key is not None and self.recurrent_dropout > 0
+
+    def noisy(self, A: np.ndarray, std: float, kind: int, there: np.ndarray,
+              lengths: np.ndarray | None = None) -> np.ndarray:
+        """A (T, B, n) with its noise, where something is there; with lengths A is of a reverse recurrence."""
+        if self.draws is None or self.draws.noise_key is None or std == 0:
+            return A
+        noise = only(there, noise_scale(std, self.leak) * normals(self.draws, kind, *A.shape)).astype(A.real.dtype)
+        return A + (noise if lengths is None else turn(noise, lengths))
+
+    def mask(self, kind: int, A: np.ndarray) -> Any:
+        """M (B, H) for pre-activations A (T, B, H), or 1."""
+        if not self.drops:
+            return A.real.dtype.type(1)
+        return dropout_mask(  # type: ignore[call-arg]
+            self.draws, kind, *A.shape[1:], self.recurrent_dropout).astype(A.real.dtype)  # type: ignore[arg-type]
+
+    def read(self, S: np.ndarray) -> np.ndarray:
+        """What W_s and W_y, and a layer above, see of states."""
+        return S if self.leak_form == "rate" else self.g(S)
+
+
+def _units(activation, options):
+    return Units(activation, **{name: options[name] for name in Units._fields[1:] if name in options})
+
+
+def integrate(units: Units, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
+              initial: np.ndarray, past: Any = (), past_rates: Any = (),
+              mask: Any = 1) -> tuple[np.ndarray, np.ndarray]:
+    """`recur` of leaky units: S (T+1, B, H), and the rates R (T, B, H) after each step. S[1:] begins with `past`."""
+    keep, form = 1 - units.leak, units.leak_form
+    S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
+    S[0] = S_0
+    for t in range(len(A)):
+        before = restart(S[t], resets[t], initial[t])
+        if t < len(past):
+            now, rate = past[t], past_rates[t] if form == "rate" else units.g(past[t])
+        elif form == "rate":
+            rate = units.g(A[t] + (before * mask) @ P)
+            now = keep * before + units.leak * rate
+        else:
+            now = keep * before + units.leak * (A[t] + (units.g(before) * mask) @ P)
+            rate = units.g(now)
+        S[t + 1], R[t] = only(alive[t], now), only(alive[t], rate)
+    return S, R
+
+
+def integrate_back(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray, P: np.ndarray, resets: np.ndarray,
+                   mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`recur_back` of leaky units: delta and ∂E/∂S (T, B, H) for dF[t], what the output gives back, and `to_the_step_before`
+    of the first step; R_0 are the rates before that."""
+    delta, dS = np.empty_like(dF), np.empty_like(dF)
+    carried = np.zeros(dF.shape[1:], dF.dtype)
+    for t in reversed(range(len(dF))):
+        if units.leak_form == "rate":
+            dS[t] = dF[t] + carried
+            delta[t] = units.leak * dS[t] * units.dg(R[t])
+        else:
+            dS[t] = dF[t] * units.dg(R[t]) + carried
+            delta[t] = units.leak * dS[t]
+        carried = only(~resets[t], to_the_step_before(units, delta[t], dS[t], R[t - 1] if t > 0 else R_0, P, mask))
+    return delta, dS, carried
+
+
+def to_the_step_before(units: Units, delta: np.ndarray, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
+                       mask: Any = 1) -> np.ndarray:
+    """What a step adds to ∂E/∂S of the step before it, whose rates are R."""
+    back = delta @ P * mask if units.leak_form == "rate" else delta @ P * mask * units.dg(R)
+    return back if units.leak == 1 else back + (1 - units.leak) * dS
+
+
+def integrate_back_windows(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray, P: np.ndarray,
+                           resets: np.ndarray, tbptt: tuple[int, int] | None,
+                           mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """integrate_back of the errors of each window by themselves, summed."""
+    delta, dS, dS_0 = np.full_like(dF, -0.0), np.full_like(dF, -0.0), np.zeros(dF.shape[1:], dF.dtype)
+    for begin, since, end in windows(len(dF), tbptt):
+        errors = dF[begin:end].copy()
+        errors[:max(0, since - begin)] = 0
+        part, of_states, carried = integrate_back(units, errors, R[begin:end], R[begin - 1] if begin > 0 else R_0, P,
+                                                  resets[begin:end], mask)
+        delta[begin:end] += part
+        dS[begin:end] += of_states
+        if begin == 0:
+            dS_0 += carried
+    return delta, dS, dS_0
