@@ -1,10 +1,21 @@
 # The backward pass of a shard, last block first; truncation windows and segments under a memory limit.
+#
+# Each block goes back from delta_y to ∂E/∂S, through the recurrence to delta, and from delta to the gradients. Above each
+# kernel call stands the NumPy line that it computes. Add here what happens at every step of a backward pass; what happens
+# between two states belongs in cells.pxi, penalties in regularizers.pxi.
+#
+# delta (rows, H) is ∂E/∂ the pre-activations of the hidden units, delta_y (rows, O) that of the outputs. `later` is delta of
+# the step after a block, dU the gradient that leaky units carry beside it.
+# batching.pxi explains row, shard, block, run, packed, segment, border and window; plan.pxi explains the letters.
 
 cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                    const floating *theta) noexcept nogil:
-    """From the saved S and delta_y to every other gradient."""
+    """Compute every gradient except ∂E/∂W_y and ∂E/∂b_y, from the saved S and delta_y.
+
+    Adds to c.gradient (P,), and writes c.dX (T, B, I) and c.dS_0 (B, H) if the call asks for them.
+    """
     cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, since = c.past, end, block = 0, i, h
-    cdef bint begun = False  # some error went back through the first step
+    cdef bint begun = False  # an error went back to the first step
     cdef const floating *first
     cdef floating *first_delta = <floating *> w.first_delta
     cdef floating *delta = <floating *> w.delta
@@ -33,7 +44,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         memset(first_delta, 0, B * ldh * sizeof(floating))
         if leaky:
             memset(first_dU, 0, B * ldh * sizeof(floating))
-        while since < c.most:  # the errors of steps since ... end go back through the k2 steps before `end`
+        while since < c.most:  # one window: errors of since ... end, through k2 steps
             end = min(since + c.k1, c.T)
             block = blocks_until(c, w, min(end, c.most), block)
             if backward_through(p, c, k, shared, w, theta, max(0, end - c.k2), since, min(end, c.most), block,
@@ -60,7 +71,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     elif to_first_state(p, c):
         first = drop(p, c, k, w, 0, Q_s, first)
         if leaky:
-            # dU = what goes back from step 0 to the states before it
+            # dU = ∂E/∂ the states before step 0                                                       (B, H)
             memset(delta, 0, B * ldh * sizeof(floating))
             back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.S, first, delta)
             first = dU
@@ -72,7 +83,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         if p.S_0 >= 0 and (c.initial_state == NULL or c.own_start):
             column_sums(k, B, H, first, ldh, gradient + p.S_0)
     if p.S_0 >= 0 and c.arranged and leaky:
-        # likewise from the steps that are reset
+        # dS_0 += the same from the rows that were reset: W_s read S_0 there                            (H,)
         for i in range(B):
             memcpy(<floating *> w.renewed + i * ldh, w.initial, ldh * sizeof(floating))
         memset(delta, 0, B * ldh * sizeof(floating))
@@ -90,7 +101,10 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
 
 
 cdef Py_ssize_t blocks_until(const Call *c, const Workspace *w, Py_ssize_t end, Py_ssize_t block) noexcept nogil:
-    """How many blocks end with step `end` or before; `block` of them are known to."""
+    """Return the number of blocks that end at step `end` or before it.
+
+    The caller knows that the first `block` blocks do. Needs w.begins, so the call must be packed or have windows.
+    """
     while block == 0 or end_of_block(c, w, w.begins[block - 1]) < end:
         block += 1
     return block
@@ -98,7 +112,10 @@ cdef Py_ssize_t blocks_until(const Call *c, const Workspace *w, Py_ssize_t end, 
 
 cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                          const floating *theta) noexcept nogil:
-    """All errors back through all steps, segment by segment, each computed again; whether they came to the first step."""
+    """Take all errors back through all steps under a memory limit: recompute each segment, last one first.
+
+    Return whether an error came back to the first step. Delta of that step is then in w.later (B, H).
+    """
     cdef Py_ssize_t i, begin, end, before, ldh = w.ldh
     cdef const floating *later = NULL
     for i in range(w.segments - 1, -1, -1):
@@ -120,10 +137,12 @@ cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared 
 cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                            const floating *theta, Py_ssize_t begin, Py_ssize_t since, Py_ssize_t end, Py_ssize_t block,
                            const floating *later) noexcept nogil:
-    """The errors of the steps since ... end, back through the steps begin ... end, the last of `block` blocks.
+    """Take the errors of the steps since ... end back through the steps begin ... end, block by block.
 
-    `later` is delta of the step after them, if that goes back too. Whether they came to the first step of all; its delta
-    is then in w.later.
+    `block` is the number of blocks before `end`. `later` is delta (rows, H) of step `end`, or NULL if nothing comes from
+    there.
+
+    Return whether an error came back to the very first step. Delta of that step is then in w.later (B, H).
     """
     cdef Py_ssize_t I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
@@ -154,11 +173,11 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             w.origin = rows_before(c, w, t)
         A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
         R = <floating *> w.other + (rows_before(c, w, t) - w.origin) * ldh if c.units.form == RATE else A
-        S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # of the step before
+        S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # states of the step before
         if c.given:
             read_known(p, c, k, w, t, S)
         places = find_places(p, c, w, t, end)
-        if c.given:  # S[1:] of these steps
+        if c.given:
             read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
         if c.given and c.units.form == CURRENT:
             to_rates(c, k, rows, ldh, A)
@@ -198,7 +217,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if p.one_hot:
             add_by_id(c, rows, places, delta, ldh, <floating *> w.table)
         else:
-            if end - t < c.most or c.given or c.known:  # of a single block forward has left X there
+            if end - t < c.most or c.given or c.known:  # if there is only one block, X still holds its inputs
                 read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
                 add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
             accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
@@ -217,13 +236,13 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         memcpy(w.later, delta, rows_at(c, w, t) * ldh * sizeof(floating))
         end = t
     if begin > 0 and later != NULL and c.segments == 0:
-        drop(p, c, k, w, begin, Q_s, later)  # what a reset there has from S_0, which is no constant
+        drop(p, c, k, w, begin, Q_s, later)  # a reset at the window's start reads S_0: its gradient still reaches S_0
     return begin == 0 and later != NULL
 
 
 cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
                      floating *S) noexcept nogil:
-    """S = the states before step t, which are known                                                       (rows, H)"""
+    """Read the precomputed states before step t to S (rows, H); in the current form, their rates."""
     if t > 0:
         read(c, k, t - 1, rows_at(c, w, t - 1), find_places(p, c, w, t - 1, t), p.H, <const floating *> c.past_states, S,
              w.ldh)
@@ -235,7 +254,10 @@ cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *
 
 cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
                      Py_ssize_t of_block, Py_ssize_t t, Py_ssize_t end, floating *dS) noexcept nogil:
-    """dS = delta_y @ W_y for the steps t ... end of the block of_block ... end                             (rows, H)"""
+    """Compute dS = delta_y @ W_y, of shape (rows, H), for the steps t ... end of the block of_block ... end.
+
+    If errors are sparse, delta_y holds only the rows with an error. The other rows of dS become 0.
+    """
     cdef Py_ssize_t O = p.O, H = p.H, ldh = w.ldh, ldo = w.ldo, i, skipped = 0, errors
     cdef Py_ssize_t above = rows_before(c, w, t) - rows_before(c, w, of_block)
     cdef Py_ssize_t rows = rows_before(c, w, end) - rows_before(c, w, t)

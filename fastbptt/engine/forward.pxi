@@ -1,8 +1,20 @@
 # The forward pass of a shard, block by block.
+#
+# For each block: gather the inputs, multiply them by W_x, run the recurrence, compute outputs and errors. The block's arrays
+# stay in the second-level cache meanwhile. Above each kernel call stands the NumPy line that it computes, for the block
+# t ... end of a shard of B sequences. Add here what happens at every step of a forward pass; what happens between two states
+# belongs in cells.pxi.
+#
+# Z (rows, O) are the output pre-activations. delta_y (rows, O) is ∂E/∂Z: `error` writes it in the place of Z.
+# batching.pxi explains row, shard, block, run, packed, segment, border and window; plan.pxi explains the letters.
 
 cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                  const floating *theta) noexcept nogil:
-    """Outputs, states and errors; where c.gradient is wanted also delta_y, ∂E/∂W_y and ∂E/∂b_y."""
+    """Run the forward pass of a shard: compute its outputs, states and errors. Return DONE or STOPPED.
+
+    If c.gradient is wanted, also saves S and delta_y in the workspace and adds ∂E/∂W_y and ∂E/∂b_y to c.gradient (P,). If all
+    states are precomputed, only prepares the workspace for `backward`.
+    """
     cdef Py_ssize_t H = p.H, ldh = w.ldh
     cdef floating *S = <floating *> w.S
     # S[0] = S_0                                                                                      (B, H)
@@ -30,7 +42,7 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
 
 
 cdef void number_blocks(const Call *c, Workspace *w) noexcept nogil:
-    """The blocks' first steps, of an arranged call."""
+    """Compute w.begins, the first step of each block of a packed call; do nothing in other calls."""
     cdef Py_ssize_t t = 0, block = 0
     while c.arranged and t < c.most:
         w.begins[block] = t
@@ -39,7 +51,10 @@ cdef void number_blocks(const Call *c, Workspace *w) noexcept nogil:
 
 cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, const floating *theta,
                          Py_ssize_t t, Py_ssize_t until, bint again) noexcept nogil:
-    """The steps t ... until, from the states before them; `again`: for S and delta_y alone."""
+    """Compute the steps t ... until from the states before them. Return DONE or STOPPED.
+
+    `again` says that `backward` computes a segment again: then only S and delta_y are written, and no result of the call.
+    """
     cdef Py_ssize_t B = c.B, I = p.I, H = p.H, O = p.O, K = c.error.K, width = c.weight_width
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldk = w.ldk
     cdef Py_ssize_t end, block = 0, rows, errors, before = c.rows if t == 0 else rows_at(c, w, t - 1), after
@@ -63,7 +78,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
     cdef floating *other = <floating *> w.other + (c.rows * ldh if c.units.form == CURRENT else 0)
-    cdef floating *states  # of the block: A, or where that is the rates `other`
+    cdef floating *states  # of the block: A, or `other` in the current form, where A holds the rates
 
     while t < until:
         if t > 0 and stopped(c):
@@ -77,7 +92,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         rows, after = rows_before(c, w, end) - rows_before(c, w, t), rows_at(c, w, end - 1)
         places = find_places(p, c, w, t, end)
         A = S + before * ldh
-        # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
+        # A = X @ W_x.T + b_s, in the memory of S[1:]                                                   (rows, H)
         if t < c.past:
             read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
             if c.units.form == CURRENT:
@@ -116,7 +131,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             # Z = S[1:] @ W_y.T + b_y                                                                 (errors, O)
             if errors > 0:
                 affine(k, errors, H, O, R, ldh, P_y, ldo, b_y, Z, ldo)
-                # Y = g2(Z), or e and delta_y = scale ∂(Σ m e)/∂Z, in the place of Z                  (errors, O)
+                # Y = g2(Z), or e and delta_y = scale ∂(Σ m e)/∂Z, written over Z                     (errors, O)
                 if D != NULL:
                     read(c, k, t, errors, outputs, K, <const floating *> c.D, D, ldk)
                 if labels != NULL:
@@ -145,7 +160,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         if c.final_state != NULL and c.arranged:
             write_last_states(p, c, k, w, t, end, states)
 
-        A += (rows - after) * ldh  # the last step's
+        A += (rows - after) * ldh  # the states of the block's last step
         if c.units.form == CURRENT:
             memmove(w.other, other + (rows - after) * ldh, after * ldh * sizeof(floating))
         elif c.units.form == RATE and keeps:
@@ -153,7 +168,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         if keeps:
             S = A
             Z += rows * ldo
-        else:  # the next block begins where this one ended
+        else:  # states are not saved: the next block overwrites this one, from its last states on
             memmove(S, A, after * ldh * sizeof(floating))
         before, t = after, end
 
@@ -168,7 +183,10 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
 
 cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end, Py_ssize_t block, const floating *S,
                       Py_ssize_t rows) noexcept nogil:
-    """Let a new segment begin with the block t ... end where the last one has no room for it; S are the states before it."""
+    """Begin a new segment with the block t ... end if the present segment has no room for it.
+
+    Saves the states before the block, S (rows, H), in w.border_states: `backward` recomputes the segment from them.
+    """
     cdef Py_ssize_t begin = w.borders[w.segments - 1] if w.segments > 0 else 0
     if w.segments > 0 and rows_before(c, w, end) - rows_before(c, w, begin) <= max(w.rows, c.segment_rows):
         return
@@ -182,7 +200,10 @@ cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end,
 
 cdef void write_last_states(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
                             Py_ssize_t end, const floating *S) noexcept nogil:
-    """final_state of the sequences whose last step is one of t ... end, whose rows begin at S."""
+    """Write c.final_state (B, H) for the sequences whose last step is one of t ... end.
+
+    S holds the states of these steps, (rows, H). Only packed calls use this function.
+    """
     cdef Py_ssize_t others, begin = t
     for t in range(t, end):
         others = rows_at(c, w, t + 1)

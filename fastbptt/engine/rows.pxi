@@ -1,6 +1,13 @@
-# Rows in and out: packed weights, copies between the caller's arrays and the workspace, rows that have an error.
+# Rows in and out: packed weights, copies between the caller's arrays and the workspace, and rows that have an error.
+#
+# Add here a function that moves numbers without computing with them. batching.pxi explains row, block, packed and row index;
+# plan.pxi explains the letters. `places` is always a row index, or NULL if the rows stand in the caller's order.
 
 cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *shared, const floating *theta) noexcept nogil:
+    """Pack the weight matrices of theta (P,) for forward (P = W.T) and backward (Q = W), if the call reads them.
+
+    Packed matrices lie in panels, as the kernels read them, and are shared by all shards.
+    """
     cdef Py_ssize_t I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = padded(k, I, theta), ldh = padded(k, H, theta), ldo = padded(k, O, theta)
     cdef floating *P_x = <floating *> shared.P_x
@@ -24,7 +31,10 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
 
 
 cdef void pull_back_terms(const Plan *p, Call *c, const floating *theta) noexcept nogil:
-    """`pull_back` of each step's terms."""
+    """Apply `pull_back`, the vjp of the parametrizations, to each step's terms of ∂E/∂W_s and ∂E/∂W_x, and to ∂E/∂W_y.
+
+    Afterwards the terms are those with respect to theta (P,).
+    """
     cdef Py_ssize_t i, I = p.I, H = p.H
     for i in range(c.T):
         if stopped(c):
@@ -35,7 +45,10 @@ cdef void pull_back_terms(const Plan *p, Call *c, const floating *theta) noexcep
 
 
 cdef void tabulate(const Plan *p, const floating *theta, floating *table, Py_ssize_t ldh) noexcept nogil:
-    """table[id] = W_x[:, id] + b_s, row by row: a packed matrix lies in panels                            (I, H)"""
+    """Compute table[id] = W_x[:, id] + b_s, of shape (I, H).
+
+    The table lies row by row, because a packed matrix lies in panels and a token id needs one row.
+    """
     cdef Py_ssize_t i, h
     memset(table, 0, p.I * ldh * sizeof(floating))
     for i in range(p.I):
@@ -43,11 +56,12 @@ cdef void tabulate(const Plan *p, const floating *theta, floating *table, Py_ssi
             table[i * ldh + h] = theta[p.W_x + h * p.I + i] + (theta[p.b_s + h] if p.b_s >= 0 else 0)
 
 
-# ---- Rows in and out: of steps t ... t + n of the caller's (T, B, width), or from and to `places` there
+# ---- Copies between blocks and the caller's arrays
 
 
 cdef inline void read(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places,
                       Py_ssize_t width, const floating *source, floating *A, Py_ssize_t lda) noexcept nogil:
+    """Copy the rows of a block that begins with step t from source (T, B, width) to A (rows, width)."""
     if places != NULL:
         gather(k, 1, rows, width, source, 0, width, places, A, lda)
     elif c.rows == c.B:
@@ -58,6 +72,7 @@ cdef inline void read(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t 
 
 cdef inline void write(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *places,
                        Py_ssize_t width, const floating *A, Py_ssize_t lda, floating *target) noexcept nogil:
+    """Copy the rows A (rows, width) of a block that begins with step t to target (T, B, width)."""
     if places != NULL:
         scatter(k, 1, rows, width, A, lda, target, 0, width, places)
     elif c.rows == c.B:
@@ -67,7 +82,7 @@ cdef inline void write(const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t
 
 
 cdef void multiply(Py_ssize_t n, double factor, floating *x) noexcept nogil:
-    """x *= factor, which need not be a number of x's type"""
+    """Compute x *= factor for n numbers. The factor is a double: it may be out of the range of x's type."""
     cdef Py_ssize_t i
     for i in range(n):
         x[i] = <floating> (factor * x[i])
@@ -75,7 +90,7 @@ cdef void multiply(Py_ssize_t n, double factor, floating *x) noexcept nogil:
 
 cdef void look_up(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *table, Py_ssize_t ldh,
                   floating *A) noexcept nogil:
-    """A = table[ids]                                                                                      (rows, H)"""
+    """Copy the table's rows of some token ids: A = table[ids], of shape (rows, H)."""
     cdef Py_ssize_t i
     for i in range(rows):
         memcpy(A + i * ldh, table + c.ids[places[i]] * ldh, ldh * sizeof(floating))
@@ -83,7 +98,7 @@ cdef void look_up(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, cons
 
 cdef void add_by_id(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, const floating *delta, Py_ssize_t ldh,
                     floating *table) noexcept nogil:
-    """table[ids] += delta                                                                                 (rows, H)"""
+    """Compute table[ids] += delta, where delta is (rows, H) and table (I, H)."""
     cdef Py_ssize_t i, h
     cdef floating *row
     for i in range(rows):
@@ -93,7 +108,12 @@ cdef void add_by_id(const Call *c, Py_ssize_t rows, const Py_ssize_t *places, co
 
 
 cdef Py_ssize_t pick(const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end, const floating *weights) noexcept nogil:
-    """Which rows of the steps t ... end have an error, and where its target stands; how many these are."""
+    """Find the rows of the steps t ... end that have an error, and return their number n.
+
+    Writes their positions in the block to w.at (n,), and their positions in the caller's arrays of targets to w.outputs (n,).
+    A row has an error if its weight is not 0. If outputs exist only at the last steps, it must also be its sequence's last
+    step.
+    """
     cdef Py_ssize_t row, j, place, n = 0, i = 0
     cdef bint picked
     for t in range(t, end):
