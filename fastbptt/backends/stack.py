@@ -113,7 +113,7 @@ class Stack:
         O, top = shapes["W_y"]
         self.own_y, own_maps, *penalties = part(("W_y", "b_y"))
         self.readout = _core.Engine(dtype, top, top, O, target_size, activation, output_activation, loss, loss_parameter, mean,
-                                    bias, False, *penalties, last, False, own_maps, recurs=False, settles=omega != 0)
+                                    bias, False, *penalties, last, False, own_maps, recurs=False, drops_noise=omega != 0)
         self.layers, begin = [], 0
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
@@ -124,7 +124,7 @@ class Stack:
                                       *penalties, False, one_hot and layer == 0, own_maps, omega=omega, reads=False,
                                       reverse=suffix.endswith("_reverse"), pool_of=self.readout, leak=leak,
                                       leak_form=leak_form, noise=noise, input_noise=input_noise if layer == 0 else 0.0,
-                                      dropout=dropout, kind=len(self.recurrences))
+                                      dropout=dropout, stream=len(self.recurrences))
                 self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
                 begin += H
 

@@ -24,8 +24,8 @@ cdef class EngineArguments:
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
                  dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
                  bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, double leak=1,
-                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int kind=0,
-                 bint settles=False):
+                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int stream=0,
+                 bint drops_noise=False):
         """Describe a network: one recurrence, one readout or both.
 
         Parameters
@@ -42,12 +42,12 @@ cdef class EngineArguments:
         reads : if False, there are no W_y and b_y, and O is 0; only `states` and `states_back` may then be called
         reverse : run the recurrence from each sequence's last step to its first
         pool_of : engine whose workspaces this one shares, or None
-        kind : stream of random numbers of this recurrence
-        settles : another engine of the network has omega
+        stream : stream of random numbers of this recurrence
+        drops_noise : set rounding noise in ∂E/∂S to 0, because another engine of the network has omega
         """
         self.plan.units.form = CURRENT if leak_form == "current" else RATE if leak < 1 else PLAIN
         self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
-        self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.kind = noise, input_noise, dropout, kind
+        self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.stream = noise, input_noise, dropout, stream
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
@@ -73,7 +73,7 @@ cdef class EngineArguments:
             if cnp.PyArray_DIM(self.maps, 0) != p.P:
                 raise ValueError("maps are not those of these parameters")
             p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
-        p.rate_penalty, p.omega, p.settles = rate_penalty, omega, settles or omega != 0
+        p.rate_penalty, p.omega, p.drops_noise = rate_penalty, omega, drops_noise or omega != 0
         p.penalties, end = 0, p.P
         for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
                             ("W_x", p.W_x)):
@@ -98,7 +98,7 @@ cdef class EngineArguments:
         if (not self.plan.one_hot and cnp.PyArray_DIM(X, in_time + 1) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
             return False
         c.theta, c.error, c.last, c.units = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last, self.plan.units
-        c.picks, c.reverse = c.last, self.plan.reverse
+        c.sparse, c.reverse = c.last, self.plan.reverse
         if draws is not None and not self.take_draws(c, draws):
             return False
         if initial_state is not None:
@@ -237,13 +237,13 @@ cdef class EngineArguments:
         return labels_in_range(c, self.plan.O, <const double *> c.weights)
 
     @cython.final
-    cdef void penalize_flow(self, Call *c) noexcept nogil:
+    cdef void take_penalties(self, Call *c) noexcept nogil:
         """Put the penalties on rates and by Ω into the call, and set their sums to 0."""
         cdef Py_ssize_t b, steps
-        c.rates = c.spread = 0
-        c.spread_rows = 0
+        c.rates = c.omega_sum = 0
+        c.omega_rows = 0
         c.omega = self.plan.omega
-        c.settles = c.error.settles = self.plan.omega != 0
+        c.drops_noise = c.error.settles = self.plan.omega != 0
         if self.plan.rate_penalty != 0:
             steps = c.steps
             for b in range(c.B if c.past > 0 else 0):
@@ -254,8 +254,8 @@ cdef class EngineArguments:
     cdef double take_weights(self, Call *c) noexcept nogil:
         """Put the scale of the reduction into the call. Return Σ m, or -1 if a weight is out of range."""
         if self.type == cnp.NPY_FLOAT:
-            return weigh(&self.plan, c, <const float *> c.weights)
-        return weigh(&self.plan, c, <const double *> c.weights)
+            return prepare_weights(&self.plan, c, <const float *> c.weights)
+        return prepare_weights(&self.plan, c, <const double *> c.weights)
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
         """Return Σ m as `loss_and_gradients` computes it. The arguments must be checked already."""

@@ -36,7 +36,7 @@ cdef struct Call:
     Py_ssize_t old               #                number of steps with an earlier S_0
     bint own_start               #                initial_state is the network's own S_0 of that time
     bint reverse                 #                as in Plan
-    bint given                   #                all states are precomputed: backward reads them block by block
+    bint precomputed             #                all states are precomputed: backward reads them block by block
     Units units                  #                as in Plan, or the rate form with leak 1 for plain units with dropout
     double noise, input_noise, dropout  #                as in Plan; 0 for a call without random numbers
     unsigned long long noise_key, dropout_key  #                keys of the random numbers
@@ -44,8 +44,8 @@ cdef struct Call:
     Py_ssize_t first             #                number of step X[0] for the random numbers
     const Py_ssize_t *numbers    # (B,)           numbers of the sequences for the random numbers; NULL: 0, 1, ...
     Py_ssize_t begin             #                the shard's first sequence; 0 in a packed call
-    bint known                   #                an earlier call has saved everything but delta_y
-    bint apart                   #                the saved arrays lie in external memory
+    bint has_saved               #                an earlier call has saved everything but delta_y
+    bint external                #                the saved arrays lie in external memory
     char *saved                  #                that memory, shard by shard
     ErrorOptions error           #                as in Plan; error.scale is the scale of the reduction
     void *Y                      # (T, B, O)      outputs
@@ -67,20 +67,20 @@ cdef struct Call:
     double penalty               #                sum of the penalties, in a call with a gradient
     double rates                 #                rate_penalty / number of rates; 0 without this penalty
     double omega                 #                factor of Ω; 0 without this penalty
-    bint settles                 #                set ∂E/∂S to 0 where it is only rounding noise, judged by the three norms
+    bint drops_noise             #                set ∂E/∂S to 0 where it is only rounding noise, judged by the three norms
                                  #                below
     double norm_W_x, norm_W_s, norm_W_y  #                Frobenius norms
     double squares               #                Σ S², with a penalty on rates
-    double spread                #                Σ (‖δ W_s‖ / ‖∂E/∂S‖ - 1)² over rows, with omega
-    Py_ssize_t spread_rows       #                number of these rows
-    void *spread_slope           # (H, H)         derivative of that sum with respect to W_s
+    double omega_sum             #                Σ (‖δ W_s‖ / ‖∂E/∂S‖ - 1)² over rows, with omega
+    Py_ssize_t omega_rows        #                number of these rows
+    void *omega_slope            # (H, H)         derivative of that sum with respect to W_s
     bint last                    #                as in Plan
-    bint picks                   #                errors are sparse: only some rows have one
+    bint sparse                  #                errors are sparse: only some rows have one
     bint saves                   #                keep S for backward
     bint polls                   #                this thread polls for Ctrl-C; only the calling thread does
     double *polled               #                time of that thread's last poll, or NEVER
     volatile int *stop           #                set once Ctrl-C came
-    bint arranged                #                the call is packed; `count` and `arrange` set this field and those below
+    bint packed                  #                the call is packed; `count` and `pack_sequences` set this and all below
     Py_ssize_t sequences         #                number of sequences that have a step
     Py_ssize_t most              #                length of the longest sequence
     Py_ssize_t steps             #                sum of the lengths
@@ -89,4 +89,4 @@ cdef struct Call:
     Py_ssize_t segment_rows      #                most rows of a segment
     const Py_ssize_t *order      # (sequences,)   sequences shard by shard, each shard's longest first; NULL if the call is not
                                  #                packed
-    const Py_ssize_t *alive      # (most + 1,)    number of sequences with more than t steps
+    const Py_ssize_t *batch_sizes  # (most + 1,)    number of sequences with more than t steps

@@ -42,7 +42,7 @@ cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept n
 
 
 cdef inline Py_ssize_t arrangement_bytes(const Call *c) noexcept nogil:
-    return whole(arranged_words(c) * sizeof(Py_ssize_t))
+    return whole(packed_words(c) * sizeof(Py_ssize_t))
 
 
 cdef Py_ssize_t needs(const Embedded *e, const Call *c, Shared *shared) noexcept nogil:
@@ -51,9 +51,9 @@ cdef Py_ssize_t needs(const Embedded *e, const Call *c, Shared *shared) noexcept
     if <double> shards_of(c) * e.plan.P * e.size > 2.0**62:
         return STATUS_TOO_LARGE
     if e.size == sizeof(float):
-        used = share_out(&e.plan, c, e.kernels, <const float *> NULL, NULL, 1, shared)
+        used = lay_out_shared(&e.plan, c, e.kernels, <const float *> NULL, NULL, 1, shared)
     else:
-        used = share_out(&e.plan, c, e.kernels, <const double *> NULL, NULL, 1, shared)
+        used = lay_out_shared(&e.plan, c, e.kernels, <const double *> NULL, NULL, 1, shared)
     return used + arrangement_bytes(c)
 
 
@@ -64,18 +64,18 @@ cdef void divide(const Embedded *e, Call *c) noexcept nogil:
 cdef Py_ssize_t most_needs(const Embedded *e, const Batch *b, Call *c, bint of_saved) noexcept nogil:
     """The most that the call needs whatever the weights and resets are, in scratch or of_saved; or a status."""
     cdef Py_ssize_t width = c.weight_width, most = 0, needed, shards
-    cdef int weighed, arranged
-    cdef bint picks = c.picks
+    cdef int weighed, packed
+    cdef bint sparse = c.sparse
     cdef Shared shared
     count(c)
     divide(e, c)
     shards = shards_of(c)
-    for arranged in range(c.arranged, 2 if b.resets != NULL or c.arranged else 1):
-        c.arranged = arranged
-        # Σ share(alive[t], shards, 0), at most
+    for packed in range(c.packed, 2 if b.resets != NULL or c.packed else 1):
+        c.packed = packed
+        # Σ sequences_of_shard(batch_sizes[t], shards, 0), at most
         c.kept = (c.steps + c.most * (shards - 1)) // shards if shards > 0 else 0
         for weighed in range(3 if width > 0 else 1):  # they may be all 1, or most of them 0
-            c.weight_width, c.picks = width if weighed > 0 else 0, picks or weighed > 1
+            c.weight_width, c.sparse = width if weighed > 0 else 0, sparse or weighed > 1
             needed = needs(e, c, &shared)
             if needed < 0:
                 return needed
@@ -91,7 +91,7 @@ cdef Py_ssize_t saved_bytes(const void *plan, const void *batch) noexcept nogil:
         status = describe(<const Embedded *> plan, <const Batch *> batch, &c)
     if status != STATUS_OK:
         return status
-    c.saves = c.apart = True
+    c.saves = c.external = True
     bytes = most_needs(<const Embedded *> plan, <const Batch *> batch, &c, True)
     return bytes + stamp_bytes() if bytes >= 0 else bytes
 
@@ -110,9 +110,9 @@ cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation
         return STATUS_OPTION
     if operation == FOR_FORWARD:  # with saved and without it
         least = most_needs(e, b, &c, False)
-        c.saves = c.apart = True
+        c.saves = c.external = True
     elif operation == FOR_BACKWARD:
-        c.saves = c.apart = c.known = True
+        c.saves = c.external = c.has_saved = True
         c.error.K = e.plan.O
     else:
         c.labels, c.weight_width = b.labels, b.weight_width
@@ -141,37 +141,37 @@ cdef int finish(const Embedded *e, const Batch *b, Call *c, Spans *s, void *save
     """Run a call whose arguments are in it, in scratch, once all memory is known to be there."""
     cdef Shared shared
     cdef Stamp stamp
-    cdef Py_ssize_t needed, arrangement
+    cdef Py_ssize_t needed, packing
     cdef int never = 0, status
     count(c)
     divide(e, c)
-    arrangement = arrangement_bytes(c)
-    give_block(s, scratch, scratch_size, arrangement)
+    packing = arrangement_bytes(c)
+    give_block(s, scratch, scratch_size, packing)
     if s.status != STATUS_OK:
         return s.status
-    arrange(c, <Py_ssize_t *> scratch)
+    pack_sequences(c, <Py_ssize_t *> scratch)
     needed = needs(e, c, &shared)
     if needed < 0:
         return <int> needed
-    s.n -= arrangement > 0  # of which that was a part
+    s.n -= packing > 0  # of which that was a part
     give_block(s, scratch, scratch_size, needed)
-    if c.apart:
+    if c.external:
         c.saved = <char *> saved + stamp_bytes()
         give_block(s, saved, saved_size, stamp_bytes() + shared.shards * shared.saved)
     if s.status != STATUS_OK:
         return s.status
-    memset(&stamp, 0, sizeof(Stamp))  # GCC 12 warns of an uninitialised one, although c.known implies c.apart
-    if c.apart:
+    memset(&stamp, 0, sizeof(Stamp))  # GCC 12 warns of an uninitialised one, although c.has_saved implies c.external
+    if c.external:
         make_stamp(e, b, &stamp)
-        if c.known and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
+        if c.has_saved and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
             return STATUS_NOT_SAVED
-        if not c.known:
+        if not c.has_saved:
             (<Stamp *> saved).magic = 0  # until all of it is there
     c.stop = <volatile int *> b.stop if b.stop != NULL else &never
     if e.size == sizeof(float):
-        status = run(&e.plan, c, e.kernels, <char *> scratch + arrangement, <const float *> c.theta, 1)
+        status = run(&e.plan, c, e.kernels, <char *> scratch + packing, <const float *> c.theta, 1)
     else:
-        status = run(&e.plan, c, e.kernels, <char *> scratch + arrangement, <const double *> c.theta, 1)
-    if c.apart and not c.known and status == DONE:
+        status = run(&e.plan, c, e.kernels, <char *> scratch + packing, <const double *> c.theta, 1)
+    if c.external and not c.has_saved and status == DONE:
         memcpy(saved, &stamp, sizeof(Stamp))
     return STATUS_OK if status == DONE else STATUS_STOPPED

@@ -3,7 +3,7 @@
 # These calls explain a gradient (gradient_terms, gradient_flow). They run after a forward pass that saved S and delta_y. Add
 # here a diagnostic that goes back on its own; it must not slow down forward.pxi or backward.pxi.
 #
-# E_t is the error of step t. delta, delta_y, later and dU are those of backward.pxi.
+# E_t is the error of step t. delta, delta_y, delta_next and dcarry are those of backward.pxi.
 # batching.pxi explains row, shard, block, run and packed; plan.pxi explains the letters.
 
 cdef void find_states_before(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
@@ -14,7 +14,7 @@ cdef void find_states_before(const Plan *p, const Call *c, const Kernels *k, con
     """
     cdef Py_ssize_t ldh = w.ldh, row, rows, next
     while t < end:
-        renew(c, w, t, S, w.initial, before)
+        apply_resets(c, w, t, S, w.initial, before)
         for row in range(rows_at(c, w, t) if t < c.old and c.resets != NULL else 0):
             if is_reset(c, t, row):
                 find_old_start(p, c, k, t, ldh, before + row * ldh)
@@ -49,7 +49,7 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     cdef floating *W_x = <floating *> c.terms_W_x
     cdef floating *dS = <floating *> c.terms_S
     cdef floating *R
-    cdef const floating *later = NULL
+    cdef const floating *delta_next = NULL
 
     # delta_y = ∂E_t/∂Z_t ;  dW_y = delta_y.T @ S[t + 1] ;  dS[t] = delta_y @ W_y
     affine(k, B, H, O, S + T * B * ldh, ldh, P_y, ldo, theta + p.b_y if p.b_y >= 0 else NULL, delta_y, ldo)
@@ -65,13 +65,13 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
         if c.begin == 0:  # the first shard
             memset(W_s + i * H * H, 0, H * H * sizeof(floating))
             memset(W_x + i * H * I, 0, H * I * sizeof(floating))
-        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
+        R = <floating *> w.auxiliary + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
         if c.units.form == PLAIN:
             scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
         # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
-        back(p, c, k, w, 1, 0, B, Q_s, R, later, delta)
+        back(p, c, k, w, 1, 0, B, Q_s, R, delta_next, delta)
         if c.units.form != PLAIN:
-            scatter(k, 1, B, H, <floating *> w.dU, ldh, dS + i * c.B * H, 0, H, NULL)
+            scatter(k, 1, B, H, <floating *> w.dcarry, ldh, dS + i * c.B * H, 0, H, NULL)
         # W_s[i] = delta[i].T @ S[i] ;  W_x[i] = delta[i].T @ X[i]                                  (H, H) ; (H, I)
         accumulate(k, B, H, H, delta, ldh, S + i * B * ldh, ldh, W_s + i * H * H, H)
         if p.one_hot:
@@ -83,12 +83,12 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
             accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
         # dS[i - 1] = delta[i] @ W_s                                                                  (B, H)
         if c.units.form != PLAIN:
-            memcpy(w.later, delta, B * ldh * sizeof(floating))
+            memcpy(w.delta_next, delta, B * ldh * sizeof(floating))
             memset(delta, 0, B * ldh * sizeof(floating))
-            later = <floating *> w.later
+            delta_next = <floating *> w.delta_next
         elif i > 0:
-            affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.later, ldh)
-            memcpy(delta, w.later, B * ldh * sizeof(floating))
+            affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.delta_next, ldh)
+            memcpy(delta, w.delta_next, B * ldh * sizeof(floating))
 
 
 cdef void flow(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
@@ -148,37 +148,37 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
 
 cdef void flow_back_leaky(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
                           Py_ssize_t end, bint together, floating *norms) noexcept nogil:
-    """Do what `flow_back` does, for leaky units: there ∂E/∂S is dU.
+    """Do what `flow_back` does, for leaky units: there ∂E/∂S is dcarry.
 
-    The kernel finds dU and delta of a step together, so the error that begins is the last of the `errors` blocks.
+    The kernel finds dcarry and delta of a step together, so the error that begins is the last of the `errors` blocks.
     """
     cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n, at
     cdef const floating *delta_y = <floating *> w.delta_y
     cdef const floating *R
-    cdef const floating *later
+    cdef const floating *delta_next
     cdef floating *new = <floating *> w.flow_dS
     cdef floating *delta = <floating *> w.flow_delta
-    cdef floating *dU = <floating *> w.flow_dU
+    cdef floating *dcarry = <floating *> w.flow_dcarry
     cdef floating *norm
     for i in range(end - 1, -1, -1):
         if stopped(c):
             return
-        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else <floating *> w.S + (i + 1) * B * ldh
+        R = <floating *> w.auxiliary + i * B * ldh if c.units.form == RATE else <floating *> w.S + (i + 1) * B * ldh
         if i >= begin:
             errors = 1 if together else errors + 1
         for n in range(errors):
             at = n * B * ldh
-            later = delta + at if i < end - 1 and (together or n < errors - 1 or i < begin) else NULL
+            delta_next = delta + at if i < end - 1 and (together or n < errors - 1 or i < begin) else NULL
             if i >= begin and n == errors - 1:
                 affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, <floating *> shared.Q_y, ldh, <const floating *> NULL, new,
                        ldh)
             else:
                 memset(new, 0, B * ldh * sizeof(floating))
             integrate_back(k, &c.units, 1, B, H, <floating *> shared.Q_s, ldh, <const floating *> NULL, <floating *> NULL, R,
-                           later, dU + at, new)
+                           delta_next, dcarry + at, new)
             memcpy(delta + at, new, B * ldh * sizeof(floating))
             norm = norms + i if together else norms + (end - begin - 1 - n) * T + i
-            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dU + at, ldh))  # norm over all shards so far
+            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dcarry + at, ldh))  # norm over all shards so far
 
 
 cdef double norm_of(Py_ssize_t rows, Py_ssize_t width, const floating *A, Py_ssize_t lda) noexcept nogil:

@@ -1,7 +1,7 @@
 # Memory: result arrays, the memory that a call needs, and running a call.
 #
-# `EngineCalls.run` takes a call that the methods of arguments.pxi have filled, finds threads and memory for it and runs it. Add
-# here what decides how a call is run, but not what it computes. batching.pxi explains shard, packed, segment and border.
+# `EngineCalls.run` takes a call that the methods of arguments.pxi have filled, finds threads and memory for it and runs it.
+# Add here what decides how a call is run, but not what it computes. batching.pxi explains shard, packed, segment and border.
 
 
 cdef class EngineCalls(EngineArguments):
@@ -86,8 +86,8 @@ cdef class EngineCalls(EngineArguments):
             with gil:
                 raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
         if self.type == cnp.NPY_FLOAT:
-            return share_out(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
-        return share_out(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
+            return lay_out_shared(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
+        return lay_out_shared(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
 
     @cython.final
     cdef Py_ssize_t fit_into(self, Call *c, Py_ssize_t limit, int *threads) except -1 nogil:
@@ -96,17 +96,17 @@ cdef class EngineCalls(EngineArguments):
         First tries more segments, then fewer threads. The limit also covers the order of a packed call. AUTOMATIC stands for
         the least possible memory, NO_LIMIT for no limit. Raises MemoryError if the call cannot fit.
         """
-        cdef Py_ssize_t needed, least, best, segments, arranged = arranged_words(c) * sizeof(Py_ssize_t)
+        cdef Py_ssize_t needed, least, best, segments, order_bytes = packed_words(c) * sizeof(Py_ssize_t)
         while True:
             c.segments = best = 0
             segments, needed = 1, self.plan_memory(c, threads[0])
-            if limit == NO_LIMIT or 0 < limit >= needed + arranged or not c.saves or c.k1 > 0:
+            if limit == NO_LIMIT or 0 < limit >= needed + order_bytes or not c.saves or c.k1 > 0:
                 return needed
             least = needed
-            while segments < steps_of_a_shard(c) and not c.given:
+            while segments < steps_of_a_shard(c) and not c.precomputed:
                 segments += 1 + segments // 16
                 needed = self.plan_segments(c, segments, threads[0])
-                if 0 < limit >= needed + arranged:
+                if 0 < limit >= needed + order_bytes:
                     return needed
                 if needed < least:
                     least, best = needed, segments
@@ -119,7 +119,7 @@ cdef class EngineCalls(EngineArguments):
                 return self.plan_memory(c, threads[0])
             if threads[0] == 1:
                 with gil:
-                    raise MemoryError(f"memory_limit={limit} bytes, but this call needs at least {least + arranged}")
+                    raise MemoryError(f"memory_limit={limit} bytes, but this call needs at least {least + order_bytes}")
             threads[0] -= 1
 
     @cython.final
@@ -132,7 +132,7 @@ cdef class EngineCalls(EngineArguments):
             lay_out(&self.plan, c, self.kernels, <const float *> c.theta, NULL, &w)
         else:
             lay_out(&self.plan, c, self.kernels, <const double *> c.theta, NULL, &w)
-        if c.arranged:  # blocks differ in rows, so a segment may end almost a block early
+        if c.packed:  # blocks differ in rows, so a segment may end almost a block early
             c.segment_rows = max(c.segment_rows, 2 * w.rows)
             rows = c.segment_rows - w.rows + 1
         else:
@@ -141,33 +141,33 @@ cdef class EngineCalls(EngineArguments):
         return self.plan_memory(c, threads)
 
     def workspace(self, theta, Py_ssize_t T, Py_ssize_t B, lengths, bint resets, bint labels, Py_ssize_t weight_width,
-                  bint picks, tbptt, Py_ssize_t memory_limit, int n_threads, bint dropout=False):
+                  bint sparse, tbptt, Py_ssize_t memory_limit, int n_threads, bint dropout=False):
         """Return the bytes that `loss_and_gradients` needs for its workspace.
 
         lengths is None or an intp vector (B,), already checked. theta (P,) is not read.
         """
         cdef Call c
-        cdef Memory arrangement
+        cdef Memory packing
         cdef int threads
         memset(&c, 0, sizeof(Call))
-        c.T, c.B, c.error, c.last, c.picks = T, B, self.plan.error, self.plan.last, self.plan.last or picks
+        c.T, c.B, c.error, c.last, c.sparse = T, B, self.plan.error, self.plan.last, self.plan.last or sparse
         c.units = self.plan.units
         if dropout:
             self.take_dropout(&c)
         c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # never read: a NULL would count less memory
         c.labels = <const Py_ssize_t *> c.theta if labels else NULL
         c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, weight_width
-        c.given = not self.plan.reads
+        c.precomputed = not self.plan.reads
         c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
         truncate(&c, tbptt)
         count(&c)
-        c.arranged = c.arranged or resets
-        self.penalize_flow(&c)
+        c.packed = c.packed or resets
+        self.take_penalties(&c)
         self.divide(&c)
-        arrangement = Memory(arranged_words(&c) * sizeof(Py_ssize_t))
-        arrange(&c, <Py_ssize_t *> arrangement.base)
+        packing = Memory(packed_words(&c) * sizeof(Py_ssize_t))
+        pack_sequences(&c, <Py_ssize_t *> packing.base)
         threads = self.threads(&c, n_threads)
-        return self.fit_into(&c, memory_limit, &threads) + arranged_words(&c) * sizeof(Py_ssize_t)
+        return self.fit_into(&c, memory_limit, &threads) + packed_words(&c) * sizeof(Py_ssize_t)
 
     @cython.final
     cdef void divide(self, Call *c) noexcept nogil:
@@ -201,7 +201,7 @@ cdef class EngineCalls(EngineArguments):
 
         Raises MemoryError, or KeyboardInterrupt after Ctrl-C.
         """
-        cdef Memory memory = None, arrangement
+        cdef Memory memory = None, packing
         cdef Py_ssize_t few[FEW_WORDS]
         cdef int status, threads, stop = 0
         cdef double polled = NEVER
@@ -210,11 +210,11 @@ cdef class EngineCalls(EngineArguments):
         add(&in_flight, 1)
         try:
             self.divide(c)
-            if arranged_words(c) > FEW_WORDS:
-                arrangement = Memory(arranged_words(c) * sizeof(Py_ssize_t))
-                arrange(c, <Py_ssize_t *> arrangement.base)
-            elif c.arranged:
-                arrange(c, few)
+            if packed_words(c) > FEW_WORDS:
+                packing = Memory(packed_words(c) * sizeof(Py_ssize_t))
+                pack_sequences(c, <Py_ssize_t *> packing.base)
+            elif c.packed:
+                pack_sequences(c, few)
             threads = self.threads(c, n_threads)
             needed = self.fit_into(c, memory_limit, &threads)
             memory = self.check_out(needed)

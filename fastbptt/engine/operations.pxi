@@ -39,7 +39,7 @@ cdef class Engine(EngineCalls):
         cdef Call c
         if not self.prepare(&c, theta, x, state, None, None, 0):
             return NotImplemented
-        c.last = c.picks = False  # a single step is always the last one
+        c.last = c.sparse = False  # a single step is always the last one
         if out is None:
             out = self.fresh(2, c.B, self.plan.O, 0, &c.Y), self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         elif not self.take_out(&c, theta, x, state, out):
@@ -80,7 +80,7 @@ cdef class Engine(EngineCalls):
                 and self.take_targets(&c, D, weights) and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         truncate(&c, tbptt)
-        self.penalize_flow(&c)
+        self.take_penalties(&c)
         gradients = self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
         return c.total * c.error.scale + c.penalty, gradients
 
@@ -97,7 +97,7 @@ cdef class Engine(EngineCalls):
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
-        self.penalize_flow(&c)
+        self.take_penalties(&c)
         self.run(&c, n_threads, memory_limit)
         return c.total * c.error.scale, c.penalty
 
@@ -124,8 +124,8 @@ cdef class Engine(EngineCalls):
         return final_state
 
     def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
-                    bint initial_state_gradient, bint spreads, int n_threads, R=None, draws=None, past_S_0=None):
-        """Return ∂E/∂S_0 (B, H), or None if not asked for, and omega Ω, which is 0 unless `spreads`.
+                    bint initial_state_gradient, bint with_omega, int n_threads, R=None, draws=None, past_S_0=None):
+        """Return ∂E/∂S_0 (B, H), or None if not asked for, and omega Ω, which is 0 unless `with_omega`.
 
         dS (T, B, H) is ∂E/∂S by the outputs; in the current form, ∂E/∂R. S and R are as in `states`; own_start says that S[0]
         was the network's own initial state. The flat gradient overwrites `gradient` (P,), and ∂E/∂X overwrites dX (T, B, I),
@@ -139,7 +139,7 @@ cdef class Engine(EngineCalls):
                 and is_ready(dS, self.type, 3) and has_shape(dS, c.T, c.B, self.plan.H) and is_ready(gradient, self.type, 1)
                 and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
             raise ValueError("arguments are not in order")
-        c.given, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
+        c.precomputed, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
         c.past_rates = c.past_states  # plain units with dropout: their states are their rates
@@ -152,8 +152,8 @@ cdef class Engine(EngineCalls):
                 raise ValueError("dX is not in order")
             c.dX = cnp.PyArray_DATA(dX)
         dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
-        c.omega = self.plan.omega if spreads else 0
-        c.settles = c.omega != 0
+        c.omega = self.plan.omega if with_omega else 0
+        c.drops_noise = c.omega != 0
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
             raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")
         self.run(&c, n_threads, memory_limit)
@@ -191,7 +191,7 @@ cdef class Engine(EngineCalls):
             total = self.take_weights(&c)
             if total < 0:
                 raise ValueError("weights are not in order")
-            c.settles = c.error.settles = self.plan.settles
+            c.drops_noise = c.error.settles = self.plan.drops_noise
             if c.unscale > 0:
                 unscale, c.unscale = c.unscale, 0
         c.gradient, c.dX = cnp.PyArray_DATA(gradient), cnp.PyArray_DATA(dS)
@@ -252,7 +252,7 @@ cdef class Engine(EngineCalls):
         if c.past == 0 and k2 >= c.T:
             c.k1 = c.k2 = 0
         c.gradient, c.saves, c.S = cnp.PyArray_DATA(gradient), True, cnp.PyArray_DATA(S)
-        self.penalize_flow(&c)
+        self.take_penalties(&c)
         self.run(&c, n_threads)
         return c.total * c.error.scale, c.penalty, total
 
@@ -303,7 +303,7 @@ cdef class Engine(EngineCalls):
         if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, weights)
                 and 0 <= begin <= end <= c.T and not c.last):
             return NotImplemented
-        c.saves, c.picks, c.error.scale, c.flow_begin, c.flow_end = True, False, 1, begin, end
+        c.saves, c.sparse, c.error.scale, c.flow_begin, c.flow_end = True, False, 1, begin, end
         c.unscale = 1 / c.weight_scale if c.weight_scale != 1 else 0
         norms = self.fresh(2, end - begin, c.T, 0, &c.flow)
         whole = self.fresh(1, c.T, 0, 0, &c.flow_whole)

@@ -18,14 +18,14 @@ cdef enum:
     SHARD_LEAST_ROWS = 512      # least rows (steps times sequences) per shard: with 47, summing the shards' gradients took an
                                 # eighth of the time
     PARTIALS_BYTES = 0x4000000  # 64 MiB: limit for the gradients of all shards together
-    PICK_BELOW = 2              # the output's products skip rows without an error if fewer than 1 / PICK_BELOW of the weights
-                                # are nonzero
+    SPARSE_BELOW = 2            # the output's products skip rows without an error if fewer than 1 / SPARSE_BELOW of the
+                                # weights are nonzero
     NO_LIMIT = 0                # value of memory_limit: use the memory that is fastest
     AUTOMATIC = -1              # value of memory_limit: use the least memory possible
     INPUT = 1023                # random stream of the input noise; a recurrence's number is the stream of its state noise
     SHORT = 0x8000              # a call below this work keeps the GIL; the unit is a multiplication, and each step adds at
                                 # least 64
-    MORE = 3                    # numbers that `place_run` may read and write beyond the end of its own
+    MORE = 3                    # numbers that `index_run` may read and write beyond the end of its own
     FEW_WORDS = 512             # size of the stack buffer for the order of a packed call
     SHARED_FROM = 8192          # product size m n k from which a BLAS may use several threads (OpenBLAS: gemv 9216)
 
@@ -45,7 +45,7 @@ cdef struct Plan:
     Py_ssize_t I, H, O           # numbers of inputs, hidden units and outputs
     int activation               # g1, of the hidden units
     Units units                  # form (plain, rate or current), leak and activation of the units
-    unsigned int kind            # stream of random numbers for this recurrence's noise and dropout
+    unsigned int stream          # stream of random numbers for this recurrence's noise and dropout
     double noise, input_noise    # standard deviations of the noise on states and on inputs
     double dropout               # probability that a hidden unit is dropped
     ErrorOptions error           # loss, output activation g2, K and the scale of the reduction
@@ -63,7 +63,7 @@ cdef struct Plan:
     Penalty[6] penalty           # of these, the first `penalties` are in use
     double rate_penalty          # factor of the mean of S² in the loss
     double omega                 # factor of Ω in the loss
-    bint settles                 # set ∂E/∂S to 0 where it is only rounding noise: this engine or another one of the
+    bint drops_noise             # set ∂E/∂S to 0 where it is only rounding noise: this engine or another one of the
                                  # network has omega
 
 

@@ -33,7 +33,7 @@ cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_
 
 
 cdef void recur_back_by_steps(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
-                              Py_ssize_t end, const floating *Q_s, const floating *R, const floating *later,
+                              Py_ssize_t end, const floating *Q_s, const floating *R, const floating *delta_next,
                               floating *delta) noexcept nogil:
     """Do what `recur_back_through` does, one step at a time, and keep what Ω reads of each step.
 
@@ -45,27 +45,27 @@ cdef void recur_back_by_steps(const Plan *p, const Call *c, const Kernels *k, co
     cdef Py_ssize_t H = p.H, ldh = w.ldh, first = t, row, h, at, rows, others
     cdef floating *dS = <floating *> w.dS
     cdef floating *back = <floating *> w.back
-    cdef const floating *after = <floating *> w.later_back  # delta @ W_s of the step after
+    cdef const floating *after = <floating *> w.back_next  # delta @ W_s of the step after
     for t in range(end - 1, first - 1, -1):
         at = (rows_before(c, w, t) - rows_before(c, w, first)) * ldh
-        rows, others = rows_at(c, w, t), rows_at(c, w, t + 1) if later != NULL else 0
+        rows, others = rows_at(c, w, t), rows_at(c, w, t + 1) if delta_next != NULL else 0
         if others > 0:
-            drop(p, c, k, w, t + 1, Q_s, later)
+            cut_at_resets(p, c, k, w, t + 1, Q_s, delta_next)
         memcpy(dS + at, delta + at, rows * ldh * sizeof(floating))
         for row in range(others):
-            if c.arranged and c.resets != NULL and is_reset(c, t + 1, row):
+            if c.packed and c.resets != NULL and is_reset(c, t + 1, row):
                 continue
             own = norm_of(1, H, dS + at + row * ldh, ldh)
             for h in range(H):
                 dS[at + row * ldh + h] += after[row * ldh + h]
-            size = norm_of(1, H, later + row * ldh, ldh) * c.norm_W_s
-            if is_noise(norm_of(1, H, dS + at + row * ldh, ldh), own + size, later):
+            size = norm_of(1, H, delta_next + row * ldh, ldh) * c.norm_W_s
+            if is_noise(norm_of(1, H, dS + at + row * ldh, ldh), own + size, delta_next):
                 memset(dS + at + row * ldh, 0, ldh * sizeof(floating))
         memcpy(delta + at, dS + at, rows * ldh * sizeof(floating))
         recur_back(k, p.activation, 1, rows, H, Q_s, ldh, R + at, <const floating *> NULL, delta + at)
         affine(k, rows, H, H, <const floating *> delta + at, ldh, Q_s, ldh, <const floating *> NULL, back + at, ldh)
-        later, after = delta + at, back + at
-    memcpy(w.later_back, after, rows_at(c, w, first) * ldh * sizeof(floating))
+        delta_next, after = delta + at, back + at
+    memcpy(w.back_next, after, rows_at(c, w, first) * ldh * sizeof(floating))
 
 
 cdef inline bint is_noise(double size, double terms, const floating *of) noexcept nogil:
@@ -77,8 +77,8 @@ cdef inline bint is_noise(double size, double terms, const floating *of) noexcep
     return size <= NOISE * epsilon * terms and isfinite(terms)
 
 
-cdef void settle_rows(Py_ssize_t rows, Py_ssize_t width, floating *A, Py_ssize_t lda, Py_ssize_t n, const floating *delta,
-                      Py_ssize_t ldd, double norm) noexcept nogil:
+cdef void drop_noise_rows(Py_ssize_t rows, Py_ssize_t width, floating *A, Py_ssize_t lda, Py_ssize_t n, const floating *delta,
+                          Py_ssize_t ldd, double norm) noexcept nogil:
     """Set the rows of A = delta @ W, of shape (rows, width), to 0 if they are only rounding noise.
 
     `norm` is the Frobenius norm of W; delta is (rows, n).
@@ -90,14 +90,14 @@ cdef void settle_rows(Py_ssize_t rows, Py_ssize_t width, floating *A, Py_ssize_t
 
 
 cdef void find_norms(const Plan *p, Call *c, const floating *theta) noexcept nogil:
-    """Compute the Frobenius norms of the weight matrices, by which `settle_rows` judges products with them."""
+    """Compute the Frobenius norms of the weight matrices, by which `drop_noise_rows` judges products with them."""
     if p.recurs:
         c.norm_W_x, c.norm_W_s = norm_of(p.H, p.I, theta + p.W_x, p.I), norm_of(p.H, p.H, theta + p.W_s, p.H)
     if p.reads:
         c.norm_W_y = norm_of(p.O, p.H, theta + p.W_y, p.H)
 
 
-cdef void spread(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, const floating *delta) noexcept nogil:
+cdef void add_omega_rows(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, const floating *delta) noexcept nogil:
     """Add Ω of some rows to the call's sum, and compute the factors of its derivative with respect to W_s.
 
     Let n = ‖∂E/∂S‖ of a row, u = delta / n, v = u @ W_s and r = ‖v‖. Ω sums (r - 1)², with the derivative 2 (1 - 1/r) uᵀ v.
@@ -111,8 +111,8 @@ cdef void spread(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, co
         size, r = norm_of(1, H, dS + i * ldh, ldh), 0
         if size >= least:
             r = norm_of(1, H, back + i * ldh, ldh) / size
-            c.spread += (r - 1) * (r - 1)
-            c.spread_rows += 1
+            c.omega_sum += (r - 1) * (r - 1)
+            c.omega_rows += 1
         if not r > 0:
             memset(dS + i * ldh, 0, ldh * sizeof(floating))
             memset(back + i * ldh, 0, ldh * sizeof(floating))
@@ -138,20 +138,20 @@ cdef void add_products(Py_ssize_t rows, const floating *u, const floating *v, Py
     sum[0] += <floating> total
 
 
-cdef double add_spread(const Plan *p, Call *c, const Shared *shared, floating *gradient) noexcept nogil:
+cdef double add_omega(const Plan *p, Call *c, const Shared *shared, floating *gradient) noexcept nogil:
     """Add Ω's part of ∂E/∂W_s to gradient (H, H), from all shards, and return omega Ω."""
     cdef Py_ssize_t i, j
     cdef floating scale
     cdef const floating *slope
     for i in range(shared.shards):
-        c.spread += shared.spreads[i]
-        c.spread_rows += shared.spread_rows[i]
-    scale = <floating> (c.omega / max(c.spread_rows, 1))
+        c.omega_sum += shared.omega_sums[i]
+        c.omega_rows += shared.omega_rows[i]
+    scale = <floating> (c.omega / max(c.omega_rows, 1))
     for i in range(shared.shards):
-        slope = <floating *> shared.spread_slopes + i * p.H * p.H
+        slope = <floating *> shared.omega_slopes + i * p.H * p.H
         for j in range(p.H * p.H):
             gradient[j] += scale * slope[j]
-    return c.omega * c.spread / max(c.spread_rows, 1)
+    return c.omega * c.omega_sum / max(c.omega_rows, 1)
 
 
 cdef double penalize(const Plan *p, const floating *theta, floating *gradient) noexcept nogil:

@@ -68,9 +68,9 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         return
     mode = flush_denormals()
     lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
-    if c.apart:
+    if c.external:
         w.S, w.delta_y = <char *> w.S + i * shared.saved, <char *> w.delta_y + i * shared.saved
-    if c.arranged:
+    if c.packed:
         number_rows(c, shared.shards, i, w.first)
     if c.terms_S != NULL:  # only the last step has an error
         before = s
@@ -84,15 +84,15 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
         memset(s.gradient, 0, p.P * sizeof(floating))
         if c.omega != 0:
-            s.spread_slope = <floating *> shared.spread_slopes + i * p.H * p.H
-            memset(s.spread_slope, 0, p.H * p.H * sizeof(floating))
+            s.omega_slope = <floating *> shared.omega_slopes + i * p.H * p.H
+            memset(s.omega_slope, 0, p.H * p.H * sizeof(floating))
         if forward(p, &s, k, shared, &w, theta) == DONE and p.recurs:
             backward(p, &s, k, shared, &w, theta)
     shared.totals[i] = s.total
     if c.rates != 0:
         shared.squares[i] = s.squares
     if c.omega != 0:
-        shared.spreads[i], shared.spread_rows[i] = s.spread, s.spread_rows
+        shared.omega_sums[i], shared.omega_rows[i] = s.omega_sum, s.omega_rows
     restore(mode)
 
 
@@ -172,7 +172,7 @@ cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t size) noexce
 cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta, int threads) noexcept nogil:
     """Do what the call asks for, on `threads` threads. Return DONE or STOPPED.
 
-    `base` is memory of the size that `share_out` counted for so many threads. theta (P,) are the parameters before
+    `base` is memory of the size that `lay_out_shared` counted for so many threads. theta (P,) are the parameters before
     parametrizations.
     """
     cdef Shared shared
@@ -182,15 +182,15 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     cdef floating *gradient = <floating *> c.gradient
     cdef const floating *given = theta
     cdef unsigned long long mode = flush_denormals()
-    share_out(p, c, k, theta, base, threads, &shared)
+    lay_out_shared(p, c, k, theta, base, threads, &shared)
     if p.maps != NULL:
         # p = effective(theta, maps)                                                                  (P,)
         map_parameters(p.P, p.maps, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
-    if c.settles:
+    if c.drops_noise:
         find_norms(p, c, theta)
-    if c.arranged or c.most < c.T:
+    if c.packed or c.most < c.T:
         fill(p, c, theta)
     elif c.k1 > 0 and c.dX != NULL:
         memset(c.dX, 0, c.T * c.B * p.I * sizeof(floating))
@@ -222,7 +222,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
             for i in range(shared.shards):
                 c.penalty += c.rates * shared.squares[i]
         if c.omega != 0:
-            c.penalty += add_spread(p, c, &shared, gradient + p.W_s)
+            c.penalty += add_omega(p, c, &shared, gradient + p.W_s)
     if p.maps != NULL:
         if gradient != NULL:
             # gradient = pulled_back(gradient, theta, maps)                                           (P,)

@@ -31,10 +31,10 @@ cdef bint all_ones(const floating *weights, Py_ssize_t n) noexcept nogil:
     return True
 
 
-cdef double weigh(const Plan *p, Call *c, const floating *weights) noexcept nogil:
+cdef double prepare_weights(const Plan *p, Call *c, const floating *weights) noexcept nogil:
     """Return Σ m over all steps except padding, or -1 if a weight is negative or not finite.
 
-    Also sets the scale of the reduction (c.error.scale), the scale of the weights (c.weight_scale, c.unscale), and c.picks:
+    Also sets the scale of the reduction (c.error.scale), the scale of the weights (c.weight_scale, c.unscale), and c.sparse:
     whether it pays to compute outputs only for rows with an error. Weights are scaled if their products with errors would be
     subnormal or infinite. A subnormal weight counts as 0, as it does in the kernels.
     """
@@ -73,20 +73,20 @@ cdef double scale_of(double typical, const floating *of) noexcept nogil:
 
 
 cdef double sum_weights(Call *c, const floating *weights) noexcept nogil:
-    """Do what `weigh` does, except for the scale of the reduction.
+    """Do what `prepare_weights` does, except for the scale of the reduction.
 
     Removes weights that are all 1 from the call: with them a call of 50 steps, H = 4, took 1.09 of the time (2026-11).
     """
-    cdef Py_ssize_t t, b, steps = 1 if c.last else c.T, n = 0, nonzero = 0, known = 0
+    cdef Py_ssize_t t, b, steps = 1 if c.last else c.T, n = 0, nonzero = 0, past = 0
     cdef double total = 0, part
-    c.picks = c.last
+    c.sparse = c.last
     if weights != NULL and c.lengths == NULL and all_ones(weights, steps * c.B * c.weight_width):
         c.weights = weights = NULL
         c.weight_width = 0
     if weights == NULL:
         for b in range(c.B if c.past > 0 else 0):
-            known += min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
-        return <double> (c.sequences if c.last else c.steps - known)
+            past += min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
+        return <double> (c.sequences if c.last else c.steps - past)
     if c.lengths == NULL:
         n = (steps - c.past) * c.B * c.weight_width
         total = sum_of_weights(weights + c.past * c.B * c.weight_width, n)
@@ -103,7 +103,7 @@ cdef double sum_weights(Call *c, const floating *weights) noexcept nogil:
                     n += c.weight_width
         if not isfinite(total):
             return -1
-    c.picks = c.last or PICK_BELOW * nonzero < n
+    c.sparse = c.last or SPARSE_BELOW * nonzero < n
     if total > 0:
         c.weight_scale = scale_of(total / nonzero, weights)
     total /= c.weight_width
