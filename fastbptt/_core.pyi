@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array: TypeAlias = NDArray[np.floating]
-_Given: TypeAlias = Any  # what the caller gave: where it is not in order, the result is NotImplemented
+_Given: TypeAlias = Any  # from the caller; the result is NotImplemented if its dtype, shape or layout is wrong
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 ACTIVATIONS: dict[str, int]

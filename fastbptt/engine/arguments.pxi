@@ -261,5 +261,6 @@ cdef class EngineArguments:
         """Return Σ m as `loss_and_gradients` computes it. The arguments must be checked already."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)):
-            raise ValueError("data are not in order")
+            raise ValueError("theta, X, D, weights, initial_state, lengths and resets must be C-contiguous arrays of the "
+                             "right dtypes and shapes")
         return self.take_weights(&c)

@@ -113,11 +113,11 @@ cdef class Engine(EngineCalls):
         cdef Call c
         if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
-            raise ValueError("arguments are not in order")
+            raise ValueError("states requires a recurrence, and C-contiguous arrays of the right dtypes and shapes")
         c.S = cnp.PyArray_DATA(S)
         if self.plan.units.form != PLAIN:
             if not self.is_ready_out(R, c.T, c.B, self.plan.H):
-                raise ValueError("R is not in order")
+                raise ValueError("R must be a writable, C-contiguous array (T, B, H) of the network's dtype")
             c.R = cnp.PyArray_DATA(R)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         self.run(&c, n_threads)
@@ -138,18 +138,19 @@ cdef class Engine(EngineCalls):
                 and self.prepare(&c, theta, X, S[0], lengths, resets, 1, draws) and has_shape(S, c.T + 1, c.B, self.plan.H)
                 and is_ready(dS, self.type, 3) and has_shape(dS, c.T, c.B, self.plan.H) and is_ready(gradient, self.type, 1)
                 and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
-            raise ValueError("arguments are not in order")
+            raise ValueError("states_back requires a recurrence without a readout, and C-contiguous arrays of the right "
+                             "dtypes and shapes")
         c.precomputed, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
         c.past_rates = c.past_states  # plain units with dropout: their states are their rates
         if self.plan.units.form == RATE:
             if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.plan.H)):
-                raise ValueError("R is not in order")
+                raise ValueError("R must be a C-contiguous array (T, B, H) of the network's dtype")
             c.past_rates = cnp.PyArray_DATA(R)
         if dX is not None:
             if not self.is_ready_out(dX, c.T, c.B, self.plan.I):
-                raise ValueError("dX is not in order")
+                raise ValueError("dX must be a writable, C-contiguous array (T, B, I) of the network's dtype")
             c.dX = cnp.PyArray_DATA(dX)
         dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
         c.omega = self.plan.omega if with_omega else 0
@@ -163,7 +164,8 @@ cdef class Engine(EngineCalls):
         """Return the readout's Y, (T, B, O) or (B, O), for states S (T, B, H)."""
         cdef Call c
         if self.plan.recurs or not self.prepare(&c, theta, S, None, lengths, None):
-            raise ValueError("arguments are not in order")
+            raise ValueError("outputs requires a readout without a recurrence, and C-contiguous arrays of the right "
+                             "dtypes and shapes")
         Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
         self.run(&c, n_threads)
         return Y
@@ -180,17 +182,19 @@ cdef class Engine(EngineCalls):
         if self.plan.recurs or not (self.prepare(&c, theta, S, None, lengths, None) and is_ready(gradient, self.type, 1)
                                     and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)
                                     and self.is_ready_out(dS, c.T, c.B, self.plan.H)):
-            raise ValueError("arguments are not in order")
+            raise ValueError("outputs_back requires a readout without a recurrence, and C-contiguous arrays of the right "
+                             "dtypes and shapes")
         if dY is not None:
             if not self.is_ready_target(&c, dY, self.plan.O):
-                raise ValueError("dY is not in order")
+                raise ValueError("dY must be a C-contiguous array (T, B, O), or (B, O), of the network's dtype")
             c.D, c.error.loss, c.error.K, c.error.scale = cnp.PyArray_DATA(dY), GIVEN, self.plan.O, 1
         else:
             if not (self.point_at_targets(&c, D, weights) and self.in_range(&c)):
-                raise ValueError("targets are not in order")
+                raise ValueError("D and weights must be C-contiguous arrays of the right dtypes and shapes, with labels "
+                                 "in 0 ... O - 1")
             total = self.take_weights(&c)
             if total < 0:
-                raise ValueError("weights are not in order")
+                raise ValueError("weights must be finite and not negative, with a finite sum")
             c.drops_noise = c.error.settles = self.plan.drops_noise
             if c.unscale > 0:
                 unscale, c.unscale = c.unscale, 0
@@ -202,7 +206,8 @@ cdef class Engine(EngineCalls):
         """Return the penalties on theta (P,), and add their gradient to `gradient` (P,)."""
         if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(gradient, self.type, 1)
                 and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
-            raise ValueError("arguments are not in order")
+            raise ValueError("theta and gradient must be C-contiguous vectors (P,) of the network's dtype, and gradient "
+                             "writable")
         effective = part = None
         if self.plan.maps != NULL:
             effective, part = theta.copy(), gradient * 0
@@ -241,7 +246,8 @@ cdef class Engine(EngineCalls):
         if self.plan.units.form == RATE:
             if not (is_ready(past_rates, self.type, 3) and has_shape(past_rates, c.past, c.B, self.plan.H)
                     and self.is_ready_out(R, c.T, c.B, self.plan.H)):
-                raise ValueError("rates are not in order")
+                raise ValueError("past_rates (past, B, H) and R (T, B, H) must be C-contiguous arrays of the network's dtype, "
+                                 "and R writable")
             c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
             raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")
