@@ -110,8 +110,10 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
                     Py_ssize_t end, bint together, floating *norms) noexcept nogil:
     """Take the errors of steps begin ... end back through all steps before them, `together` or each by itself.
 
-    Writes ‖∂E/∂S_i‖ to norms: (T,) if together, else (end - begin, T). Errors by themselves are `errors` blocks of B rows in
-    w.flow_dS. The last step's error comes first, so errors that have begun are always the first rows.
+    Puts ‖∂E/∂S_i‖ over this and earlier shards into norms: (T,) if together, else (end - begin, T).
+
+    Errors by themselves are `errors` blocks of B rows in w.flow_dS. The last step's error comes first, so errors that have
+    begun are always the first rows.
     """
     cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n
     cdef const floating *delta_y = <floating *> w.delta_y
