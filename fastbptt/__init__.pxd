@@ -1,3 +1,3 @@
-"""The C interface's front door: `from fastbptt cimport ...`. What there is, and what it promises, stands in _core.pxd."""
+"""Make the C interface importable from the package: `from fastbptt cimport ...`. _core.pxd declares and documents it."""
 
 from ._core cimport *

@@ -1,4 +1,7 @@
-"""Checks of arguments, and the words in which they fail: the argument's name, what came, what was expected."""
+"""Check arguments, and raise errors that name the argument, what came and what is allowed.
+
+Checks that several modules need belong here, and so do the names by which other packages call our options and arguments.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ PENALTY = 'say l1 or l2, or a dict by parameter such as l2={"W_s": 1e-4}'
 RUN = "it is an argument of fit"
 SIZES_OF_DATA = "fit takes it from the data"
 
-# Options of PyTorch, Keras, scikit-learn, PsychRNN and others that are spelled otherwise here. Of a pair, the first is for
-# networks (RNN, Population), the second for estimators. The names that a hint gives are checked by tests.
+# Options of PyTorch, Keras, scikit-learn, PsychRNN and others that have another name here: {their name: hint}. If a hint is a
+# pair, the first is for networks (RNN, Population), the second for estimators. Tests check the names in the hints.
 FOREIGN = {
     "alpha": LEAK_OR_PENALTY,
     **dict.fromkeys(("units", "n_units", "num_units", "n_hidden", "num_hidden", "hidden_dim", "hidden_units", "hidden_layer_sizes",
@@ -83,8 +86,8 @@ FOREIGN = {
 }
 
 
-# Values of options that other packages spell otherwise, in lower case and with "_" for "-" and " ": ours, or ours and what
-# else to say. A hint is given only where its first part is a choice.
+# Values of options that other packages name differently: {option: {their value: ours, or (ours, what else to say)}}. Their
+# values are in lower case, with "_" in place of "-" and " ". A hint is given only if our value is one of the choices.
 SIGMOID, SOFTMAX = 'with output_activation="sigmoid"', 'with output_activation="softmax"'
 FOREIGN_VALUES = {
     "activation": {
@@ -139,7 +142,8 @@ FOREIGN_VALUES = {
 }
 FOREIGN_VALUES["solver"], FOREIGN_VALUES["learning_rate"] = FOREIGN_VALUES["optimizer"], FOREIGN_VALUES["schedule"]
 
-# Arguments of methods that other packages spell otherwise: ours, of which the first that the method has is named.
+# Arguments of methods that other packages name differently: {their name: ours}. The message names the first of ours that the
+# method has.
 FOREIGN_ARGUMENTS = {
     **dict.fromkeys(("x", "input", "inputs", "data"), ("X",)),
     **dict.fromkeys(("y", "Y", "target", "targets", "labels", "outputs"), ("D", "y")),
@@ -172,12 +176,15 @@ FOREIGN_ARGUMENTS = {
 }
 
 
-# Names in FOREIGN whose hints are good in methods too
+# Names in FOREIGN whose hints also suit a method that is called with such an argument
 OF_CONSTRUCTORS = ("alpha", "weight_decay", "momentum", "batch_first", "time_major", "stateful")
 
 
 def foreign(owner, name, estimator=False):
-    """The message for an option that other packages call `name`; None if it is none of theirs."""
+    """Return the message for an option that other packages call `name`, or None if FOREIGN does not have the name.
+
+    `owner` is the name of the class. `estimator` selects the hint for estimators.
+    """
     hint = FOREIGN.get(name)
     if hint is None:
         return None
@@ -185,14 +192,14 @@ def foreign(owner, name, estimator=False):
 
 
 def unknown_option(owner, name, options):
-    """The message for an option that `owner`, a network, does not have."""
+    """Return the message for an option that `owner`, the name of a network class, does not have. `options` are its options."""
     near = difflib.get_close_matches(name, options, n=1)
     return foreign(owner, name) or f"{owner} takes no {name!r}" + (
         f"; did you mean {near[0]!r}?" if near else f", only {', '.join(options)}")
 
 
 def refuses_unknown_options(init: _Init) -> _Init:
-    """Let a network's constructor refuse an unknown option before Python complains about a missing one."""
+    """Return a network's constructor that first raises TypeError for unknown options, before Python reports missing ones."""
     names = [name for name, parameter in inspect.signature(init).parameters.items()
              if parameter.kind is not parameter.VAR_KEYWORD][1:]
 
@@ -204,13 +211,13 @@ def refuses_unknown_options(init: _Init) -> _Init:
                 raise TypeError(unknown_option(type(self).__name__, name, known))
         init(self, *args, **options)
 
-    return checked  # type: ignore[return-value]  # what functools.wraps makes has init's signature
+    return checked  # type: ignore[return-value]  # functools.wraps keeps init's signature
 
 
 def names_our_arguments(*methods: str) -> Callable[[_Kind], _Kind]:
-    """Return a class decorator: where one of these methods is called with an argument of another spelling, name ours.
+    """Return a class decorator for these methods: a call with another package's argument name raises TypeError and names ours.
 
-    What the method itself raises passes through, and so does Python's message for a name that nobody knows.
+    Exceptions of the method itself pass through. An unknown name that has no hint gets Python's own message.
     """
     def decorate(kind: _Kind) -> _Kind:
         for name in methods:
@@ -221,7 +228,10 @@ def names_our_arguments(*methods: str) -> Callable[[_Kind], _Kind]:
 
 
 def names_our_argument(function, owner, kind=None):
-    """Return the function, which refuses an argument of another spelling with a message that names ours."""
+    """Return the function with a check that raises TypeError for another package's argument name, and names ours.
+
+    `owner` is the name of the function in messages. `kind` is its class, or None.
+    """
     known = frozenset(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -236,7 +246,10 @@ def names_our_argument(function, owner, kind=None):
 
 
 def unknown_argument(owner, name, known, kind=None):
-    """The message for an argument that a method of `kind` does not have; None where nothing is like it."""
+    """Return the message for an argument that the method `owner` of the class `kind` does not have.
+
+    `known` are the arguments of the method. Return None if no hint fits and no argument has a similar name.
+    """
     ours = [each for each in FOREIGN_ARGUMENTS.get(name, ()) if each in known]
     if ours:
         return f"{owner} takes no {name}: say {ours[0]}"
@@ -249,7 +262,7 @@ def unknown_argument(owner, name, known, kind=None):
 
 
 def choose(name, value, choices):
-    """`value` where it is one of `choices` (strings); else ValueError with the nearest ones."""
+    """Return `value` if it is one of the strings `choices`. Raise ValueError with the nearest choices if it is not."""
     if isinstance(value, str) and value in choices:
         return value
     if not isinstance(value, str):
@@ -266,7 +279,7 @@ def choose(name, value, choices):
 
 
 def size(name, value, smallest=1):
-    """`value` as an int of at least `smallest`."""
+    """Return `value` as an int. Raise TypeError for other types, ValueError unless it is from `smallest` to 2**31 - 1."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {type(value).__name__} {value!r}")
     if not smallest <= value <= 2**31 - 1:
@@ -275,17 +288,17 @@ def size(name, value, smallest=1):
 
 
 def counted(number, word):
-    """A number of things, such as "1 epoch" or "3 epochs"."""
+    """Return a number with its noun, such as "1 epoch" or "3 epochs"."""
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def reasons(stopped):
-    """How many of the reasons in a list are alike, such as "3 'epochs', 1 'patience'"."""
+    """Return how often each reason occurs in the list `stopped`, such as "3 'epochs', 1 'patience'"."""
     return ", ".join(f"{stopped.count(reason)} {reason!r}" for reason in dict.fromkeys(stopped))
 
 
 def count(name, value):
-    """`value` as an int from 0 on, below 2**63."""
+    """Return `value` as an int. Raise TypeError for other types, ValueError unless it is from 0 to 2**63 - 1."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {type(value).__name__} {value!r}")
     if not 0 <= value < 2**63:
@@ -294,19 +307,22 @@ def count(name, value):
 
 
 def flag(name, value):
-    """`value` as a bool."""
+    """Return `value` as a bool. Raise TypeError for other types."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
     return bool(value)
 
 
 def number(name, value, low, high=np.inf, low_allowed=False):
-    """`value` as a finite float above `low` (or equal, where allowed) and under `high`."""
+    """Return `value` as a float. Raise ValueError unless low < value < high, or value == low if `low_allowed`.
+
+    Infinity and NaN are always refused. Raise TypeError for values that are not real numbers.
+    """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
     try:
         value = float(value)
-    except OverflowError:  # of an int of 400 digits
+    except OverflowError:  # an int of 400 digits, for example
         value = np.inf if value > 0 else -np.inf
     if not (low < value < high or (low_allowed and value == low)):
         raise ValueError(f"{name} must be finite and {'>=' if low_allowed else '>'} {low}"
@@ -315,10 +331,10 @@ def number(name, value, low, high=np.inf, low_allowed=False):
 
 
 def array(name, value, dtype):
-    """`value` as a C-contiguous, aligned, native array of `dtype`; a copy only where it is not one already.
+    """Return `value` as a C-contiguous, aligned array of `dtype` in native byte order. Copy only if it is not one already.
 
-    Integers and booleans are converted to a floating `dtype`. Raises TypeError for what holds no numbers, ValueError for
-    complex numbers, masked arrays and ragged lists.
+    Integers and booleans are converted to a floating `dtype`. Raise TypeError if `value` does not hold numbers, and ValueError
+    for complex numbers, masked arrays and ragged lists.
     """
     refuse_masked(name, value)
     if value is None or isinstance(value, (str, bytes, dict)):
@@ -332,7 +348,7 @@ def array(name, value, dtype):
         refuse_ragged(name, value)
     if converted.dtype.kind == "c":
         raise ValueError(f"{name} is complex; complex input is supported only by fastbptt.reference")
-    if max(converted.shape, default=0) > 2**31 - 1:  # before a copy is made of what may be a broadcast view
+    if max(converted.shape, default=0) > 2**31 - 1:  # before a copy: it may be a huge broadcast view
         raise ValueError(f"{name} has shape {converted.shape}; a dimension above 2147483647 exceeds what BLAS counts")
     if converted.dtype.kind not in "buif":
         raise TypeError(f"{name} must be an array of numbers, got dtype {converted.dtype}")
@@ -342,7 +358,7 @@ def array(name, value, dtype):
 
 
 def flags(name, value):
-    """`value` as a C-contiguous, aligned array of bool, which nothing else is converted to."""
+    """Return `value` as a C-contiguous, aligned array of bool. Other dtypes raise TypeError; they are not converted."""
     refuse_masked(name, value)
     try:
         converted = np.asarray(value)
@@ -357,7 +373,7 @@ OVER_TIME = ("X", "D", "dY", "prefix", "weights", "resets")  # arguments whose f
 
 
 def refuse_ragged(name, value):
-    """Raise ValueError for sequences of different lengths in an argument over time, naming the function that pads them."""
+    """Raise ValueError if an argument over time holds sequences of different lengths. The message names `to_time_major`."""
     if name.split()[-1] not in OVER_TIME or not isinstance(value, (list, tuple, np.ndarray)):
         return
     steps = sorted({len(item) for item in value if hasattr(item, "__len__") and not isinstance(item, (str, bytes, dict))})
@@ -368,10 +384,10 @@ def refuse_ragged(name, value):
 
 
 def refuse_list_of_sequences(name, value, ndim):
-    """Raise ValueError for a list of arrays that together have `ndim` dimensions of which the first is time.
+    """Raise ValueError for a list of arrays that NumPy would stack to an array of `ndim` dimensions, with time as the first.
 
-    Such a list holds sequences (T, I) more often than time steps (B, I), and NumPy would stack it as the latter. Nested lists
-    of numbers have no such double meaning: they are written as the array that they stand for.
+    Such a list usually holds sequences (T, I), but stacking treats its items as time steps (B, I). Nested lists of numbers are
+    not ambiguous: they are written like the array that they stand for.
     """
     if isinstance(value, (list, tuple)) and any(getattr(item, "ndim", 0) == ndim - 1 for item in value):
         refuse_masked(name, value)
@@ -385,7 +401,7 @@ def refuse_list_of_sequences(name, value, ndim):
 
 
 def refuse_masked(name, value):
-    """Raise ValueError for a masked array, or a list of such, whose mask NumPy's conversions would drop in silence."""
+    """Raise ValueError for a masked array, or a list that has one, because NumPy's conversions silently drop the mask."""
     if isinstance(value, (list, tuple)):
         for n, item in enumerate(value):
             if isinstance(item, np.ma.MaskedArray):
@@ -395,13 +411,13 @@ def refuse_masked(name, value):
 
 
 def first(bad, axes):
-    """The first True of `bad` as an index and in words, such as "(t, b) = (3, 0)"."""
+    """Return the index of the first True in `bad`, and its description such as "(t, b) = (3, 0)". `axes` names the axes."""
     place = tuple(int(i) for i in np.argwhere(bad)[0])
     return place, f"({', '.join(axes[:len(place)])}) = {place}"
 
 
 def finite(name, value, axes, skip=None):
-    """Raise ValueError naming the first place where `value` is NaN or infinite (and `skip` is not True)."""
+    """Raise ValueError if `value` is NaN or infinite where `skip` is not True. The message names the first such index."""
     bad = ~np.isfinite(value)
     if skip is not None:
         bad &= ~skip
@@ -411,7 +427,7 @@ def finite(name, value, axes, skip=None):
 
 
 def lengths(value, T, B):
-    """`value` as intp (B,), each from 0 to T."""
+    """Return `value` as an intp array (B,). Raise ValueError for another shape, or a length that is not from 0 to T."""
     found = array("lengths", value, np.intp)
     if found.shape != (B,):
         raise ValueError(f"lengths must have shape (B,) = {(B,)}, got {found.shape}")
@@ -422,11 +438,11 @@ def lengths(value, T, B):
 
 
 class DrawnSeed(int):
-    """A seed that nobody gave: the operating system or a Generator drew it, and a script that is run again has another."""
+    """A seed that the operating system or a Generator drew, not the user: the next run of a script draws another."""
 
 
 def seed(name, value):
-    """`value` as a non-negative int of any length; a DrawnSeed remains one."""
+    """Return `value` as a non-negative int of any size. A DrawnSeed stays a DrawnSeed."""
     if isinstance(value, DrawnSeed):
         return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
@@ -437,7 +453,7 @@ def seed(name, value):
 
 
 def short(value):
-    """repr, but that an array is told by its shape alone."""
+    """Return repr(value), but with the shape of an array in place of its numbers, also inside a dict."""
     if isinstance(value, np.ndarray):
         return f"<array {value.shape}>"
     if isinstance(value, dict):

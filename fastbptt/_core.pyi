@@ -1,4 +1,4 @@
-"""The compiled core, which _core.pyx documents."""
+"""Types of the compiled core. _core.pyx documents it."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, final
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array: TypeAlias = NDArray[np.floating]
-_Given: TypeAlias = Any  # from the caller; the result is NotImplemented if its dtype, shape or layout is wrong
+_Given: TypeAlias = Any  # a user's argument: the result is NotImplemented if its dtype, shape or layout is wrong
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 ACTIVATIONS: dict[str, int]

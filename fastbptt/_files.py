@@ -1,7 +1,8 @@
-"""Model files: a header and named arrays in one .npz, written whole or not at all, read without trust.
+"""Read and write model files: a header and named arrays in one .npz file.
 
-The file is an ordinary .npz (an uncompressed zip of .npy members) without pickled objects: `numpy.load` opens it. Its
-member "header" holds JSON as bytes.
+A model file is an ordinary .npz (an uncompressed zip of .npy members) without pickled objects, so `numpy.load` opens it. Its
+member "header" holds JSON as bytes. `write` replaces a file completely or not at all. `read` trusts nothing in a file. What
+all model files have in common belongs here; what a header contains belongs to the classes that write it.
 """
 
 import contextlib
@@ -20,14 +21,18 @@ FORMAT = "fastbptt"
 VERSION = 1
 SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
-# An array's header as numpy.savez writes it, and nothing else: NumPy's own reader hands the text to Python's parser,
-# which can be made to fail in ways of its own (MemoryError, tokenize.TokenError)
+# Exactly the header of an array that numpy.savez writes. NumPy's own reader is not used: it passes the text to Python's
+# parser, and a crafted header makes that fail with unexpected exceptions (MemoryError, tokenize.TokenError).
 _ARRAY_HEADER = re.compile(rb"\{'descr': '(\|u1|<f4|<f8)', 'fortran_order': False, "
                            rb"'shape': \((\d{1,10},|\d{1,10}, \d{1,10})\), \} *\n")
 
 
 def path_of(value, name="path"):
-    """Return `value` as a str that names a file; raise TypeError or ValueError, with the argument's name, if it does not."""
+    """Return the path `value` as a str.
+
+    Raise TypeError for another type than str or os.PathLike of str. Raise ValueError for an empty string or a null character,
+    and IsADirectoryError for a folder. The messages begin with `name`, the argument's name.
+    """
     path = value
     if isinstance(path, os.PathLike):
         path = os.fspath(path)
@@ -45,19 +50,20 @@ def path_of(value, name="path"):
 
 
 def write(path, header, arrays):
-    """Write `header` (what JSON can hold) and `arrays` to `path`, atomically, with the permissions of what was there.
+    """Write `header`, a dict for JSON, and `arrays`, a dict by name, to `path`, atomically.
 
-    The bytes go to a temporary file in the same folder, are flushed to the disk, and take the name `path` only then: a
-    crash, a full disk or a kill at any moment leaves the old file, whole. (A kill can leave the temporary file too, named
-    .name.*.tmp: nobody can tell it from one that is being written.) What is no file, a device or a pipe, is written to.
+    The bytes go to a temporary file in the same folder and are flushed to the disk. Only then the temporary file gets the name
+    `path` and the permissions of the old file. A crash, a full disk or a kill at any moment therefore leaves the old file
+    complete. A kill can also leave the temporary file, .name.*.tmp, which nobody can distinguish from one that is being
+    written. If `path` is a device or a pipe, the bytes are written to it directly.
     """
-    path = os.path.realpath(path_of(path))  # a link stays one
+    path = os.path.realpath(path_of(path))  # a symbolic link stays a link: its target is replaced
     folder, name = os.path.split(path)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"there is no folder {folder!r} to write {name!r} to")
+        raise FileNotFoundError(f"path must be in an existing folder: there is no {folder!r} to write {name!r} to")
     header = json.dumps({"format": FORMAT, "version": VERSION, **header}).encode()
     arrays = {"header": np.frombuffer(header, np.uint8), **arrays}
-    if os.path.exists(path) and not os.path.isfile(path):  # a device, /dev/null say: nothing may take its place
+    if os.path.exists(path) and not os.path.isfile(path):  # a device such as /dev/null, which must not be replaced
         content = io.BytesIO()
         _savez(content, arrays)
         with open(path, "wb") as file:
@@ -73,10 +79,10 @@ def write(path, header, arrays):
             os.chmod(temporary, os.stat(path).st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):  # interrupted after it took its name
+        with contextlib.suppress(FileNotFoundError):  # interrupted after the renaming
             os.unlink(temporary)
         raise
-    if os.name == "posix":  # the new name itself must reach the disk too
+    if os.name == "posix":  # flush the new name to the disk too
         folder = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -85,24 +91,26 @@ def write(path, header, arrays):
 
 
 def _savez(file, arrays):
+    """Write arrays, a dict by name, to an open file as .npz. Raise KeyboardInterrupt if Ctrl-C interrupts it."""
     try:
         np.savez(file, **arrays)
-    except ValueError as error:  # zipfile cannot close what an interrupt left open, and says that in place of it
+    except ValueError as error:  # zipfile cannot close a member that an interrupt left open, and raises this instead
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
         raise
 
 
 def read(path, content=None):
-    """Header and arrays of the model file at `path`, whose bytes `content` are where they have come another way.
+    """Return the header, a dict, and the arrays, a dict by name, of the model file at `path`.
 
-    Nothing in the file is believed: each array's declared size is held against the bytes that are there before any
-    memory is taken, and no pickle is read.
+    If `content` is given, these bytes are read instead, and `path` only appears in messages. The function trusts nothing in
+    the file: it compares each array's declared size with the bytes that exist before it allocates memory, and it reads no
+    pickles.
 
     Raises
     ------
     TypeError, ValueError, IsADirectoryError : path does not name a file.
-    ValueError : not a model file, truncated, altered, or written by a later version.
+    ValueError : the file is not a model file, is truncated or altered, or a later version wrote it.
     """
     if content is None:
         path = path_of(path)
@@ -111,13 +119,13 @@ def read(path, content=None):
         with zipfile.ZipFile(path if content is None else io.BytesIO(content)) as archive:
             members = archive.infolist()
             if len({member.filename for member in members}) != len(members):
-                raise ValueError("two members have one name")
+                raise ValueError("two members have the same name")
             if sum(member.file_size for member in members) > size:
                 raise ValueError("its members are larger than the file")
             arrays = {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
-        header = json.loads(arrays.pop("header").tobytes().decode())  # as written: UTF-8, not what json would guess
+        header = json.loads(arrays.pop("header").tobytes().decode())  # written as UTF-8; json would guess the encoding of bytes
         if not isinstance(header, dict) or header.get("format") != FORMAT:
-            raise ValueError("its header is another program's")
+            raise ValueError("its header was written by another program")
         version = header["version"]
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, RuntimeError, NotImplementedError,
             SyntaxError, RecursionError) as error:
@@ -131,16 +139,17 @@ def read(path, content=None):
 
 
 def _read_array(archive, member):
+    """Return the array in a member of a zip archive. Raise ValueError unless it is exactly as `write` writes it."""
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed")
-    if member.compress_size != member.file_size:  # zipfile would take the memory of the larger one
+    if member.compress_size != member.file_size:  # zipfile would allocate the larger of the two sizes
         raise ValueError(f"{member.filename} has two sizes")
     with archive.open(member) as file:
         if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError(f"{member.filename} is no array of format 1.0")
+            raise ValueError(f"{member.filename} is not an array of .npy format 1.0")
         header = _ARRAY_HEADER.fullmatch(file.read(int.from_bytes(file.read(2), "little")))
         if header is None:
-            raise ValueError(f"{member.filename} is no array that a model has")
+            raise ValueError(f"{member.filename} is not an array that fastbptt writes: its header differs")
         dtype, shape = np.dtype(header[1].decode()), tuple(int(length) for length in header[2].split(b",") if length.strip())
         if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
             raise ValueError(f"{member.filename} declares shape {shape}, which is not its size")

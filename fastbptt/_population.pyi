@@ -1,4 +1,4 @@
-"""Networks one a vector lane: see _population.pyx."""
+"""Types of the compiled populations, in which each vector lane computes one network. _population.pyx documents them."""
 
 from typing import Any, TypeAlias, final
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array: TypeAlias = NDArray[np.floating]
-_Given: TypeAlias = Any  # what the caller gave: checked before
+_Given: TypeAlias = Any  # an array that population.py has checked
 
 def lanes(dtype: str) -> int: ...
 

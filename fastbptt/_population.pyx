@@ -1,14 +1,19 @@
-"""Many small networks of one shape at once, one a vector lane: reference.py for all of them in each line.
+"""Train and run many small networks of one shape at once: each vector lane computes one network.
+
+The module repeats reference.py for all networks of a population. It holds the layout in lanes, the passes over one group of
+lanes, training, and `Lanes`, the class that population.py uses. An operation that all networks do together belongs here.
 
 Design
 ------
-(a) Networks stand in groups of as many as the kernel set has lanes. A number of a group is a vector of these networks' numbers,
-    beside each other; what all networks share (inputs, targets, weights) stays one number. Threads divide the groups, and a
-    group goes through all of time forward and back, and through all updates of a run, in a workspace of its own.
-(b) Theta is (P, N) with the network as the innermost index, N being n rounded up to whole groups; the last group's empty lanes
-    hold zeros and learn nothing.
-(c) A network's numbers are the same whatever its lane and its neighbours, and for any number of threads: no verb mixes lanes.
-    What a lane has not (steps behind its end, a weight) is selected away, never multiplied by 0.
+(a) Networks form groups. A group has as many networks as the kernel set has lanes. Each number of a group is a vector, with
+    one lane for each network. What all networks share (inputs, targets, weights) stays one number. Threads divide the
+    groups. One thread takes a group through all steps, forward and back, and through all updates of a run, in a workspace
+    of that thread.
+(b) Theta is (P, N) with the network as the innermost index. N is n rounded up to whole groups. The empty lanes of the last
+    group hold zeros and learn nothing.
+(c) The results of a network do not depend on its lane, on its neighbours, or on the number of threads: no kernel mixes lanes.
+    Absent numbers, such as steps behind a sequence's end, are selected away. They are never multiplied by 0, so NaN in padding
+    has no effect.
 
 Legend: n networks, T steps, B sequences, I inputs, H hidden units, O outputs, K targets, P parameters, L lanes.
 """
@@ -33,18 +38,18 @@ cnp.import_array()
 
 cdef extern from *:
     """
-    #undef I /* <complex.h>, which NumPy's headers include, defines it */
+    #undef I /* NumPy's headers include <complex.h>, which defines it */
     """
 
 cdef extern from "denormals.h" nogil:
-    unsigned long long flush_denormals "fastbptt_flush"() noexcept  # the mode before, for `restore`
+    unsigned long long flush_denormals "fastbptt_flush"() noexcept  # returns the mode before, for `restore`
     void restore "fastbptt_restore"(unsigned long long mode) noexcept
 
 cdef const Kernels *kernels = <const Kernels *> PyCapsule_GetPointer(_core.lane_kernels(), b"fastbptt.kernels")
 
 
 cdef struct Plan:
-    # What the networks are. Offsets are into theta; -1 where there is no such parameter.
+    # The configuration of all networks. Offsets are into theta; -1 if the networks do not have the parameter.
     Py_ssize_t I, H, O, K, P
     Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0
     int activation
@@ -53,14 +58,15 @@ cdef struct Plan:
 
 
 cdef struct Call:
-    # `own_` says that an array has a first axis of n networks; else it is of all of them. NULL where a thing is absent.
+    # The data of one call and where it puts its results. `own_...` is true if an array has a leading axis of n networks;
+    # otherwise all networks share the array. Absent arrays are NULL.
     Py_ssize_t n, N, T, B
     void *theta                  # (P, N)
     const void *X                # (T, B, I)
     const void *D                # (T, B, K)
     const void *weights          # (T, B) or (T, B, K)
     int weight_width             # 0, 1 or K
-    const double *unscale        # (n,), 1 over what the weights of each network were multiplied with; NULL: nothing to undo
+    const double *unscale        # (n,), 1 / the scale of each network's weights, to undo `scale_weights`; NULL: not scaled
     const void *initial_state    # (B, H)
     const Py_ssize_t *lengths    # (B,)
     bint own_X, own_D, own_weights, own_initial_state, own_lengths
@@ -70,35 +76,39 @@ cdef struct Call:
     void *losses                 # (n, T, B)
     void *gradient               # (P, N)
     double *reduced              # (n,)
-    bint bare                    # data to be picked from alone: there is no place for states and what follows
+    bint bare                    # true: batches are picked from these data; no room for states, outputs and deltas
 
 
 cdef struct Group:
-    # One group's arrays, each number a vector of lanes.
+    # The arrays of one group; each number is a vector of L lanes.
     void *theta                  # (P,)
     void *gradient               # (P,)
     void *S                      # (T + 1, B, H)
-    void *Z                      # (T, B, O), Z, Y and delta_y
+    void *Z                      # (T, B, O), first Z, then Y or delta_y
     void *delta                  # (T, B, H)
-    void *X                      # (T, B, I), or the caller's where it is shared
+    void *X                      # (T, B, I), or the caller's array if it is shared
     void *D                      # (T, B, K), likewise
     void *weights                # (T, B, width), likewise
-    void *ends                   # (B,), or NULL
+    void *ends                   # (B,), the lengths as real numbers, or NULL
     void *losses                 # (T, B), or NULL
-    void *scale                  # (1,)
-    double *totals               # (L,)
+    void *scale                  # (1,), the scale of the reduction: 1 / Σ m, or 1
+    double *totals               # (L,), Σ m e
     double *weight               # (L,), Σ m
-    double *unscale              # (L,), what is linear in the weights is multiplied with it; NULL: nothing
+    double *unscale              # (L,), factor for all results that are linear in the weights; NULL: none
 
 
 cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t bytes) noexcept nogil:
+    """Return the next `bytes` bytes behind base + used, and advance `used` to the next multiple of 64. NULL if base is."""
     cdef void *taken = base + used[0] if base != NULL else NULL
     used[0] += (bytes + 63) // 64 * 64
     return taken
 
 
 cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *of, char *base, Group *g) noexcept nogil:
-    """Put a group's arrays one after another from `base` on (NULL: count only); the bytes they need."""
+    """Place the arrays of a group one after another from `base` on, and return the number of bytes they need.
+
+    With base = NULL it only counts the bytes. `of` selects the type of the numbers; it is not read.
+    """
     cdef Py_ssize_t used = 0, L = lane.lanes(kernels, of), size = L * sizeof(floating), rows = c.T * c.B
     memset(g, 0, sizeof(Group))
     g.theta = take(base, &used, p.P * size)
@@ -119,12 +129,15 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *of, char *
     return used
 
 
-# ---- Into lanes and out of them; `first` is the group's first network, `n` how many it has
+# ---- Copies into lanes and out of lanes; `first` is the group's first network, `n` the number of its networks
 
 
 cdef void into_lanes(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, bint own, const floating *source,
                      floating *target) noexcept nogil:
-    """target[i, l] = source[first + l, i]"""
+    """Copy count numbers of each network into lanes: target[i, l] = source[first + l, i].
+
+    source is (networks, count) if `own`, else (count,), which all networks share. target is (count, L).
+    """
     cdef const floating *sources[64]
     cdef Py_ssize_t l
     for l in range(n):
@@ -134,6 +147,7 @@ cdef void into_lanes(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t c
 
 cdef void out_of_lanes(Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, const floating *source,
                        floating *target) noexcept nogil:
+    """Copy (count, L) out of lanes into target (networks, count): target[first + l, i] = source[i, l]."""
     cdef floating *targets[64]
     cdef Py_ssize_t l
     for l in range(n):
@@ -143,6 +157,7 @@ cdef void out_of_lanes(Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, const f
 
 cdef void rows_into_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize_t P, const floating *theta,
                           floating *target) noexcept nogil:
+    """Copy the columns of a group out of theta (P, N): target (P, L) = theta[:, first : first + L]."""
     cdef Py_ssize_t i
     for i in range(P):
         memcpy(target + i * L, theta + i * N + first, L * sizeof(floating))
@@ -150,17 +165,19 @@ cdef void rows_into_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize
 
 cdef void rows_out_of_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize_t P, const floating *source,
                             floating *theta) noexcept nogil:
+    """Copy the columns of a group into theta (P, N): theta[:, first : first + L] = source (P, L)."""
     cdef Py_ssize_t i
     for i in range(P):
         memcpy(theta + i * N + first, source + i * L, L * sizeof(floating))
 
 
 cdef inline Py_ssize_t length(const Call *c, Py_ssize_t network, Py_ssize_t b) noexcept nogil:
+    """Return the number of steps of sequence b of a network."""
     return c.T if c.lengths == NULL else c.lengths[(network * c.B if c.own_lengths else 0) + b]
 
 
 cdef void clear(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t L, Py_ssize_t width, floating *A) noexcept nogil:
-    """0 in the steps (T, B, width) that a network's sequence has not, whatever stands there"""
+    """Set A (T, B, width, L) to 0 in padding, whatever it held."""
     cdef Py_ssize_t l, b, t, j
     for l in range(n):
         for b in range(c.B):
@@ -170,7 +187,10 @@ cdef void clear(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t L, Py_
 
 
 cdef void enter(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n, const floating *of) noexcept nogil:
-    """The call's data in lanes, and what Σ m is."""
+    """Copy the data of the call into lanes, and compute the sum of weights Σ m and the scale of the error.
+
+    In padding, a network's own inputs and weights become 0.
+    """
     cdef Py_ssize_t L = lane.lanes(kernels, of), rows = c.T * c.B, l, b, t, j, i, width = c.weight_width
     cdef floating *ends = <floating *> g.ends
     cdef floating *scale = <floating *> g.scale
@@ -205,7 +225,7 @@ cdef void enter(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssi
 
 
 cdef void begin(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n, const floating *theta) noexcept nogil:
-    """S[0] = S_0"""
+    """Set S[0] (B, H, L) to the initial states: those of the call, else S_0, else zero."""
     cdef Py_ssize_t L = lane.lanes(kernels, theta), b, H = p.H
     cdef floating *S = <floating *> g.S
     if c.initial_state != NULL:
@@ -218,10 +238,11 @@ cdef void begin(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssi
                 memset(S + b * H * L, 0, H * L * sizeof(floating))
 
 
-# ---- reference.py over lanes
+# ---- The lines of reference.py, over lanes
 
 
 cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
+    """Compute the states S (T + 1, B, H, L) and the pre-activations of the outputs Z (T, B, O, L)."""
     cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O
     cdef floating *S = <floating *> g.S
     cdef floating *A = S + B * H * L
@@ -234,6 +255,7 @@ cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta)
 
 
 cdef void error(const Plan *p, const Call *c, Group *g, const floating *of) noexcept nogil:
+    """Compute the errors of each network: g.totals (L,) = Σ m e. Z becomes delta_y, scaled for the reduction."""
     cdef Py_ssize_t l
     memset(g.totals, 0, lane.lanes(kernels, of) * sizeof(double))
     lane.error(kernels, &p.error, c.T * c.B, <const floating *> g.D, not c.own_D, <const floating *> g.weights, c.weight_width,
@@ -243,6 +265,7 @@ cdef void error(const Plan *p, const Call *c, Group *g, const floating *of) noex
 
 
 cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
+    """Compute the gradient (P, L) from delta_y (T, B, O, L) and the states."""
     cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O, i
     cdef floating *S = <floating *> g.S
     cdef floating *R = S + B * H * L
@@ -261,7 +284,7 @@ cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta
         lane.column_sums(kernels, rows, H, delta, gradient + p.b_s * L)
         lane.column_sums(kernels, rows, O, delta_y, gradient + p.b_y * L)
     if p.S_0 >= 0 and c.initial_state == NULL and c.T > 0:
-        # dS_0 = delta[0] @ W_s, where S was
+        # dS_0 = delta[0] @ W_s, written over S, which is no longer needed
         lane.affine_back(kernels, B, H, H, delta, theta + p.W_s * L, S)
         lane.column_sums(kernels, B, H, S, gradient + p.S_0 * L)
     for i in range(p.P * L if g.unscale != NULL else 0):
@@ -270,6 +293,7 @@ cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta
 
 cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
                              floating *target) noexcept nogil:
+    """Write the state after each sequence's last step to target (n, B, H)."""
     cdef Py_ssize_t L = lane.lanes(kernels, target), l, b, h, row
     for l in range(n):
         for b in range(c.B):
@@ -279,7 +303,7 @@ cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ss
 
 
 cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floating *of) noexcept nogil:
-    """What the call asks for, of group i."""
+    """Run the call for group i in the workspace `base`: outputs, or errors and gradients, as the call asks for."""
     cdef unsigned long long mode = flush_denormals()
     cdef Group g
     cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, c.n - first), l, rows = c.T * c.B
@@ -315,35 +339,36 @@ cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floa
 
 
 cdef struct Training:
+    # The options and the state of a training run.
     UpdateOptions what           # without the learning rate: each network has its own
-    void *slot_1                 # (P, N), as theta
-    void *slot_2                 # likewise, or NULL
+    void *slot_1                 # (P, N), as theta: the first state of the update rule
+    void *slot_2                 # (P, N), the second state, or NULL
     const double *rates          # (N,)
-    const double *factors        # (epochs,), of the rates
-    void *going                  # (N,), 1, or 0 where a network learns no more; set to 0 where one stops
-    Py_ssize_t *ended            # (N,), epochs of this call that it finished; -1 - these where it became infinite or NaN
+    const double *factors        # (epochs,), factors of the rates
+    void *going                  # (N,), 1 while a network learns, set to 0 when it stops
+    Py_ssize_t *ended            # (N,), epochs finished in this call; -1 - epochs if the network became infinite or NaN
     const void *l1               # (P, N), or NULL
     const void *l2               # (P, N), or NULL
     const double *max_norm       # (N,)
     Py_ssize_t epochs, batch_size, earlier
-    const Py_ssize_t *order      # (epochs, B), sequences; NULL: as they stand
-    bint own_order               # (n, epochs, B)
-    # Of the validation set, NULL without one; epochs count from the first of all calls, of which this one's is `begun`
-    double *judged               # (n, epochs), its loss after each
+    const Py_ssize_t *order      # (epochs, B), order of the sequences; NULL: the order of the data
+    bint own_order               # true: order is (n, epochs, B)
+    # Validation: NULL without a validation set. Epochs count from the first call on; this call begins with epoch `begun`.
+    double *judged               # (n, epochs), the validation loss after each epoch
     double *best                 # (N,), the lowest so far
-    double *target               # (N,), the loss that patience waits to be beaten
-    Py_ssize_t *best_epoch       # (N,)
-    Py_ssize_t *target_epoch     # (N,)
-    void *best_theta             # (P, N), written where there is patience
-    Py_ssize_t begun, patience   # 0: none
+    double *target               # (N,), the loss that a network must improve on before patience ends
+    Py_ssize_t *best_epoch       # (N,), when best was reached
+    Py_ssize_t *target_epoch     # (N,), when target was reached
+    void *best_theta             # (P, N), written if patience > 0
+    Py_ssize_t begun, patience   # patience 0: no early stopping
     double min_improvement
-    double *losses               # (n, epochs), the epoch's mean, or with reduction="sum" its sum
-    double *penalties            # (n, epochs)
-    double *norms                # (n, epochs), of the gradients, their mean
+    double *losses               # (n, epochs), mean loss of the epoch, or the sum with reduction="sum"
+    double *penalties            # (n, epochs), mean penalty of the updates
+    double *norms                # (n, epochs), mean norm of the gradients
 
 
 cdef struct Job:
-    # The arguments of run_group and train_group that are equal for all groups, for the threads of the pool.
+    # The arguments that run_group and train_group have in common for all groups; the pool passes it to its threads.
     const Plan *p
     Call *c
     Call *batch
@@ -354,11 +379,13 @@ cdef struct Job:
 
 
 cdef void run_share_f32(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    """Run group i of a float32 Job in the workspace of thread `worker`, for the pool."""
     cdef Job *job = <Job *> context
     run_group(job.p, job.c, i, job.base + worker * job.bytes, <const float *> NULL)
 
 
 cdef void run_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    """Run group i of a float64 Job in the workspace of thread `worker`, for the pool."""
     cdef Job *job = <Job *> context
     run_group(job.p, job.c, i, job.base + worker * job.bytes, <const double *> NULL)
 
@@ -366,14 +393,15 @@ cdef void run_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
 cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t groups, Py_ssize_t times, Py_ssize_t size) noexcept nogil:
     """Estimate the time of a call on one thread, within a factor of about two.
 
-    A step of a group of H = 4 takes 15 ns forward and back, of H = 8 40 ns: 0.5 ns a multiplication, and 5 ns.
+    One step of a group, forward and back, takes 15 ns with H = 4 and 40 ns with H = 8. That is 0.5 ns a multiplication plus
+    5 ns.
     """
     cdef double multiplications = <double> p.H * (p.I + p.H + p.O)
     return <double> groups * times * c.T * c.B * (5 + 0.5 * multiplications)
 
 
 cdef int run(const Plan *p, Call *c, const floating *of, int threads) except -1:
-    """Run a call without the GIL. Raises MemoryError."""
+    """Run a call for all groups by at most `threads` threads, without the GIL. Raise MemoryError if there is no workspace."""
     cdef Py_ssize_t L = lane.lanes(kernels, of), groups = (c.n + L - 1) // L, i, bytes
     cdef Group g
     cdef Job job
@@ -400,28 +428,32 @@ cdef int run(const Plan *p, Call *c, const floating *of, int threads) except -1:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Training: a group goes through all its updates by itself
+# Training: each group makes all its updates independently of the others
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 cdef struct Kept:
-    # Of a group, beside its arrays, for the whole run
+    # The state of a group, besides its arrays, for a whole training run.
     void *slot_1                 # (P,)
     void *slot_2                 # (P,)
-    void *rates                  # (1,)
-    void *going                  # (1,)
+    void *rates                  # (1,), learning rates of the epoch
+    void *going                  # (1,), 1 for lanes that learn, else 0
     void *best_theta             # (P,)
     void *l1                     # (P,), or NULL
     void *l2                     # (P,), or NULL
-    double *sums                 # (4, L), of the epoch: Σ m e, Σ m, penalties, norms
-    double *penalty              # (L,), of an update
-    double *norm                 # (L,)
+    double *sums                 # (4, L), sums over the epoch: Σ m e, Σ m, penalties, norms
+    double *penalty              # (L,), of the last update
+    double *norm                 # (L,), of the last gradient
 
 
 cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *batch, const Call *held, const Training *t,
                                  const floating *of, char *base, Group *g, Group *of_batch, Group *of_held,
                                  Kept *kept) noexcept nogil:
-    """A group's arrays with the data, those of a batch where they are others, of the validation set, and what is kept."""
+    """Place all arrays of a group in training from `base` on, and return the number of bytes they need.
+
+    These are the arrays of the data, of a batch, of the validation set, and the state of the run. With base = NULL it only
+    counts the bytes.
+    """
     cdef Py_ssize_t used = 0, size = lane.lanes(kernels, of) * sizeof(floating)
     used = lay_out(p, data, of, base, g)
     used += lay_out(p, batch, of, base + used if base != NULL else NULL, of_batch)
@@ -443,7 +475,10 @@ cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *ba
 cdef void pick(const Call *data, const Call *batch, Py_ssize_t L, Py_ssize_t first, Py_ssize_t n, const Training *t,
                Py_ssize_t epoch, Py_ssize_t begin, Py_ssize_t steps, Py_ssize_t width, bint own_source, bint own_target,
                const floating *source, floating *target) noexcept nogil:
-    """The batch's sequences of `source` (steps, B, width), in the order of the epoch."""
+    """Copy the sequences of a batch, in the order of the epoch: source (steps, B, width) to target (steps, batch.B, width).
+
+    The batch begins at position `begin` of the order. `own_source` and `own_target` say whether the arrays are in lanes.
+    """
     cdef Py_ssize_t s, b, j, l, of
     if source == NULL:
         return
@@ -463,7 +498,7 @@ cdef void pick(const Call *data, const Call *batch, Py_ssize_t L, Py_ssize_t fir
 
 
 cdef void weigh(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floating *of) noexcept nogil:
-    """Σ m of a batch, and the scale of its error."""
+    """Compute the sum of weights Σ m of a batch, g.weight (L,), and the scale of its error."""
     cdef Py_ssize_t L = lane.lanes(kernels, of), l, i, width = c.weight_width
     cdef floating *scale = <floating *> g.scale
     cdef const floating *weights = <const floating *> g.weights
@@ -482,7 +517,7 @@ cdef void weigh(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floa
 
 
 cdef void penalize(const Plan *p, const Kept *kept, Py_ssize_t L, const floating *theta, floating *gradient) noexcept nogil:
-    """gradient += 2 l2 w + l1 sign(w), and kept.penalty the sum of every lane's penalties."""
+    """Add the penalties' gradient 2 l2 w + l1 sign(w) to gradient (P, L). Set kept.penalty (L,) to each lane's penalties."""
     cdef Py_ssize_t i, l
     cdef floating l1, l2, w
     memset(kept.penalty, 0, L * sizeof(double))
@@ -496,7 +531,7 @@ cdef void penalize(const Plan *p, const Kept *kept, Py_ssize_t L, const floating
 
 
 cdef void clip(const Plan *p, const double *max_norm, Py_ssize_t L, floating *gradient, double *norm) noexcept nogil:
-    """Scale every lane's gradient to its max_norm where its Euclidean norm exceeds that; the norms."""
+    """Scale each lane's gradient to its max_norm if its Euclidean norm is larger. Write the norms before to norm (L,)."""
     cdef Py_ssize_t i, l
     cdef floating factor[64]
     cdef bint any = False
@@ -517,7 +552,7 @@ cdef void clip(const Plan *p, const double *max_norm, Py_ssize_t L, floating *gr
 
 cdef bint select_going(const Plan *p, Py_ssize_t L, const Group *g, const double *penalty, const double *norm,
                        floating *going) noexcept nogil:
-    """Stop the lanes whose loss or gradient is infinite or NaN; whether any goes on."""
+    """Stop the lanes whose loss or gradient is infinite or NaN. Return whether any lane still learns."""
     cdef Py_ssize_t l
     cdef bint any = False
     for l in range(L):
@@ -529,7 +564,7 @@ cdef bint select_going(const Plan *p, Py_ssize_t L, const Group *g, const double
 
 cdef void judge(const Plan *p, const Call *held, Group *v, Training *t, Kept *kept, Py_ssize_t first, Py_ssize_t n,
                 Py_ssize_t epoch, const floating *theta) noexcept nogil:
-    """The validation losses of the lanes that go on; the best parameters are kept, and who has waited for long stops."""
+    """Compute the validation losses of the lanes that learn. Keep the best parameters. Stop lanes whose patience has ended."""
     cdef Py_ssize_t L = lane.lanes(kernels, theta), l, i, k, now = t.begun + epoch
     cdef floating *going = <floating *> kept.going
     cdef floating *best_theta = <floating *> kept.best_theta
@@ -554,6 +589,7 @@ cdef void judge(const Plan *p, const Call *held, Group *v, Training *t, Kept *ke
 
 
 cdef bint any_goes(Py_ssize_t L, const floating *going) noexcept nogil:
+    """Return whether any lane still learns."""
     cdef Py_ssize_t l
     for l in range(L):
         if going[l] != 0:
@@ -563,6 +599,11 @@ cdef bint any_goes(Py_ssize_t L, const floating *going) noexcept nogil:
 
 cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Training *t, Py_ssize_t i, char *base,
                       const floating *of) noexcept nogil:
+    """Train the networks of group i for t.epochs epochs in the workspace `base`.
+
+    It copies theta and the state of the run into lanes, makes the updates of all epochs, and copies the results back. It ends
+    early when no lane learns any more.
+    """
     cdef Group g, b, v
     cdef Kept kept
     cdef Call c
@@ -572,7 +613,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
     cdef Py_ssize_t batches = (data.B + t.batch_size - 1) // t.batch_size
     cdef floating *rates
     cdef floating *going
-    cdef floating went[64]
+    cdef floating was_going[64]
     cdef unsigned long long mode = flush_denormals()
     lay_out_training(p, data, batch, held, t, of, base, &g, &b, &v, &kept)
     b.unscale = g.unscale
@@ -594,7 +635,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
     for epoch in range(t.epochs):
         if not any_goes(L, going):
             break
-        memcpy(went, going, L * sizeof(floating))
+        memcpy(was_going, going, L * sizeof(floating))
         for l in range(L):
             rates[l] = <floating> (t.rates[first + l] * t.factors[epoch])
         memset(kept.sums, 0, 4 * L * sizeof(double))
@@ -602,7 +643,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
         while begin_row < data.B:
             c = batch[0]
             c.B = min(t.batch_size, data.B - begin_row)
-            if c.B == data.B and t.order == NULL:  # the data themselves, which stand there already
+            if c.B == data.B and t.order == NULL:  # the batch is the whole data set, which is in lanes already
                 b.X, b.D, b.weights, b.ends = g.X, g.D, g.weights, g.ends
                 b.scale, b.weight = g.scale, g.weight
                 c.own_X, c.own_D, c.own_weights = data.own_X, data.own_D, data.own_weights
@@ -640,7 +681,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
                 t.losses[(first + l) * t.epochs + epoch] = kept.sums[l] / kept.sums[L + l]
             t.penalties[(first + l) * t.epochs + epoch] = kept.sums[2 * L + l] / batches
             t.norms[(first + l) * t.epochs + epoch] = kept.sums[3 * L + l] / batches
-            if went[l] != 0:
+            if was_going[l] != 0:
                 t.ended[first + l] = epoch + 1 if going[l] != 0 else -1 - epoch
         if t.judged != NULL:
             judge(p, held, &v, t, &kept, first, n, epoch, theta)
@@ -655,16 +696,19 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
 
 
 cdef void train_share_f32(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    """Train group i of a float32 Job in the workspace of thread `worker`, for the pool."""
     cdef Job *job = <Job *> context
     train_group(job.p, job.c, job.batch, job.held, job.training, i, job.base + worker * job.bytes, <const float *> NULL)
 
 
 cdef void train_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    """Train group i of a float64 Job in the workspace of thread `worker`, for the pool."""
     cdef Job *job = <Job *> context
     train_group(job.p, job.c, job.batch, job.held, job.training, i, job.base + worker * job.bytes, <const double *> NULL)
 
 
 cdef int train(const Plan *p, Call *data, Call *batch, Call *held, Training *t, const floating *of, int threads) except -1:
+    """Train all groups by at most `threads` threads, without the GIL. Raise MemoryError if there is no workspace."""
     cdef Py_ssize_t L = lane.lanes(kernels, of), groups = (data.n + L - 1) // L, i, bytes
     cdef Group g, b, v
     cdef Kept kept
@@ -693,27 +737,30 @@ cdef int train(const Plan *p, Call *data, Call *batch, Call *held, Training *t, 
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What Python sees
+# The Python interface
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def lanes(str dtype):
-    """How many networks of that dtype stand side by side; 0 where this process's kernels have no lanes."""
+    """Return how many networks of this dtype one vector holds, or 0 if the kernels of this process have no lanes."""
     return kernels.lanes_f32 if dtype == "float32" else kernels.lanes_f64
 
 
 cdef void *data_of(array, int type, Py_ssize_t size) except? NULL:
-    """The memory of a C-contiguous array of that type and size; NULL for None."""
+    """Return the memory of a C-contiguous array, NULL for None. Raise ValueError for another type number, size or layout."""
     if array is None:
         return NULL
     if not (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(array) == type and cnp.PyArray_ISCARRAY_RO(array)
             and cnp.PyArray_SIZE(array) == size):
-        raise ValueError("an array is not in order")
+        raise ValueError("an array has another dtype, size or memory layout than this call documents; all are C-contiguous")
     return cnp.PyArray_DATA(array)
 
 
 cdef double scale_of(Py_ssize_t n, const floating *weights) noexcept nogil:
-    """The power of two that brings these weights to about 1, or 1 where they are far from the limits of the type."""
+    """Return the power of two that scales the mean of the normal weights to about 1.
+
+    Return 1 if the mean is far from the limits of the type, so that no scaling is necessary.
+    """
     cdef double tiny = FLT_MIN if sizeof(floating) == sizeof(float) else DBL_MIN
     cdef double widest = 1e18 if sizeof(floating) == sizeof(float) else 1e150, total = 0
     cdef Py_ssize_t i, nonzero = 0
@@ -730,7 +777,11 @@ cdef double scale_of(Py_ssize_t n, const floating *weights) noexcept nogil:
 
 @cython.final
 cdef class Lanes:
-    """The operations of populations of one configuration, over theta (P, N). Arguments are checked already."""
+    """Run and train the networks of a population, which have one configuration. Parameters are theta (P, N).
+
+    `offsets` has the index in theta at which each parameter begins. `loss_parameter` is Huber's threshold or the levels of
+    the quantile loss. population.py has checked all arguments. See the module's docstring for the layout.
+    """
 
     cdef Plan plan
     cdef int type
@@ -754,7 +805,12 @@ cdef class Lanes:
         p.b_s, p.b_y, p.S_0 = offsets.get("b_s", -1), offsets.get("b_y", -1), offsets.get("S_0", -1)
 
     cdef object take(self, Call *c, Py_ssize_t n, theta, X, D, weights, initial_state, lengths):
-        """Put what a call is given into it. What is returned must live as long as the call."""
+        """Fill the Call with its data.
+
+        theta is (P, N). X is (T, B, I) or (n, T, B, I), D (T, B, K) or (n, T, B, K), weights (n or 1, T, B, width),
+        initial_state (B, H) or (n, B, H), lengths (B,) or (n, B). All but theta and X may be None.
+        The Call points to the arrays that are returned: the caller must keep them as long as the call runs.
+        """
         cdef Plan *p = &self.plan
         memset(c, 0, sizeof(Call))
         c.n, c.N = n, cnp.PyArray_DIM(theta, 1)
@@ -777,7 +833,11 @@ cdef class Lanes:
         return self.scale_weights(c, weights) if weights is not None else None
 
     cdef object scale_weights(self, Call *c, weights):
-        """Weights near the limits of their type are multiplied with a power of two, in a copy: see `weigh` of the core."""
+        """Scale weights near the limits of their type by a power of two, in a copy, so that sums neither overflow nor vanish.
+
+        Set c.weights and c.unscale. Return the new arrays, which must live as long as the call, or None without scaling.
+        `weigh` of the core does the same for one network.
+        """
         cdef Py_ssize_t k, sets = cnp.PyArray_DIM(weights, 0), count = c.T * c.B * c.weight_width
         cdef double scale
         scales = None
@@ -793,7 +853,7 @@ cdef class Lanes:
         if scales is None:
             return None
         tiny = FLT_MIN if self.type == cnp.NPY_FLOAT else DBL_MIN
-        scaled = weights * (weights >= tiny)  # what is no normal number has no weight
+        scaled = weights * (weights >= tiny)  # a subnormal weight counts as 0
         for k in range(sets):
             scaled[k] = scaled[k].astype("float64") * scales[k]
         unscale = cnp.PyArray_ZEROS(1, [c.n], cnp.NPY_DOUBLE, 0)
@@ -803,18 +863,20 @@ cdef class Lanes:
         return scaled, unscale
 
     cdef object fresh(self, tuple shape, void **data):
+        """Return a new array of the networks' type, with unset content, and write its address to data[0]."""
         array = cnp.PyArray_EMPTY(len(shape), <cnp.npy_intp *> cnp.PyArray_DATA(cnp.PyArray_ContiguousFromAny(
             shape, cnp.NPY_INTP, 1, 1)), self.type, 0)
         data[0] = cnp.PyArray_DATA(array)
         return array
 
     cdef int run(self, Call *c, int threads) except -1:
+        """Run a call in the networks' type."""
         if self.type == cnp.NPY_FLOAT:
             return run(&self.plan, c, <const float *> c.theta, threads)
         return run(&self.plan, c, <const double *> c.theta, threads)
 
     def forward(self, Py_ssize_t n, theta, X, initial_state, lengths, bint return_states, int threads):
-        """Y (n, T, B, O), the final states (n, B, H) and, where asked for, S (n, T + 1, B, H)."""
+        """Return outputs Y (n, T, B, O), final states (n, B, H) and, if `return_states`, states S (n, T + 1, B, H)."""
         cdef Call c
         self.take(&c, n, theta, X, None, None, initial_state, lengths)
         Y = self.fresh((n, c.T, c.B, self.plan.O), &c.Y)
@@ -824,9 +886,9 @@ cdef class Lanes:
         return (Y, final_state, S) if return_states else (Y, final_state)
 
     def losses(self, Py_ssize_t n, theta, X, D, weights, initial_state, lengths, int threads):
-        """e (n, T, B)."""
+        """Return the errors e (n, T, B) of each step and sequence, 0 in padding."""
         cdef Call c
-        kept = self.take(&c, n, theta, X, D, weights, initial_state, lengths)
+        owners = self.take(&c, n, theta, X, D, weights, initial_state, lengths)
         reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
         c.reduced = <double *> cnp.PyArray_DATA(reduced)
         e = self.fresh((n, c.T, c.B), &c.losses)
@@ -834,9 +896,9 @@ cdef class Lanes:
         return e
 
     def loss_and_gradient(self, Py_ssize_t n, theta, X, D, weights, initial_state, lengths, bint gradient, int threads):
-        """The reduced errors (n,), float64, and where asked for the gradient (P, N)."""
+        """Return the reduced errors (n,), float64, and the gradient (P, N), or None if `gradient` is false."""
         cdef Call c
-        kept = self.take(&c, n, theta, X, D, weights, initial_state, lengths)
+        owners = self.take(&c, n, theta, X, D, weights, initial_state, lengths)
         reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
         c.reduced = <double *> cnp.PyArray_DATA(reduced)
         flat = self.fresh((self.plan.P, c.N), &c.gradient) if gradient else None
@@ -844,23 +906,36 @@ cdef class Lanes:
         return reduced, flat
 
     def train(self, Py_ssize_t n, theta, list slots, X, D, weights, initial_state, lengths, str rule, dict numbers, rates,
-              factors, going, ended, l1, l2, max_norm, Py_ssize_t batch_size, order, Py_ssize_t earlier, tuple held, tuple judge,
-              int threads):
-        """Epochs of updates of theta and slots (P, N), in place; losses, penalties and norms of the gradient, (n, epochs), and
-        the losses of the validation set, None without one.
+              factors, going, ended, l1, l2, max_norm, Py_ssize_t batch_size, order, Py_ssize_t earlier, tuple held,
+              tuple judge, int threads):
+        """Train the networks for some epochs: update theta and slots (P, N) in place.
 
-        float64 rates and max_norm (N,), factors (epochs,), of each epoch; going (N,); ended intp (N,), written; l1 and l2
-        (P, N) or None; order intp (n or 1, epochs, B) or None. held is X, D, weights and lengths of the validation set, or
-        None; judge is best and target (N,), best_epoch and target_epoch intp (N,), best_theta (P, N), the epoch of the first
-        of these, patience (0: none) and min_improvement: see Training.
+        Parameters
+        ----------
+        rates, max_norm : float64 (N,), learning rate and largest norm of the gradient of each network
+        factors : float64 (epochs,), factor of the learning rates in each epoch
+        going : (N,) of the networks' type, 1 for networks that learn; set to 0 for those that stop
+        ended : intp (N,), written, see Training
+        l1, l2 : (P, N) of the networks' type, or None
+        order : intp (n or 1, epochs, B), the order of the sequences in each epoch, or None
+        earlier : number of updates before this call
+        held : X, D, weights and lengths of the validation set, or None
+        judge : best and target, float64 (N,); best_epoch and target_epoch, intp (N,); best_theta (P, N); the number of this
+            call's first epoch; patience (0: no early stopping); min_improvement. See Training.
+
+        Returns
+        -------
+        losses, penalties, norms : float64 (n, epochs); norms are those of the gradients
+        judged : float64 (n, epochs), the losses on the validation set, or None without one
         """
         cdef Call data, batch, held_call
         cdef Training t
         cdef Plan *p = &self.plan
         cdef Py_ssize_t epochs = cnp.PyArray_SIZE(factors)
-        kept = self.take(&data, n, theta, X, D, weights, initial_state, lengths)
+        owners = self.take(&data, n, theta, X, D, weights, initial_state, lengths)
         if initial_state is not None and batch_size < data.B:
-            raise ValueError("batches of given initial states are not served")
+            raise ValueError(f"batch_size must be at least {data.B}, the number of sequences, if initial_state is given, "
+                             f"got {batch_size}")
         memset(&t, 0, sizeof(Training))
         t.what.rule, t.what.learning_rate = _core.RULES[rule], 0
         t.what.nesterov, t.what.momentum, t.what.rho = numbers.get("nesterov", False), numbers.get("momentum", 0), numbers.get(
@@ -883,7 +958,7 @@ cdef class Lanes:
                                           <double *> cnp.PyArray_DATA(norms))
         judged = None
         if held is not None:
-            kept_too = self.take(&held_call, n, theta, held[0], held[1], held[2], None, held[3])
+            held_owners = self.take(&held_call, n, theta, held[0], held[1], held[2], None, held[3])
             judged = cnp.PyArray_ZEROS(2, [n, epochs], cnp.NPY_DOUBLE, 0)
             best, target, best_epoch, target_epoch, best_theta, t.begun, t.patience, t.min_improvement = judge
             t.judged = <double *> cnp.PyArray_DATA(judged)
@@ -894,9 +969,9 @@ cdef class Lanes:
             t.best_theta = data_of(best_theta, self.type, p.P * data.N)
         batch = data
         batch.B = t.batch_size
-        batch.gradient = batch.theta  # there is one
+        batch.gradient = batch.theta  # not NULL: `lay_out` then makes room for a gradient; nothing reads the pointer
         data.bare = True
-        if batch.B < data.B or order is not None:  # what is picked is put into lanes
+        if batch.B < data.B or order is not None:  # picked sequences go into lanes
             batch.own_X = batch.own_D = True
             batch.own_weights = data.weights != NULL
         if self.type == cnp.NPY_FLOAT:

@@ -391,7 +391,7 @@ def test_a_plan_is_served_by_the_kernels_of_the_process_and_by_a_blas_only_where
     assert found == [f"{0 if without else c.STATUS_KERNELS},{shown},0,0,{name.encode()!r},0,{shown}"] * 2
 
 
-# ---- Arguments that are not in order
+# ---- Invalid arguments
 
 
 def ready(**options):

@@ -844,7 +844,7 @@ BAD = [
     ("sequence", {"resets": np.zeros((3, 4), bool)}, ValueError, ("resets must have shape (T, B) = (4, 3), got (3, 4)",)),
     ("sequence", {"resets": np.zeros(4, bool)}, ValueError, ("resets must have shape (T, B) = (4, 3), got (4,)",)),
     ("sequence", {"resets": np.ma.masked_array(np.zeros((4, 3), bool))}, ValueError, ("resets is a masked array",)),
-    ("sequence", {"resets": [[True], [True, False]]}, ValueError, ("resets is no array of True and False",)),
+    ("sequence", {"resets": [[True], [True, False]]}, ValueError, ("resets must be an array of True and False",)),
     ("last", {"lengths": [1, 0, 2]}, ValueError, ("sequence 1 has no steps", 'output="last"')),
     ("last", {"X": np.zeros((0, 3, 2))}, ValueError, ("sequence 0 has no steps", 'output="last"')),
     ("last", {"D": np.zeros((4, 3, 2))}, ValueError, ("D must have shape (B, O) = (3, 2), got (4, 3, 2)",)),

@@ -1,12 +1,13 @@
-# The C interface: batches, and from a plan and a batch to a Call.
+# The C interface, part 2 of 4: batches, and how a plan and a batch become a Call. A new setter of a batch belongs here.
 
 
 cdef Py_ssize_t batch_bytes() noexcept nogil:
-    return whole(sizeof(Batch))
+    """Return the size of a batch in bytes."""
+    return round_up_64(sizeof(Batch))
 
 
 cdef inline int batch_status(const void *batch, Py_ssize_t size) noexcept nogil:
-    """Whether it is one, of numbers of this size (0: of either)."""
+    """Return STATUS_OK if this is a batch with numbers of `size` bytes (0: of either size), else what is wrong."""
     if batch == NULL:
         return STATUS_NULL
     if <size_t> batch % 64:
@@ -17,13 +18,14 @@ cdef inline int batch_status(const void *batch, Py_ssize_t size) noexcept nogil:
 
 
 cdef inline int array_status(const void *batch, Py_ssize_t of, const void *array, Py_ssize_t size) noexcept nogil:
-    """Whether it is a batch of numbers of size `of`, and an aligned array of numbers of `size`."""
+    """Return STATUS_OK if this is a batch with numbers of `of` bytes, and `array` is aligned to `size` bytes."""
     cdef int status = batch_status(batch, of)
     return STATUS_MISALIGNED if status == STATUS_OK and <size_t> array % size else status
 
 
 cdef int init_batch(void *batch, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t T, Py_ssize_t B,
                     const void *X) noexcept nogil:
+    """Make a batch of T steps of B sequences with inputs X (T, B, I), of numbers of `size` bytes."""
     cdef Batch *b = <Batch *> batch
     cdef int status = block_status(batch, bytes, batch_bytes())
     if status != STATUS_OK:
@@ -38,14 +40,17 @@ cdef int init_batch(void *batch, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t T
 
 
 cdef int batch_init_f32(void *batch, Py_ssize_t bytes, Py_ssize_t T, Py_ssize_t B, const float *X) noexcept nogil:
+    """Make a float32 batch."""
     return init_batch(batch, bytes, sizeof(float), T, B, X)
 
 
 cdef int batch_init_f64(void *batch, Py_ssize_t bytes, Py_ssize_t T, Py_ssize_t B, const double *X) noexcept nogil:
+    """Make a float64 batch."""
     return init_batch(batch, bytes, sizeof(double), T, B, X)
 
 
 cdef int set_inputs(void *batch, Py_ssize_t size, const void *X) noexcept nogil:
+    """Set X (T, B, I), of numbers of `size` bytes; both batch_set_inputs_... call it."""
     cdef int status = array_status(batch, size, X, size)
     if status == STATUS_OK:
         (<Batch *> batch).X = X
@@ -53,14 +58,17 @@ cdef int set_inputs(void *batch, Py_ssize_t size, const void *X) noexcept nogil:
 
 
 cdef int batch_set_inputs_f32(void *batch, const float *X) noexcept nogil:
+    """Set the inputs X (T, B, I), float32."""
     return set_inputs(batch, sizeof(float), X)
 
 
 cdef int batch_set_inputs_f64(void *batch, const double *X) noexcept nogil:
+    """Set the inputs X (T, B, I), float64."""
     return set_inputs(batch, sizeof(double), X)
 
 
 cdef int batch_set_ids(void *batch, const Py_ssize_t *ids) noexcept nogil:
+    """Set the category indices ids (T, B)."""
     cdef int status = array_status(batch, 0, ids, sizeof(Py_ssize_t))
     if status == STATUS_OK:
         (<Batch *> batch).ids = ids
@@ -68,6 +76,7 @@ cdef int batch_set_ids(void *batch, const Py_ssize_t *ids) noexcept nogil:
 
 
 cdef int set_initial_state(void *batch, Py_ssize_t size, const void *state) noexcept nogil:
+    """Set the initial states (B, H), of numbers of `size` bytes."""
     cdef int status = array_status(batch, size, state, size)
     if status == STATUS_OK:
         (<Batch *> batch).initial_state = state
@@ -75,14 +84,17 @@ cdef int set_initial_state(void *batch, Py_ssize_t size, const void *state) noex
 
 
 cdef int batch_set_initial_state_f32(void *batch, const float *state) noexcept nogil:
+    """Set the initial states (B, H), float32; NULL removes them."""
     return set_initial_state(batch, sizeof(float), state)
 
 
 cdef int batch_set_initial_state_f64(void *batch, const double *state) noexcept nogil:
+    """Set the initial states (B, H), float64; NULL removes them."""
     return set_initial_state(batch, sizeof(double), state)
 
 
 cdef int set_targets(void *batch, Py_ssize_t size, const void *D) noexcept nogil:
+    """Set the targets D (T, B, K), of numbers of `size` bytes."""
     cdef int status = array_status(batch, size, D, size)
     if status == STATUS_OK:
         (<Batch *> batch).D = D
@@ -90,14 +102,17 @@ cdef int set_targets(void *batch, Py_ssize_t size, const void *D) noexcept nogil
 
 
 cdef int batch_set_targets_f32(void *batch, const float *D) noexcept nogil:
+    """Set the targets D (T, B, K), float32; NULL removes them."""
     return set_targets(batch, sizeof(float), D)
 
 
 cdef int batch_set_targets_f64(void *batch, const double *D) noexcept nogil:
+    """Set the targets D (T, B, K), float64; NULL removes them."""
     return set_targets(batch, sizeof(double), D)
 
 
 cdef int batch_set_labels(void *batch, const Py_ssize_t *labels) noexcept nogil:
+    """Set the class labels (T, B); NULL removes them."""
     cdef int status = array_status(batch, 0, labels, sizeof(Py_ssize_t))
     if status == STATUS_OK:
         (<Batch *> batch).labels = labels
@@ -105,6 +120,7 @@ cdef int batch_set_labels(void *batch, const Py_ssize_t *labels) noexcept nogil:
 
 
 cdef int set_weights(void *batch, Py_ssize_t size, const void *weights, Py_ssize_t width) noexcept nogil:
+    """Set the weights (T, B, width), of numbers of `size` bytes. NULL removes them."""
     cdef int status = array_status(batch, size, weights, size)
     if status == STATUS_OK and (width < 0 if weights == NULL else width < 1):
         status = STATUS_WEIGHTS
@@ -114,14 +130,17 @@ cdef int set_weights(void *batch, Py_ssize_t size, const void *weights, Py_ssize
 
 
 cdef int batch_set_weights_f32(void *batch, const float *m, Py_ssize_t width) noexcept nogil:
+    """Set the weights m (T, B) or (T, B, K), float32. `width` is 1 or K."""
     return set_weights(batch, sizeof(float), m, width)
 
 
 cdef int batch_set_weights_f64(void *batch, const double *m, Py_ssize_t width) noexcept nogil:
+    """Set the weights m (T, B) or (T, B, K), float64. `width` is 1 or K."""
     return set_weights(batch, sizeof(double), m, width)
 
 
 cdef int batch_set_lengths(void *batch, const Py_ssize_t *lengths) noexcept nogil:
+    """Set the lengths (B,) of the sequences; NULL removes them."""
     cdef int status = array_status(batch, 0, lengths, sizeof(Py_ssize_t))
     if status == STATUS_OK:
         (<Batch *> batch).lengths = lengths
@@ -129,6 +148,7 @@ cdef int batch_set_lengths(void *batch, const Py_ssize_t *lengths) noexcept nogi
 
 
 cdef int batch_set_resets(void *batch, const char *resets) noexcept nogil:
+    """Set the resets (T, B) of 0 and 1; NULL removes them."""
     cdef int status = batch_status(batch, 0)
     if status == STATUS_OK:
         (<Batch *> batch).resets = resets
@@ -136,17 +156,18 @@ cdef int batch_set_resets(void *batch, const char *resets) noexcept nogil:
 
 
 cdef int batch_set_stop(void *batch, const volatile int *stop) noexcept nogil:
+    """Set the flag that stops a running call; NULL removes it."""
     cdef int status = array_status(batch, 0, <const void *> stop, sizeof(int))
     if status == STATUS_OK:
         (<Batch *> batch).stop = stop
     return status
 
 
-# ---- From a plan and a batch to a Call
+# ---- How a plan and a batch become a Call
 
 
 cdef int ready_status(const Embedded *e, const void *batch, Py_ssize_t size) noexcept nogil:
-    """Whether a plan is ready, and it and the batch are of numbers of this size (0: of the same)."""
+    """Return STATUS_OK if the plan is ready, and plan and batch have numbers of `size` bytes (0: of the same size)."""
     cdef int status = plan_check(e)
     if status == STATUS_OK and size > 0 and e.size != size:
         status = STATUS_TYPE
@@ -154,7 +175,7 @@ cdef int ready_status(const Embedded *e, const void *batch, Py_ssize_t size) noe
 
 
 cdef int describe(const Embedded *e, const Batch *b, Call *c) noexcept nogil:
-    """Sizes and lengths of a call, without what it is asked for."""
+    """Fill a new Call with sizes, initial state and lengths, and check them. It does not set what the call computes."""
     cdef const Plan *p = &e.plan
     memset(c, 0, sizeof(Call))
     c.T, c.B, c.error, c.last, c.sparse = b.T, b.B, p.error, p.last, p.last
@@ -167,7 +188,10 @@ cdef int describe(const Embedded *e, const Batch *b, Call *c) noexcept nogil:
 
 
 cdef int prepare(const Embedded *e, const Batch *b, const void *theta, Call *c, Spans *s) noexcept nogil:
-    """What every operation has, into the call, and the memory of it into `s`."""
+    """Fill the Call with what every operation needs: sizes, theta, inputs, initial state, lengths and resets.
+
+    All memory of the call so far goes into the new Spans s. The values of ids, lengths and resets are checked.
+    """
     cdef const Plan *p = &e.plan
     cdef double steps
     cdef Py_ssize_t i
@@ -201,7 +225,10 @@ cdef int prepare(const Embedded *e, const Batch *b, const void *theta, Call *c, 
 
 
 cdef int take_targets(const Embedded *e, const Batch *b, Call *c, Spans *s) noexcept nogil:
-    """Targets, weights and the scale of the reduction, into the call."""
+    """Put targets, weights and the scale of the reduction into the Call, and their memory into s.
+
+    The weights, and the labels of the rows whose weight is not 0, are checked.
+    """
     cdef const Plan *p = &e.plan
     cdef double rows = (1.0 if c.last else <double> c.T) * c.B, total
     cdef bint in_range, classes = p.error.loss == CROSS_ENTROPY
@@ -227,7 +254,7 @@ cdef int take_targets(const Embedded *e, const Batch *b, Call *c, Spans *s) noex
 
 
 cdef int take_gradients(const Embedded *e, Call *c, Spans *s, void *gradient, void *dX, void *dS_0) noexcept nogil:
-    """Where gradients go, into the call."""
+    """Put the pointers for the gradients into the Call, and their memory into s. The Call then saves states for backward."""
     cdef const Plan *p = &e.plan
     if dX != NULL and p.one_hot:
         return STATUS_COMBINATION

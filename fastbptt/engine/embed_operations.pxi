@@ -1,9 +1,12 @@
-# The C interface: operations and updates.
+# The C interface, part 4 of 4: operations (forward, backward, loss_and_gradients, step) and updates. A new one belongs here.
+#
+# The any_... functions take the size of a number in bytes, 4 or 8. The public functions _f32 and _f64 only call them.
 
 
 cdef int any_forward(const void *plan, const void *batch, Py_ssize_t size, const void *theta, void *Y, void *S,
                      void *final_state, void *saved, Py_ssize_t saved_size, void *scratch,
                      Py_ssize_t scratch_size) noexcept nogil:
+    """Compute outputs and states. See forward_f32 in _core.pxd."""
     cdef const Embedded *e = <const Embedded *> plan
     cdef Call c
     cdef Spans s
@@ -17,6 +20,10 @@ cdef int any_forward(const void *plan, const void *batch, Py_ssize_t size, const
 
 cdef int forward_into(const Embedded *e, const Batch *b, Call *c, Spans *s, void *Y, void *S, void *final_state, void *saved,
                       Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    """Add the outputs of forward to a prepared Call, and run it.
+
+    final_state may be the array of the initial state, so that a caller can step in place.
+    """
     cdef const Plan *p = &e.plan
     c.Y, c.S, c.final_state = Y, S, final_state
     c.saves = c.external = saved != NULL
@@ -26,11 +33,11 @@ cdef int forward_into(const Embedded *e, const Batch *b, Call *c, Spans *s, void
         give(s, final_state, <double> c.B * p.H, e.size, False, True)
     else:
         give_again(s, final_state)
-    return finish(e, b, c, s, saved, saved_size, scratch, scratch_size)
+    return check_and_run(e, b, c, s, saved, saved_size, scratch, scratch_size)
 
 
 cdef void give_again(Spans *s, const void *at) noexcept nogil:
-    """Memory that was given to be read is written too."""
+    """Mark an array of the call, added as read, as written too. Set s.status if another array overlaps it."""
     cdef int i, j
     for i in range(s.n if at != NULL else 0):
         if s.spans[i].begin != <size_t> at:
@@ -43,17 +50,20 @@ cdef void give_again(Spans *s, const void *at) noexcept nogil:
 
 cdef int forward_f32(const void *plan, const void *batch, const float *theta, float *Y, float *S, float *final_state,
                      void *saved, Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    """Compute outputs Y (T, B, O), states S (T + 1, B, H) and final states (B, H), float32."""
     return any_forward(plan, batch, sizeof(float), theta, Y, S, final_state, saved, saved_size, scratch, scratch_size)
 
 
 cdef int forward_f64(const void *plan, const void *batch, const double *theta, double *Y, double *S, double *final_state,
                      void *saved, Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    """Compute outputs Y (T, B, O), states S (T + 1, B, H) and final states (B, H), float64."""
     return any_forward(plan, batch, sizeof(double), theta, Y, S, final_state, saved, saved_size, scratch, scratch_size)
 
 
 cdef int any_backward(const void *plan, const void *batch, Py_ssize_t size, const void *theta, const void *dY,
                       void *gradient, void *dX, void *dS_0, void *saved, Py_ssize_t saved_size, void *scratch,
                       Py_ssize_t scratch_size) noexcept nogil:
+    """Compute gradients from dY (T, B, O) and from what forward saved. See backward_f32 in _core.pxd."""
     cdef const Embedded *e = <const Embedded *> plan
     cdef Call c
     cdef Spans s
@@ -68,22 +78,25 @@ cdef int any_backward(const void *plan, const void *batch, Py_ssize_t size, cons
     if status != STATUS_OK:
         return status
     c.external = c.has_saved = True
-    return finish(e, <const Batch *> batch, &c, &s, saved, saved_size, scratch, scratch_size)
+    return check_and_run(e, <const Batch *> batch, &c, &s, saved, saved_size, scratch, scratch_size)
 
 
 cdef int backward_f32(const void *plan, const void *batch, const float *theta, const float *dY, float *gradient, float *dX,
                       float *dS_0, void *saved, Py_ssize_t saved_size, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    """Compute gradient (P,), dX (T, B, I) and dS_0 (B, H) from dY (T, B, O), float32."""
     return any_backward(plan, batch, sizeof(float), theta, dY, gradient, dX, dS_0, saved, saved_size, scratch, scratch_size)
 
 
 cdef int backward_f64(const void *plan, const void *batch, const double *theta, const double *dY, double *gradient,
                       double *dX, double *dS_0, void *saved, Py_ssize_t saved_size, void *scratch,
                       Py_ssize_t scratch_size) noexcept nogil:
+    """Compute gradient (P,), dX (T, B, I) and dS_0 (B, H) from dY (T, B, O), float64."""
     return any_backward(plan, batch, sizeof(double), theta, dY, gradient, dX, dS_0, saved, saved_size, scratch, scratch_size)
 
 
 cdef int any_loss(const void *plan, const void *batch, Py_ssize_t size, const void *theta, double *loss, double *penalty,
                   void *gradient, void *dX, void *dS_0, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    """Compute the loss, and the gradients if `gradient` is not NULL. See loss_and_gradients_f32 in _core.pxd."""
     cdef const Embedded *e = <const Embedded *> plan
     cdef const Batch *b = <const Batch *> batch
     cdef Call c
@@ -100,7 +113,7 @@ cdef int any_loss(const void *plan, const void *batch, Py_ssize_t size, const vo
     if status == STATUS_OK:
         give(&s, loss, 1, sizeof(double), True, True)
         give(&s, penalty, 1, sizeof(double), False, True)
-        status = finish(e, b, &c, &s, NULL, 0, scratch, scratch_size)
+        status = check_and_run(e, b, &c, &s, NULL, 0, scratch, scratch_size)
     if status == STATUS_OK:
         loss[0] = c.total * c.error.scale
         if penalty != NULL:
@@ -111,17 +124,19 @@ cdef int any_loss(const void *plan, const void *batch, Py_ssize_t size, const vo
 cdef int loss_and_gradients_f32(const void *plan, const void *batch, const float *theta, double *loss, double *penalty,
                                 float *gradient, float *dX, float *dS_0, void *scratch,
                                 Py_ssize_t scratch_size) noexcept nogil:
+    """Compute the loss, and gradient (P,), dX (T, B, I) and dS_0 (B, H) with penalties, float32."""
     return any_loss(plan, batch, sizeof(float), theta, loss, penalty, gradient, dX, dS_0, scratch, scratch_size)
 
 
 cdef int loss_and_gradients_f64(const void *plan, const void *batch, const double *theta, double *loss, double *penalty,
                                 double *gradient, double *dX, double *dS_0, void *scratch,
                                 Py_ssize_t scratch_size) noexcept nogil:
+    """Compute the loss, and gradient (P,), dX (T, B, I) and dS_0 (B, H) with penalties, float64."""
     return any_loss(plan, batch, sizeof(double), theta, loss, penalty, gradient, dX, dS_0, scratch, scratch_size)
 
 
 cdef int one_step(const Embedded *e, Py_ssize_t B, Py_ssize_t size, Batch *b) noexcept nogil:
-    """A batch of one step, of numbers of this size (0: of the plan's)."""
+    """Fill a batch of one step of B sequences; check plan and B. `size` is the bytes of a number (0: as in the plan)."""
     cdef int status = plan_check(e)
     memset(b, 0, sizeof(Batch))
     b.T, b.B = 1, B
@@ -132,6 +147,7 @@ cdef int one_step(const Embedded *e, Py_ssize_t B, Py_ssize_t size, Batch *b) no
 
 cdef int any_step(const void *plan, Py_ssize_t B, Py_ssize_t size, const void *theta, const void *x, const Py_ssize_t *ids,
                   const void *state, void *y, void *next_state, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    """Compute outputs y (B, O) and next states (B, H) of one step. See step_f32 in _core.pxd."""
     cdef const Embedded *e = <const Embedded *> plan
     cdef Batch b
     cdef Call c
@@ -142,17 +158,19 @@ cdef int any_step(const void *plan, Py_ssize_t B, Py_ssize_t size, const void *t
         status = prepare(e, &b, theta, &c, &s)
     if status != STATUS_OK:
         return status
-    c.last = c.sparse = False  # one step is the last in any case
+    c.last = c.sparse = False  # a single step is always the last
     return forward_into(e, &b, &c, &s, y, NULL, next_state, NULL, 0, scratch, scratch_size)
 
 
 cdef int step_f32(const void *plan, Py_ssize_t B, const float *theta, const float *x, const Py_ssize_t *ids,
                   const float *state, float *y, float *next_state, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    """Compute outputs y (B, O) and next states (B, H) of one step, float32."""
     return any_step(plan, B, sizeof(float), theta, x, ids, state, y, next_state, scratch, scratch_size)
 
 
 cdef int step_f64(const void *plan, Py_ssize_t B, const double *theta, const double *x, const Py_ssize_t *ids,
                   const double *state, double *y, double *next_state, void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+    """Compute outputs y (B, O) and next states (B, H) of one step, float64."""
     return any_step(plan, B, sizeof(double), theta, x, ids, state, y, next_state, scratch, scratch_size)
 
 
@@ -160,6 +178,7 @@ cdef int step_f64(const void *plan, Py_ssize_t B, const double *theta, const dou
 
 
 cdef int any_clip(Py_ssize_t n, Py_ssize_t size, void *gradient, double max_norm, double *norm) noexcept nogil:
+    """Scale gradient (n,) in place to the Euclidean norm max_norm if its norm is larger. Write the norm before to `norm`."""
     cdef Spans s
     cdef double found
     memset(&s, 0, sizeof(Spans))
@@ -183,15 +202,18 @@ cdef int any_clip(Py_ssize_t n, Py_ssize_t size, void *gradient, double max_norm
 
 
 cdef int clip_norm_f32(Py_ssize_t n, float *gradient, double max_norm, double *norm) noexcept nogil:
+    """Clip gradient (n,) by its norm, in place, float32."""
     return any_clip(n, sizeof(float), gradient, max_norm, norm)
 
 
 cdef int clip_norm_f64(Py_ssize_t n, double *gradient, double max_norm, double *norm) noexcept nogil:
+    """Clip gradient (n,) by its norm, in place, float64."""
     return any_clip(n, sizeof(double), gradient, max_norm, norm)
 
 
 cdef int any_update(const void *plan, Py_ssize_t size, const UpdateOptions *what, const void *gradient, void *theta,
                     void *slot_1, void *slot_2) noexcept nogil:
+    """Check the arrays of an update, (P,) each, and update theta and the slots in place. slot_2 is only Adam's."""
     cdef const Embedded *e = <const Embedded *> plan
     cdef Spans s
     cdef unsigned long long mode
@@ -221,6 +243,7 @@ cdef int any_update(const void *plan, Py_ssize_t size, const UpdateOptions *what
 
 cdef int any_sgd(const void *plan, Py_ssize_t size, const void *gradient, void *theta, void *v, double learning_rate,
                  double momentum, int nesterov) noexcept nogil:
+    """Check the numbers of stochastic gradient descent, and update theta (P,) and v (P,) in place."""
     cdef UpdateOptions what
     memset(&what, 0, sizeof(UpdateOptions))
     what.rule, what.learning_rate, what.momentum, what.nesterov = SGD, learning_rate, momentum, nesterov
@@ -235,16 +258,19 @@ cdef int any_sgd(const void *plan, Py_ssize_t size, const void *gradient, void *
 
 cdef int sgd_f32(const void *plan, const float *gradient, float *theta, float *v, double learning_rate, double momentum,
                  int nesterov) noexcept nogil:
+    """Update theta (P,) and v (P,) by stochastic gradient descent, float32."""
     return any_sgd(plan, sizeof(float), gradient, theta, v, learning_rate, momentum, nesterov)
 
 
 cdef int sgd_f64(const void *plan, const double *gradient, double *theta, double *v, double learning_rate, double momentum,
                  int nesterov) noexcept nogil:
+    """Update theta (P,) and v (P,) by stochastic gradient descent, float64."""
     return any_sgd(plan, sizeof(double), gradient, theta, v, learning_rate, momentum, nesterov)
 
 
 cdef int any_adam(const void *plan, Py_ssize_t size, const void *gradient, void *theta, void *m, void *v, Py_ssize_t n,
                   double learning_rate, double beta_1, double beta_2, double epsilon) noexcept nogil:
+    """Check the numbers of Adam's n-th update, and update theta (P,), m (P,) and v (P,) in place."""
     cdef UpdateOptions what
     memset(&what, 0, sizeof(UpdateOptions))
     what.rule, what.learning_rate, what.beta_1, what.beta_2, what.epsilon = ADAM, learning_rate, beta_1, beta_2, epsilon
@@ -256,9 +282,11 @@ cdef int any_adam(const void *plan, Py_ssize_t size, const void *gradient, void 
 
 cdef int adam_f32(const void *plan, const float *gradient, float *theta, float *m, float *v, Py_ssize_t count,
                   double learning_rate, double beta_1, double beta_2, double epsilon) noexcept nogil:
+    """Update theta (P,), m (P,) and v (P,) by Adam, float32."""
     return any_adam(plan, sizeof(float), gradient, theta, m, v, count, learning_rate, beta_1, beta_2, epsilon)
 
 
 cdef int adam_f64(const void *plan, const double *gradient, double *theta, double *m, double *v, Py_ssize_t count,
                   double learning_rate, double beta_1, double beta_2, double epsilon) noexcept nogil:
+    """Update theta (P,), m (P,) and v (P,) by Adam, float64."""
     return any_adam(plan, sizeof(double), gradient, theta, m, v, count, learning_rate, beta_1, beta_2, epsilon)

@@ -1,10 +1,11 @@
-# The C interface of _core.pxd, included by _core.pyx: from a plan, a batch and pointers to a Plan and a Call, and `run`.
+# The C interface, part 1 of 4: its structs, status texts and plans. _core.pxd documents the public functions.
 #
-# No mathematics in here: arguments are checked, put into the structs that Engine fills too, and handed to the same functions
-# in the same order. It is a part of _core.pyx, not a module, so that these structs need not be exported, and change freely.
+# The embed_*.pxi files contain no mathematics. They check arguments, fill the structs Plan and Call as Engine does, and call
+# the same functions as Engine in the same order. They are parts of _core.pyx, not modules: these structs need not be exported
+# then, and may change at any time. A new setter of a plan belongs here, a setter of a batch in embed_batch.pxi.
 
 cdef enum:
-    # What a plan and a batch begin with: "fbp" and a kind; another one after the layout of either has changed
+    # The first number of plans, batches and saved areas: "fbp" and a kind. Change it when the layout of the struct changes.
     PLAN_MAGIC = 0x66627001
     BATCH_MAGIC = 0x66627002
     SAVED_MAGIC = 0x66627003
@@ -12,23 +13,23 @@ cdef enum:
 
 
 cdef struct Embedded:
-    # What a plan is.
+    # The content of a caller's plan.
     Py_ssize_t magic
-    Py_ssize_t size              # of a number: 4 or 8
+    Py_ssize_t size              # bytes of a number: 4 or 8
     Plan plan
-    const Kernels *kernels       # of operations; NULL where there are none
-    const Kernels *updating      # of updates
+    const Kernels *kernels       # for operations; NULL if this build has none for the plan
+    const Kernels *updating      # for updates of theta
     bint bias, learns_initial_state, allows_blas
-    double[6] l1                 # by PARAMETER_...
-    double[6] l2
+    double[6] l1                 # indexed by PARAMETER_...
+    double[6] l2                 # likewise
     Py_ssize_t n_levels
-    Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
+    Py_ssize_t k1, k2            # of truncated BPTT; 0 without truncation
 
 
 cdef struct Batch:
-    # What a batch is.
+    # The content of a caller's batch.
     Py_ssize_t magic
-    Py_ssize_t size
+    Py_ssize_t size              # bytes of a number: 4 or 8
     Py_ssize_t T, B
     const void *X                # the arrays are named as in Call
     const Py_ssize_t *ids
@@ -43,7 +44,8 @@ cdef struct Batch:
 
 
 cdef struct Stamp:
-    # What saved begins with: of which call it is. Compared byte by byte.
+    # The beginning of a saved area. It records the plan and the batch of the forward call that filled the area. backward
+    # compares it byte by byte, so unused bytes must be 0.
     Py_ssize_t magic
     Py_ssize_t size, I, H, O
     Py_ssize_t activation, output_activation, bias, learns_initial_state, last, one_hot
@@ -54,17 +56,18 @@ cdef struct Stamp:
     const void *initial_state
     const Py_ssize_t *lengths
     const char *resets
-    unsigned long long of_lengths, of_resets  # hashes of their values; 0 without them
+    unsigned long long of_lengths, of_resets  # hashes of the values; 0 if the array is NULL
 
 
 cdef struct Span:
+    # The addresses begin to end - 1 of one array of a call.
     size_t begin, end
     bint written
 
 
 cdef struct Spans:
-    # The memory that a call is given, and the first thing that is wrong with it.
-    int status
+    # The memory of a call, to find overlaps.
+    int status                   # of the first error that was found
     int n
     Span[MOST_SPANS] spans
 
@@ -77,91 +80,50 @@ cdef const char *STATUS_TEXTS[21]
 STATUS_TEXTS[:] = [
     b"all went well",
     b"stopped by the batch's flag",
-    b"a pointer that is needed is NULL",
-    b"a pointer is not aligned: plans, batches, saved and scratch need multiples of 64 bytes, arrays of their numbers' size",
-    b"memory that is written overlaps other memory that the call is given",
+    b"a required pointer is NULL",
+    b"a pointer is not aligned: plans, batches, saved and scratch need 64 bytes, arrays the size of a number",
+    b"memory that is written overlaps other memory of the call",
     b"this is not a plan of this version: plan_init_... makes one",
     b"this is not a batch of this version: batch_init_... makes one",
     b"float and double differ between function, plan and batch",
     b"a size is out of range",
     b"these sizes need more memory than can be addressed",
-    b"plan, batch, saved or scratch have too few bytes",
+    b"plan, batch, saved or scratch has too few bytes",
     b"there is no such option, operation or parameter",
     b"a number is NaN or out of range",
     b"these options, or an option and an argument, exclude each other",
-    b"a length is not one of 0 to T, or with an output of the last step not one of 1 to T",
-    b"a label is not one of 0 to O - 1",
-    b"an id is not one of 0 to I - 1",
-    b"weights are negative or not finite, or not 1 or K a row",
+    b"a length is not from 0 to T, or not from 1 to T with an output at the last step",
+    b"a label is not from 0 to O - 1",
+    b"an id is not from 0 to I - 1",
+    b"a weight is negative or not finite, or a row has neither 1 weight nor K",
     b"a reset is neither 0 nor 1",
-    b"no kernels: this build has none without a BLAS, and the plan does not allow one",
+    b"this build has only kernels that call a BLAS, and the plan does not allow a BLAS",
     b"saved was not filled by forward_... with this plan and this batch",
 ]
 
 
 cdef int abi_version() noexcept nogil:
+    """Return the ABI of this build."""
     return ABI
 
 
 cdef const char *status_text(int status) noexcept nogil:
+    """Return the message of a status, a static text."""
     if -21 < status <= 0:
         return STATUS_TEXTS[-status]
     return b"there is no such status"
-
-
-# ---- Memory that is given
-
-
-cdef inline Py_ssize_t whole(Py_ssize_t bytes) noexcept nogil:
-    """The next multiple of 64: what lies behind is aligned too."""
-    return (bytes + 63) // 64 * 64
-
-
-cdef inline int block_status(const void *at, Py_ssize_t size, Py_ssize_t needed) noexcept nogil:
-    """Whether so many bytes can be worked in."""
-    if at == NULL:
-        return STATUS_NULL
-    if <size_t> at % 64:
-        return STATUS_MISALIGNED
-    return STATUS_MEMORY if size < needed else STATUS_OK
-
-
-cdef void give(Spans *s, const void *at, double numbers, Py_ssize_t size, bint needed, bint written) noexcept nogil:
-    """Add memory of so many numbers to what the call is given."""
-    cdef size_t begin = <size_t> at, bytes = <size_t> (numbers * size)  # which `countable` has bounded
-    cdef int i
-    if s.status != STATUS_OK or bytes == 0 or (at == NULL and not needed):
-        return
-    if at == NULL:
-        s.status = STATUS_NULL
-    elif begin % size:
-        s.status = STATUS_MISALIGNED
-    elif begin + bytes < begin:
-        s.status = STATUS_TOO_LARGE
-    for i in range(s.n):
-        if (written or s.spans[i].written) and begin < s.spans[i].end and s.spans[i].begin < begin + bytes:
-            s.status = STATUS_OVERLAP
-    if s.status == STATUS_OK:
-        s.spans[s.n] = Span(begin, begin + bytes, written)
-        s.n += 1
-
-
-cdef void give_block(Spans *s, const void *at, Py_ssize_t size, Py_ssize_t needed) noexcept nogil:
-    """Add aligned memory, which is written."""
-    if s.status == STATUS_OK and needed > 0:
-        s.status = block_status(at, size, needed)
-        give(s, at, needed, 1, True, True)
 
 
 # ---- A plan
 
 
 cdef Py_ssize_t plan_bytes() noexcept nogil:
-    return whole(sizeof(Embedded))
+    """Return the size of a plan in bytes."""
+    return round_up_64(sizeof(Embedded))
 
 
 cdef inline int plan_status(const void *plan) noexcept nogil:
-    """Whether it is one."""
+    """Return STATUS_OK if the pointer is a plan of this version, else what is wrong."""
     if plan == NULL:
         return STATUS_NULL
     if <size_t> plan % 64:
@@ -170,6 +132,7 @@ cdef inline int plan_status(const void *plan) noexcept nogil:
 
 
 cdef int plan_check(const void *plan) noexcept nogil:
+    """Return STATUS_OK if the plan is complete and its options fit together, else what every call would return."""
     cdef const Embedded *e = <const Embedded *> plan
     cdef int status = plan_status(plan), loss, outputs
     cdef Py_ssize_t i
@@ -186,7 +149,10 @@ cdef int plan_check(const void *plan) noexcept nogil:
 
 
 cdef void settle(Embedded *e) noexcept nogil:
-    """What follows from the options: the layout of theta, the penalties in Engine's order, the kernels."""
+    """Derive from the options: the layout of theta, the list of penalties and the kernels. Setters call it after a change.
+
+    The penalties have Engine's order, from the last parameter to the first, so that their sum has the same bits.
+    """
     cdef Plan *p = &e.plan
     cdef Py_ssize_t[6] begins
     cdef Py_ssize_t end, i
@@ -205,23 +171,24 @@ cdef void settle(Embedded *e) noexcept nogil:
     if not e.allows_blas and chosen == blas_kernels():
         e.kernels = e.updating = vector_kernels(b"baseline")
     if e.updating == NULL:
-        e.updating = chosen  # whose updates are loops without a BLAS
+        e.updating = chosen  # the updates of the `blas` kernels are plain loops that call no BLAS
 
 
 cdef void find_parameters(const Plan *p, Py_ssize_t *begins) noexcept nogil:
-    """Where each begins, by PARAMETER_..."""
+    """Write the index in theta at which each parameter begins to begins (6,), indexed by PARAMETER_...; -1 if absent."""
     begins[PARAMETER_W_X], begins[PARAMETER_W_S], begins[PARAMETER_B_S] = p.W_x, p.W_s, p.b_s
     begins[PARAMETER_W_Y], begins[PARAMETER_B_Y], begins[PARAMETER_S_0] = p.W_y, p.b_y, p.S_0
 
 
 cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
+    """Make a plan with the default options, for numbers of `size` bytes. plan_init_f32 and plan_init_f64 call it."""
     cdef Embedded *e = <Embedded *> plan
     cdef int status = block_status(plan, bytes, plan_bytes())
     if status != STATUS_OK:
         return status
     if min(I, H, O) < 1 or max(I, H, O) > INT_MAX:
         return STATUS_SIZE
-    if <double> H * I + <double> H * H + <double> O * H > 2.0**48:  # numbers, where a processor addresses so many bytes
+    if <double> H * I + <double> H * H + <double> O * H > 2.0**48:  # parameters; processors address about as many bytes
         return STATUS_TOO_LARGE
     memset(e, 0, sizeof(Embedded))
     e.magic, e.size, e.bias = PLAN_MAGIC, size, True
@@ -234,15 +201,17 @@ cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ss
 
 
 cdef int plan_init_f32(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
+    """Make a float32 plan with `RNN`'s default options."""
     return init(plan, bytes, sizeof(float), I, H, O)
 
 
 cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
+    """Make a float64 plan with `RNN`'s default options."""
     return init(plan, bytes, sizeof(double), I, H, O)
 
 
 cdef void set_error(Embedded *e, int loss) noexcept nogil:
-    """A loss without numbers."""
+    """Set a loss, and reset its numbers (levels, threshold, targets a row) to those of a loss without any."""
     e.plan.error.loss, e.plan.error.O, e.plan.error.K = loss, e.plan.O, e.plan.O
     e.plan.error.levels, e.plan.error.threshold, e.plan.error.scale, e.n_levels = NULL, 0, 1, 0
 
@@ -275,6 +244,7 @@ cdef int plan_set_loss(void *plan, int loss) noexcept nogil:
 
 
 cdef int plan_set_huber(void *plan, double threshold) noexcept nogil:
+    """Set the Huber loss with this threshold, a finite number above 0."""
     cdef int status = plan_status(plan)
     if status == STATUS_OK and not (threshold > 0 and isfinite(threshold)):
         status = STATUS_NUMBER
@@ -285,6 +255,7 @@ cdef int plan_set_huber(void *plan, double threshold) noexcept nogil:
 
 
 cdef int plan_set_quantile(void *plan, const double *levels, Py_ssize_t n) noexcept nogil:
+    """Set the quantile loss with levels (n,), whose pointer the plan keeps. O must be a multiple of n."""
     cdef Embedded *e = <Embedded *> plan
     cdef int status = plan_status(plan)
     cdef Py_ssize_t i
@@ -304,12 +275,13 @@ cdef int plan_set_quantile(void *plan, const double *levels, Py_ssize_t n) noexc
 
 
 cdef inline int flag_status(const void *plan, int flag) noexcept nogil:
-    """Whether it is a plan, and an option of two values."""
+    """Return the plan's status, or STATUS_OPTION if `flag` is neither 0 nor 1."""
     cdef int status = plan_status(plan)
     return STATUS_OPTION if status == STATUS_OK and flag != 0 and flag != 1 else status
 
 
 cdef int plan_set_reduction(void *plan, int reduction) noexcept nogil:
+    """Set the reduction of the errors, REDUCTION_MEAN or REDUCTION_SUM."""
     cdef int status = flag_status(plan, reduction)
     if status == STATUS_OK:
         (<Embedded *> plan).plan.mean = reduction == REDUCTION_MEAN
@@ -317,6 +289,7 @@ cdef int plan_set_reduction(void *plan, int reduction) noexcept nogil:
 
 
 cdef int plan_set_bias(void *plan, int bias) noexcept nogil:
+    """Set whether the network has biases. The layout of theta changes."""
     cdef int status = flag_status(plan, bias)
     if status == STATUS_OK:
         (<Embedded *> plan).bias = bias
@@ -325,6 +298,7 @@ cdef int plan_set_bias(void *plan, int bias) noexcept nogil:
 
 
 cdef int plan_set_learnt_initial_state(void *plan, int learnt) noexcept nogil:
+    """Set whether the initial state is a parameter. The layout of theta changes."""
     cdef int status = flag_status(plan, learnt)
     if status == STATUS_OK:
         (<Embedded *> plan).learns_initial_state = learnt
@@ -333,6 +307,7 @@ cdef int plan_set_learnt_initial_state(void *plan, int learnt) noexcept nogil:
 
 
 cdef int plan_set_output(void *plan, int output) noexcept nogil:
+    """Set whether outputs are at each step (OUTPUT_SEQUENCE) or at each sequence's last step (OUTPUT_LAST)."""
     cdef int status = flag_status(plan, output)
     if status == STATUS_OK:
         (<Embedded *> plan).plan.last = output == OUTPUT_LAST
@@ -340,6 +315,7 @@ cdef int plan_set_output(void *plan, int output) noexcept nogil:
 
 
 cdef int plan_set_one_hot(void *plan, int one_hot) noexcept nogil:
+    """Set whether inputs are category indices (1) or X (0)."""
     cdef int status = flag_status(plan, one_hot)
     if status == STATUS_OK:
         (<Embedded *> plan).plan.one_hot = one_hot
@@ -347,6 +323,7 @@ cdef int plan_set_one_hot(void *plan, int one_hot) noexcept nogil:
 
 
 cdef int plan_set_penalty(void *plan, int parameter, double l1, double l2) noexcept nogil:
+    """Set the factors l1 and l2, finite and at least 0, of the penalty on PARAMETER_...."""
     cdef int status = plan_status(plan)
     if status == STATUS_OK and not 0 <= parameter < 6:
         status = STATUS_OPTION
@@ -359,6 +336,7 @@ cdef int plan_set_penalty(void *plan, int parameter, double l1, double l2) noexc
 
 
 cdef int plan_set_truncation(void *plan, Py_ssize_t k1, Py_ssize_t k2) noexcept nogil:
+    """Set k1 and k2 of truncated BPTT; both 0 means no truncation."""
     cdef int status = plan_status(plan)
     if status == STATUS_OK and not (min(k1, k2) >= 1 or k1 == k2 == 0):
         status = STATUS_SIZE
@@ -368,6 +346,7 @@ cdef int plan_set_truncation(void *plan, Py_ssize_t k1, Py_ssize_t k2) noexcept 
 
 
 cdef int plan_allow_blas(void *plan, int allowed) noexcept nogil:
+    """Set whether the plan may use kernels that call a BLAS."""
     cdef int status = flag_status(plan, allowed)
     if status == STATUS_OK:
         (<Embedded *> plan).allows_blas = allowed
@@ -376,11 +355,13 @@ cdef int plan_allow_blas(void *plan, int allowed) noexcept nogil:
 
 
 cdef Py_ssize_t plan_parameters(const void *plan) noexcept nogil:
+    """Return P, the length of theta, or a status below 0."""
     cdef int status = plan_status(plan)
     return (<const Embedded *> plan).plan.P if status == STATUS_OK else status
 
 
 cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept nogil:
+    """Return the index in theta at which PARAMETER_... begins, or a status below 0."""
     cdef int status = plan_status(plan)
     cdef Py_ssize_t[6] begins
     if status != STATUS_OK:
@@ -392,5 +373,6 @@ cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept 
 
 
 cdef const char *plan_kernel_set(const void *plan) noexcept nogil:
+    """Return the name of the plan's kernel set, or NULL if it has none or is not a plan."""
     cdef const Embedded *e = <const Embedded *> plan
     return e.kernels.name if plan_status(plan) == STATUS_OK and e.kernels != NULL else NULL

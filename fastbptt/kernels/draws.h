@@ -1,9 +1,12 @@
-/* Random numbers that are a function of where they stand: Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, SC11), and normal
- * ones made of it by the polar formulas of Box and Muller 1958.
+/* Counter-based random numbers: each number is a function of a key and a position, and of nothing else.
  *
- * A key has 64 bits, a counter four words: (kind * 2^22 + unit / 4, step, sequence, call). What is below uses only +, -, *, /
- * and the square root in double precision, each rounded for itself, so that reference.py has the same bits. Hence no fused
- * multiplications: on processors that always have them (arm64) the pragmas forbid them.
+ * The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, SC11). Normal numbers come from it by the formulas of
+ * Box and Muller 1958. A key has 64 bits. A counter has four words: (stream * 2^22 + unit / 4, step, sequence, call).
+ *
+ * All arithmetic is +, -, *, / and the square root in double precision, and each operation is rounded by itself. reference.py
+ * therefore computes the same bits. Fused multiply-adds would change the bits, so the pragmas forbid them: on processors that
+ * always have them (arm64) a compiler uses them by default. A new distribution belongs here, and in reference.py with the
+ * same bits.
  */
 #ifndef FASTBPTT_DRAWS_H
 #define FASTBPTT_DRAWS_H
@@ -20,9 +23,9 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
-enum { FASTBPTT_DRAWN = 4 }; /* groups of four at a time: small networks need no more */
+enum { FASTBPTT_DRAWN = 4 }; /* counters at a time, with four words each: small networks need no more */
 
-/* words[i][j] of the counters (first + j, c1, c2, c3) */
+/* Compute words (4, FASTBPTT_DRAWN): words[i][j] is word i of Philox for the counter (first + j, c1, c2, c3). */
 static inline void fastbptt_philox(uint64_t key, uint32_t first, uint32_t c1, uint32_t c2, uint32_t c3,
                                    uint32_t words[4][FASTBPTT_DRAWN])
 {
@@ -44,7 +47,10 @@ static inline void fastbptt_philox(uint64_t key, uint32_t first, uint32_t c1, ui
         }
 }
 
-/* Two normal numbers for each pair of words: sqrt(-2 ln u) by cos and sin of 2 pi v, u = (a + 1) / 2^32, v = b / 2^32 */
+/* Compute two standard normal numbers x[j], y[j] from each pair of words a[j], b[j].
+ *
+ * x = sqrt(-2 ln u) cos(2 pi v) and y = sqrt(-2 ln u) sin(2 pi v), with u = (a + 1) / 2^32 and v = b / 2^32. The logarithm,
+ * sine and cosine are polynomials here, so that reference.py has the same bits. */
 static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *x, double *y)
 {
     int j;
@@ -54,7 +60,7 @@ static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *
         uint32_t quadrant = ((b[j] >> 29) + 1) >> 1;
         double m, s, q, log_m, r, angle, sine, cosine, c, d;
         memcpy(&bits, &u, sizeof bits);
-        e = (bits - 0x3FE6A09E667F3BCDu) >> 52; /* u = m 2^e with m from sqrt(1/2) to sqrt(2) */
+        e = (bits - 0x3FE6A09E667F3BCDu) >> 52; /* u = m 2^e, m from sqrt(1/2) to sqrt(2) */
         mantissa = bits - (e << 52);
         memcpy(&m, &mantissa, sizeof m);
         s = (m - 1) / (m + 1); /* ln m = 2 atanh s */
@@ -69,7 +75,7 @@ static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *
         log_m = log_m * q + 2.0 / 3;
         log_m = log_m * q * s + s * 2;
         r = sqrt(((double)(32 - (int32_t)e) * 0.6931471805599453 - log_m) * 2);
-        angle = ((double)b[j] - (double)quadrant * 1073741824.0) * 1.4629180792671596e-09; /* 2 pi / 2^32; within pi / 4 */
+        angle = ((double)b[j] - (double)quadrant * 1073741824.0) * 1.4629180792671596e-09; /* 2 pi / 2^32; |angle| <= pi / 4 */
         q = angle * angle;
         sine = -1.0 / 1307674368000;
         sine = sine * q + 1.0 / 6227020800;
@@ -95,7 +101,7 @@ static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *
     }
 }
 
-/* row[i] += scale * a normal number, for unit i of n */
+/* Add noise to a row (n,): row[i] += scale * the standard normal number of unit i, step, sequence, call and stream `kind`. */
 #define FASTBPTT_ADD_NORMALS(name, real) \
     static void name(uint64_t key, uint32_t kind, uint32_t step, uint32_t sequence, uint32_t call, double scale, ptrdiff_t n, \
                      real *row) \
@@ -114,7 +120,7 @@ static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *
 FASTBPTT_ADD_NORMALS(fastbptt_add_normals_f32, float)
 FASTBPTT_ADD_NORMALS(fastbptt_add_normals_f64, double)
 
-/* row[i] = 1 / keep with probability keep, else 0, for unit i of n */
+/* Draw a dropout mask (n,): row[i] = 1 / keep with probability keep, else 0. Each unit i, sequence and call has its own. */
 #define FASTBPTT_DRAW_MASK(name, real) \
     static void name(uint64_t key, uint32_t kind, uint32_t sequence, uint32_t call, double keep, ptrdiff_t n, real *row) \
     { \

@@ -1,8 +1,11 @@
-/* Maps on the parameters, entry by entry, on the bits of the numbers: no branch, so that a compiler vectorises the loops.
+/* Parametrizations: entries of the parameters that are absent, frozen, or of a fixed sign.
  *
- * maps has a byte an entry: 1 present, 2 trainable, 4 of a fixed sign, 8 of a negative one (with 4). Absent entries are 0,
- * whatever stands in theta, NaN too. With a branch for each bit, 70,000 entries of random connectivity took 200 us, so 16 us
- * (float32, SSE2, AMD Zen 4, 2026-11).
+ * maps (n,) has one byte for each entry of theta. The bits are 1: present, 2: trainable, 4: fixed sign, 8: this sign is
+ * negative (with 4). An absent entry is 0, whatever theta holds there, even NaN.
+ *
+ * The loops work on the bits of the numbers and have no branch, so that a compiler vectorises them. For 70,000 entries of
+ * random connectivity they take 16 us. A branch for each bit took 200 us (float32, SSE2, AMD Zen 4, 2026-11).
+ * A new constraint on single entries takes a free bit here.
  */
 #ifndef FASTBPTT_MAPS_H
 #define FASTBPTT_MAPS_H
@@ -12,7 +15,7 @@
 #include <string.h>
 
 #define FASTBPTT_MAPS(name, real, word, top)                                                                             \
-    /* mapped = m theta, or m s |theta| where the sign is fixed                                                   (n,) */ \
+    /* Map theta to the network's parameters: mapped (n,) = m theta, or m s |theta| if the sign s is fixed.            */ \
     static inline void fastbptt_map_parameters_##name(ptrdiff_t n, const unsigned char *restrict maps,                   \
                                                       const real *restrict theta, real *restrict mapped)                 \
     {                                                                                                                    \
@@ -25,7 +28,8 @@
             memcpy(&mapped[i], &w, sizeof w);                                                                            \
         }                                                                                                                \
     }                                                                                                                    \
-    /* gradient = f m gradient, or f m s sign(theta) gradient, where sign(0) = 1                                  (n,) */ \
+    /* Vector-Jacobian product of the map, 0 for frozen entries; s only if the sign is fixed, and sign(0) = 1:         */ \
+    /* gradient (n,) = f m gradient, or f m s sign(theta) gradient.                                                    */ \
     static inline void fastbptt_pull_back_##name(ptrdiff_t n, const unsigned char *restrict maps,                        \
                                                  const real *restrict theta, real *restrict gradient)                    \
     {                                                                                                                    \
@@ -37,7 +41,7 @@
             memcpy(&gradient[i], &w, sizeof w);                                                                          \
         }                                                                                                                \
     }                                                                                                                    \
-    /* theta = before where it is not trainable                                                                   (n,) */ \
+    /* Restore the frozen entries after an update: theta (n,) = before where maps says that it is not trainable.       */ \
     static inline void fastbptt_hold_##name(ptrdiff_t n, const unsigned char *restrict maps,                             \
                                             const real *restrict before, real *restrict theta)                           \
     {                                                                                                                    \

@@ -1,6 +1,6 @@
-"""Threads: the pool of helper threads that shares the work of a call, and how many threads a process may use.
+"""Share the work of a call among helper threads, and choose the number of threads.
 
-`pool.h` has the design of the pool and `pool.c` the code, which knows nothing of Python. `workers.pyx` is the one extension
-that owns the pool; the other extensions cimport it. `policy.py` reads the environment and runs long LAPACK calls so that
-Ctrl-C can end them.
+`pool.h` has the design of the pool of helper threads, `pool.c` its code, which does not depend on Python. `workers.pyx` is the
+only extension that owns the pool; the other extensions cimport it. `policy.py` reads the environment, and runs long LAPACK
+calls such that Ctrl-C ends the wait for them. All that concerns threads belongs here.
 """

@@ -1,11 +1,17 @@
-/* Counters and flags that threads share. */
+/* Atomic operations on counters and flags that threads share, for GCC, Clang and MSVC. A new atomic operation belongs here. */
 #ifndef FASTBPTT_ATOMIC_H
 #define FASTBPTT_ATOMIC_H
 
 #include <stddef.h>
 
-/* add: the value after. read, write: of a long. claim: the value before, and one more is there; report: one more.
- * All are sequentially consistent, except flags, which guard nothing. */
+/* fastbptt_add(counter, n)          add n to a long, return the value after
+ * fastbptt_read, fastbptt_write     read or write a long
+ * fastbptt_claim(size)              add 1 to a ptrdiff_t, return the value before
+ * fastbptt_report(size)             add 1 to a ptrdiff_t
+ * fastbptt_read_size(size)          read a ptrdiff_t
+ * fastbptt_read_flag, _write_flag   read or write an int
+ *
+ * All are sequentially consistent, except those on flags. Flags are relaxed, because they guard no other data. */
 #if defined(_MSC_VER)
 #include <intrin.h>
 #define fastbptt_add(counter, n) (_InterlockedExchangeAdd((counter), (n)) + (n))
@@ -41,7 +47,7 @@
 #define fastbptt_yield() sched_yield()
 #endif
 
-/* One more, once there are fewer than `most`; a counter that was never above `most` never is. */
+/* Wait until the counter is below `most`, then add 1. A counter that only this function raises never exceeds `most`. */
 static inline void fastbptt_enter(long *counter, long most)
 {
     for (;;) {

@@ -1,6 +1,6 @@
-/* See pool.h. POSIX threads, or Windows' own; nothing of Python. */
+/* The pool of helper threads; pool.h has its design. It uses POSIX threads, or those of Windows, and nothing of Python. */
 #if !defined(_WIN32) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* clock_gettime, pthread_atfork under -std=c11 */
+#define _GNU_SOURCE /* declares clock_gettime and pthread_atfork under -std=c11 */
 #endif
 
 #include "pool.h"
@@ -20,7 +20,11 @@
 #define relax() ((void)0)
 #endif
 
-/* ---- The platform: lock, condition, thread, clock ---- */
+/* ---- The platform: lock, condition, thread, clock ----
+ *
+ * Both branches define the same functions. sleep_on releases the lock, sleeps until another thread wakes it, and takes the lock
+ * again; sleep_20_ms does so for at most 20 ms. clock_ns reads a clock that never goes back. create_helper starts a thread that
+ * runs help(), and returns 0 if it cannot. */
 
 #if defined(_WIN32)
 
@@ -46,7 +50,8 @@ static double clock_ns(void)
     return 1e9 * (double)now.QuadPart / (double)frequency.QuadPart;
 }
 
-static double thread_ns(void) { return clock_ns(); } /* Windows counts a thread's own time by 15 ms only */
+/* Return the processor time of this thread. Windows counts it in steps of 15 ms only, so the wall clock replaces it. */
+static double thread_ns(void) { return clock_ns(); }
 
 static void help(void);
 
@@ -85,7 +90,7 @@ static void sleep_on(condition_type *condition, lock_type *lock) { pthread_cond_
 static void sleep_20_ms(condition_type *condition, lock_type *lock)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until); /* the default clock of a condition; macOS cannot set another */
+    clock_gettime(CLOCK_REALTIME, &until); /* the default clock of conditions; macOS has no other */
     until.tv_nsec += 20000000;
     if (until.tv_nsec >= 1000000000) {
         until.tv_nsec -= 1000000000;
@@ -102,9 +107,9 @@ static double read_clock(clockid_t clock)
 }
 
 static double clock_ns(void) { return read_clock(CLOCK_MONOTONIC); }
-static double thread_ns(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); } /* without the time of other threads */
+static double thread_ns(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); } /* processor time of this thread only */
 
-/* The lock is held for some 50 ns: a thread that tries again for a while rarely has to sleep. */
+/* Take the lock. Threads hold it for about 50 ns, so a thread that tries again a few times rarely has to sleep. */
 static void acquire(lock_type *lock)
 {
     int k;
@@ -130,7 +135,7 @@ static int create_helper(void)
     pthread_t thread;
     sigset_t all, before;
     int status;
-    sigfillset(&all); /* signals are for the threads of the program */
+    sigfillset(&all); /* helpers block all signals: the program's own threads handle them */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     status = pthread_create(&thread, NULL, run_helper, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -145,32 +150,33 @@ static int create_helper(void)
 /* ---- The pool ---- */
 
 static double watch_ns = FASTBPTT_WATCH_NS, wake_ns = FASTBPTT_WAKE_NS;
-static int judges = 1; /* 0: every job is shared that may be, for tests */
+static int judges = 1; /* whether rule (f) of pool.h applies; 0 in tests */
 
 enum {
-    CLOSE_JOBS = 8,     /* short jobs that follow one another closely, until a helper is woken for the next ones */
-    MOST_HELPERS = 4096 /* a bound on what a caller can ask for */
+    CLOSE_JOBS = 8,     /* number of short jobs in close succession after which helpers are woken */
+    MOST_HELPERS = 4096 /* bound on the threads that a caller can ask for */
 };
-#define RETRY_NS 1e9 /* after a helper could not be created */
+#define RETRY_NS 1e9 /* time between a failure to create a helper and the next attempt */
 
-/* Rule (f) of pool.h */
-#define LEAST_JOBS 4        /* before they are judged */
-#define LEAST_TIME_NS 20e6  /* of their callers alone: some time slices of the scheduler */
-#define MEMORY_NS 100e6     /* of their callers alone; then older jobs count half */
-#define GOOD_RATIO 0.8      /* a ratio below this makes the next pause short again */
+/* Numbers of rule (f) of pool.h. "Alone" is the time that the callers alone would have taken, summed over jobs. */
+#define LEAST_JOBS 4        /* jobs before the pool judges */
+#define LEAST_TIME_NS 20e6  /* time alone before the pool judges: a few time slices of the scheduler */
+#define MEMORY_NS 100e6     /* time alone after which older jobs count half */
+#define GOOD_RATIO 0.8      /* below this ratio of shared time to time alone, the next pause is short again */
 #define SHORT_PAUSE_NS 10e6
 #define LONG_PAUSE_NS 640e6
 
+/* A job: the shares that one call of fastbptt_run_shares computes. */
 struct job {
     fastbptt_share work;
     fastbptt_poll poll;
     void *context;
     ptrdiff_t shares;
     int workers;
-    int joined;          /* under the lock: helpers that have joined */
+    int joined;          /* under the lock: number of helpers that have joined */
     ptrdiff_t next;      /* atomic: the next share to claim */
-    ptrdiff_t finished;  /* atomic; the job is over once it is `shares` */
-    struct job *after;   /* under the lock: of the list */
+    ptrdiff_t finished;  /* atomic: number of finished shares; the job is over when all are */
+    struct job *after;   /* under the lock: the next job of the list */
     long forks;          /* pool.forks when the job began */
 };
 
@@ -178,31 +184,32 @@ static struct {
     lock_type lock;
     condition_type listed;   /* helpers sleep on it */
     condition_type finished; /* callers sleep on it */
-    struct job *first;       /* under the lock, as all that is not said to be atomic */
-    long helpers;
-    long sleeping;           /* helpers that sleep and have not been called */
-    double retry;            /* when creating a helper may be tried again */
+    struct job *first;       /* first job of the list; under the lock, like all members that are not atomic */
+    long helpers;            /* helpers of this process */
+    long sleeping;           /* helpers that sleep and that nobody has woken yet */
+    double retry;            /* time from which on a helper may be created again */
     double jobs;             /* shared jobs since the last pause */
-    double taken;            /* their time */
+    double taken;            /* time that they took */
     double alone;            /* the time that their callers alone would have taken */
-    double pause;            /* how long the next pause is */
-    long paused_until_us;    /* atomic, modulo 2^30: no job is shared before */
+    double pause;            /* length of the next pause */
+    long paused_until_us;    /* atomic, modulo 2^30: no job is shared before this time */
     long paused;             /* atomic: whether there is a pause */
-    long lists;              /* atomic: grows with each listed job */
+    long lists;              /* atomic: number of jobs listed so far */
     long watching;           /* atomic: helpers that watch for a job */
     long waiting;            /* atomic: callers that sleep */
-    long close;              /* atomic: jobs in a row that followed closely */
-    long ended_us;           /* atomic: when the last job ended, modulo 2^30 us */
-    long failures;           /* atomic: of tests */
-    long forks;              /* forks between the first process and this one */
+    long close;              /* atomic: number of jobs in close succession */
+    long ended_us;           /* atomic: time at which the last job ended, modulo 2^30 us */
+    long failures;           /* atomic: number of attempts to create a helper that shall fail, for tests */
+    long forks;              /* number of forks between the first process and this one */
 } pool;
 
+/* Return a time in microseconds, modulo 2^30, so that it fits into a long of 32 bits. */
 static long in_us(double ns)
 {
     return (long)((long long)(ns / 1000) & 0x3fffffff);
 }
 
-/* Claim and compute shares, beginning with `share`, until none is left; how many. */
+/* Compute `share`, then claim and compute more shares until none is left. Return the number of shares computed. */
 static ptrdiff_t work_on(struct job *job, ptrdiff_t share, int worker)
 {
     ptrdiff_t next, count = 0;
@@ -211,12 +218,12 @@ static ptrdiff_t work_on(struct job *job, ptrdiff_t share, int worker)
         count++;
         next = fastbptt_claim(&job->next);
         share = next < job->shares ? next : -1;
-        /* the last use of the job by a helper that found no more shares: its caller may return now */
+        /* A helper that found no more shares uses the job for the last time here: the caller may return now. */
     } while (fastbptt_report(&job->finished), share >= 0);
     return count;
 }
 
-/* Join a job that has shares left; under the lock. */
+/* Join a job that has shares left, and claim a share. Return the job, or NULL. The caller holds the lock. */
 static struct job *join(ptrdiff_t *share, int *worker)
 {
     struct job *job;
@@ -232,7 +239,7 @@ static struct job *join(ptrdiff_t *share, int *worker)
     return NULL;
 }
 
-/* Watch for a job that is listed after `seen`; whether there is one. */
+/* Watch for a job that is listed after the count `seen`, for at most watch_ns. Return whether there is one. */
 static int watch(long seen)
 {
     const double begin = clock_ns();
@@ -248,7 +255,7 @@ static int watch(long seen)
     return found;
 }
 
-/* The life of a helper. */
+/* Join jobs, watch and sleep, for ever: the function that each helper thread runs. */
 static void help(void)
 {
     struct job *job;
@@ -261,12 +268,12 @@ static void help(void)
         job = join(&share, &worker);
         if (job == NULL && tired) {
             pool.sleeping++;
-            sleep_on(&pool.listed, &pool.lock); /* the thread that wakes it takes it from `sleeping` */
+            sleep_on(&pool.listed, &pool.lock); /* the thread that wakes it has reduced `sleeping` */
         }
         release(&pool.lock);
         if (job != NULL) {
             work_on(job, share, worker);
-            if (fastbptt_read(&pool.waiting) > 0) { /* `job` may be gone */
+            if (fastbptt_read(&pool.waiting) > 0) { /* do not read `job`: it may be gone */
                 acquire(&pool.lock);
                 wake_all(&pool.finished);
                 release(&pool.lock);
@@ -276,7 +283,7 @@ static void help(void)
     }
 }
 
-/* List a job, and let `wanted` helpers come. */
+/* List a job, and wake or create helpers until `wanted` helpers watch for it. */
 static void list_job(struct job *job, long wanted, double now)
 {
     struct job **end;
@@ -297,7 +304,7 @@ static void list_job(struct job *job, long wanted, double now)
         missing = 0;
     pool.helpers += missing;
     release(&pool.lock);
-    fastbptt_add(&pool.lists, 1); /* after the release: who watches takes the lock at once */
+    fastbptt_add(&pool.lists, 1); /* after the release, because watching helpers take the lock at once */
     for (; called > 0; called--)
         wake_one(&pool.listed);
     for (; missing > 0; missing--)
@@ -310,6 +317,7 @@ static void list_job(struct job *job, long wanted, double now)
         }
 }
 
+/* Remove a job from the list, so that no more helpers join it. */
 static void take_from_list(struct job *job)
 {
     struct job **at;
@@ -336,7 +344,7 @@ static void wait_for_helpers(struct job *job)
     acquire(&pool.lock);
     fastbptt_add(&pool.waiting, 1);
     while (fastbptt_read_size(&job->finished) < job->shares) {
-        if (job->forks != pool.forks) { /* the helpers that work on this job are the parent's: nobody will finish it */
+        if (job->forks != pool.forks) { /* the parent's helpers work on this job: nobody will finish it here */
             fputs("fastbptt: a child of fork, made by a signal handler during a call, cannot finish that call\n", stderr);
             abort();
         }
@@ -353,7 +361,7 @@ static void wait_for_helpers(struct job *job)
     release(&pool.lock);
 }
 
-/* Take note of a shared job: its time, and the time that its caller alone would have taken. */
+/* Record the time of a shared job and the time that its caller alone would have taken. Begin a pause if sharing costs time. */
 static void judge(double taken, double alone, double now)
 {
     acquire(&pool.lock);
@@ -377,18 +385,19 @@ static void judge(double taken, double alone, double now)
     release(&pool.lock);
 }
 
-/* Whether jobs are not shared now. */
+/* Return whether the pool is in a pause, in which no job is shared. */
 static int is_paused(double now)
 {
     if (!fastbptt_read(&pool.paused))
         return 0;
-    /* a pause is at most LONG_PAUSE_NS: a larger distance is one of the past */
+    /* A pause lasts at most LONG_PAUSE_NS. If its end is farther away, it lies in the past, because times are modulo 2^30. */
     if (((fastbptt_read(&pool.paused_until_us) - in_us(now)) & 0x3fffffff) <= (long)(LONG_PAUSE_NS / 1000))
         return 1;
     fastbptt_write(&pool.paused, 0);
     return 0;
 }
 
+/* Compute all shares in the calling thread. */
 static void run_alone(fastbptt_share work, void *context, ptrdiff_t shares)
 {
     ptrdiff_t share;
@@ -466,6 +475,7 @@ void fastbptt_fail_helpers(long n)
     fastbptt_write(&pool.failures, n);
 }
 
+/* Set the pool to its first state, without helpers and jobs. */
 static void empty_pool(void)
 {
     const long forks = pool.forks + 1;
@@ -481,6 +491,6 @@ void fastbptt_prepare_pool(void)
 {
     empty_pool();
 #if !defined(_WIN32)
-    pthread_atfork(NULL, NULL, empty_pool); /* a child of fork has no helpers, and nobody who would release the lock */
+    pthread_atfork(NULL, NULL, empty_pool); /* a child of fork has no helpers, and no thread that would release the lock */
 #endif
 }

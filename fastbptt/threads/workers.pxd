@@ -1,4 +1,4 @@
-"""The pool of helper threads (pool.h), for the package's other extensions."""
+"""What the package's other extensions cimport of the pool of helper threads. pool.h has its design."""
 
 ctypedef void (*share_function)(void *context, Py_ssize_t share, int worker) noexcept nogil
 ctypedef void (*poll_function)(void *context) noexcept nogil

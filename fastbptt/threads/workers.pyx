@@ -1,4 +1,7 @@
-"""The pool of helper threads of this process: see pool.h, which has the design. One extension owns it, others cimport it."""
+"""The extension that owns the process's pool of helper threads. The other extensions cimport `run_shares` from it.
+
+pool.h has the design of the pool. Functions that tests and benchmarks need to control the pool belong here.
+"""
 
 cdef extern from "pool.h" nogil:
     ctypedef void (*fastbptt_share)(void *context, Py_ssize_t share, int worker) noexcept
@@ -17,7 +20,10 @@ fastbptt_prepare_pool()
 
 cdef void run_shares(share_function work, poll_function poll, void *context, Py_ssize_t shares, int workers,
                      double work_ns) noexcept nogil:
-    """Compute all shares by at most `workers` threads. `work_ns` estimates the time that one thread takes."""
+    """Compute all shares by at most `workers` threads, including the calling one. Return when all are finished.
+
+    `work_ns` estimates the time that one thread takes. See fastbptt_run_shares in pool.h.
+    """
     fastbptt_run_shares(work, poll, context, shares, workers, work_ns)
 
 
@@ -27,10 +33,10 @@ def helpers():
 
 
 def set_times(double watch_ns=WATCH_NS, double wake_ns=WAKE_NS):
-    """Set how long an idle helper watches for a job, and how much work pays for waking one (pool.h)."""
+    """Set how long an idle helper watches for a job, and how much work pays for waking one, in nanoseconds (see pool.h)."""
     fastbptt_set_times(watch_ns, wake_ns)
 
 
 def fail_helpers(long n):
-    """Let the next n attempts to create a helper fail; for tests."""
+    """Let the next n attempts to create a helper fail, for tests."""
     fastbptt_fail_helpers(n)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, freethreading_compatible=True
-"""One network, trained by eight threads: each has its share of the sequences, and scratch and a gradient of its own."""
+"""Train one network by eight threads. Each thread has its own part of the sequences, its own scratch and its own gradient."""
 
 from cython.parallel cimport prange
 
@@ -10,18 +10,18 @@ from fastbptt cimport (
 )
 
 if abi_version() != ABI:
-    raise ImportError("this module must be compiled again, for the fastbptt that is installed")
+    raise ImportError("this module was compiled for another fastbptt: compile it again for the installed one")
 
 
 cdef Py_ssize_t check(Py_ssize_t result) except -1:
-    """The result of a function of fastbptt, which is a status where it is below 0."""
+    """Return the result of a function of fastbptt. Raise RuntimeError if it is a status below 0."""
     if result < 0:
         raise RuntimeError(status_text(<int> result).decode())
     return result
 
 
 cdef class Memory:
-    """Zeros, in `parts` equal parts that begin at multiples of 64 bytes."""
+    """Memory of zeros in `parts` equal parts. Each part begins at a multiple of 64 bytes."""
 
     cdef bytearray owner
     cdef Py_ssize_t stride
@@ -31,13 +31,17 @@ cdef class Memory:
         self.owner = bytearray(64 + parts * self.stride)
 
     cdef char *part(self, int i):
+        """Return the address of part i."""
         cdef char *memory = self.owner
         return memory + (64 - <size_t> memory % 64) + i * self.stride
 
 
 def train(float[::1] theta not None, const float[:, :, :, ::1] X not None, const float[:, :, :, ::1] D not None,
           Py_ssize_t hidden_size, int updates, double learning_rate=1e-2, double max_norm=10):
-    """Train theta (P,) in place by X (8, T, B, I) and D (8, T, B, O): eight shares of B sequences; the errors (updates,)."""
+    """Train theta (P,) in place on X (8, T, B, I) and D (8, T, B, O). Return the loss of each update, a list.
+
+    The first axis of X and D divides the sequences into eight parts of B, one for each thread.
+    """
     cdef Py_ssize_t T = X.shape[1], B = X.shape[2], I = X.shape[3], O = D.shape[3], P, scratch_size
     cdef Memory plans = Memory(plan_bytes()), batches = Memory(batch_bytes(), 8), scratches, gradients, moments
     cdef const void *plan = plans.part(0)
@@ -51,7 +55,7 @@ def train(float[::1] theta not None, const float[:, :, :, ::1] X not None, const
     cdef float *m
     cdef float *v
     if D.shape[0] != 8 or X.shape[0] != 8 or D.shape[1] != T or D.shape[2] != B:
-        raise ValueError("X must be (8, T, B, I), and D (8, T, B, O)")
+        raise ValueError("X must have shape (8, T, B, I), and D (8, T, B, O)")
 
     check(plan_init_f32(plans.part(0), plan_bytes(), I, hidden_size, O))
     check(plan_set_reduction(plans.part(0), REDUCTION_SUM))
@@ -76,7 +80,7 @@ def train(float[::1] theta not None, const float[:, :, :, ::1] X not None, const
                                                        NULL, NULL, scratch[share], scratch_size)
             for share in range(8):
                 failed = min(failed, status[share])
-            for share in range(1, 8):  # in order: the same bits, whoever was quickest
+            for share in range(1, 8):  # always add in this order, so that the bits do not depend on which thread is first
                 loss[0] += loss[share]
                 for i in range(P):
                     gradient[0][i] += gradient[share][i]
