@@ -27,8 +27,8 @@ class Engine:
         loss_parameter: Any, mean: bool, bias: bool, learn_initial_state: bool, l1: dict[str, Any], l2: dict[str, Any],
         last: bool, one_hot: bool, maps: _Given = None, rate_penalty: float = 0, omega: float = 0, *, recurs: bool = True,
         reads: bool = True, reverse: bool = False, pool_of: Engine | None = None, leak: float = 1, leak_form: str = "rate",
-        noise: float = 0, input_noise: float = 0, dropout: float = 0, kind: Any = 0,
-        settles: bool = False,
+        noise: float = 0, input_noise: float = 0, dropout: float = 0, stream: Any = 0,
+        drops_noise: bool = False,
     ) -> None: ...
     def forward(
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
@@ -58,7 +58,7 @@ class Engine:
     ) -> Any: ...
     def states_back(
         self, theta: _Given, X: _Given, S: _Array, dS: _Array, lengths: _Given, resets: _Given, own_start: bool,
-        gradient: _Array, memory_limit: int, dX: _Given, initial_state_gradient: bool, spreads: bool, n_threads: int,
+        gradient: _Array, memory_limit: int, dX: _Given, initial_state_gradient: bool, with_omega: bool, n_threads: int,
         R: _Given = None, draws: _Given = None, past_S_0: _Given = None,
     ) -> Any: ...
     def outputs(self, theta: _Given, S: _Array, lengths: _Given, n_threads: int) -> Any: ...
@@ -95,7 +95,7 @@ class Engine:
         self, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, resets: _Given,
     ) -> float: ...
     def workspace(
-        self, theta: _Given, T: int, B: int, lengths: _Given, resets: bool, labels: bool, weight_width: int, picks: bool,
+        self, theta: _Given, T: int, B: int, lengths: _Given, resets: bool, labels: bool, weight_width: int, sparse: bool,
         tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int, dropout: bool = False,
     ) -> int: ...
 

@@ -12,37 +12,37 @@ Design
 (c) Threads divide the shards and never meet within one. Shards depend on the call's shapes alone, each has a gradient of its
     own, and these are summed in order: so the bits are the same for any number of threads.
 (d) What must live from forward to backward is saved: S and delta_y. All else is scratch of one block. Both lie in a
-    thread's workspace, which `lay_out` alone lays out; weights are packed once a call (`share_out`). All of it is one
+    thread's workspace, which `lay_out` alone lays out; weights are packed once a call (`lay_out_shared`). All of it is one
     piece of memory from a small pool of the engine: a warm call allocates nothing but what it returns. Maps on the
     parameters act before the packing, and once more on the finished gradient; nothing between knows them.
 (e) Between blocks and shards a call polls for Ctrl-C, every 20 ms; `rows_of_a_shard` bounds what lies between. It has given
     the GIL away, unless it is over in some microseconds (`is_short`).
-(f) Sequences of unequal lengths, or with resets, are an arranged call: each shard has its longest sequence first (`arrange`),
-    so that those which go on are the first rows of every step, and a step's rows follow the last step's without a gap.
-    Steps of the same rows are a run (`end_of_run`), one call of a verb. Copies in and out then go by an index of places
-    (`places`); the verbs between see rows alone. Padding has none.
+(f) Sequences of unequal lengths, or with resets, are a packed call: each shard has its longest sequence first
+    (`pack_sequences`), so that those which go on are the first rows of every step, and a step's rows follow the last
+    step's without a gap. Steps of the same rows are a run (`end_of_run`), one call of a verb. Copies in and out then go by an
+    index of rows (`row_index`); the verbs between see rows alone. Padding has none.
 (g) Where an error stands on few steps (many weights of zero, or output="last"), the output's products see those rows only
-    (`pick`).
+    (`find_error_rows`).
 (h) Truncated BPTT goes back once for each window of k1 steps (`backward`), over what one forward pass has saved; blocks begin
     anew with each window.
 (i) Under a limit of memory (`fit_into`) forward keeps the states at the ends of segments alone, and `backward` computes each
     segment again before it goes back through it. Segments are whole blocks, so that nothing is summed in another order.
 (j) Layers and directions (`backends/stack.py`) are engines one after another, each of a network that lacks something: a recurrence
     without a readout, whose outputs are its states (`states`) and which is told ∂E/∂S (`states_back`); a readout without a
-    recurrence, whose inputs are states. A reverse recurrence reads and writes by places, from each sequence's last step on.
-    The states that `states` has found are given to `states_back` (c.given), which saves nothing of its own.
+    recurrence, whose inputs are states. A reverse recurrence reads and writes by row index, from each sequence's last step on.
+    The states that `states` has found are given to `states_back` (c.precomputed), which saves nothing of its own.
 (k) The C interface (`_core.pxd`) fills the same structs from its own (`engine/embed.pxi`) and runs them by one thread, in memory
-    of its caller. Its backward is a call of its own: what is saved then lies apart (c.apart), and is there already (c.known).
+    of its caller. Its backward is a call of its own: what is saved lies in external memory (c.external) by then (c.has_saved).
 (l) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
-    form. Beside it goes `other`: the rates, saved as S is, or the states, of one block and the step before. The gradient by
-    the state, dU, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
+    form. Beside it goes `auxiliary`: the rates, saved as S is, or the states, of one block and the step before. The gradient
+    by the state, dcarry, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
 (m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
     each number is a function of key, call, step, sequence and unit (draws.h), so that what is computed again has the same.
     Dropout multiplies what W_s reads by a mask, whose rows are drawn before the first step; that is the leaky units' verb,
     with a leak of 1 where there is none.
 (n) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
-    (`spread`), where delta goes back step by step; what it adds to ∂E/∂W_s stays apart until all shards have said how many
-    rows there were. Both cost a call that is without them nothing.
+    (`add_omega_rows`), where delta goes back step by step; what it adds to ∂E/∂W_s stays apart until all shards have said how
+    many rows there were. Both cost a call that is without them nothing.
 (o) Training (`engine/train.pxi`) is one call after another without the GIL: each of a batch that is picked into the same arrays,
     with an update behind it, until a number is not finite, the time is over, or Ctrl-C came.
 

@@ -98,7 +98,7 @@ class Stack:
         O, top = shapes["W_y"]
         self.own_y, of_readout = part(("W_y", "b_y"))
         self.readout = _core.Engine(I=top, H=top, O=O, **options | NO_RECURRENCE | of_readout, recurs=False,
-                                    settles=self.omega != 0)
+                                    drops_noise=self.omega != 0)
         self.layers: list[list[_Recurrence]] = []
         begin = 0
         for layer, ends in enumerate(suffixes):
@@ -108,7 +108,7 @@ class Stack:
                 own, of_recurrence = part(("W_x", "W_s", "b_s", "S_0"), suffix)
                 lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
                 engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
-                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, kind=len(self.recurrences))
+                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=len(self.recurrences))
                 self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
                 begin += H
 

@@ -1,34 +1,53 @@
-# What an engine is, and the methods that check arguments and put them into a call.
+# Arguments: what an engine is, and the methods that check arguments and put them into a call.
+#
+# Each method looks at dtype, shape and memory layout in C and returns False if one of them is wrong. The Python layer then
+# converts the argument or raises a detailed error, so no error message belongs here. Add a method for a new argument.
+# plan.pxi explains the letters.
 
 
 cdef class EngineArguments:
-    """A network's plan and kernels. Its methods read arguments into a call and return False if one is not ready."""
+    """A network's plan and kernels.
+
+    The methods read arguments into a call and return False if dtype, shape or memory layout of one is wrong.
+    """
 
     cdef Plan plan
     cdef const Kernels *kernels
     cdef int type
     cdef cnp.dtype dtype
     cdef object levels          # the array that plan.error.levels points to
-    cdef object maps            # likewise
+    cdef object maps            # the array that plan.maps points to
     cdef list pool
-    cdef public Py_ssize_t shard_work  # multiplications of one step of a shard; tests make shards small by it
+    cdef public Py_ssize_t shard_work  # most multiplications of one step of a shard; tests set it to get small shards
 
     def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
                  dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
                  bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, double leak=1,
-                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int kind=0,
-                 bint settles=False):
-        """l1 and l2 hold the penalty of each parameter that has one, by name; maps the bits of each entry (P,), or None.
+                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int stream=0,
+                 bint drops_noise=False):
+        """Describe a network: one recurrence, one readout or both.
 
-        Where not `recurs` there are no W_x, W_s, b_s, S_0: inputs (T, B, H) are states, and I is H. Where not `reads` there
-        are no W_y, b_y: `states` and `states_back` alone have a meaning, and O is 0. `reverse`: from the last step of each
-        sequence to its first. pool_of: the engine whose workspaces this one shares. settles: another engine of the network has
-        omega.
+        Parameters
+        ----------
+        dtype : "float32" or "float64"
+        I, H, O, K : numbers of inputs, hidden units, outputs, and targets per row
+        loss_parameter : threshold of "huber", levels of "quantile"
+        mean : reduce by the mean, else by the sum
+        l1, l2 : penalty of each parameter that has one, by name
+        last : outputs and errors exist only at each sequence's last step
+        one_hot : inputs are token ids
+        maps : unsigned char (P,), the bits of each entry's parametrization, or None
+        recurs : if False, there are no W_x, W_s, b_s and S_0; inputs (T, B, H) are states, and I is H
+        reads : if False, there are no W_y and b_y, and O is 0; only `states` and `states_back` may then be called
+        reverse : run the recurrence from each sequence's last step to its first
+        pool_of : engine whose workspaces this one shares, or None
+        stream : stream of random numbers of this recurrence
+        drops_noise : set rounding noise in ∂E/∂S to 0, because another engine of the network has omega
         """
         self.plan.units.form = CURRENT if leak_form == "current" else RATE if leak < 1 else PLAIN
         self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
-        self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.kind = noise, input_noise, dropout, kind
+        self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.stream = noise, input_noise, dropout, stream
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
@@ -54,7 +73,7 @@ cdef class EngineArguments:
             if cnp.PyArray_DIM(self.maps, 0) != p.P:
                 raise ValueError("maps are not those of these parameters")
             p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
-        p.rate_penalty, p.omega, p.settles = rate_penalty, omega, settles or omega != 0
+        p.rate_penalty, p.omega, p.drops_noise = rate_penalty, omega, drops_noise or omega != 0
         p.penalties, end = 0, p.P
         for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
                             ("W_x", p.W_x)):
@@ -67,9 +86,9 @@ cdef class EngineArguments:
 
     @cython.final
     cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1, draws=None) noexcept:
-        """Put what every operation has into the call; False where something is not in order.
+        """Put the arguments of every operation into the call. Return False if one has a wrong dtype, shape or layout.
 
-        `in_time` is the number of X's axes of time: 0 where X is a single step.
+        `in_time` is the number of time axes of X: 0 if X is a single step (B, I) or (B,), else 1.
         """
         memset(c, 0, sizeof(Call))
         if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(
@@ -79,7 +98,7 @@ cdef class EngineArguments:
         if (not self.plan.one_hot and cnp.PyArray_DIM(X, in_time + 1) != self.plan.I) or c.T > INT_MAX or c.B > INT_MAX:
             return False
         c.theta, c.error, c.last, c.units = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last, self.plan.units
-        c.picks, c.reverse = c.last, self.plan.reverse
+        c.sparse, c.reverse = c.last, self.plan.reverse
         if draws is not None and not self.take_draws(c, draws):
             return False
         if initial_state is not None:
@@ -107,13 +126,20 @@ cdef class EngineArguments:
 
     @cython.final
     cdef void take_dropout(self, Call *c) noexcept nogil:
+        """Put the probability of dropout into the call.
+
+        Plain units with dropout run as the rate form with leak 1: only the kernels of leaky units apply a mask.
+        """
         c.dropout = self.plan.dropout
         if c.dropout > 0 and c.units.form == PLAIN:
             c.units.form, c.units.leak = RATE, 1
 
     @cython.final
     cdef bint take_draws(self, Call *c, draws) noexcept:
-        """Put (noise_key, dropout_key, call, first, sequences), as of reference.Draws, into the call."""
+        """Put the keys and numbers of the random numbers into the call. Return False if `sequences` is not ready.
+
+        draws = (noise_key, dropout_key, call, first, sequences), as in fastbptt.reference.Draws.
+        """
         noise_key, dropout_key, call, first, sequences = draws
         c.call, c.first = call, first
         if noise_key is not None:
@@ -130,9 +156,9 @@ cdef class EngineArguments:
 
     @cython.final
     cdef bint take_out(self, Call *c, theta, x, state, out) noexcept:
-        """Put the arrays of out = (y, next state) into the call; False where they are not in order.
+        """Put the arrays of out = (y, next state) into the call. Return False if their dtype, shape or layout is wrong.
 
-        Neither may overlap what the step reads, but for the next state, which may stand where `state` does.
+        Neither may overlap what the step reads, except that the next state may be the very array `state`.
         """
         if not (cpython.PyTuple_Check(out) and cpython.PyTuple_GET_SIZE(out) == 2):
             return False
@@ -147,7 +173,7 @@ cdef class EngineArguments:
 
     @cython.final
     cdef bint take_old_starts(self, Call *c, past_S_0) noexcept:
-        """Put the S_0 of earlier steps into the call. Return False if dtype, shape or memory layout is wrong."""
+        """Put the S_0 of earlier steps, past_S_0 (old, H), into the call. Return False if it is not ready."""
         if not (is_ready(past_S_0, self.type, 2) and cnp.PyArray_DIM(past_S_0, 0) <= c.T
                 and has_shape(past_S_0, cnp.PyArray_DIM(past_S_0, 0), self.plan.H, -1)):
             return False
@@ -156,31 +182,34 @@ cdef class EngineArguments:
 
     @cython.final
     cdef bint take_targets(self, Call *c, D, weights) noexcept:
-        """Put targets, weights and the scale of the reduction into the call; False where something is not in order."""
+        """Put targets, weights and the scale of the reduction into the call.
+
+        Return False if dtype, shape or layout is wrong, or if a label or a weight is out of range.
+        """
         return self.point_at_targets(c, D, weights) and self.in_range(c) and self.take_weights(c) >= 0
 
     @cython.final
     cdef bint is_ready_out(self, array, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2) noexcept:
-        """Whether `array` is (n0, n1, n2), to be written into."""
+        """Return whether `array` is a writable array (n0, n1, n2) of the network's dtype."""
         return is_ready(array, self.type, 3) and has_shape(array, n0, n1, n2) and cnp.PyArray_ISWRITEABLE(array)
 
     @cython.final
     cdef bint is_ready_target(self, const Call *c, array, Py_ssize_t width) noexcept:
-        """Whether `array` is (T, B, width), or (B, width) where errors are those of the last steps."""
+        """Return whether `array` is (T, B, width), or (B, width) if errors are those of the last steps."""
         if c.last:
             return is_ready(array, self.type, 2) and has_shape(array, c.B, width, -1)
         return is_ready(array, self.type, 3) and has_shape(array, c.T, c.B, width)
 
     @cython.final
     cdef bint is_ready_row(self, const Call *c, array, int type) noexcept:
-        """Whether `array` is (T, B), or likewise (B,)."""
+        """Return whether `array` is (T, B), or (B,) if errors are those of the last steps."""
         if c.last:
             return is_ready(array, type, 1) and has_shape(array, c.B, -1, -1)
         return is_ready(array, type, 2) and has_shape(array, c.T, c.B, -1)
 
     @cython.final
     cdef bint point_at_targets(self, Call *c, D, weights) noexcept:
-        """Put targets and weights into the call; False where their types or shapes are not in order."""
+        """Put targets and weights into the call. Return False if their dtype, shape or layout is wrong."""
         cdef Py_ssize_t K = self.plan.error.K
         if self.plan.error.loss == CROSS_ENTROPY and self.is_ready_row(c, D, cnp.NPY_INTP):
             c.labels = <const Py_ssize_t *> cnp.PyArray_DATA(D)
@@ -200,7 +229,7 @@ cdef class EngineArguments:
 
     @cython.final
     cdef bint in_range(self, const Call *c) noexcept nogil:
-        """Whether every label that is read stands for an output."""
+        """Return whether every label that is read is the index of an output."""
         if c.labels == NULL:
             return True
         if self.type == cnp.NPY_FLOAT:
@@ -208,13 +237,13 @@ cdef class EngineArguments:
         return labels_in_range(c, self.plan.O, <const double *> c.weights)
 
     @cython.final
-    cdef void penalize_flow(self, Call *c) noexcept nogil:
-        """Put the penalties on rates and by Ω into the call, of which there are none yet."""
+    cdef void take_penalties(self, Call *c) noexcept nogil:
+        """Put the penalties on rates and by Ω into the call, and set their sums to 0."""
         cdef Py_ssize_t b, steps
-        c.rates = c.spread = 0
-        c.spread_rows = 0
+        c.rates = c.omega_sum = 0
+        c.omega_rows = 0
         c.omega = self.plan.omega
-        c.settles = c.error.settles = self.plan.omega != 0
+        c.drops_noise = c.error.settles = self.plan.omega != 0
         if self.plan.rate_penalty != 0:
             steps = c.steps
             for b in range(c.B if c.past > 0 else 0):
@@ -223,14 +252,15 @@ cdef class EngineArguments:
 
     @cython.final
     cdef double take_weights(self, Call *c) noexcept nogil:
-        """Put the scale of the reduction into the call; Σ m, or what is below 0 where a weight is out of range."""
+        """Put the scale of the reduction into the call. Return Σ m, or -1 if a weight is out of range."""
         if self.type == cnp.NPY_FLOAT:
-            return weigh(&self.plan, c, <const float *> c.weights)
-        return weigh(&self.plan, c, <const double *> c.weights)
+            return prepare_weights(&self.plan, c, <const float *> c.weights)
+        return prepare_weights(&self.plan, c, <const double *> c.weights)
 
     def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
-        """Σ m as `loss_and_gradients` finds it, for arguments that are checked already."""
+        """Return Σ m as `loss_and_gradients` computes it. The arguments must be checked already."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)):
-            raise ValueError("data are not in order")
+            raise ValueError("theta, X, D, weights, initial_state, lengths and resets must be C-contiguous arrays of the "
+                             "right dtypes and shapes")
         return self.take_weights(&c)

@@ -1,39 +1,50 @@
 # The backward pass of a shard, last block first; truncation windows and segments under a memory limit.
+#
+# Each block goes back from delta_y to ∂E/∂S, through the recurrence to delta, and from delta to the gradients. Above each
+# kernel call stands the NumPy line that it computes. Add here what happens at every step of a backward pass; what happens
+# between two states belongs in cells.pxi, penalties in regularizers.pxi.
+#
+# delta (rows, H) is ∂E/∂ the pre-activations of the hidden units, delta_y (rows, O) that of the outputs. `delta_next` is
+# delta of the step after a block, dcarry the gradient that leaky units carry beside it.
+# batching.pxi explains row, shard, block, run, packed, segment, border and window; plan.pxi explains the letters.
 
 cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                    const floating *theta) noexcept nogil:
-    """From the saved S and delta_y to every other gradient."""
+    """Compute every gradient except ∂E/∂W_y and ∂E/∂b_y, from the saved S and delta_y.
+
+    Adds to c.gradient (P,), and writes c.dX (T, B, I) and c.dS_0 (B, H) if the call asks for them.
+    """
     cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, since = c.past, end, block = 0, i, h
-    cdef bint begun = False  # some error went back through the first step
+    cdef bint begun = False  # an error went back to the first step
     cdef const floating *first
     cdef floating *first_delta = <floating *> w.first_delta
     cdef floating *delta = <floating *> w.delta
     cdef floating *Q_s = <floating *> shared.Q_s
     cdef floating *gradient = <floating *> c.gradient
     cdef floating *table = <floating *> w.table
-    cdef floating *dU = <floating *> w.dU
-    cdef floating *first_dU = <floating *> w.first_dU
+    cdef floating *dcarry = <floating *> w.dcarry
+    cdef floating *first_dcarry = <floating *> w.first_dcarry
     cdef bint leaky = c.units.form != PLAIN
 
-    if c.arranged:
-        memset(w.dropped, 0, (B if leaky else 1) * ldh * sizeof(double))
-    if c.arranged and leaky:
-        memset(w.dropped_dU, 0, B * ldh * sizeof(double))
-        memset(w.old_dropped, 0, ldh * sizeof(double))
+    if c.packed:
+        memset(w.reset_sums, 0, (B if leaky else 1) * ldh * sizeof(double))
+    if c.packed and leaky:
+        memset(w.reset_dcarry_sums, 0, B * ldh * sizeof(double))
+        memset(w.old_start_sums, 0, ldh * sizeof(double))
     if p.one_hot:
         memset(table, 0, p.I * ldh * sizeof(floating))
-    first = <floating *> w.later
+    first = <floating *> w.delta_next
     if c.k1 == 0:
         if c.segments > 0:
             begun = backward_again(p, c, k, shared, w, theta)
         elif c.most > 0:
-            block = blocks_until(c, w, c.most, 0) if c.arranged else 0
+            block = blocks_until(c, w, c.most, 0) if c.packed else 0
             begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block, <floating *> NULL)
     else:
         memset(first_delta, 0, B * ldh * sizeof(floating))
         if leaky:
-            memset(first_dU, 0, B * ldh * sizeof(floating))
-        while since < c.most:  # the errors of steps since ... end go back through the k2 steps before `end`
+            memset(first_dcarry, 0, B * ldh * sizeof(floating))
+        while since < c.most:  # one window: errors of since ... end, through k2 steps
             end = min(since + c.k1, c.T)
             block = blocks_until(c, w, min(end, c.most), block)
             if backward_through(p, c, k, shared, w, theta, max(0, end - c.k2), since, min(end, c.most), block,
@@ -42,11 +53,11 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
                 for i in range(rows_at(c, w, 0) * ldh):
                     first_delta[i] += first[i]
                 for i in range(rows_at(c, w, 0) * ldh if leaky else 0):
-                    first_dU[i] += dU[i]
+                    first_dcarry[i] += dcarry[i]
             since = end
         first = first_delta
         if leaky:
-            memcpy(dU, first_dU, B * ldh * sizeof(floating))
+            memcpy(dcarry, first_dcarry, B * ldh * sizeof(floating))
     if read_flag(c.stop):
         return
 
@@ -55,15 +66,15 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             gradient[p.W_x + h * p.I + i] += table[i * ldh + h]
     # dS_0 = delta[0] @ W_s                                                                           (B, H)
     if not begun:
-        if c.dS_0 != NULL and not c.arranged:
+        if c.dS_0 != NULL and not c.packed:
             memset(c.dS_0, 0, B * H * sizeof(floating))
     elif to_first_state(p, c):
-        first = drop(p, c, k, w, 0, Q_s, first)
+        first = cut_at_resets(p, c, k, w, 0, Q_s, first)
         if leaky:
-            # dU = what goes back from step 0 to the states before it
+            # dcarry = ∂E/∂ the states before step 0                                                       (B, H)
             memset(delta, 0, B * ldh * sizeof(floating))
             back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.S, first, delta)
-            first = dU
+            first = dcarry
         else:
             affine(k, B, H, H, first, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
             first = delta
@@ -71,26 +82,29 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             scatter(k, 1, B, H, first, ldh, <floating *> c.dS_0, 0, H, c.order)
         if p.S_0 >= 0 and (c.initial_state == NULL or c.own_start):
             column_sums(k, B, H, first, ldh, gradient + p.S_0)
-    if p.S_0 >= 0 and c.arranged and leaky:
-        # likewise from the steps that are reset
+    if p.S_0 >= 0 and c.packed and leaky:
+        # dS_0 += the same from the rows that were reset: W_s read S_0 there                            (H,)
         for i in range(B):
-            memcpy(<floating *> w.renewed + i * ldh, w.initial, ldh * sizeof(floating))
+            memcpy(<floating *> w.after_resets + i * ldh, w.initial, ldh * sizeof(floating))
         memset(delta, 0, B * ldh * sizeof(floating))
-        narrow(B * ldh, <double *> w.dropped_dU, dU)
-        narrow(B * ldh, <double *> w.dropped, <floating *> w.later)
-        back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.renewed, <floating *> w.later, delta)
-        column_sums(k, B, H, dU, ldh, gradient + p.S_0)
+        to_dtype(B * ldh, <double *> w.reset_dcarry_sums, dcarry)
+        to_dtype(B * ldh, <double *> w.reset_sums, <floating *> w.delta_next)
+        back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.after_resets, <floating *> w.delta_next, delta)
+        column_sums(k, B, H, dcarry, ldh, gradient + p.S_0)
         if c.old > 0:
-            narrow(ldh, <double *> w.old_dropped, delta)
+            to_dtype(ldh, <double *> w.old_start_sums, delta)
             column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
-    elif p.S_0 >= 0 and c.arranged:
-        narrow(ldh, <double *> w.dropped, <floating *> w.later)
-        affine(k, 1, H, H, <floating *> w.later, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
+    elif p.S_0 >= 0 and c.packed:
+        to_dtype(ldh, <double *> w.reset_sums, <floating *> w.delta_next)
+        affine(k, 1, H, H, <floating *> w.delta_next, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
         column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
 
 
 cdef Py_ssize_t blocks_until(const Call *c, const Workspace *w, Py_ssize_t end, Py_ssize_t block) noexcept nogil:
-    """How many blocks end with step `end` or before; `block` of them are known to."""
+    """Return the number of blocks that end at step `end` or before it.
+
+    The caller knows that the first `block` blocks do. Needs w.begins, so the call must be packed or have windows.
+    """
     while block == 0 or end_of_block(c, w, w.begins[block - 1]) < end:
         block += 1
     return block
@@ -98,9 +112,12 @@ cdef Py_ssize_t blocks_until(const Call *c, const Workspace *w, Py_ssize_t end, 
 
 cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                          const floating *theta) noexcept nogil:
-    """All errors back through all steps, segment by segment, each computed again; whether they came to the first step."""
+    """Take all errors back through all steps under a memory limit: recompute each segment, last one first.
+
+    Return whether an error came back to the first step. Delta of that step is then in w.delta_next (B, H).
+    """
     cdef Py_ssize_t i, begin, end, before, ldh = w.ldh
-    cdef const floating *later = NULL
+    cdef const floating *delta_next = NULL
     for i in range(w.segments - 1, -1, -1):
         begin, end = w.borders[i], w.borders[i + 1]
         before = rows_at(c, w, begin - 1) if begin > 0 else c.rows
@@ -108,27 +125,30 @@ cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared 
         memcpy(<floating *> w.S + (c.rows - before) * ldh, <floating *> w.border_states + i * c.rows * ldh,
                before * ldh * sizeof(floating))
         if c.units.form == CURRENT:
-            memcpy(w.other, <floating *> w.border_others + i * c.rows * ldh, before * ldh * sizeof(floating))
+            memcpy(w.auxiliary, <floating *> w.border_auxiliary + i * c.rows * ldh, before * ldh * sizeof(floating))
         if forward_through(p, c, k, shared, w, theta, begin, end, True) != DONE:
             return False
-        if not backward_through(p, c, k, shared, w, theta, begin, begin, end, w.border_blocks[i + 1], later) and begin == 0:
+        if (not backward_through(p, c, k, shared, w, theta, begin, begin, end, w.border_blocks[i + 1], delta_next)
+                and begin == 0):
             return False
-        later = <floating *> w.later
-    return later != NULL
+        delta_next = <floating *> w.delta_next
+    return delta_next != NULL
 
 
 cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                            const floating *theta, Py_ssize_t begin, Py_ssize_t since, Py_ssize_t end, Py_ssize_t block,
-                           const floating *later) noexcept nogil:
-    """The errors of the steps since ... end, back through the steps begin ... end, the last of `block` blocks.
+                           const floating *delta_next) noexcept nogil:
+    """Take the errors of the steps since ... end back through the steps begin ... end, block by block.
 
-    `later` is delta of the step after them, if that goes back too. Whether they came to the first step of all; its delta
-    is then in w.later.
+    `block` is the number of blocks before `end`. `delta_next` is delta (rows, H) of step `end`, or NULL if nothing comes from
+    there.
+
+    Return whether an error came back to the very first step. Delta of that step is then in w.delta_next (B, H).
     """
     cdef Py_ssize_t I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
     cdef Py_ssize_t t, of_block, rows
-    cdef const Py_ssize_t *places
+    cdef const Py_ssize_t *row_index
     cdef floating *S
     cdef floating *A
     cdef floating *R
@@ -141,52 +161,52 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     cdef floating *dX = <floating *> c.dX
 
     while end > begin:
-        if later != NULL and stopped(c):
+        if delta_next != NULL and stopped(c):
             return False
-        if c.arranged or c.k1 > 0:
+        if c.packed or c.k1 > 0:
             block -= 1
             of_block = w.begins[block]
         else:
             of_block = (end - 1) // (w.rows // c.rows) * (w.rows // c.rows)
         t = max(of_block, begin)
         rows = rows_before(c, w, end) - rows_before(c, w, t)
-        if c.given:
+        if c.precomputed:
             w.origin = rows_before(c, w, t)
         A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
-        R = <floating *> w.other + (rows_before(c, w, t) - w.origin) * ldh if c.units.form == RATE else A
-        S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # of the step before
-        if c.given:
-            read_known(p, c, k, w, t, S)
-        places = find_places(p, c, w, t, end)
-        if c.given:  # S[1:] of these steps
-            read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
-        if c.given and c.units.form == CURRENT:
+        R = <floating *> w.auxiliary + (rows_before(c, w, t) - w.origin) * ldh if c.units.form == RATE else A
+        S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # states of the step before
+        if c.precomputed:
+            read_precomputed(p, c, k, w, t, S)
+        row_index = find_row_index(p, c, w, t, end)
+        if c.precomputed:
+            read(c, k, t, rows, row_index, H, <const floating *> c.past_states, A, ldh)
+        if c.precomputed and c.units.form == CURRENT:
             to_rates(c, k, rows, ldh, A)
-        elif c.given and c.units.form == RATE:
-            read(c, k, t, rows, places, H, <const floating *> c.past_rates, R, ldh)
+        elif c.precomputed and c.units.form == RATE:
+            read(c, k, t, rows, row_index, H, <const floating *> c.past_rates, R, ldh)
         # dS = delta_y @ W_y                                                                          (rows, H)
         if not p.reads:
-            read(c, k, t, rows, places, H, <const floating *> c.D, delta, ldh)
+            read(c, k, t, rows, row_index, H, <const floating *> c.D, delta, ldh)
         elif end > since:
-            bring_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta)
+            readout_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta)
             if c.rates != 0:
                 add_rates(rows, H, 2 * c.rates, A, ldh, delta)
         else:
             memset(delta, 0, rows * ldh * sizeof(floating))
         # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
         if c.omega == 0:
-            recur_back_through(p, c, k, w, t, end, Q_s, R, later, delta)
+            recur_back_through(p, c, k, w, t, end, Q_s, R, delta_next, delta)
         else:
-            recur_back_by_steps(p, c, k, w, t, end, Q_s, R, later, delta)
-            spread(p, c, w, rows, <const floating *> delta)
+            recur_back_by_steps(p, c, k, w, t, end, Q_s, R, delta_next, delta)
+            add_omega_rows(p, c, w, rows, <const floating *> delta)
             # slope += u.T @ (2 (1 - 1/r) v)                                                          (H, H)
             if H > 1:
-                accumulate(k, rows, H, H, <floating *> w.dS, ldh, <floating *> w.back, ldh, <floating *> c.spread_slope, H)
+                accumulate(k, rows, H, H, <floating *> w.dS, ldh, <floating *> w.back, ldh, <floating *> c.omega_slope, H)
             else:
-                add_products(rows, <floating *> w.dS, <floating *> w.back, ldh, <floating *> c.spread_slope)
+                add_products(rows, <floating *> w.dS, <floating *> w.back, ldh, <floating *> c.omega_slope)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
         before = S
-        if c.arranged:
+        if c.packed:
             find_states_before(p, c, k, w, t, end, S, A, <floating *> w.before)
             before = <floating *> w.before
         if w.mask != NULL:
@@ -196,36 +216,37 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
         if p.one_hot:
-            add_by_id(c, rows, places, delta, ldh, <floating *> w.table)
+            add_by_id(c, rows, row_index, delta, ldh, <floating *> w.table)
         else:
-            if end - t < c.most or c.given or c.known:  # of a single block forward has left X there
-                read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
-                add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
+            if end - t < c.most or c.precomputed or c.has_saved:  # if there is only one block, X still holds its inputs
+                read(c, k, t, rows, row_index, I, <const floating *> c.X, X, ldi)
+                add_noise(c, t, rows, row_index, INPUT, c.input_noise, I, X, ldi)
             accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
         if p.b_s >= 0:
             column_sums(k, rows, H, delta, ldh, gradient + p.b_s)
         if dX != NULL:
             # dX = delta @ W_x                                                                        (rows, I)
             affine(k, rows, H, I, delta, ldh, Q_x, ldi, <const floating *> NULL, X, ldi)
-            if c.settles:
-                settle_rows(rows, I, X, ldi, H, <const floating *> delta, ldh, c.norm_W_x)
+            if c.drops_noise:
+                drop_noise_rows(rows, I, X, ldi, H, <const floating *> delta, ldh, c.norm_W_x)
             if c.k1 > 0:
-                add_rows(c, t, rows, places, I, X, ldi, dX)
+                add_rows(c, t, rows, row_index, I, X, ldi, dX)
             else:
-                write(c, k, t, rows, places, I, X, ldi, dX)
-        later = <floating *> w.later
-        memcpy(w.later, delta, rows_at(c, w, t) * ldh * sizeof(floating))
+                write(c, k, t, rows, row_index, I, X, ldi, dX)
+        delta_next = <floating *> w.delta_next
+        memcpy(w.delta_next, delta, rows_at(c, w, t) * ldh * sizeof(floating))
         end = t
-    if begin > 0 and later != NULL and c.segments == 0:
-        drop(p, c, k, w, begin, Q_s, later)  # what a reset there has from S_0, which is no constant
-    return begin == 0 and later != NULL
+    if begin > 0 and delta_next != NULL and c.segments == 0:
+        # A reset at the window's start reads S_0, so its gradient still reaches S_0.
+        cut_at_resets(p, c, k, w, begin, Q_s, delta_next)
+    return begin == 0 and delta_next != NULL
 
 
-cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
-                     floating *S) noexcept nogil:
-    """S = the states before step t, which are known                                                       (rows, H)"""
+cdef void read_precomputed(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
+                           floating *S) noexcept nogil:
+    """Read the precomputed states before step t to S (rows, H); in the current form, their rates."""
     if t > 0:
-        read(c, k, t - 1, rows_at(c, w, t - 1), find_places(p, c, w, t - 1, t), p.H, <const floating *> c.past_states, S,
+        read(c, k, t - 1, rows_at(c, w, t - 1), find_row_index(p, c, w, t - 1, t), p.H, <const floating *> c.past_states, S,
              w.ldh)
     else:
         gather(k, 1, c.rows, p.H, <const floating *> c.initial_state, 0, p.H, c.order, S, w.ldh)
@@ -233,27 +254,30 @@ cdef void read_known(const Plan *p, const Call *c, const Kernels *k, Workspace *
         to_rates(c, k, rows_at(c, w, t - 1) if t > 0 else c.rows, w.ldh, S)
 
 
-cdef void bring_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
-                     Py_ssize_t of_block, Py_ssize_t t, Py_ssize_t end, floating *dS) noexcept nogil:
-    """dS = delta_y @ W_y for the steps t ... end of the block of_block ... end                             (rows, H)"""
+cdef void readout_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
+                       Py_ssize_t of_block, Py_ssize_t t, Py_ssize_t end, floating *dS) noexcept nogil:
+    """Compute dS = delta_y @ W_y, of shape (rows, H), for the steps t ... end of the block of_block ... end.
+
+    If errors are sparse, delta_y holds only the rows with an error. The other rows of dS become 0.
+    """
     cdef Py_ssize_t O = p.O, H = p.H, ldh = w.ldh, ldo = w.ldo, i, skipped = 0, errors
     cdef Py_ssize_t above = rows_before(c, w, t) - rows_before(c, w, of_block)
     cdef Py_ssize_t rows = rows_before(c, w, end) - rows_before(c, w, t)
     cdef const floating *delta_y = <floating *> w.delta_y + (rows_before(c, w, of_block) - w.origin) * ldo
-    errors = pick(c, w, of_block, end, <const floating *> c.weights) if c.picks else above + rows
+    errors = find_error_rows(c, w, of_block, end, <const floating *> c.weights) if c.sparse else above + rows
     if errors == above + rows:
         affine(k, rows, O, H, delta_y + above * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS, ldh)
-        if c.settles:
-            settle_rows(rows, H, dS, ldh, O, delta_y + above * ldo, ldo, c.norm_W_y)
+        if c.drops_noise:
+            drop_noise_rows(rows, H, dS, ldh, O, delta_y + above * ldo, ldo, c.norm_W_y)
         return
     memset(dS, 0, rows * ldh * sizeof(floating))
-    while skipped < errors and w.at[skipped] < above:
+    while skipped < errors and w.error_rows[skipped] < above:
         skipped += 1
     for i in range(skipped, errors):
-        w.at[i] -= above
+        w.error_rows[i] -= above
     if skipped < errors:
         affine(k, errors - skipped, O, H, delta_y + skipped * ldo, ldo, Q_y, ldh, <const floating *> NULL, <floating *> w.R,
                ldh)
-        if c.settles:
-            settle_rows(errors - skipped, H, <floating *> w.R, ldh, O, delta_y + skipped * ldo, ldo, c.norm_W_y)
-        scatter(k, 1, errors - skipped, H, <floating *> w.R, ldh, dS, 0, ldh, w.at + skipped)
+        if c.drops_noise:
+            drop_noise_rows(errors - skipped, H, <floating *> w.R, ldh, O, delta_y + skipped * ldo, ldo, c.norm_W_y)
+        scatter(k, 1, errors - skipped, H, <floating *> w.R, ldh, dS, 0, ldh, w.error_rows + skipped)

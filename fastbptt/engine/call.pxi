@@ -1,81 +1,92 @@
-# Call: what one call has and wants. Every operation fills one and passes it to `run`.
+# Call: the arguments, results and intermediate sums of one call.
+#
+# Every operation of the engine fills a `Call` and passes it to `run` (run.pxi). Add a field here for a new argument or result;
+# `make_shard` (batching.pxi) must then move its pointer to a shard's first sequence, if the array has an axis of sequences.
+# plan.pxi explains the letters, batching.pxi the terms shard, packed, segment and window.
 
 cdef struct Call:
-    # What one call is given and where it puts its results; void pointers are of the network's real type, NULL where
-    # a thing is absent. Time-major and C-contiguous; T is missing where the network's output is that of the last step.
-    # Of a shard: rows is the number of its sequences; the pointers are moved on to the first of them, unless the call is
-    # arranged, and B, the whole batch's, stays the distance of time steps.
-    Py_ssize_t T, B, rows
-    const void *theta            # (P,)
-    const void *X                # (T, B, I)
-    const Py_ssize_t *ids        # (T, B), in place of X
+    # Arguments, results and sums of one call, or of one shard of it.
+    #
+    # Void pointers have the network's real type. They are NULL if the array is absent. Arrays are time-major and C-contiguous.
+    # The T axis of D, labels, weights, Y and losses is missing if outputs exist only at the last steps (`last`).
+    #
+    # In a shard's Call the pointers start at the shard's first sequence, unless the call is packed. B stays that of the whole
+    # batch: it is the distance between time steps.
+    Py_ssize_t T, B, rows        #                steps, sequences of the whole batch, sequences of this shard (or of a full
+                                 #                shard)
+    const void *theta            # (P,)           parameters
+    const void *X                # (T, B, I)      inputs; NULL if ids are given
+    const Py_ssize_t *ids        # (T, B)         token ids, in place of X
     const void *initial_state    # (B, H)
-    const void *D                # (T, B, K)
-    const Py_ssize_t *labels     # (T, B)
-    const void *weights          # (T, B) or (T, B, K)
-    Py_ssize_t weight_width      # 0, 1 or K
-    double weight_scale          # what weights are multiplied with before anything else: a power of two, mostly 1
-    double unscale               # what all that is linear in them is multiplied with in the end; 0: nothing
-    const Py_ssize_t *lengths    # (B,)
-    const char *resets           # (T, B)
-    Py_ssize_t k1, k2            # of truncated BPTT; 0 where errors go back through all steps
-    Py_ssize_t past              # steps whose states are known, and which have no error
-    const void *past_states     # (past, B, H), or where they are `given` (T, B, H)
-    const void *past_rates      # likewise, of leaky units of the rate form
-    const void *past_S_0         # (old, H), the S_0 that resets at the first `old` steps brought; later ones bring theta's
-    Py_ssize_t old
-    bint own_start               # initial_state is the S_0 of its time
-    bint reverse                 # as of the plan
-    bint given                   # all states are known: backward reads them block by block
-    Units units
-    double noise, input_noise, dropout  # as of the plan; 0 without draws
-    unsigned long long noise_key, dropout_key
-    unsigned int call
-    Py_ssize_t first             # the step that X[0] is to the noise
-    const Py_ssize_t *numbers    # (B,), which sequences these are to the noise; NULL: 0, 1, ...
-    Py_ssize_t begin             # the first sequence of a shard, unless the call is arranged
-    bint known                   # what is saved is there already, but for delta_y
-    bint apart                   # what is saved lies in memory of its own
-    char *saved                  # which this is, shard by shard
-    ErrorOptions error
-    void *Y                      # (T, B, O)
-    void *S                      # (T + 1, B, H)
-    void *R                      # (T, B, H), the rates of leaky units
-    void *final_state            # (B, H)
-    void *losses                 # (T, B)
-    void *gradient               # (P,)
-    void *dX                     # (T, B, I)
-    void *dS_0                   # (B, H)
-    void *terms_W_s              # (T, H, H)
-    void *terms_W_x              # (T, H, I)
-    void *terms_W_y              # (O, H), zeros
-    void *terms_S                # (T, B, H)
-    void *flow                   # (flow_end - flow_begin, T), zeros, as the next one
-    void *flow_whole             # (T,)
-    Py_ssize_t flow_begin, flow_end  # the steps whose errors are followed back
-    double total                 # Σ m e
-    double penalty               # where there is a gradient
-    double rates                 # rate_penalty / how many rates there are; 0 where there is no such penalty
-    double omega                 # 0 where there is no such penalty
-    bint settles                 # what is only rounding noise in ∂E/∂S is 0; with the Frobenius norms of these:
-    double norm_W_x, norm_W_s, norm_W_y
-    double squares               # Σ S², where there is the first
-    double spread                # Σ (‖δ W_s‖ / ‖∂E/∂S‖ - 1)², where there is the second,
-    Py_ssize_t spread_rows       # of so many rows,
-    void *spread_slope           # (H, H), and its derivative by W_s
-    bint last                    # errors and outputs are those of each sequence's last step
-    bint picks                   # errors stand on some steps only
-    bint saves                   # S is kept for backward
-    bint polls                   # for Ctrl-C: the thread that called does
-    double *polled               # time of the last poll, of that thread alone, or NEVER
-    volatile int *stop           # set once it came
-    # What `count` and `arrange` find
-    bint arranged
-    Py_ssize_t sequences         # that have any step
-    Py_ssize_t most              # steps of the longest
-    Py_ssize_t steps             # of all together
-    Py_ssize_t kept              # steps of the shard that has most, over all its sequences
-    Py_ssize_t segments          # at most, of a call that computes states again; else 0
-    Py_ssize_t segment_rows      # of a segment, at most
-    const Py_ssize_t *order      # (sequences,), shard by shard, each shard's longest first; NULL where nothing is arranged
-    const Py_ssize_t *alive      # (most + 1,), sequences of more than t steps
+    const void *D                # (T, B, K)      targets; ∂E/∂Y or ∂E/∂S if error.loss is GIVEN
+    const Py_ssize_t *labels     # (T, B)         classes, in place of D
+    const void *weights          # (T, B[, K])    m, the weights of the errors
+    Py_ssize_t weight_width      #                0 (no weights), 1 or K
+    double weight_scale          #                power of two that multiplies the weights before anything else; mostly 1
+    double unscale               #                factor that `run` applies at the end to all results that are linear in the
+                                 #                weights; 0: none
+    const Py_ssize_t *lengths    # (B,)           steps of each sequence
+    const char *resets           # (T, B)         1: the state before this step is the network's own initial state
+    Py_ssize_t k1, k2            #                truncated BPTT: the errors of k1 steps go back k2 steps; 0: through all steps
+    Py_ssize_t past              #                number of first steps whose states are given and which have no error
+    const void *past_states      # (past, B, H)   their states; (T, B, H) if all states are precomputed
+    const void *past_rates       # (past, B, H)   their rates, likewise, for leaky units of the rate form
+    const void *past_S_0         # (old, H)       the S_0 that resets at the first `old` steps brought; later resets bring
+                                 #                theta's S_0
+    Py_ssize_t old               #                number of steps with an earlier S_0
+    bint own_start               #                initial_state is the network's own S_0 of that time
+    bint reverse                 #                as in Plan
+    bint precomputed             #                all states are precomputed: backward reads them block by block
+    Units units                  #                as in Plan, or the rate form with leak 1 for plain units with dropout
+    double noise, input_noise, dropout  #                as in Plan; 0 for a call without random numbers
+    unsigned long long noise_key, dropout_key  #                keys of the random numbers
+    unsigned int call            #                number of this call for the random numbers
+    Py_ssize_t first             #                number of step X[0] for the random numbers
+    const Py_ssize_t *numbers    # (B,)           numbers of the sequences for the random numbers; NULL: 0, 1, ...
+    Py_ssize_t begin             #                the shard's first sequence; 0 in a packed call
+    bint has_saved               #                an earlier call has saved everything but delta_y
+    bint external                #                the saved arrays lie in external memory
+    char *saved                  #                that memory, shard by shard
+    ErrorOptions error           #                as in Plan; error.scale is the scale of the reduction
+    void *Y                      # (T, B, O)      outputs
+    void *S                      # (T + 1, B, H)  states; S[0] holds the initial states
+    void *R                      # (T, B, H)      rates of leaky units
+    void *final_state            # (B, H)         states after each sequence's last step
+    void *losses                 # (T, B)         errors e, not weighted
+    void *gradient               # (P,)           ∂E/∂theta
+    void *dX                     # (T, B, I)      ∂E/∂X
+    void *dS_0                   # (B, H)         ∂E/∂ the initial states
+    void *terms_W_s              # (T, H, H)      what each step contributes to ∂E/∂W_s
+    void *terms_W_x              # (T, H, I)      what each step contributes to ∂E/∂W_x
+    void *terms_W_y              # (O, H)         ∂E/∂W_y; zeros at first
+    void *terms_S                # (T, B, H)      ∂E/∂S of each step
+    void *flow                   # (errors, T)    ‖∂E_t/∂S_i‖ of the errors of steps flow_begin ... flow_end; zeros at first
+    void *flow_whole             # (T,)           ‖∂E/∂S_i‖ of all errors; zeros at first
+    Py_ssize_t flow_begin, flow_end  #                the steps whose errors are followed back
+    double total                 #                Σ m e
+    double penalty               #                sum of the penalties, in a call with a gradient
+    double rates                 #                rate_penalty / number of rates; 0 without this penalty
+    double omega                 #                factor of Ω; 0 without this penalty
+    bint drops_noise             #                set ∂E/∂S to 0 where it is only rounding noise, judged by the three norms
+                                 #                below
+    double norm_W_x, norm_W_s, norm_W_y  #                Frobenius norms
+    double squares               #                Σ S², with a penalty on rates
+    double omega_sum             #                Σ (‖δ W_s‖ / ‖∂E/∂S‖ - 1)² over rows, with omega
+    Py_ssize_t omega_rows        #                number of these rows
+    void *omega_slope            # (H, H)         derivative of that sum with respect to W_s
+    bint last                    #                as in Plan
+    bint sparse                  #                errors are sparse: only some rows have one
+    bint saves                   #                keep S for backward
+    bint polls                   #                this thread polls for Ctrl-C; only the calling thread does
+    double *polled               #                time of that thread's last poll, or NEVER
+    volatile int *stop           #                set once Ctrl-C came
+    bint packed                  #                the call is packed; `count` and `pack_sequences` set this and all below
+    Py_ssize_t sequences         #                number of sequences that have a step
+    Py_ssize_t most              #                length of the longest sequence
+    Py_ssize_t steps             #                sum of the lengths
+    Py_ssize_t kept              #                rows of the largest shard, summed over its steps
+    Py_ssize_t segments          #                most segments of a call that recomputes states; else 0
+    Py_ssize_t segment_rows      #                most rows of a segment
+    const Py_ssize_t *order      # (sequences,)   sequences shard by shard, each shard's longest first; NULL if the call is not
+                                 #                packed
+    const Py_ssize_t *batch_sizes  # (most + 1,)    number of sequences with more than t steps

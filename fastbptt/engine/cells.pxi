@@ -1,8 +1,17 @@
-# The recurrence of a block, forward and backward, by as many steps at once as have the same rows.
+# Cells: the recurrence of a block, forward and backward.
+#
+# Each function goes through a block run by run, so that one kernel call computes as many steps as possible. Add here what a
+# new kind of unit needs between two steps.
+#
+# Plain units: S[t] = g1(A[t] + S[t - 1] @ W_s.T). Leaky units are described in kernels.h. S is what W_s and the output read:
+# the state in the rate form, the rate in the current form. The auxiliary state (w.auxiliary) is the other of the two. Its
+# gradient dcarry, the gradient by the state, goes back beside delta. delta (rows, H) is ∂E/∂ the pre-activations.
+#
+# batching.pxi explains row, block, run, packed and reset; plan.pxi explains the letters.
 
 cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_ssize_t rows, Py_ssize_t ldh,
                      floating *S) noexcept nogil:
-    """The network's own first state, S_0 or zero                                                          (rows, H)"""
+    """Write the network's own initial state to S (rows, H): S_0 in every row, or zeros if it has no S_0."""
     if p.S_0 >= 0:
         gather(k, 1, rows, p.H, theta + p.S_0, 0, 0, NULL, S, ldh)
     else:
@@ -10,27 +19,33 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
 
 
 cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
-    """Whether what W_s reads first is all zero: its product with W_s is none, nor has ∂E/∂W_s anything of it."""
+    """Return whether W_s reads only zeros at the first step.
+
+    Its product with W_s and its part of ∂E/∂W_s are then zero and need no computation.
+    """
     return c.initial_state == NULL and p.S_0 < 0 and c.units.form == PLAIN
 
 
 cdef inline bint to_first_state(const Plan *p, const Call *c) noexcept nogil:
-    """Whether ∂E/∂S_0 is wanted, of the sequences or of the network's own."""
+    """Return whether the call needs ∂E/∂S_0, of the sequences or of the network's own initial state."""
     return c.dS_0 != NULL or p.S_0 >= 0
 
 
-cdef void renew(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, const void *initial,
-                floating *renewed) noexcept nogil:
-    """The states before step t: those of the step before, but for the rows that are reset."""
+cdef void apply_resets(const Call *c, const Workspace *w, Py_ssize_t t, const floating *before, const void *initial,
+                       floating *after_resets) noexcept nogil:
+    """Write the states before step t, after its resets, to after_resets (rows, H).
+
+    They are those after the step before (`before`), except that each reset row receives `initial` (H,).
+    """
     cdef Py_ssize_t row, rows = rows_at(c, w, t), ldh = w.ldh
-    memcpy(renewed, before, rows * ldh * sizeof(floating))
+    memcpy(after_resets, before, rows * ldh * sizeof(floating))
     for row in range(rows if c.resets != NULL else 0):
         if is_reset(c, t, row):
-            memcpy(renewed + row * ldh, initial, ldh * sizeof(floating))
+            memcpy(after_resets + row * ldh, initial, ldh * sizeof(floating))
 
 
 cdef void to_rates(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t ldh, floating *A) noexcept nogil:
-    """A = g1(A)                                                                                            (rows, H)"""
+    """Compute A = g1(A) in place, of shape (rows, H)."""
     cdef ErrorOptions what
     memset(&what, 0, sizeof(ErrorOptions))
     what.activation = c.units.activation
@@ -38,41 +53,48 @@ cdef void to_rates(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t 
 
 
 cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
-                        const floating *P_s, const floating *before, floating *S, floating *other) noexcept nogil:
-    """S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S; of leaky units `integrate`."""
+                        const floating *P_s, const floating *before, floating *S, floating *auxiliary) noexcept nogil:
+    """Compute S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S.
+
+    On entry S holds the inputs' part of the pre-activations, on return the states. `before` are the states before step t. P_s
+    is W_s, packed. For leaky units the kernel `integrate` does this and writes the auxiliary states to `auxiliary`.
+    """
     cdef Py_ssize_t rows, next, ldh = w.ldh
-    cdef const floating *integrated = <floating *> w.other
+    cdef const floating *integrated = <floating *> w.auxiliary
     if t == 0 and from_zero(p, c):
         before = NULL
     while t < end:
         rows, next = rows_at(c, w, t), end_of_run(c, w, t, end)
         if before != NULL and any_reset(c, w, t):
-            renew(c, w, t, before, w.initial, <floating *> w.renewed)
-            before = <floating *> w.renewed
+            apply_resets(c, w, t, before, w.initial, <floating *> w.after_resets)
+            before = <floating *> w.after_resets
             if c.units.form == CURRENT:
-                renew(c, w, t, integrated, w.initial_other, <floating *> w.renewed_other)
-                integrated = <floating *> w.renewed_other
+                apply_resets(c, w, t, integrated, w.initial_auxiliary, <floating *> w.auxiliary_after_resets)
+                integrated = <floating *> w.auxiliary_after_resets
         if c.units.form == PLAIN:
             recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
         else:
             integrate(k, &c.units, next - t, rows, p.H, P_s, ldh, <const floating *> w.mask, <floating *> w.masked, before,
-                      integrated, S, other)
-            integrated = other + (next - t - 1) * rows * ldh
-            other += (next - t) * rows * ldh
+                      integrated, S, auxiliary)
+            integrated = auxiliary + (next - t - 1) * rows * ldh
+            auxiliary += (next - t) * rows * ldh
         before = S + (next - t - 1) * rows * ldh
         S += (next - t) * rows * ldh
         t = next
 
 
 cdef void add_in_double(Py_ssize_t n, const floating *x, double *sum) noexcept nogil:
-    """sum += x: one by one a thousand float32 numbers would be off by 1e-6 of their sum."""
+    """Compute sum += x for n numbers.
+
+    The sum is kept in double: in float32 a sum of a thousand numbers would be off by 1e-6 of its size.
+    """
     cdef Py_ssize_t i
     for i in range(n):
         sum[i] += x[i]
 
 
-cdef void narrow(Py_ssize_t n, const double *x, floating *y) noexcept nogil:
-    """y = x"""
+cdef void to_dtype(Py_ssize_t n, const double *x, floating *y) noexcept nogil:
+    """Copy n doubles x to y, rounding them to y's type."""
     cdef Py_ssize_t i
     for i in range(n):
         y[i] = <floating> x[i]
@@ -80,86 +102,100 @@ cdef void narrow(Py_ssize_t n, const double *x, floating *y) noexcept nogil:
 
 cdef void find_old_start(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t ldh,
                          floating *row) noexcept nogil:
-    """What W_s read of the S_0 that a reset at step t < c.old brought                                         (H,)"""
+    """Compute what W_s read after a reset at step t < c.old, and write it to row (H,).
+
+    Such a reset brought an earlier S_0 (c.past_S_0). In the current form W_s reads its rate.
+    """
     gather(k, 1, 1, p.H, <const floating *> c.past_S_0 + t * p.H, 0, p.H, NULL, row, ldh)
     if c.units.form == CURRENT:
         to_rates(c, k, 1, ldh, row)
 
 
-cdef void drop_to_old_start(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t row,
-                            const floating *Q_s, const floating *delta) noexcept nogil:
-    """Add what goes back to the S_0 of step t < c.old to w.old_dropped: of the current form, where g1' of that S_0 counts."""
+cdef void add_to_old_start(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t row,
+                           const floating *Q_s, const floating *delta) noexcept nogil:
+    """Add the gradient by the S_0 of step t < c.old, from one reset row, to w.old_start_sums (H,).
+
+    Only the current form needs this: there the gradient depends on g1' of that earlier S_0. `delta` (H,) is the row's.
+    """
     cdef Py_ssize_t ldh = w.ldh
     cdef floating *rates = <floating *> w.old
     cdef floating *nothing = rates + ldh
     find_old_start(p, c, k, t, ldh, rates)
     memset(nothing, 0, ldh * sizeof(floating))
     back(p, c, k, w, 1, row, 1, Q_s, rates, delta, nothing)
-    add_in_double(p.H, <floating *> w.dU + row * ldh, <double *> w.old_dropped)
+    add_in_double(p.H, <floating *> w.dcarry + row * ldh, <double *> w.old_start_sums)
 
 
-cdef const floating *drop(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
-                          const floating *Q_s, const floating *later) noexcept nogil:
-    """delta of step t as the step before receives it: nothing of the rows that are reset, whose sum goes to S_0.
+cdef const floating *cut_at_resets(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                                   const floating *Q_s, const floating *delta_next) noexcept nogil:
+    """Return delta of step t as the step before receives it: rows that are reset are 0.
 
-    Of leaky units the same is done to dU, and each row has a sum of its own.
+    `delta_next` is delta (rows, H) of step t. Adds the delta of reset rows to w.reset_sums, from which `backward` computes
+    ∂E/∂S_0. Plain units need only one sum (H,). Leaky units have one sum per row, and dcarry (rows, H) is treated likewise.
     """
     cdef Py_ssize_t row, own, ldh = w.ldh
-    cdef floating *kept = <floating *> w.renewed
-    cdef floating *dU = <floating *> w.dU
+    cdef floating *kept = <floating *> w.after_resets
+    cdef floating *dcarry = <floating *> w.dcarry
     cdef bint leaky = c.units.form != PLAIN
     if not any_reset(c, w, t):
-        return later
-    memmove(kept, later, rows_at(c, w, t) * ldh * sizeof(floating))
+        return delta_next
+    memmove(kept, delta_next, rows_at(c, w, t) * ldh * sizeof(floating))
     for row in range(rows_at(c, w, t)):
         if is_reset(c, t, row):
             own = row * ldh if leaky else 0
             if t < c.old and c.units.form == CURRENT:
-                drop_to_old_start(p, c, k, w, t, row, Q_s, kept + row * ldh)
+                add_to_old_start(p, c, k, w, t, row, Q_s, kept + row * ldh)
             else:
-                add_in_double(p.H, kept + row * ldh, <double *> w.dropped + own)
+                add_in_double(p.H, kept + row * ldh, <double *> w.reset_sums + own)
                 if leaky:
-                    add_in_double(p.H, dU + row * ldh, <double *> w.dropped_dU + own)
+                    add_in_double(p.H, dcarry + row * ldh, <double *> w.reset_dcarry_sums + own)
             memset(kept + row * ldh, 0, ldh * sizeof(floating))
             if leaky:
-                memset(dU + row * ldh, 0, ldh * sizeof(floating))
+                memset(dcarry + row * ldh, 0, ldh * sizeof(floating))
     return kept
 
 
 cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
-                      Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *later,
+                      Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *delta_next,
                       floating *delta) noexcept nogil:
-    """`recur_back`, or of leaky units `integrate_back`, of the sequences row ... row + rows."""
+    """Compute delta of the sequences row ... row + rows for some steps in place, by `recur_back` or `integrate_back`.
+
+    On entry delta (steps, rows, H) holds ∂E/∂S by the outputs. `delta_next` is delta of the next step, or NULL.
+    R are the states, or the rates of the rate form. Leaky units also read and update w.dcarry.
+    """
     if c.units.form == PLAIN:
-        recur_back(k, p.activation, steps, rows, p.H, Q_s, w.ldh, R, later, delta)
+        recur_back(k, p.activation, steps, rows, p.H, Q_s, w.ldh, R, delta_next, delta)
     else:
         integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
                        <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
-                       <floating *> w.masked, R, later, <floating *> w.dU + row * w.ldh, delta)
+                       <floating *> w.masked, R, delta_next, <floating *> w.dcarry + row * w.ldh, delta)
 
 
 cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
-                             Py_ssize_t end, const floating *Q_s, const floating *R, const floating *later,
+                             Py_ssize_t end, const floating *Q_s, const floating *R, const floating *delta_next,
                              floating *delta) noexcept nogil:
-    """delta[t] = (delta[t] + delta[t + 1] @ W_s) * g1'(R[t]) for the steps t ... end; `later` is delta of step `end`."""
+    """Compute delta[t] = (delta[t] + delta[t + 1] @ W_s) * g1'(R[t]) for the steps t ... end, last run first.
+
+    On entry delta (rows, H) holds ∂E/∂S by the outputs. `delta_next` is delta of step `end`, or NULL if none comes back.
+    """
     cdef Py_ssize_t rows, before, others, at, ldh = w.ldh
-    if not c.arranged:
-        back(p, c, k, w, end - t, 0, c.rows, Q_s, R, later, delta)
+    if not c.packed:
+        back(p, c, k, w, end - t, 0, c.rows, Q_s, R, delta_next, delta)
         return
     while end > t:
-        rows, others = rows_at(c, w, end - 1), rows_at(c, w, end) if later != NULL else 0
+        rows, others = rows_at(c, w, end - 1), rows_at(c, w, end) if delta_next != NULL else 0
         before = begin_of_run(c, w, t, end - 1)
         if others > 0:
-            later = drop(p, c, k, w, end, Q_s, later)
-        if others < rows:  # of the others this is the last step
+            delta_next = cut_at_resets(p, c, k, w, end, Q_s, delta_next)
+        if others < rows:  # the other rows end here: nothing comes back to them
             at = (w.first[end - 1] - w.first[t]) * ldh
             if others > 0:
-                back(p, c, k, w, 1, 0, others, Q_s, R + at, later, delta + at)
+                back(p, c, k, w, 1, 0, others, Q_s, R + at, delta_next, delta + at)
             back(p, c, k, w, 1, others, rows - others, Q_s, R + at + others * ldh, <const floating *> NULL,
                  delta + at + others * ldh)
-            later = delta + at
+            delta_next = delta + at
             end -= 1
         at = (w.first[before] - w.first[t]) * ldh
         if end > before:
-            back(p, c, k, w, end - before, 0, rows, Q_s, R + at, later, delta + at)
-        later, end = delta + at, before
+            back(p, c, k, w, end - before, 0, rows, Q_s, R + at, delta_next, delta + at)
+        delta_next, end = delta + at, before

@@ -178,7 +178,7 @@ cdef int describe(const Embedded *e, const Batch *b, Call *c) noexcept nogil:
     """Fill a new Call with sizes, initial state and lengths, and check them. It does not set what the call computes."""
     cdef const Plan *p = &e.plan
     memset(c, 0, sizeof(Call))
-    c.T, c.B, c.error, c.last, c.picks = b.T, b.B, p.error, p.last, p.last
+    c.T, c.B, c.error, c.last, c.sparse = b.T, b.B, p.error, p.last, p.last
     if not countable(p, c):
         return STATUS_TOO_LARGE
     c.initial_state, c.lengths = b.initial_state, b.lengths
@@ -244,10 +244,10 @@ cdef int take_targets(const Embedded *e, const Batch *b, Call *c, Spans *s) noex
         return s.status
     if e.size == sizeof(float):
         in_range = c.labels == NULL or labels_in_range(c, p.O, <const float *> c.weights)
-        total = weigh(p, c, <const float *> c.weights)
+        total = prepare_weights(p, c, <const float *> c.weights)
     else:
         in_range = c.labels == NULL or labels_in_range(c, p.O, <const double *> c.weights)
-        total = weigh(p, c, <const double *> c.weights)
+        total = prepare_weights(p, c, <const double *> c.weights)
     if total < 0:
         return STATUS_WEIGHTS
     return STATUS_OK if in_range else STATUS_LABELS

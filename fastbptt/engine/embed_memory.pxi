@@ -94,9 +94,9 @@ cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept n
         stamp.of_resets = hash_of(b.resets, b.T * b.B)
 
 
-cdef inline Py_ssize_t arrangement_bytes(const Call *c) noexcept nogil:
-    """Return the number of bytes in which `arrange` writes how the sequences are sorted by length."""
-    return round_up_64(arranged_words(c) * sizeof(Py_ssize_t))
+cdef inline Py_ssize_t packing_bytes(const Call *c) noexcept nogil:
+    """Return the number of bytes in which `pack_sequences` writes how the sequences are sorted by length."""
+    return round_up_64(packed_words(c) * sizeof(Py_ssize_t))
 
 
 cdef Py_ssize_t bytes_needed(const Embedded *e, const Call *c, Shared *shared) noexcept nogil:
@@ -105,10 +105,10 @@ cdef Py_ssize_t bytes_needed(const Embedded *e, const Call *c, Shared *shared) n
     if <double> shards_of(c) * e.plan.P * e.size > 2.0**62:
         return STATUS_TOO_LARGE
     if e.size == sizeof(float):
-        used = share_out(&e.plan, c, e.kernels, <const float *> NULL, NULL, 1, shared)
+        used = lay_out_shared(&e.plan, c, e.kernels, <const float *> NULL, NULL, 1, shared)
     else:
-        used = share_out(&e.plan, c, e.kernels, <const double *> NULL, NULL, 1, shared)
-    return used + arrangement_bytes(c)
+        used = lay_out_shared(&e.plan, c, e.kernels, <const double *> NULL, NULL, 1, shared)
+    return used + packing_bytes(c)
 
 
 cdef void divide(const Embedded *e, Call *c) noexcept nogil:
@@ -122,18 +122,18 @@ cdef Py_ssize_t most_bytes_needed(const Embedded *e, const Batch *b, Call *c, bi
     The result is a status below 0 if the number of bytes cannot be counted.
     """
     cdef Py_ssize_t width = c.weight_width, most = 0, needed, shards
-    cdef int weighed, arranged
-    cdef bint picks = c.picks
+    cdef int weighed, packed
+    cdef bint sparse = c.sparse
     cdef Shared shared
     count(c)
     divide(e, c)
     shards = shards_of(c)
-    for arranged in range(c.arranged, 2 if b.resets != NULL or c.arranged else 1):
-        c.arranged = arranged
-        # an upper bound of Σ share(alive[t], shards, 0), which `arrange` computes
+    for packed in range(c.packed, 2 if b.resets != NULL or c.packed else 1):
+        c.packed = packed
+        # an upper bound of Σ sequences_of_shard(batch_sizes[t], shards, 0), which `pack_sequences` computes
         c.kept = (c.steps + c.most * (shards - 1)) // shards if shards > 0 else 0
         for weighed in range(3 if width > 0 else 1):  # weights may be all 1 (unused), mixed, or mostly 0 (picked rows)
-            c.weight_width, c.picks = width if weighed > 0 else 0, picks or weighed > 1
+            c.weight_width, c.sparse = width if weighed > 0 else 0, sparse or weighed > 1
             needed = bytes_needed(e, c, &shared)
             if needed < 0:
                 return needed
@@ -150,7 +150,7 @@ cdef Py_ssize_t saved_bytes(const void *plan, const void *batch) noexcept nogil:
         status = describe(<const Embedded *> plan, <const Batch *> batch, &c)
     if status != STATUS_OK:
         return status
-    c.saves = c.apart = True
+    c.saves = c.external = True
     bytes = most_bytes_needed(<const Embedded *> plan, <const Batch *> batch, &c, True)
     return bytes + stamp_bytes() if bytes >= 0 else bytes
 
@@ -170,9 +170,9 @@ cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation
         return STATUS_OPTION
     if operation == FOR_FORWARD:  # may be called with saved or without it: return the larger need
         least = most_bytes_needed(e, b, &c, False)
-        c.saves = c.apart = True
+        c.saves = c.external = True
     elif operation == FOR_BACKWARD:
-        c.saves = c.apart = c.known = True
+        c.saves = c.external = c.has_saved = True
         c.error.K = e.plan.O
     else:
         c.labels, c.weight_width = b.labels, b.weight_width
@@ -205,37 +205,37 @@ cdef int check_and_run(const Embedded *e, const Batch *b, Call *c, Spans *s, voi
     """
     cdef Shared shared
     cdef Stamp stamp
-    cdef Py_ssize_t needed, arrangement
+    cdef Py_ssize_t needed, packing
     cdef int never = 0, status
     count(c)
     divide(e, c)
-    arrangement = arrangement_bytes(c)
-    give_block(s, scratch, scratch_size, arrangement)
+    packing = packing_bytes(c)
+    give_block(s, scratch, scratch_size, packing)
     if s.status != STATUS_OK:
         return s.status
-    arrange(c, <Py_ssize_t *> scratch)
+    pack_sequences(c, <Py_ssize_t *> scratch)
     needed = bytes_needed(e, c, &shared)
     if needed < 0:
         return <int> needed
-    s.n -= arrangement > 0  # the arrangement is a part of scratch: replace its span by the whole
+    s.n -= packing > 0  # the packing is a part of scratch: replace its span by the whole
     give_block(s, scratch, scratch_size, needed)
-    if c.apart:
+    if c.external:
         c.saved = <char *> saved + stamp_bytes()
         give_block(s, saved, saved_size, stamp_bytes() + shared.shards * shared.saved)
     if s.status != STATUS_OK:
         return s.status
-    memset(&stamp, 0, sizeof(Stamp))  # else GCC 12 warns that it is uninitialised, although c.known implies c.apart
-    if c.apart:
+    memset(&stamp, 0, sizeof(Stamp))  # else GCC 12 warns that it is uninitialised, although c.has_saved implies c.external
+    if c.external:
         make_stamp(e, b, &stamp)
-        if c.known and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
+        if c.has_saved and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
             return STATUS_NOT_SAVED
-        if not c.known:
+        if not c.has_saved:
             (<Stamp *> saved).magic = 0  # invalid until it is complete
     c.stop = <volatile int *> b.stop if b.stop != NULL else &never
     if e.size == sizeof(float):
-        status = run(&e.plan, c, e.kernels, <char *> scratch + arrangement, <const float *> c.theta, 1)
+        status = run(&e.plan, c, e.kernels, <char *> scratch + packing, <const float *> c.theta, 1)
     else:
-        status = run(&e.plan, c, e.kernels, <char *> scratch + arrangement, <const double *> c.theta, 1)
-    if c.apart and not c.known and status == DONE:
+        status = run(&e.plan, c, e.kernels, <char *> scratch + packing, <const double *> c.theta, 1)
+    if c.external and not c.has_saved and status == DONE:
         memcpy(saved, &stamp, sizeof(Stamp))
     return STATUS_OK if status == DONE else STATUS_STOPPED

@@ -26,7 +26,7 @@ cdef int forward_into(const Embedded *e, const Batch *b, Call *c, Spans *s, void
     """
     cdef const Plan *p = &e.plan
     c.Y, c.S, c.final_state = Y, S, final_state
-    c.saves = c.apart = saved != NULL
+    c.saves = c.external = saved != NULL
     give(s, Y, (1.0 if c.last else <double> c.T) * c.B * p.O, e.size, False, True)
     give(s, S, (c.T + 1.0) * c.B * p.H, e.size, False, True)
     if final_state != c.initial_state:
@@ -77,7 +77,7 @@ cdef int any_backward(const void *plan, const void *batch, Py_ssize_t size, cons
     status = take_gradients(e, &c, &s, gradient, dX, dS_0)
     if status != STATUS_OK:
         return status
-    c.apart = c.known = True
+    c.external = c.has_saved = True
     return check_and_run(e, <const Batch *> batch, &c, &s, saved, saved_size, scratch, scratch_size)
 
 
@@ -158,7 +158,7 @@ cdef int any_step(const void *plan, Py_ssize_t B, Py_ssize_t size, const void *t
         status = prepare(e, &b, theta, &c, &s)
     if status != STATUS_OK:
         return status
-    c.last = c.picks = False  # a single step is always the last
+    c.last = c.sparse = False  # a single step is always the last
     return forward_into(e, &b, &c, &s, y, NULL, next_state, NULL, 0, scratch, scratch_size)
 
 

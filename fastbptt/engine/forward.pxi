@@ -1,52 +1,67 @@
 # The forward pass of a shard, block by block.
+#
+# For each block: gather the inputs, multiply them by W_x, run the recurrence, compute outputs and errors. The block's arrays
+# stay in the second-level cache meanwhile. Above each kernel call stands the NumPy line that it computes, for the block
+# t ... end of a shard of B sequences. Add here what happens at every step of a forward pass; what happens between two states
+# belongs in cells.pxi.
+#
+# Z (rows, O) are the output pre-activations. delta_y (rows, O) is ∂E/∂Z: `error` writes it in the place of Z.
+# batching.pxi explains row, shard, block, run, packed, segment, border and window; plan.pxi explains the letters.
 
 cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                  const floating *theta) noexcept nogil:
-    """Outputs, states and errors; where c.gradient is wanted also delta_y, ∂E/∂W_y and ∂E/∂b_y."""
+    """Run the forward pass of a shard: compute its outputs, states and errors. Return DONE or STOPPED.
+
+    If c.gradient is wanted, also saves S and delta_y in the workspace and adds ∂E/∂W_y and ∂E/∂b_y to c.gradient (P,). If all
+    states are precomputed, only prepares the workspace for `backward`.
+    """
     cdef Py_ssize_t H = p.H, ldh = w.ldh
     cdef floating *S = <floating *> w.S
     # S[0] = S_0                                                                                      (B, H)
-    if c.initial_state != NULL and not c.known:
+    if c.initial_state != NULL and not c.has_saved:
         gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
-    elif not c.known:
+    elif not c.has_saved:
         own_states(p, k, theta, c.rows, ldh, S)
-    if not c.arranged and c.S != NULL:
+    if not c.packed and c.S != NULL:
         scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
     if c.units.form == CURRENT:
-        memcpy(w.other, S, c.rows * ldh * sizeof(floating))
+        memcpy(w.auxiliary, S, c.rows * ldh * sizeof(floating))
         to_rates(c, k, c.rows, ldh, S)
-    if c.arranged:
+    if c.packed:
         own_states(p, k, theta, 1, ldh, <floating *> w.initial)
-    if c.arranged and c.units.form == CURRENT:
-        memcpy(w.initial_other, w.initial, ldh * sizeof(floating))
+    if c.packed and c.units.form == CURRENT:
+        memcpy(w.initial_auxiliary, w.initial, ldh * sizeof(floating))
         to_rates(c, k, 1, ldh, <floating *> w.initial)
     if w.mask != NULL:
         draw_masks(p, c, w, <floating *> w.mask)
     w.origin = w.segments = 0
-    if c.given:
+    if c.precomputed:
         number_blocks(c, w)
         return DONE
     return forward_through(p, c, k, shared, w, theta, 0, c.most, False)
 
 
 cdef void number_blocks(const Call *c, Workspace *w) noexcept nogil:
-    """The blocks' first steps, of an arranged call."""
+    """Compute w.begins, the first step of each block of a packed call; do nothing in other calls."""
     cdef Py_ssize_t t = 0, block = 0
-    while c.arranged and t < c.most:
+    while c.packed and t < c.most:
         w.begins[block] = t
         t, block = end_of_block(c, w, t), block + 1
 
 
 cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, const floating *theta,
                          Py_ssize_t t, Py_ssize_t until, bint again) noexcept nogil:
-    """The steps t ... until, from the states before them; `again`: for S and delta_y alone."""
+    """Compute the steps t ... until from the states before them. Return DONE or STOPPED.
+
+    `again` says that `backward` computes a segment again: then only S and delta_y are written, and no result of the call.
+    """
     cdef Py_ssize_t B = c.B, I = p.I, H = p.H, O = p.O, K = c.error.K, width = c.weight_width
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldk = w.ldk
     cdef Py_ssize_t end, block = 0, rows, errors, before = c.rows if t == 0 else rows_at(c, w, t - 1), after
     cdef bint targets = p.reads and (c.D != NULL or c.labels != NULL), keeps = c.saves and (c.segments == 0 or again)
     cdef double total
-    cdef const Py_ssize_t *places
-    cdef const Py_ssize_t *outputs
+    cdef const Py_ssize_t *row_index
+    cdef const Py_ssize_t *error_index
     cdef floating *S = <floating *> w.S + (c.rows - before) * w.ldh
     cdef floating *R
     cdef floating *A
@@ -62,8 +77,8 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef floating *weights = <floating *> w.weights
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
-    cdef floating *other = <floating *> w.other + (c.rows * ldh if c.units.form == CURRENT else 0)
-    cdef floating *states  # of the block: A, or where that is the rates `other`
+    cdef floating *auxiliary = <floating *> w.auxiliary + (c.rows * ldh if c.units.form == CURRENT else 0)
+    cdef floating *states  # of the block: A, or `auxiliary` in the current form, where A holds the rates
 
     while t < until:
         if t > 0 and stopped(c):
@@ -71,67 +86,67 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         end = end_of_block(c, w, t)
         if c.segments > 0 and not again:
             mark_border(c, w, t, end, block, S, before)
-        if (c.arranged or c.k1 > 0) and not again:
+        if (c.packed or c.k1 > 0) and not again:
             w.begins[block] = t
             block += 1
         rows, after = rows_before(c, w, end) - rows_before(c, w, t), rows_at(c, w, end - 1)
-        places = find_places(p, c, w, t, end)
+        row_index = find_row_index(p, c, w, t, end)
         A = S + before * ldh
-        # A = X @ W_x.T + b_s, where S[1:] will be                                                    (rows, H)
+        # A = X @ W_x.T + b_s, in the memory of S[1:]                                                   (rows, H)
         if t < c.past:
-            read(c, k, t, rows, places, H, <const floating *> c.past_states, A, ldh)
+            read(c, k, t, rows, row_index, H, <const floating *> c.past_states, A, ldh)
             if c.units.form == CURRENT:
-                memcpy(other, A, rows * ldh * sizeof(floating))
+                memcpy(auxiliary, A, rows * ldh * sizeof(floating))
                 to_rates(c, k, rows, ldh, A)
             elif c.units.form == RATE:
-                read(c, k, t, rows, places, H, <const floating *> c.past_rates, other, ldh)
+                read(c, k, t, rows, row_index, H, <const floating *> c.past_rates, auxiliary, ldh)
         elif not p.recurs:
-            read(c, k, t, rows, places, H, <const floating *> c.X, A, ldh)
-        elif p.one_hot and not c.known:
-            look_up(c, rows, places, P_x, ldh, A)
-        elif not c.known:
-            read(c, k, t, rows, places, I, <const floating *> c.X, X, ldi)
-            add_noise(c, t, rows, places, INPUT, c.input_noise, I, X, ldi)
+            read(c, k, t, rows, row_index, H, <const floating *> c.X, A, ldh)
+        elif p.one_hot and not c.has_saved:
+            look_up(c, rows, row_index, P_x, ldh, A)
+        elif not c.has_saved:
+            read(c, k, t, rows, row_index, I, <const floating *> c.X, X, ldi)
+            add_noise(c, t, rows, row_index, INPUT, c.input_noise, I, X, ldi)
             affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
-        if t >= c.past and p.recurs and not c.known:
-            add_noise(c, t, rows, places, p.kind, c.noise, H, A, ldh)
+        if t >= c.past and p.recurs and not c.has_saved:
+            add_noise(c, t, rows, row_index, p.stream, c.noise, H, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
-        if t >= c.past and p.recurs and not c.known:
-            recur_through(p, c, k, w, t, end, P_s, S, A, other)
-        states = other if c.units.form == CURRENT else A
+        if t >= c.past and p.recurs and not c.has_saved:
+            recur_through(p, c, k, w, t, end, P_s, S, A, auxiliary)
+        states = auxiliary if c.units.form == CURRENT else A
         if c.S != NULL and not again:
-            write(c, k, t, rows, places, H, states, ldh, <floating *> c.S + B * H)
+            write(c, k, t, rows, row_index, H, states, ldh, <floating *> c.S + B * H)
         if c.R != NULL and not again:
-            write(c, k, t, rows, places, H, A if states == other else other, ldh, <floating *> c.R)
+            write(c, k, t, rows, row_index, H, A if states == auxiliary else auxiliary, ldh, <floating *> c.R)
         if c.rates != 0 and t >= c.past and not again:
             c.squares += sum_of_squares(rows, H, A, ldh)
 
         if (targets or c.Y != NULL) and t >= c.past:
-            R, errors, outputs = A, rows, places
-            if c.picks:
-                errors, outputs = pick(c, w, t, end, <const floating *> c.weights), w.outputs
+            R, errors, error_index = A, rows, row_index
+            if c.sparse:
+                errors, error_index = find_error_rows(c, w, t, end, <const floating *> c.weights), w.error_index
                 if 0 < errors < rows:
                     R = <floating *> w.R
-                    gather(k, 1, errors, H, A, 0, ldh, w.at, R, ldh)
+                    gather(k, 1, errors, H, A, 0, ldh, w.error_rows, R, ldh)
             # Z = S[1:] @ W_y.T + b_y                                                                 (errors, O)
             if errors > 0:
                 affine(k, errors, H, O, R, ldh, P_y, ldo, b_y, Z, ldo)
-                # Y = g2(Z), or e and delta_y = scale ∂(Σ m e)/∂Z, in the place of Z                  (errors, O)
+                # Y = g2(Z), or e and delta_y = scale ∂(Σ m e)/∂Z, written over Z                     (errors, O)
                 if D != NULL:
-                    read(c, k, t, errors, outputs, K, <const floating *> c.D, D, ldk)
+                    read(c, k, t, errors, error_index, K, <const floating *> c.D, D, ldk)
                 if labels != NULL:
-                    gather_labels(c, t, errors, outputs, labels)
+                    gather_labels(c, t, errors, error_index, labels)
                 if width:
-                    read(c, k, t, errors, outputs, width, <const floating *> c.weights, weights, width)
+                    read(c, k, t, errors, error_index, width, <const floating *> c.weights, weights, width)
                 if width and c.weight_scale != 1:
                     multiply(errors * width, c.weight_scale, weights)
                 total = error(k, &c.error, errors, D, ldk, labels, weights, width, Z, ldo, losses)
                 if not again:
                     c.total += total
                 if losses != NULL:
-                    write(c, k, t, errors, outputs, 1, losses, 1, <floating *> c.losses)
+                    write(c, k, t, errors, error_index, 1, losses, 1, <floating *> c.losses)
                 if c.Y != NULL:
-                    write(c, k, t, errors, outputs, O, Z, ldo, <floating *> c.Y)
+                    write(c, k, t, errors, error_index, O, Z, ldo, <floating *> c.Y)
                 if gradient != NULL and not again:
                     # dW_y = delta_y.T @ S[1:] ;  db_y = delta_y.sum(axis=0)                          (O, H) ; (O,)
                     accumulate(k, errors, O, H, Z, ldo, R, ldh, gradient + p.W_y, H)
@@ -140,35 +155,38 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             if c.dX != NULL and not p.recurs:
                 # dX = delta_y @ W_y                                                                  (rows, H)
                 w.origin = rows_before(c, w, t)
-                bring_back(p, c, k, w, <floating *> shared.Q_y, t, t, end, <floating *> w.delta)
-                write(c, k, t, rows, places, H, <floating *> w.delta, ldh, <floating *> c.dX)
-        if c.final_state != NULL and c.arranged:
+                readout_back(p, c, k, w, <floating *> shared.Q_y, t, t, end, <floating *> w.delta)
+                write(c, k, t, rows, row_index, H, <floating *> w.delta, ldh, <floating *> c.dX)
+        if c.final_state != NULL and c.packed:
             write_last_states(p, c, k, w, t, end, states)
 
-        A += (rows - after) * ldh  # the last step's
+        A += (rows - after) * ldh  # the states of the block's last step
         if c.units.form == CURRENT:
-            memmove(w.other, other + (rows - after) * ldh, after * ldh * sizeof(floating))
+            memmove(w.auxiliary, auxiliary + (rows - after) * ldh, after * ldh * sizeof(floating))
         elif c.units.form == RATE and keeps:
-            other += rows * ldh
+            auxiliary += rows * ldh
         if keeps:
             S = A
             Z += rows * ldo
-        else:  # the next block begins where this one ended
+        else:  # states are not saved: the next block overwrites this one, from its last states on
             memmove(S, A, after * ldh * sizeof(floating))
         before, t = after, end
 
     if c.segments > 0 and not again:
         w.borders[w.segments] = until
         w.border_blocks[w.segments] = block
-    if c.final_state != NULL and not c.arranged:
-        scatter(k, 1, before, H, <floating *> w.other if c.units.form == CURRENT else S, ldh, <floating *> c.final_state, 0, H,
-                NULL)
+    if c.final_state != NULL and not c.packed:
+        scatter(k, 1, before, H, <floating *> w.auxiliary if c.units.form == CURRENT else S, ldh,
+                <floating *> c.final_state, 0, H, NULL)
     return DONE
 
 
 cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end, Py_ssize_t block, const floating *S,
                       Py_ssize_t rows) noexcept nogil:
-    """Let a new segment begin with the block t ... end where the last one has no room for it; S are the states before it."""
+    """Begin a new segment with the block t ... end if the present segment has no room for it.
+
+    Saves the states before the block, S (rows, H), in w.border_states: `backward` recomputes the segment from them.
+    """
     cdef Py_ssize_t begin = w.borders[w.segments - 1] if w.segments > 0 else 0
     if w.segments > 0 and rows_before(c, w, end) - rows_before(c, w, begin) <= max(w.rows, c.segment_rows):
         return
@@ -176,13 +194,16 @@ cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end,
     w.border_blocks[w.segments] = block
     memcpy(<floating *> w.border_states + w.segments * c.rows * w.ldh, S, rows * w.ldh * sizeof(floating))
     if c.units.form == CURRENT:
-        memcpy(<floating *> w.border_others + w.segments * c.rows * w.ldh, w.other, rows * w.ldh * sizeof(floating))
+        memcpy(<floating *> w.border_auxiliary + w.segments * c.rows * w.ldh, w.auxiliary, rows * w.ldh * sizeof(floating))
     w.segments += 1
 
 
 cdef void write_last_states(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
                             Py_ssize_t end, const floating *S) noexcept nogil:
-    """final_state of the sequences whose last step is one of t ... end, whose rows begin at S."""
+    """Write c.final_state (B, H) for the sequences whose last step is one of t ... end.
+
+    S holds the states of these steps, (rows, H). Only packed calls use this function.
+    """
     cdef Py_ssize_t others, begin = t
     for t in range(t, end):
         others = rows_at(c, w, t + 1)

@@ -1,16 +1,25 @@
-# Terms of the gradient by step, and the norms of the gradient that flows back.
+# Inspect: terms of the gradient by step, and norms of the gradient that flows back.
+#
+# These calls explain a gradient (gradient_terms, gradient_flow). They run after a forward pass that saved S and delta_y. Add
+# here a diagnostic that goes back on its own; it must not slow down forward.pxi or backward.pxi.
+#
+# E_t is the error of step t. delta, delta_y, delta_next and dcarry are those of backward.pxi.
+# batching.pxi explains row, shard, block, run and packed; plan.pxi explains the letters.
 
 cdef void find_states_before(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
                              Py_ssize_t end, const floating *S, const floating *A, floating *before) noexcept nogil:
-    """before[t] = S[t - 1], or what a reset brought, for the steps t ... end; A holds their states, S those before them."""
+    """Write the state before each of the steps t ... end, after resets, to before (rows, H).
+
+    S are the states before step t, A (rows, H) those of the steps t ... end. A reset brings w.initial or an earlier S_0.
+    """
     cdef Py_ssize_t ldh = w.ldh, row, rows, next
     while t < end:
-        renew(c, w, t, S, w.initial, before)
+        apply_resets(c, w, t, S, w.initial, before)
         for row in range(rows_at(c, w, t) if t < c.old and c.resets != NULL else 0):
             if is_reset(c, t, row):
                 find_old_start(p, c, k, t, ldh, before + row * ldh)
         rows, next = rows_at(c, w, t), end_of_run(c, w, t, end)
-        # of the steps after it the states before are in one piece
+        # The other steps of the run have no reset: the states before them lie in one piece.
         memcpy(before + rows * ldh, A, (next - t - 1) * rows * ldh * sizeof(floating))
         before += (next - t) * rows * ldh
         A += (next - t) * rows * ldh
@@ -20,7 +29,11 @@ cdef void find_states_before(const Plan *p, const Call *c, const Kernels *k, con
 
 cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                 const floating *theta) noexcept nogil:
-    """What each step i <= t contributes to the gradient of E_t, for t = T - 1, whose targets c.D and c.labels are."""
+    """Compute what each step i <= t contributes to the gradient of E_t, for the call's last step t = T - 1.
+
+    c.D and c.labels are the targets of that step. Writes c.terms_S (T, B, H), and adds this shard's part to c.terms_W_s (T,
+    H, H), c.terms_W_x (T, H, I) and c.terms_W_y (O, H). Shards must come in order: the first one sets W_s and W_x to 0.
+    """
     cdef Py_ssize_t T = c.T, B = c.rows, I = p.I, H = p.H, O = p.O
     cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
     cdef Py_ssize_t i, b, h
@@ -36,7 +49,7 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     cdef floating *W_x = <floating *> c.terms_W_x
     cdef floating *dS = <floating *> c.terms_S
     cdef floating *R
-    cdef const floating *later = NULL
+    cdef const floating *delta_next = NULL
 
     # delta_y = ∂E_t/∂Z_t ;  dW_y = delta_y.T @ S[t + 1] ;  dS[t] = delta_y @ W_y
     affine(k, B, H, O, S + T * B * ldh, ldh, P_y, ldo, theta + p.b_y if p.b_y >= 0 else NULL, delta_y, ldo)
@@ -49,16 +62,16 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
     for i in range(T - 1, -1, -1):
         if stopped(c):
             return
-        if c.begin == 0:  # the first shard's; the others add to it
+        if c.begin == 0:  # the first shard
             memset(W_s + i * H * H, 0, H * H * sizeof(floating))
             memset(W_x + i * H * I, 0, H * I * sizeof(floating))
-        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
+        R = <floating *> w.auxiliary + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
         if c.units.form == PLAIN:
             scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
         # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
-        back(p, c, k, w, 1, 0, B, Q_s, R, later, delta)
+        back(p, c, k, w, 1, 0, B, Q_s, R, delta_next, delta)
         if c.units.form != PLAIN:
-            scatter(k, 1, B, H, <floating *> w.dU, ldh, dS + i * c.B * H, 0, H, NULL)
+            scatter(k, 1, B, H, <floating *> w.dcarry, ldh, dS + i * c.B * H, 0, H, NULL)
         # W_s[i] = delta[i].T @ S[i] ;  W_x[i] = delta[i].T @ X[i]                                  (H, H) ; (H, I)
         accumulate(k, B, H, H, delta, ldh, S + i * B * ldh, ldh, W_s + i * H * H, H)
         if p.one_hot:
@@ -70,17 +83,20 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
             accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
         # dS[i - 1] = delta[i] @ W_s                                                                  (B, H)
         if c.units.form != PLAIN:
-            memcpy(w.later, delta, B * ldh * sizeof(floating))
+            memcpy(w.delta_next, delta, B * ldh * sizeof(floating))
             memset(delta, 0, B * ldh * sizeof(floating))
-            later = <floating *> w.later
+            delta_next = <floating *> w.delta_next
         elif i > 0:
-            affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.later, ldh)
-            memcpy(delta, w.later, B * ldh * sizeof(floating))
+            affine(k, B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, <floating *> w.delta_next, ldh)
+            memcpy(delta, w.delta_next, B * ldh * sizeof(floating))
 
 
 cdef void flow(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
                const floating *theta) noexcept nogil:
-    """‖∂E_t/∂S_i‖ of each error, as many at a time as stay in the cache, and of all together, added to c.flow."""
+    """Compute ‖∂E_t/∂S_i‖ of each error of steps flow_begin ... flow_end, and ‖∂E/∂S_i‖ of all errors together.
+
+    Adds this shard's part to c.flow and c.flow_whole. Follows as many errors at a time as stay in the cache.
+    """
     cdef Py_ssize_t begin, end = c.flow_end
     cdef floating *norms = <floating *> c.flow
     flow_back(p, c, k, shared, w, 0, c.T, True, <floating *> c.flow_whole)
@@ -92,9 +108,12 @@ cdef void flow(const Plan *p, Call *c, const Kernels *k, const Shared *shared, W
 
 cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
                     Py_ssize_t end, bint together, floating *norms) noexcept nogil:
-    """The errors of steps begin ... end back through all steps before them, `together` or each by itself.
+    """Take the errors of steps begin ... end back through all steps before them, `together` or each by itself.
 
-    Those by themselves are `errors` blocks of B rows, the last step's first, so that those which go on are the first rows.
+    Puts ‖∂E/∂S_i‖ over this and earlier shards into norms: (T,) if together, else (end - begin, T).
+
+    Errors by themselves are `errors` blocks of B rows in w.flow_dS. The last step's error comes first, so errors that have
+    begun are always the first rows.
     """
     cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n
     cdef const floating *delta_y = <floating *> w.delta_y
@@ -123,7 +142,7 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
             errors = n + 1
         for n in range(errors):
             norm = norms + i if together else norms + (end - begin - 1 - n) * T + i
-            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dS + n * B * ldh, ldh))  # of the shards before, too
+            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dS + n * B * ldh, ldh))  # norm over all shards so far
             # delta[i] = dS[i] * g1'(S[i + 1])                                                        (B, H)
             recur_back(k, p.activation, 1, B, H, Q_s, ldh, R, <const floating *> NULL, dS + n * B * ldh)
         dS, delta = delta, dS
@@ -131,44 +150,47 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
 
 cdef void flow_back_leaky(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
                           Py_ssize_t end, bint together, floating *norms) noexcept nogil:
-    """`flow_back` of leaky units, where ∂E/∂S is dU; that of the last error is the last of the `errors` blocks."""
+    """Do what `flow_back` does, for leaky units: there ∂E/∂S is dcarry.
+
+    The kernel finds dcarry and delta of a step together, so the error that begins is the last of the `errors` blocks.
+    """
     cdef Py_ssize_t B = c.rows, T = c.T, H = p.H, ldh = w.ldh, ldo = w.ldo, errors = 0, i, n, at
     cdef const floating *delta_y = <floating *> w.delta_y
     cdef const floating *R
-    cdef const floating *later
+    cdef const floating *delta_next
     cdef floating *new = <floating *> w.flow_dS
     cdef floating *delta = <floating *> w.flow_delta
-    cdef floating *dU = <floating *> w.flow_dU
+    cdef floating *dcarry = <floating *> w.flow_dcarry
     cdef floating *norm
     for i in range(end - 1, -1, -1):
         if stopped(c):
             return
-        R = <floating *> w.other + i * B * ldh if c.units.form == RATE else <floating *> w.S + (i + 1) * B * ldh
+        R = <floating *> w.auxiliary + i * B * ldh if c.units.form == RATE else <floating *> w.S + (i + 1) * B * ldh
         if i >= begin:
             errors = 1 if together else errors + 1
         for n in range(errors):
             at = n * B * ldh
-            later = delta + at if i < end - 1 and (together or n < errors - 1 or i < begin) else NULL
+            delta_next = delta + at if i < end - 1 and (together or n < errors - 1 or i < begin) else NULL
             if i >= begin and n == errors - 1:
                 affine(k, B, p.O, H, delta_y + i * B * ldo, ldo, <floating *> shared.Q_y, ldh, <const floating *> NULL, new,
                        ldh)
             else:
                 memset(new, 0, B * ldh * sizeof(floating))
             integrate_back(k, &c.units, 1, B, H, <floating *> shared.Q_s, ldh, <const floating *> NULL, <floating *> NULL, R,
-                           later, dU + at, new)
+                           delta_next, dcarry + at, new)
             memcpy(delta + at, new, B * ldh * sizeof(floating))
             norm = norms + i if together else norms + (end - begin - 1 - n) * T + i
-            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dU + at, ldh))  # of the shards before, too
+            norm[0] = <floating> hypot(norm[0], norm_of(B, H, dcarry + at, ldh))  # norm over all shards so far
 
 
 cdef double norm_of(Py_ssize_t rows, Py_ssize_t width, const floating *A, Py_ssize_t lda) noexcept nogil:
-    """The Euclidean norm of A (rows, width); nothing overflows or underflows on the way."""
+    """Return the Euclidean norm of A (rows, width). Nothing overflows or underflows on the way."""
     cdef Py_ssize_t i, j
     cdef const floating *row
     cdef double total = 0, other = 0, largest = 0
     for i in range(rows):
         row = A + i * lda
-        for j in range(0, width - 1, 2):  # two sums: one would wait for its last addition
+        for j in range(0, width - 1, 2):  # two sums: one sum would wait for its last addition
             total += <double> row[j] * row[j]
             other += <double> row[j + 1] * row[j + 1]
         if width % 2:

@@ -1,19 +1,25 @@
-# Result arrays, the memory of a call, and running it.
+# Memory: result arrays, the memory that a call needs, and running a call.
+#
+# `EngineCalls.run` takes a call that the methods of arguments.pxi have filled, finds threads and memory for it and runs it.
+# Add here what decides how a call is run, but not what it computes. batching.pxi explains shard, packed, segment and border.
 
 
 cdef class EngineCalls(EngineArguments):
-    """An engine's arrays and workspaces. `run` takes a call that `prepare` and others have filled."""
+    """An engine's result arrays and workspaces. `run` runs a call that `prepare` and others have filled."""
 
     @cython.final
     cdef object fresh_outputs(self, Call *c, Py_ssize_t width, void **data):
-        """A new array (T, B, width), or (B, width) where outputs are those of the last steps; without width of one less."""
+        """Return a new array (T, B, width), or (B, width) if outputs exist only at the last steps.
+
+        If width is 0, the last axis is missing. `data` receives the array's memory.
+        """
         if c.last:
             return self.fresh(2 if width else 1, c.B, width, 0, data)
         return self.fresh(3 if width else 2, c.T, c.B, width, data)
 
     @cython.final
     cdef object fresh(self, int ndim, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2, void **data):
-        """A new array of the network's type, its memory unset and put into `data`."""
+        """Return a new array of the network's dtype, with `ndim` axes. `data` receives its memory, which is not set."""
         cdef cnp.npy_intp[3] shape
         shape[0], shape[1], shape[2] = n0, n1, n2
         array = cnp.PyArray_SimpleNew(ndim, shape, self.type)
@@ -22,7 +28,7 @@ cdef class EngineCalls(EngineArguments):
 
     @cython.final
     cdef object view(self, cnp.ndarray flat, Py_ssize_t begin, int ndim, Py_ssize_t n0, Py_ssize_t n1):
-        """flat[begin : begin + n0 * n1].reshape(n0, n1)"""
+        """Return flat[begin : begin + n0 * n1].reshape(n0, n1), or the vector of length n0 if ndim is 1."""
         cdef cnp.npy_intp[2] shape
         shape[0], shape[1] = n0, n1
         cdef void *data = cnp.PyArray_BYTES(flat) + begin * cnp.PyArray_ITEMSIZE(flat)
@@ -34,7 +40,11 @@ cdef class EngineCalls(EngineArguments):
     @cython.final
     cdef dict gradients(self, Call *c, Py_ssize_t memory_limit, bint input_gradient, bint initial_state_gradient,
                         int n_threads):
-        """Run the call for all gradients; the dict of them, views of one fresh vector."""
+        """Run the call and return the dict of all gradients that it asks for.
+
+        The gradients of parameters are views of one new vector (P,). "X" (T, B, I) and "initial_state" (B, H) have their own
+        arrays.
+        """
         cdef Plan *p = &self.plan
         flat = self.fresh(1, p.P, 0, 0, &c.gradient)
         c.saves = True
@@ -57,8 +67,11 @@ cdef class EngineCalls(EngineArguments):
 
     @cython.final
     cdef int threads(self, const Call *c, int n_threads) noexcept nogil:
-        """How many threads serve the call: as asked for, or its share of `default_threads`; no more than shards."""
-        if c.terms_S != NULL or c.flow != NULL or c.rows == 0:  # all shards' go to one place
+        """Return how many threads serve the call: n_threads, or its share of `default_threads` if n_threads is 0.
+
+        There are never more threads than shards.
+        """
+        if c.terms_S != NULL or c.flow != NULL or c.rows == 0:  # all shards add to the same array
             return 1
         if n_threads <= 0:
             n_threads = max(1, default_threads // max(1, add(&in_flight, 0)))
@@ -66,38 +79,38 @@ cdef class EngineCalls(EngineArguments):
 
     @cython.final
     cdef Py_ssize_t plan_memory(self, Call *c, int threads) except -1 nogil:
-        """The bytes that the call, divided into shards, needs with so many threads. Raises MemoryError."""
+        """Return the bytes that a call, divided into shards, needs with `threads` threads. Raises MemoryError."""
         cdef Plan *p = &self.plan
         cdef Shared shared
         if not countable(p, c):
             with gil:
                 raise MemoryError(f"T={c.T}, B={c.B} need more memory than a processor can address")
         if self.type == cnp.NPY_FLOAT:
-            return share_out(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
-        return share_out(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
+            return lay_out_shared(p, c, self.kernels, <const float *> c.theta, NULL, threads, &shared)
+        return lay_out_shared(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
 
     @cython.final
     cdef Py_ssize_t fit_into(self, Call *c, Py_ssize_t limit, int *threads) except -1 nogil:
-        """The bytes that the call needs: at most `limit`, where it is one, by more segments, then by fewer threads.
+        """Return the bytes that the call needs, and choose segments and threads so that they fit into `limit`.
 
-        The limit is that of the arrangement too. AUTOMATIC stands for the least that can be. Raises MemoryError where the
-        limit is below that.
+        First tries more segments, then fewer threads. The limit also covers the order of a packed call. AUTOMATIC stands for
+        the least possible memory, NO_LIMIT for no limit. Raises MemoryError if the call cannot fit.
         """
-        cdef Py_ssize_t needed, least, best, segments, arranged = arranged_words(c) * sizeof(Py_ssize_t)
+        cdef Py_ssize_t needed, least, best, segments, order_bytes = packed_words(c) * sizeof(Py_ssize_t)
         while True:
             c.segments = best = 0
             segments, needed = 1, self.plan_memory(c, threads[0])
-            if limit == NO_LIMIT or 0 < limit >= needed + arranged or not c.saves or c.k1 > 0:
+            if limit == NO_LIMIT or 0 < limit >= needed + order_bytes or not c.saves or c.k1 > 0:
                 return needed
             least = needed
-            while segments < steps_of_a_shard(c) and not c.given:
+            while segments < steps_of_a_shard(c) and not c.precomputed:
                 segments += 1 + segments // 16
                 needed = self.plan_segments(c, segments, threads[0])
-                if 0 < limit >= needed + arranged:
+                if 0 < limit >= needed + order_bytes:
                     return needed
                 if needed < least:
                     least, best = needed, segments
-                elif needed > 2 * least:  # the borders need more than shorter segments save
+                elif needed > 2 * least:  # more borders now cost more than shorter segments save
                     break
             if limit == AUTOMATIC and best > 0:
                 return self.plan_segments(c, best, threads[0])
@@ -106,12 +119,12 @@ cdef class EngineCalls(EngineArguments):
                 return self.plan_memory(c, threads[0])
             if threads[0] == 1:
                 with gil:
-                    raise MemoryError(f"memory_limit={limit} bytes, but this call needs at least {least + arranged}")
+                    raise MemoryError(f"memory_limit={limit} bytes, but this call needs at least {least + order_bytes}")
             threads[0] -= 1
 
     @cython.final
     cdef Py_ssize_t plan_segments(self, Call *c, Py_ssize_t segments, int threads) except -1 nogil:
-        """The bytes that the call needs with about so many segments, which are put into the call."""
+        """Return the bytes that the call needs with about `segments` segments, and put these into the call."""
         cdef Py_ssize_t most = steps_of_a_shard(c), rows
         cdef Workspace w
         c.segments, c.segment_rows = segments, (most + segments - 1) // segments
@@ -119,7 +132,7 @@ cdef class EngineCalls(EngineArguments):
             lay_out(&self.plan, c, self.kernels, <const float *> c.theta, NULL, &w)
         else:
             lay_out(&self.plan, c, self.kernels, <const double *> c.theta, NULL, &w)
-        if c.arranged:  # whose blocks have various numbers of rows: a segment may lack nearly one
+        if c.packed:  # blocks differ in rows, so a segment may end almost a block early
             c.segment_rows = max(c.segment_rows, 2 * w.rows)
             rows = c.segment_rows - w.rows + 1
         else:
@@ -128,56 +141,67 @@ cdef class EngineCalls(EngineArguments):
         return self.plan_memory(c, threads)
 
     def workspace(self, theta, Py_ssize_t T, Py_ssize_t B, lengths, bint resets, bint labels, Py_ssize_t weight_width,
-                  bint picks, tbptt, Py_ssize_t memory_limit, int n_threads, bint dropout=False):
-        """The bytes that `loss_and_gradients` takes for its workspace; lengths are None or intp (B,), checked."""
+                  bint sparse, tbptt, Py_ssize_t memory_limit, int n_threads, bint dropout=False):
+        """Return the bytes that `loss_and_gradients` needs for its workspace.
+
+        lengths is None or an intp vector (B,), already checked. theta (P,) is not read.
+        """
         cdef Call c
-        cdef Memory arrangement
+        cdef Memory packing
         cdef int threads
         memset(&c, 0, sizeof(Call))
-        c.T, c.B, c.error, c.last, c.picks = T, B, self.plan.error, self.plan.last, self.plan.last or picks
+        c.T, c.B, c.error, c.last, c.sparse = T, B, self.plan.error, self.plan.last, self.plan.last or sparse
         c.units = self.plan.units
         if dropout:
             self.take_dropout(&c)
-        c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # not read; absent ones would need less
+        c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # never read: a NULL would count less memory
         c.labels = <const Py_ssize_t *> c.theta if labels else NULL
         c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, weight_width
-        c.given = not self.plan.reads
+        c.precomputed = not self.plan.reads
         c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
         truncate(&c, tbptt)
         count(&c)
-        c.arranged = c.arranged or resets
-        self.penalize_flow(&c)
+        c.packed = c.packed or resets
+        self.take_penalties(&c)
         self.divide(&c)
-        arrangement = Memory(arranged_words(&c) * sizeof(Py_ssize_t))
-        arrange(&c, <Py_ssize_t *> arrangement.base)
+        packing = Memory(packed_words(&c) * sizeof(Py_ssize_t))
+        pack_sequences(&c, <Py_ssize_t *> packing.base)
         threads = self.threads(&c, n_threads)
-        return self.fit_into(&c, memory_limit, &threads) + arranged_words(&c) * sizeof(Py_ssize_t)
+        return self.fit_into(&c, memory_limit, &threads) + packed_words(&c) * sizeof(Py_ssize_t)
 
     @cython.final
     cdef void divide(self, Call *c) noexcept nogil:
+        """Set c.rows, the number of sequences per shard."""
         c.rows = rows_of_a_shard(&self.plan, c.steps, c.sequences, 4 if self.type == cnp.NPY_FLOAT else 8, self.shard_work)
 
     @cython.final
     cdef bint shares_products(self, const Call *c) noexcept:
-        """Whether a BLAS may share products of the call among threads of its own."""
+        """Return whether a BLAS may use threads of its own for the call's products."""
         return (self.kernels == blas_kernels()
                 and 1.0 * c.T * c.B * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
 
     @cython.final
     cdef bint is_short(self, const Call *c) noexcept nogil:
-        """Whether a call takes less than about 10 us: to give the GIL away and to take it back takes 0.05."""
+        """Return whether the call takes less than about 10 us.
+
+        It then keeps the GIL: releasing and taking it again takes 0.05 us.
+        """
         return <double> c.steps * (64 + self.plan.H * (self.plan.I + self.plan.H + self.plan.O)) < SHORT
 
     @cython.final
     cdef int run_in(self, Call *c, char *base, int threads) noexcept nogil:
+        """Run the call in the memory at `base`, in the network's dtype. Return DONE or STOPPED."""
         if self.type == cnp.NPY_FLOAT:
             return run(&self.plan, c, self.kernels, base, <const float *> c.theta, threads)
         return run(&self.plan, c, self.kernels, base, <const double *> c.theta, threads)
 
     @cython.final
     cdef int run(self, Call *c, int n_threads, Py_ssize_t memory_limit=NO_LIMIT) except -1:
-        """Run a call, without the GIL unless it is short, in a pooled workspace. Raises MemoryError, KeyboardInterrupt."""
-        cdef Memory memory = None, arrangement
+        """Run a call in a pooled workspace, without the GIL unless the call is short.
+
+        Raises MemoryError, or KeyboardInterrupt after Ctrl-C.
+        """
+        cdef Memory memory = None, packing
         cdef Py_ssize_t few[FEW_WORDS]
         cdef int status, threads, stop = 0
         cdef double polled = NEVER
@@ -186,11 +210,11 @@ cdef class EngineCalls(EngineArguments):
         add(&in_flight, 1)
         try:
             self.divide(c)
-            if arranged_words(c) > FEW_WORDS:
-                arrangement = Memory(arranged_words(c) * sizeof(Py_ssize_t))
-                arrange(c, <Py_ssize_t *> arrangement.base)
-            elif c.arranged:
-                arrange(c, few)
+            if packed_words(c) > FEW_WORDS:
+                packing = Memory(packed_words(c) * sizeof(Py_ssize_t))
+                pack_sequences(c, <Py_ssize_t *> packing.base)
+            elif c.packed:
+                pack_sequences(c, few)
             threads = self.threads(c, n_threads)
             needed = self.fit_into(c, memory_limit, &threads)
             memory = self.check_out(needed)
@@ -204,7 +228,7 @@ cdef class EngineCalls(EngineArguments):
                 with nogil:
                     status = self.run_in(c, memory.base, threads)
             if status != DONE:
-                pass_on()  # in here: `finally` sets the exception aside, so that Python code can run
+                pass_on()  # inside `try`: `finally` sets the exception aside, so that Python code can run
         finally:
             add(&in_flight, -1)
             if held:
@@ -214,18 +238,19 @@ cdef class EngineCalls(EngineArguments):
 
     @cython.final
     cdef void check_in(self, Memory memory):
+        """Return a workspace to the pool, unless it is larger than POOLED_BYTES. The pool keeps POOLED of them."""
         if memory is not None and memory.bytes <= POOLED_BYTES:
             self.pool.append(memory)
-            if len(self.pool) > POOLED:  # looked at afterwards: without a GIL several threads may append at once
+            if len(self.pool) > POOLED:  # checked after append: without a GIL several threads may append at once
                 del self.pool[POOLED:]
 
     @cython.final
     cdef Memory check_out(self, Py_ssize_t bytes):
-        """A workspace of at least so many bytes, the last one used where it is large enough."""
+        """Return a workspace of at least `bytes` bytes: the last one used if it is large enough, else a new one."""
         cdef cpython.PyObject *popped = PyObject_CallMethodNoArgs(self.pool, "pop")
         cdef Memory memory
-        # The pool is empty: asked by leaping, as another thread may be as quick, and not by `except`, whose C crashes where
-        # there is no memory for a traceback (Cython 3.3).
+        # NULL: the pool is empty. Pop without checking first: another thread may empty the pool in between. The C of `except`
+        # crashes if there is no memory for a traceback (Cython 3.3), so the call is made in C.
         if popped == NULL:
             cpython.PyErr_Clear()
             return Memory(bytes)

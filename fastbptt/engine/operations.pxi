@@ -1,16 +1,23 @@
-# Engine: one method for each operation of a network. Each fills a call, runs it and returns fresh arrays.
+# Operations: one method of Engine for each operation of a network.
+#
+# Each method fills a call, runs it and returns new arrays. Add a new operation here. It may not compute anything itself.
+# arguments.pxi checks the arguments, memory.pxi runs the call; batching.pxi explains the engine's terms, plan.pxi the letters.
 
 
 @cython.final
 cdef class Engine(EngineCalls):
-    """The operations of networks of one configuration over flat parameters theta.
+    """The operations of networks of one configuration, for flat parameters theta (P,).
 
-    `n_threads` 0 stands for the default. Each returns NotImplemented where an argument is not a ready array of the network's
-    dtype and of the right shape: whoever calls then checks with words, converts, and calls again.
+    Each operation returns NotImplemented if a dtype, shape or memory layout is wrong. The Python layer then converts the
+    argument and calls again, or raises a detailed error. n_threads = 0 stands for the default. draws is None, or as in
+    fastbptt.reference.Draws.
     """
 
     def forward(self, theta, X, D, weights, initial_state, lengths, resets, bint return_states, int n_threads, draws=None):
-        """Y (T, B, O), final state (B, H) and, where asked for, S (T+1, B, H). D and weights are None."""
+        """Return Y (T, B, O) and the final state (B, H).
+
+        If return_states, also returns S (T+1, B, H) and, for leaky units, the rates R (T, B, H). D and weights are None.
+        """
         cdef Call c
         if not self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws):
             return NotImplemented
@@ -24,14 +31,15 @@ cdef class Engine(EngineCalls):
         return (Y, final_state, S) if return_states else (Y, final_state)
 
     def step(self, theta, x, state, out, int n_threads):
-        """y (B, O) and the next state (B, H) for x (B, I) or ids (B,), in the arrays of the tuple `out` where it is given.
+        """Return y (B, O) and the next state (B, H) for one step x, (B, I) or token ids (B,).
 
-        The next state may overwrite `state`: a shard reads its rows of it before it writes them.
+        If `out` is a tuple of two arrays, the results overwrite them. The next state may overwrite `state`: a shard reads its
+        rows before it writes them.
         """
         cdef Call c
         if not self.prepare(&c, theta, x, state, None, None, 0):
             return NotImplemented
-        c.last = c.picks = False  # one step is the last in any case
+        c.last = c.sparse = False  # a single step is always the last one
         if out is None:
             out = self.fresh(2, c.B, self.plan.O, 0, &c.Y), self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         elif not self.take_out(&c, theta, x, state, out):
@@ -40,7 +48,7 @@ cdef class Engine(EngineCalls):
         return out
 
     def losses(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads, draws=None):
-        """e (T, B); weights is None."""
+        """Return the errors e (T, B), not weighted; weights is None."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.take_targets(&c, D, None)):
@@ -50,7 +58,7 @@ cdef class Engine(EngineCalls):
         return e
 
     def evaluate(self, theta, X, D, weights, initial_state, lengths, resets, int n_threads, draws=None):
-        """The reduced error."""
+        """Return the reduced error, without penalties."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.take_targets(&c, D, weights)):
@@ -60,24 +68,28 @@ cdef class Engine(EngineCalls):
 
     def loss_and_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
                            bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
-        """The reduced error with penalties, and a dict of fresh gradients."""
+        """Return the reduced error plus penalties, and a dict of new gradients."""
         return self.find_gradients(theta, X, D, weights, initial_state, lengths, resets, tbptt, memory_limit, input_gradient,
                                    initial_state_gradient, n_threads, draws)
 
     cdef object find_gradients(self, theta, X, D, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
                                bint input_gradient, bint initial_state_gradient, int n_threads, draws):
+        """Do what `loss_and_gradients` does; `at_once` calls this directly, as a C function."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.take_targets(&c, D, weights) and not (input_gradient and self.plan.one_hot)):
             return NotImplemented
         truncate(&c, tbptt)
-        self.penalize_flow(&c)
+        self.take_penalties(&c)
         gradients = self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
         return c.total * c.error.scale + c.penalty, gradients
 
     def loss_into(self, theta, X, D, weights, initial_state, lengths, resets, gradient, Py_ssize_t memory_limit,
                   int n_threads, draws=None):
-        """The reduced error and the penalties; the flat gradient of their sum overwrites `gradient` (P,)."""
+        """Return the reduced error, and the penalties.
+
+        The flat gradient of their sum overwrites `gradient` (P,).
+        """
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.take_targets(&c, D, weights)
@@ -85,95 +97,105 @@ cdef class Engine(EngineCalls):
                 and cnp.PyArray_ISWRITEABLE(gradient)):
             return NotImplemented
         c.gradient, c.saves = cnp.PyArray_DATA(gradient), True
-        self.penalize_flow(&c)
+        self.take_penalties(&c)
         self.run(&c, n_threads, memory_limit)
         return c.total * c.error.scale, c.penalty
 
-    # ---- What a network of several recurrences is made of; arguments are checked already, and these raise if they are not
+    # ---- The parts of a network of several recurrences. The Python layer has checked the arguments; a wrong one is a bug
+    # ---- there, so these methods raise.
 
     def states(self, theta, X, initial_state, lengths, resets, S, int n_threads, R=None, draws=None):
-        """The final state (B, H) of the recurrence. S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] that after
-        X[t] was read; of leaky units also R (T, B, H), the rates."""
+        """Return the final state (B, H) of the recurrence.
+
+        S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] the state after X[t]. Leaky units also overwrite the
+        rates R (T, B, H).
+        """
         cdef Call c
         if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
-            raise ValueError("arguments are not in order")
+            raise ValueError("states requires a recurrence, and C-contiguous arrays of the right dtypes and shapes")
         c.S = cnp.PyArray_DATA(S)
         if self.plan.units.form != PLAIN:
             if not self.is_ready_out(R, c.T, c.B, self.plan.H):
-                raise ValueError("R is not in order")
+                raise ValueError("R must be a writable, C-contiguous array (T, B, H) of the network's dtype")
             c.R = cnp.PyArray_DATA(R)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         self.run(&c, n_threads)
         return final_state
 
     def states_back(self, theta, X, S, dS, lengths, resets, bint own_start, gradient, Py_ssize_t memory_limit, dX,
-                    bint initial_state_gradient, bint spreads, int n_threads, R=None, draws=None, past_S_0=None):
-        """∂E/∂S_0 (B, H), where asked for, and omega Ω, if `spreads`, for dS = ∂E/∂S (T, B, H) by the outputs, of the
-        current form ∂E/∂R.
+                    bint initial_state_gradient, bint with_omega, int n_threads, R=None, draws=None, past_S_0=None):
+        """Return ∂E/∂S_0 (B, H), or None if not asked for, and omega Ω, which is 0 unless `with_omega`.
 
-        S and R are as of `states`; own_start says that S[0] was the network's own. The flat gradient overwrites `gradient`
-        (P,), ∂E/∂X dX (T, B, I), which may be None. past_S_0 (n, H) is what resets at the first n steps brought; others
-        brought the S_0 of theta.
+        dS (T, B, H) is ∂E/∂S by the outputs; in the current form, ∂E/∂R. S and R are as in `states`; own_start says that S[0]
+        was the network's own initial state. The flat gradient overwrites `gradient` (P,), and ∂E/∂X overwrites dX (T, B, I),
+        which may be None.
+
+        past_S_0 (n, H) is the S_0 that resets at the first n steps brought. Later resets brought the S_0 of theta.
         """
         cdef Call c
         if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
                 and self.prepare(&c, theta, X, S[0], lengths, resets, 1, draws) and has_shape(S, c.T + 1, c.B, self.plan.H)
                 and is_ready(dS, self.type, 3) and has_shape(dS, c.T, c.B, self.plan.H) and is_ready(gradient, self.type, 1)
                 and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
-            raise ValueError("arguments are not in order")
-        c.given, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
+            raise ValueError("states_back requires a recurrence without a readout, and C-contiguous arrays of the right "
+                             "dtypes and shapes")
+        c.precomputed, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
-        c.past_rates = c.past_states  # of plain units with dropout
+        c.past_rates = c.past_states  # plain units with dropout: their states are their rates
         if self.plan.units.form == RATE:
             if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.plan.H)):
-                raise ValueError("R is not in order")
+                raise ValueError("R must be a C-contiguous array (T, B, H) of the network's dtype")
             c.past_rates = cnp.PyArray_DATA(R)
         if dX is not None:
             if not self.is_ready_out(dX, c.T, c.B, self.plan.I):
-                raise ValueError("dX is not in order")
+                raise ValueError("dX must be a writable, C-contiguous array (T, B, I) of the network's dtype")
             c.dX = cnp.PyArray_DATA(dX)
         dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
-        c.omega = self.plan.omega if spreads else 0
-        c.settles = c.omega != 0
+        c.omega = self.plan.omega if with_omega else 0
+        c.drops_noise = c.omega != 0
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
             raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")
         self.run(&c, n_threads, memory_limit)
         return dS_0, c.penalty
 
     def outputs(self, theta, S, lengths, int n_threads):
-        """Y (T, B, O), or (B, O), of the readout for states S (T, B, H)."""
+        """Return the readout's Y, (T, B, O) or (B, O), for states S (T, B, H)."""
         cdef Call c
         if self.plan.recurs or not self.prepare(&c, theta, S, None, lengths, None):
-            raise ValueError("arguments are not in order")
+            raise ValueError("outputs requires a readout without a recurrence, and C-contiguous arrays of the right "
+                             "dtypes and shapes")
         Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
         self.run(&c, n_threads)
         return Y
 
     def outputs_back(self, theta, S, D, dY, weights, lengths, gradient, dS, int n_threads):
-        """The reduced error and Σ m of the readout; where dY = ∂E/∂Y is given it stands for D.
+        """Return the readout's reduced error, Σ m, and the factor that both gradients still need.
 
-        The flat gradient overwrites `gradient` (P,), ∂E/∂S dS (T, B, H). Both are to be multiplied with the last number
-        that is returned: where it is not 1, they might else be no normal numbers.
+        The flat gradient overwrites `gradient` (P,), and ∂E/∂S overwrites dS (T, B, H). The caller must multiply both by the
+        factor. It is 1 unless they would then contain subnormal or infinite numbers. If dY = ∂E/∂Y is given, it takes the
+        place of D.
         """
         cdef Call c
         cdef double total = 0, unscale = 1
         if self.plan.recurs or not (self.prepare(&c, theta, S, None, lengths, None) and is_ready(gradient, self.type, 1)
                                     and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)
                                     and self.is_ready_out(dS, c.T, c.B, self.plan.H)):
-            raise ValueError("arguments are not in order")
+            raise ValueError("outputs_back requires a readout without a recurrence, and C-contiguous arrays of the right "
+                             "dtypes and shapes")
         if dY is not None:
             if not self.is_ready_target(&c, dY, self.plan.O):
-                raise ValueError("dY is not in order")
+                raise ValueError("dY must be a C-contiguous array (T, B, O), or (B, O), of the network's dtype")
             c.D, c.error.loss, c.error.K, c.error.scale = cnp.PyArray_DATA(dY), GIVEN, self.plan.O, 1
         else:
             if not (self.point_at_targets(&c, D, weights) and self.in_range(&c)):
-                raise ValueError("targets are not in order")
+                raise ValueError("D and weights must be C-contiguous arrays of the right dtypes and shapes, with labels "
+                                 "in 0 ... O - 1")
             total = self.take_weights(&c)
             if total < 0:
-                raise ValueError("weights are not in order")
-            c.settles = c.error.settles = self.plan.settles
+                raise ValueError("weights must be finite and not negative, with a finite sum")
+            c.drops_noise = c.error.settles = self.plan.drops_noise
             if c.unscale > 0:
                 unscale, c.unscale = c.unscale, 0
         c.gradient, c.dX = cnp.PyArray_DATA(gradient), cnp.PyArray_DATA(dS)
@@ -181,10 +203,11 @@ cdef class Engine(EngineCalls):
         return c.total * c.error.scale * unscale, total, unscale
 
     def penalize(self, theta, gradient):
-        """The penalties of theta, whose gradient is added to `gradient`; both (P,)."""
+        """Return the penalties on theta (P,), and add their gradient to `gradient` (P,)."""
         if not (is_ready(theta, self.type, 1) and has_shape(theta, self.plan.P, -1, -1) and is_ready(gradient, self.type, 1)
                 and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
-            raise ValueError("arguments are not in order")
+            raise ValueError("theta and gradient must be C-contiguous vectors (P,) of the network's dtype, and gradient "
+                             "writable")
         effective = part = None
         if self.plan.maps != NULL:
             effective, part = theta.copy(), gradient * 0
@@ -198,12 +221,15 @@ cdef class Engine(EngineCalls):
 
     def window_into(self, theta, X, D, weights, initial_state, lengths, resets, past, bint own_start, Py_ssize_t k2,
                     gradient, S, int n_threads, past_rates=None, R=None, draws=None, past_S_0=None):
-        """The reduced error of the steps after `past`, the penalties, and Σ m; their errors go back k2 steps.
+        """Return the reduced error of the steps after `past`, the penalties, and Σ m. These errors go back k2 steps.
 
-        past (n, B, H) are the states after the first n steps, from initial_state on; own_start says that this was the
-        network's own. The flat gradient overwrites `gradient` (P,), the states after all steps S (T+1, B, H); of leaky units
-        of the rate form the rates R (T, B, H), and past_rates (n, B, H) go with past. past_S_0 (n, H) is what resets at the
-        first n steps brought; without it that was the present S_0.
+        past (n, B, H) are the states after the first n steps, which started from initial_state; own_start says that this was
+        the network's own initial state. The flat gradient overwrites `gradient` (P,). The states of all steps overwrite S
+        (T+1, B, H).
+
+        The rate form also takes past_rates (n, B, H), which belong to `past`, and overwrites the rates R (T, B, H).
+
+        past_S_0 (n, H) is the S_0 that resets at the first n steps brought; None means the present S_0.
         """
         cdef Call c
         cdef double total
@@ -216,11 +242,12 @@ cdef class Engine(EngineCalls):
                 and has_shape(S, c.T + 1, c.B, self.plan.H) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
             return NotImplemented
         c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
-        c.past_rates = c.past_states  # of plain units with dropout
+        c.past_rates = c.past_states  # plain units with dropout: their states are their rates
         if self.plan.units.form == RATE:
             if not (is_ready(past_rates, self.type, 3) and has_shape(past_rates, c.past, c.B, self.plan.H)
                     and self.is_ready_out(R, c.T, c.B, self.plan.H)):
-                raise ValueError("rates are not in order")
+                raise ValueError("past_rates (past, B, H) and R (T, B, H) must be C-contiguous arrays of the network's dtype, "
+                                 "and R writable")
             c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
             raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")
@@ -231,13 +258,13 @@ cdef class Engine(EngineCalls):
         if c.past == 0 and k2 >= c.T:
             c.k1 = c.k2 = 0
         c.gradient, c.saves, c.S = cnp.PyArray_DATA(gradient), True, cnp.PyArray_DATA(S)
-        self.penalize_flow(&c)
+        self.take_penalties(&c)
         self.run(&c, n_threads)
         return c.total * c.error.scale, c.penalty, total
 
     def backward(self, theta, X, dY, weights, initial_state, lengths, resets, tbptt, Py_ssize_t memory_limit,
                  bint input_gradient, bint initial_state_gradient, int n_threads, draws=None):
-        """The dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
+        """Return the dict of gradients for dY = ∂E/∂Y (T, B, O); weights is None."""
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.is_ready_target(&c, dY, self.plan.O) and not (input_gradient and self.plan.one_hot)):
@@ -248,7 +275,10 @@ cdef class Engine(EngineCalls):
         return self.gradients(&c, memory_limit, input_gradient, initial_state_gradient, n_threads)
 
     def gradient_terms(self, theta, X, D, weights, initial_state, lengths, resets, Py_ssize_t t, int n_threads):
-        """The dict of terms for step t, 0 <= t < T; weights, lengths and resets are None."""
+        """Return the dict of what each step contributes to the gradient of step t's error, 0 <= t < T.
+
+        "W_s" is (t+1, H, H), "W_x" (t+1, H, I), "W_y" (O, H) and "S" (t+1, B, H). weights, lengths and resets are None.
+        """
         cdef Call c
         cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O
         if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, None)
@@ -271,12 +301,15 @@ cdef class Engine(EngineCalls):
         return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
 
     def gradient_flow(self, theta, X, D, weights, initial_state, Py_ssize_t begin, Py_ssize_t end):
-        """‖∂E_t/∂S_i‖ (end - begin, T) of the errors of steps begin ... end, and ‖∂E/∂S_i‖ (T,) of all; not divided."""
+        """Return ‖∂E_t/∂S_i‖ (end - begin, T) of the errors of steps begin ... end, and ‖∂E/∂S_i‖ (T,) of all errors.
+
+        Errors are weighted but not reduced: the norms are not divided by Σ m.
+        """
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, weights)
                 and 0 <= begin <= end <= c.T and not c.last):
             return NotImplemented
-        c.saves, c.picks, c.error.scale, c.flow_begin, c.flow_end = True, False, 1, begin, end
+        c.saves, c.sparse, c.error.scale, c.flow_begin, c.flow_end = True, False, 1, begin, end
         c.unscale = 1 / c.weight_scale if c.weight_scale != 1 else 0
         norms = self.fresh(2, end - begin, c.T, 0, &c.flow)
         whole = self.fresh(1, c.T, 0, 0, &c.flow_whole)
@@ -286,7 +319,7 @@ cdef class Engine(EngineCalls):
         return norms, whole
 
     def kernel_set(self):
-        """The name of the kernel set that serves this network."""
+        """Return the name of the kernel set that serves this network."""
         return self.kernels.name.decode()
 
     # ---- Training
@@ -294,26 +327,26 @@ cdef class Engine(EngineCalls):
     def train(self, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size, str rule,
               dict numbers, rates, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before, list batch,
               sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws=None):
-        """Updates of theta and slots by batches of these rows, without the GIL, until `seconds` are over.
+        """Update theta and slots by batches of these rows, without the GIL, until `seconds` are over.
 
-        Ends before that with the last row, at a batch that cannot be learnt from (its update is not made), or at Ctrl-C.
+        Ends before that with the last row, at a batch from which nothing can be learnt (its update is not made), or at
+        Ctrl-C.
 
         Parameters
         ----------
         theta, gradient, slots, before : vectors (P,); `before` is like [theta, *slots], scratch like `gradient`
-        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`, already checked
-        rows : intp vector, the sequences that are left of an epoch, `batch_size` an update, and those of the epochs after it
+        X, D, weights, initial_state, lengths, resets : as in `loss_and_gradients`, already checked
+        rows : intp vector; the sequences that are left of an epoch, batch_size per update, and those of the epochs after it
         rates : float64 vector, the learning rate of each epoch
-        earlier : updates made before
-        batch : scratch like [X, D, weights, initial_state, lengths, resets] with batch_size sequences, None where that is
-            None
-        draws : as of reference.Draws, with the call that the first of these updates is; sequences are those of the data
-        sums : float64 (epochs, 5), added to: of each epoch the data losses, weighted as the loss is, the weights, penalties
-            and norms of the gradients; set: the seconds to its last update
+        earlier : number of updates made before
+        batch : scratch like [X, D, weights, initial_state, lengths, resets] with batch_size sequences; None where that is None
+        draws : as in fastbptt.reference.Draws; its call is that of the first update, its sequences are those of the data
+        sums : float64 (epochs, 5). Columns 0 to 3 are added to: of each epoch the data losses (weighted as in the loss), the
+            weights, the penalties and the norms of the gradients. Column 4 is set: seconds until its last update.
 
         Returns
         -------
-        done : how many updates were made
+        done : number of updates made
         error : the exception that Ctrl-C raised, or None
         """
         return train(self, theta, X, D, weights, initial_state, lengths, resets, rows, batch_size, rule, numbers, rates, slots,

@@ -1,62 +1,74 @@
-# Plan: what a network is, and where its parameters lie in theta. A new option of the engine starts here.
+# Plan: what a network is, and where its parameters lie in theta.
+#
+# This file holds the engine's constants and the structs that describe a network. A new option of the engine starts here: add
+# its field to `Plan`. What changes from call to call belongs in call.pxi.
+#
+# Letters, here and in the whole engine: T steps, B sequences, I inputs, H hidden units, O outputs, K targets per row,
+# P parameters. theta (P,) is the flat vector of parameters. batching.pxi explains shard, block, run, segment and window.
 
 cdef enum:
-    BLOCK_BYTES = 256 * 1024   # of one block of steps: half of a common second-level cache
-    BLOCK_ROWS = 256           # steps times sequences of a block, at least, where weights outgrow that cache
-    POOLED = 4                 # workspaces that an engine keeps
-    POOLED_BYTES = 0x10000000  # 256 MiB; a larger one goes back to the system after its call
-    DONE = 0
-    STOPPED = 1
-    SHARD_WORK = 0x40000000    # multiplications of a float32 product of one step of a shard, at most, if it has over 8 rows
-    SHARD_LEAST = 0x80000      # multiplications forward that are worth a shard: 0.05 ms with the gradient
-    SHARD_LEAST_ROWS = 512     # times steps: with 47 the shards' own gradients took an eighth of the time
-    PARTIALS_BYTES = 0x4000000 # 64 MiB: of the gradients of all shards
-    PICK_BELOW = 2             # rows with errors are picked where over half of the weights are zero
-    NO_LIMIT = 0               # of memory
-    AUTOMATIC = -1
-    INPUT = 1023               # the kind of noise of inputs; that of states is the number of their recurrence
-    SHORT = 0x8000             # multiplications of a call that keeps the GIL, where a step is at least 64
-    MORE = 3                   # numbers that `place_run` reads and writes beyond its own
-    FEW_WORDS = 512            # of an arrangement, which lie on the stack
-    SHARED_FROM = 8192         # m n k from which a BLAS may share a product among threads (OpenBLAS: gemv 9216)
+    BLOCK_BYTES = 256 * 1024    # size of one block of steps: half of a common second-level cache
+    BLOCK_ROWS = 256            # least rows (steps times sequences) of a block if the weights outgrow that cache
+    POOLED = 4                  # number of workspaces that an engine keeps for later calls
+    POOLED_BYTES = 0x10000000   # 256 MiB; the engine frees a larger workspace after its call
+    DONE = 0                    # status: the call is complete
+    STOPPED = 1                 # status: Ctrl-C ended the call
+    SHARD_WORK = 0x40000000     # most multiplications in a float32 product of one step of a shard with over 8 rows
+    SHARD_LEAST = 0x80000       # least multiplications of a shard's forward pass; they take 0.05 ms with the gradient
+    SHARD_LEAST_ROWS = 512      # least rows (steps times sequences) per shard: with 47, summing the shards' gradients took an
+                                # eighth of the time
+    PARTIALS_BYTES = 0x4000000  # 64 MiB: limit for the gradients of all shards together
+    SPARSE_BELOW = 2            # the output's products skip rows without an error if fewer than 1 / SPARSE_BELOW of the
+                                # weights are nonzero
+    NO_LIMIT = 0                # value of memory_limit: use the memory that is fastest
+    AUTOMATIC = -1              # value of memory_limit: use the least memory possible
+    INPUT = 1023                # random stream of the input noise; a recurrence's number is the stream of its state noise
+    SHORT = 0x8000              # a call below this work keeps the GIL; the unit is a multiplication, and each step adds at
+                                # least 64
+    MORE = 3                    # numbers that `index_run` may read and write beyond the end of its own
+    FEW_WORDS = 512             # size of the stack buffer for the order of a packed call
+    SHARED_FROM = 8192          # product size m n k from which a BLAS may use several threads (OpenBLAS: gemv 9216)
 
 
-cdef double NEVER = -1
-cdef double LEAST_FLOW = 1e-30  # ‖∂E/∂S‖ below which a row does not count in Ω, as in reference.py
+cdef double NEVER = -1          # time of the last poll before the first one
+cdef double LEAST_FLOW = 1e-30  # a row with a smaller ‖∂E/∂S‖ does not count in Ω; fastbptt.reference uses the same bound
 
 
 cdef struct Penalty:
-    # Of theta[begin:end]: l1 Σ |w| + l2 Σ w².
+    # The penalty l1 Σ |w| + l2 Σ w² on the parameters w = theta[begin:end].
     Py_ssize_t begin, end
     double l1, l2
 
 
 cdef struct Plan:
-    # What a network is. Offsets are into theta; -1 where there is no such parameter.
-    Py_ssize_t I, H, O
-    int activation
-    Units units
-    unsigned int kind            # of its noise and dropout
-    double noise, input_noise    # what standard normal numbers are multiplied with
-    double dropout
-    ErrorOptions error           # with K, the targets a row
+    # What a network is.
+    Py_ssize_t I, H, O           # numbers of inputs, hidden units and outputs
+    int activation               # g1, of the hidden units
+    Units units                  # form (plain, rate or current), leak and activation of the units
+    unsigned int stream          # stream of random numbers for this recurrence's noise and dropout
+    double noise, input_noise    # standard deviations of the noise on states and on inputs
+    double dropout               # probability that a hidden unit is dropped
+    ErrorOptions error           # loss, output activation g2, K and the scale of the reduction
+    # Offset of each parameter in theta, -1 if it does not exist; P is the length of theta
     Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0, P
-    bint mean
-    bint last                    # errors and outputs are those of each sequence's last step
-    bint one_hot                 # inputs are ids
-    const unsigned char *maps    # (P,), see parametrizations.h; NULL where theta is what the network computes with
-    bint recurs                  # else inputs are states
-    bint reads                   # else outputs are the states
-    bint reverse                 # time is gone through from a sequence's last step to its first
-    Py_ssize_t penalties
-    Penalty[6] penalty           # the first `penalties` of them
-    double rate_penalty          # times the mean of S²
-    double omega                 # times Ω
-    bint settles                 # what is only rounding noise in ∂E/∂S is 0: with omega, in this engine or one beside it
+    bint mean                    # the reduction is the mean, else the sum
+    bint last                    # outputs and errors exist only at each sequence's last step
+    bint one_hot                 # inputs are token ids
+    const unsigned char *maps    # (P,)  parametrizations, see parametrizations.h; NULL if the network computes with theta
+                                 # itself
+    bint recurs                  # the network has a recurrence; else its inputs are states
+    bint reads                   # the network has a readout; else its outputs are the states
+    bint reverse                 # the recurrence runs from each sequence's last step to its first
+    Py_ssize_t penalties         # number of penalties on parameters
+    Penalty[6] penalty           # of these, the first `penalties` are in use
+    double rate_penalty          # factor of the mean of S² in the loss
+    double omega                 # factor of Ω in the loss
+    bint drops_noise             # set ∂E/∂S to 0 where it is only rounding noise: this engine or another one of the
+                                 # network has omega
 
 
 cdef void place_parameters(Plan *p, bint bias, bint learn_initial_state) noexcept nogil:
-    """Where in theta each parameter begins, and how long it is."""
+    """Compute the offset of each parameter in theta and the length P of theta."""
     p.W_x = p.W_s = p.b_s = p.W_y = p.b_y = p.S_0 = -1
     p.P = 0
     if p.recurs:

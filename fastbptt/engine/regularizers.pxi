@@ -1,8 +1,14 @@
-# Penalties on rates and by omega inside the backward pass, and penalties on parameters.
+# Regularizers: penalties on rates and by omega inside the backward pass, and penalties on parameters.
+#
+# Add a new penalty here: its part of ∂E/∂S (before delta is found) or of the finished gradient, and its value.
+#
+# Ω is the mean, over all rows whose ∂E/∂S is not negligible, of (‖delta @ W_s‖ / ‖∂E/∂S‖ - 1)² (Pascanu et al. 2013). `size`
+# is the norm of a row. A row is rounding noise if it is tiny relative to the terms that were added to get it.
+# batching.pxi explains row, shard, block and run; plan.pxi explains the letters.
 
 cdef void add_rates(Py_ssize_t rows, Py_ssize_t H, double slope, const floating *S, Py_ssize_t ldh,
                     floating *dS) noexcept nogil:
-    """dS += slope * S                                                                                     (rows, H)"""
+    """Compute dS += slope * S, of shape (rows, H): the penalty's part of ∂E/∂S."""
     cdef Py_ssize_t i, h
     for i in range(rows):
         for h in range(H):
@@ -10,8 +16,9 @@ cdef void add_rates(Py_ssize_t rows, Py_ssize_t H, double slope, const floating 
 
 
 cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_ssize_t ldh) noexcept nogil:
+    """Return Σ S² of S (rows, H), in double."""
     cdef Py_ssize_t i, h
-    cdef double first = 0, second = 0, third = 0, fourth = 0  # one sum would wait for its last addition
+    cdef double first = 0, second = 0, third = 0, fourth = 0  # four sums: one sum would wait for its last addition
     cdef const floating *row
     for i in range(rows):
         row = S + i * ldh
@@ -26,49 +33,56 @@ cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_
 
 
 cdef void recur_back_by_steps(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
-                              Py_ssize_t end, const floating *Q_s, const floating *R, const floating *later,
+                              Py_ssize_t end, const floating *Q_s, const floating *R, const floating *delta_next,
                               floating *delta) noexcept nogil:
-    """`recur_back_through` with what Ω sees of each step: w.dS = ∂E/∂S and w.back = delta @ W_s                 (rows, H)
+    """Do what `recur_back_through` does, one step at a time, and keep what Ω reads of each step.
 
-    delta is found from this very ∂E/∂S. Where the errors of two steps nearly cancel, another sum of them, rounded another
-    way, is another number. Where they cancel but for rounding noise, ∂E/∂S is 0: else the noise would go back, too.
+    That is w.dS = ∂E/∂S and w.back = delta @ W_s, both (rows, H). delta is computed from exactly this ∂E/∂S: if the errors of
+    two steps nearly cancel, a sum that is rounded in another way is another number. If they cancel except for rounding noise,
+    ∂E/∂S is set to 0. Otherwise the noise would go back, too.
     """
     cdef double own, size
     cdef Py_ssize_t H = p.H, ldh = w.ldh, first = t, row, h, at, rows, others
     cdef floating *dS = <floating *> w.dS
     cdef floating *back = <floating *> w.back
-    cdef const floating *after = <floating *> w.later_back  # of the step after
+    cdef const floating *after = <floating *> w.back_next  # delta @ W_s of the step after
     for t in range(end - 1, first - 1, -1):
         at = (rows_before(c, w, t) - rows_before(c, w, first)) * ldh
-        rows, others = rows_at(c, w, t), rows_at(c, w, t + 1) if later != NULL else 0
+        rows, others = rows_at(c, w, t), rows_at(c, w, t + 1) if delta_next != NULL else 0
         if others > 0:
-            drop(p, c, k, w, t + 1, Q_s, later)
+            cut_at_resets(p, c, k, w, t + 1, Q_s, delta_next)
         memcpy(dS + at, delta + at, rows * ldh * sizeof(floating))
         for row in range(others):
-            if c.arranged and c.resets != NULL and is_reset(c, t + 1, row):
+            if c.packed and c.resets != NULL and is_reset(c, t + 1, row):
                 continue
             own = norm_of(1, H, dS + at + row * ldh, ldh)
             for h in range(H):
                 dS[at + row * ldh + h] += after[row * ldh + h]
-            size = norm_of(1, H, later + row * ldh, ldh) * c.norm_W_s
-            if is_noise(norm_of(1, H, dS + at + row * ldh, ldh), own + size, later):
+            size = norm_of(1, H, delta_next + row * ldh, ldh) * c.norm_W_s
+            if is_noise(norm_of(1, H, dS + at + row * ldh, ldh), own + size, delta_next):
                 memset(dS + at + row * ldh, 0, ldh * sizeof(floating))
         memcpy(delta + at, dS + at, rows * ldh * sizeof(floating))
         recur_back(k, p.activation, 1, rows, H, Q_s, ldh, R + at, <const floating *> NULL, delta + at)
         affine(k, rows, H, H, <const floating *> delta + at, ldh, Q_s, ldh, <const floating *> NULL, back + at, ldh)
-        later, after = delta + at, back + at
-    memcpy(w.later_back, after, rows_at(c, w, first) * ldh * sizeof(floating))
+        delta_next, after = delta + at, back + at
+    memcpy(w.back_next, after, rows_at(c, w, first) * ldh * sizeof(floating))
 
 
 cdef inline bint is_noise(double size, double terms, const floating *of) noexcept nogil:
-    """Whether a row of this size is only rounding noise of the terms that were added, of numbers of this type."""
+    """Return whether a row of norm `size` is only rounding noise of the terms that were added to get it.
+
+    `terms` is the sum of the terms' norms. `of` is never read: its type selects float32 or float64.
+    """
     cdef double epsilon = FLT_EPSILON if sizeof(floating) == sizeof(float) else DBL_EPSILON
     return size <= NOISE * epsilon * terms and isfinite(terms)
 
 
-cdef void settle_rows(Py_ssize_t rows, Py_ssize_t width, floating *A, Py_ssize_t lda, Py_ssize_t n, const floating *delta,
-                      Py_ssize_t ldd, double norm) noexcept nogil:
-    """A = delta @ W (rows, width) with 0 in the rows that are only rounding noise; `norm` is W's, delta (rows, n)."""
+cdef void drop_noise_rows(Py_ssize_t rows, Py_ssize_t width, floating *A, Py_ssize_t lda, Py_ssize_t n, const floating *delta,
+                          Py_ssize_t ldd, double norm) noexcept nogil:
+    """Set the rows of A = delta @ W, of shape (rows, width), to 0 if they are only rounding noise.
+
+    `norm` is the Frobenius norm of W; delta is (rows, n).
+    """
     cdef Py_ssize_t i
     for i in range(rows):
         if is_noise(norm_of(1, width, <const floating *> A + i * lda, lda), norm_of(1, n, delta + i * ldd, ldd) * norm, delta):
@@ -76,18 +90,18 @@ cdef void settle_rows(Py_ssize_t rows, Py_ssize_t width, floating *A, Py_ssize_t
 
 
 cdef void find_norms(const Plan *p, Call *c, const floating *theta) noexcept nogil:
-    """The Frobenius norms of the matrices, by which `settle_rows` judges products with them."""
+    """Compute the Frobenius norms of the weight matrices, by which `drop_noise_rows` judges products with them."""
     if p.recurs:
         c.norm_W_x, c.norm_W_s = norm_of(p.H, p.I, theta + p.W_x, p.I), norm_of(p.H, p.H, theta + p.W_s, p.H)
     if p.reads:
         c.norm_W_y = norm_of(p.O, p.H, theta + p.W_y, p.H)
 
 
-cdef void spread(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, const floating *delta) noexcept nogil:
-    """Add Ω of some rows to the call's, and make the factors of its slope of what `recur_back_by_steps` has found.
+cdef void add_omega_rows(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, const floating *delta) noexcept nogil:
+    """Add Ω of some rows to the call's sum, and compute the factors of its derivative with respect to W_s.
 
-    Of a row whose ∂E/∂S has the length n: u = delta / n, v = u @ W_s, r = ‖v‖; Ω sums (r - 1)², its slope 2 (1 - 1/r) uᵀ v.
-    u takes the place of w.dS, 2 (1 - 1/r) v that of w.back.
+    Let n = ‖∂E/∂S‖ of a row, u = delta / n, v = u @ W_s and r = ‖v‖. Ω sums (r - 1)², with the derivative 2 (1 - 1/r) uᵀ v.
+    On return w.dS holds u and w.back holds 2 (1 - 1/r) v, both (rows, H). Rows that do not count are 0.
     """
     cdef Py_ssize_t H = p.H, ldh = w.ldh, i, h
     cdef double size, r, u, v, least = LEAST_FLOW / c.unscale if c.unscale > 0 else LEAST_FLOW
@@ -97,8 +111,8 @@ cdef void spread(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, co
         size, r = norm_of(1, H, dS + i * ldh, ldh), 0
         if size >= least:
             r = norm_of(1, H, back + i * ldh, ldh) / size
-            c.spread += (r - 1) * (r - 1)
-            c.spread_rows += 1
+            c.omega_sum += (r - 1) * (r - 1)
+            c.omega_rows += 1
         if not r > 0:
             memset(dS + i * ldh, 0, ldh * sizeof(floating))
             memset(back + i * ldh, 0, ldh * sizeof(floating))
@@ -113,7 +127,10 @@ cdef void spread(const Plan *p, Call *c, const Workspace *w, Py_ssize_t rows, co
 
 
 cdef void add_products(Py_ssize_t rows, const floating *u, const floating *v, Py_ssize_t ld, floating *sum) noexcept nogil:
-    """sum += Σ u v in double: of one unit all rows have the same r, and a sum of equal numbers errs to one side each time."""
+    """Add Σ u v over rows to sum[0]; u and v are (rows, 1).
+
+    With one unit all rows have the same r. Adding equal numbers accumulates rounding bias, so the sum is kept in double.
+    """
     cdef Py_ssize_t i
     cdef double total = 0
     for i in range(rows):
@@ -121,24 +138,24 @@ cdef void add_products(Py_ssize_t rows, const floating *u, const floating *v, Py
     sum[0] += <floating> total
 
 
-cdef double add_spread(const Plan *p, Call *c, const Shared *shared, floating *gradient) noexcept nogil:
-    """Add Ω's part of ∂E/∂W_s (H, H), and return omega Ω, of all shards."""
+cdef double add_omega(const Plan *p, Call *c, const Shared *shared, floating *gradient) noexcept nogil:
+    """Add Ω's part of ∂E/∂W_s to gradient (H, H), from all shards, and return omega Ω."""
     cdef Py_ssize_t i, j
     cdef floating scale
     cdef const floating *slope
     for i in range(shared.shards):
-        c.spread += shared.spreads[i]
-        c.spread_rows += shared.spread_rows[i]
-    scale = <floating> (c.omega / max(c.spread_rows, 1))
+        c.omega_sum += shared.omega_sums[i]
+        c.omega_rows += shared.omega_rows[i]
+    scale = <floating> (c.omega / max(c.omega_rows, 1))
     for i in range(shared.shards):
-        slope = <floating *> shared.spread_slopes + i * p.H * p.H
+        slope = <floating *> shared.omega_slopes + i * p.H * p.H
         for j in range(p.H * p.H):
             gradient[j] += scale * slope[j]
-    return c.omega * c.spread / max(c.spread_rows, 1)
+    return c.omega * c.omega_sum / max(c.omega_rows, 1)
 
 
 cdef double penalize(const Plan *p, const floating *theta, floating *gradient) noexcept nogil:
-    """Add the penalties' gradient, 2 l2 w + l1 sign(w), and return the penalties' sum."""
+    """Add the gradient of the penalties on theta (P,), 2 l2 w + l1 sign(w), and return their sum."""
     cdef double total = 0
     cdef floating l1, l2, w
     cdef Py_ssize_t i, k
@@ -153,7 +170,10 @@ cdef double penalize(const Plan *p, const floating *theta, floating *gradient) n
 
 cdef double penalize_mapped(const Plan *p, const floating *theta, floating *gradient, floating *effective,
                             floating *part) noexcept nogil:
-    """`penalize`, of the effective parameters where there are maps; effective and part, zeros, are then scratch (P,)."""
+    """Do what `penalize` does, for the effective parameters if there are parametrizations.
+
+    `effective` and `part` (P,) are then scratch; `part` must hold zeros. Without parametrizations they may be NULL.
+    """
     cdef double total
     cdef Py_ssize_t i
     if p.maps == NULL:

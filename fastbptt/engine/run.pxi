@@ -1,8 +1,15 @@
-# Run a call: shards by threads, the sum of their gradients, polling for Ctrl-C.
+# Run a call: hand the shards to threads, sum their gradients, poll for Ctrl-C.
+#
+# `run` is the order of one call: lay out memory, pack weights, run the shards, sum, apply penalties and parametrizations. Add
+# here what happens once per call or once per shard, without the GIL. batching.pxi explains shard, block, packed and padding;
+# plan.pxi explains the letters.
 
 @cython.final
 cdef class Memory:
-    """Bytes from a multiple of 64 on."""
+    """A piece of memory, freed with this object. `base` is a multiple of 64, and `bytes` bytes follow it.
+
+    Raises MemoryError if the system has no such piece.
+    """
 
     cdef char *raw
     cdef char *base
@@ -20,7 +27,10 @@ cdef class Memory:
 
 
 cdef bint stopped(Call *c) noexcept nogil:
-    """Whether Ctrl-C came; asked at most every 20 ms. The exception is then set, and waits for the GIL."""
+    """Return whether Ctrl-C came. Looks at most every 20 ms, and only in the thread that polls.
+
+    If Ctrl-C came, the Python exception is set. It is raised as soon as the call holds the GIL again (`pass_on`).
+    """
     cdef double time
     cdef unsigned long long mode
     if not c.polls or read_flag(c.stop):
@@ -31,7 +41,7 @@ cdef bint stopped(Call *c) noexcept nogil:
     if 0 <= time - c.polled[0] < 0.02:
         return False
     c.polled[0] = time
-    with gil:  # handlers are Python code
+    with gil:  # signal handlers are Python code, which expects denormals
         mode = keep_denormals()
         write_flag(c.stop, PyErr_CheckSignals() != 0)
         restore(mode)
@@ -39,13 +49,16 @@ cdef bint stopped(Call *c) noexcept nogil:
 
 
 cdef int pass_on() except -1:
-    """Raise the exception that is set."""
+    """Raise the exception that is already set."""
     return -1
 
 
 cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shared, const floating *theta, Py_ssize_t i,
                     int thread) noexcept nogil:
-    """What the call asks for, of shard i, in the workspace of a thread, of which 0 is the one that called."""
+    """Do what the call asks for, for shard i, in the workspace of this thread. Thread 0 is the calling one.
+
+    Writes the shard's sums (totals, squares, Ω) to `shared`, and its gradient to its own row of shared.partials (shards, P).
+    """
     cdef Workspace w
     cdef Call s, before
     cdef unsigned long long mode
@@ -55,9 +68,9 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         return
     mode = flush_denormals()
     lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
-    if c.apart:
+    if c.external:
         w.S, w.delta_y = <char *> w.S + i * shared.saved, <char *> w.delta_y + i * shared.saved
-    if c.arranged:
+    if c.packed:
         number_rows(c, shared.shards, i, w.first)
     if c.terms_S != NULL:  # only the last step has an error
         before = s
@@ -71,20 +84,23 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
         memset(s.gradient, 0, p.P * sizeof(floating))
         if c.omega != 0:
-            s.spread_slope = <floating *> shared.spread_slopes + i * p.H * p.H
-            memset(s.spread_slope, 0, p.H * p.H * sizeof(floating))
+            s.omega_slope = <floating *> shared.omega_slopes + i * p.H * p.H
+            memset(s.omega_slope, 0, p.H * p.H * sizeof(floating))
         if forward(p, &s, k, shared, &w, theta) == DONE and p.recurs:
             backward(p, &s, k, shared, &w, theta)
     shared.totals[i] = s.total
     if c.rates != 0:
         shared.squares[i] = s.squares
     if c.omega != 0:
-        shared.spreads[i], shared.spread_rows[i] = s.spread, s.spread_rows
+        shared.omega_sums[i], shared.omega_rows[i] = s.omega_sum, s.omega_rows
     restore(mode)
 
 
 cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
-    """What the caller gets for steps and sequences that there are not: zeros, and first states."""
+    """Fill the results with what padding and sequences without steps receive: zeros, and initial states.
+
+    `run` calls this before the shards, which then write the steps that exist.
+    """
     cdef Py_ssize_t b, H = p.H, size = sizeof(floating), steps = 1 if c.last else c.T
     cdef floating *S = <floating *> c.S
     cdef floating *last = <floating *> c.final_state
@@ -108,7 +124,7 @@ cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
 
 
 cdef void first_row(const Plan *p, const Call *c, Py_ssize_t b, const floating *theta, floating *row) noexcept nogil:
-    """The first state of sequence b                                                                           (H,)"""
+    """Write the initial state of sequence b to row (H,): the given one, S_0 or zeros."""
     cdef Py_ssize_t h
     for h in range(p.H):
         if c.initial_state != NULL:
@@ -118,7 +134,7 @@ cdef void first_row(const Plan *p, const Call *c, Py_ssize_t b, const floating *
 
 
 cdef struct Job:
-    # The arguments of run_shard that are equal for all shards, for the threads of the pool.
+    # The arguments of run_shard that are equal for all shards. The thread pool passes them on as one pointer.
     const Plan *p
     Call *c
     const Kernels *k
@@ -127,32 +143,38 @@ cdef struct Job:
 
 
 cdef void run_share_f32(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    """Run shard i of a float32 job; the thread pool calls this."""
     cdef Job *job = <Job *> context
     run_shard(job.p, job.c, job.k, job.shared, <const float *> job.theta, i, worker)
 
 
 cdef void run_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    """Run shard i of a float64 job; the thread pool calls this."""
     cdef Job *job = <Job *> context
     run_shard(job.p, job.c, job.k, job.shared, <const double *> job.theta, i, worker)
 
 
 cdef void poll_for_job(void *context) noexcept nogil:
-    """Handle Ctrl-C while the calling thread waits for other threads; their shards then see `stop`."""
+    """Poll for Ctrl-C while the calling thread waits for other threads. Their shards then see `stop`."""
     stopped((<Job *> context).c)
 
 
 cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t size) noexcept nogil:
     """Estimate the time of a call on one thread, within a factor of about two (AVX2 and AVX-512, 2026-11).
 
-    SHARD_LEAST multiplications forward take about 0.05 ms with the gradient in float32, so one takes 0.1 ns; a third of
-    that without the gradient.
+    SHARD_LEAST multiplications of the forward pass take about 0.05 ms with the gradient in float32, so one takes 0.1 ns.
+    Without the gradient it takes a third of that. `size` is the size of a number in bytes.
     """
     cdef double multiplications = <double> c.steps * p.H * ((p.I + p.H if p.recurs else 0) + p.O)
     return multiplications * (0.1 if c.gradient != NULL else 0.035) * (size // sizeof(float))
 
 
 cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floating *theta, int threads) noexcept nogil:
-    """What the call asks for, in shards of c.rows rows, in the memory that `share_out` counted for so many threads."""
+    """Do what the call asks for, on `threads` threads. Return DONE or STOPPED.
+
+    `base` is memory of the size that `lay_out_shared` counted for so many threads. theta (P,) are the parameters before
+    parametrizations.
+    """
     cdef Shared shared
     cdef Job job
     cdef Py_ssize_t i, j
@@ -160,15 +182,15 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     cdef floating *gradient = <floating *> c.gradient
     cdef const floating *given = theta
     cdef unsigned long long mode = flush_denormals()
-    share_out(p, c, k, theta, base, threads, &shared)
+    lay_out_shared(p, c, k, theta, base, threads, &shared)
     if p.maps != NULL:
         # p = effective(theta, maps)                                                                  (P,)
         map_parameters(p.P, p.maps, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
-    if c.settles:
+    if c.drops_noise:
         find_norms(p, c, theta)
-    if c.arranged or c.most < c.T:
+    if c.packed or c.most < c.T:
         fill(p, c, theta)
     elif c.k1 > 0 and c.dX != NULL:
         memset(c.dX, 0, c.T * c.B * p.I * sizeof(floating))
@@ -200,7 +222,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
             for i in range(shared.shards):
                 c.penalty += c.rates * shared.squares[i]
         if c.omega != 0:
-            c.penalty += add_spread(p, c, &shared, gradient + p.W_s)
+            c.penalty += add_omega(p, c, &shared, gradient + p.W_s)
     if p.maps != NULL:
         if gradient != NULL:
             # gradient = pulled_back(gradient, theta, maps)                                           (P,)
@@ -212,7 +234,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
 
 
 cdef void undo_scale(const Plan *p, Call *c, floating *gradient) noexcept nogil:
-    """All that is linear in the weights, without the power of two that they were multiplied with."""
+    """Multiply all results that are linear in the weights by c.unscale. gradient is (P,), or NULL."""
     c.total *= c.unscale
     if gradient != NULL:
         multiply(p.P, c.unscale, gradient)

@@ -27,7 +27,7 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
     cdef double *sum = <double *> cnp.PyArray_DATA(sums)  # the row of this epoch
     cdef double start = now(), polled = start, total, loss, norm
     cdef volatile double product  # volatile rounds it before it is added, as in `State.add`: no fused multiply-add
-    cdef Memory memory = None, arrangement
+    cdef Memory memory = None, packing
     cdef Planned planned
     cdef int status = DONE, stop = 0
     cdef unsigned long long mode = rounding_mode()
@@ -60,7 +60,7 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
         c.D = batch_arrays[1]
     add(&in_flight, 1)
     try:
-        memory, arrangement = engine.check_out(1), Memory((c.B + 2 * (c.T + 1)) * sizeof(Py_ssize_t))
+        memory, packing = engine.check_out(1), Memory((c.B + 2 * (c.T + 1)) * sizeof(Py_ssize_t))
         if engine.shares_products(&data):
             hold_blas()
             blas_limited = True
@@ -78,8 +78,8 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
                 total = engine.take_weights(&c)
                 if not (total >= 0 and engine.in_range(&c)):  # the data have changed, likewise
                     break
-                engine.penalize_flow(&c)
-                plan_batch(engine, &c, <Py_ssize_t *> arrangement.base, n_threads, memory_limit, &planned)
+                engine.take_penalties(&c)
+                plan_batch(engine, &c, <Py_ssize_t *> packing.base, n_threads, memory_limit, &planned)
                 if planned.bytes > memory.bytes:
                     with gil:
                         memory = Memory(planned.bytes)
@@ -130,28 +130,28 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
 cdef struct Planned:
     # How a batch is run: threads and memory, and the shape of the batch for which they were computed.
     Py_ssize_t B, most, weight_width
-    bint picks
+    bint sparse
     int asked                    # threads before memory_limit reduces them; 0: compute all again for the next batch
     int threads
     Py_ssize_t bytes
 
 
-cdef int plan_batch(Engine engine, Call *c, Py_ssize_t *arrangement, int n_threads, Py_ssize_t memory_limit,
+cdef int plan_batch(Engine engine, Call *c, Py_ssize_t *packing, int n_threads, Py_ssize_t memory_limit,
                     Planned *planned) except -1 nogil:
     """Divide the batch into shards, and choose threads and memory for it.
 
     If the batch has the shape of the batch before, the earlier choice in `planned` is kept: that saves time per update.
     """
-    cdef bint same_shape = (planned.asked > 0 and not c.arranged and c.B == planned.B and c.most == planned.most
-                            and c.weight_width == planned.weight_width and c.picks == planned.picks)
+    cdef bint same_shape = (planned.asked > 0 and not c.packed and c.B == planned.B and c.most == planned.most
+                            and c.weight_width == planned.weight_width and c.sparse == planned.sparse)
     if not same_shape:
         engine.divide(c)
-        arrange(c, arrangement)
+        pack_sequences(c, packing)
     if same_shape and engine.threads(c, n_threads) == planned.asked:
         return 0
-    planned.B, planned.most, planned.weight_width, planned.picks = c.B, c.most, c.weight_width, c.picks
+    planned.B, planned.most, planned.weight_width, planned.sparse = c.B, c.most, c.weight_width, c.sparse
     planned.threads = engine.threads(c, n_threads)
-    planned.asked = 0 if c.arranged else planned.threads
+    planned.asked = 0 if c.packed else planned.threads
     planned.bytes = engine.fit_into(c, memory_limit, &planned.threads)
     return 0
 

@@ -1,7 +1,10 @@
 # Weights of the loss: their sum, their scale near the limits of the type, and the scale of the reduction.
+#
+# The checks of numbers that a call reads (lengths, labels, ids) are here, too, since they follow the same steps. Add here what
+# reads the weights m before a call runs. batching.pxi explains packed and padding; plan.pxi explains the letters.
 
 cdef double sum_of_weights(const floating *weights, Py_ssize_t n) noexcept nogil:
-    """Their sum, or -1 where one is negative or not finite."""
+    """Return the sum of n weights, or -1 if one is negative or not finite."""
     cdef Py_ssize_t i
     cdef double total = 0
     for i in range(n):
@@ -12,6 +15,7 @@ cdef double sum_of_weights(const floating *weights, Py_ssize_t n) noexcept nogil
 
 
 cdef Py_ssize_t count_nonzero(const floating *weights, Py_ssize_t n) noexcept nogil:
+    """Return how many of n weights are not 0."""
     cdef Py_ssize_t i, nonzero = 0
     for i in range(n):
         nonzero += weights[i] != 0
@@ -19,6 +23,7 @@ cdef Py_ssize_t count_nonzero(const floating *weights, Py_ssize_t n) noexcept no
 
 
 cdef bint all_ones(const floating *weights, Py_ssize_t n) noexcept nogil:
+    """Return whether all n weights are 1."""
     cdef Py_ssize_t i
     for i in range(n):
         if weights[i] != 1:
@@ -26,11 +31,12 @@ cdef bint all_ones(const floating *weights, Py_ssize_t n) noexcept nogil:
     return True
 
 
-cdef double weigh(const Plan *p, Call *c, const floating *weights) noexcept nogil:
-    """Σ m of the steps that there are, or -1 where one is negative or not finite; and whether it pays to pick.
+cdef double prepare_weights(const Plan *p, Call *c, const floating *weights) noexcept nogil:
+    """Return Σ m over all steps except padding, or -1 if a weight is negative or not finite.
 
-    Puts the scale of the reduction into the call, too, and that of weights whose products with errors would not be normal
-    numbers, or infinite. A weight that is not a normal number counts as 0, as it does in the kernels.
+    Also sets the scale of the reduction (c.error.scale), the scale of the weights (c.weight_scale, c.unscale), and c.sparse:
+    whether it pays to compute outputs only for rows with an error. Weights are scaled if their products with errors would be
+    subnormal or infinite. A subnormal weight counts as 0, as it does in the kernels.
     """
     cdef unsigned long long mode
     cdef double total
@@ -47,39 +53,40 @@ cdef double weigh(const Plan *p, Call *c, const floating *weights) noexcept nogi
         c.error.scale = 1
         if c.weight_scale != 1 and p.rate_penalty == 0:
             c.unscale = 1 / c.weight_scale
-        elif c.weight_scale != 1:  # beside a penalty, which is not linear in them, errors have their own size at once
+        elif c.weight_scale != 1:  # a penalty on rates is not linear in the weights, so errors are unscaled at once
             c.error.scale = 1 / c.weight_scale
     return total
 
 
 cdef double scale_of(double typical, const floating *of) noexcept nogil:
-    """The power of two that brings weights of this size to about 1, or 1 where they are far from the limits of the type.
+    """Return the power of two that brings weights of this typical size to about 1.
 
-    float32 numbers end at 1e-38 and 3e38, float64 ones at 2e-308 and 2e308. A power of two changes no digit.
+    Returns 1 if they are far from the limits of the type: 1e-38 and 3e38 in float32, 2e-308 and 2e308 in float64. A power of
+    two changes no digit. `of` is never read: its type selects float32 or float64.
     """
     cdef double widest = 1e18 if sizeof(floating) == sizeof(float) else 1e150
     cdef int exponent
     if 1 / widest <= typical <= widest:
         return 1
     frexp(typical, &exponent)
-    return ldexp(1, min(max(-exponent, -1000), 1000))  # it and its reciprocal are normal numbers
+    return ldexp(1, min(max(-exponent, -1000), 1000))  # both the scale and its reciprocal are normal
 
 
 cdef double sum_weights(Call *c, const floating *weights) noexcept nogil:
-    """As `weigh`, without the scale of the reduction.
+    """Do what `prepare_weights` does, except for the scale of the reduction.
 
-    Weights that are all 1 are taken out of the call: with them a call of 50 steps, H = 4, took 1.09 of the time (2026-11).
+    Removes weights that are all 1 from the call: with them a call of 50 steps, H = 4, took 1.09 of the time (2026-11).
     """
-    cdef Py_ssize_t t, b, steps = 1 if c.last else c.T, n = 0, nonzero = 0, known = 0
+    cdef Py_ssize_t t, b, steps = 1 if c.last else c.T, n = 0, nonzero = 0, past = 0
     cdef double total = 0, part
-    c.picks = c.last
+    c.sparse = c.last
     if weights != NULL and c.lengths == NULL and all_ones(weights, steps * c.B * c.weight_width):
         c.weights = weights = NULL
         c.weight_width = 0
     if weights == NULL:
         for b in range(c.B if c.past > 0 else 0):
-            known += min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
-        return <double> (c.sequences if c.last else c.steps - known)
+            past += min(c.past, c.lengths[b] if c.lengths != NULL else c.T)
+        return <double> (c.sequences if c.last else c.steps - past)
     if c.lengths == NULL:
         n = (steps - c.past) * c.B * c.weight_width
         total = sum_of_weights(weights + c.past * c.B * c.weight_width, n)
@@ -96,15 +103,18 @@ cdef double sum_weights(Call *c, const floating *weights) noexcept nogil:
                     n += c.weight_width
         if not isfinite(total):
             return -1
-    c.picks = c.last or PICK_BELOW * nonzero < n
+    c.sparse = c.last or SPARSE_BELOW * nonzero < n
     if total > 0:
         c.weight_scale = scale_of(total / nonzero, weights)
     total /= c.weight_width
-    return 0 if 0 < total < DBL_MIN else total  # the mean over outputs may not be normal: 1 / Σ m would be infinite
+    return 0 if 0 < total < DBL_MIN else total  # treat a subnormal sum as zero: 1 / Σ m would overflow
 
 
 cdef bint lengths_in_range(const Call *c) noexcept nogil:
-    """Whether every length is one of 0 ... T, or where errors are those of the last steps of 1 ... T."""
+    """Return whether every length is in 0 ... T.
+
+    If outputs exist only at the last steps, every sequence needs a step: the range is 1 ... T.
+    """
     cdef Py_ssize_t b
     for b in range(c.B):
         if not (1 if c.last else 0) <= c.lengths[b] <= c.T:
@@ -113,7 +123,7 @@ cdef bint lengths_in_range(const Call *c) noexcept nogil:
 
 
 cdef bint labels_in_range(const Call *c, Py_ssize_t O, const floating *weights) noexcept nogil:
-    """Whether every label that is read is one of 0 ... O - 1."""
+    """Return whether every label that is read, outside padding and with a positive weight, is in 0 ... O - 1."""
     cdef Py_ssize_t t, b, i = 0
     for t in range(1 if c.last else c.T):
         for b in range(c.B):
@@ -124,7 +134,7 @@ cdef bint labels_in_range(const Call *c, Py_ssize_t O, const floating *weights) 
 
 
 cdef bint ids_in_range(const Call *c, Py_ssize_t I) noexcept nogil:
-    """Whether every id that is read is one of 0 ... I - 1."""
+    """Return whether every token id outside padding is in 0 ... I - 1."""
     cdef Py_ssize_t t, b
     for t in range(c.T):
         for b in range(c.B):

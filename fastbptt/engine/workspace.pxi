@@ -1,82 +1,103 @@
-# Workspace: the memory of a call. `lay_out` alone assigns it, and counts it when base is NULL.
+# Workspace: the memory of a call.
+#
+# `lay_out` lays out the arrays of one thread, `lay_out_shared` those that all shards share. The same code counts the bytes
+# (base is NULL) and assigns the pointers, so an estimate of memory cannot differ from the real layout. A new array needs one
+# field and one line in the function; nothing else in the engine may allocate numbers.
+#
+# ld is a leading dimension: the distance between rows, in numbers. ldi, ldh, ldo and ldk are I, H, O and K, padded to whole
+# vectors. plan.pxi explains the letters, batching.pxi the terms row, shard, block, run, packed, segment, border and window.
 
 cdef struct Shared:
     # What the shards of a call share.
-    Py_ssize_t shards, rows      # of a shard, but for the last
-    Py_ssize_t bytes             # of a thread's workspace
+    Py_ssize_t shards, rows      #                   number of shards; rows (sequences) of each, the last may have fewer
+    Py_ssize_t bytes             #                   size of one thread's workspace
     char *workspaces             # (threads, bytes)
-    Py_ssize_t saved             # bytes of a shard, where they lie apart
-    void *partials               # (shards, P), the gradients; of a single shard it is the call's
-    double *totals               # (shards,), Σ m e
-    double *squares              # (shards,), Σ S²; absent without a penalty on rates
-    double *spreads              # (shards,), absent without omega, as the next two
-    Py_ssize_t *spread_rows      # (shards,)
-    void *spread_slopes          # (shards, H, H)
-    void *theta                  # (P,), the effective parameters; absent without maps
-    void *P_x                    # (I, ldh), packed for forward, as the next two; where inputs are ids a table of rows
-    void *P_s                    # (H, ldh)
-    void *P_y                    # (H, ldo)
-    void *Q_x                    # (H, ldi), packed for backward, as the next two
-    void *Q_s                    # (H, ldh)
-    void *Q_y                    # (O, ldh)
+    Py_ssize_t saved             #                   bytes per shard of the saved arrays, if they lie in external memory
+    void *partials               # (shards, P)       gradient of each shard; a single shard writes to the call's gradient
+    double *totals               # (shards,)         Σ m e
+    double *squares              # (shards,)         Σ S²; absent without a penalty on rates
+    double *omega_sums           # (shards,)         sum of Ω; absent without omega, like the next two
+    Py_ssize_t *omega_rows       # (shards,)         rows in that sum
+    void *omega_slopes           # (shards, H, H)    derivative of that sum with respect to W_s
+    void *theta                  # (P,)              effective parameters; absent without parametrizations
+    void *P_x                    # (I, ldh)          W_x.T, packed for forward; for token ids a table with one row per id
+    void *P_s                    # (H, ldh)          W_s.T, packed for forward
+    void *P_y                    # (H, ldo)          W_y.T, packed for forward
+    void *Q_x                    # (H, ldi)          W_x, packed for backward
+    void *Q_s                    # (H, ldh)          W_s, packed for backward
+    void *Q_y                    # (O, ldh)          W_y, packed for backward
 
 
 cdef struct Workspace:
-    Py_ssize_t rows                            # of a block, at most
-    Py_ssize_t ldi, ldh, ldo, ldk
-    Py_ssize_t saved                           # bytes of S and delta_y, where they lie apart
-    Py_ssize_t origin                          # the row of `kept` that S and delta_y begin with: of the segment's first step
-    void *S                                    # saved   (B + kept, ldh): the first states, then the steps' rows; or
-                                               #         (B + segment_rows, ldh); where nothing is saved (B + rows, ldh)
-    void *delta_y                              # saved   (kept, ldo), likewise; holds Z and Y on the way
-    Py_ssize_t *first                          # saved   (most + 1,), the steps' first rows, of an arranged call
-    Py_ssize_t *begins                         # saved   (most + 1,), the blocks' first steps, likewise or of windows
-    void *X                                    # scratch (rows, ldi)
-    void *D                                    # scratch (rows, ldk)
-    Py_ssize_t *labels                         # scratch (rows,)
-    void *weights                              # scratch (rows, weight_width)
-    void *losses                               # scratch (rows,)
-    void *delta                                # scratch (rows, ldh)
-    void *later                                # scratch (B, ldh), delta of the step after the block
-    Py_ssize_t segments                        # that there are
-    Py_ssize_t *borders                        # saved   (segments + 1,), their first steps
-    Py_ssize_t *border_blocks                  # saved   (segments + 1,), the blocks before them
-    void *border_states                        # saved   (segments, B, ldh), the states before them
-    void *first_delta                          # scratch (B, ldh), delta of the first step, summed over windows
-    Py_ssize_t *places                         # scratch (rows,), of a block's rows in the caller's arrays
-    Py_ssize_t placed, placed_until            # the steps whose rows' places these are
-    void *before                               # scratch (rows, ldh), a block's states before each step
-    void *initial                              # scratch (ldh,), the state that a reset brings back
-    void *renewed                              # scratch (B, ldh), rows of one step of which some are reset
-    void *dropped                              # scratch (ldh,) double, Σ delta of the rows reset; of leaky units (B, ldh)
-    Py_ssize_t *at                             # scratch (rows,), rows of a block that have an error
-    Py_ssize_t *outputs                        # scratch (rows,), their places in the caller's arrays
-    void *R                                    # scratch (rows, ldh), their states, or ∂E/∂S
-    void *table                                # scratch (I, ldh), ∂E/∂W_x of ids, transposed
-    Py_ssize_t flow_errors                     # followed back at a time
-    void *flow_dS                              # scratch (flow_errors * B, ldh)
-    void *flow_delta                           # scratch (flow_errors * B, ldh)
-    void *dS                                   # scratch (rows, ldh), ∂E/∂S of a block; absent without omega, as the next two
-    void *back                                 # scratch (rows, ldh), delta @ W_s of a block
-    void *later_back                           # scratch (B, ldh), that of the step after the block
-    # Of leaky units
-    void *other                                # saved   rate form: the rates, as S without the first states
-                                               # scratch current form: (B + rows, ldh), the states before a block and its own
-    void *border_others                        # saved   (segments, B, ldh), beside border_states, of the current form
-    void *dU                                   # scratch (B, ldh), ∂E/∂ the states of the step after the block, or of the first
-    void *first_dU                             # scratch (B, ldh), beside first_delta
-    void *initial_other                        # scratch (ldh,), beside `initial`, of the current form
-    void *renewed_other                        # scratch (B, ldh), beside `renewed`
-    void *dropped_dU                           # scratch (B, ldh), beside `dropped`
-    void *old                                  # scratch (2, ldh), an earlier S_0's rates, and zeros; of the current form
-    void *old_dropped                          # scratch (ldh,) double, what goes back to earlier S_0
-    void *flow_dU                              # scratch (flow_errors * B, ldh)
-    void *mask                                 # saved   (B, ldh), of dropout; NULL without it
-    void *masked                               # scratch (B, ldh)
+    # The memory of one thread, for the shard that it works on.
+    #
+    # An array is either saved from forward to backward, or scratch of one block. `kept` is the number of rows of all steps.
+    # Fields from `auxiliary` on belong to leaky units; `mask` and `masked` also serve plain units with dropout.
+    Py_ssize_t rows                   #                                most rows of a block
+    Py_ssize_t ldi, ldh, ldo, ldk     #                                leading dimensions
+    Py_ssize_t saved                  #                                bytes of S and delta_y, if they lie in external memory
+    Py_ssize_t origin                 #                                the shard's row with which delta_y, and S after its
+                                      #                                first states, begin: that of the segment's first step
+    void *S                           # saved   (B + kept, ldh)        the first states, then the rows of all steps; with
+                                      #                                segments (B + segment_rows, ldh), if nothing is saved (B
+                                      #                                + rows, ldh)
+    void *delta_y                     # saved   (kept, ldo)            ∂E/∂Z, likewise; holds Z and Y on the way
+    Py_ssize_t *first                 # saved   (most + 1,)            first row of each step, of a packed call
+    Py_ssize_t *begins                # saved   (most + 1,)            first step of each block, of a packed call or with
+                                      #                                windows
+    void *X                           # scratch (rows, ldi)            inputs of a block
+    void *D                           # scratch (rows, ldk)            targets of a block
+    Py_ssize_t *labels                # scratch (rows,)                classes of a block
+    void *weights                     # scratch (rows, weight_width)   weights of a block
+    void *losses                      # scratch (rows,)                errors of a block
+    void *delta                       # scratch (rows, ldh)            ∂E/∂ the pre-activations of a block
+    void *delta_next                  # scratch (B, ldh)               delta of the step after the block
+    Py_ssize_t segments               #                                number of segments
+    Py_ssize_t *borders               # saved   (segments + 1,)        first step of each segment
+    Py_ssize_t *border_blocks         # saved   (segments + 1,)        number of blocks before each segment
+    void *border_states               # saved   (segments, B, ldh)     states before each segment
+    void *first_delta                 # scratch (B, ldh)               delta of the first step, summed over windows
+    Py_ssize_t *row_index             # scratch (rows,)                index of each row of a block in the caller's arrays
+    Py_ssize_t indexed, indexed_until #                                begin and end of the steps that this index is for
+    void *before                      # scratch (rows, ldh)            state before each step of a block
+    void *initial                     # scratch (ldh,)                 the state that a reset brings
+    void *after_resets                # scratch (B, ldh)               rows of one step, some of which are reset
+    void *reset_sums                  # scratch (ldh,) double          Σ delta of the rows that are reset; of leaky units (B,
+                                      #                                ldh)
+    Py_ssize_t *error_rows            # scratch (rows,)                rows of a block that have an error
+    Py_ssize_t *error_index           # scratch (rows,)                index of these rows in the caller's arrays
+    void *R                           # scratch (rows, ldh)            their states, or ∂E/∂S
+    void *table                       # scratch (I, ldh)               ∂E/∂W_x.T for token ids
+    Py_ssize_t flow_errors            #                                number of errors that are followed back at a time
+    void *flow_dS                     # scratch (flow_errors * B, ldh) ∂E_t/∂S of these errors
+    void *flow_delta                  # scratch (flow_errors * B, ldh) their delta
+    void *dS                          # scratch (rows, ldh)            ∂E/∂S of a block; absent without omega, like the next
+                                      #                                two
+    void *back                        # scratch (rows, ldh)            delta @ W_s of a block
+    void *back_next                   # scratch (B, ldh)               delta @ W_s of the step after the block
+    void *auxiliary                   # saved   (kept, ldh)            auxiliary state: rate form, the rates, in the order of S
+                                      #                                without the first states; current form, scratch (B +
+                                      #                                rows, ldh), the states before a block and those of the
+                                      #                                block
+    void *border_auxiliary            # saved   (segments, B, ldh)     beside border_states, of the current form
+    void *dcarry                      # scratch (B, ldh)               gradient that leaky units carry: ∂E/∂ the states of the
+                                      #                                step after the block, or of the first step
+    void *first_dcarry                # scratch (B, ldh)               beside first_delta
+    void *initial_auxiliary           # scratch (ldh,)                 beside `initial`, of the current form
+    void *auxiliary_after_resets      # scratch (B, ldh)               beside `after_resets`
+    void *reset_dcarry_sums           # scratch (B, ldh) double        beside `reset_sums`
+    void *old                         # scratch (2, ldh)               rates of an earlier S_0, and zeros; of the current form
+    void *old_start_sums              # scratch (ldh,) double          gradient that goes back to the earlier S_0
+    void *flow_dcarry                 # scratch (flow_errors * B, ldh) beside flow_delta
+    void *mask                        # saved   (B, ldh)               dropout mask; NULL without dropout
+    void *masked                      # scratch (B, ldh)               states times mask
 
 
 cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t size) noexcept nogil:
-    """The next rows * ld numbers of the workspace, from a multiple of 64 bytes on."""
+    """Reserve rows * ld numbers of `size` bytes, starting at a multiple of 64 bytes.
+
+    Adds their bytes to used[0]. Returns their address, or NULL if `base` is NULL.
+    """
     cdef void *taken = base + used[0] if base != NULL else NULL
     used[0] += (rows * ld * size + 63) // 64 * 64
     return taken
@@ -84,58 +105,62 @@ cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t rows, Py_ssize_t ld, Py
 
 cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base,
                         Workspace *w) noexcept nogil:
-    """Put the arrays of a shard one after another from `base` on (NULL: count only); the bytes they need."""
-    cdef Py_ssize_t used = 0, apart = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
+    """Assign the arrays of a shard one after another from `base` on, and return the bytes that they need.
+
+    If `base` is NULL, only the bytes are counted. `of` is never read: its type selects float32 or float64.
+    """
+    cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef bint leaky = c.units.form != PLAIN
     w.mask = NULL
-    w.placed = w.placed_until = 0
+    w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
-    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.arranged else 0) + (1 if c.picks else 0) + (1 if leaky else 0)) * w.ldh
+    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.packed else 0) + (1 if c.sparse else 0) + (1 if leaky else 0)) * w.ldh
                               + w.ldo + w.ldk) * size)
     if (w.ldi + w.ldh + w.ldo) * w.ldh * size > 4 * BLOCK_BYTES:
-        # All weights, and all of the gradient, pass by once a block. 64,100,256,512,256 takes 0.94 of the time of blocks of
-        # one step, 256,20,300,300,300 0.91 (float32, Intel Sapphire Rapids, 2026-11)
+        # Each block reads all weights and updates the whole gradient, so longer blocks save memory traffic.
+        # Time relative to blocks of one step: 0.94 for 64,100,256,512,256, 0.91 for 256,20,300,300,300
+        # (float32, Intel Sapphire Rapids, 2026-11).
         w.rows = max(w.rows, BLOCK_ROWS)
-    if c.arranged:
+    if c.packed:
         w.rows = max(B, min(w.rows, c.kept))
     else:
         w.rows = max(1, min(w.rows // max(B, 1), c.most)) * B
     kept = w.rows
     if c.segments > 0:
         kept = max(w.rows, c.segment_rows)
-    elif c.saves and not c.given:
+    elif c.saves and not c.precomputed:
         kept = steps_of_a_shard(c)
-    w.S = take(c.saved if c.apart else base, &apart if c.apart else &used, B + kept, w.ldh, size)
-    w.delta_y = take(c.saved if c.apart else base, &apart if c.apart else &used, kept, w.ldo, size)
-    w.saved = apart
+    w.S = take(c.saved if c.external else base, &external if c.external else &used, B + kept, w.ldh, size)
+    w.delta_y = take(c.saved if c.external else base, &external if c.external else &used, kept, w.ldo, size)
+    w.saved = external
     w.X = take(base, &used, w.rows, w.ldi, size)
     w.D = take(base, &used, w.rows, w.ldk, size)
     w.labels = <Py_ssize_t *> take(base, &used, w.rows if c.labels != NULL else 0, 1, word)
     w.weights = take(base, &used, w.rows, c.weight_width, size)
     w.losses = take(base, &used, w.rows if c.losses != NULL else 0, 1, size)
     w.delta = take(base, &used, w.rows, w.ldh, size)
-    w.later = take(base, &used, B, w.ldh, size)
-    if c.arranged:
+    w.delta_next = take(base, &used, B, w.ldh, size)
+    if c.packed:
         w.first = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
         w.initial = take(base, &used, 1, w.ldh, size)
-        w.renewed = take(base, &used, B, w.ldh, size)
-        w.dropped = take(base, &used, B if leaky else 1, w.ldh, sizeof(double))
-    if c.arranged or c.dropout > 0:
+        w.after_resets = take(base, &used, B, w.ldh, size)
+        w.reset_sums = take(base, &used, B if leaky else 1, w.ldh, sizeof(double))
+    if c.packed or c.dropout > 0:
         w.before = take(base, &used, w.rows, w.ldh, size)
-    if c.arranged or c.k1 > 0:
+    if c.packed or c.k1 > 0:
         w.begins = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
-    if c.arranged or p.one_hot or p.reverse:
-        w.places = <Py_ssize_t *> take(base, &used, w.rows + MORE, 1, word)
+    if c.packed or p.one_hot or p.reverse:
+        w.row_index = <Py_ssize_t *> take(base, &used, w.rows + MORE, 1, word)
     if c.k1 > 0:
         w.first_delta = take(base, &used, B, w.ldh, size)
     if c.segments > 0:
         w.borders = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
         w.border_blocks = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
         w.border_states = take(base, &used, c.segments * B, w.ldh, size)
-    if c.picks:
-        w.at = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
-        w.outputs = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
+    if c.sparse:
+        w.error_rows = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
+        w.error_index = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
         w.R = take(base, &used, w.rows, w.ldh, size)
     if p.one_hot:
         w.table = take(base, &used, p.I, w.ldh, size)
@@ -146,32 +171,35 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     if c.omega != 0:
         w.dS = take(base, &used, w.rows, w.ldh, size)
         w.back = take(base, &used, w.rows, w.ldh, size)
-        w.later_back = take(base, &used, B, w.ldh, size)
+        w.back_next = take(base, &used, B, w.ldh, size)
     if leaky:
-        w.other = take(base, &used, kept if c.units.form == RATE else B + w.rows, w.ldh, size)
-        w.dU = take(base, &used, B, w.ldh, size)
-        w.border_others = take(base, &used, c.segments * B, w.ldh, size)
-        w.first_dU = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)
-        w.flow_dU = take(base, &used, w.flow_errors * B if c.flow != NULL else 0, w.ldh, size)
+        w.auxiliary = take(base, &used, kept if c.units.form == RATE else B + w.rows, w.ldh, size)
+        w.dcarry = take(base, &used, B, w.ldh, size)
+        w.border_auxiliary = take(base, &used, c.segments * B, w.ldh, size)
+        w.first_dcarry = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)
+        w.flow_dcarry = take(base, &used, w.flow_errors * B if c.flow != NULL else 0, w.ldh, size)
         w.mask = take(base, &used, B, w.ldh, size) if c.dropout > 0 else NULL
         w.masked = take(base, &used, B if c.dropout > 0 else 0, w.ldh, size)
-        if c.arranged:
-            w.initial_other = take(base, &used, 1, w.ldh, size)
-            w.renewed_other = take(base, &used, B, w.ldh, size)
-            w.dropped_dU = take(base, &used, B, w.ldh, sizeof(double))
+        if c.packed:
+            w.initial_auxiliary = take(base, &used, 1, w.ldh, size)
+            w.auxiliary_after_resets = take(base, &used, B, w.ldh, size)
+            w.reset_dcarry_sums = take(base, &used, B, w.ldh, sizeof(double))
             w.old = take(base, &used, 2, w.ldh, size)
-            w.old_dropped = take(base, &used, 1, w.ldh, sizeof(double))
+            w.old_start_sums = take(base, &used, 1, w.ldh, sizeof(double))
     return used
 
 
 cdef bint countable(const Plan *p, const Call *c) noexcept nogil:
-    """Whether `lay_out` may count in Py_ssize_t, being far from overflow."""
+    """Return whether the sizes that `lay_out` computes stay far below the limit of Py_ssize_t."""
     return 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P <= 2.0**62
 
 
-cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base, int threads,
-                          Shared *shared) noexcept nogil:
-    """Lay out what the shards share, and a workspace for each thread, from `base` on (NULL: count only); the bytes."""
+cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base, int threads,
+                               Shared *shared) noexcept nogil:
+    """Assign what the shards share, and one workspace per thread, from `base` on, and return the bytes that they need.
+
+    If `base` is NULL, only the bytes are counted. `of` is never read: its type selects float32 or float64.
+    """
     cdef Py_ssize_t used = 0, size = sizeof(floating)
     cdef Py_ssize_t ldi = padded(k, p.I, of), ldh = padded(k, p.H, of), ldo = padded(k, p.O, of)
     cdef Workspace w
@@ -192,9 +220,9 @@ cdef Py_ssize_t share_out(const Plan *p, const Call *c, const Kernels *k, const 
     if c.rates != 0:
         shared.squares = <double *> take(base, &used, shared.shards, 1, sizeof(double))
     if c.omega != 0:
-        shared.spreads = <double *> take(base, &used, shared.shards, 1, sizeof(double))
-        shared.spread_rows = <Py_ssize_t *> take(base, &used, shared.shards, 1, sizeof(Py_ssize_t))
-        shared.spread_slopes = take(base, &used, shared.shards, p.H * p.H, size)
+        shared.omega_sums = <double *> take(base, &used, shared.shards, 1, sizeof(double))
+        shared.omega_rows = <Py_ssize_t *> take(base, &used, shared.shards, 1, sizeof(Py_ssize_t))
+        shared.omega_slopes = take(base, &used, shared.shards, p.H * p.H, size)
     shared.bytes = lay_out(p, c, k, of, NULL, &w)
     shared.saved = w.saved
     shared.workspaces = <char *> take(base, &used, threads, shared.bytes, 1)

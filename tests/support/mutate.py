@@ -72,18 +72,19 @@ CORE_FILES = {"core": ("_core.pyx", "engine/*.pxi"), "blas": ("kernels/blas.pyx"
 
 CORE_FUNCTIONS = {
     "core": {
-        **dict.fromkeys(("count", "share", "dealt", "arrange", "number_rows", "rows_before", "rows_at", "end_of_block",
-                         "callers", "is_reset", "any_reset", "find_places", "pack_weights", "tabulate", "read", "write",
-                         "look_up", "add_by_id", "pick", "own_states", "renew", "recur_through", "drop", "recur_back_through")),
+        **dict.fromkeys(("count", "sequences_of_shard", "sequences_before_shard", "pack_sequences", "number_rows", "rows_before",
+                         "rows_at", "end_of_block", "caller_step", "is_reset", "any_reset", "find_row_index", "pack_weights",
+                         "make_input_table", "read", "write", "look_up", "add_by_id", "find_error_rows", "own_states",
+                         "apply_resets", "recur_through", "cut_at_resets", "recur_back_through")),
         **dict.fromkeys(("place", "add_rows", "forward", "forward_through", "mark_border", "write_last_states", "backward",
-                         "blocks_until", "backward_again", "backward_through", "bring_back", "all_ones")),
+                         "blocks_until", "backward_again", "backward_through", "readout_back", "all_ones")),
         "add_rates": None,
         "sum_of_squares": None,
-        "spread": None,
-        "add_spread": None,
+        "add_omega_rows": None,
+        "add_omega": None,
         "find_states_before": None,
         "number_blocks": None,
-        "read_known": None,
+        "read_precomputed": None,
         "terms": None,
         "flow": None,
         "flow_back": None,
@@ -98,8 +99,8 @@ CORE_FUNCTIONS = {
         "penalize": None,
         "sum_of_weights": None,
         "count_nonzero": None,
-        **dict.fromkeys(("weigh", "sum_weights", "scale_of", "multiply", "undo_scale", "is_noise", "settle_rows", "find_norms",
-                         "find_old_start", "drop_to_old_start")),
+        **dict.fromkeys(("prepare_weights", "sum_weights", "scale_of", "multiply", "undo_scale", "is_noise", "drop_noise_rows",
+                         "find_norms", "find_old_start", "add_to_old_start")),
         "lengths_in_range": None,
         "labels_in_range": None,
         "ids_in_range": None,
@@ -108,7 +109,7 @@ CORE_FUNCTIONS = {
         "EngineArguments.point_at_targets": ("if weights is not None:", None),
         "EngineArguments.in_range": None,
         "EngineArguments.take_weights": None,
-        "EngineArguments.penalize_flow": None,
+        "EngineArguments.take_penalties": None,
         "EngineCalls.gradients": None,
     },
     "blas": dict.fromkeys(("product", "pack", "affine", "accumulate", "column_sums", "gather", "scatter",
@@ -121,12 +122,12 @@ MAPS = ["of_the_definition", "by_theta_is", "terms_sum", "is_the_reference_in_ev
 # (pattern of the place, pattern of the statement, fragments of test names, the likeliest first). All that match count, in
 # this order.
 LIKELY = [
-    ("core:*", "*c.known*", ["may_overwrite_the_initial", "bit_by_bit", "several_shards_and_many_blocks"]),
-    ("core:*", "*c.apart*", ["several_shards_and_many_blocks"]),
+    ("core:*", "*c.has_saved*", ["may_overwrite_the_initial", "bit_by_bit", "several_shards_and_many_blocks"]),
+    ("core:*", "*c.external*", ["several_shards_and_many_blocks"]),
     ("core:*", "*shared.saved*", ["several_shards_and_many_blocks"]),
     ("core:*", "*c.polls*", ["no_signal_is_handled"]),
     ("core:backward", "*memset*", ["_shape[no step"]),
-    ("core:backward", "*later == NULL*", ["_shape[no step"]),
+    ("core:backward", "*delta_next == NULL*", ["_shape[no step"]),
     ("core:backward", "*else -1*", ["_shape[no step"]),
     ("*:sum_of_weights", "if*", ["bad_weight"]),
     ("core:forward", "*c.Y*", ["every_operation_for_every_shape", "outputs"]),
@@ -139,32 +140,33 @@ LIKELY = [
     ("core:*ward_through", "*again*", ["where_a_segment_does", "every_limit"]),
     ("core:add_rows", "*", ["reference_s"]),
     ("core:blocks_until", "*", ["reference_s", "windows_of_several_blocks", "many_blocks"]),
-    ("core:bring_back", "*", ["reference_s", "windows_of_several_blocks", "random_kinds"]),
+    ("core:readout_back", "*", ["reference_s", "windows_of_several_blocks", "random_kinds"]),
     ("core:*ward*", "*end_of_block*", ["many_blocks", "across_blocks", "move_on_with_the_blocks"]),
     ("core:*ward*", "*begins*", ["many_blocks"]),
     ("core:*ward*", "*one_hot*", ["kind_of_sequences[True"]),
-    ("core:*ward*", "*arranged*", ["kind_of_sequences"]),
-    ("core:*ward*", "*picks*", ["kind_of_sequences", "random_kinds", "many_blocks"]),
+    ("core:*ward*", "*packed*", ["kind_of_sequences"]),
+    ("core:*ward*", "*sparse*", ["kind_of_sequences", "random_kinds", "many_blocks"]),
     ("core:lengths_in_range", "*", ["refused_in_words"]),
     ("core:ids_in_range", "*", ["an_id_of_no_input", "kind_of_sequences[True"]),
     ("core:labels_in_range", "*", ["label", "padding_is_not_read"]),
     ("core:fill", "*", ["empty_call", "kind_of_sequences"]),
     ("core:first_row", "*", ["empty_call", "kind_of_sequences"]),
     *((f"core:{name}", "*", ["kind_of_sequences", "random_kinds", "many_blocks", "divided"]) for name in (
-        "count*", "share", "dealt", "arrange", "number_rows", "rows_*", "end_of_block", "*_reset", "find_*", "read", "write",
-        "pick", "own_states", "renew", "recur_*through", "drop", "write_last_states", "weigh", "sum_weights", "tabulate",
-        "look_up", "add_by_id")),
+        "count*", "sequences_*", "pack_sequences", "number_rows", "rows_*", "end_of_block", "*_reset", "find_*", "read", "write",
+        "own_states", "apply_resets", "recur_*through", "cut_at_resets", "write_last_states", "prepare_weights", "sum_weights",
+        "make_input_table", "look_up", "add_by_id")),
     *((f"core:{name}", "*", ["near_the_limits", "power_of_two", "normal_number"]) for name in (
-        "weigh", "scale_of", "multiply", "undo_scale")),
+        "prepare_weights", "scale_of", "multiply", "undo_scale")),
     *((f"*:{name}", "*", ["gradient_do_not_count", "cancel_do_not_count"]) for name in (
-        "is_noise", "settle_rows", "find_norms", "*settled", "_sizes")),
-    *((f"core:{name}", "*", ["leaky_units_is_the_definition"]) for name in ("find_old_start", "drop_to_old_start")),
+        "is_noise", "drop_noise_rows", "find_norms", "*settled", "_sizes")),
+    *((f"core:{name}", "*", ["leaky_units_is_the_definition"]) for name in ("find_old_start", "add_to_old_start")),
     *((f"*:{name}", "*", MAPS) for name in ("effective", "pulled_back", "_map", "_pull_back", "pull_back_terms")),
     ("*", "*maps*", MAPS),
     *((f"*:{name}", "*", ["the_core_is_the_reference", "rates_of_a_window", "bits_are_those", "complex_step_s", "by_jacobians"])
-      for name in ("add_rates", "sum_of_squares", "spread", "add_spread", "EngineArguments.penalize_flow", "flows",
+      for name in ("add_rates", "sum_of_squares", "spread", "add_omega*", "EngineArguments.take_penalties", "flows",
                    "*mean_square_rate", "d_spread", "_relative", "_length", "_loss_and_gradients")),
     ("*", "*spread*", ["the_core_is_the_reference", "bits_are_those"]),
+    ("core:*", "*omega_*", ["the_core_is_the_reference", "bits_are_those"]),
     ("*", "*c.rates*", ["the_core_is_the_reference", "rates_of_a_window"]),
     ("*:penalize", "*", ["penalties"]),
     ("*penalty", "*", ["penalties"]),
@@ -208,13 +210,13 @@ LIKELY = [
     ("reference:backward", "*", ["of_ones_own", "test_backward_"]),
     *((f"reference:{name}", "*", ["complex_step", "one_recurrence_upon"]) for name in (
         "turn", "recurrences", "_recurrence", "_read", "_read_back")),
-    ("core:*", "*given*", ["core_is_the_reference_s", "across_blocks_of_time"]),
+    ("core:*", "*precomputed*", ["core_is_the_reference_s", "across_blocks_of_time"]),
     ("core:*", "*reverse*", ["core_is_the_reference_s"]),
     ("core:*", "*p.reads*", ["core_is_the_reference_s"]),
     ("core:*", "*p.recurs*", ["core_is_the_reference_s"]),
-    ("core:callers", "*", ["core_is_the_reference_s"]),
+    ("core:caller_step", "*", ["core_is_the_reference_s"]),
     ("core:number_blocks", "*", ["across_blocks_of_time"]),
-    ("core:read_known", "*", ["across_blocks_of_time", "core_is_the_reference_s"]),
+    ("core:read_precomputed", "*", ["across_blocks_of_time", "core_is_the_reference_s"]),
     ("*:loss_and_gradients", "*", ["all_gradients", "divided"]),
     ("*", "*recur_back*", ["carried", "derivative_of_the_activation"]),
     ("*", "*initial_state*", ["gradient_of_the_initial_state", "where_a_state_is_given", "starts_from_by_itself"]),
@@ -254,16 +256,16 @@ EQUIVALENT = {
     ("core:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
     ("core:*", "* p.maps + p.W_x, *", "* p.maps, *"): "p.W_x is 0",
     ("core:forward_through", "if t > 0 and stopped(c):", "if*stopped(c):"): "no number depends on how often a call polls",
-    ("core:backward_through", "if later != NULL and stopped(c):", "if later == NULL and stopped(c):"):
+    ("core:backward_through", "if delta_next != NULL and stopped(c):", "if delta_next == NULL and stopped(c):"):
         "no number depends on how often a call polls",
-    ("core:backward_through", "if later != NULL and stopped(c):", "if stopped(c):"): "likewise",
+    ("core:backward_through", "if delta_next != NULL and stopped(c):", "if stopped(c):"): "likewise",
     ("core:*", "return STOPPED", "return DONE"):
         "the exception is set already, and comes out of the next call of Python's that the core makes",
     ("core:[bt]*", "return", "pass"): "what a call computes after it was stopped is thrown away",
     ("core:backward*", "if read_flag(c.stop):", "*"): "likewise",
     ("core:backward_through", "return False", "return True"): "likewise",
     ("core:backward_again", "if forward_through(*) != DONE:", "if forward_through(*) == STOPPED:"): "there is no third status",
-    ("core:backward_through", "if end - t < c.most or c.given or c.known:", "if end - t <= c.most or*"):
+    ("core:backward_through", "if end - t < c.most or c.precomputed or c.has_saved:", "if end - t <= c.most or*"):
         "a choice of speed alone",
     ("core:run_shard", "s.polls = *", "*"): "no number depends on who polls",
     ("core:run_shard", "if i > 0 and stopped(&s):", "if stopped(&s):"): "no number depends on how often a call polls",
@@ -292,11 +294,11 @@ EQUIVALENT = {
     ("blas:error", "*labels[[]i] if labels != NULL else 0*", "*labels[[]i] if labels != NULL else 1*"):
         "where there are no labels the argument is not read",
     ("core:*", "if p.b_s >= 0:", "if p.b_y >= 0:"): "a network has both biases or none",
-    ("core:arrange", "cdef Py_ssize_t [*]next = alive + c.T + 1", "next = alive + c.T"):
+    ("core:pack_sequences", "cdef Py_ssize_t [*]next = batch_sizes + c.T + 1", "next = batch_sizes + c.T"):
         "of the two entries that are one then, neither is read",
-    ("core:arrange", "c.kept = 0", "*"): "memory is laid out for more rows than there are",
+    ("core:pack_sequences", "c.kept = 0", "*"): "memory is laid out for more rows than there are",
     ("core:end_of_block", "cdef Py_ssize_t end = t + 1", "end = t*"): "a step always fits into a block: the loop adds it",
-    ("core:tabulate", "memset*", "*"): "nobody reads what pads a row",
+    ("core:make_input_table", "memset*", "*"): "nobody reads what pads a row",
     ("core:write_last_states", "others = *", "others = rows_at(c, w, t + 2)"): "what is written too early is overwritten",
     ("core:count_nonzero", "nonzero += *", "*"): "whether rows with errors are picked is a choice of speed alone",
     ("core:sum_weights", "*nonzero*", "*"): "likewise",
@@ -314,10 +316,10 @@ EQUIVALENT = {
     ("core:forward", "gather(k, 1, c.rows, *", "gather(k, 2, c.rows, *"):
         "the same rows a second time, into memory that is written before it is read",
     ("core:forward", "own_states(*, 1, *)", "own_states(*, 2, *)"): "likewise",
-    ("core:forward_through", "if c.final_state != NULL and c.arranged:", "if c.final_state != NULL:"):
-        "where nothing is arranged no sequence ends before the others",
+    ("core:forward_through", "if c.final_state != NULL and c.packed:", "if c.final_state != NULL:"):
+        "in a call that is not packed no sequence ends before the others",
     ("core:backward", "cdef Py_ssize_t block = 0", "block = 1"): "where there is a step there is a block",
-    ("core:pick", "picked = False", "picked = True"): "a choice of speed alone: the error without weight is 0",
+    ("core:find_error_rows", "has_error = False", "has_error = True"): "a choice of speed alone: the error without weight is 0",
     ("core:own_states", "gather(*, 0, 0, *)", "gather(k, rows, 1, *)"): "both distances are 0",
     ("core:own_states", "gather(k, 1, *)", "gather(k, 2, *)"):
         "the same rows a second time, into memory that is written before it is read",
@@ -335,8 +337,8 @@ NO_MUTANT = {
     "reference:_backward:*  for *": "likewise",
     "reference:gradient_terms:*  raise *": "there is no other error to raise, and the condition before it has its mutants",
     "reference:_loss_and_gradients:*  raise *": "likewise",
-    "core:find_places:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
-    "core:drop:*  return *": "likewise",
+    "core:find_row_index:*  return *": "there is no double of a pointer, and the conditions before it have their mutants",
+    "core:cut_at_resets:*  return *": "likewise",
 }
 
 
@@ -376,8 +378,8 @@ PYTHON = Dialect(c=False)
 
 # What may be taken for one another: of equal rank, so that the wrong one is often of a legal size.
 CONFUSED = {"W_x": "W_s", "W_s": "W_y", "W_y": "W_x", "b_s": "b_y", "b_y": "S_0", "S_0": "b_s"}
-POINTER_ATTRIBUTES = {"maps", "labels", "terms_W_s", "terms_W_x", "terms_W_y", "gradient", "dS_0", "dX", "later", "X", "D", "S",
-                      "Y", "weights", "losses", "levels"}
+POINTER_ATTRIBUTES = {"maps", "labels", "terms_W_s", "terms_W_x", "terms_W_y", "gradient", "dS_0", "dX", "delta_next", "X", "D",
+                      "S", "Y", "weights", "losses", "levels"}
 UNARY = {"_abs", "_sign", "expm1", "fabs", "exp", "log", "log1p", "sigmoid"}
 OPPOSITE = {ast.Gt: ast.LtE, ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.GtE: ast.Lt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
             ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
