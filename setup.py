@@ -82,7 +82,8 @@ def blas_int(folder):
 
 # name, and the C sources that belong to it. The first ones take longest, and the compiler begins with them.
 EXTENSIONS = {
-    "fastbptt._core": [f"fastbptt/kernels/sets/{name}.c" for name in ("avx512", "baseline", "avx2")] + ["fastbptt/kernels/dispatch.c"],
+    "fastbptt._core": ["fastbptt/kernels/sets/avx512.c", "fastbptt/kernels/sets/baseline.c", "fastbptt/kernels/sets/avx2.c",
+                       "fastbptt/kernels/dispatch.c"],
     "fastbptt._population": [],
     "fastbptt.kernels.blas": [],
     "fastbptt.threads.workers": ["fastbptt/threads/pool.c"],

@@ -9,7 +9,7 @@ computed with each file: NAME.KEY is the result KEY of NAME.npz.
 Version 0.1.0 had no checkpoints of populations.
 """
 
-import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,12 +97,11 @@ def main(folder):
     rows = "\n".join(f"{np.sin(k / 3) + k / 100:.6f}" for k in range(120))
     csv = folder / "forecaster.csv"
     csv.write_text(f"value\n{rows}\n")
-    code = os.spawnlp(os.P_WAIT, sys.executable, sys.executable, "-m", "fastbptt", "train", str(csv), "--target", "value", "--hidden-size", "4", "--max-iter", "5", "--horizon", "6",
-                      "--model", str(folder / "forecaster.npz"), "--plot", str(folder / "forecaster.svg"))
-    assert code == 0
+    command, model = [sys.executable, "-m", "fastbptt"], folder / "forecaster.npz"
+    subprocess.run([*command, "train", csv, "--target", "value", "--hidden-size", "4", "--max-iter", "5", "--horizon", "6",
+                    "--model", model, "--plot", folder / "forecaster.svg"], check=True)
     (folder / "forecaster.svg").unlink()
-    code = os.system(f'"{sys.executable}" -m fastbptt predict "{folder / "forecaster.npz"}" --output "{folder / "forecast.csv"}"')
-    assert code == 0
+    subprocess.run([*command, "predict", model, "--output", folder / "forecast.csv"], check=True)
     np.savez_compressed(folder / "expected.npz", **expected)
 
 

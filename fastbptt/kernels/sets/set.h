@@ -123,7 +123,8 @@ END_OF_TARGET
 
 extern const fastbptt_kernels TABLE(SET);
 const fastbptt_kernels TABLE(SET) = {
-    TEXT(SET), BYTES / 4, BYTES / 8, VERBS(SET, 32), VERBS(SET, 64), BYTES / 2, BYTES / 4, LANE_VERBS(SET, 32), LANE_VERBS(SET, 64),
+    TEXT(SET), BYTES / 4, BYTES / 8, VERBS(SET, 32), VERBS(SET, 64), BYTES / 2, BYTES / 4, LANE_VERBS(SET, 32),
+    LANE_VERBS(SET, 64),
 };
 
 #endif
