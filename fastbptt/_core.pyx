@@ -1,50 +1,64 @@
-"""The compiled twin of reference.py: the same verbs in the same order, in shards of the batch and blocks of time.
+"""Compute what fastbptt.reference specifies, compiled: the same kernels in the same order, in shards and blocks.
+
+This module is one translation unit. The files of engine/ hold its parts; a new part is a new file there, under 400 lines,
+and one more `include` below, in reading order.
 
 Design
 ------
-(a) Three layers. The verbs (`kernels.h`) are the mathematics, trusted, without Python. `forward`, `backward` and `terms`
-    say in which order the verbs run, and on what memory. `Engine` is what Python sees: it checks types and shapes in C
-    and returns NotImplemented where something is not in order; the Python layer then finds the words, or converts.
-(b) A call takes the batch in shards of rows, each through all of time and back, and a shard walks time in blocks of steps
-    that stay in the second-level cache: gather, input product, recurrence, output and error of one block before the next;
-    backward the same, last block first. Below, each verb stands under the NumPy line that it is, for the block t ... t + n
-    of a shard of B rows.
-(c) Threads divide the shards and never meet within one. Shards depend on the call's shapes alone, each has a gradient of its
-    own, and these are summed in order: so the bits are the same for any number of threads.
-(d) What must live from forward to backward is saved: S and delta_y. All else is scratch of one block. Both lie in a
-    thread's workspace, which `lay_out` alone lays out; weights are packed once a call (`lay_out_shared`). All of it is one
-    piece of memory from a small pool of the engine: a warm call allocates nothing but what it returns. Maps on the
-    parameters act before the packing, and once more on the finished gradient; nothing between knows them.
-(e) Between blocks and shards a call polls for Ctrl-C, every 20 ms; `rows_of_a_shard` bounds what lies between. It has given
-    the GIL away, unless it is over in some microseconds (`is_short`).
-(f) Sequences of unequal lengths, or with resets, are a packed call: each shard has its longest sequence first
-    (`pack_sequences`), so that those which go on are the first rows of every step, and a step's rows follow the last
-    step's without a gap. Steps of the same rows are a run (`end_of_run`), one call of a verb. Copies in and out then go by an
-    index of rows (`row_index`); the verbs between see rows alone. Padding has none.
-(g) Where an error stands on few steps (many weights of zero, or output="last"), the output's products see those rows only
-    (`find_error_rows`).
-(h) Truncated BPTT goes back once for each window of k1 steps (`backward`), over what one forward pass has saved; blocks begin
-    anew with each window.
-(i) Under a limit of memory (`fit_into`) forward keeps the states at the ends of segments alone, and `backward` computes each
-    segment again before it goes back through it. Segments are whole blocks, so that nothing is summed in another order.
-(j) Layers and directions (`backends/stack.py`) are engines one after another, each of a network that lacks something: a recurrence
-    without a readout, whose outputs are its states (`states`) and which is told ∂E/∂S (`states_back`); a readout without a
-    recurrence, whose inputs are states. A reverse recurrence reads and writes by row index, from each sequence's last step on.
-    The states that `states` has found are given to `states_back` (c.precomputed), which saves nothing of its own.
-(k) The C interface (`_core.pxd`) fills the same structs from its own (`engine/embed.pxi`) and runs them by one thread, in memory
-    of its caller. Its backward is a call of its own: what is saved lies in external memory (c.external) by then (c.has_saved).
-(l) Leaky units: S in this file is what W_s and the output read, which is the state in the rate form, the rate in the current
-    form. Beside it goes `auxiliary`: the rates, saved as S is, or the states, of one block and the step before. The gradient
-    by the state, dcarry, goes back beside delta. Which it is a call says (c.units), and is asked once for some steps.
-(m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered;
-    each number is a function of key, call, step, sequence and unit (draws.h), so that what is computed again has the same.
-    Dropout multiplies what W_s reads by a mask, whose rows are drawn before the first step; that is the leaky units' verb,
-    with a leak of 1 where there is none.
-(n) A penalty on rates is added to ∂E/∂S block by block (`add_rates`). Ω of a block is found as soon as its delta is
-    (`add_omega_rows`), where delta goes back step by step; what it adds to ∂E/∂W_s stays apart until all shards have said how
-    many rows there were. Both cost a call that is without them nothing.
-(o) Training (`engine/train.pxi`) is one call after another without the GIL: each of a batch that is picked into the same arrays,
-    with an update behind it, until a number is not finite, the time is over, or Ctrl-C came.
+(a) The engine has three layers.
+    - The kernels (`kernels/kernels.h`) do the arithmetic. They trust their arguments and do not know Python.
+    - `forward`, `backward` and `terms` (engine/forward.pxi, backward.pxi, inspect.pxi) call the kernels in order and say
+      which memory each one reads and writes.
+    - `Engine` (engine/arguments.pxi, memory.pxi, operations.pxi) is the interface to Python. It checks dtypes and shapes in
+      C. It returns NotImplemented if a dtype, shape or memory layout is wrong. The Python layer then converts the argument
+      or raises a detailed error.
+(b) A call divides the batch into shards, which are groups of sequences. Each shard goes through all steps forward, and then
+    back. A shard is divided into blocks of steps that fit into the second-level cache. Forward, one block is completed before
+    the next: gather, input product, recurrence, output, error. Backward does the same with the last block first. In these
+    files a NumPy line stands above each kernel call. It describes what the kernel computes for the block t ... t + n of a
+    shard of B rows.
+(c) Threads share out the shards (engine/run.pxi) and never work on the same shard. The shards depend only on the call's
+    shapes. Each shard has its own gradient, and these are summed in order. So results have the same bits for any number of
+    threads.
+(d) A forward pass saves S and delta_y for the backward pass. All other memory is scratch for one block. Both are parts of a
+    thread's workspace, and only `lay_out` (engine/workspace.pxi) decides where each array is. `lay_out_shared` does the same for
+    the weights, which are packed once per call. All of this is one piece of memory from a small pool that belongs to the
+    engine, so a warm call allocates nothing but its results. Parametrizations of the parameters are applied before the
+    packing, and once more to the finished gradient. Nothing in between depends on them.
+(e) A call polls for Ctrl-C every 20 ms, between blocks and between shards. `rows_of_a_shard` (engine/batching.pxi) bounds the
+    work between two polls. A call releases the GIL, unless it takes only some microseconds (`is_short`, engine/memory.pxi).
+(f) A call whose sequences have unequal lengths or resets is packed (`pack_sequences`, engine/batching.pxi): each
+    shard has its longest sequence first. The sequences that go on are then the first rows of every step, and the rows of one
+    step follow those of the step before without a gap. Steps with the same rows are a run (`end_of_run`), which takes one kernel call.
+    Copies into and out of this order use an index (`row_index`). The kernels in between see only rows. Padding has no rows.
+(g) If few steps have an error (many weights are zero, or output="last"), the products of the output use only the rows with
+    an error (`find_error_rows`, engine/rows.pxi).
+(h) Truncated BPTT goes back once for each window of k1 steps (`backward`), over the states that one forward pass has saved.
+    Each window begins with a new block.
+(i) Under a memory limit (`fit_into`, engine/memory.pxi), forward keeps only the states at the ends of segments. `backward`
+    computes each segment again before it goes back through it. Segments consist of whole blocks, so the order of every sum
+    stays the same.
+(j) Layers and directions (`backends/stack.py`) are engines that run one after another. Each is the engine of a network that
+    lacks a part. One part is a recurrence without a readout: its outputs are its states (`states`), and it receives ∂E/∂S
+    (`states_back`; both in engine/operations.pxi). The other part is a readout without a recurrence, whose inputs are states.
+    A reverse recurrence reads and writes by row index, from each sequence's last step on. `states_back` receives the states
+    that `states` has computed (c.precomputed), and saves no states itself.
+(k) The C interface (`_core.pxd`, engine/embed_*.pxi) fills the same structs from its own arguments. It runs a call on one
+    thread, in memory that its caller provides. Its backward pass is a separate call: the saved numbers are then in external
+    memory (c.external), and are there already (c.has_saved).
+(l) Leaky units: in these files S is what W_s and the output read. In the rate form that is the state, in the current form
+    the rate. A second array, `auxiliary`, holds what S does not: in the rate form the rates, which are saved like S; in the
+    current form the states, of one block and the step before it. The gradient with respect to the state, dcarry, goes back
+    beside delta. c.units says which form a call has; the code tests it once for some steps.
+(m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered
+    (engine/noise.pxi). Each random number is a function of key, call, step, sequence and unit (kernels/draws.h). So numbers
+    that are computed again come out the same. Dropout multiplies what W_s reads by a mask, whose rows are drawn before the
+    first step. The kernel of leaky units does this, with a leak of 1 if the network has none.
+(n) A penalty on rates is added to ∂E/∂S block by block (`add_rates`, engine/regularizers.pxi). Ω of a block is computed as
+    soon as its delta is known, in `add_omega_rows`, where delta goes back step by step. What Ω adds to ∂E/∂W_s is kept apart until all
+    shards have counted their rows. Calls without these penalties pay nothing for them.
+(o) Training (engine/train.pxi) is a sequence of calls without the GIL. Each batch is picked into the same arrays, and an update
+    follows each call. It ends when a number is not finite, when the time is over, or at Ctrl-C.
 
 Legend: T steps, B sequences, I inputs, H hidden units, O outputs, K targets; ld is the distance of rows.
 """

@@ -1,174 +1,41 @@
-/* The vector kernel sets: simd.h, once for each instruction set and real type. No Python in here.
+/* Choose a vector kernel set. No Python in here.
  *
- * Which sets there are depends on compiler and processor; which one serves is asked when the module loads, never when it
- * is built. A compiler without GCC's vector types gets none of them (nor one that is given FASTBPTT_NO_VECTORS): the `blas`
- * set serves there.
+ * The compiler and the processor family decide which sets are built (sets/). The processor decides which of them serves,
+ * when fastbptt is imported. A compiler without GCC's vector types builds none of them, nor does one that is given
+ * FASTBPTT_NO_VECTORS: the set `blas` serves there.
+ *
+ * To add a set, add a file to sets/, a declaration below, and its condition to `fastbptt_vector_kernels`.
  */
 #include "kernels.h"
 
-#include <float.h>
-#include <math.h>
-#include <stdint.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <immintrin.h>
 #endif
 
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(FASTBPTT_NO_VECTORS)
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define INLINE inline __attribute__((always_inline))
-#define KEEP_LOOP __asm__ volatile("")
-/* what is computed up to here is in a register: no later product is fused with it, and no later use reads it again */
+extern const fastbptt_kernels fastbptt_baseline;
 #if defined(__x86_64__)
-#define IN_REGISTER(v) __asm__("" : "+v"(v))
-#elif defined(__aarch64__)
-#define IN_REGISTER(v) __asm__("" : "+w"(v))
-#else
-#define IN_REGISTER(v) __asm__("" : "+m"(v))
-#endif
-#define PRAGMA(x) _Pragma(#x)
-#ifdef __clang__
-#define UNROLL PRAGMA(unroll)
-#define NOT_UNROLLED PRAGMA(nounroll)
-#define TARGET(x) PRAGMA(clang attribute push(__attribute__((target(x))), apply_to = function))
-#define END_OF_TARGET PRAGMA(clang attribute pop)
-#else
-#define UNROLL PRAGMA(GCC unroll 16)
-#define NOT_UNROLLED PRAGMA(GCC unroll 1)
-#define TARGET(x) PRAGMA(GCC push_options) PRAGMA(GCC target(x))
-#define END_OF_TARGET PRAGMA(GCC pop_options)
-#pragma GCC diagnostic ignored "-Wpsabi" /* vectors are handed to inlined functions alone */
-#endif
-
-#define JOIN_(a, b, c) a##_##b##_f##c
-#define JOIN(a, b, c) JOIN_(a, b, c)
-#define NAME(x) JOIN(x, SET, BITS)
-
-#define REGISTERS (ROWS > 6 ? 32 : 16) /* for vectors */
-#define MOST_ROWS 8    /* of a tile */
-#define MOST_VECTORS 8 /* of a tile */
-#define MOST_PARTS 4   /* of a tile's sum */
-#define MOST_STATE 8   /* vectors of a state in registers */
-#define FOUR_PARTS_FROM 8 /* terms of a step's sum of one vector */
-#define CHUNK 128      /* rows whose outer products are added to a gradient at once */
-/* Rows of a gradient from which on it pays to pack the right factor of δᵀS: from M = N = 100 on, GFLOP/s without and with,
- * one core of an AMD Zen 4 (2026-11), float32: 512: 80, 99 (avx2), 104, 110 (avx512); 1024: 58, 83 and 85, 92; float64,
- * 256: 36, 47 and 38, 51. */
-#define PACKED_FROM 100
-/* Rows of a gradient from which on both factors are packed, so many of its rows at a time, and C is fetched before it is
- * needed: a column of A finds few lines in the first-level cache where A's rows are a power of 2 apart. GFLOP/s without and
- * with, float32, avx512, one core of an Intel Xeon (Sapphire Rapids, 2026-11): M = N = 512: 142, 158; 1024: 120, 155; 256,
- * where it is not done: 157, 157. */
-#define BOTH_PACKED_FROM 300
-#define BOTH_PACKED (8 * ROWS)
-
-#if defined(__x86_64__)
-
-/* tanh a = k + l (a - c) + Σ_j p_j (a - c)^j, j = 1 ... 8, for a in [0, 19/64), [19/64, 19/32), ... [19/4, 19/2), and 1 from
- * there on: the rows are c, k, l, p_1, ... p_8, the columns the intervals, padded to the 8 or 16 numbers of a vector. In the
- * first one l, which costs no rounding, stands for p_1; in the others c is where k = tanh c is nearly a float.
- * tests/kernels/tanh_table.py makes them. */
-#define INTERVALS(a, b, c, d, e, f, g) {a, b, c, d, e, f, g, g, a, b, c, d, e, f, g, g}
-static const float tanh_table[11][16] __attribute__((aligned(64))) = {
-    INTERVALS(0, 0.430391073f, 0.831172049f, 1.7228018f, 3.55478215f, 6.17943096f, 9.5f),
-    INTERVALS(0, 0.405648082f, 0.681104839f, 0.93819952f, 0.998366833f, 0.999991417f, 1),
-    INTERVALS(1, 0, 0, 0, 0, 0, 0),
-    INTERVALS(0, 0.835449636f, 0.536096215f, 0.119781695f, 0.00326352147f, 1.72868313e-05f, 0),
-    INTERVALS(7.76800402e-09f, -0.33889854f, -0.365137756f, -0.112378672f, -0.00325838127f, -1.71771426e-05f, 0),
-    INTERVALS(-0.333334029f, -0.141009718f, 0.0699980631f, 0.0655051619f, 0.00216657692f, 1.10894271e-05f, 0),
-    INTERVALS(2.04128537e-05f, 0.170165882f, 0.0740405694f, -0.0240080543f, -0.00107526488f, -5.60802346e-06f, 0),
-    INTERVALS(0.133042857f, -0.00345076877f, -0.0618372485f, 0.00336249592f, 0.000420676253f, 2.53806388e-06f, 0),
-    INTERVALS(0.00223114761f, -0.0627941564f, 0.00920471456f, 0.00242700474f, -0.000138029805f, -9.02553211e-07f, 0),
-    INTERVALS(-0.0635403618f, 0.0211776439f, 0.0146493884f, -0.00223383959f, 4.10943103e-05f, 1.91119199e-07f, 0),
-    INTERVALS(0.0219552405f, 0.015000063f, -0.00936650299f, 0.000785176933f, -8.21680987e-06f, -1.68572178e-08f, 0),
-};
-
-#define SET baseline
-#define BYTES 16
-#define ROWS 6
-#define BITS 32
-#include "simd.h"
-#define BITS 64
-#include "simd.h"
-#undef SET
-#undef BYTES
-
-#define SET avx2
-#define BYTES 32
-TARGET("avx2,fma")
-#define BITS 32
-#include "simd.h"
-#define BITS 64
-#include "simd.h"
-END_OF_TARGET
-#undef SET
-#undef BYTES
-#undef ROWS
-
-#define SET avx512
-#define BYTES 64
-#define ROWS 8
-TARGET("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
-#define BITS 32
-#include "simd.h"
-#define BITS 64
-#include "simd.h"
-END_OF_TARGET
+extern const fastbptt_kernels fastbptt_avx2, fastbptt_avx512;
 
 #define HAS_AVX2 (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 #define HAS_AVX512 \
     (HAS_AVX2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") \
      && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-
-#else
-
-#define SET baseline
-#define BYTES 16
-#define ROWS 8 /* NEON has 32 registers */
-#define BITS 32
-#include "simd.h"
-#define BITS 64
-#include "simd.h"
-
 #endif
 
-#define VERBS(set, bits) \
-    { \
-        JOIN(pack, set, bits), JOIN(gather, set, bits), JOIN(scatter, set, bits), JOIN(affine, set, bits), \
-            JOIN(recur, set, bits), JOIN(error, set, bits), JOIN(recur_back, set, bits), JOIN(accumulate, set, bits), \
-            JOIN(column_sums, set, bits), JOIN(update, set, bits), JOIN(integrate, set, bits), \
-            JOIN(integrate_back, set, bits) \
-    }
-#define LANE_VERBS(set, bits) \
-    { \
-        JOIN(lanes_affine, set, bits), JOIN(lanes_affine_back, set, bits), JOIN(lanes_recur, set, bits), \
-            JOIN(lanes_recur_back, set, bits), JOIN(lanes_output, set, bits), JOIN(lanes_error, set, bits), \
-            JOIN(lanes_accumulate, set, bits), JOIN(lanes_column_sums, set, bits), JOIN(lanes_gather, set, bits), \
-            JOIN(lanes_scatter, set, bits), JOIN(lanes_update, set, bits) \
-    }
-#define KERNELS(set, bytes) \
-    { \
-        #set, (bytes) / 4, (bytes) / 8, VERBS(set, 32), VERBS(set, 64), (bytes) / 2, (bytes) / 4, LANE_VERBS(set, 32), \
-            LANE_VERBS(set, 64) \
-    }
-
-/* The best first. */
+/* Return the set of a name, or the best one if name is NULL. Return NULL if this processor does not have it. */
 const fastbptt_kernels *fastbptt_vector_kernels(const char *name)
 {
 #if defined(__x86_64__)
-    static const fastbptt_kernels avx512 = KERNELS(avx512, 64), avx2 = KERNELS(avx2, 32);
-#endif
-    static const fastbptt_kernels baseline = KERNELS(baseline, 16);
-#if defined(__x86_64__)
     __builtin_cpu_init();
     if (HAS_AVX512 && (name == NULL || strcmp(name, "avx512") == 0))
-        return &avx512;
+        return &fastbptt_avx512;
     if (HAS_AVX2 && (name == NULL || strcmp(name, "avx2") == 0))
-        return &avx2;
+        return &fastbptt_avx2;
 #endif
-    return name == NULL || strcmp(name, "baseline") == 0 ? &baseline : NULL;
+    return name == NULL || strcmp(name, "baseline") == 0 ? &fastbptt_baseline : NULL;
 }
 
 #else

@@ -1,11 +1,11 @@
-/* The verbs of kernels.h in vectors, for one instruction set and one real type; dispatch.c includes this once for each.
+/* The verbs of kernels.h in vectors, for one instruction set and one real type; sets/set.h includes this for each type.
  *
  * Before the inclusion are defined
  *     SET           the set's name
  *     BITS          of a real: 32 or 64
  *     BYTES         of a vector
  *     ROWS          of a tile, at most 8: ROWS * 2 accumulators, two vectors and a factor are to fit the registers
- * A new instruction set is one more inclusion, and a line in the table of dispatch.c.
+ * A new instruction set is one more file in sets/, and its name in dispatch.c.
  *
  * Design
  * ------

@@ -1,6 +1,6 @@
 /* Every verb of every vector kernel set that this build and this processor have, against plain loops in a wider type.
  *
- *     cc -O3 -Ifastbptt/kernels tests/kernels/harness.c fastbptt/kernels/dispatch.c -lm && ./a.out [SET [BITS]]
+ *     cc -O3 -Ifastbptt/kernels tests/kernels/harness.c fastbptt/kernels/dispatch.c fastbptt/kernels/sets/*.c -lm && ./a.out [SET [BITS]]
  *
  * One line for each set and real type: how much was compared, the largest errors relative to the sum of the magnitudes
  * that went in, and those of the elementary functions in units in the last place. Exits 1 with a line at the first

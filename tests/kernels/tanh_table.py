@@ -1,4 +1,4 @@
-"""The table of tanh in dispatch.c, anew: `python tests/kernels/tanh_table.py` prints its lines and each interval's error.
+"""The table of tanh in sets/set.h, anew: `python tests/kernels/tanh_table.py` prints its lines and each interval's error.
 
 Each polynomial is the minimax one for the error in ulp of float32 (Lawson's weights, in long double), around a centre c near
 which tanh c is nearly a float. Its error here counts every rounding, as the kernel computes it.

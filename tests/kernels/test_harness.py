@@ -55,8 +55,9 @@ def test_every_verb_of_every_set_against_plain_loops(name, tmp_path):
     program = tmp_path / "harness"
     if SANITIZERS[-2] in compiler and not has_sanitizers(compiler[0], tmp_path):
         pytest.skip(f"{compiler[0]} has no sanitizers here")
-    build = subprocess.run([*compiler, *FLAGS, f"-I{PACKAGE}/kernels", HERE / "harness.c", PACKAGE / "kernels" / "dispatch.c", "-lm",
-                            "-o", program], capture_output=True, text=True)
+    sources = [HERE / "harness.c", PACKAGE / "kernels" / "dispatch.c", *(PACKAGE / "kernels" / "sets").glob("*.c")]
+    build = subprocess.run([*compiler, *FLAGS, f"-I{PACKAGE}/kernels", *sources, "-lm", "-o", program], capture_output=True,
+                           text=True)
     assert build.returncode == 0, build.stderr
     run = subprocess.run([*runner, program], capture_output=True, text=True, timeout=600)
     print(run.stdout, run.stderr)

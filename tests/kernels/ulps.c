@@ -1,7 +1,7 @@
 /* The elementary functions of every vector set: their largest errors in units in the last place, over all float32 numbers (or
  * every n-th), against float64, and over many float64 ones, against long double.
  *
- *     cc -O2 -fopenmp -I fastbptt/kernels tests/kernels/ulps.c fastbptt/kernels/dispatch.c -lm -o ulps && ./ulps [EVERY [DOUBLES]]
+ *     cc -O2 -fopenmp -I fastbptt/kernels tests/kernels/ulps.c fastbptt/kernels/dispatch.c fastbptt/kernels/sets/*.c -lm -o ulps && ./ulps [EVERY [DOUBLES]]
  *
  * A line for each set, type and function; the exit code is 1 where one is over its bound. All 2^32 floats take half an hour
  * on two cores, 10^8 doubles some minutes.

@@ -1,8 +1,10 @@
-"""What setup.py and pyproject.toml say of versions."""
+"""What setup.py builds and how, and what it and pyproject.toml say of versions."""
 
 import ast
 import importlib.metadata
 import re
+import runpy
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,70 @@ def test_each_package_has_one_minimum_version():
     for name, version in (each.groups() for each in matched):
         assert minimum.setdefault(name, version) == version, name
     assert {"numpy", "scipy", "matplotlib", "pytest", "setuptools"} <= set(minimum)
+
+
+@pytest.fixture(scope="module")
+def build_script():
+    """The names that setup.py defines; nothing is built."""
+    pytest.importorskip("Cython.Build")
+    setuptools = pytest.importorskip("setuptools")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(setuptools, "setup", lambda **options: None)
+        return runpy.run_path("setup.py")
+
+
+def test_each_c_file_of_the_package_is_compiled_once(build_script):
+    sources = [source for each in build_script["EXTENSIONS"].values() for source in each]
+    assert sorted(sources) == sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "fastbptt").rglob("*.c"))
+
+
+def waiting_compiler(at_once):
+    """Return a compiler that runs no program: a file is compiled once so many are, and what is linked is kept in `linked`."""
+    from distutils.ccompiler import new_compiler  # setuptools' own
+
+    barrier, compiler = threading.Barrier(at_once), new_compiler()
+
+    def compile_file(sources, output_dir, **options):
+        assert len(sources) == 1
+        barrier.wait(timeout=60)
+        if "broken" in sources[0]:
+            raise RuntimeError(sources[0])
+        return [f"{output_dir}/{sources[0]}.o"]
+
+    compiler.linked = []
+    compiler.compile = compile_file
+    compiler.link_shared_object = lambda objects, path, **options: compiler.linked.append(
+        [Path(name).name for name in objects])
+    return compiler
+
+
+def build(build_script, folder, compiler, threads, **files):
+    """Build extensions, given as name=list of C files, by this compiler and so many threads."""
+    from setuptools import Distribution, Extension
+
+    for name in {name for names in files.values() for name in names}:
+        (folder / name).write_text("")
+    extensions = [Extension(name, names) for name, names in files.items()]
+    command = build_script["BuildExtensions"](Distribution({"name": "tried", "ext_modules": extensions}))
+    command.build_lib, command.build_temp, command.parallel, command.inplace = "lib", "temp", threads, False
+    command.ensure_finalized()
+    command.compiler = compiler
+    command.build_extensions()
+
+
+def test_files_of_one_extension_and_of_several_are_compiled_at_the_same_time(build_script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build").mkdir()
+    compiler = waiting_compiler(at_once=4)
+    build(build_script, tmp_path, compiler, 4, one=["c.c", "a.c", "b.c"], two=["d.c"])
+    assert compiler.linked == [["a.c.o", "b.c.o", "c.c.o"], ["d.c.o"]]  # by name, for the same library each time
+
+
+def test_a_file_that_does_not_compile_ends_the_build(build_script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build").mkdir()
+    compiler = waiting_compiler(at_once=2)
+    with pytest.raises(RuntimeError, match="broken.c"):
+        build(build_script, tmp_path, compiler, 2, one=["a.c", "broken.c"])
+    assert not compiler.linked

@@ -317,7 +317,7 @@ def ulps(pick):
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "ulps"
         subprocess.run([compiler, "-O2", "-fopenmp", f"-I{ROOT / 'fastbptt/kernels'}", ROOT / "tests/kernels/ulps.c",
-                        ROOT / "fastbptt/kernels/dispatch.c", "-lm", "-o", program], check=True)
+                        ROOT / "fastbptt/kernels/dispatch.c", *(ROOT / "fastbptt/kernels/sets").glob("*.c"), "-lm", "-o", program], check=True)
         run = subprocess.run([program, str(every), str(doubles)], capture_output=True, text=True)
     largest = {}
     for line in run.stdout.splitlines():

@@ -447,22 +447,19 @@ def reason_for(mutant):
 
 
 def one_set(text, bits):
-    """dispatch.c with one inclusion of simd.h: that of SET for one real type. The other type's verbs are NULL."""
-    prologue = text[:text.index("#if defined(__x86_64__)\n\n#define SET")]
-    inclusions = re.search(rf"#define SET {SET}\n.*?END_OF_TARGET\n", text, re.DOTALL)[0]
-    inclusions = inclusions.replace(f'#define BITS {96 - bits}\n#include "simd.h"\n', "")
-    verbs = re.search(r"#define VERBS.*?\n    }\n", text, re.DOTALL)[0]
-    size = int(re.search(r"#define BYTES (\d+)", inclusions)[1])
-    return f"""{prologue}
-#define ROWS {ROWS}
-{inclusions}{verbs}
+    """sets/set.h (its text) as the file of SET for one real type, and what chooses it. The other type's verbs are NULL."""
+    text = text.replace(f'#define BITS {96 - bits}\n#include "simd.h"\n', "")
+    table = re.search(r"extern const fastbptt_kernels TABLE.*?\n};\n", text, re.DOTALL)[0]
+    macros = re.search(r"#define SET .*?(?=#include)", (PACKAGE / "kernels" / "sets" / f"{SET}.c").read_text(), re.DOTALL)[0]
+    size = int(re.search(r"#define BYTES (\d+)", macros)[1])
+    assert f"#define ROWS {ROWS}\n" in macros
+    return macros + text.replace(table, f"""
 const fastbptt_kernels *fastbptt_vector_kernels(const char *name)
 {{
     static const fastbptt_kernels kernels = {{"{SET}", {size // 4}, {size // 8}, .f{bits} = VERBS({SET}, {bits})}};
     return name == NULL || strcmp(name, "{SET}") == 0 ? &kernels : NULL;
 }}
-#endif
-"""
+""")
 
 
 class Workshop:
@@ -473,7 +470,7 @@ class Workshop:
         shutil.copy(PACKAGE / "kernels" / "kernels.h", folder)
         (folder / "lanes.h").write_text("/* The harness calls no verbs of many networks: tests/network/test_population.py does. */\n")
         shutil.copytree(TESTS / "kernels", folder / "kernels")
-        kernels = (PACKAGE / "kernels" / "dispatch.c").read_text()
+        kernels = (PACKAGE / "kernels" / "sets" / "set.h").read_text()
         for bits in (32, 64):
             (folder / f"kernels_{bits}.c").write_text(one_set(kernels, bits))
         self.harness, self.limit = {}, {}

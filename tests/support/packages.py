@@ -100,7 +100,12 @@ def about_the_index(line):
 
 
 def look_into(sdist, wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    with zipfile.ZipFile(wheel) as archive:
+        members = archive.infolist()
+    names = [member.filename for member in members]
+    for member in sorted(members, key=lambda each: -each.file_size):
+        if re.search(r"\.(so|pyd)(\.|$)", member.filename):
+            print(f"{member.filename}: {member.file_size / 1e6:.2f} MB, {member.compress_size / 1e6:.2f} in the wheel")
     size = wheel.stat().st_size
     expect(size < MOST_BYTES, f"the wheel has {size / 1e6:.2f} MB, under {MOST_BYTES / 1e6:.0f}")
     odd = [name for name in names if re.search(r"(^|/)(tests?|bench|docs)/|\.(pyx|c|o|html)$|conftest", name)]
