@@ -2,7 +2,7 @@
 
     python tests/mutate_kernels.py [--list] [-k PATTERN] [--at-most N --seed TEXT] [--jobs N]
 
-A mutant is `simd.h` with one fault: a turned sign, a dropped term or factor, a bound that is one off, swapped
+A mutant is `simd.h` with one fault, in itself or in a file that it includes (SOURCES): a turned sign, a dropped term or factor, a bound that is one off, swapped
 arguments, a wrong constant, a condition that always holds, a deleted statement. Each must make the harness fail, whose
 words are printed, or stand in EQUIVALENT with the reason why no test can see it. The exit status is 1 if a mutant
 survives that is not listed; a listed one that is killed all the same, or no longer exists, is named as such. Needs gcc
@@ -37,6 +37,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent / "fastbptt"
+SOURCES = ("simd.h", "simd/*.h", "defs/*.h")  # lanes.h is not among them: the harness calls no verbs of many networks
 SET = "avx2"
 ROWS = 6  # of its tiles: what stands under #if ROWS > 6 is not compiled
 PLAIN = ("-O0",)
@@ -210,17 +211,18 @@ class Token:
 
 @dataclass
 class Mutant:
+    file: str     # relative to the folder of the kernels
     place: str    # function or macro
     line: int
     original: str
     mutated: str
-    source: str   # the whole file
+    source: str   # the whole mutated file
     bits: tuple   # the types whose code it changes
     outcome: str = ""
     words: str = ""
 
     def __str__(self):
-        return f"{self.place}:{self.line}  {self.original}  ->  {self.mutated}"
+        return f"{self.file}:{self.line}  {self.place}  {self.original}  ->  {self.mutated}"
 
 
 def pieces(text):
@@ -239,7 +241,7 @@ def pieces(text):
         elif line.startswith("#else"):
             bits, skipped = ((64,) if bits == (32,) else bits), False
         elif line.startswith("#endif"):
-            bits = (32, 64)
+            bits, skipped = (32, 64), False
         elif line.startswith("#") and not define:
             pass
         elif define and define[1] in TYPES:
@@ -421,13 +423,20 @@ def shown(text, begin, end, other):
             for line in (text[first:last], text[first:begin] + other + text[end:last])]
 
 
-def mutants_of(text):
+def sources():
+    """Map the name of each file that is mutated to its text."""
+    folder = PACKAGE / "kernels"
+    return {path.relative_to(folder).as_posix(): path.read_text()
+            for pattern in SOURCES for path in sorted(folder.glob(pattern))}
+
+
+def mutants_of(file, text):
     made = []
     for name, bits, tokens in tokens_of(text):
         for begin, end, other in variants(Run(tokens), text):
             original, mutated = shown(text, begin, end, other)
             if text[begin:end] != other:
-                made.append(Mutant(name, text.count("\n", 0, begin) + 1, original, mutated,
+                made.append(Mutant(file, name, text.count("\n", 0, begin) + 1, original, mutated,
                                    text[:begin] + (other) + text[end:], bits))
     return made
 
@@ -448,7 +457,7 @@ def reason_for(mutant):
 
 def one_set(text, bits):
     """dispatch.c with one inclusion of simd.h: that of SET for one real type. The other type's verbs are NULL."""
-    prologue = text[:text.index("#if defined(__x86_64__)\n\n#define SET")]
+    prologue = text[:text.index("#define SET")]  # it ends inside two conditions
     inclusions = re.search(rf"#define SET {SET}\n.*?END_OF_TARGET\n", text, re.DOTALL)[0]
     inclusions = inclusions.replace(f'#define BITS {96 - bits}\n#include "simd.h"\n', "")
     verbs = re.search(r"#define VERBS.*?\n    }\n", text, re.DOTALL)[0]
@@ -462,6 +471,7 @@ const fastbptt_kernels *fastbptt_vector_kernels(const char *name)
     return name == NULL || strcmp(name, "{SET}") == 0 ? &kernels : NULL;
 }}
 #endif
+#endif
 """
 
 
@@ -470,8 +480,9 @@ class Workshop:
 
     def __init__(self, folder):
         self.folder = folder
+        self.sources = sources()
         shutil.copy(PACKAGE / "kernels" / "kernels.h", folder)
-        (folder / "lanes.h").write_text("/* The harness calls no verbs of many networks: tests/test_population.py does. */\n")
+        shutil.copytree(PACKAGE / "kernels" / "defs", folder / "defs")
         shutil.copytree(HERE / "kernels", folder / "kernels")
         kernels = (PACKAGE / "kernels" / "dispatch.c").read_text()
         for bits in (32, 64):
@@ -482,12 +493,23 @@ class Workshop:
             subprocess.run(["gcc", *flags, "-O1" if flags == PLAIN else "-O0", f"-I{folder}", "-c",
                             folder / "kernels" / "harness.c", "-o", self.harness[flags]], check=True)
 
-    def build(self, source, flags, bits, folder):
-        """The program, or None where the source does not compile."""
-        (folder / "simd.h").write_text(source)
+    def write(self, folder):
+        """Write the unmutated sources into a folder, and a lanes.h without verbs, which the harness does not call."""
+        for file, text in {**self.sources, "lanes.h": ""}.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_text(text)
+        shutil.copytree(self.folder / "defs", folder / "defs", dirs_exist_ok=True)
+
+    def build(self, file, source, flags, bits, folder):
+        """Return the program that is made with `source` in place of a file, or None if it does not compile.
+
+        `write` has filled the folder, in which the file is restored afterwards.
+        """
+        (folder / file).write_text(source)
         compiled = subprocess.run(["gcc", *flags, *FLAGS, f"-I{folder}", f"-I{self.folder}",
                                    self.folder / f"kernels_{bits}.c", self.harness[flags], "-lm", "-o",
                                    folder / "program"], capture_output=True)
+        (folder / file).write_text(self.sources[file])
         return folder / "program" if compiled.returncode == 0 else None
 
     def run(self, program, bits, limit):
@@ -513,23 +535,26 @@ class Workshop:
     def case(self, err):
         return (re.findall(r"^STOPPED: (.*)", err, re.MULTILINE) or ["an unknown case"])[-1]
 
-    def baseline(self, source):
+    def baseline(self):
         """How long the harness takes without a mutant: five times that, and it hangs."""
-        for flags, bits in STAGES:
-            begin = time.monotonic()
-            fault = self.run(self.build(source, flags, bits, self.folder), bits, 100)
-            (self.folder / "simd.h").unlink()
-            if fault:
-                raise RuntimeError(f"the harness fails without any mutant: {fault}")
-            self.limit[flags, bits] = 5 * (time.monotonic() - begin)
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            self.write(Path(folder))
+            for flags, bits in STAGES:
+                begin = time.monotonic()
+                program = self.build("simd.h", self.sources["simd.h"], flags, bits, Path(folder))
+                fault = self.run(program, bits, 100) if program else "its sources do not compile"
+                if fault:
+                    raise RuntimeError(f"the harness fails without any mutant: {fault}")
+                self.limit[flags, bits] = 5 * (time.monotonic() - begin)
 
     def judge(self, mutant):
         """Find out the fate of a mutant."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            self.write(Path(folder))
             for flags, bits in STAGES:
                 if bits not in mutant.bits or (flags == SANITIZED and reason_for(mutant)):
                     continue
-                program = self.build(mutant.source, flags, bits, Path(folder))
+                program = self.build(mutant.file, mutant.source, flags, bits, Path(folder))
                 if program is None:
                     mutant.outcome = "uncompiled"
                     return mutant
@@ -550,8 +575,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     arguments = parser.parse_args()
     begin = time.monotonic()
-    text = (PACKAGE / "kernels" / "simd.h").read_text()
-    mutants = [mutant for mutant in mutants_of(text) if arguments.k in mutant.place]
+    mutants = [mutant for file, text in sources().items() for mutant in mutants_of(file, text) if arguments.k in mutant.place]
     if arguments.at_most is not None and arguments.at_most < len(mutants):
         print(f"{arguments.at_most} of {len(mutants)} mutants, drawn by --seed {arguments.seed!r}")
         mutants = random.Random(arguments.seed).sample(mutants, arguments.at_most)
@@ -562,7 +586,7 @@ def main():
     count, used = dict.fromkeys(("killed", "equivalent", "survived", "uncompiled"), 0), set()
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         workshop = Workshop(Path(folder))
-        workshop.baseline(text)
+        workshop.baseline()
         for mutant in pool.map(workshop.judge, mutants):
             key = reason_for(mutant)
             used.add(key)
