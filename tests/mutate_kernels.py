@@ -37,7 +37,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent / "fastbptt"
-SOURCES = ("simd.h", "simd/*.h", "defs/*.h")  # lanes.h is not among them: the harness calls no verbs of many networks
+SOURCES = ("simd.h", "simd/*.h", "defs/[!t]*.h")  # lanes.h is not among them: the harness calls no verbs of many networks
 SET = "avx2"
 ROWS = 6  # of its tiles: what stands under #if ROWS > 6 is not compiled
 PLAIN = ("-O0",)
@@ -56,10 +56,10 @@ EQUIVALENT = {
     ("tanh", "*", "*>= TANH_HIGHEST*"): "likewise, after rounding",
     ("tanh", "*a < 0.625f*", "*a <= 0.625f*"): "around there both formulas hold",
     ("tanh", "*a < 0.625f*", "*a < 0.625625f*"): "likewise",
-    ("sigmoid", "*x < 0*", "*x <= 0*"): "exp(0) is 1",
-    ("g", "*LEAKY_RELU*a > 0*", "*a >= 0*"): "of 0 both are 0",
-    ("g", "*ELU*a > 0*", "*a >= 0*"): "likewise",
-    ("slope_of_g", "*ELU*r > 0*r + 1*", "*r >= 0*"): "0 + 1 is 1",
+    ("g_sigmoid", "*a < 0*", "*a <= 0*"): "exp(0) is 1",
+    ("g_leaky_relu", "*a > 0*", "*a >= 0*"): "of 0 both are 0",
+    ("g_elu", "*a > 0*", "*a >= 0*"): "likewise",
+    ("slope_elu", "*r > 0*r + 1*", "*r >= 0*"): "0 + 1 is 1",
     ("expm1", "*n_bits - SHIFT_BITS*", "*n_bits + SHIFT_BITS*"): "all bits of SHIFT_BITS are shifted out",
     ("tanh", "*n_bits - SHIFT_BITS*", "*n_bits + SHIFT_BITS*"): "likewise",
     ("exp", "*half_bits - SHIFT_BITS*", "*half_bits + SHIFT_BITS*"): "likewise",
@@ -112,7 +112,7 @@ EQUIVALENT = {
     ("gather", "STORE(A, SELECT(*SPLAT(0)));", "*SPLAT(1)));"): "likewise",
     ("outer", "*j < there ?*: 0;", "*: 1;"): "likewise",
     ("beside", "V v = {0};", "V v = {1};"): "likewise",
-    ("slope", "q = SPLAT(0);", "*"): "likewise",
+    ("level", "V q = SPLAT(0);", "*"): "likewise",
     ("recur*_row", "V [sd][[]2]*", "*[[]3]*"): "more room than is needed",
     ("outer", "real buffer[[]*", "*3 [*] W]*"): "likewise",
     ("accumulate", "real packed[[]*", "*3 [*] W]*"): "likewise",
@@ -173,12 +173,12 @@ EQUIVALENT = {
     ("gather", "last = b == 0 *", "*"): "likewise: no more than the largest place, as no two rows have the same",
     ("gather", "if (lda == W && x + W <= end)", "if (0)"): "likewise",
     ("gather", "if (lda == W && x + W <= end)", "*x + W < end)"): "likewise",
-    ("slope", "*ABS(r) <= q*", "*ABS(r) < q*"): "where |r| = q both are the same number",
-    ("slope", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r >[=] 0, q, *"): "0 is not here",
-    ("slope", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r <= 0, -q, r*"): "likewise",
-    ("slope", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r < 1, -q, r*"): "nor what is above",
-    ("slope", "[*]e = SELECT(r < 0, -q, 1 - q) [*] r;", "*r <= 0*"): "0 is 0 times either",
-    ("slope", "*y < 0, exponential*", "*y <= 0*"): "exp(0) is 1",
+    ("loss_huber", "*ABS(r) <= q*", "*ABS(r) < q*"): "where |r| = q both are the same number",
+    ("loss_huber", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r >[=] 0, q, *"): "0 is not here",
+    ("loss_huber", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r <= 0, -q, r*"): "likewise",
+    ("loss_huber", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r < 1, -q, r*"): "nor what is above",
+    ("loss_quantile", "[*]e = SELECT(r < 0, -q, 1 - q) [*] r;", "*r <= 0*"): "0 is 0 times either",
+    ("loss_binary_cross_entropy", "*y < 0, exponential*", "*y <= 0*"): "exp(0) is 1",
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ TOKEN = re.compile(r"""(?P<gap>\s+|\\\n|/\*.*?\*/)
     |(?P<number>0x[0-9a-fA-F.p]+[fu]?|\d+\.?\d*(?:e[-+]?\d+)?[fu]?)
     |(?P<word>\w+)
     |(?P<sign>->|\+\+|--|<<|>>|[-+*/<>=!]=|&&|\|\||.)""", re.VERBOSE | re.DOTALL)
-TYPES = {"const", "static", "real", "whole", "V", "U", "MASK", "int", "double", "float", "void", "ptrdiff_t",
+TYPES = {"const", "static", "real", "whole", "V", "U", "MASK", "int", "double", "float", "void", "ptrdiff_t", "T",
          "fastbptt_error"}
 # Functions whose arguments are mostly addresses and sizes: there a term is dropped, elsewhere its sign is turned.
 DRIVEN = {"tile", "panels", "add_product", "activate", "differentiate", "outer", "copy", "beside", "there", "softmax"}
@@ -233,7 +233,7 @@ def pieces(text):
         begin, position = position, position + len(line)
         last, continued = continued, line.endswith("\\\n")
         define = re.match(r"#define (\w+)(?:\([^)]*\))? ", line)
-        header = re.match(r"static.* NAME\((\w+)\)\(", line)
+        header = re.match(r"static.* (?:RULE_)?NAME\((\w+)\)\(", line)
         if line.startswith("#if BITS == 32"):
             bits = (32,)
         elif line.startswith("#if ROWS"):

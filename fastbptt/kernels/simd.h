@@ -7,6 +7,9 @@
  *     ROWS          of a tile, at most 8: ROWS * 2 accumulators, two vectors and a factor are to fit the registers
  * A new instruction set is one more inclusion, and a line in the table of dispatch.c.
  *
+ * The kernels are in simd/: math.h (elementary functions), gemm.h (products and sums), recurrence.h, copy.h, loss.h, update.h.
+ * Each file uses those before it. A new file is one more inclusion at the end of this one.
+ *
  * Design
  * ------
  * (a) A row of a block is padded to whole vectors, so no loop here has a scalar tail; only what is the caller's, biases and
@@ -20,6 +23,12 @@
  *     1.3, softsign 1.5, sigmoid 2.5, tanh 2.2 (float32 1.0, in four numbers at a time 1.21), softplus 2.9. They need IEEE
  *     arithmetic: -ffast-math would cancel SHIFT.
  */
+
+#ifdef __GNUC__
+/* A row of a table without its function, or a constant without its case, does not compile. */
+#pragma GCC diagnostic error "-Wswitch"
+#pragma GCC diagnostic error "-Wimplicit-function-declaration"
+#endif
 
 #define real NAME(real)
 #define whole NAME(whole)
@@ -59,6 +68,9 @@ typedef whole MASK __attribute__((vector_size(BYTES)));
 #define SELECT(mask, yes, no) ((V)(((MASK)(mask) & (MASK)(yes)) | (~(MASK)(mask) & (MASK)(no))))
 #define ABS(x) ((V)((MASK)(x) & ~SIGN))
 #define SIGN ((MASK)(-SPLAT(0)))
+#define WIDE V /* defs/activations.h says what these three are for */
+#define ONE 1
+#define HALF (real)0.5
 #define POSITIVE_PART(x) SELECT((x) <= 0, SPLAT(0), x) /* NaN stays */
 
 #include "simd/math.h"
@@ -84,6 +96,9 @@ typedef whole MASK __attribute__((vector_size(BYTES)));
 #undef ABS
 #undef SIGN
 #undef POSITIVE_PART
+#undef WIDE
+#undef ONE
+#undef HALF
 #undef SHIFT
 #undef SHIFT_BITS
 #undef LOG2_E
@@ -112,5 +127,4 @@ typedef whole MASK __attribute__((vector_size(BYTES)));
 #undef LARGER_OF_16
 #undef STATES_OF_ONE
 #undef STATE_NUMBER
-#undef FOR_EACH_KIND
 #undef BITS

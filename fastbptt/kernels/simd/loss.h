@@ -25,40 +25,19 @@ static INLINE V NAME(beside)(const real *x, ptrdiff_t K, ptrdiff_t o, ptrdiff_t 
     return v;
 }
 
-/* ∂e/∂y, or for a loss that is one function with its activation ∂e/∂z, y being z; e of each output is put into e */
-static INLINE V NAME(slope)(const fastbptt_error *what, V y, V d, ptrdiff_t o, V *e)
+/* The quantile level of output o, or of the outputs o, o + 1, ... < O */
+static INLINE V NAME(level)(const int beside, const fastbptt_error *what, ptrdiff_t o)
 {
-    V r = y - d, q, exponential;
+    V q = SPLAT(0);
     ptrdiff_t j;
-    switch (what->loss) {
-    case FASTBPTT_SQUARED_ERROR:
-        *e = r * r;
-        return r * 2;
-    case FASTBPTT_ABSOLUTE_ERROR:
-        *e = ABS(r);
-        return SELECT(r > 0, SPLAT(1), SELECT(r < 0, SPLAT(-1), r)); /* NaN stays, here and below */
-    case FASTBPTT_HUBER:
-        q = SPLAT(what->threshold);
-        *e = SELECT(ABS(r) <= q, r * r * (real)0.5, q * (ABS(r) - q * (real)0.5));
-        return SELECT(ABS(r) <= q, r, SELECT(r > 0, q, SELECT(r < 0, -q, r)));
-    case FASTBPTT_QUANTILE:
-        q = SPLAT(0);
-        for (j = 0; j < MIN(what->O - o, W); j++)
-            q[j] = (real)what->levels[(o + j) / what->K];
-        *e = SELECT(r < 0, -q, 1 - q) * r;
-        return SELECT(r < 0, -q, SELECT(r > 0, 1 - q, r));
-    case FASTBPTT_BINARY_CROSS_ENTROPY:
-        exponential = NAME(exp)(-ABS(y));
-        *e = POSITIVE_PART(y) - y * d + NAME(log1p)(exponential);
-        return SELECT(y < 0, exponential, SPLAT(1)) / (exponential + 1) - d;
-    case FASTBPTT_POISSON:
-        exponential = NAME(exp)(y);
-        *e = exponential - d * y;
-        return exponential - d;
-    }
-    *e = SPLAT(0); /* FASTBPTT_GIVEN */
-    return d;
+    if (!beside)
+        return SPLAT(what->levels[o / what->K]);
+    for (j = 0; j < MIN(what->O - o, W); j++)
+        q[j] = (real)what->levels[(o + j) / what->K];
+    return q;
 }
+
+#include "../defs/losses.h"
 
 /* y (dy - inner), or 0 where only rounding noise is left of the difference. NaN stays. */
 static INLINE V NAME(softmax_back)(const fastbptt_error *what, V y, V dy, V inner)
@@ -74,7 +53,7 @@ static INLINE V NAME(softmax_back)(const fastbptt_error *what, V y, V dy, V inne
  * cross-entropy. Σ e of the row is put into e, Σ m e returned, both by lanes. */
 static INLINE V NAME(row)(const fastbptt_error *what, const real *d, const real *m, ptrdiff_t weight_width, real *z, V *e)
 {
-    const int one_function = what->loss == FASTBPTT_BINARY_CROSS_ENTROPY || what->loss == FASTBPTT_POISSON;
+    const int one_function = fastbptt_outputs_of(what->loss) != FASTBPTT_ANY;
     const real factor = (real)what->scale;
     V total = {0}, inner = {0};
     ptrdiff_t o;
@@ -86,28 +65,23 @@ static INLINE V NAME(row)(const fastbptt_error *what, const real *d, const real 
             V y = LOAD(z + o), weight, dy, e_o;
             weight = weight_width == 0 ? SPLAT(1) : weight_width == 1 ? SPLAT(m[0])
                                                                       : NAME(beside)(m, weight_width, o, what->O);
-            dy = NAME(slope)(what, y, what->K == what->O ? LOAD(d + o) : NAME(beside)(d, what->K, o, what->O), o, &e_o);
+            dy = NAME(slope)(1, what, y, what->K == what->O ? LOAD(d + o) : NAME(beside)(d, what->K, o, what->O), o, &e_o);
             dy = SELECT((weight != 0) & there, dy * (factor * weight), SPLAT(0));
             if (pass == 0) {
                 e_o = SELECT((weight != 0) & there, e_o, SPLAT(0));
                 *e += e_o;
                 total += weight * e_o;
             }
-            if (!one_function)
-                switch (what->activation) {
-                case FASTBPTT_SIGMOID: dy = dy * y * (1 - y); break;
-                case FASTBPTT_TANH: dy = dy * (1 - y * y); break;
-                case FASTBPTT_EXP: dy = dy * y; break;
-                case FASTBPTT_SOFTMAX: /* Y (dY - Σ dY Y) */
-                    if (pass == 0) {
-                        inner += SELECT(there, dy * y, SPLAT(0));
-                        dy = y;
-                    } else {
-                        if (o == 0)
-                            inner = SPLAT(NAME(sum)(inner));
-                        dy = NAME(softmax_back)(what, y, dy, inner);
-                    }
-                }
+            if (!one_function && what->activation != FASTBPTT_SOFTMAX)
+                dy = NAME(back_from_output)(what->activation, dy, y);
+            else if (!one_function && pass == 0) { /* Y (dY - Σ dY Y) */
+                inner += SELECT(there, dy * y, SPLAT(0));
+                dy = y;
+            } else if (!one_function) {
+                if (o == 0)
+                    inner = SPLAT(NAME(sum)(inner));
+                dy = NAME(softmax_back)(what, y, dy, inner);
+            }
             STORE(z + o, dy);
         }
     return total;
@@ -209,8 +183,7 @@ static double NAME(error)(const fastbptt_error *what, ptrdiff_t rows, const real
                           real *losses)
 {
     const int targets = D != NULL || labels != NULL;
-    const int one_function = what->loss == FASTBPTT_BINARY_CROSS_ENTROPY || what->loss == FASTBPTT_POISSON
-                             || what->loss == FASTBPTT_CROSS_ENTROPY;
+    const int one_function = fastbptt_outputs_of(what->loss) != FASTBPTT_ANY;
     double total = 0, e;
     V totals = {0}, errors;
     ptrdiff_t i;

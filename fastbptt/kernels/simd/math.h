@@ -172,69 +172,9 @@ static INLINE V NAME(tanh)(V x)
 }
 #endif
 
-static INLINE V NAME(sigmoid)(V x)
-{
-    V e = NAME(exp)(-ABS(x));
-    return SELECT(x < 0, e, SPLAT(1)) / (e + 1);
-}
+#include "../defs/activations.h"
 
-static INLINE V NAME(softplus)(V x)
-{
-    return POSITIVE_PART(x) + NAME(log1p)(NAME(exp)(-ABS(x)));
-}
-
-/* g(a). The kind is a constant, or the same every time, so that the branch is foreseen. */
-static INLINE V NAME(g)(int activation, V a)
-{
-    switch (activation) {
-    case FASTBPTT_TANH: return NAME(tanh)(a);
-    case FASTBPTT_RELU: return POSITIVE_PART(a);
-    case FASTBPTT_SIGMOID: return NAME(sigmoid)(a);
-    case FASTBPTT_SOFTPLUS: return NAME(softplus)(a);
-    case FASTBPTT_LEAKY_RELU: return SELECT(a > 0, a, a * (real)FASTBPTT_LEAKY_SLOPE);
-    case FASTBPTT_ELU: return SELECT(a > 0, a, NAME(expm1)(a));
-    case FASTBPTT_SOFTSIGN: return a / (ABS(a) + 1);
-    case FASTBPTT_EXP: return NAME(exp)(a);
-    }
-    return a;
-}
-
-/* g'(a), written in r = g(a) */
-static INLINE V NAME(slope_of_g)(int activation, V r)
-{
-    switch (activation) {
-    case FASTBPTT_TANH: return 1 - r * r;
-    case FASTBPTT_RELU: return SELECT(r > 0, SPLAT(1), SPLAT(0));
-    case FASTBPTT_SIGMOID: return r * (1 - r);
-    case FASTBPTT_SOFTPLUS: return -NAME(expm1)(-r);
-    case FASTBPTT_LEAKY_RELU: return SELECT(r > 0, SPLAT(1), SPLAT(FASTBPTT_LEAKY_SLOPE));
-    case FASTBPTT_ELU: return SELECT(r > 0, SPLAT(1), r + 1);
-    case FASTBPTT_SOFTSIGN: return (1 - ABS(r)) * (1 - ABS(r));
-    }
-    return SPLAT(1);
-}
-
-/* The loop, once for each activation, with `kind` a constant */
-#define FOR_EACH_KIND(f) \
-    switch (activation) { \
-        f(FASTBPTT_TANH) f(FASTBPTT_RELU) f(FASTBPTT_SIGMOID) f(FASTBPTT_SOFTPLUS) f(FASTBPTT_LEAKY_RELU) \
-            f(FASTBPTT_ELU) f(FASTBPTT_SOFTSIGN) f(FASTBPTT_EXP) \
-    }
-
-/* A <- g(A), n being a multiple of W */
-static void NAME(activate)(int activation, ptrdiff_t n, real *A)
-{
-    ptrdiff_t i;
-#define LOOP(kind) \
-    case kind: \
-        for (i = 0; i < n; i += W) \
-            STORE(A + i, NAME(g)(kind, LOAD(A + i))); \
-        break;
-    FOR_EACH_KIND(LOOP)
-#undef LOOP
-}
-
-/* The same for rows of one vector of which at most half are numbers, width numbers a row: these are put side by side, for
+/* `activate` for rows of one vector of which at most half are numbers, width numbers a row: these are put side by side, for
  * g costs tens of instructions. What pads a row stays. */
 static INLINE void NAME(activate_side_by_side)(const ptrdiff_t width, int activation, ptrdiff_t rows, real *S)
 {
@@ -265,17 +205,4 @@ static void NAME(activate_rows)(int activation, ptrdiff_t rows, ptrdiff_t H, ptr
         NAME(activate_side_by_side)(4, activation, rows, S);
     else
         NAME(activate_side_by_side)(8, activation, rows, S);
-}
-
-/* delta <- delta * g'(A), written in R = g(A) */
-static void NAME(differentiate)(int activation, ptrdiff_t n, const real *R, real *delta)
-{
-    ptrdiff_t i;
-#define LOOP(kind) \
-    case kind: \
-        for (i = 0; i < n; i += W) \
-            STORE(delta + i, LOAD(delta + i) * NAME(slope_of_g)(kind, LOAD(R + i))); \
-        break;
-    FOR_EACH_KIND(LOOP)
-#undef LOOP
 }
