@@ -228,7 +228,7 @@ cdef int any_update(const void *plan, Py_ssize_t size, const UpdateOptions *what
     give(&s, gradient, e.plan.P, size, True, False)
     give(&s, theta, e.plan.P, size, True, True)
     give(&s, slot_1, e.plan.P, size, True, True)
-    give(&s, slot_2, e.plan.P, size, what.rule == ADAM, True)
+    give(&s, slot_2, e.plan.P, size, rule_rows[what.rule].slots == 2, True)
     if s.status != STATUS_OK:
         return s.status
     mode = flush_denormals()

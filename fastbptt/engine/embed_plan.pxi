@@ -72,10 +72,6 @@ cdef struct Spans:
     Span[MOST_SPANS] spans
 
 
-cdef int[8] HIDDEN = [TANH, RELU, SIGMOID, IDENTITY, SOFTPLUS, LEAKY_RELU, ELU, SOFTSIGN]
-cdef int[10] OUTPUTS = [TANH, -1, SIGMOID, IDENTITY, -1, -1, -1, -1, SOFTMAX, EXP]
-cdef int[7] ERRORS = [SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON]
-
 cdef const char *STATUS_TEXTS[21]
 STATUS_TEXTS[:] = [
     b"all went well",
@@ -139,8 +135,7 @@ cdef int plan_check(const void *plan) noexcept nogil:
     if status != STATUS_OK:
         return status
     loss, outputs = e.plan.error.loss, e.plan.error.activation
-    if ((loss == BINARY_CROSS_ENTROPY and outputs != SIGMOID) or (loss == CROSS_ENTROPY and outputs != SOFTMAX)
-            or (loss == POISSON and outputs != EXP)):
+    if outputs_of(loss) >= 0 and outputs_of(loss) != outputs:
         return STATUS_COMBINATION
     for i in range(e.n_levels):
         if not 0 < e.plan.error.levels[i] < 1:
@@ -218,28 +213,28 @@ cdef void set_error(Embedded *e, int loss) noexcept nogil:
 
 cdef int plan_set_activation(void *plan, int activation) noexcept nogil:
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and not 0 <= activation < 8:
+    if status == STATUS_OK and not (0 <= activation < ACTIVATION_COUNT and activation_rows[activation].layers & HIDDEN):
         status = STATUS_OPTION
     if status == STATUS_OK:
-        (<Embedded *> plan).plan.activation = HIDDEN[activation]
+        (<Embedded *> plan).plan.activation = activation
     return status
 
 
 cdef int plan_set_output_activation(void *plan, int activation) noexcept nogil:
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and not (0 <= activation < 10 and OUTPUTS[activation] >= 0):
+    if status == STATUS_OK and not (0 <= activation < ACTIVATION_COUNT and activation_rows[activation].layers & OUTPUT):
         status = STATUS_OPTION
     if status == STATUS_OK:
-        (<Embedded *> plan).plan.error.activation = OUTPUTS[activation]
+        (<Embedded *> plan).plan.error.activation = activation
     return status
 
 
 cdef int plan_set_loss(void *plan, int loss) noexcept nogil:
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and not (0 <= loss < 7 and loss != LOSS_HUBER and loss != LOSS_QUANTILE):
+    if status == STATUS_OK and not (0 <= loss < LOSS_COUNT and loss_rows[loss].number == NONE):
         status = STATUS_OPTION
     if status == STATUS_OK:
-        set_error(<Embedded *> plan, ERRORS[loss])
+        set_error(<Embedded *> plan, loss)
     return status
 
 

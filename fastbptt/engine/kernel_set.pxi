@@ -1,4 +1,4 @@
-# Names of activations and losses, what the engine takes from C, and the kernel set of this process.
+# Names of activations, losses and update rules, what the engine takes from C, and the kernel set of this process.
 
 cdef extern from "Python.h":
     cpython.PyObject *PyObject_CallMethodNoArgs(object owner, object name)  # NULL is not raised
@@ -45,11 +45,11 @@ cdef extern from "denormals.h" nogil:
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept  # leaves the exception set
 
-ACTIVATIONS = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "identity": IDENTITY, "softplus": SOFTPLUS,
-               "leaky_relu": LEAKY_RELU, "elu": ELU, "softsign": SOFTSIGN}
-OUTPUT_ACTIVATIONS = {"identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "softmax": SOFTMAX, "exp": EXP}
-LOSSES = {"squared_error": SQUARED_ERROR, "absolute_error": ABSOLUTE_ERROR, "huber": HUBER, "quantile": QUANTILE,
-          "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "poisson": POISSON}
+# Name: constant, from the tables in kernels/defs
+ACTIVATIONS = {activation_rows[i].name.decode(): i for i in range(ACTIVATION_COUNT) if activation_rows[i].layers & HIDDEN}
+OUTPUT_ACTIVATIONS = {activation_rows[i].name.decode(): i for i in range(ACTIVATION_COUNT) if activation_rows[i].layers & OUTPUT}
+LOSSES = {loss_rows[i].name.decode(): i for i in range(LOSS_COUNT)}
+RULES = {rule_rows[i].name.decode(): i for i in range(RULE_COUNT)}
 KERNEL_SETS = ("blas", "baseline", "avx2", "avx512")
 
 # The kernel set of this process: the best that this build and this processor have, or the one that FASTBPTT_SIMD names.

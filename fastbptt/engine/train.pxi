@@ -5,9 +5,6 @@
 # not a module, so that Engine and its structs need not be exported. Steps of the training loop belong here, update rules in
 # the kernels.
 
-RULES = {"sgd": SGD, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "adam": ADAM, "adamw": ADAMW}
-
-
 cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size,
                  str rule, dict numbers, rates, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before,
                  list batch, sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws):
@@ -286,7 +283,7 @@ cdef int check_vectors(int type, Py_ssize_t n, str rule, theta, gradient, list s
     for array in (theta, *slots):
         if not cnp.PyArray_ISWRITEABLE(array):
             raise ValueError("theta and slots must be writable")
-    if len(slots) != (2 if RULES[rule] in (ADAM, ADAMW) else 1):
+    if len(slots) != rule_rows[<int> RULES[rule]].slots:
         raise ValueError(f"rule {rule!r} has not {len(slots)} slots")
     return 0
 

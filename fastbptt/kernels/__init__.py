@@ -5,6 +5,17 @@ one instruction set, and `dispatch.c` chooses a set when fastbptt is imported. `
 by BLAS and plain loops, for compilers without vector types. `lanes.h` holds the kernels that compute many small networks at
 once.
 
-A new kernel is declared in `kernels.h` and `kernels.pxd` and written in `simd.h` and `blas.pyx`. Nothing here knows Python
+`defs/` holds one table for each of activations, losses and update rules (`.def`, one row each) and their formulas (`.h`). The C
+enums, the switches of every kernel set, the names in Python and the checks of the C interface are made from the tables:
+
+    to add an        write a row in         its functions in      and in fastbptt/reference
+    activation       defs/activations.def   defs/activations.h    ACTIVATIONS or OUTPUT_ACTIVATIONS
+    loss             defs/losses.def        defs/losses.h         LOSSES, and FUSED if it needs an output activation
+    update rule      defs/rules.def         defs/rules.h          UPDATE_RULES and update
+
+`_core.pxd` has a constant for each activation and loss, which the C interface exports. `tests/test_tables.py` fails if one of
+these is missing, and a row without its functions does not compile. `scalar.h` instantiates the formulas for single numbers.
+
+A new kernel is declared in `kernels.h` and `kernels.pxd` and written in a file of `simd/` and in `blas.pyx`. Nothing here knows Python
 objects, and nothing here includes a header from outside `kernels/`, except `atomic.h` of `threads/`.
 """

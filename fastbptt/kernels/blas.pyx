@@ -26,10 +26,9 @@ from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from .kernels cimport (
-    ADAGRAD, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, HUBER, LEAKY_RELU, LEAKY_SLOPE, NOISE, POISSON, QUANTILE,
-    ABSOLUTE_ERROR, CURRENT, RATE, RELU, RMSPROP, SGD, SIGMOID, SOFTMAX, SOFTPLUS, SOFTSIGN, SQUARED_ERROR, TANH,
-    ErrorOptions, Kernels, Units, UpdateOptions, exp, expm1, fabs, log, log1p, sqrt, tanh,
+    CROSS_ENTROPY, CURRENT, NOISE, RATE, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log, outputs_of,
 )
+from .scalar cimport activate, back_from_output, differentiate, slope, update
 
 cdef extern from "atomic.h" nogil:
     long add "fastbptt_add"(long *counter, long n) noexcept
@@ -169,68 +168,6 @@ cdef void scatter(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const flo
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-cdef inline floating sigmoid(floating x) noexcept nogil:
-    cdef floating small = exp(-fabs(x))  # never overflows
-    return (small if x < 0 else <floating> 1) / (1 + small)
-
-
-cdef void activate(int activation, Py_ssize_t n, floating *A) noexcept nogil:
-    """A <- g1(A)                                                                                             (n,)"""
-    cdef Py_ssize_t i
-    cdef floating slope = <floating> LEAKY_SLOPE
-    if activation == TANH:
-        for i in range(n):
-            A[i] = tanh(A[i])
-    elif activation == RELU:
-        for i in range(n):
-            A[i] = A[i] if not A[i] <= 0 else 0  # NaN stays
-    elif activation == SIGMOID:
-        for i in range(n):
-            A[i] = sigmoid(A[i])
-    elif activation == SOFTPLUS:
-        for i in range(n):
-            A[i] = (A[i] if not A[i] <= 0 else 0) + log1p(exp(-fabs(A[i])))
-    elif activation == LEAKY_RELU:
-        for i in range(n):
-            A[i] = A[i] if A[i] > 0 else slope * A[i]
-    elif activation == ELU:
-        for i in range(n):
-            A[i] = A[i] if A[i] > 0 else expm1(A[i])
-    elif activation == SOFTSIGN:
-        for i in range(n):
-            A[i] = A[i] / (1 + fabs(A[i]))
-    elif activation == EXP:
-        for i in range(n):
-            A[i] = exp(A[i])
-
-
-cdef void differentiate(int activation, Py_ssize_t n, const floating *R, floating *delta) noexcept nogil:
-    """delta <- delta * g1'(R), written in the output R = g1(A)                                               (n,)"""
-    cdef Py_ssize_t i
-    cdef floating slope = <floating> LEAKY_SLOPE
-    if activation == TANH:
-        for i in range(n):
-            delta[i] *= 1 - R[i] * R[i]
-    elif activation == RELU:
-        for i in range(n):
-            delta[i] *= 1 if R[i] > 0 else 0
-    elif activation == SIGMOID:
-        for i in range(n):
-            delta[i] *= R[i] * (1 - R[i])
-    elif activation == SOFTPLUS:
-        for i in range(n):
-            delta[i] *= -expm1(-R[i])
-    elif activation == LEAKY_RELU:
-        for i in range(n):
-            delta[i] *= 1 if R[i] > 0 else slope
-    elif activation == ELU:
-        for i in range(n):
-            delta[i] *= 1 if R[i] > 0 else R[i] + 1
-    elif activation == SOFTSIGN:
-        for i in range(n):
-            delta[i] *= (1 - fabs(R[i])) * (1 - fabs(R[i]))
-
-
 cdef void recur(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                 const floating *before, floating *S) noexcept nogil:
     cdef Py_ssize_t t, n = rows * ldh
@@ -311,31 +248,6 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-cdef inline floating slope(const ErrorOptions *what, floating y, floating d, Py_ssize_t o, double *e) noexcept nogil:
-    """∂e/∂y of one output, whose loss is put into e; of the losses that do not fuse with an output activation."""
-    cdef floating r = y - d
-    cdef floating q
-    if what.loss == SQUARED_ERROR:
-        e[0] = r * r
-        return 2 * r
-    elif what.loss == ABSOLUTE_ERROR:
-        e[0] = fabs(r)
-        return 1 if r > 0 else (-1 if r < 0 else r)  # NaN stays
-    elif what.loss == HUBER:
-        q = <floating> what.threshold
-        if fabs(r) <= q:
-            e[0] = r * r / 2
-            return r
-        e[0] = q * (fabs(r) - q / 2)
-        return q if r > 0 else (-q if r < 0 else r)
-    elif what.loss == QUANTILE:
-        q = <floating> what.levels[o // what.K]
-        e[0] = (-q if r < 0 else 1 - q) * r
-        return -q if r < 0 else (1 - q if r > 0 else r)
-    e[0] = 0  # GIVEN
-    return d
-
-
 cdef double softmax_row(const ErrorOptions *what, const floating *d, Py_ssize_t label, floating m, floating *z,
                         double *e) noexcept nogil:
     """z <- scale m ∂e/∂z for softmax with cross-entropy: Y Σ D - D; e is put into e, m e returned."""
@@ -374,36 +286,12 @@ cdef void softmax(Py_ssize_t n, floating *z) noexcept nogil:
         z[o] /= total
 
 
-cdef double fused_row(const ErrorOptions *what, const floating *d, const floating *m, Py_ssize_t weight_width,
-                      floating *z, double *e) noexcept nogil:
-    """z <- scale m ∂e/∂z = scale m (Y - D) for sigmoid with binary cross-entropy and exp with poisson."""
-    cdef Py_ssize_t o
-    cdef floating y, weight = 1
-    cdef double e_o, total = 0
-    e[0] = 0
-    for o in range(what.O):
-        if weight_width:
-            weight = m[o if weight_width > 1 else 0]
-        if weight == 0:
-            z[o] = 0
-            continue
-        if what.loss == BINARY_CROSS_ENTROPY:
-            y = sigmoid(z[o])
-            e_o = (z[o] if z[o] > 0 else 0) - z[o] * d[o] + log1p(exp(-fabs(z[o])))
-        else:
-            y = exp(z[o])
-            e_o = y - d[o] * z[o]
-        z[o] = <floating> what.scale * weight * (y - d[o])
-        e[0] += e_o
-        total += weight * e_o
-    return total
-
-
-cdef double plain_row(const ErrorOptions *what, const floating *d, const floating *m, Py_ssize_t weight_width,
-                      floating *y, double *e) noexcept nogil:
-    """y <- scale m ∂e/∂z for any other loss, from y = g2(z)."""
+cdef double row(const ErrorOptions *what, const floating *d, const floating *m, Py_ssize_t weight_width, floating *y,
+                double *e) noexcept nogil:
+    """y <- scale m ∂e/∂z of every loss but cross-entropy, from y = g2(z), or from z if the two are one function."""
     cdef Py_ssize_t o, k
     cdef floating weight = 1, dy, inner = 0, factor = <floating> what.scale
+    cdef bint one_function = outputs_of(what.loss) >= 0
     cdef double e_o, total = 0, epsilon = FLT_EPSILON if sizeof(floating) == sizeof(float) else DBL_EPSILON
     e[0] = 0
     for o in range(what.O):
@@ -418,14 +306,10 @@ cdef double plain_row(const ErrorOptions *what, const floating *d, const floatin
             total += weight * e_o
         if what.activation == SOFTMAX:
             inner += dy * y[o]
-        elif what.activation == SIGMOID:
-            y[o] = dy * y[o] * (1 - y[o])
-        elif what.activation == TANH:
-            y[o] = dy * (1 - y[o] * y[o])
-        elif what.activation == EXP:
-            y[o] = dy * y[o]
-        else:
+        elif one_function:
             y[o] = dy
+        else:
+            y[o] = back_from_output(what.activation, dy, y[o])
     if what.activation == SOFTMAX:  # Y (dY - Σ dY Y): dY a second time, now that the sum is known
         for o in range(what.O):
             k = o % what.K
@@ -443,12 +327,12 @@ cdef double error(const ErrorOptions *what, Py_ssize_t rows, const floating *D, 
                   const Py_ssize_t *labels, const floating *weights, Py_ssize_t weight_width, floating *Z,
                   Py_ssize_t ldz, floating *losses) noexcept nogil:
     cdef Py_ssize_t i, n = rows * ldz
-    cdef bint fused = what.loss in (BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON)
+    cdef bint one_function = outputs_of(what.loss) >= 0
     cdef bint targets = D != NULL or labels != NULL
     cdef const floating *d
     cdef const floating *m
     cdef double e, total = 0
-    if not (fused and targets):
+    if not (one_function and targets):
         if what.activation == SOFTMAX:
             for i in range(rows):
                 softmax(what.O, Z + i * ldz)
@@ -466,51 +350,11 @@ cdef double error(const ErrorOptions *what, Py_ssize_t rows, const floating *D, 
             else:
                 total += softmax_row(what, d, labels[i] if labels != NULL else 0, m[0] if m != NULL else 1,
                                      Z + i * ldz, &e)
-        elif fused:
-            total += fused_row(what, d, m, weight_width, Z + i * ldz, &e)
         else:
-            total += plain_row(what, d, m, weight_width, Z + i * ldz, &e)
+            total += row(what, d, m, weight_width, Z + i * ldz, &e)
         if losses != NULL:
             losses[i] = <floating> e
     return total
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Updates
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-cdef void update(const UpdateOptions *what, Py_ssize_t n, const floating *gradient, floating *theta, floating *slot_1,
-                 floating *slot_2) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef floating eta = <floating> what.learning_rate, epsilon = <floating> what.epsilon
-    cdef floating momentum = <floating> what.momentum
-    cdef floating rho = <floating> what.rho, new = <floating> (1 - what.rho)
-    cdef floating beta_1 = <floating> what.beta_1, new_1 = <floating> (1 - what.beta_1)
-    cdef floating beta_2 = <floating> what.beta_2, new_2 = <floating> (1 - what.beta_2)
-    cdef floating correction_1 = <floating> what.correction_1, correction_2 = <floating> what.correction_2
-    cdef floating decay = <floating> (1 - what.learning_rate * what.weight_decay)
-    cdef floating g
-    if what.rule == SGD:
-        for i in range(n):
-            slot_1[i] = momentum * slot_1[i] + gradient[i]
-            theta[i] -= eta * (gradient[i] + momentum * slot_1[i] if what.nesterov else slot_1[i])
-    elif what.rule == RMSPROP:
-        for i in range(n):
-            slot_1[i] = rho * slot_1[i] + new * gradient[i] * gradient[i]
-            theta[i] -= eta * gradient[i] / (sqrt(slot_1[i]) + epsilon)
-    elif what.rule == ADAGRAD:
-        for i in range(n):
-            slot_1[i] += gradient[i] * gradient[i]
-            theta[i] -= eta * gradient[i] / (sqrt(slot_1[i]) + epsilon)
-    else:
-        for i in range(n):
-            g = gradient[i]
-            slot_1[i] = beta_1 * slot_1[i] + new_1 * g
-            slot_2[i] = beta_2 * slot_2[i] + new_2 * g * g
-            if what.rule == ADAMW:
-                theta[i] *= decay
-            theta[i] -= eta * (slot_1[i] / correction_1) / (sqrt(slot_2[i] / correction_2) + epsilon)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

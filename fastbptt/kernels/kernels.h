@@ -10,18 +10,38 @@
 
 #include <stddef.h>
 
+/* The constants are the rows of the tables in defs/, and defs/tables.h has what the tables say of each. */
 enum fastbptt_activation {
-    FASTBPTT_TANH, FASTBPTT_RELU, FASTBPTT_SIGMOID, FASTBPTT_IDENTITY, FASTBPTT_SOFTPLUS, FASTBPTT_LEAKY_RELU,
-    FASTBPTT_ELU, FASTBPTT_SOFTSIGN, FASTBPTT_SOFTMAX, FASTBPTT_EXP
+#define ACTIVATION(CONSTANT, name, layers, reads) FASTBPTT_##CONSTANT,
+#define ROW_ACTIVATION(CONSTANT, name) FASTBPTT_##CONSTANT,
+#include "defs/activations.def"
 };
 
 enum fastbptt_loss {
-    FASTBPTT_SQUARED_ERROR, FASTBPTT_ABSOLUTE_ERROR, FASTBPTT_HUBER, FASTBPTT_QUANTILE, FASTBPTT_BINARY_CROSS_ENTROPY,
-    FASTBPTT_CROSS_ENTROPY, FASTBPTT_POISSON,
-    FASTBPTT_GIVEN /* D is ∂E/∂Y, by the user */
+#define LOSS(CONSTANT, name, outputs, number) FASTBPTT_##CONSTANT,
+#define ROW_LOSS(CONSTANT, name, outputs) FASTBPTT_##CONSTANT,
+#include "defs/losses.def"
+    FASTBPTT_GIVEN /* D is ∂E/∂Y, from the caller. It has no name. */
 };
 
-enum fastbptt_rule { FASTBPTT_SGD, FASTBPTT_RMSPROP, FASTBPTT_ADAGRAD, FASTBPTT_ADAM, FASTBPTT_ADAMW };
+enum fastbptt_rule {
+#define RULE(CONSTANT, name, slots) FASTBPTT_##CONSTANT,
+#include "defs/rules.def"
+};
+
+#define FASTBPTT_ANY -1 /* every output activation */
+
+/* Return the output activation that a loss is one function with, or FASTBPTT_ANY. */
+static inline int fastbptt_outputs_of(int loss)
+{
+    switch ((enum fastbptt_loss)loss) {
+#define LOSS(CONSTANT, name, outputs, number) case FASTBPTT_##CONSTANT: return FASTBPTT_##outputs;
+#define ROW_LOSS(CONSTANT, name, outputs) case FASTBPTT_##CONSTANT: return FASTBPTT_##outputs;
+#include "defs/losses.def"
+    case FASTBPTT_GIVEN: break;
+    }
+    return FASTBPTT_ANY;
+}
 
 #define FASTBPTT_LEAKY_SLOPE 0.01
 #define FASTBPTT_NOISE 16 /* times the rounding unit and the size of the terms: a sum below it is rounding noise */

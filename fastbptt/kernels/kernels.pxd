@@ -1,15 +1,11 @@
 """The verbs for fused floating: `affine(k, ...)` calls the float32 or the float64 verb of the kernel set `k`.
 
-What each verb does stands in kernels.h. This file, with the elementary functions below, is the only place that asks
-`if floating is float`.
+What each verb does stands in kernels.h. This file, with the elementary functions below, lanes.pxd and scalar.pxd
+are the only places that ask `if floating is float`.
 """
 
 from cython cimport floating
 from libc cimport math
-
-cdef extern from "elementary.h" nogil:
-    float tanh_f32 "fastbptt_tanhf"(float x)
-    double tanh_f64 "fastbptt_tanh"(double x)
 
 cdef extern from "parametrizations.h" nogil:
     void map_parameters_f32 "fastbptt_map_parameters_f32"(Py_ssize_t n, const unsigned char *maps, const float *theta,
@@ -35,37 +31,53 @@ cdef extern from "draws.h" nogil:
     void draw_mask_f64 "fastbptt_draw_mask_f64"(unsigned long long key, unsigned int kind, unsigned int sequence,
                                                 unsigned int call, double keep, Py_ssize_t n, double *row) noexcept
 
+# The rows of the tables in defs/, by the constants below. A constant is declared here only if Cython code names it.
+cdef extern from "defs/tables.h" nogil:
+    enum:
+        HIDDEN "FASTBPTT_HIDDEN"
+        OUTPUT "FASTBPTT_OUTPUT"
+        NONE "FASTBPTT_NONE"
+        ACTIVATION_COUNT "FASTBPTT_ACTIVATION_COUNT"
+        LOSS_COUNT "FASTBPTT_LOSS_COUNT"
+        RULE_COUNT "FASTBPTT_RULE_COUNT"
+
+    ctypedef struct ActivationRow "struct fastbptt_activation_row":
+        const char *name
+        int layers
+        int reads
+
+    ctypedef struct LossRow "struct fastbptt_loss_row":
+        const char *name
+        int outputs
+        int number
+
+    ctypedef struct RuleRow "struct fastbptt_rule_row":
+        const char *name
+        int slots
+
+    const ActivationRow *activation_rows "fastbptt_activations"
+    const LossRow *loss_rows "fastbptt_losses"
+    const RuleRow *rule_rows "fastbptt_rules"
+
 cdef extern from "kernels.h" nogil:
     enum:
         TANH "FASTBPTT_TANH"
-        RELU "FASTBPTT_RELU"
-        SIGMOID "FASTBPTT_SIGMOID"
         IDENTITY "FASTBPTT_IDENTITY"
-        SOFTPLUS "FASTBPTT_SOFTPLUS"
-        LEAKY_RELU "FASTBPTT_LEAKY_RELU"
-        ELU "FASTBPTT_ELU"
-        SOFTSIGN "FASTBPTT_SOFTSIGN"
         SOFTMAX "FASTBPTT_SOFTMAX"
-        EXP "FASTBPTT_EXP"
 
     enum:
         SQUARED_ERROR "FASTBPTT_SQUARED_ERROR"
-        ABSOLUTE_ERROR "FASTBPTT_ABSOLUTE_ERROR"
         HUBER "FASTBPTT_HUBER"
         QUANTILE "FASTBPTT_QUANTILE"
-        BINARY_CROSS_ENTROPY "FASTBPTT_BINARY_CROSS_ENTROPY"
         CROSS_ENTROPY "FASTBPTT_CROSS_ENTROPY"
-        POISSON "FASTBPTT_POISSON"
         GIVEN "FASTBPTT_GIVEN"
 
     enum:
         SGD "FASTBPTT_SGD"
-        RMSPROP "FASTBPTT_RMSPROP"
-        ADAGRAD "FASTBPTT_ADAGRAD"
         ADAM "FASTBPTT_ADAM"
-        ADAMW "FASTBPTT_ADAMW"
 
-    const double LEAKY_SLOPE "FASTBPTT_LEAKY_SLOPE"
+    int outputs_of "fastbptt_outputs_of"(int loss) noexcept  # the output activation that a loss needs, or -1
+
     const double NOISE "FASTBPTT_NOISE"
 
     enum:
@@ -325,13 +337,6 @@ cdef inline Py_ssize_t padded(const Kernels *k, Py_ssize_t width, const floating
 
 
 
-cdef inline floating tanh(floating x) noexcept nogil:
-    if floating is float:
-        return tanh_f32(x)
-    else:
-        return tanh_f64(x)
-
-
 cdef inline floating exp(floating x) noexcept nogil:
     if floating is float:
         return math.expf(x)
@@ -346,32 +351,11 @@ cdef inline floating log(floating x) noexcept nogil:
         return math.log(x)
 
 
-cdef inline floating log1p(floating x) noexcept nogil:
-    if floating is float:
-        return math.log1pf(x)
-    else:
-        return math.log1p(x)
-
-
-cdef inline floating expm1(floating x) noexcept nogil:
-    if floating is float:
-        return math.expm1f(x)
-    else:
-        return math.expm1(x)
-
-
 cdef inline floating fabs(floating x) noexcept nogil:
     if floating is float:
         return math.fabsf(x)
     else:
         return math.fabs(x)
-
-
-cdef inline floating sqrt(floating x) noexcept nogil:
-    if floating is float:
-        return math.sqrtf(x)
-    else:
-        return math.sqrt(x)
 
 
 # ---- Maps on the parameters: parametrizations.h

@@ -211,17 +211,6 @@ static void NAME(lanes_column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, 
 
 /* ---- The error */
 
-/* ∂e/∂y (or ∂e/∂z) of output o, and e, as `slope` has them; a level is the same in all lanes */
-static INLINE V NAME(lanes_slope)(const fastbptt_error *what, V y, V d, ptrdiff_t o, V *e)
-{
-    V r = y - d, q;
-    if (what->loss != FASTBPTT_QUANTILE)
-        return NAME(slope)(what, y, d, 0, e);
-    q = SPLAT(what->levels[o / what->K]);
-    *e = SELECT(r < 0, -q, 1 - q) * r;
-    return SELECT(r < 0, -q, SELECT(r > 0, 1 - q, r));
-}
-
 /* log(x) for x >= 1: x = m 2^k, 1 <= m < 2 */
 static INLINE V NAME(lanes_log)(V x)
 {
@@ -276,7 +265,7 @@ static void NAME(lanes_output)(int activation, ptrdiff_t rows, ptrdiff_t O, real
 static void NAME(lanes_error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, int shared_D, const real *m, int width,
                               int shared_m, const real *scale, real *Z, real *losses, double *totals)
 {
-    const int one_function = what->loss == FASTBPTT_BINARY_CROSS_ENTROPY || what->loss == FASTBPTT_POISSON;
+    const int one_function = fastbptt_outputs_of(what->loss) != FASTBPTT_ANY;
     const ptrdiff_t O = what->O, K = what->K, d_k = shared_D ? 1 : LANES, m_k = shared_m ? 1 : LANES;
     ptrdiff_t r, o, v, j;
     for (v = 0; v < LANES; v += W) {
@@ -308,7 +297,7 @@ static void NAME(lanes_error)(const fastbptt_error *what, ptrdiff_t rows, const 
                     NAME(lanes_softmax)(O, NAME(lanes_largest)(O, z), z);
                     for (o = 0; o < O; o++) {
                         const V y = LOAD(z + o * LANES), w = width > 1 ? LANE(shared_m, weight + o % K * m_k) : one;
-                        V e_o, dy = NAME(lanes_slope)(what, y, LANE(shared_D, d + o % K * d_k), o, &e_o);
+                        V e_o, dy = NAME(slope)(0, what, y, LANE(shared_D, d + o % K * d_k), o, &e_o);
                         inner += SELECT(w != 0, dy * (factor * w), SPLAT(0)) * y;
                     }
                 }
@@ -317,18 +306,14 @@ static void NAME(lanes_error)(const fastbptt_error *what, ptrdiff_t rows, const 
                     V y = LOAD(z + o * LANES), e_o, dy;
                     if (!one_function && what->activation != FASTBPTT_SOFTMAX)
                         y = NAME(g)(what->activation, y);
-                    dy = NAME(lanes_slope)(what, y, LANE(shared_D, d + o % K * d_k), o, &e_o);
+                    dy = NAME(slope)(0, what, y, LANE(shared_D, d + o % K * d_k), o, &e_o);
                     dy = SELECT(w != 0, dy * (factor * w), SPLAT(0));
                     e_o = SELECT(w != 0, e_o, SPLAT(0));
                     e += e_o;
                     part += w * e_o;
                     if (!one_function)
-                        switch (what->activation) {
-                        case FASTBPTT_SIGMOID: dy = dy * y * (1 - y); break;
-                        case FASTBPTT_TANH: dy = dy * (1 - y * y); break;
-                        case FASTBPTT_EXP: dy = dy * y; break;
-                        case FASTBPTT_SOFTMAX: dy = y * (dy - inner);
-                        }
+                        dy = what->activation == FASTBPTT_SOFTMAX ? y * (dy - inner)
+                                                                  : NAME(back_from_output)(what->activation, dy, y);
                     STORE(z + o * LANES, dy);
                 }
             }
@@ -364,46 +349,58 @@ static void NAME(lanes_scatter)(ptrdiff_t n, ptrdiff_t count, const real *source
 
 /* ---- Updates, with a learning rate of each lane; lanes that are 0 in `going` stay as they are */
 
+static INLINE V NAME(lanes_root)(V x)
+{
+    V root = SPLAT(0);
+    ptrdiff_t j;
+    for (j = 0; j < W; j++)
+        root[j] = SQRT(x[j]);
+    return root;
+}
+
+#define T V
+#define RULE_NAME(name) NAME(lanes_rule_##name)
+#define ROOT(x) NAME(lanes_root)(x)
+#define CORRECTED(x, reciprocal) ((x) * (reciprocal))
+#include "defs/rules.h"
+#undef T
+#undef ROOT
+#undef CORRECTED
+
+/* A rule that is no row of the table gives NaN. */
 static void NAME(lanes_update)(const fastbptt_update *what, ptrdiff_t n, const real *rates, const real *going,
                                const real *gradient, real *theta, real *slot_1, real *slot_2)
 {
-    const real epsilon = (real)what->epsilon, momentum = (real)what->momentum;
-    const real rho = (real)what->rho, new = (real)(1 - what->rho);
-    const real beta_1 = (real)what->beta_1, new_1 = (real)(1 - what->beta_1);
-    const real beta_2 = (real)what->beta_2, new_2 = (real)(1 - what->beta_2);
-    const real correction_1 = (real)(1 / what->correction_1), correction_2 = (real)(1 / what->correction_2);
-    ptrdiff_t i, v, j;
+    NAME(lanes_rule_options) by = {
+        {0}, {0}, (real)what->epsilon, (real)what->momentum, (real)what->rho, (real)(1 - what->rho), (real)what->beta_1,
+        (real)(1 - what->beta_1), (real)what->beta_2, (real)(1 - what->beta_2), (real)(1 / what->correction_1),
+        (real)(1 / what->correction_2), what->nesterov
+    };
+    ptrdiff_t i, v;
     for (v = 0; v < LANES; v += W) {
-        const V eta = LOAD(rates + v), goes = LOAD(going + v);
-        const V decay = what->rule == FASTBPTT_ADAMW ? 1 - eta * (real)what->weight_decay : SPLAT(1);
+        const V goes = LOAD(going + v);
+        by.eta = LOAD(rates + v);
+        by.decay = 1 - by.eta * (real)what->weight_decay;
         for (i = v; i < n * LANES; i += LANES) {
             const V g = LOAD(gradient + i), w = LOAD(theta + i), old_1 = LOAD(slot_1 + i);
-            V s = old_1, t, updated, root = SPLAT(0);
-            switch (what->rule) {
-            case FASTBPTT_SGD:
-                s = momentum * old_1 + g;
-                updated = w - eta * (what->nesterov ? g + momentum * s : s);
-                break;
-            case FASTBPTT_RMSPROP:
-            case FASTBPTT_ADAGRAD:
-                s = what->rule == FASTBPTT_RMSPROP ? rho * old_1 + new * g * g : old_1 + g * g;
-                for (j = 0; j < W; j++)
-                    root[j] = SQRT(s[j]);
-                updated = w - eta * g / (root + epsilon);
-                break;
-            default: /* Adam, AdamW */
-                s = beta_1 * old_1 + new_1 * g;
-                t = beta_2 * LOAD(slot_2 + i) + new_2 * g * g;
-                for (j = 0; j < W; j++)
-                    root[j] = SQRT(t[j] * correction_2);
-                updated = w * decay - eta * (s * correction_1) / (root + epsilon);
-                STORE(slot_2 + i, SELECT(goes != 0, t, LOAD(slot_2 + i)));
+            V s_1 = old_1, s_2, updated = SPLAT(NAN);
+            switch ((enum fastbptt_rule)what->rule) {
+#define RULE(CONSTANT, name, slots) \
+    case FASTBPTT_##CONSTANT: \
+        if ((slots) > 1) \
+            s_2 = LOAD(slot_2 + i); \
+        updated = RULE_NAME(name)(&by, g, w, &s_1, &s_2); \
+        if ((slots) > 1) \
+            STORE(slot_2 + i, SELECT(goes != 0, s_2, LOAD(slot_2 + i))); \
+        break;
+#include "defs/rules.def"
             }
-            STORE(slot_1 + i, SELECT(goes != 0, s, old_1));
+            STORE(slot_1 + i, SELECT(goes != 0, s_1, old_1));
             STORE(theta + i, SELECT(goes != 0, updated, w));
         }
     }
 }
 
+#undef RULE_NAME
 #undef LANES
 #undef LANE

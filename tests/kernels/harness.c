@@ -14,6 +14,7 @@
  * for valgrind to see what is read before it is written; and no long double, which valgrind rounds to double.
  */
 #include "kernels.h"
+#include "defs/tables.h"
 
 #include <float.h>
 #include <math.h>
@@ -204,11 +205,26 @@ static const ptrdiff_t widths[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 1
                                    35, 36, 37, 38, 39, 40, 47, 48, 49, 63, 64, 65, 100, 130};
 #define MOST_ROWS 17
 
-static const char *const activations[] = {"tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu",
-                                          "softsign", "softmax", "exp"};
-static const char *const losses_named[] = {"squared_error", "absolute_error", "huber", "quantile",
-                                           "binary_cross_entropy", "cross_entropy", "poisson", "given"};
-static const char *const rules[] = {"sgd", "rmsprop", "adagrad", "adam", "adamw"};
+static const char *const losses_named[] = {
+#define LOSS(CONSTANT, name, outputs, number) #name,
+#define ROW_LOSS(CONSTANT, name, outputs) #name,
+#include "defs/losses.def"
+    "given"};
+
+/* The hidden activation that comes i-th, from 0 on and around */
+static int hidden_activation(ptrdiff_t i)
+{
+    int activation = -1;
+    while (i >= 0) {
+        activation = (activation + 1) % FASTBPTT_ACTIVATION_COUNT;
+        i -= (fastbptt_activations[activation].layers & FASTBPTT_HIDDEN) != 0;
+    }
+    return activation;
+}
+
+#ifdef __GNUC__
+#pragma GCC diagnostic error "-Wswitch" /* a row of a table whose expected value is not written in checks.h does not compile */
+#endif
 
 static const char *set; /* the one that is checked */
 

@@ -2,8 +2,8 @@
 
     python tests/support/mutate_kernels.py [--list] [-k PATTERN] [--at-most N --seed TEXT] [--jobs N]
 
-A mutant is `simd.h` with one fault: a turned sign, a dropped term or factor, a bound that is one off, swapped
-arguments, a wrong constant, a condition that always holds, a deleted statement. Each must make the harness fail, whose
+A mutant is `simd.h` with one fault, in itself or in a file that it includes (SOURCES): a turned sign, a dropped term
+or factor, a bound that is one off, swapped arguments, a wrong constant, a condition that always holds, a deleted statement. Each must make the harness fail, whose
 words are printed, or stand in EQUIVALENT with the reason why no test can see it. The exit status is 1 if a mutant
 survives that is not listed; a listed one that is killed all the same, or no longer exists, is named as such. Needs gcc
 and a processor with AVX2.
@@ -37,6 +37,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 PACKAGE = TESTS.parent / "fastbptt"
+SOURCES = ("simd.h", "simd/*.h", "defs/[!t]*.h")  # lanes.h is not among them: the harness calls no verbs of many networks
 SET = "avx2"
 ROWS = 6  # of its tiles: what stands under #if ROWS > 6 is not compiled
 PLAIN = ("-O0",)
@@ -55,10 +56,10 @@ EQUIVALENT = {
     ("tanh", "*", "*>= TANH_HIGHEST*"): "likewise, after rounding",
     ("tanh", "*a < 0.625f*", "*a <= 0.625f*"): "around there both formulas hold",
     ("tanh", "*a < 0.625f*", "*a < 0.625625f*"): "likewise",
-    ("sigmoid", "*x < 0*", "*x <= 0*"): "exp(0) is 1",
-    ("g", "*LEAKY_RELU*a > 0*", "*a >= 0*"): "of 0 both are 0",
-    ("g", "*ELU*a > 0*", "*a >= 0*"): "likewise",
-    ("slope_of_g", "*ELU*r > 0*r + 1*", "*r >= 0*"): "0 + 1 is 1",
+    ("g_sigmoid", "*a < 0*", "*a <= 0*"): "exp(0) is 1",
+    ("g_leaky_relu", "*a > 0*", "*a >= 0*"): "of 0 both are 0",
+    ("g_elu", "*a > 0*", "*a >= 0*"): "likewise",
+    ("slope_elu", "*r > 0*r + 1*", "*r >= 0*"): "0 + 1 is 1",
     ("expm1", "*n_bits - SHIFT_BITS*", "*n_bits + SHIFT_BITS*"): "all bits of SHIFT_BITS are shifted out",
     ("tanh", "*n_bits - SHIFT_BITS*", "*n_bits + SHIFT_BITS*"): "likewise",
     ("exp", "*half_bits - SHIFT_BITS*", "*half_bits + SHIFT_BITS*"): "likewise",
@@ -111,7 +112,7 @@ EQUIVALENT = {
     ("gather", "STORE(A, SELECT(*SPLAT(0)));", "*SPLAT(1)));"): "likewise",
     ("outer", "*j < there ?*: 0;", "*: 1;"): "likewise",
     ("beside", "V v = {0};", "V v = {1};"): "likewise",
-    ("slope", "q = SPLAT(0);", "*"): "likewise",
+    ("level", "V q = SPLAT(0);", "*"): "likewise",
     ("recur*_row", "V [sd][[]2]*", "*[[]3]*"): "more room than is needed",
     ("outer", "real buffer[[]*", "*3 [*] W]*"): "likewise",
     ("accumulate", "real packed[[]*", "*3 [*] W]*"): "likewise",
@@ -172,12 +173,12 @@ EQUIVALENT = {
     ("gather", "last = b == 0 *", "*"): "likewise: no more than the largest place, as no two rows have the same",
     ("gather", "if (lda == W && x + W <= end)", "if (0)"): "likewise",
     ("gather", "if (lda == W && x + W <= end)", "*x + W < end)"): "likewise",
-    ("slope", "*ABS(r) <= q*", "*ABS(r) < q*"): "where |r| = q both are the same number",
-    ("slope", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r >[=] 0, q, *"): "0 is not here",
-    ("slope", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r <= 0, -q, r*"): "likewise",
-    ("slope", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r < 1, -q, r*"): "nor what is above",
-    ("slope", "[*]e = SELECT(r < 0, -q, 1 - q) [*] r;", "*r <= 0*"): "0 is 0 times either",
-    ("slope", "*y < 0, exponential*", "*y <= 0*"): "exp(0) is 1",
+    ("loss_huber", "*ABS(r) <= q*", "*ABS(r) < q*"): "where |r| = q both are the same number",
+    ("loss_huber", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r >[=] 0, q, *"): "0 is not here",
+    ("loss_huber", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r <= 0, -q, r*"): "likewise",
+    ("loss_huber", "*SELECT(ABS(r) <= q, r, *", "*SELECT(r < 1, -q, r*"): "nor what is above",
+    ("loss_quantile", "[*]e = SELECT(r < 0, -q, 1 - q) [*] r;", "*r <= 0*"): "0 is 0 times either",
+    ("loss_binary_cross_entropy", "*y < 0, exponential*", "*y <= 0*"): "exp(0) is 1",
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ TOKEN = re.compile(r"""(?P<gap>\s+|\\\n|/\*.*?\*/)
     |(?P<number>0x[0-9a-fA-F.p]+[fu]?|\d+\.?\d*(?:e[-+]?\d+)?[fu]?)
     |(?P<word>\w+)
     |(?P<sign>->|\+\+|--|<<|>>|[-+*/<>=!]=|&&|\|\||.)""", re.VERBOSE | re.DOTALL)
-TYPES = {"const", "static", "real", "whole", "V", "U", "MASK", "int", "double", "float", "void", "ptrdiff_t",
+TYPES = {"const", "static", "real", "whole", "V", "U", "MASK", "int", "double", "float", "void", "ptrdiff_t", "T",
          "fastbptt_error"}
 # Functions whose arguments are mostly addresses and sizes: there a term is dropped, elsewhere its sign is turned.
 DRIVEN = {"tile", "panels", "add_product", "activate", "differentiate", "outer", "copy", "beside", "there", "softmax"}
@@ -210,17 +211,18 @@ class Token:
 
 @dataclass
 class Mutant:
+    file: str     # relative to the folder of the kernels
     place: str    # function or macro
     line: int
     original: str
     mutated: str
-    source: str   # the whole file
+    source: str   # the whole mutated file
     bits: tuple   # the types whose code it changes
     outcome: str = ""
     words: str = ""
 
     def __str__(self):
-        return f"{self.place}:{self.line}  {self.original}  ->  {self.mutated}"
+        return f"{self.file}:{self.line}  {self.place}  {self.original}  ->  {self.mutated}"
 
 
 def pieces(text):
@@ -231,7 +233,7 @@ def pieces(text):
         begin, position = position, position + len(line)
         last, continued = continued, line.endswith("\\\n")
         define = re.match(r"#define (\w+)(?:\([^)]*\))? ", line)
-        header = re.match(r"static.* NAME\((\w+)\)\(", line)
+        header = re.match(r"static.* (?:RULE_)?NAME\((\w+)\)\(", line)
         if line.startswith("#if BITS == 32"):
             bits = (32,)
         elif line.startswith("#if ROWS"):
@@ -239,7 +241,7 @@ def pieces(text):
         elif line.startswith("#else"):
             bits, skipped = ((64,) if bits == (32,) else bits), False
         elif line.startswith("#endif"):
-            bits = (32, 64)
+            bits, skipped = (32, 64), False
         elif line.startswith("#") and not define:
             pass
         elif define and define[1] in TYPES:
@@ -421,13 +423,20 @@ def shown(text, begin, end, other):
             for line in (text[first:last], text[first:begin] + other + text[end:last])]
 
 
-def mutants_of(text):
+def sources():
+    """Map the name of each file that is mutated to its text."""
+    folder = PACKAGE / "kernels"
+    return {path.relative_to(folder).as_posix(): path.read_text()
+            for pattern in SOURCES for path in sorted(folder.glob(pattern))}
+
+
+def mutants_of(file, text):
     made = []
     for name, bits, tokens in tokens_of(text):
         for begin, end, other in variants(Run(tokens), text):
             original, mutated = shown(text, begin, end, other)
             if text[begin:end] != other:
-                made.append(Mutant(name, text.count("\n", 0, begin) + 1, original, mutated,
+                made.append(Mutant(file, name, text.count("\n", 0, begin) + 1, original, mutated,
                                    text[:begin] + (other) + text[end:], bits))
     return made
 
@@ -467,8 +476,9 @@ class Workshop:
 
     def __init__(self, folder):
         self.folder = folder
+        self.sources = sources()
         shutil.copy(PACKAGE / "kernels" / "kernels.h", folder)
-        (folder / "lanes.h").write_text("/* The harness calls no verbs of many networks: tests/network/test_population.py does. */\n")
+        shutil.copytree(PACKAGE / "kernels" / "defs", folder / "defs")
         shutil.copytree(TESTS / "kernels", folder / "kernels")
         kernels = (PACKAGE / "kernels" / "sets" / "set.h").read_text()
         for bits in (32, 64):
@@ -479,12 +489,23 @@ class Workshop:
             subprocess.run(["gcc", *flags, "-O1" if flags == PLAIN else "-O0", f"-I{folder}", "-c",
                             folder / "kernels" / "harness.c", "-o", self.harness[flags]], check=True)
 
-    def build(self, source, flags, bits, folder):
-        """The program, or None where the source does not compile."""
-        (folder / "simd.h").write_text(source)
+    def write(self, folder):
+        """Write the unmutated sources into a folder, and a lanes.h without verbs, which the harness does not call."""
+        for file, text in {**self.sources, "lanes.h": ""}.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_text(text)
+        shutil.copytree(self.folder / "defs", folder / "defs", dirs_exist_ok=True)
+
+    def build(self, file, source, flags, bits, folder):
+        """Return the program that is made with `source` in place of a file, or None if it does not compile.
+
+        `write` has filled the folder, in which the file is restored afterwards.
+        """
+        (folder / file).write_text(source)
         compiled = subprocess.run(["gcc", *flags, *FLAGS, f"-I{folder}", f"-I{self.folder}",
                                    self.folder / f"kernels_{bits}.c", self.harness[flags], "-lm", "-o",
                                    folder / "program"], capture_output=True)
+        (folder / file).write_text(self.sources[file])
         return folder / "program" if compiled.returncode == 0 else None
 
     def run(self, program, bits, limit):
@@ -510,23 +531,26 @@ class Workshop:
     def case(self, err):
         return (re.findall(r"^STOPPED: (.*)", err, re.MULTILINE) or ["an unknown case"])[-1]
 
-    def baseline(self, source):
+    def baseline(self):
         """How long the harness takes without a mutant: five times that, and it hangs."""
-        for flags, bits in STAGES:
-            begin = time.monotonic()
-            fault = self.run(self.build(source, flags, bits, self.folder), bits, 100)
-            (self.folder / "simd.h").unlink()
-            if fault:
-                raise RuntimeError(f"the harness fails without any mutant: {fault}")
-            self.limit[flags, bits] = 5 * (time.monotonic() - begin)
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            self.write(Path(folder))
+            for flags, bits in STAGES:
+                begin = time.monotonic()
+                program = self.build("simd.h", self.sources["simd.h"], flags, bits, Path(folder))
+                fault = self.run(program, bits, 100) if program else "its sources do not compile"
+                if fault:
+                    raise RuntimeError(f"the harness fails without any mutant: {fault}")
+                self.limit[flags, bits] = 5 * (time.monotonic() - begin)
 
     def judge(self, mutant):
         """Find out the fate of a mutant."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            self.write(Path(folder))
             for flags, bits in STAGES:
                 if bits not in mutant.bits or (flags == SANITIZED and reason_for(mutant)):
                     continue
-                program = self.build(mutant.source, flags, bits, Path(folder))
+                program = self.build(mutant.file, mutant.source, flags, bits, Path(folder))
                 if program is None:
                     mutant.outcome = "uncompiled"
                     return mutant
@@ -547,8 +571,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     arguments = parser.parse_args()
     begin = time.monotonic()
-    text = (PACKAGE / "kernels" / "simd.h").read_text()
-    mutants = [mutant for mutant in mutants_of(text) if arguments.k in mutant.place]
+    mutants = [mutant for file, text in sources().items() for mutant in mutants_of(file, text) if arguments.k in mutant.place]
     if arguments.at_most is not None and arguments.at_most < len(mutants):
         print(f"{arguments.at_most} of {len(mutants)} mutants, drawn by --seed {arguments.seed!r}")
         mutants = random.Random(arguments.seed).sample(mutants, arguments.at_most)
@@ -559,7 +582,7 @@ def main():
     count, used = dict.fromkeys(("killed", "equivalent", "survived", "uncompiled"), 0), set()
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         workshop = Workshop(Path(folder))
-        workshop.baseline(text)
+        workshop.baseline()
         for mutant in pool.map(workshop.judge, mutants):
             key = reason_for(mutant)
             used.add(key)

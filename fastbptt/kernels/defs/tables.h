@@ -1,0 +1,56 @@
+/* The tables of activations, losses and update rules as arrays: the names that Python reads, and what the C interface checks.
+ *
+ * The rows are written in the .def files. A new column of a table becomes a member here.
+ */
+#ifndef FASTBPTT_TABLES_H
+#define FASTBPTT_TABLES_H
+
+#include "../kernels.h"
+
+enum fastbptt_layers { FASTBPTT_HIDDEN = 1, FASTBPTT_OUTPUT = 2, FASTBPTT_BOTH = 3 };
+enum fastbptt_reads { FASTBPTT_VALUE, FASTBPTT_INPUT };
+enum fastbptt_number { FASTBPTT_NONE, FASTBPTT_THRESHOLD, FASTBPTT_LEVEL };
+
+/* By the constants of kernels.h */
+static const struct fastbptt_activation_row {
+    const char *name;
+    int layers; /* sum of HIDDEN and OUTPUT */
+    int reads;
+} fastbptt_activations[] = {
+#define ACTIVATION(CONSTANT, name, layers, reads) {#name, FASTBPTT_##layers, FASTBPTT_##reads},
+#define ROW_ACTIVATION(CONSTANT, name) {#name, FASTBPTT_OUTPUT, FASTBPTT_VALUE},
+#include "activations.def"
+};
+
+static const struct fastbptt_loss_row {
+    const char *name;
+    int outputs; /* the output activation that it needs, or FASTBPTT_ANY */
+    int number;
+} fastbptt_losses[] = {
+#define LOSS(CONSTANT, name, outputs, number) {#name, FASTBPTT_##outputs, FASTBPTT_##number},
+#define ROW_LOSS(CONSTANT, name, outputs) {#name, FASTBPTT_##outputs, FASTBPTT_NONE},
+#include "losses.def"
+};
+
+static const struct fastbptt_rule_row {
+    const char *name;
+    int slots;
+} fastbptt_rules[] = {
+#define RULE(CONSTANT, name, slots) {#name, slots},
+#include "rules.def"
+};
+
+enum {
+    FASTBPTT_ACTIVATION_COUNT = sizeof fastbptt_activations / sizeof *fastbptt_activations,
+    FASTBPTT_LOSS_COUNT = sizeof fastbptt_losses / sizeof *fastbptt_losses,
+    FASTBPTT_RULE_COUNT = sizeof fastbptt_rules / sizeof *fastbptt_rules
+};
+
+/* A negative size does not compile: no kernel hands on a pre-activation yet, nor has a rule more than two slots. */
+#define ACTIVATION(CONSTANT, name, layers, reads) \
+    typedef char fastbptt_pre_activation_of_##name##_is_not_kept[FASTBPTT_##reads == FASTBPTT_VALUE ? 1 : -1];
+#include "activations.def"
+#define RULE(CONSTANT, name, slots) typedef char fastbptt_slots_of_##name##_are_not_1_or_2[(slots) == 1 || (slots) == 2 ? 1 : -1];
+#include "rules.def"
+
+#endif
