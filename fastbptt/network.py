@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _core.set_default_threads(_threading.default())
 
 
-# Not `step`, `forward` and others that take one or two microseconds, of which the check would be a tenth.
-@_checks.names_our_arguments("fit", "stream", "train_step", "generate", "gradient_terms", "gradcheck", "objective")
 class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     """A plain (Elman) recurrent network, S_t = g1(W_x X_t + W_s S_{t-1} + b_s), Y_t = g2(W_y S_t + b_y).
 
@@ -700,6 +698,9 @@ for _part in RNN.__bases__:  # so that help and Python's messages about argument
     for _name, _method in vars(_part).items():
         if _method := getattr(_method, "__func__", _method if callable(_method) else None):
             _method.__module__, _method.__qualname__ = RNN.__module__, f"RNN.{_name}"
+
+# Not `step`, `forward` and others that take one or two microseconds, of which the check would be a tenth.
+_checks.names_our_arguments("fit", "stream", "train_step", "generate", "gradient_terms", "gradcheck", "objective")(RNN)
 
 
 def load(path: FilePath) -> Any:

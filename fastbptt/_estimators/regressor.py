@@ -227,7 +227,7 @@ class RNNRegressor(Estimator):
             raise ValueError('forecast needs output="sequence": an output at each step')
         self._check_output()
         if self.network_.bidirectional:
-            raise ValueError("forecast needs a network in one direction: with bidirectional=True a pair's input has its target")
+            raise ValueError("forecast requires bidirectional=False: with it a pair's input would contain its target")
         past = read_series("series", series, self.n_outputs_)
         self._check_series(past, horizon)
         names, O = self._names(), self.n_outputs_  # noqa: E741

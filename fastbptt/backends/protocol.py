@@ -128,7 +128,7 @@ class Compiled(Backend, Protocol):
         """Return Σ m as `loss_and_gradients` finds it; raise ValueError if an argument is wrong."""
 
     def workspace(self, theta: np.ndarray, T: int, B: int, lengths: Any, resets: bool, labels: bool, weight_width: int,
-                  picks: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
+                  sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
                   dropout: bool = False) -> int:
         """Return the bytes that `loss_and_gradients` takes for its workspace; see `RNN.memory_estimate`."""
 

@@ -222,7 +222,7 @@ class Stack:
         return self.readout.total_weight(theta[self.own_y], R, D, weights, None, None if self.last else lengths, None)
 
     def workspace(self, theta: np.ndarray, T: int, B: int, lengths: Any, resets: bool, labels: bool, weight_width: int,
-                  picks: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
+                  sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
                   dropout: bool = False) -> int:
         """The bytes of what lies between layers, and of the largest workspace of one, which memory_limit bounds."""
         numbers = ((T + 1) + (T if self.leaky else 0)) * B * sum(self.widths)  # S, R
@@ -234,7 +234,7 @@ class Stack:
         if self.both:  # both directions side by side, and ∂E/∂S and ∂E/∂X of one of them
             numbers += T * B * (sum(tops) + max(tops) // 2 + max(tops[:-1], default=0))
         largest = self.readout.workspace(theta[self.own_y], 1 if self.last else T, B, None if self.last else lengths, False,
-                                         labels, weight_width, picks, None, 0, n_threads)
+                                         labels, weight_width, sparse, None, 0, n_threads)
         for r in self.recurrences:
             largest = max(largest, r.engine.workspace(theta[r.own], T, B, lengths, resets, False, 0, False, None, memory_limit,
                                                       n_threads, dropout))

@@ -209,6 +209,6 @@ def _refuse_gradient_of_ids(X, input_gradient):
 
 def _refuse_truncation(parameters, tbptt, omega=0):
     if tbptt is not None and "W_s_reverse" in parameters:
-        raise ValueError("tbptt needs a network in one direction: what comes later is no constant to a reverse recurrence")
+        raise ValueError("tbptt requires bidirectional=False: a reverse recurrence reads later steps, which are not constant")
     if tbptt is not None and omega:
         raise ValueError("omega needs the whole gradient: with tbptt there is a ∂E/∂S of each window")

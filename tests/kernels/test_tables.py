@@ -13,7 +13,7 @@ from embedding import constants
 from fastbptt import _core, reference
 
 HERE = Path(__file__).resolve().parent
-KERNELS = HERE.parent / "fastbptt" / "kernels"
+KERNELS = HERE.parents[1] / "fastbptt" / "kernels"
 # The table, a new row of it, and the functions in the header beside it that the row needs
 NEW_ROWS = {
     "activations": ("ACTIVATION(HALF, half, HIDDEN, VALUE)", """
@@ -93,7 +93,7 @@ def insert(path, before, text):
 def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, table):
     row, functions = NEW_ROWS[table]
     defs = copied / "kernels" / "defs"
-    sources = (copied / "scalar.c", copied / "kernels" / "dispatch.c")
+    sources = (copied / "scalar.c", copied / "kernels" / "sets" / "baseline.c")
     insert(defs / f"{table}.def", "\n#undef", row + "\n")
     for source in sources:
         errors = compiles(copied / "kernels", source)
@@ -102,13 +102,13 @@ def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, t
            functions)
     for source in sources:
         assert compiles(copied / "kernels", source) == ""
-    errors = compiles(copied / "kernels", HERE / "kernels" / "harness.c")  # which needs the expected value
+    errors = compiles(copied / "kernels", HERE / "harness.c")  # which needs the expected value
     assert "FASTBPTT_HALF" in errors and "not handled in switch" in errors
 
 
 def test_a_constant_without_a_case_does_not_compile(copied):
     insert(copied / "kernels" / "kernels.h", "    FASTBPTT_GIVEN /*", "    FASTBPTT_FORGOTTEN,\n")
-    for source in (copied / "scalar.c", copied / "kernels" / "dispatch.c"):
+    for source in (copied / "scalar.c", copied / "kernels" / "sets" / "baseline.c"):
         assert "FASTBPTT_FORGOTTEN" in compiles(copied / "kernels", source)
 
 
