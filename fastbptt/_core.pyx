@@ -21,15 +21,16 @@ Design
     shapes. Each shard has its own gradient, and these are summed in order. So results have the same bits for any number of
     threads.
 (d) A forward pass saves S and delta_y for the backward pass. All other memory is scratch for one block. Both are parts of a
-    thread's workspace, and only `lay_out` (engine/workspace.pxi) decides where each array is. `lay_out_shared` does the same for
-    the weights, which are packed once per call. All of this is one piece of memory from a small pool that belongs to the
+    thread's workspace, and only `lay_out` (engine/workspace.pxi) decides where each array is. `lay_out_shared` does the same
+    for the weights, which are packed once per call. All of this is one piece of memory from a small pool that belongs to the
     engine, so a warm call allocates nothing but its results. Parametrizations of the parameters are applied before the
     packing, and once more to the finished gradient. Nothing in between depends on them.
 (e) A call polls for Ctrl-C every 20 ms, between blocks and between shards. `rows_of_a_shard` (engine/batching.pxi) bounds the
     work between two polls. A call releases the GIL, unless it takes only some microseconds (`is_short`, engine/memory.pxi).
 (f) A call whose sequences have unequal lengths or resets is packed (`pack_sequences`, engine/batching.pxi): each
     shard has its longest sequence first. The sequences that go on are then the first rows of every step, and the rows of one
-    step follow those of the step before without a gap. Steps with the same rows are a run (`end_of_run`), which takes one kernel call.
+    step follow those of the step before without a gap. Steps with the same rows are a run (`end_of_run`), which takes one
+    kernel call.
     Copies into and out of this order use an index (`row_index`). The kernels in between see only rows. Padding has no rows.
 (g) If few steps have an error (many weights are zero, or output="last"), the products of the output use only the rows with
     an error (`find_error_rows`, engine/rows.pxi).
@@ -55,8 +56,8 @@ Design
     that are computed again come out the same. Dropout multiplies what W_s reads by a mask, whose rows are drawn before the
     first step. The kernel of leaky units does this, with a leak of 1 if the network has none.
 (n) A penalty on rates is added to ∂E/∂S block by block (`add_rates`, engine/regularizers.pxi). Ω of a block is computed as
-    soon as its delta is known, in `add_omega_rows`, where delta goes back step by step. What Ω adds to ∂E/∂W_s is kept apart until all
-    shards have counted their rows. Calls without these penalties pay nothing for them.
+    soon as its delta is known, in `add_omega_rows`, where delta goes back step by step. What Ω adds to ∂E/∂W_s is kept apart
+    until all shards have counted their rows. Calls without these penalties pay nothing for them.
 (o) Training (engine/train.pxi) is a sequence of calls without the GIL. Each batch is picked into the same arrays, and an update
     follows each call. It ends when a number is not finite, when the time is over, or at Ctrl-C.
 

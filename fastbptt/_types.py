@@ -1,7 +1,8 @@
 """Types of arguments of several functions, for type checkers and editors: nothing imports this module at run time.
 
 It imports no other module of fastbptt, so that every module may use it. Types that name an optimizer, a schedule or a record
-of a run are in `_training/types.py`. A closed set of names is a Literal; tests/project/test_typed.py holds each to the table that the code reads.
+of a run are in `_training/types.py`. A closed set of names is a Literal; tests/project/test_typed.py holds each to the table
+that the code reads.
 """
 
 from __future__ import annotations

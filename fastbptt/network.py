@@ -92,8 +92,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         `losses`, `backward` and `gradient_terms`. They fall on the effective parameters.
     rate_penalty : float
         Penalty rate_penalty · mean square of what W_s and W_y read, S (also with leak_form="rate") or g1(S) with
-        leak_form="current", over all units (of all layers) and all steps that there are, those without weight included, whatever `reduction` is
-        (Song, Yang and Wang 2016). It belongs where l1 and l2 do.
+        leak_form="current", over all units (of all layers) and all steps that there are, those without weight included,
+        whatever `reduction` is (Song, Yang and Wang 2016). It belongs where l1 and l2 do.
     omega : float
         Penalty omega · Ω, where Ω = mean of (‖∂E/∂S_t ∂S_t/∂S_{t−1}‖ / ‖∂E/∂S_t‖ − 1)² over the steps and sequences where
         there is a ∂E/∂S_t, summed over layers and directions: it keeps the gradient's norm on its way back (Pascanu,

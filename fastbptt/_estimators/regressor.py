@@ -109,8 +109,8 @@ class RNNRegressor(Estimator):
     scaling_ : estimators.Scaling or None
         The statistics X_mean, X_scale (I,) and y_mean, y_scale (O,), the latter None if targets are not scaled.
     loss_curve_, validation_loss_curve_ : lists of float
-        Data losses of each epoch, without penalties, in scaled units; warm_start and partial_fit add to them. The second is empty
-        without a validation set.
+        Data losses of each epoch, without penalties, in scaled units; warm_start and partial_fit add to them. The second is
+        empty without a validation set.
     loss_, best_loss_ : float
         The last of loss_curve_; the lowest of validation_loss_curve_, or of loss_curve_ where that is empty.
     n_iter_ : int, epochs

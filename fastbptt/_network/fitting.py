@@ -103,17 +103,18 @@ class Fitting:
             `fastbptt.load` reads it as the network of that moment. A file that is there already is replaced only if it is
             a checkpoint of this same run, from its start parameters, seed and `stream_positions`, and not of a longer one.
         resume : bool
-            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted, from the
-            positions of the random streams at which it began. The other arguments must be the same, except those that say
-            when the run ends and what is shown. The seed, the start parameters and `stream_positions` must be the same too;
-            the network may also have the parameters of the checkpoint, and its streams may stand at 0, as in another process.
-            A network that got its start parameters back after the run came to its end is refused: its next run is another
-            one. A network whose random_state was not given begins with other parameters each time: it may go on with a run that was cut
-            off, but not with one that came to its end. A run that is finished returns the finished network, and goes on
-            if `epochs` or `updates` are larger than before. If a callback ended the run, the callbacks are called again for
-            that moment, and the run goes on only if none of them returns True. With a larger number of epochs, a schedule
-            over all epochs, such as "cosine", is that of the new number. Functions given as `batches` and callbacks cannot be compared: a run with others is taken for
-            the same run, and a finished one returns its network without calling the new `batches`.
+            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted, from the positions
+            of the random streams at which it began. The other arguments must be the same, except those that say when the
+            run ends and what is shown. The seed, the start parameters and `stream_positions` must be the same too; the
+            network may also have the parameters of the checkpoint, and its streams may stand at 0, as in another process. A
+            network that got its start parameters back after the run came to its end is refused: its next run is another
+            one. A network whose random_state was not given begins with other parameters each time: it may go on with a run
+            that was cut off, but not with one that came to its end. A run that is finished returns the finished network,
+            and goes on if `epochs` or `updates` are larger than before. If a callback ended the run, the callbacks are
+            called again for that moment, and the run goes on only if none of them returns True. With a larger number of
+            epochs, a schedule over all epochs, such as "cosine", is that of the new number. Functions given as `batches`
+            and callbacks cannot be compared: a run with others is taken for the same run, and a finished one returns its
+            network without calling the new `batches`.
         overwrite : bool
             Replace whatever file `checkpoint` is, without a check.
         progress : bool, optional
@@ -132,8 +133,8 @@ class Fitting:
             seed and `stream_positions` are those of rank 0, to the bit on all ranks, and so is the History. `batches` are
             asked for a share of batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's.
             Callbacks are each rank's; one that returns True ends the run of all, and parameters that callbacks change become
-            those of rank 0. Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of ranks. Ctrl-C and
-            exceptions end the run on all ranks; see docs/scaling.md.
+            those of rank 0. Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of
+            ranks. Ctrl-C and exceptions end the run on all ranks; see docs/scaling.md.
 
         Returns
         -------

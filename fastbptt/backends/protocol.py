@@ -20,8 +20,8 @@ Arrays have the network's dtype unless another one is named, and are C-contiguou
 weights, Y and losses is (B, ...).
 
 The rule of NotImplemented: `_core.Engine` checks dtypes, shapes and memory layout in C, before it modifies
-anything, and returns NotImplemented if one is wrong. The Python layer then converts the argument or raises a detailed error. `Stack` and
-`ReferenceBackend` take arguments that are checked already and never return NotImplemented.
+anything, and returns NotImplemented if one is wrong. The Python layer then converts the argument or raises a detailed error.
+`Stack` and `ReferenceBackend` take arguments that are checked already and never return NotImplemented.
 """
 
 from __future__ import annotations

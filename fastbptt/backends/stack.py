@@ -3,8 +3,8 @@
 Design
 ------
 (a) A `Stack` has the operations of `protocol.Compiled`, as an Engine has, so that `network` only chooses one of them. It is one
-    engine for each recurrence, without a readout, and one readout, without a recurrence. Each reads its slice of theta and writes its
-    slice of the gradient. Arguments come checked.
+    engine for each recurrence, without a readout, and one readout, without a recurrence. Each reads its slice of theta and
+    writes its slice of the gradient. Arguments come checked.
 (b) Going up, the states S of a recurrence are the X of the layer above: S[1:] as it is, or those of both directions side by
     side. Going down, a layer's ∂E/∂X is the ∂E/∂S of the layer below. Nothing is computed twice: what lies between layers is
     kept, in a scratch that a call borrows, so that a second call at the same time has another. With fresh arrays, whose

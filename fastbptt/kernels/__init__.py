@@ -13,9 +13,10 @@ enums, the switches of every kernel set, the names in Python and the checks of t
     loss             defs/losses.def        defs/losses.h         LOSSES, and FUSED if it needs an output activation
     update rule      defs/rules.def         defs/rules.h          UPDATE_RULES and update
 
-`_core.pxd` has a constant for each activation and loss, which the C interface exports. `tests/kernels/test_tables.py` fails if one of
-these is missing, and a row without its functions does not compile. `scalar.h` instantiates the formulas for single numbers.
+`_core.pxd` has a constant for each activation and loss, which the C interface exports. `tests/kernels/test_tables.py` fails if
+one of these is missing, and a row without its functions does not compile. `scalar.h` instantiates the formulas for single
+numbers.
 
-A new kernel is declared in `kernels.h` and `kernels.pxd` and written in a file of `simd/` and in `blas.pyx`. Nothing here knows Python
-objects, and nothing here includes a header from outside `kernels/`, except `atomic.h` of `threads/`.
+A new kernel is declared in `kernels.h` and `kernels.pxd` and written in a file of `simd/` and in `blas.pyx`. Nothing here
+knows Python objects, and nothing here includes a header from outside `kernels/`, except `atomic.h` of `threads/`.
 """

@@ -1,10 +1,10 @@
 """The options of `RNN`, each declared once: its default, its check, and who reads it.
 
 To add an option, add a row to OPTIONS and the argument with its type to the signatures that type checkers and scikit-learn
-read: `RNN.__init__`, `_types.PopulationOptions` and, if `estimators` is True, both estimators. tests/options/test_options.py compares
-these signatures with the rows. Everything else takes the rows: the constructor's body, repr, files and pickles, copies, the
-arguments of the backends (options/for_backends.py), the estimators' hand-over to `RNN`, and what populations compute in lanes.
-A new option then needs the code of its effect, in `fastbptt.reference` and in the core.
+read: `RNN.__init__`, `_types.PopulationOptions` and, if `estimators` is True, both estimators. tests/options/test_options.py
+compares these signatures with the rows. Everything else takes the rows: the constructor's body, repr, files and pickles,
+copies, the arguments of the backends (options/for_backends.py), the options that estimators pass on to `RNN`, and what
+populations compute in lanes. A new option then needs the code of its effect, in `fastbptt.reference` and in the core.
 """
 
 from __future__ import annotations

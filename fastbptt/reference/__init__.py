@@ -101,9 +101,9 @@ a maximum, a comparison) it branches on the real part, so that the complex-step 
 forward pass is exact to rounding: that is how the gradients below are tested.
 
 The modules of this package, in reading order: `elementary`, `tables` (activations and losses), `maps`, `products`, `plain` (the
-recurrence), `draws`, `units` (leaky ones), `heads` (the error), `penalties`, `passes` (forward through all layers), `outputs` and
-`gradients` (the operations of a network), `inspection`, `updates`. Each imports only from those before it. A function that others
-may use is added to the imports and to __all__ below.
+recurrence), `draws`, `units` (leaky ones), `heads` (the error), `penalties`, `passes` (forward through all layers), `outputs`
+and `gradients` (the operations of a network), `inspection`, `updates`. Each imports only from those before it. A function that
+others may use is added to the imports and to __all__ below.
 
 The compiled twin of this package is `_core.pyx`, and of the updates `engine/train.pxi`; the kernels have the same names there.
 
