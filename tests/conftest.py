@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,4 +43,5 @@ def quick_calls(request):
     calls.watch()
     yield
     sys.setprofile(None)
+    threading.setprofile(None)
     assert not calls.unseen, f"no quick test calls a function of {sorted(calls.unseen)}"

@@ -565,6 +565,7 @@ def test_gradcheck_refuses_an_unknown_name_with_those_that_there_are(capsys):
     assert "'tan'" in err and "tanh" in err and err.count("\n") == 1  # some Pythons write the choices without quotes
 
 
+@pytest.mark.quick
 def test_info_names_versions_and_blas(capsys):
     assert main(["info"]) == 0
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]

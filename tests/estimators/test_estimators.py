@@ -1507,6 +1507,7 @@ def test_an_interrupted_fit_is_not_judged():
 # ---- Stopping without a validation set
 
 
+@pytest.mark.quick
 def test_a_tol_stops_by_the_training_loss_as_in_scikit_learn(tmp_path):
     X, y = cube(), cube()[:, :, 0]
     whole = regressor(max_iter=60, learning_rate_init=1e-2).fit(X, y).loss_curve_

@@ -303,6 +303,7 @@ class Fragile(concurrent.futures.ThreadPoolExecutor):
         return super().submit(function, *arguments)
 
 
+@pytest.mark.quick
 def test_the_rest_is_kept_and_resume_goes_on_with_what_failed(tmp_path):
     rng = np.random.default_rng(9)
     X, D = series(rng, 24)

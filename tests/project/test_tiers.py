@@ -1,6 +1,7 @@
 """Which tests a run takes: support/tiers.py."""
 
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -49,9 +50,10 @@ def test_all_and_a_test_that_is_named_take_every_instance(monkeypatch):
 def test_a_module_is_seen_when_one_of_its_functions_is_called(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name, text in (("called", "def f(): return 1\n"), ("imported", "def f(): return 1\n"), ("constants", "N = 1\n"),
+                       ("types", "if TYPE_CHECKING:\n    def f(): return 1\n"),
                        ("protocol", "class P:\n    def f(self):\n        '''Do it.'''\n        ...\n")):
         (tmp_path / f"quick_{name}.py").write_text(text)
-    before = sys.getprofile()
+    before, before_of_threads = sys.getprofile(), threading.getprofile()
     calls = tiers.Calls(tmp_path)
     assert {path.rpartition("quick_")[2] for path in calls.unseen} == {"called.py", "imported.py"}
     calls.watch()
@@ -62,4 +64,5 @@ def test_a_module_is_seen_when_one_of_its_functions_is_called(tmp_path, monkeypa
         quick_called.f()
     finally:
         sys.setprofile(before)
+        threading.setprofile(before_of_threads)
     assert {path.rpartition("quick_")[2] for path in calls.unseen} == {"imported.py"}

@@ -14,6 +14,7 @@ long and whose subject a shorter test covers. A run that names a test by its id
 import ast
 import os
 import sys
+import threading
 import zlib
 from collections import defaultdict
 from pathlib import Path
@@ -38,10 +39,17 @@ def takes_all(config):
 
 
 def has_function(source):
-    """Return whether a module has a function that does something; a method of a Protocol is `...` or a docstring."""
+    """Return whether a module has a function that does something.
+
+    A method of a Protocol is `...` or a docstring, and what stands under TYPE_CHECKING never runs.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
     return any(isinstance(node, ast.FunctionDef) and not all(
         isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) for part in node.body)
-        for node in ast.walk(ast.parse(source)))
+        for node in ast.walk(tree))
 
 
 class Calls:
@@ -55,6 +63,7 @@ class Calls:
 
     def watch(self):
         sys.setprofile(self.see if self.unseen else None)
+        threading.setprofile(self.see if self.unseen else None)  # of threads that start from now on
 
     def see(self, frame, event, argument):
         if event == "call" and frame.f_code.co_filename in self.unseen and frame.f_code.co_name != "<module>":

@@ -240,6 +240,7 @@ def test_a_checkpoint_of_version_0_1_has_no_first_states_and_goes_on_with_the_pr
 # ---- Streams
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("options", [{}, {"resets": OPTIONS["resets"]["resets"]}, {"weights": OPTIONS["all"]["weights"]}],
                          ids=["plain", "resets", "weights"])
 @every_tbptt

@@ -1010,6 +1010,7 @@ def test_a_divergence_is_named_whatever_label_stands_where_no_weight_is(label):
             train()
 
 
+@pytest.mark.quick
 def test_the_first_bad_state_is_named():
     X, D = data()
     net = network(activation="relu", initializer={"W_s": ("identity", 1e60), "W_x": "glorot_uniform"})
