@@ -520,7 +520,7 @@ def test_numpy_integers_are_sizes():
     ({"loss": "mse"}, ValueError, ("loss", "'mse'", "squared_error")),
     ({"loss": "crossentropy"}, ValueError, ("loss", "say 'cross_entropy'")),
     ({"loss": None}, TypeError, ("loss", "NoneType")),
-    ({"loss": ("squared_error", 1.0)}, ValueError, ("squared_error", "takes no number", "1.0")),
+    ({"loss": ("squared_error", 1.0)}, ValueError, ("squared_error", "must be given without a number", "1.0")),
     ({"loss": ("huber", 0.0)}, ValueError, ("huber", "0.0")),
     ({"loss": ("huber", -1)}, ValueError, ("huber", "-1")),
     ({"loss": ("huber", np.nan)}, ValueError, ("huber", "nan")),

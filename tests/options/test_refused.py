@@ -45,7 +45,8 @@ REFUSED = {
         ({}, [lambda net: RNN(2, 5, 2, l2={"S_0": 1.0})], ValueError, "l2 names 'S_0', but this network's parameters are"),
         ({}, [lambda net: RNN(2, 5, 2, initializer={"S_0": "normal"})], ValueError, "initializer names ['S_0'], but")],
     "`dale_ratio` and `dale_signs` together; either with `nonnegative` of W_s": [
-        ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, dale_signs=np.ones(5))], TypeError, "give dale_ratio or dale_signs"),
+        ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, dale_signs=np.ones(5))], TypeError,
+         "dale_ratio and dale_signs are both given"),
         ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, nonnegative=("W_s",))], ValueError, "nonnegative names 'W_s', whose")],
     "weights for each output with `cross_entropy`": [
         (LABELS, calls(("evaluate", "loss_and_gradients", "objective", "fit", "train_step"), weights=np.ones((T, B, 2))),
@@ -109,8 +110,9 @@ REFUSED = {
                      *calls(("gradient_terms",), X, D, 1, **{name: 1}), *calls(("gradcheck", "objective"), **{name: 1}))],
     "`leak` with `dt` or `tau`, and one of these without the other": [
         ({}, [lambda net, more=more: RNN(2, 5, 2, **more)], TypeError, words)
-        for more, words in (({"leak": 0.1, "dt": 1, "tau": 10}, "give leak, or dt and tau"), ({"leak": 0.1, "tau": 10}, "give leak"),
-                            ({"dt": 1}, "dt and tau go together"), ({"tau": 1}, "dt and tau go together"))],
+        for more, words in (({"leak": 0.1, "dt": 1, "tau": 10}, "leak is given with dt or tau"),
+                            ({"leak": 0.1, "tau": 10}, "leak is given with dt or tau"),
+                            ({"dt": 1}, "dt and tau must be given together"), ({"tau": 1}, "dt and tau must be given together"))],
     "`temperature` of `generate` with `feed`, or without `one_hot=True`": [
         ({}, calls(("generate",), 3, prefix=X, temperature=2), TypeError, "temperature=2.0 belongs to ids that are sampled"),
         ({"one_hot": True, **LABELS}, calls(("generate",), 3, prefix=IDS, temperature=2, feed=lambda y, rng: y), TypeError,
