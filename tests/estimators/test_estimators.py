@@ -980,7 +980,7 @@ def test_a_bad_argument_of_the_regressor_alone_is_refused_by_name(options, error
 @pytest.mark.parametrize("kind", [RNNRegressor, RNNClassifier])
 def test_alpha_is_refused_with_the_words_to_use_and_misspelt_names_are_refused(kind):
     for call in (lambda: kind(alpha=1e-4), lambda: kind().set_params(alpha=1e-4)):
-        with pytest.raises(TypeError, match="takes no alpha: say leak .* l2 "):
+        with pytest.raises(TypeError, match="takes no alpha: use leak .* l2 "):
             call()
     with pytest.raises(TypeError, match=f"{kind.__name__}: .*hiden_size"):
         kind(hiden_size=3)

@@ -518,7 +518,7 @@ def test_numpy_integers_are_sizes():
     ({"reduction": "avg"}, ValueError, ("reduction", "'avg'", "mean, sum")),
     ({"reduction": None}, TypeError, ("reduction", "NoneType")),
     ({"loss": "mse"}, ValueError, ("loss", "'mse'", "squared_error")),
-    ({"loss": "crossentropy"}, ValueError, ("loss", "say 'cross_entropy'")),
+    ({"loss": "crossentropy"}, ValueError, ("loss", "use 'cross_entropy'")),
     ({"loss": None}, TypeError, ("loss", "NoneType")),
     ({"loss": ("squared_error", 1.0)}, ValueError, ("squared_error", "must be given without a number", "1.0")),
     ({"loss": ("huber", 0.0)}, ValueError, ("huber", "0.0")),
