@@ -82,7 +82,7 @@ FOREIGN = {
     **dict.fromkeys(("verbose", "progress"), ("progress is an argument of fit", "use verbose")),
     **dict.fromkeys(("n_jobs", "num_threads", "threads", "workers", "n_threads"), (
         "n_threads is an argument of each call", "n_threads is an argument of fit")),
-    "device": "it computes on the CPU",
+    "device": "all computation is on the CPU",
 }
 
 

@@ -56,7 +56,14 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """A factor of gamma^⌊epoch / every⌋."""
+    """A factor of gamma^⌊epoch / every⌋.
+
+    `every` is an int, at least 1. `gamma` is in (0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError : a field is not allowed.
+    """
 
     every: int = 30
     gamma: float = 0.1
@@ -70,7 +77,7 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """A factor of gamma^epoch."""
+    """A factor of gamma^epoch. `gamma` is in (0, 1]."""
 
     gamma: float = 0.99
 
@@ -85,7 +92,8 @@ class Exponential(Schedule):
 class Cosine(Schedule):
     """A factor of minimum + (1 − minimum) (1 + cos(π epoch / length)) / 2, and of `minimum` from epoch `length` on.
 
-    The default of `length` is the number of epochs of the run. Source: Loshchilov and Hutter 2017.
+    `length` is an int, at least 1, and by default the number of epochs of the run. `minimum` is in [0, 1]. Source: Loshchilov
+    and Hutter 2017.
     """
 
     length: int | None = None
@@ -104,7 +112,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """A factor of (1 + epoch)^−power."""
+    """A factor of (1 + epoch)^−power. `power` is positive."""
 
     power: float = 0.5
 
@@ -120,7 +128,8 @@ class Plateau(Schedule):
     """A factor that is multiplied by `gamma` when the loss stops improving.
 
     This happens after more than `patience` epochs in a row whose loss is not below best · (1 − threshold). The factor is never
-    below `minimum`. The rule and the defaults are those of PyTorch's ReduceLROnPlateau.
+    below `minimum`. The rule and the defaults are those of PyTorch's ReduceLROnPlateau. `gamma` is in (0, 1], `patience` an int,
+    at least 0, `threshold` in [0, 1) and `minimum` in [0, 1].
     """
 
     gamma: float = 0.1
