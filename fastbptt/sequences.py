@@ -34,7 +34,7 @@ def to_time_major(X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
     Raises
     ------
-    TypeError : X is neither an array nor a list, or only some columns of a DataFrame have names.
+    TypeError : X is neither an array nor a list, or only some column names of a DataFrame are strings.
     ValueError : X is an empty list or a masked array, or an item has another number of dimensions or features.
 
     Examples

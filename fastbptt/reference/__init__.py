@@ -32,9 +32,9 @@ the network has them.
     X (T, B) of ids    Token ids. X_t is the id's one-hot vector: X_t W_xᵀ selects a column of W_x, and ∂E/∂W_x adds δ_t to
                        that column.
     tbptt=(k1, k2)     Truncated BPTT. Windows end at e = k1, 2 k1, ... and T. At each end, the errors of the steps since the
-                       previous end go back through the steps e, e-1, ..., e-k2+1, and S_{e-k2} is a constant. The gradients
-                       of W_x, W_s and b_s sum the δ_t of all ends. The gradients of W_y and b_y count the δy_t of each error
-                       once, however far it is from its end.
+                       previous end go back through the steps e, e-1, ..., e-k2+1, and S_{e-k2} is a constant. A gradient
+                       made of δ_t sums the δ_t of all ends. The gradients of W_y and b_y count the δy_t of each error once,
+                       however far it is from its end.
 
 **Parametrizations.** With `maps`, every line above uses θ', and the returned gradient is with respect to θ. Each entry has
 three numbers: m is 1 if the connection is present, else 0; s is 1 or -1 if the sign is fixed, for example by Dale's law; f is 1
