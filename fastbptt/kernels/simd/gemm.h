@@ -64,7 +64,7 @@ static INLINE void NAME(tile)(const int m, const int nv, const int parts, const 
 #endif
 /* The tiles of long sums: one accumulator per sum, or two if a row has one vector and would wait for it */
 #define LONG_TILES EVERY_TILE(1, 2) EVERY_TILE(2, 1) TILE(1, 4, 1) TILE(2, 4, 1) TILE(3, 4, 1) TILE(1, 8, 1)
-#define TILE_NUMBER(m, nv, parts) (((parts) * (MOST_VECTORS + 1) + (nv)) * (MOST_ROWS + 1) + (int)(m)) /* a different number for each tile */
+#define TILE_NUMBER(m, nv, parts) (((parts) * (MOST_VECTORS + 1) + (nv)) * (MOST_ROWS + 1) + (int)(m)) /* unique */
 
 
 /* Compute C = base + A @ P for nv vectors of columns: a panel, or several panels if there are few rows. */
