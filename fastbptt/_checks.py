@@ -18,10 +18,10 @@ _Init = TypeVar("_Init", bound=Callable[..., None])
 _Kind = TypeVar("_Kind", bound=type)
 
 
-LEAK_OR_PENALTY = "say leak for the leak of a unit, l2 for the penalty on weights"
-LAYERS = "say hidden_size=(H, H), a tuple with the size of each layer"
-INITIALIZER = 'say initializer="orthogonal", or a dict by parameter such as initializer={"W_s": ..., "b_s": ...}'
-PENALTY = 'say l1 or l2, or a dict by parameter such as l2={"W_s": 1e-4}'
+LEAK_OR_PENALTY = "use leak for the leak of a unit, l2 for the penalty on weights"
+LAYERS = "use hidden_size=(H, H), a tuple with the size of each layer"
+INITIALIZER = 'use initializer="orthogonal", or a dict by parameter such as initializer={"W_s": ..., "b_s": ...}'
+PENALTY = 'use l1 or l2, or a dict by parameter such as l2={"W_s": 1e-4}'
 RUN = "it is an argument of fit"
 SIZES_OF_DATA = "fit takes it from the data"
 
@@ -30,63 +30,63 @@ SIZES_OF_DATA = "fit takes it from the data"
 FOREIGN = {
     "alpha": LEAK_OR_PENALTY,
     **dict.fromkeys(("units", "n_units", "num_units", "n_hidden", "num_hidden", "hidden_dim", "hidden_units", "hidden_layer_sizes",
-                     "hidden_sizes", "hidden", "N_rec"), "say hidden_size"),
+                     "hidden_sizes", "hidden", "N_rec"), "use hidden_size"),
     **dict.fromkeys(("num_layers", "n_layers", "layers", "num_hidden_layers", "n_hidden_layers"), LAYERS),
     **dict.fromkeys(("input_dim", "n_inputs", "num_inputs", "in_features", "N_in", "input_shape"),
-                    ("say input_size", SIZES_OF_DATA)),
+                    ("use input_size", SIZES_OF_DATA)),
     **dict.fromkeys(("output_dim", "n_outputs", "num_outputs", "out_features", "num_classes", "n_classes", "N_out"),
-                    ("say output_size", SIZES_OF_DATA)),
-    **dict.fromkeys(("nonlinearity", "act", "activation_function", "transfer_function", "hidden_activation"), "say activation"),
-    **dict.fromkeys(("out_activation", "out_activation_", "final_activation"), "say output_activation"),
+                    ("use output_size", SIZES_OF_DATA)),
+    **dict.fromkeys(("nonlinearity", "act", "activation_function", "transfer_function", "hidden_activation"), "use activation"),
+    **dict.fromkeys(("out_activation", "out_activation_", "final_activation"), "use output_activation"),
     **dict.fromkeys(("batch_first", "time_major"), (
         "X is always time-major, (T, B, I); fastbptt.sequences.to_time_major makes it from (N, T, I) or from a list",
         "X is always samples-first, (N, T, I) or a list of (T_n, I)")),
-    **dict.fromkeys(("return_sequences", "return_sequence", "many_to_one"), 'say output="sequence" or output="last"'),
+    **dict.fromkeys(("return_sequences", "return_sequence", "many_to_one"), 'use output="sequence" or output="last"'),
     "return_state": ("forward always returns the final state", "network_.forward returns the final state"),
     "stateful": ("a call returns the final state; give it to the next call as initial_state",
                  "network_.forward returns the final state, and takes initial_state"),
-    "go_backwards": "say bidirectional=True for both directions, or reverse X",
+    "go_backwards": "use bidirectional=True for both directions, or reverse X",
     **dict.fromkeys(("h0", "h_0", "hx", "init_state", "initial_states"), (
-        "initial_state is an argument of each call; say learn_initial_state=True to train it",
-        "say learn_initial_state=True to train the initial state")),
-    "dropout": "say recurrent_dropout, which acts on the states that W_s reads; there is no dropout of inputs",
-    **dict.fromkeys(("use_bias", "fit_intercept"), "say bias"),
+        "initial_state is an argument of each call; use learn_initial_state=True to train it",
+        "use learn_initial_state=True to train the initial state")),
+    "dropout": "use recurrent_dropout, which acts on the states that W_s reads; there is no dropout of inputs",
+    **dict.fromkeys(("use_bias", "fit_intercept"), "use bias"),
     **dict.fromkeys(("kernel_initializer", "recurrent_initializer", "bias_initializer", "init", "weight_init", "W_init"),
                     INITIALIZER),
     **dict.fromkeys(("kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "regularization", "l2_reg", "L2_in",
                      "L2_rec", "L2_out"), PENALTY),
-    "weight_decay": ('say l2 for a penalty, or fit(optimizer="adamw")', 'say l2 for a penalty, or solver="adamw"'),
-    "activity_regularizer": "say rate_penalty",
-    "spectral_radius": 'say initializer=("spectral_radius", radius)',
-    **dict.fromkeys(("criterion", "loss_fn", "loss_function", "objective"), "say loss"),
+    "weight_decay": ('use l2 for a penalty, or fit(optimizer="adamw")', 'use l2 for a penalty, or solver="adamw"'),
+    "activity_regularizer": "use rate_penalty",
+    "spectral_radius": 'use initializer=("spectral_radius", radius)',
+    **dict.fromkeys(("criterion", "loss_fn", "loss_function", "objective"), "use loss"),
     **dict.fromkeys(("mask", "sparsity_mask", "connectivity_mask"), (
-        "say connectivity for absent weights; weights of steps and lengths are arguments of each call",
-        "say connectivity for absent weights; sample_weight weighs steps")),
-    **dict.fromkeys(("rec_noise", "sigma_rec", "noise", "recurrent_noise"), "say noise_std"),
-    **dict.fromkeys(("input_noise", "sigma_in", "sigma_input"), "say input_noise_std"),
-    **dict.fromkeys(("ei_ratio", "dale", "exc_ratio"), "say dale_ratio"),
-    **dict.fromkeys(("precision", "float_type"), "say dtype"),
-    **dict.fromkeys(("seed", "rng", "random_seed"), "say random_state"),
-    **dict.fromkeys(("lr", "eta", "step_size"), ("learning_rate is an argument of fit", "say learning_rate_init")),
+        "use connectivity for absent weights; weights of steps and lengths are arguments of each call",
+        "use connectivity for absent weights; sample_weight weighs steps")),
+    **dict.fromkeys(("rec_noise", "sigma_rec", "noise", "recurrent_noise"), "use noise_std"),
+    **dict.fromkeys(("input_noise", "sigma_in", "sigma_input"), "use input_noise_std"),
+    **dict.fromkeys(("ei_ratio", "dale", "exc_ratio"), "use dale_ratio"),
+    **dict.fromkeys(("precision", "float_type"), "use dtype"),
+    **dict.fromkeys(("seed", "rng", "random_seed"), "use random_state"),
+    **dict.fromkeys(("lr", "eta", "step_size"), ("learning_rate is an argument of fit", "use learning_rate_init")),
     **dict.fromkeys(("learning_rate", "batch_size", "max_grad_norm", "shuffle", "validation"), RUN),
-    "schedule": (RUN, "say learning_rate, which names the schedule"),
-    "momentum": "say fit(optimizer=optimizers.SGD(momentum=0.9))",
-    "optimizer": (RUN, "say solver"),
+    "schedule": (RUN, "use learning_rate, which names the schedule"),
+    "momentum": "use fit(optimizer=optimizers.SGD(momentum=0.9))",
+    "optimizer": (RUN, "use solver"),
     "solver": ("optimizer is an argument of fit", RUN),
     **dict.fromkeys(("epochs", "n_epochs", "num_epochs", "n_iter", "max_epochs", "iterations"), (
-        "epochs is an argument of fit", "say max_iter")),
+        "epochs is an argument of fit", "use max_iter")),
     "max_iter": ("epochs is an argument of fit", RUN),
     **dict.fromkeys(("clip_norm", "clipnorm", "clip", "grad_clip", "gradient_clip", "max_norm", "clip_grad_norm"), (
-        "max_grad_norm is an argument of fit", "say max_grad_norm")),
-    "patience": ("it is an argument of fit", "say n_iter_no_change"),
-    **dict.fromkeys(("verbose", "progress"), ("progress is an argument of fit", "say verbose")),
+        "max_grad_norm is an argument of fit", "use max_grad_norm")),
+    "patience": ("it is an argument of fit", "use n_iter_no_change"),
+    **dict.fromkeys(("verbose", "progress"), ("progress is an argument of fit", "use verbose")),
     **dict.fromkeys(("n_jobs", "num_threads", "threads", "workers", "n_threads"), (
         "n_threads is an argument of each call", "n_threads is an argument of fit")),
-    "device": "it computes on the CPU",
+    "device": "all computation is on the CPU",
 }
 
 
-# Values of options that other packages name differently: {option: {their value: ours, or (ours, what else to say)}}. Their
+# Values of options that other packages name differently: {option: {their value: ours, or (ours, what else to give)}}. Their
 # values are in lower case, with "_" in place of "-" and " ". A hint is given only if our value is one of the choices.
 SIGMOID, SOFTMAX = 'with output_activation="sigmoid"', 'with output_activation="softmax"'
 FOREIGN_VALUES = {
@@ -252,7 +252,7 @@ def unknown_argument(owner, name, known, kind=None):
     """
     ours = [each for each in FOREIGN_ARGUMENTS.get(name, ()) if each in known]
     if ours:
-        return f"{owner} takes no {name}: say {ours[0]}"
+        return f"{owner} takes no {name}: use {ours[0]}"
     if name in OF_CONSTRUCTORS and (hint := foreign(owner, name, "get_params" in dir(kind))):
         return hint
     if kind is not None and name in (*inspect.signature(kind).parameters, *getattr(kind, "_more_options", ())):
@@ -271,7 +271,7 @@ def choose(name, value, choices):
     known = FOREIGN_VALUES.get(name, {})
     ours, *more = np.atleast_1d(known.get(spelled, spelled)).tolist()
     if ours in choices:
-        raise ValueError(f"unknown {name} {value!r}; say {ours!r}{''.join(f' {words}' for words in more)}; choose from "
+        raise ValueError(f"unknown {name} {value!r}; use {ours!r}{''.join(f' {words}' for words in more)}; choose from "
                          f"{', '.join(choices)}")
     near = [] if spelled in known else difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""

@@ -1,29 +1,32 @@
-"""Pictures of what `diagnostics` finds. matplotlib is imported here alone, when a picture is asked for."""
+"""Plots of the results of `diagnostics`. Only this module imports matplotlib, and only when a plot is drawn.
+
+A new plot is a function (ax, data) -> Axes.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito 2008: told apart by colour-blind readers
+BLUE, ORANGE = "#0072B2", "#D55E00"  # colour-blind readers can distinguish them (Okabe and Ito 2008)
 
-DECADES = 8  # of a heat map, below its largest value
+DECADES = 8  # the range of a heat map, in powers of ten below its largest value
 UNIT = "unit of dt"
-FEW = 8  # units that are drawn as lines; more of them are rows of an image
+FEW = 8  # up to this number of units, each is a line; more are rows of an image
 
 
 def axes(ax):
-    """`ax`, or a new one. Raises ImportError where matplotlib is missing."""
+    """Return `ax`, or new Axes if it is None. Raise ImportError if matplotlib is not installed."""
     if ax is not None:
         return ax
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError('a picture needs matplotlib: pip install "fastbptt[plot]" brings it') from error
+        raise ImportError('matplotlib is required for a plot and is not installed: pip install "fastbptt[plot]"') from error
     return plt.subplots(layout="constrained")[1]
 
 
 def heat_map(ax, errors, norms, dt=None):
-    """‖∂E_t/∂S_i‖ in colours, a row for each error t and a column for each state i; what is 0 stays white."""
+    """Draw ‖∂E_t/∂S_i‖ as a heat map, with a row for each error t and a column for each state i. Zeros stay white."""
     ax = axes(ax)
     from matplotlib.colors import LogNorm
 
@@ -32,7 +35,7 @@ def heat_map(ax, errors, norms, dt=None):
     if not np.isfinite(top):
         top = 1.0
     bottom = max(np.nanmin(shown, initial=np.inf), top * 10.0**-DECADES)
-    scale = LogNorm(min(bottom, top / 10), top)  # over a decade at least: what hardly changes shall look so
+    scale = LogNorm(min(bottom, top / 10), top)  # at least a decade, so that norms that hardly change look alike
     edges = np.concatenate([errors - 0.5, errors[-1:] + 0.5])
     columns = np.arange(norms.shape[1] + 1) - 0.5
     image = ax.pcolormesh(_moment(columns, dt), _moment(edges, dt), shown, norm=scale, cmap="viridis", rasterized=True)
@@ -46,7 +49,7 @@ def heat_map(ax, errors, norms, dt=None):
 
 
 def one_error(ax, t, norms, dt=None):
-    """‖∂E_t/∂S_i‖ of one error t, by state."""
+    """Draw ‖∂E_t/∂S_i‖ of one error t, by state i."""
     ax = axes(ax)
     ax.plot(_moment(np.arange(len(norms)), dt), _positive(norms), color=BLUE)
     ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})",
@@ -58,7 +61,7 @@ def one_error(ax, t, norms, dt=None):
 
 
 def distance(ax, ratios, fit, products, t, dt=None):
-    """Median and middle 80 % of the ratios (n, K), the fitted line (K,) or None, and norms of products (K', m)."""
+    """Draw median and middle 80 % of the ratios (n, K), the fitted line (K,) or None, and norms of products (K', m)."""
     ax = axes(ax)
     step = 1 if dt is None else dt
     k = np.arange(ratios.shape[1]) * step
@@ -84,7 +87,7 @@ def distance(ax, ratios, fit, products, t, dt=None):
 
 
 def terms(ax, t, W_s, W_x, dt=None):
-    """Norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x, by the step that they belong to."""
+    """Draw the norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x, by step."""
     ax = axes(ax)
     for norms, color, style, name in ((W_s, ORANGE, "-", "W_s"), (W_x, BLUE, "--", "W_x")):
         ax.plot(_moment(np.arange(len(norms)), dt), _positive(norms), color=color, linestyle=style, marker=".",
@@ -98,7 +101,7 @@ def terms(ax, t, W_s, W_x, dt=None):
 
 
 def eigenvalues(ax, values, leak=1.0):
-    """Complex numbers, in and around the unit circle and the circle beyond which leaky units of slope 1 are unstable."""
+    """Draw complex eigenvalues with the unit circle, and with the circle outside which leaky units of slope 1 are unstable."""
     ax = axes(ax)
     angle = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(angle), np.sin(angle), color="0.5", linewidth=1)
@@ -121,12 +124,12 @@ def eigenvalues(ax, values, leak=1.0):
 
 
 def outside(values, leak=1.0):
-    """Which of them lie outside the circle |1 − leak + leak ν| = 1, by more than what single precision rounds."""
+    """Return which values ν lie outside the circle |1 − leak + leak ν| = 1 by more than rounding in single precision."""
     return np.abs(1 - leak + leak * values) > 1 + 1e-6 * leak
 
 
 def states(ax, S, dt=None):
-    """S (T + 1, H) of one sequence: lines where units are few, else an image."""
+    """Draw S (T + 1, H) of one sequence: as lines for up to FEW units, else as an image."""
     ax = axes(ax)
     step, name = (1, "step") if dt is None else (dt, f"time ({UNIT})")
     if S.shape[1] <= FEW:
@@ -145,7 +148,7 @@ def states(ax, S, dt=None):
 
 
 def fixed_points(ax, points, stable, marginal, starts):
-    """Points (n, 2) and the starts of the search (m, 2), both along the first two principal axes."""
+    """Draw fixed points (n, 2) and the starts of the search (m, 2), both along the first two principal axes."""
     ax = axes(ax)
     ax.scatter(*starts.T, s=8, color="0.75", label="starts")
     ax.set(xlabel="first principal axis", ylabel="second principal axis")
@@ -153,7 +156,7 @@ def fixed_points(ax, points, stable, marginal, starts):
 
 
 def fixed_points_of_one_unit(ax, points, radius, stable, marginal):
-    """Points (n,) of one unit by the eigenvalue's magnitude (n,)."""
+    """Draw fixed points (n,) of a single unit against the magnitude of the eigenvalue (n,)."""
     ax = axes(ax)
     ax.axhline(1, color="0.5", linewidth=1, linestyle=":")
     ax.set(xlabel="state", ylabel="|eigenvalue| of the Jacobian of one step")
@@ -161,7 +164,7 @@ def fixed_points_of_one_unit(ax, points, radius, stable, marginal):
 
 
 def weights(ax, W, present, signs, name, to, source):
-    """A matrix (rows, columns) in colours about 0; absent entries hatched, signs (columns,) of Dale's law above."""
+    """Draw a matrix (rows, columns) in colours centred at 0. Hatch absent entries; draw signs (columns,) of Dale's law above."""
     ax = axes(ax)
     absent = np.zeros(W.shape, bool) if present is None else ~np.broadcast_to(present, W.shape)
     largest = np.abs(W[np.isfinite(W)]).max(initial=0) or 1.0
@@ -194,22 +197,22 @@ def _points(ax, x, y, stable, marginal):
 
 
 def _quantile(A, seen, q):
-    """The quantile q of each column's entries that are seen; NaN where none is."""
+    """Return the quantile q of the entries of each column that are in `seen`; NaN for a column without such entries."""
     return np.array([np.quantile(A[seen[:, k], k], q) if seen[:, k].any() else np.nan for k in range(A.shape[1])])
 
 
 def _positive(A):
-    """What a logarithmic axis can show."""
+    """Return A with NaN in place of values that a logarithmic axis cannot show."""
     return np.where(np.isfinite(A) & (A > 0), A, np.nan)
 
 
 def _moment(step, dt):
-    """Steps, or the times of the states after them: S_i, the state after X[i], has time (i + 1) dt."""
+    """Return steps, or with dt the times of the states after them: S_i, the state after X[i], is at (i + 1) dt."""
     return step if dt is None else (step + 1) * dt
 
 
 def logarithmic(ax):
-    """A logarithmic y axis that has more than one labelled tick, however small its range."""
+    """Make the y axis logarithmic, with at least two labelled ticks even for a small range."""
     ax.set_yscale("log")
     _label_decades(ax.yaxis, *ax.get_ylim())
 
@@ -221,7 +224,7 @@ def _label_decades(axis, low, high):
     decades = np.log10(high) - np.log10(low)
     if not 0 < decades < 3:
         return
-    if decades < 0.5:  # not even two of 1, 2, 5 may lie in it
+    if decades < 0.5:  # such a range may contain fewer than two of the ticks 1, 2, 5
         axis.set_major_locator(MaxNLocator(nbins=5))
         axis.set_minor_formatter(NullFormatter())
     else:
@@ -231,7 +234,7 @@ def _label_decades(axis, low, high):
 
 
 def whole(*axes):
-    """Ticks at whole numbers."""
+    """Place ticks only at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     for axis in axes:

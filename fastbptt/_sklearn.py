@@ -1,4 +1,7 @@
-"""What scikit-learn asks of an object, without scikit-learn: parameters by name, a repr, tags, an exception."""
+"""The interface that scikit-learn requires of an estimator, without importing it: parameters, repr, tags, an exception.
+
+Add here what scikit-learn calls and both the estimators and SequenceScaler need.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ _Init = TypeVar("_Init", bound=Callable[..., None])
 
 
 class NotFittedError(ValueError, AttributeError):
-    """Raised where something must be fitted first; scikit-learn's own of that name where scikit-learn is imported."""
+    """Raised if a method requires a call of `fit` first. If scikit-learn is imported, its NotFittedError is raised instead."""
 
 
 def takes_parameters(init: _Init) -> _Init:
-    """Make `init`, which has no body, keep its arguments as attributes, unchecked: `fit` checks them.
+    """Return a constructor that stores its arguments as attributes without checks. `init` has no body; `fit` checks values.
 
-    clone, GridSearchCV and set_params need the signature, and that nothing else happens here.
+    clone, GridSearchCV and set_params require the signature, and a constructor that does nothing else.
     """
     signature = inspect.signature(init)
 
@@ -37,24 +40,30 @@ def takes_parameters(init: _Init) -> _Init:
         for name in list(signature.parameters)[1:]:
             setattr(self, name, bound.arguments[name])
 
-    return keep  # type: ignore[return-value]  # what functools.wraps makes has init's signature
+    return keep  # type: ignore[return-value]  # functools.wraps keeps init's signature
 
 
 def foreign(kind, name):
-    """The message for an option of an estimator of networks that other packages spell so; None if there is none."""
+    """Return the message for an option that other packages call `name`, or None if the estimator has no hint for it."""
     options = kind._defaults()
     return None if name in options or "hidden_size" not in options else _checks.foreign(kind.__name__, name, estimator=True)
 
 
 class Parametric:
-    """Parameters by name, and what fitted means: what scikit-learn's clone, Pipeline and GridSearchCV look for."""
+    """Base class with the methods that scikit-learn's clone, Pipeline and GridSearchCV call."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments by name. None of them is an estimator, so `deep` changes nothing."""
+        """Return the constructor's arguments by name. None of them is an estimator, so `deep` has no effect."""
         return {name: getattr(self, name) for name in self._defaults()}
 
     def set_params(self, **params: Any) -> Self:
-        """Set constructor arguments by name; they are checked by `fit`. Returns self."""
+        """Set constructor arguments by name. `fit` checks the values. Returns self.
+
+        Raises
+        ------
+        TypeError : another package has an option of this name; the message says ours.
+        ValueError : the constructor does not have an argument.
+        """
         names = self._defaults()
         for name in params:
             if message := foreign(type(self), name):
@@ -81,7 +90,7 @@ class Parametric:
 
     def _check_fitted(self, method):
         if not self.__sklearn_is_fitted__():
-            # where scikit-learn is not imported, nobody can expect its class
+            # without an import of scikit-learn, no caller can expect its class
             kind = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", NotFittedError)
             raise kind(f"This {type(self).__name__} is not fitted yet: call fit before {method}")
 
@@ -100,7 +109,7 @@ class Parametric:
     _weighted: tuple[str, ...] = ()  # methods that take sample_weight
 
     def _get_metadata_request(self):
-        """What scikit-learn's metadata routing, where it is switched on, asks for."""
+        """Return the requests of this object, for scikit-learn's metadata routing if it is enabled."""
         from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
         if hasattr(self, "_metadata_request"):
@@ -111,5 +120,5 @@ class Parametric:
         return request
 
     def get_metadata_routing(self) -> Any:
-        """What scikit-learn's metadata routing, where it is switched on, asks for."""
+        """Return the requests of this object, for scikit-learn's metadata routing if it is enabled."""
         return self._get_metadata_request()

@@ -1,9 +1,10 @@
-"""Networks of PyTorch, Keras and PsychRNN as arrays under their names, and back. None of the three is imported.
+"""Convert parameters to PyTorch, and from PyTorch, Keras and PsychRNN. None of the three packages is imported.
 
-Objects of theirs are known by their methods, and their arrays by what NumPy makes of them. Each `from_*` returns a `Found`:
-what the other network says of itself, its parameters under our names, and the dtype that these are in.
+Modules and layers are recognised by their methods, and NumPy converts their tensors. Each `from_*` function returns a `Found`:
+the options that the other network states, its parameters under our names, and their dtype. A converter for another package is
+one such function here and one method in `_network/conversion.py`.
 
-Parameters of layer k of a stack end in `_l{k}` but for layer 0, those of the backward direction in `_reverse` too.
+Names of parameters of layer k >= 1 end in `_l{k}`. Those of the reverse direction also end in `_reverse`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    options: dict  # of RNN, sizes among them: what the other network says, so that saying otherwise is an error
-    parameters: dict  # by name; those that are missing are zero
+    """A network of another package."""
+
+    options: dict  # options of RNN that the other network states, such as its sizes; a user may not contradict them
+    parameters: dict  # by name; missing ones are zero
     dtype: str
 
 
@@ -33,19 +36,29 @@ _RECURRENT = re.compile(r"((?:.*\.)?)(weight|bias)_(ih|hh)_l(\d+)(_reverse)?")
 
 
 def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The parameters under the names of a module that has nn.RNN as `rnn` and nn.Linear as `linear`; all are copies.
+    """Return the state dict of a module that has an nn.RNN as `rnn` and an nn.Linear as `linear`. All arrays are copies.
 
-    nn.RNN has two biases where one will do: bias_ih is b_s, bias_hh is zero. Learnt initial states, which nn.RNN takes as
-    an argument, are `h_0` (layers · directions, 1, H).
+    nn.RNN adds two biases: bias_ih is b_s, bias_hh is zero. Learnable initial states are `h_0` (layers · directions, 1, H),
+    which nn.RNN takes as an argument.
+
+    Parameters
+    ----------
+    parameters : dict of arrays by name, as `RNN.parameters`
+    options : dict with "activation" and, if the network has them, "leak" and "leak_form"
+
+    Raises
+    ------
+    ValueError : nn.RNN does not have the activation, the leak, or hidden sizes that differ between layers.
     """
     if options["activation"] not in ("tanh", "relu"):
-        raise ValueError(f"nn.RNN knows tanh and relu, this network's activation is {options['activation']!r}")
+        raise ValueError(f"activation must be 'tanh' or 'relu' for nn.RNN, got {options['activation']!r}")
     if options.get("leak", 1) != 1 or options.get("leak_form", "rate") != "rate":
-        raise ValueError(f"nn.RNN has no leak, this network has leak={options['leak']} in the {options['leak_form']} form")
+        raise ValueError("leak must be 1 in the rate form for nn.RNN, which has no leak; got "
+                         f"leak={options['leak']} in the {options['leak_form']} form")
     suffixes = [name.removeprefix("W_s") for name in parameters if name.startswith("W_s")]
     sizes = {len(parameters["W_s" + suffix]) for suffix in suffixes}
     if len(sizes) > 1:
-        raise ValueError(f"nn.RNN has one hidden size for all layers, this network has {sorted(sizes)}")
+        raise ValueError(f"hidden_size must be the same for all layers for nn.RNN, got {sorted(sizes)}")
     state = {}
     for suffix in suffixes:
         theirs = suffix if suffix.startswith("_l") else "_l0" + suffix
@@ -63,13 +76,13 @@ def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np
 
 
 def from_torch(rnn: Any, linear: Any = None) -> Found:
-    """What RNN.from_torch finds in modules or state dicts."""
+    """Return the network in PyTorch modules or state dicts. `RNN.from_torch` documents the arguments and the errors."""
     state = _torch_state("rnn", rnn)
     matches = {name: match for name in state if (match := _RECURRENT.fullmatch(name))}
     prefixes = sorted({match[1] for match in matches.values()})
     if len(prefixes) != 1:
-        raise ValueError(f"rnn must hold one nn.RNN, with weight_ih_l0 and so on; it holds {len(prefixes)}, its keys are "
-                         f"{', '.join(map(repr, state))}")
+        raise ValueError(f"rnn must hold one nn.RNN, with keys such as weight_ih_l0; it holds {len(prefixes)}, and its keys are "
+                         f"{', '.join(map(repr, state)) or 'none'}")
     parameters: dict[str, Any] = {}
     for name, (_, kind, side, layer, reverse) in ((name, match.groups("")) for name, match in matches.items()):
         suffix = (f"_l{layer}" if int(layer) else "") + reverse
@@ -81,7 +94,7 @@ def from_torch(rnn: Any, linear: Any = None) -> Found:
     initial = others.pop("h_0", None)
     head = _torch_head("rnn", others) if linear is None else _torch_head("linear", _torch_state("linear", linear))
     if linear is not None and others:
-        raise ValueError(f"rnn holds what no plain network has: {', '.join(map(repr, others))}")
+        raise ValueError(f"rnn must hold only an nn.RNN if linear is given; it also has {', '.join(map(repr, others))}")
     options = _sizes(parameters, head, "weight_ih_l0 of rnn")
     if initial is not None:
         suffixes = [name.removeprefix("W_s") for name in _recurrent_names(parameters)]
@@ -96,7 +109,7 @@ def from_torch(rnn: Any, linear: Any = None) -> Found:
 
 
 def _torch_state(name, given):
-    """The arrays of a module or a state dict."""
+    """Return the arrays of a module or a state dict by name."""
     state = given.state_dict() if hasattr(given, "state_dict") else given
     if not isinstance(state, Mapping):
         raise TypeError(f"{name} must be a module or a state dict, got {type(given).__name__}")
@@ -104,7 +117,7 @@ def _torch_state(name, given):
 
 
 def _torch_head(name, state):
-    """Weight and bias of the one nn.Linear in a state dict; nothing of an empty one."""
+    """Return a list of the weight and the bias of the single nn.Linear in a state dict, or an empty list without one."""
     weights = [key for key in state if key.rpartition(".")[2] == "weight"]
     prefix = weights[0].removesuffix("weight") if weights else ""
     if set(state) - {prefix + "weight", prefix + "bias"}:
@@ -122,11 +135,11 @@ _KERAS_NAMES = {"linear": "identity", "exponential": "exp"} | {
     name: name for name in ("tanh", "relu", "sigmoid", "softplus", "elu", "softsign", "softmax")}
 _KERAS_ACTIVATIONS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not in ("exp", "softmax")}
 _KERAS_OUTPUTS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not in ("relu", "softplus", "elu", "softsign")}
-_KERAS_SKIPPED = ("InputLayer", "Dropout", "SpatialDropout1D")  # of which prediction knows nothing
+_KERAS_SKIPPED = ("InputLayer", "Dropout", "SpatialDropout1D")  # without effect on predictions
 
 
 def from_keras(layers: Any) -> Found:
-    """What RNN.from_keras finds in a Sequential, layers, or the list of weights of either."""
+    """Return the network in a Keras Sequential, layers, or the list of their weights. `RNN.from_keras` documents the errors."""
     if isinstance(layers, (list, tuple)) and not any(hasattr(layer, "get_weights") for layer in layers):
         return _from_keras_weights([_array(f"layers[{n}]", array) for n, array in enumerate(layers)])
     if _is(layers, "Sequential"):
@@ -144,20 +157,24 @@ def from_keras(layers: Any) -> Found:
         options["output_activation"] = _keras_activation(dense, _KERAS_OUTPUTS)
     pairs = [_keras_directions(layer) for layer in layers]
     if not pairs or len({len(pair) for pair in pairs}) != 1:
-        raise ValueError("layers must be SimpleRNN, all of them or none in Bidirectional, and a last Dense; got "
-                         f"{', '.join(type(layer).__name__ for layer in layers) or 'none'}")
+        raise ValueError("layers must be SimpleRNN, all of them or none in Bidirectional, and optionally a last Dense; got "
+                         f"{', '.join(type(layer).__name__ for layer in layers) or 'no SimpleRNN'}")
     activations = {_keras_activation(layer, _KERAS_ACTIVATIONS) for pair in pairs for layer in pair}
     if len(activations) != 1:
-        raise ValueError(f"the layers' activations differ, a network here has one: {', '.join(sorted(activations))}")
+        raise ValueError(f"layers must have the same activation, got activations {', '.join(sorted(activations))}")
     sequences = [layer.get_config()["return_sequences"] for pair in pairs for layer in pair]
     if not all(sequences[:-len(pairs[-1])]):
-        raise ValueError("a SimpleRNN before another must have return_sequences=True")
+        raise ValueError(f"layers must have return_sequences=True, except the last SimpleRNN; got {sequences}")
     options |= {"activation": activations.pop(), "output": "sequence" if sequences[-1] else "last"}
     return _keras_found([[_keras_arrays(layer) for layer in pair] for pair in pairs], head, options)
 
 
 def _from_keras_weights(arrays):
-    """A kernel, a recurrent kernel and perhaps a bias for each layer and direction; then a kernel and perhaps a bias."""
+    """Return the network in a list of weights.
+
+    For each layer and direction the list has a kernel, a recurrent kernel and an optional bias. The kernel and the optional
+    bias of a Dense may follow.
+    """
     groups = []
     for array in arrays:
         if groups and (array.ndim == 1 or (len(groups[-1]) == 1 and array.ndim == 2)):
@@ -167,16 +184,18 @@ def _from_keras_weights(arrays):
     *groups, head = groups if groups and (len(groups[-1]) == 1 or groups[-1][1].ndim == 1) else [*groups, []]
     if not groups or any([array.ndim for array in group] not in ([2, 2], [2, 2, 1]) for group in groups) or (
             [array.ndim for array in head] not in ([], [2], [2, 1])):
-        raise ValueError("layers as a list of weights must be kernel, recurrent_kernel(, bias) for each SimpleRNN, then "
-                         f"kernel(, bias) of Dense; got shapes {', '.join(str(array.shape) for array in arrays)}")
+        raise ValueError("layers, as a list of weights, must be kernel, recurrent_kernel(, bias) for each SimpleRNN, then "
+                         "optionally kernel(, bias) of a Dense; got shapes "
+                         f"{', '.join(str(array.shape) for array in arrays) or 'of no arrays'}")
     if not head and len(groups) > 1:
-        raise ValueError("without the weights of a Dense several SimpleRNN may be a stack or two directions: give the layers")
+        raise ValueError(f"layers is a list of weights of {len(groups)} SimpleRNN without a Dense, which may be a stack or two "
+                         "directions: give the layers instead of their weights")
     both = bool(head) and len(head[0]) == 2 * len(groups[-1][1])
     return _keras_found([groups[n:n + 1 + both] for n in range(0, len(groups), 1 + both)], head, {})
 
 
 def _keras_found(pairs, head, options):
-    """Kernels are (inputs, units) there and (units, inputs) here."""
+    """Return the network. Kernels of Keras are (inputs, units), matrices here (units, inputs)."""
     parameters = {}
     for k, pair in enumerate(pairs):
         for direction, arrays in zip(("", "_reverse"), pair):
@@ -186,29 +205,30 @@ def _keras_found(pairs, head, options):
 
 
 def _keras_directions(layer):
-    """The SimpleRNN of a layer, one or two."""
+    """Return the list of the one or two SimpleRNN of a layer."""
     pair = [layer.forward_layer, layer.backward_layer] if _is(layer, "Bidirectional") else [layer]
     for part in pair:
         if not _is(part, "SimpleRNN"):
-            raise ValueError(f"layers must be SimpleRNN, Bidirectional of them and a last Dense, got {type(part).__name__}")
+            raise ValueError(f"layers must be SimpleRNN, Bidirectional of SimpleRNN, or a last Dense; got {type(part).__name__}")
     if len(pair) == 2 and layer.get_config()["merge_mode"] != "concat":
-        raise ValueError(f"a Bidirectional must have merge_mode='concat', got {layer.get_config()['merge_mode']!r}")
+        raise ValueError(f"layers: a Bidirectional must have merge_mode='concat', got {layer.get_config()['merge_mode']!r}")
     if [part.get_config()["go_backwards"] for part in pair] != [False, True][:len(pair)]:
-        raise ValueError("a SimpleRNN with go_backwards=True stands only in Bidirectional, as its backward layer")
+        raise ValueError("layers: only the backward layer of a Bidirectional must have go_backwards=True, got "
+                         f"{[part.get_config()['go_backwards'] for part in pair]}")
     return pair
 
 
 def _keras_activation(layer, names):
     name = layer.get_config()["activation"]
     if not isinstance(name, str) or name not in names:
-        raise ValueError(f"activation {name!r} of {type(layer).__name__} is none of {', '.join(names)}")
+        raise ValueError(f"layers: the activation of {type(layer).__name__} must be one of {', '.join(names)}; got {name!r}")
     return names[name]
 
 
 def _keras_arrays(layer):
     arrays = [_array(f"{type(layer).__name__}.get_weights()[{n}]", array) for n, array in enumerate(layer.get_weights())]
     if not arrays:
-        raise ValueError(f"{type(layer).__name__} has no weights yet: build the model first")
+        raise ValueError(f"layers: {type(layer).__name__} has no weights yet; build the model first")
     return arrays
 
 
@@ -220,24 +240,27 @@ def _is(given, name):
 
 
 def from_psychrnn(file: FilePath | Mapping[str, Any]) -> Found:
-    """What RNN.from_psychrnn finds in an .npz of PsychRNN, or in the dict of its `get_weights`."""
+    """Return the network in an .npz of PsychRNN, or in the dict of its `get_weights`.
+
+    `RNN.from_psychrnn` documents the errors.
+    """
     weights = file if isinstance(file, Mapping) else _read_npz(file)
     names = {"W_x": "W_in", "W_s": "W_rec", "W_y": "W_out", "b_s": "b_rec", "b_y": "b_out", "S_0": "init_state"}
     missing = [theirs for theirs in names.values() if theirs not in weights]
     if missing:
-        raise ValueError(f"file is not of a Basic network of PsychRNN: it has no {', '.join(missing)}, "
+        raise ValueError(f"file must hold a Basic network of PsychRNN: it has no {', '.join(missing)}, "
                          f"only {', '.join(map(repr, weights)) or 'nothing'}")
     parameters = {ours: _array(theirs, weights[theirs]) for ours, theirs in names.items()}
-    parameters["S_0"] = np.atleast_2d(parameters["S_0"])[0]  # (1, H) there
+    parameters["S_0"] = np.atleast_2d(parameters["S_0"])[0]  # (1, H) in PsychRNN
     options = _sizes(parameters, [parameters["W_y"], parameters["b_y"]], "W_in") | {"learn_initial_state": True}
     there = {}
     for ours, theirs in (("W_x", "input_connectivity"), ("W_s", "rec_connectivity"), ("W_y", "output_connectivity")):
         there[ours] = _array(theirs, weights[theirs]) if theirs in weights else np.ones_like(parameters[ours])
         if there[ours].shape != parameters[ours].shape or not np.isin(there[ours], (0, 1)).all():
-            raise ValueError(f"{theirs} must be zeros and ones of shape {parameters[ours].shape}, "
-                             f"got shape {there[ours].shape}")
+            raise ValueError(f"{theirs} must hold only 0 and 1 and have shape {parameters[ours].shape}, "
+                             f"got an array of shape {there[ours].shape}")
     ratio = weights.get("dale_ratio")
-    if ratio is not None and np.asarray(ratio).dtype != object and ratio:  # 0 is none there
+    if ratio is not None and np.asarray(ratio).dtype != object and ratio:  # in PsychRNN, 0 is no Dale's law
         H = len(parameters["W_s"])
         derived = np.where(np.arange(H) < int(ratio * H), 1, -1).astype(parameters["W_s"].dtype)
         rec, out = (np.diag(_array(name, weights[name])) if name in weights else derived for name in ("Dale_rec", "Dale_out"))
@@ -253,7 +276,7 @@ def from_psychrnn(file: FilePath | Mapping[str, Any]) -> Found:
 
 
 def _read_npz(file):
-    """The arrays of an .npz; an array of objects, which is what PsychRNN writes for no dale_ratio, as None."""
+    """Return the arrays of an .npz by name. PsychRNN writes an absent dale_ratio as an array of objects: it becomes None."""
     arrays, file = {}, _files.path_of(file, "file")
     try:
         with np.load(file, allow_pickle=False) as archive:
@@ -267,15 +290,15 @@ def _read_npz(file):
     except (ValueError, TypeError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"{file!r} is not an .npz of PsychRNN, or a damaged one: {error}") from error
+        raise ValueError(f"file must be an .npz of PsychRNN; {file!r} is another file or damaged: {error}") from error
     return arrays
 
 
-# ---- What they share
+# ---- Shared by all packages
 
 
 def _array(name, value):
-    """A tensor, a variable or an array as an array of floats."""
+    """Return a tensor, a variable or an array as a NumPy array, float64 if it is float64, else float32."""
     for method in ("detach", "cpu", "numpy"):
         if hasattr(value, method):
             value = getattr(value, method)()
@@ -284,7 +307,7 @@ def _array(name, value):
 
 
 def _recurrent_names(parameters):
-    """Names of the recurrent matrices in the order of `parameters` of an RNN: by layer, then by direction."""
+    """Return the names of the recurrent matrices in the order of `RNN.parameters`: by layer, then by direction."""
     def place(name):
         layer = re.fullmatch(r"W_s(?:_l(\d+))?(_reverse)?", name)
         return int(layer[1] or 0), bool(layer[2])
@@ -292,25 +315,28 @@ def _recurrent_names(parameters):
 
 
 def _sizes(parameters, head, first):
-    """Sizes, depth and directions that the parameters have, and W_y and b_y among them; without a head Y is S."""
+    """Return the options that follow from the parameters: sizes, layers, directions. Add W_y and b_y to the parameters.
+
+    `head` is a list of W_y and, optionally, b_y. Without W_y the outputs are the states.
+    """
     names = _recurrent_names(parameters)
     both = any(name.endswith("_reverse") for name in names)
     expected = ["W_s" + (f"_l{k}" if k else "") + reverse for k in range(len(names) // (1 + both))
                 for reverse in ("", "_reverse")[:1 + both]]
     given = {name for name in parameters if name.startswith("W_")} - {"W_y"}
     if names != expected or given != {kind + name[3:] for name in names for kind in ("W_x", "W_s")}:
-        raise ValueError(f"layers or directions are missing: what is there is {', '.join(sorted(given))} by our names")
+        raise ValueError(f"layers or directions are missing: under our names, there are only {', '.join(sorted(given))}")
     for name in names:
         if parameters[name].ndim != 2 or parameters[name].shape[0] != parameters[name].shape[1]:
-            raise ValueError(f"the recurrent weights must be square, got shape {parameters[name].shape} for "
-                             f"{name}: of an LSTM or GRU?")
+            raise ValueError(f"the recurrent weights must be square, got shape {parameters[name].shape} for {name}. Are they "
+                             "the weights of an LSTM or GRU?")
     if parameters["W_x"].ndim != 2:
         raise ValueError(f"{first} must have two dimensions, got shape {parameters['W_x'].shape}")
     hidden = [len(parameters[name]) for name in names[::1 + both]]
     width = hidden[-1] * (1 + both)
     parameters |= dict(zip(("W_y", "b_y"), head if len(head) else [np.eye(width, dtype=parameters["W_s"].dtype)]))
     if parameters["W_y"].ndim != 2 or parameters["W_y"].shape[1] != width:
-        raise ValueError(f"the output weights must be (O, {width}) by our layout, as the states are; got shape "
+        raise ValueError(f"the output weights must have shape (O, {width}) in our layout, for states of width {width}; got "
                          f"{parameters['W_y'].shape}")
     options = {"input_size": parameters["W_x"].shape[1], "hidden_size": hidden[0] if len(hidden) == 1 else tuple(hidden),
                "output_size": len(parameters["W_y"])}

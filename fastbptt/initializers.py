@@ -1,6 +1,7 @@
-"""What the parameters of a network start from.
+"""Initialise the parameters of a network.
 
-Each initialiser is a function of (shape, rng, number) that returns an array, its number optional.
+Each initialiser is a function (shape, rng, number) -> array, where the number is optional. To add one, add a function and its
+name in INITIALIZERS.
 """
 
 from __future__ import annotations
@@ -19,37 +20,40 @@ if TYPE_CHECKING:
 
 
 def _orthogonal(shape, rng, gain=1.0):
-    """Rows (or columns, the fewer) of a random rotation, uniformly distributed (Saxe et al. 2014)."""
+    """Return rows (or columns, if these are fewer) of a uniformly distributed random rotation (Saxe et al. 2014)."""
     Q, R = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
-    Q *= np.sign(np.diag(R))  # else QR's own choice of signs shows
+    Q *= np.sign(np.diag(R))  # without this, the signs that QR chooses would make the distribution non-uniform
     return gain * (Q if shape[0] >= shape[1] else Q.T)
 
 
 def _glorot_uniform(shape, rng, gain=1.0):
-    """U(±√(6 / (fan in + fan out))) (Glorot and Bengio 2010)."""
+    """Return numbers from U(±√(6 / (fan in + fan out))) (Glorot and Bengio 2010)."""
     limit = gain * np.sqrt(6 / sum(shape))
     return rng.uniform(-limit, limit, shape)
 
 
 def _identity(shape, rng, scale=1.0):
-    """The unit matrix times scale (Le, Jaitly and Hinton 2015)."""
+    """Return the unit matrix times `scale` (Le, Jaitly and Hinton 2015)."""
     return scale * np.eye(*shape)
 
 
 def _normal(shape, rng, deviation=None):
-    """N(0, deviation²), 1/√columns by default: a spectral radius of about 1."""
+    """Return numbers from N(0, deviation²). The default deviation 1/√columns gives a spectral radius of about 1."""
     return rng.normal(0, 1 / np.sqrt(shape[-1]) if deviation is None else deviation, shape)
 
 
 def _spectral_radius(shape, rng, radius=1.1):
-    """Normal, scaled so that the largest eigenvalue has this modulus (1.1: Sutskever et al. 2013)."""
+    """Return a normal matrix, scaled so that its largest eigenvalue has the modulus `radius` (1.1: Sutskever et al. 2013).
+
+    A matrix that is not square is scaled by its largest singular value.
+    """
     W = rng.standard_normal(shape)
     largest = _radius(W) if shape[0] == shape[1] else np.linalg.norm(W, 2)
     return W * (radius / largest)
 
 
 def _sparse(shape, rng, nonzeros=15):
-    """`nonzeros` normal entries a row, the others zero (Martens 2010; 15 in Pascanu et al. 2013)."""
+    """Return a matrix with `nonzeros` normal entries per row and zeros elsewhere (Martens 2010; 15: Pascanu et al. 2013)."""
     nonzeros = min(_checks.size("the nonzeros of sparse", nonzeros), shape[1])
     W = np.zeros(shape)
     for row in W:
@@ -63,17 +67,18 @@ INITIALIZERS = {"orthogonal": _orthogonal, "glorot_uniform": _glorot_uniform, "t
 
 def draw(initializer: Initializer, parameters: Parameters, seed: np.random.SeedSequence,
          maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
-    """Start values for every parameter; each draws from a stream of its own, so that no option shifts another's.
+    """Return the initial values of all parameters, a dict of arrays by name.
 
-    What a name drew is made to fit the parameter's reference.Map; of what a function or an array gave only that is taken
-    out which is absent.
+    Each parameter has its own stream of random numbers, so that an option does not change the values of other parameters.
+    Values of a named initialiser are adapted to the parameter's reference.Map (see `_fitted`). Values of a function or an
+    array change only where a connection is absent: they become 0.
     """
     names = dict.fromkeys(parameters)
     recurrent = [name for name in names if name.startswith("W_s")]
     if isinstance(initializer, dict):
         unknown = [name for name in initializer if name not in names]
         if unknown:
-            raise ValueError(f"initializer names {unknown}, but this network has {', '.join(names)}")
+            raise ValueError(f"initializer names {unknown}, but this network's parameters are {', '.join(names)}")
         names |= dict.fromkeys(recurrent, "orthogonal")
         for name, value in initializer.items():
             names[name] = _check_initializer(value, True)
@@ -82,13 +87,13 @@ def draw(initializer: Initializer, parameters: Parameters, seed: np.random.SeedS
     else:
         names |= dict.fromkeys(recurrent, initializer)
     streams = ["W_x", "W_s", "b_s", "W_y", "b_y", "S_0"]
-    for name in recurrent[1:]:  # those of other recurrences than the first come after these
+    for name in recurrent[1:]:  # appended, so that the first recurrence draws the same values for any depth
         streams += [each + name.removeprefix("W_s") for each in ("W_x", "W_s", "b_s", "S_0")]
     fixed_streams = dict(zip(streams, seed.spawn(len(streams))))
-    # H of each recurrence; to W_y and b_y it is the width of what they read
+    # The number of units H of the recurrence, or for W_y and b_y the width of the states that W_y reads
     widths = {name: parameters["W_s" + name[3:]].shape[1] if name[:3] in ("W_x", "W_s", "b_s", "S_0")
               else parameters["W_y"].shape[1] for name in parameters}
-    # A user's function runs in the thread that called.
+    # A function of the user runs in the calling thread.
     drawn = {name: _threading.interruptible(0 if callable(names[name]) else view.size, _initial, name, names[name], view.shape,
                                             np.random.default_rng(fixed_streams[name]), widths[name])
              for name, view in parameters.items()}
@@ -98,13 +103,14 @@ def draw(initializer: Initializer, parameters: Parameters, seed: np.random.SeedS
 
 
 def _fitted(name, W, of, by_name):
-    """W as it begins under a map: 0 where it is absent.
+    """Return W adapted to the parametrization `of`: 0 where a connection is absent.
 
-    Where a sign is fixed it is |W|. Of a recurrent matrix the inhibitory entries of each row are then scaled so that they
-    balance the excitatory ones (Rajan and Abbott 2006, PRL 97:188104: without that one eigenvalue is far outside the others),
-    and all so that the largest eigenvalue keeps the modulus that it had when W was drawn.
+    If `by_name`, W is |W| where a sign is fixed, and a recurrent matrix is scaled in two steps. First, the inhibitory entries
+    of each row are scaled to balance the excitatory ones: otherwise one eigenvalue lies far outside the others (Rajan and
+    Abbott 2006, PRL 97:188104). Then the whole matrix is scaled so that its largest eigenvalue has the same modulus as that of
+    the W drawn.
     """
-    if np.shape(W) != of.present.shape:  # which is refused with words by whoever takes it
+    if np.shape(W) != of.present.shape:  # the caller raises a detailed error for a wrong shape
         return W
     fitted = np.where(of.present, W, 0)
     if not by_name or of.present.all() and not of.sign.any():
@@ -117,7 +123,7 @@ def _fitted(name, W, of, by_name):
     fitted = np.where((of.sign < 0) & balanced, fitted * excitation / np.where(balanced, inhibition, 1), fitted)
     signed = np.where(of.sign < 0, -fitted, fitted)
     radius = _radius(signed)
-    if radius <= 0.1 * np.linalg.norm(signed, 2):  # a chain, say, whose eigenvalues are 0 or rounding errors
+    if radius <= 0.1 * np.linalg.norm(signed, 2):  # such as a chain, whose eigenvalues are 0 or rounding errors
         return fitted
     return fitted * (_radius(W) / radius)
 
@@ -127,13 +133,13 @@ def _radius(W):
 
 
 def _check_initializer(initializer, alone):
-    """(name,) or (name, number) of what an initialiser is given as; of one parameter alone also a function or array."""
+    """Return an initialiser as (name,) or (name, number). For a single parameter (`alone`), also return a function or an array."""
     if alone and (callable(initializer) or isinstance(initializer, np.ndarray)):
         return initializer
     if alone and isinstance(initializer, list) and not any(isinstance(value, str) for value in initializer):
         return np.asarray(initializer)
     if isinstance(initializer, np.ndarray):
-        raise TypeError('initializer is an array: say whose, in a dict such as {"W_s": array}')
+        raise TypeError('initializer is an array without a parameter; give a dict by parameter such as {"W_s": array}')
     chosen = tuple(initializer) if isinstance(initializer, (tuple, list)) else (initializer,)
     if len(chosen) not in (1, 2):
         raise ValueError(f"initializer must be a name or (name, number), got {initializer!r}")
@@ -151,11 +157,11 @@ def _initial(name, initializer, shape, rng, hidden_size):
     if initializer is None:
         return _glorot_uniform(shape, rng) if len(shape) == 2 else np.zeros(shape)
     chosen, *number = _check_initializer(initializer, True)
-    if chosen == "torch":  # S_0 is no parameter of PyTorch's: zero
+    if chosen == "torch":  # S_0 is zero, because nn.RNN has no such parameter
         limit = 0 if name.startswith("S_0") else 1 / np.sqrt(hidden_size)
         return rng.uniform(-limit, limit, shape)
     if len(shape) != 2:
-        raise ValueError(f"initializer {chosen!r} is for matrices; {name} has shape {shape}: give an array, a function "
+        raise ValueError(f"initializer {chosen!r} is only for matrices, and {name} has shape {shape}; give an array, a function "
                          "or 'torch'")
     if number:
         number = [_checks.number(f"the number of initializer {chosen!r}", number[0], 0) if chosen != "sparse" else number[0]]

@@ -1,8 +1,14 @@
-"""What an update is: the rule, its numbers, and the arrays that it carries from one update to the next.
+"""Optimisers: update rules with their hyperparameters.
 
-An optimiser describes; it holds no state of a run, so one object may serve many. `reference.update` is the mathematics
-of every rule, `_core.update` its compiled twin. The defaults are PyTorch's, except that the
-learning rate is 1e-3 for every rule (PyTorch's RMSprop and Adagrad have 1e-2).
+An optimiser holds no state of a run, so one object can serve many runs. `reference.update` defines the mathematics of every
+rule, and `_core.update` is its compiled counterpart. The defaults are PyTorch's, except that the learning rate is 1e-3 for
+every rule (1e-2 in PyTorch's RMSprop and Adagrad). To add a rule, add a class here, and the rule to both counterparts.
+
+Examples
+--------
+>>> from fastbptt import optimizers
+>>> optimizers.SGD(learning_rate=0.1, momentum=0.9, nesterov=True)
+SGD(learning_rate=0.1, momentum=0.9, nesterov=True)
 """
 
 from __future__ import annotations
@@ -20,28 +26,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The base of all rules, for rules of one's own too: a frozen dataclass that overrides `update`, and `slots` if need be.
+    """Base class of all rules. A rule of your own is a frozen dataclass that overrides `update` and, if it has state, `slots`.
 
-    Its fields are its numbers; learning_rate comes first.
+    Its fields are the hyperparameters, with `learning_rate` first.
+
+    Raises
+    ------
+    TypeError : the class does not override `update`.
+    ValueError : learning_rate is not positive and finite.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> from fastbptt import RNN, optimizers
+    >>> @dataclass(frozen=True)
+    ... class SignSGD(optimizers.Optimizer):
+    ...     def update(self, theta, gradient, slots, count, learning_rate):
+    ...         theta -= learning_rate * np.sign(gradient)
+    >>> history = RNN(1, 2, 1).fit(np.ones((3, 4, 1)), np.ones((3, 4, 1)), epochs=1, optimizer=SignSGD(0.01))
     """
 
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if type(self).update is Optimizer.update:
-            raise TypeError(f"Optimizer is the base of all rules; take one of {', '.join(OPTIMIZERS)}, or override update")
+            raise TypeError(f"Optimizer is only the base class of rules; use one of {', '.join(OPTIMIZERS)}, or override update")
         _checks.number("learning_rate", self.learning_rate, 0)
 
     def slots(self, theta: np.ndarray) -> list[np.ndarray]:
-        """What the rule carries from one update to the next: a list of arrays of theta's dtype; none by default."""
+        """Return the state before the first update: a list of arrays of theta's dtype. The default is an empty list."""
         return []
 
     def update(self, theta: np.ndarray, gradient: np.ndarray, slots: list[np.ndarray], count: int,
                learning_rate: float) -> None:
-        """Change theta (P,) and slots in place by the gradient (P,). count is 1 the first time.
+        """Update theta (P,) and the slots in place by the gradient (P,). `count` is 1 in the first update.
 
-        `learning_rate` is the field times the schedule's factor. Interrupts need not be thought of: theta and slots are
-        copies that take their place when the update is whole.
+        `learning_rate` is the field times the factor of the schedule. The method need not handle interrupts: theta and the
+        slots are copies, which replace the originals when the update is complete.
         """
         raise NotImplementedError
 
@@ -51,7 +73,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class _Rule(Optimizer):
-    """A rule that reference.update and _core.update know."""
+    """Base class of the rules that reference.update and _core.update implement."""
 
     rule: ClassVar[str]
 
@@ -64,12 +86,15 @@ class _Rule(Optimizer):
                               low_allowed=name != "learning_rate")
 
     def slots(self, theta: np.ndarray) -> list[np.ndarray]:
-        """Zeros, as many arrays like theta as the rule carries."""
+        """Return the state before the first update: arrays of zeros like theta, as many as the rule needs."""
         return [np.zeros_like(theta) for _ in range(reference.UPDATE_RULES[self.rule])]
 
     def update(self, theta: np.ndarray, gradient: np.ndarray, slots: list[np.ndarray], count: int,
                learning_rate: float | None = None, backend: Backend = "core") -> None:
-        """Change theta and slots in place, whole: an interrupt comes before or after. count is 1 the first time."""
+        """Update theta and the slots in place. An interrupt takes effect before or after, never during the update.
+
+        `count` is 1 in the first update. `learning_rate` is by default the field.
+        """
         numbers = vars(self) if learning_rate is None else vars(self) | {"learning_rate": learning_rate}
         if backend == "core":
             _core.update(self.rule, theta, gradient, slots, count, **numbers)
@@ -84,7 +109,14 @@ class _Rule(Optimizer):
 
 @dataclass(frozen=True)
 class SGD(_Rule):
-    """v ← μ v + g;  θ ← θ − η v, or θ − η (g + μ v) with nesterov. Polyak 1964; Sutskever et al. 2013."""
+    """Stochastic gradient descent: v ← μ v + g;  θ ← θ − η v, or θ − η (g + μ v) with `nesterov`.
+
+    Here η is learning_rate and μ is `momentum`, in [0, 1). Sources: Polyak 1964; Sutskever et al. 2013.
+
+    Raises
+    ------
+    TypeError, ValueError : a number is out of range, or `nesterov` is True without momentum.
+    """
 
     momentum: float = 0.0
     nesterov: bool = False
@@ -93,12 +125,15 @@ class SGD(_Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov=True needs a momentum above 0, got momentum=0.0")
+            raise ValueError("nesterov=True requires momentum > 0, got momentum=0.0")
 
 
 @dataclass(frozen=True)
 class RMSprop(_Rule):
-    """s ← ρ s + (1 − ρ) g²;  θ ← θ − η g / (√s + ε). Tieleman and Hinton 2012."""
+    """RMSprop: s ← ρ s + (1 − ρ) g²;  θ ← θ − η g / (√s + ε).
+
+    Here η is learning_rate, ρ is `rho`, in [0, 1), and ε is `epsilon`. Source: Tieleman and Hinton 2012.
+    """
 
     rho: float = 0.99
     epsilon: float = 1e-8
@@ -107,7 +142,10 @@ class RMSprop(_Rule):
 
 @dataclass(frozen=True)
 class Adagrad(_Rule):
-    """s ← s + g²;  θ ← θ − η g / (√s + ε). Duchi, Hazan and Singer 2011."""
+    """Adagrad: s ← s + g²;  θ ← θ − η g / (√s + ε).
+
+    Here η is learning_rate and ε is `epsilon`. Source: Duchi, Hazan and Singer 2011.
+    """
 
     epsilon: float = 1e-10
     rule: ClassVar[str] = "adagrad"
@@ -115,7 +153,11 @@ class Adagrad(_Rule):
 
 @dataclass(frozen=True)
 class Adam(_Rule):
-    """m ← β1 m + (1 − β1) g;  v ← β2 v + (1 − β2) g²;  θ ← θ − η m̂ / (√v̂ + ε). Kingma and Ba 2015."""
+    """Adam: m ← β1 m + (1 − β1) g;  v ← β2 v + (1 − β2) g²;  θ ← θ − η m̂ / (√v̂ + ε).
+
+    Here m̂ = m / (1 − β1^count) and v̂ = v / (1 − β2^count). η is learning_rate, β1 and β2 are `beta_1` and `beta_2`, in [0, 1),
+    and ε is `epsilon`. Source: Kingma and Ba 2015.
+    """
 
     beta_1: float = 0.9
     beta_2: float = 0.999
@@ -125,7 +167,7 @@ class Adam(_Rule):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """θ ← (1 − η λ) θ, then Adam. Loshchilov and Hutter 2019."""
+    """AdamW: θ ← (1 − η λ) θ, then an update of Adam. λ is `weight_decay`. Source: Loshchilov and Hutter 2019."""
 
     weight_decay: float = 0.01
     rule: ClassVar[str] = "adamw"
@@ -135,11 +177,11 @@ OPTIMIZERS = {"sgd": SGD, "rmsprop": RMSprop, "adagrad": Adagrad, "adam": Adam, 
 
 
 def make(optimizer: OptimizerName | Optimizer, learning_rate: Float | None = None) -> Optimizer:
-    """The optimiser that a name (with a learning rate) or an Optimizer stands for."""
+    """Return an Optimizer as it is, or the optimiser of a name, with this learning rate or the default one."""
     if isinstance(optimizer, Optimizer):
         if learning_rate is not None:
-            raise ValueError(f"learning_rate={learning_rate!r} beside optimizer={optimizer!r}, which has its own: "
-                             "give one of the two")
+            raise ValueError(f"learning_rate={learning_rate!r} is given with optimizer={optimizer!r}, which has its own; give "
+                             "only one of them")
         return optimizer
     kind = OPTIMIZERS[_checks.choose("optimizer", optimizer, OPTIMIZERS)]
     return kind() if learning_rate is None else kind(learning_rate=learning_rate)

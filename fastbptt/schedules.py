@@ -1,8 +1,15 @@
-"""How the learning rate changes from epoch to epoch: a factor, by which the optimiser's own is multiplied.
+"""Learning-rate schedules: a factor for each epoch, which multiplies the learning rate of the optimiser.
 
-A schedule describes, as an optimiser does; what it carries from one epoch to the next (the plateau's counts) is a value
-that the run keeps, so one object may serve many runs. Epochs count from 0; where batches come from a function, an epoch is
-`updates_per_epoch` updates.
+A schedule holds no state of a run, so one object can serve many runs. The run keeps the state, such as the counts of Plateau.
+Epochs count from 0. If batches come from a function, an epoch is `updates_per_epoch` updates. To add a schedule, add a class
+and its name in SCHEDULES.
+
+Examples
+--------
+>>> from fastbptt import schedules
+>>> schedule = schedules.Step(every=2, gamma=0.5)
+>>> [schedule.factor((), epoch, epochs=5) for epoch in range(5)]
+[1.0, 1.0, 0.5, 0.5, 0.25]
 """
 
 from __future__ import annotations
@@ -20,36 +27,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A constant factor of 1, and the base of the others."""
+    """Base class of all schedules. Its factor is 1."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             self._check(field.name, getattr(self, field.name))
 
     def _check(self, name, value):
-        """Raise where a field is not what it must be."""
+        """Raise TypeError or ValueError if the value of a field is not allowed."""
 
     def begin(self) -> tuple:
-        """What the schedule carries before the first epoch."""
+        """Return the state before the first epoch."""
         return ()
 
     def watch(self, carried: tuple, loss: float) -> tuple:
-        """What it carries after an epoch of this loss: of the validation set where there is one, else of the training."""
+        """Return the state after an epoch. `loss` is that of the validation set if there is one, else the training loss."""
         return carried
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
-        """The factor of an epoch in a run of at most `epochs`."""
+        """Return the factor of `epoch` in a run of at most `epochs` epochs."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """1."""
+    """A factor of 1."""
 
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """gamma^⌊epoch / every⌋."""
+    """A factor of gamma^⌊epoch / every⌋.
+
+    `every` is an int, at least 1. `gamma` is in (0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError : a field is not allowed.
+    """
 
     every: int = 30
     gamma: float = 0.1
@@ -63,7 +77,7 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """gamma^epoch."""
+    """A factor of gamma^epoch. `gamma` is in (0, 1]."""
 
     gamma: float = 0.99
 
@@ -76,9 +90,10 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """minimum + (1 − minimum) (1 + cos(π epoch / length)) / 2, and minimum from `length` on. Loshchilov and Hutter 2017.
+    """A factor of minimum + (1 − minimum) (1 + cos(π epoch / length)) / 2, and of `minimum` from epoch `length` on.
 
-    `length` is by default the run's number of epochs.
+    `length` is an int, at least 1, and by default the number of epochs of the run. `minimum` is in [0, 1]. Source: Loshchilov
+    and Hutter 2017.
     """
 
     length: int | None = None
@@ -97,7 +112,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """(1 + epoch)^−power."""
+    """A factor of (1 + epoch)^−power. `power` is positive."""
 
     power: float = 0.5
 
@@ -110,9 +125,11 @@ class InverseScaling(Schedule):
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """Multiplied by gamma after more than `patience` epochs in a row whose loss is not under best · (1 − threshold).
+    """A factor that is multiplied by `gamma` when the loss stops improving.
 
-    It falls to `minimum` at the lowest. The rule and the defaults are PyTorch's ReduceLROnPlateau's.
+    This happens after more than `patience` epochs in a row whose loss is not below best · (1 − threshold). The factor is never
+    below `minimum`. The rule and the defaults are those of PyTorch's ReduceLROnPlateau. `gamma` is in (0, 1], `patience` an int,
+    at least 0, `threshold` in [0, 1) and `minimum` in [0, 1].
     """
 
     gamma: float = 0.1
@@ -129,7 +146,7 @@ class Plateau(Schedule):
             _factor(name, value, zero=name == "minimum")
 
     def begin(self) -> tuple:
-        return 1.0, math.inf, 0  # factor, best loss, epochs in a row that were no better
+        return 1.0, math.inf, 0  # factor, best loss, number of epochs in a row without improvement
 
     def watch(self, carried: tuple, loss: float) -> tuple:
         factor, best, bad = carried
@@ -145,7 +162,7 @@ class Plateau(Schedule):
 
 @dataclass(frozen=True)
 class _Given(Schedule):
-    """A function of the epoch, given by the user."""
+    """A user's function of the epoch."""
 
     function: Callable[[int], float]
 
@@ -153,7 +170,7 @@ class _Given(Schedule):
         return _checks.number(f"schedule({epoch})", self.function(epoch), 0, low_allowed=True)
 
     def __repr__(self):
-        return "a function"  # one run's function and another's have no name in common
+        return "a function"  # the functions of two runs cannot be compared by name
 
 
 SCHEDULES = {"constant": Constant, "step": Step, "exponential": Exponential, "cosine": Cosine,
@@ -161,7 +178,7 @@ SCHEDULES = {"constant": Constant, "step": Step, "exponential": Exponential, "co
 
 
 def make(schedule: ScheduleName | Schedule | Callable[[int], float] | None) -> Schedule:
-    """The schedule that None, a name, a Schedule or a function of the epoch stands for."""
+    """Return the Schedule for None, a name, a Schedule or a function of the epoch."""
     if schedule is None:
         return Constant()
     if isinstance(schedule, Schedule):
@@ -172,11 +189,11 @@ def make(schedule: ScheduleName | Schedule | Callable[[int], float] | None) -> S
 
 
 def is_foreseen(schedule: Schedule) -> bool:
-    """Whether its factors are functions of the epoch alone, and none of the user's own."""
+    """Return whether the factors depend only on the epoch and the schedule is one of SCHEDULES."""
     return type(schedule) in SCHEDULES.values() and type(schedule).watch is Schedule.watch
 
 
 def _factor(name, value, zero=False):
-    """A factor above 0 (or 0 itself, where allowed) and at most 1."""
+    """Raise TypeError or ValueError unless `value` is a factor above 0 (or 0 if `zero`) and at most 1."""
     if not _checks.number(name, value, 0, low_allowed=zero) <= 1:
         raise ValueError(f"{name} must be at most 1, got {value}")

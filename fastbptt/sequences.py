@@ -1,4 +1,7 @@
-"""Between the shapes that data come in and the engine's time-major arrays."""
+"""Convert between the shapes of users' data and the engine's time-major arrays; forecasting pairs; scaling.
+
+Add a helper here if it prepares sequences before training or restores their form afterwards.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,26 @@ TWO_D = ("raise", "steps", "series")
 
 
 def to_time_major(X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return samples-first sequences as one time-major array (T, N, I), and their lengths (N,).
+    """Return samples-first sequences as one time-major array (T, N, I), and their lengths (N,), intp.
 
     Parameters
     ----------
     X : array (N, T, I), or list of N arrays (T_n, I)
         Shorter sequences of a list are padded with zeros at their end. Labels or weights of steps, an array (N, T) or a
         list of (T_n,), become (T, N).
+
+    Raises
+    ------
+    TypeError : X is neither an array nor a list, or only some column names of a DataFrame are strings.
+    ValueError : X is an empty list or a masked array, or an item has another number of dimensions or features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.sequences import to_time_major
+    >>> X, lengths = to_time_major([np.zeros((5, 2)), np.zeros((3, 2))])
+    >>> print(X.shape, lengths)
+    (5, 2, 2) [5 3]
     """
     feature_names("X", X)
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype != object:
@@ -45,15 +61,15 @@ def _to_time_major(X, name):
     if isinstance(X, np.ndarray) and X.ndim == 3:
         return X.swapaxes(0, 1).copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
     if not isinstance(X, (list, tuple, np.ndarray)):
-        raise TypeError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got {type(X).__name__}; one sequence "
-                        f"(T, I) is [{name}]")
+        raise TypeError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got {type(X).__name__}; for one sequence "
+                        f"(T, I), give [{name}]")
     sequences = [np.asarray(x) for x in X]
     if not sequences:
         raise ValueError(f"{name} is an empty list: give at least one sequence (T_n, I)")
     for n, x in enumerate(sequences):
         if x.ndim != 2 or sequences[0].ndim != 2 or x.shape[1] != sequences[0].shape[1]:
-            raise ValueError(f"{name} must be an array (N, T, I) or a list of (T_n, I) with one I; {name}[{n}] has "
-                             f"shape {x.shape}, {name}[0] {sequences[0].shape}")
+            raise ValueError(f"{name} must be an array (N, T, I) or a list of (T_n, I) with the same I; {name}[{n}] has "
+                             f"shape {x.shape}, {name}[0] has shape {sequences[0].shape}")
     lengths = np.array([len(x) for x in sequences], np.intp)
     padded = np.zeros((lengths.max(), len(sequences), sequences[0].shape[1]), np.result_type(*sequences))
     for n, x in enumerate(sequences):
@@ -62,26 +78,38 @@ def _to_time_major(X, name):
 
 
 def to_samples(X: ArrayLike, lengths: ArrayLike | None = None) -> Any:
-    """The inverse: (N, T, I) from (T, N, I), or with `lengths` (N,), from 0 to T, a list of (T_n, I)."""
+    """Return time-major sequences (T, N, I) as an array (N, T, I), or as a list of arrays (T_n, I) if `lengths` is given.
+
+    This is the inverse of `to_time_major`. The arrays are copies.
+
+    Parameters
+    ----------
+    X : array (T, N, ...)
+    lengths : array (N,) of integers from 0 to T, optional
+
+    Raises
+    ------
+    ValueError : X has fewer than two dimensions, or lengths have another shape or are not from 0 to T.
+    """
     X = np.asarray(X)
     if X.ndim < 2:
-        raise ValueError(f"X must be (T, N, I), got shape {X.shape}")
+        raise ValueError(f"X must have shape (T, N, I), got {X.shape}")
     if lengths is None:
         return X.swapaxes(0, 1).copy("C")
     return [X[:length, n].copy() for n, length in enumerate(_checks.lengths(lengths, *X.shape[:2]))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What estimators read: sequences in any of four forms
+# The input of estimators: sequences in any of four forms
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Sequences as the engine wants them, and what is needed to speak of them as the user gave them.
+    """Sequences as the engine reads them, and the form in which the user gave them.
 
-    padded (T, N, I) is float32 or float64, lengths (N,); form is "array" (N, T, I), "list" of (T_n, I), "steps" (N, I)
-    or "series" (T, I).
+    `padded` (T, N, I) is float32 or float64. `lengths` is (N,). `form` is "array" (N, T, I), "list" of (T_n, I), "steps"
+    (N, I) or "series" (T, I). `name` is the name of the argument in error messages.
     """
 
     padded: np.ndarray
@@ -90,16 +118,16 @@ class Sequences:
     name: str = "X"
 
     def steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """(t, n) of all real steps, one sequence after another: two arrays (M,)."""
+        """Return the indices (t, n) of all M real steps, sequence by sequence: two arrays (M,)."""
         n = np.repeat(np.arange(len(self.lengths)), self.lengths)
         return np.arange(len(n)) - np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths), n
 
     def last_steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """(t, n) of each sequence's last real step: two arrays (N,)."""
+        """Return the indices (t, n) of each sequence's last real step: two arrays (N,)."""
         return self.lengths - 1, np.arange(len(self.lengths))
 
     def restore(self, rows: np.ndarray) -> Any:
-        """`rows` (M, ...), one for each of `steps()`, in the form that the sequences came in."""
+        """Return `rows` (M, ...), one for each of `steps()`, in the form in which the user gave the sequences."""
         if self.form == "array":
             return rows.reshape(len(self.lengths), -1, *rows.shape[1:])
         if self.form == "list":
@@ -107,21 +135,22 @@ class Sequences:
         return rows
 
     def place(self, t: int, n: int) -> str:
-        """A step in the user's own words."""
+        """Return the description of a step for error messages, such as "row 3" or "sequence 3, step 0"."""
         return {"steps": f"row {n}", "series": f"step {t}"}.get(self.form, f"sequence {n}, step {t}")
 
 
 def read(X: Any, two_d: TwoD, name: str = "X", features: int | None = None) -> Sequences:
-    """Return X as Sequences: an array (N, T, I), a list of (T_n, I), or what `two_d` makes of two dimensions.
+    """Return X as Sequences.
 
-    A list of (T_n,) of unequal lengths has one feature. If the lengths are equal it has two dimensions, but it is a list of
-    sequences too where two_d="raise" and `features`, the number of features that are expected, is 1.
+    X is an array (N, T, I) or a list of (T_n, I); `two_d` says how to read two dimensions. A list of (T_n,) with unequal
+    lengths has one feature. With equal lengths it has two dimensions. It is then a list of sequences only if two_d="raise" and
+    `features`, the expected number of features, is 1.
 
     Raises
     ------
-    TypeError : X holds no numbers, or is sparse.
-    ValueError : X has another number of dimensions, no sequences, no steps or no features; it is two-dimensional and
-        two_d="raise"; it contains NaN or infinity.
+    TypeError : X does not hold numbers, or is sparse or a dict.
+    ValueError : X has another number of dimensions, or no sequences, steps or features; it has two dimensions and
+        two_d="raise"; it contains NaN or infinity; it is complex or masked.
     """
     _checks.choose("two_d", two_d, TWO_D)
     if hasattr(X, "tocsr"):
@@ -154,15 +183,16 @@ def _check_dimensions(X, two_d, name):
                          f"shape {X.shape}. Reshape your data: {name}[None, :, None] is one series of one feature")
     if X.ndim == 2 and two_d == "raise":
         raise ValueError(
-            f"{name} has two dimensions, shape {X.shape}, which can be read in three ways, so one must be said: with "
-            'two_d="steps", N sequences of one step (N, I); with two_d="series", one sequence of T steps (T, I); '
-            f"N sequences of T steps of one feature are {name}[:, :, None], or numpy.asarray({name})[:, :, None] of a list")
-    if X.shape[-1] == 0:  # scikit-learn's checks ask for these words
+            f"{name} has two dimensions, shape {X.shape}, which have three possible meanings. Give "
+            'two_d="steps" for N sequences of one step (N, I), or two_d="series" for one sequence of T steps (T, I). '
+            f"For N sequences of T steps of one feature, give {name}[:, :, None], or numpy.asarray({name})[:, :, None] if it is "
+            "a list")
+    if X.shape[-1] == 0:  # scikit-learn's estimator checks require this message
         raise ValueError(f"{name} has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
 
 
 def _refuse_nonfinite(sequences):
-    """Raise ValueError naming the first place, in the user's own layout, where a number is NaN or infinite."""
+    """Raise ValueError if a number is NaN or infinite. The message names the first such position in the user's layout."""
     bad = ~np.isfinite(sequences.padded.swapaxes(0, 1))
     if bad.any():
         n, t, i = (int(k) for k in np.argwhere(bad)[0])
@@ -171,10 +201,16 @@ def _refuse_nonfinite(sequences):
 
 
 def array_of_numbers(name: str, value: Any) -> np.ndarray:
-    """`value` as an array of float32, where it is one, else of float64; TypeError where it holds no numbers."""
+    """Return `value` as an array: float32 if it has this dtype, else float64.
+
+    Raises
+    ------
+    TypeError : `value` does not hold numbers.
+    ValueError : `value` is complex, masked or ragged.
+    """
     if hasattr(value, "dtype") and getattr(value.dtype, "kind", "") == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {value.dtype}")
-    if hasattr(value, "columns"):  # of a frame whose columns have other types than NumPy's, an array of objects
+    if hasattr(value, "columns"):  # a DataFrame; columns with dtypes unknown to NumPy give an array of objects
         value = np.asarray(value)
     if getattr(value, "dtype", None) == object:
         try:
@@ -186,9 +222,10 @@ def array_of_numbers(name: str, value: Any) -> np.ndarray:
 
 
 def is_list(X: Any) -> bool:
-    """Whether X is a list of sequences, not of rows of numbers.
+    """Return whether X is a list of sequences and not a list of rows of numbers.
 
-    Its items have two dimensions each, or one each and unequal lengths, or differ in their number of dimensions.
+    The items of a list of sequences all have two dimensions, or all have one dimension and unequal lengths, or differ in their
+    number of dimensions.
     """
     if isinstance(X, np.ndarray):
         return X.dtype == object and X.ndim == 1 and any(np.ndim(x) for x in X)
@@ -196,7 +233,7 @@ def is_list(X: Any) -> bool:
         return False
     try:
         dimensions = {np.ndim(x) for x in X}
-    except ValueError:  # an item that is itself ragged: `array_of_numbers` will name it
+    except ValueError:  # an item is ragged itself: the message of `array_of_numbers` will name it
         return True
     if dimensions == {1}:
         return len({len(x) for x in X}) > 1
@@ -208,10 +245,10 @@ def _is_list_of_vectors(X):
 
 
 def read_series(name: str, series: Any, features: int) -> Sequences:
-    """Return series as Sequences, of which two dimensions are one series (T, I).
+    """Return `series` as Sequences. Two dimensions are one series (T, I).
 
-    A list of vectors of equal lengths above 1 would then have as many features. If one feature is expected, it is a list of
-    series.
+    A list of vectors with one common length L > 1 would be one series of L features. If one feature is expected, it is a list
+    of series instead.
     """
     vectors = features == 1 and _is_list_of_vectors(series) and len(series[0]) > 1
     return read(series, "raise" if vectors else "series", name, features)
@@ -223,7 +260,7 @@ def read_series(name: str, series: Any, features: int) -> Sequences:
 
 
 def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None = None) -> Any:
-    """Inputs and targets for forecasting `horizon` steps ahead: x[t] and x[t + horizon], at every step t.
+    """Return inputs and targets for forecasting `horizon` steps ahead: x[t] and x[t + horizon] for every step t.
 
     Parameters
     ----------
@@ -231,13 +268,27 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
         A list of (T_n,) of unequal lengths has one feature.
     horizon : int, 1 <= horizon < T
     exogenous : array (N, T, E) or (T, E), or list of (T_n, E), optional
-        What else is known at step t, appended to the inputs of that step.
+        Additional inputs that are known at step t. They are appended to the inputs of that step.
 
     Returns
     -------
-    X, D : arrays (N, T − horizon, I + E) and (N, T − horizon, I), or without N; views of `series` where they can be.
-        Lists of (T_n − horizon, ...) for a list. pandas DataFrames give DataFrames, so that `fit` learns their columns and
-        `forecast` compares them. X is one if `exogenous` is too, and if the columns of both have names or of neither.
+    X, D : arrays (N, T − horizon, I + E) and (N, T − horizon, I), or without N
+        D, and X without `exogenous`, are views of `series` if it is an array. A list gives lists of (T_n − horizon, ...).
+        pandas DataFrames give DataFrames, so that `fit` learns their columns and `forecast` compares them. With `exogenous`, X
+        is a DataFrame only if `exogenous` is one and the columns of both have names, or those of neither.
+
+    Raises
+    ------
+    TypeError : horizon is not an int.
+    ValueError : horizon, or the shape of `series` or `exogenous`, is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.sequences import forecast_pairs
+    >>> X, D = forecast_pairs(np.arange(5.0)[:, None], horizon=2)
+    >>> print(X.ravel(), D.ravel())
+    [0. 1. 2.] [2. 3. 4.]
     """
     _checks.refuse_masked("series", series)
     _checks.refuse_masked("exogenous", exogenous)
@@ -247,8 +298,8 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
         return _list_of_pairs(series, horizon, exogenous)
     frame, series = series, np.asarray(series)
     if series.ndim not in (2, 3):
-        hint = "; one feature is series[:, None]" if series.ndim == 1 else ""
-        raise ValueError(f"series must be (N, T, I) or (T, I), got shape {series.shape}{hint}")
+        hint = "; for one feature, give series[:, None]" if series.ndim == 1 else ""
+        raise ValueError(f"series must have shape (N, T, I) or (T, I), got {series.shape}{hint}")
     T = series.shape[-2]
     if T < 2:
         raise ValueError(f"series must have at least 2 steps, got shape {series.shape}")
@@ -268,12 +319,12 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
 
 
 def _is_pandas(value):
-    """Whether value is a DataFrame of pandas, the only kind that is built here."""
+    """Return whether `value` is a DataFrame of pandas. Other DataFrames are read, but results are never converted to them."""
     return hasattr(value, "columns") and hasattr(value, "iloc")
 
 
 def _frame_like(frame, rows, steps, columns):
-    """`rows` as a DataFrame with these columns, and the index that `frame` has at these steps."""
+    """Return `rows` as a DataFrame with `columns` and the index of `frame` at `steps`."""
     from pandas import DataFrame
 
     return DataFrame(rows, index=frame.index[steps], columns=columns)
@@ -282,7 +333,7 @@ def _frame_like(frame, rows, steps, columns):
 def _list_of_pairs(series, horizon, exogenous):
     if not len(series):
         raise ValueError("series is an empty list: give at least one series (T_n, I)")
-    if isinstance(exogenous, memoryview):  # which gives no arrays when it is indexed
+    if isinstance(exogenous, memoryview):  # indexing a memoryview does not give arrays
         exogenous = np.asarray(exogenous)
     if exogenous is not None and len(exogenous) != len(series):
         raise ValueError(f"exogenous has {len(exogenous)} series, but series has {len(series)}")
@@ -293,7 +344,7 @@ def _list_of_pairs(series, horizon, exogenous):
             exogenous = [np.asarray(x)[:, None] if np.ndim(x) == 1 else x for x in exogenous]
     for n, x in enumerate(series):
         if np.ndim(x) != 2:
-            raise ValueError(f"series[{n}] must be (T_n, I), got shape {np.shape(x)}")
+            raise ValueError(f"series[{n}] must have shape (T_n, I), got {np.shape(x)}")
         try:
             pairs.append(forecast_pairs(x if hasattr(x, "columns") else np.asarray(x), horizon,
                                         None if exogenous is None else exogenous[n]))
@@ -303,12 +354,12 @@ def _list_of_pairs(series, horizon, exogenous):
 
 
 def append(series: np.ndarray, exogenous: ArrayLike, steps: int) -> np.ndarray:
-    """`series` (..., T, I) and beside it T steps of `exogenous` (..., at least `steps`, E): (..., T, I + E)."""
+    """Return (..., T, I + E): `series` (..., T, I) with T steps of `exogenous` (..., `steps` or more, E) as additional features."""
     exogenous = np.asarray(exogenous)
     T = series.shape[-2]
     if exogenous.ndim != series.ndim or exogenous.shape[:-2] != series.shape[:-2] or exogenous.shape[-2] < steps:
         lead = "".join(f"{n}, " for n in series.shape[:-2])
-        raise ValueError(f"exogenous must be ({lead}{steps}, E) beside series of shape {series.shape}, got shape "
+        raise ValueError(f"exogenous must have shape ({lead}{steps}, E) for series of shape {series.shape}, got "
                          f"{exogenous.shape}")
     return np.concatenate([series, exogenous[..., :T, :]], axis=-1)
 
@@ -319,27 +370,37 @@ def append(series: np.ndarray, exogenous: ArrayLike, steps: int) -> np.ndarray:
 
 
 class SequenceScaler(Parametric):
-    """Takes each feature's mean away and divides by its standard deviation: (x − mean) / sd. Invertible.
+    """Subtract the mean of each feature and divide by its standard deviation: (x − mean) / sd. The inverse is available.
 
-    Takes what the estimators take, an array (N, T, I) or a list of (T_n, I), and gives back the same; float32 stays
-    float32, all else becomes float64. For scikit-learn's Pipeline, whose own scalers take neither.
+    The scaler accepts the inputs of the estimators, an array (N, T, I) or a list of (T_n, I), and returns the same form.
+    float32 stays float32; other dtypes become float64. It works in scikit-learn's Pipeline; scikit-learn's own scalers accept
+    neither form.
 
     Parameters
     ----------
     per : "all" or "series"
-        "all": one mean and one deviation a feature, over all steps of all sequences that `fit` saw. "series":
-        `transform` gives each sequence its own; `inverse_transform` takes those of the sequences that `fit` saw, in
-        their order, so that it serves their forecasts.
+        "all": one mean and one deviation per feature, over all steps of all sequences passed to `fit`. "series":
+        `transform` uses the mean and deviation of each sequence. `inverse_transform` uses those of the sequences passed to
+        `fit`, in their order, so that it applies to their forecasts.
     two_d : "raise", "steps" or "series"
-        What two dimensions mean: N sequences of one step (N, I), or one sequence (T, I).
+        The meaning of two dimensions: an error, N sequences of one step (N, I), or one sequence (T, I).
 
     Attributes
     ----------
-    mean_, scale_ : arrays (I,), or with per="series" (N, I), float64; the scale of a feature that is constant except
-        for rounding is 1.
+    mean_, scale_ : arrays (I,), or (N, I) with per="series", float64
+        The scale is 1 for a feature that is constant up to rounding.
     n_features_in_ : int, I
     feature_names_in_ : array of str, if X was a DataFrame or a list of DataFrames
         `transform` and `inverse_transform` then refuse DataFrames with other columns, or the same in another order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.sequences import SequenceScaler
+    >>> X = np.array([[[1.0], [3.0]]])
+    >>> scaler = SequenceScaler().fit(X)
+    >>> print(scaler.mean_, scaler.scale_, scaler.transform(X).ravel())
+    [2.] [1.] [-1.  1.]
     """
 
     @takes_parameters
@@ -347,7 +408,12 @@ class SequenceScaler(Parametric):
         pass
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn mean and deviation. y is not read. NaN and infinity are refused."""
+        """Compute the mean and the scale of each feature of X. y is not read. Returns self.
+
+        Raises
+        ------
+        TypeError, ValueError : X is not a set of sequences, or contains NaN or infinity; or its deviation is not finite.
+        """
         _checks.choose("per", self.per, ("all", "series"))
         names, sequences = feature_names("X", X), read(X, self.two_d)
         mean, scale = self._statistics(sequences)
@@ -362,21 +428,28 @@ class SequenceScaler(Parametric):
             self.feature_names_in_ = names
 
     def transform(self, X: ArrayLike) -> Any:
-        """Return (X − mean) / scale, in the form of X, which is not changed; see `set_output` for DataFrames."""
+        """Return (X − mean) / scale in the form of X. X is not changed. `set_output` selects DataFrames.
+
+        Raises
+        ------
+        NotFittedError : `fit` was not called.
+        ValueError : X has another number of features or other columns than in `fit`, or contains NaN or infinity.
+        """
         self._check_fitted("transform")
         sequences = self._read(X)
         mean, scale = self._statistics(sequences) if self.per == "series" else (self.mean_, self.scale_)
         return self._in_frames(self._apply(sequences, lambda x: (x - mean) / scale), X)
 
     def inverse_transform(self, X: ArrayLike) -> Any:
-        """Return X scale + mean, in the form of X. With per="series" sequence n of X belongs to sequence n of `fit`.
+        """Return X scale + mean in the form of X. With per="series", sequence n of X belongs to sequence n of `fit`.
 
         Forecasts of L quantile levels have one more axis, the last: (N, T, I, L), a list of (T_n, I, L), or (T, I, L).
 
         Raises
         ------
-        ValueError : X has other features or NaN; or with two_d="series" its last two axes are both I, so that it can be
-            (N, T, I) or (T, I, L).
+        NotFittedError : `fit` was not called.
+        ValueError : X has another number of features or sequences, or contains NaN or infinity; or two_d="series" and the last
+            two axes both have length I, so that X may be (N, T, I) or (T, I, L).
         """
         self._check_fitted("inverse_transform")
         if self._has_levels(X):
@@ -393,11 +466,17 @@ class SequenceScaler(Parametric):
         return self._apply(sequences, lambda x: x * self.scale_ + self.mean_)
 
     def fit_transform(self, X: ArrayLike, y: Any = None) -> Any:
-        """`fit`, then `transform`."""
+        """Call `fit` and return the result of `transform`."""
         return self.fit(X).transform(X)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Return the names of the features, those of `fit` or "x0", "x1" and so on; scikit-learn asks for them."""
+        """Return the names of the features (I,): those of `fit`, or "x0", "x1" and so on. scikit-learn calls this method.
+
+        Raises
+        ------
+        NotFittedError : `fit` was not called.
+        ValueError : `input_features` are not those of `fit`.
+        """
         self._check_fitted("get_feature_names_out")
         known = getattr(self, "feature_names_in_", None)
         if input_features is not None:
@@ -411,21 +490,21 @@ class SequenceScaler(Parametric):
         return np.array([f"x{i}" for i in range(self.n_features_in_)], dtype=object) if known is None else known
 
     def set_output(self, *, transform: Literal["default", "pandas"] | None = None) -> Self:
-        """Set what `transform` and `fit_transform` return, as of scikit-learn's transformers; returns self.
+        """Set the type that `transform` and `fit_transform` return, as in scikit-learn's transformers. Returns self.
 
         Parameters
         ----------
         transform : "default", "pandas" or None
             "default": arrays, or a list of them. "pandas": a DataFrame for two dimensions, a list of DataFrames for a list,
-            with the index of what was given; an array (N, T, I) is refused. None changes nothing. Without a call
-            scikit-learn's `set_config(transform_output=...)` decides.
+            with the index of the input; an array (N, T, I) then raises ValueError. None changes nothing. If `set_output` was
+            never called, scikit-learn's `set_config(transform_output=...)` decides.
         """
         if transform is not None:
             self._sklearn_output_config = {"transform": _checks.choose("transform", transform, ("default", "pandas"))}
         return self
 
     def _in_frames(self, made, X):
-        """What `transform` made, as DataFrames if these were asked for."""
+        """Return the result of `transform`, as DataFrames if `set_output` or scikit-learn's configuration selects them."""
         given = getattr(self, "_sklearn_output_config", None)
         if given is None:
             sklearn = sys.modules.get("sklearn")
@@ -433,7 +512,7 @@ class SequenceScaler(Parametric):
         if _checks.choose("transform_output", given["transform"], ("default", "pandas")) == "default":
             return made
         if not isinstance(made, list) and made.ndim == 3:
-            raise ValueError('an array (N, T, I) cannot become a DataFrame: give a list of (T_n, I), or '
+            raise ValueError('X is an array (N, T, I), which cannot become a DataFrame: give a list of (T_n, I), or call '
                              'set_output(transform="default")')
         from pandas import DataFrame
 
@@ -450,7 +529,7 @@ class SequenceScaler(Parametric):
         return sequences
 
     def _has_levels(self, X):
-        """Whether X has an axis of quantile levels behind that of the features."""
+        """Return whether X has an axis of quantile levels after the axis of features."""
         I = self.n_features_in_  # noqa: E741
         if isinstance(X, (list, tuple)):
             return len(X) > 0 and all(np.ndim(x) == 3 and np.shape(x)[1] == I for x in X)
@@ -459,12 +538,12 @@ class SequenceScaler(Parametric):
         if X.ndim == 4:
             return X.shape[2] == I
         if self.two_d == "series" and X.shape[1:] == (I, I):
-            raise ValueError(f"X of shape {X.shape} can be sequences (N, T, {I}), or forecasts (T, {I}, L) of L = {I} levels: "
-                             "give X[None] for the latter, and a list of sequences for the former")
+            raise ValueError(f"X has shape {X.shape}, which may be sequences (N, T, {I}) or forecasts (T, {I}, L) of L = {I} "
+                             "levels: give a list of sequences for the former, X[None] for the latter")
         return X.shape[2] != I and X.shape[1] == I
 
     def _statistics(self, sequences):
-        """Mean and scale, (I,) or (N, I)."""
+        """Return mean and scale, (I,) or (N, I)."""
         t, n = sequences.steps()
         rows = sequences.padded[t, n]
         if self.per == "all":
@@ -477,13 +556,20 @@ class SequenceScaler(Parametric):
         return sequences.restore(function(sequences.padded)[t, n].astype(sequences.padded.dtype))
 
     def save(self, path: FilePath) -> None:
-        """Write the scaler to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
+        """Write the scaler to one .npz file without pickles. `fastbptt.load` reads it.
+
+        The file is replaced only when the new one is complete.
+
+        Raises
+        ------
+        NotFittedError : `fit` was not called.
+        """
         self._check_fitted("save")
         header, arrays = self._to_file()
         _files.write(path, header | {"kind": "SequenceScaler"}, arrays)
 
     def _to_file(self):
-        """Header and arrays, under names that leave room for a model in the same file. `per` is that of `fit`."""
+        """Return header and arrays. Their names cannot clash with those of a model in the same file. `per` is that of `fit`."""
         per = "all" if self.mean_.ndim == 1 else "series"
         names = {} if not hasattr(self, "feature_names_in_") else {"feature_names": self.feature_names_in_.tolist()}
         return {"scaler": self.get_params() | {"per": per} | names}, {"scaler.mean": self.mean_, "scaler.scale": self.scale_}
@@ -514,22 +600,22 @@ class SequenceScaler(Parametric):
 
 
 def _mean_and_scale(rows, weights=None, name="X"):
-    """Mean and standard deviation (I,) of rows (M, I), weighted by `weights` (M,) > 0, both in float64.
+    """Return mean and scale (I,), float64, of rows (M, I) with weights (M,) > 0.
 
-    In place of the deviation it is 1 where rows are missing, or equal up to rounding in the dtype of `rows`: division by a
-    deviation of 1e-17, as of 0.3 and 0.1 + 0.2, would blow later inputs up.
+    The scale is the standard deviation. It is 1 if there are no rows, or if the rows are equal up to rounding in their dtype:
+    dividing later inputs by a deviation of 1e-17, such as that of 0.3 and 0.1 + 0.2, would make them huge.
     """
     rounding, rows = 10 * np.finfo(rows.dtype).eps, rows.astype(np.float64)
     if not len(rows):
         return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
     low = rows.min(axis=0)
-    constant = rows.max(axis=0) == low  # the deviation itself would be a rounding error, not 0
+    constant = rows.max(axis=0) == low  # its deviation would be a rounding error, not 0
     with np.errstate(over="ignore", invalid="ignore"):
         mean = np.where(constant, low, np.average(rows, axis=0, weights=weights))
         scale = np.where(constant, 1.0, np.sqrt(np.average(np.square(rows - mean), axis=0, weights=weights)))
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
         raise ValueError(f"{name} is too large for its standard deviation to be finite")
-    scale[scale <= rounding * np.abs(mean)] = 1.0  # also 0, of squares that underflow
+    scale[scale <= rounding * np.abs(mean)] = 1.0  # also if the squares underflowed to 0
     return mean, scale
 
 
@@ -539,12 +625,12 @@ def _mean_and_scale(rows, weights=None, name="X"):
 
 
 def feature_names(name: str, X: Any) -> np.ndarray | None:
-    """Return the columns of a DataFrame, or of all DataFrames of a list, as an array; None if they are no strings.
+    """Return the columns of a DataFrame, or of all DataFrames in a list, as an array; None if they are not strings.
 
     Raises
     ------
     TypeError : some column names are strings and others are not.
-    ValueError : the frames of a list have different columns, or the same ones in another order.
+    ValueError : the DataFrames of a list have different columns, or the same ones in another order.
     """
     if not isinstance(X, (list, tuple)):
         return _columns(name, X)
@@ -567,13 +653,13 @@ def _columns(name, X):
     strings = [isinstance(column, str) for column in columns]
     if not all(strings):
         if any(strings):
-            raise TypeError(f"{name} has column names of which some are strings and others are not: {list(columns)}")
+            raise TypeError(f"{name} has column names of several types, and all or none must be strings; got {list(columns)}")
         return None
     return np.array(list(columns), dtype=object)
 
 
 def check_names(name: str, names: np.ndarray | None, known: np.ndarray | None, where: str = "fit") -> None:
-    """Raise ValueError if `names` are not those that are known, in their order. Without names there is no check."""
+    """Raise ValueError if `names` differ from `known`, in content or order. Do nothing if one of them is None."""
     if names is None or known is None or np.array_equal(names, known):
         return
     what = "target" if name == "y" else "feature"

@@ -1,12 +1,11 @@
 """The kernels: the arithmetic of one step, or of a run of steps, for one instruction set and one real type.
 
-`kernels.h` states what each kernel does and `kernels.pxd` declares it to Cython. Each file of `sets/` compiles `simd.h` for
-one instruction set, and `dispatch.c` chooses a set when fastbptt is imported. `blas.pyx` is the set `blas`: the same kernels
-by BLAS and plain loops, for compilers without vector types. `lanes.h` holds the kernels that compute many small networks at
-once.
+`kernels.h` defines each kernel and `kernels.pxd` declares it to Cython. Each file of `sets/` compiles `simd.h` for one
+instruction set, and `dispatch.c` chooses a set when fastbptt is imported. `blas.pyx` is the set `blas`: the same kernels with
+BLAS and plain loops, for compilers without vector types. `lanes.h` has the kernels that compute many small networks at once.
 
 `defs/` holds one table for each of activations, losses and update rules (`.def`, one row each) and their formulas (`.h`). The C
-enums, the switches of every kernel set, the names in Python and the checks of the C interface are made from the tables:
+enums, the switches of every kernel set, the names in Python and the checks of the C interface are generated from the tables:
 
     to add an        write a row in         its functions in      and in fastbptt/reference
     activation       defs/activations.def   defs/activations.h    ACTIVATIONS or OUTPUT_ACTIVATIONS

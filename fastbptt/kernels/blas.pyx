@@ -1,17 +1,19 @@
-"""The `blas` kernel set: typed Cython loops, and row-major gemm over scipy.linalg.cython_blas.
+"""The `blas` kernel set: typed Cython loops, and row-major gemm from scipy.linalg.cython_blas.
 
 Design
 ------
-(a) All knowledge of BLAS is in `product`. Its matrices are row-major, BLAS's column-major: C = A B is asked for as
+(a) Only `product` calls BLAS. Its matrices are row-major and those of BLAS column-major, so C = A B is computed as
     Cᵀ = Bᵀ Aᵀ, which is the same memory.
-(b) Small products stay in plain loops: a call of gemm costs about as much as 300 multiplications (`LOOPS_BELOW`).
-(c) P of `pack` is (K, N), so that in every product the innermost loop runs along rows of B and C, which a compiler
-    vectorises without reordering a sum.
-(d) This set pads nothing (pad 1): a block of rows is one contiguous array, and pointwise stages run over all of it.
-(e) While a call is inside, BLAS is held at one thread (`hold_blas`): a product's bits depend on how many threads share it,
-    two are slower than one at most sizes of a recurrent network, and hundreds of callers of a threaded OpenBLAS corrupt
-    its heap. At most 32 products are in gemm or gemv at a time, whoever asks: OpenBLAS has buffers for so many
-    callers as it was built for threads (64 in SciPy's wheels), and says so or crashes where there are more.
+(b) Small products are plain loops: a call of gemm takes about the time of 300 multiplications (`LOOPS_BELOW`).
+(c) P of `pack` is (K, N), so that in every product the innermost loop runs along rows of B and C. A compiler vectorises
+    it without reordering a sum.
+(d) This set has no padding (pad 1): a block of rows is one contiguous array, and pointwise stages run over all of it.
+(e) During a call, BLAS is limited to one thread (`hold_blas`), for three reasons. The bits of a product depend on the number
+    of its threads. Two threads are slower than one at most sizes of a recurrent network. Hundreds of callers of a threaded
+    OpenBLAS corrupt its heap.
+(f) At most 32 products of all callers are in gemm or gemv at a time. OpenBLAS has as many buffers for callers as it was built
+    for threads (64 in SciPy's wheels). With more callers it reports an error or crashes.
+A new kernel of kernels.h gets a function here and a line in the table at the end.
 """
 
 import os
@@ -34,24 +36,25 @@ cdef extern from "atomic.h" nogil:
     long add "fastbptt_add"(long *counter, long n) noexcept
     void enter "fastbptt_enter"(long *counter, long most) noexcept
 
-include "_blas_int.pxi"  # blas_int, which SciPy names from 1.18 on; written by setup.py
+include "_blas_int.pxi"  # setup.py writes it: it defines blas_int, a name that SciPy has from 1.18 on
 
-# m n k under which plain loops beat gemm and gemv: the time of loops over that of BLAS is 0.3 at 16, 0.6 to 0.9 at 256, 1 to
-# 1.6 at 512, 1.2 to 2.3 at 2048 (2026-11, one core of an AMD Zen 3, OpenBLAS 0.3.30, float32 and float64).
+# Products with a smaller m n k are plain loops, which beat gemm and gemv there. The time of loops divided by that of BLAS is 0.3
+# at 16, 0.6 to 0.9 at 256, 1 to 1.6 at 512, 1.2 to 2.3 at 2048 (2026-11, one core of an AMD Zen 3, OpenBLAS 0.3.30, float32 and
+# float64).
 cdef enum:
     LOOPS_BELOW = 512
 
-cdef long products = 0         # in gemm or gemv
+cdef long products = 0         # number in gemm or gemv now
 cdef long most_products = 32
 
 
 def products_now():
-    """How many products are in gemm or gemv."""
+    """Return the number of products in gemm or gemv."""
     return add(&products, 0)
 
 
 def set_most_products(long n):
-    """Let n products be in gemm or gemv at a time; returns how many were let before. Only tests change it."""
+    """Allow at most n products in gemm or gemv at a time. Return the limit before. Only tests change it."""
     global most_products
     before, most_products = most_products, n
     return before
@@ -64,7 +67,7 @@ def set_most_products(long n):
 
 cdef void product(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *A, Py_ssize_t ai, Py_ssize_t ak,
                   const floating *B, Py_ssize_t ldb, floating *C, Py_ssize_t ldc) noexcept nogil:
-    """C += A @ B for A[i * ai + j * ak] (m, k), one of ai and ak being 1, B (k, n), C (m, n); 2 m n k flops."""
+    """Compute C += A @ B for A[i * ai + j * ak] (m, k), B (k, n) and C (m, n). ai or ak is 1. It takes 2 m n k flops."""
     cdef Py_ssize_t i, j, l
     cdef floating a
     cdef floating one = 1
@@ -104,7 +107,7 @@ cdef void pack(Py_ssize_t K, Py_ssize_t N, const floating *W, Py_ssize_t stride_
     if stride_n == 1:
         for i in range(K):
             memcpy(P + i * ldp, W + i * stride_k, N * sizeof(floating))
-    else:  # the strided side is read: writes that miss the cache cost more
+    else:  # the strided array is read, because writes that miss the cache take longer
         for i in range(K):
             for j in range(N):
                 P[i * ldp + j] = W[i * stride_k + j * stride_n]
@@ -250,7 +253,7 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
 
 cdef double softmax_row(const ErrorOptions *what, const floating *d, Py_ssize_t label, floating m, floating *z,
                         double *e) noexcept nogil:
-    """z <- scale m ∂e/∂z for softmax with cross-entropy: Y Σ D - D; e is put into e, m e returned."""
+    """Compute z <- scale m ∂e/∂z for softmax with cross-entropy, which is Y Σ D - D. Set e to the loss and return m e."""
     cdef Py_ssize_t o
     cdef floating top = z[0], total = 0, mass = 1, factor = m * <floating> what.scale
     cdef double linear = 0
@@ -288,7 +291,7 @@ cdef void softmax(Py_ssize_t n, floating *z) noexcept nogil:
 
 cdef double row(const ErrorOptions *what, const floating *d, const floating *m, Py_ssize_t weight_width, floating *y,
                 double *e) noexcept nogil:
-    """y <- scale m ∂e/∂z of every loss but cross-entropy, from y = g2(z), or from z if the two are one function."""
+    """Compute y <- scale m ∂e/∂z for every loss except cross-entropy. y holds g2(z), or z for a fused loss. Return Σ m e."""
     cdef Py_ssize_t o, k
     cdef floating weight = 1, dy, inner = 0, factor = <floating> what.scale
     cdef bint one_function = outputs_of(what.loss) >= 0
@@ -310,14 +313,14 @@ cdef double row(const ErrorOptions *what, const floating *d, const floating *m, 
             y[o] = dy
         else:
             y[o] = back_from_output(what.activation, dy, y[o])
-    if what.activation == SOFTMAX:  # Y (dY - Σ dY Y): dY a second time, now that the sum is known
+    if what.activation == SOFTMAX:  # Y (dY - Σ dY Y): compute dY again, now that the sum is known
         for o in range(what.O):
             k = o % what.K
             if weight_width:
                 weight = m[k if weight_width > 1 else 0]
             dy = factor * weight * slope(what, y[o], d[k], o, &e_o) if weight != 0 else 0
             if what.settles and fabs(dy - inner) <= NOISE * epsilon * (fabs(dy) + fabs(inner)):
-                y[o] = 0  # only rounding noise is left
+                y[o] = 0  # the difference is only rounding noise
             else:
                 y[o] *= dy - inner
     return total
@@ -344,7 +347,7 @@ cdef double error(const ErrorOptions *what, Py_ssize_t rows, const floating *D, 
         d = D + i * ldd if D != NULL else NULL
         m = weights + i * weight_width if weight_width else NULL
         if what.loss == CROSS_ENTROPY:
-            if m != NULL and m[0] == 0:  # a label of -1 is legal here
+            if m != NULL and m[0] == 0:  # the label may be -1
                 memset(Z + i * ldz, 0, what.O * sizeof(floating))
                 e = 0
             else:
@@ -361,8 +364,8 @@ cdef double error(const ErrorOptions *what, Py_ssize_t rows, const floating *D, 
 # BLAS at one thread
 # ---------------------------------------------------------------------------------------------------------------------
 
-# The limit is the process's, not the caller's: the first call in takes it, the last one out gives back what was there.
-# Compiled code, in which no Ctrl-C can strike between taking the limit and counting it.
+# The limit holds for the whole process, not for one caller: the first concurrent call sets it, and the last one restores the
+# former number of threads. This is compiled code, so that Ctrl-C cannot interrupt between setting the limit and counting it.
 cdef PyThread_type_lock lock = PyThread_allocate_lock()
 cdef int inside = 0
 cdef object libraries = None
@@ -375,7 +378,7 @@ cdef void enter_lock() noexcept:
 
 
 cdef int set_threads(list counts) except -1:
-    """Set each library's number of threads, all of them even where Ctrl-C strikes in between."""
+    """Set each library's number of threads. A Ctrl-C takes effect only after all of them are set."""
     interrupt = None
     for library, count in counts:
         while True:
@@ -390,12 +393,12 @@ cdef int set_threads(list counts) except -1:
 
 
 cdef int hold_blas() except -1:
-    """BLAS stays at one thread until `release_blas`; calls may nest and overlap. 7 µs where it had more."""
+    """Limit BLAS to one thread until `release_blas`. Calls may nest and overlap. It takes 7 µs if BLAS had more threads."""
     global inside, libraries, before
     enter_lock()
     try:
         if inside == 0:
-            if libraries is None:  # a millisecond, once
+            if libraries is None:  # the first call takes a millisecond
                 import threadpoolctl
 
                 libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
@@ -434,7 +437,7 @@ def _after_fork_in_parent():
 
 def _after_fork_in_child():
     global inside, products
-    inside = products = 0  # the threads that were inside are not here
+    inside = products = 0  # the child does not have the threads that were in a call
     PyThread_release_lock(lock)
 
 

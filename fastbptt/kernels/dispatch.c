@@ -1,8 +1,8 @@
-/* Choose a vector kernel set. No Python in here.
+/* Choose a vector kernel set. This file does not use Python.
  *
- * The compiler and the processor family decide which sets are built (sets/). The processor decides which of them serves,
- * when fastbptt is imported. A compiler without GCC's vector types builds none of them, nor does one that is given
- * FASTBPTT_NO_VECTORS: the set `blas` serves there.
+ * The compiler and the processor family determine which sets are built (sets/). The processor determines which of them is used
+ * when fastbptt is imported. No vector set is built by a compiler without GCC's vector types or with FASTBPTT_NO_VECTORS: the
+ * set `blas` is used then.
  *
  * To add a set, add a file to sets/, a declaration below, and its condition to `fastbptt_vector_kernels`.
  */

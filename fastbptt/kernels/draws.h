@@ -3,10 +3,10 @@
  * The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, SC11). Normal numbers come from it by the formulas of
  * Box and Muller 1958. A key has 64 bits. A counter has four words: (stream * 2^22 + unit / 4, step, sequence, call).
  *
- * All arithmetic is +, -, *, / and the square root in double precision, and each operation is rounded by itself. reference.py
- * therefore computes the same bits. Fused multiply-adds would change the bits, so the pragmas forbid them: on processors that
- * always have them (arm64) a compiler uses them by default. A new distribution belongs here, and in reference.py with the
- * same bits.
+ * All arithmetic is +, -, *, / and the square root in double precision, and each operation is rounded by itself.
+ * reference/draws.py therefore computes the same bits. Fused multiply-adds would change the bits, so the pragmas forbid them:
+ * on processors that always have them (arm64) a compiler uses them by default. A new distribution belongs here, and in
+ * reference/draws.py with the same bits.
  */
 #ifndef FASTBPTT_DRAWS_H
 #define FASTBPTT_DRAWS_H
@@ -50,7 +50,7 @@ static inline void fastbptt_philox(uint64_t key, uint32_t first, uint32_t c1, ui
 /* Compute two standard normal numbers x[j], y[j] from each pair of words a[j], b[j].
  *
  * x = sqrt(-2 ln u) cos(2 pi v) and y = sqrt(-2 ln u) sin(2 pi v), with u = (a + 1) / 2^32 and v = b / 2^32. The logarithm,
- * sine and cosine are polynomials here, so that reference.py has the same bits. */
+ * sine and cosine are polynomials here, so that reference/draws.py has the same bits. */
 static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *x, double *y)
 {
     int j;
@@ -60,7 +60,7 @@ static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *
         uint32_t quadrant = ((b[j] >> 29) + 1) >> 1;
         double m, s, q, log_m, r, angle, sine, cosine, c, d;
         memcpy(&bits, &u, sizeof bits);
-        e = (bits - 0x3FE6A09E667F3BCDu) >> 52; /* u = m 2^e, m from sqrt(1/2) to sqrt(2) */
+        e = (bits - 0x3FE6A09E667F3BCDu) >> 52; /* u = m 2^e with sqrt(1/2) <= m < sqrt(2) */
         mantissa = bits - (e << 52);
         memcpy(&m, &mantissa, sizeof m);
         s = (m - 1) / (m + 1); /* ln m = 2 atanh s */

@@ -1,7 +1,7 @@
-"""The verbs for fused floating: `affine(k, ...)` calls the float32 or the float64 verb of the kernel set `k`.
+"""Declare the kernels for fused floating: `affine(k, ...)` calls the float32 or the float64 kernel of the set `k`.
 
-What each verb does stands in kernels.h. This file, with the elementary functions below, lanes.pxd and scalar.pxd
-are the only places that ask `if floating is float`.
+kernels.h documents each kernel. Only this file, lanes.pxd and scalar.pxd branch on `if floating is float`. A kernel declared in
+kernels.h gets its function here.
 """
 
 from cython cimport floating
@@ -31,7 +31,7 @@ cdef extern from "draws.h" nogil:
     void draw_mask_f64 "fastbptt_draw_mask_f64"(unsigned long long key, unsigned int kind, unsigned int sequence,
                                                 unsigned int call, double keep, Py_ssize_t n, double *row) noexcept
 
-# The rows of the tables in defs/, by the constants below. A constant is declared here only if Cython code names it.
+# The tables of defs/, indexed by the constants below. A constant is declared here only if Cython code names it.
 cdef extern from "defs/tables.h" nogil:
     enum:
         HIDDEN "FASTBPTT_HIDDEN"
@@ -76,7 +76,7 @@ cdef extern from "kernels.h" nogil:
         SGD "FASTBPTT_SGD"
         ADAM "FASTBPTT_ADAM"
 
-    int outputs_of "fastbptt_outputs_of"(int loss) noexcept  # the output activation that a loss needs, or -1
+    int outputs_of "fastbptt_outputs_of"(int loss) noexcept  # the output activation that a loss requires, or -1
 
     const double NOISE "FASTBPTT_NOISE"
 
@@ -331,7 +331,7 @@ cdef inline void integrate_back(const Kernels *k, const Units *what, Py_ssize_t 
 
 
 cdef inline Py_ssize_t padded(const Kernels *k, Py_ssize_t width, const floating *of) noexcept nogil:
-    """`width` rounded up to the set's pad for the type of `of`."""
+    """Return `width` rounded up to the set's pad for the type of `of`."""
     cdef Py_ssize_t pad = k.pad_f32 if floating is float else k.pad_f64
     return (width + pad - 1) // pad * pad
 
@@ -358,7 +358,7 @@ cdef inline floating fabs(floating x) noexcept nogil:
         return math.fabs(x)
 
 
-# ---- Maps on the parameters: parametrizations.h
+# ---- Parametrizations: parametrizations.h
 
 
 cdef inline void map_parameters(Py_ssize_t n, const unsigned char *maps, const floating *theta,

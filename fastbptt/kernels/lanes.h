@@ -1,20 +1,20 @@
-/* The verbs for many small networks of one shape at once, one a lane: what simd.h includes near its end.
+/* The kernels for many small networks of one shape at once, one network per lane. simd.h includes this file last.
  *
- * Where the verbs of simd.h see the numbers h, h + 1, ... of one network in a vector, these see one number of LANES networks:
- * each number of an array is LANES reals, two vectors, beside each other. So no width is padded, and no product waits for the
- * elements of a vector to be summed. Distances (strides, ld) are counted in reals. What all networks share is one real a
- * number: `shared` says so, and is constant where a loop is inlined.
+ * A vector of simd.h holds the numbers h, h + 1, ... of one network. Here it holds one number of several networks: each number
+ * of an array is LANES consecutive reals, two vectors. No width is padded, and no product adds the elements of a vector.
+ * Distances (strides, ld) are in reals. An array that all networks share has one real per number. `shared` says so; it is a
+ * constant in inlined loops.
  *
- * A lane's number is computed the same whatever stands in the other lanes, how many rows there are beside its own, and which
- * tile served: each sum is one chain over k.
+ * The bits of a lane do not depend on the other lanes, on the number of rows, or on the tile, because each sum is one chain
+ * over k. A kernel for many networks belongs here.
  */
 
 #define LANES (2 * W)
 
-/* x[k] of a row: one number for all lanes, or a vector of them */
+/* x[k] of a row: one number for all lanes, or one for each */
 #define LANE(shared, x) ((shared) ? SPLAT(*(x)) : LOAD(x))
 
-/* C[i, n] = base[i, n] + Σ_k x[i, k] w[n, k] for m rows, N columns and nv vectors, all constants where this is inlined */
+/* Compute C[i, n] = base[i, n] + Σ_k x[i, k] w[n, k] for m rows, N columns and nv vectors, which are constants when inlined. */
 static INLINE void NAME(lanes_tile)(const int m, const int N, const int nv, const int shared, ptrdiff_t K, const real *x,
                                     ptrdiff_t xi, ptrdiff_t xk, const real *w, ptrdiff_t wn, ptrdiff_t wk,
                                     const real *base, ptrdiff_t bi, ptrdiff_t bn, real *C, ptrdiff_t ci)
@@ -43,8 +43,8 @@ static INLINE void NAME(lanes_tile)(const int m, const int N, const int nv, cons
                 STORE(C + i * ci + n * LANES + v * W, c[i][n][v]);
 }
 
-/* C[r, n] = base[r, n] + Σ_k x[r, k] w[n, k]; the base's row stride is bi. Many rows four at a time, one vector after the
- * other; few by one, with sums enough in flight. */
+/* Compute C[r, n] = base[r, n] + Σ_k x[r, k] w[n, k]. bi is the base's row stride. Many rows are computed four at a time, one
+ * vector after the other. The remaining rows are computed one by one, with several columns at once to keep sums in flight. */
 static INLINE void NAME(lanes_product)(const int shared, ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, ptrdiff_t xi,
                                        ptrdiff_t xk, const real *w, ptrdiff_t wn, ptrdiff_t wk, const real *base,
                                        ptrdiff_t bi, ptrdiff_t bn, real *C)
@@ -74,7 +74,7 @@ static INLINE void NAME(lanes_product)(const int shared, ptrdiff_t rows, ptrdiff
     }
 }
 
-/* A <- A, and 0 in lanes whose sequence has ended before step t; ends (rows, LANES) holds its steps */
+/* Set A to 0 in lanes whose sequence ends before step t. ends (rows, LANES) holds the lengths. */
 static INLINE void NAME(lanes_end)(ptrdiff_t rows, ptrdiff_t N, ptrdiff_t t, const real *ends, real *A)
 {
     ptrdiff_t r, n, v;
@@ -130,7 +130,7 @@ static void NAME(lanes_recur_back)(int activation, ptrdiff_t steps, ptrdiff_t ro
     }
 }
 
-/* C[i, n] += Σ_r A[r, i] x[r, n] for m and N constants; the sum is rounded before it is added, as in `tile` */
+/* Compute C[i, n] += Σ_r A[r, i] x[r, n] for constant m and N. The sum is rounded before it is added, as in `tile`. */
 static INLINE void NAME(lanes_outer)(const int m, const int N, const int shared, ptrdiff_t rows, const real *A, ptrdiff_t lda,
                                      const real *x, ptrdiff_t ldx, real *C, ptrdiff_t ci)
 {
@@ -191,7 +191,7 @@ static void NAME(lanes_column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, 
     ptrdiff_t r, i, j;
     for (j = 0; j < N * LANES; j += W)
         for (r = 0; r < rows; r += CHUNK) {
-            V s[4] = {{0}, {0}, {0}, {0}}; /* one would wait for its last addition */
+            V s[4] = {{0}, {0}, {0}, {0}}; /* a single sum would wait for each addition */
             const ptrdiff_t end = MIN(rows, r + CHUNK);
             for (i = r; i + 4 <= end; i += 4) {
                 s[0] += LOAD(A + i * N * LANES + j);
@@ -199,7 +199,7 @@ static void NAME(lanes_column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, 
                 s[2] += LOAD(A + (i + 2) * N * LANES + j);
                 s[3] += LOAD(A + (i + 3) * N * LANES + j);
             }
-            if (i < end) /* each row has its sum, so that rows of zeros behind the last change no bit */
+            if (i < end) /* row r always goes to sum r % 4, so that appended rows of zeros change no bit */
                 s[0] += LOAD(A + i * N * LANES + j);
             if (i + 1 < end)
                 s[1] += LOAD(A + (i + 1) * N * LANES + j);
@@ -211,7 +211,7 @@ static void NAME(lanes_column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, 
 
 /* ---- The error */
 
-/* log(x) for x >= 1: x = m 2^k, 1 <= m < 2 */
+/* Return log(x) for x >= 1, from x = m 2^k with 1 <= m < 2. */
 static INLINE V NAME(lanes_log)(V x)
 {
     const MASK bits = (MASK)x, fraction = bits & ((((MASK){0} + 1) << FRACTION_BITS) - 1);
@@ -219,7 +219,7 @@ static INLINE V NAME(lanes_log)(V x)
     return SELECT(x == x, k * LN2_HIGH + (k * LN2_LOW + NAME(log1p)(m - 1)), x);
 }
 
-/* The largest z of every lane, NaN where there is one */
+/* Return the largest z of every lane; NaN if one of them is NaN. */
 static INLINE V NAME(lanes_largest)(ptrdiff_t O, const real *z)
 {
     V most = LOAD(z);
@@ -231,7 +231,7 @@ static INLINE V NAME(lanes_largest)(ptrdiff_t O, const real *z)
     return most;
 }
 
-/* z <- exp(z - most), divided by their sum, which is returned */
+/* Compute z <- exp(z - most) / Σ exp(z - most) and return the sum. */
 static INLINE V NAME(lanes_softmax)(ptrdiff_t O, V most, real *z)
 {
     V sum = {0};
@@ -246,7 +246,7 @@ static INLINE V NAME(lanes_softmax)(ptrdiff_t O, V most, real *z)
     return sum;
 }
 
-/* Y = g2(Z), in place */
+/* Compute Z <- g2(Z). */
 static void NAME(lanes_output)(int activation, ptrdiff_t rows, ptrdiff_t O, real *Z)
 {
     ptrdiff_t r, v;
@@ -259,9 +259,9 @@ static void NAME(lanes_output)(int activation, ptrdiff_t rows, ptrdiff_t O, real
             NAME(lanes_softmax)(O, NAME(lanes_largest)(O, Z + r * O * LANES + v), Z + r * O * LANES + v);
 }
 
-/* Z <- m ∂e/∂Z * scale of every lane, e is put into losses (rows, LANES) where that is not NULL, and Σ m e is added to totals
- * (LANES,). D (rows, K) and m (rows, width), width 0, 1 or K, are of all lanes where they are shared. What has no weight is not
- * read in D. */
+/* Compute Z <- m ∂e/∂Z * scale for every lane. Set losses (rows, LANES) to e unless it is NULL, and add Σ m e to totals
+ * (LANES,). D (rows, K) and m (rows, width), with width 0, 1 or K, may be shared by all lanes. Targets without weight are not
+ * read. */
 static void NAME(lanes_error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, int shared_D, const real *m, int width,
                               int shared_m, const real *scale, real *Z, real *losses, double *totals)
 {
@@ -320,7 +320,7 @@ static void NAME(lanes_error)(const fastbptt_error *what, ptrdiff_t rows, const 
             if (losses != NULL)
                 STORE(losses + r * LANES + v, e);
             sum += part;
-            if (r % 16 == 15 || r == rows - 1) { /* seldom, and before much is lost to rounding */
+            if (r % 16 == 15 || r == rows - 1) { /* rarely, for speed, but before rounding errors accumulate */
                 for (j = 0; j < W; j++)
                     totals[v + j] += sum[j];
                 sum = SPLAT(0);
@@ -329,7 +329,7 @@ static void NAME(lanes_error)(const fastbptt_error *what, ptrdiff_t rows, const 
     }
 }
 
-/* ---- Copies: element i of network l is source[l][i]; sources beyond n are zeros */
+/* ---- Copies: element i of network l is source[l][i]. Lanes from n on are zeros. */
 
 static void NAME(lanes_gather)(ptrdiff_t n, ptrdiff_t count, const real *const *source, real *target)
 {
@@ -347,7 +347,7 @@ static void NAME(lanes_scatter)(ptrdiff_t n, ptrdiff_t count, const real *source
             target[l][i] = source[i * LANES + l];
 }
 
-/* ---- Updates, with a learning rate of each lane; lanes that are 0 in `going` stay as they are */
+/* ---- Updates, with a learning rate for each lane. Lanes that are 0 in `going` do not change. */
 
 static INLINE V NAME(lanes_root)(V x)
 {
@@ -367,7 +367,7 @@ static INLINE V NAME(lanes_root)(V x)
 #undef ROOT
 #undef CORRECTED
 
-/* A rule that is no row of the table gives NaN. */
+/* Update theta and the slots. A rule that is not in the table gives NaN. */
 static void NAME(lanes_update)(const fastbptt_update *what, ptrdiff_t n, const real *rates, const real *going,
                                const real *gradient, real *theta, real *slot_1, real *slot_2)
 {

@@ -1,6 +1,6 @@
-"""The verbs of many networks at once, one a lane, for fused floating. What each does stands in kernels.h.
+"""Declare the lane kernels, which compute many networks at once, one per lane, for fused floating.
 
-Like kernels.pxd, this file asks `if floating is float`, so that no other has to.
+kernels.h documents each kernel. Like kernels.pxd, this file branches on `if floating is float`, so that other files need not.
 """
 
 from cython cimport floating
@@ -9,7 +9,7 @@ from .kernels cimport ErrorOptions, Kernels, UpdateOptions
 
 
 cdef inline Py_ssize_t lanes(const Kernels *k, const floating *of) noexcept nogil:
-    """How many networks stand side by side; 0 where the set has no verbs for them."""
+    """Return the number of networks per lane kernel; 0 if the set has no lane kernels."""
     return k.lanes_f32 if floating is float else k.lanes_f64
 
 

@@ -1,7 +1,7 @@
-/* The activations, losses and update rules of defs/ for one number at a time, in float32 and float64: those of the `blas` set.
+/* Instantiate the formulas of defs/ for single numbers, in float32 and float64, for the `blas` set.
  *
- * This file includes itself once for each type. It adds no formula: it only says what the formulas' words mean for a real.
- * They have no branches, so that a compiler can make vectors of the loops around them.
+ * This file includes itself once for each type. It adds no formula: it only defines the macros of the formulas for a real.
+ * The formulas have no branches, so that a compiler can vectorise the loops around them.
  */
 #ifndef BITS
 #ifndef FASTBPTT_SCALAR_H
@@ -13,7 +13,7 @@
 #include "kernels.h"
 
 #ifdef __GNUC__
-/* A row of a table without its function, or a constant without its case, does not compile. */
+/* Refuse to compile a row of a table without its function, or a constant without its case. */
 #pragma GCC diagnostic error "-Wswitch"
 #pragma GCC diagnostic error "-Wimplicit-function-declaration"
 #define INLINE inline __attribute__((always_inline))

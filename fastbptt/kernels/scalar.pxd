@@ -1,6 +1,6 @@
-"""The formulas of activations, losses and rules for fused floating: those of scalar.h, for the `blas` set.
+"""Declare the formulas of activations, losses and update rules in scalar.h for fused floating, for the `blas` set.
 
-What each does stands in defs/activations.h, defs/losses.h and simd/update.h.
+defs/activations.h, defs/losses.h and simd/update.h document each function.
 """
 
 from cython cimport floating

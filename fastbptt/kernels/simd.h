@@ -1,31 +1,31 @@
-/* The verbs of kernels.h in vectors, for one instruction set and one real type; sets/set.h includes this for each type.
+/* Implement the kernels of kernels.h in vectors, for one instruction set and one real type.
  *
- * Before the inclusion are defined
+ * sets/set.h includes this file once for each type. Before the inclusion it defines
  *     SET           the set's name
  *     BITS          of a real: 32 or 64
  *     BYTES         of a vector
- *     ROWS          of a tile, at most 8: ROWS * 2 accumulators, two vectors and a factor are to fit the registers
- * A new instruction set is one more file in sets/, and its name in dispatch.c.
+ *     ROWS          of a tile, at most 8: ROWS * 2 accumulators, two vectors and a factor must fit the registers
+ * To add an instruction set, add a file to sets/ and its name to dispatch.c.
  *
  * The kernels are in simd/: math.h (elementary functions), gemm.h (products and sums), recurrence.h, copy.h, loss.h, update.h.
- * Each file uses those before it. A new file is one more inclusion at the end of this one.
+ * Each file uses only earlier ones. To add a file, include it at the end of this one.
  *
  * Design
  * ------
- * (a) A row of a block is padded to whole vectors, so no loop here has a scalar tail; only what is the caller's, biases and
- *     gradients, has one (`base` of `affine`, `buffer` of `outer`). What stands in the padding is never stored there.
- * (b) `pack` cuts a matrix into panels two vectors wide, the last one maybe narrower, each (K, width) and contiguous: P takes
- *     the place that (K, ldp) would. Few rows read up to four panels at once, so that there are sums enough in flight.
- * (c) `tile` is the only product, but for one of a vector in a register (`add_state`). Into how many parts each of its sums is
- *     cut depends on shapes, never on the number of rows: so a row has the same bits whatever rows stand beside it.
- * (d) Elementary functions have no branches, in either type within these bounds, in units in the last place (all float32
- *     numbers, against float64, and 10^8 float64 ones, against the x87's long double; tests/kernels/ulps.c): exp 1.1, elu
- *     1.3, softsign 1.5, sigmoid 2.5, tanh 2.2 (float32 1.0, in four numbers at a time 1.21), softplus 2.9. They need IEEE
- *     arithmetic: -ffast-math would cancel SHIFT.
+ * (a) Rows of a block are padded to whole vectors, so loops over blocks have no scalar tail. Only the caller's own arrays,
+ *     biases and gradients, need one (`base` of `affine`, `buffer` of `outer`). Padding is never stored in these arrays.
+ * (b) `pack` cuts a matrix into contiguous panels (K, width). A panel is two vectors wide; the last one may be narrower. P is as
+ *     large as (K, ldp). A product with few rows reads up to four panels at once, so that enough sums are in flight.
+ * (c) `tile` computes all products, except those of a vector in a register (`add_state`). The number of accumulators of a sum
+ *     depends on shapes, never on the number of rows. A row therefore has the same bits next to any other rows.
+ * (d) Elementary functions have no branches. In both types, their errors in units in the last place are at most: exp 1.1, elu
+ *     1.3, softsign 1.5, sigmoid 2.5, tanh 2.2 (float32 1.0, with four numbers per vector 1.21), softplus 2.9. The bounds are
+ *     for all float32 numbers, compared with float64, and for 10^8 float64 numbers, compared with the x87's long double
+ *     (tests/kernels/ulps.c). The functions require IEEE arithmetic: -ffast-math would cancel SHIFT.
  */
 
 #ifdef __GNUC__
-/* A row of a table without its function, or a constant without its case, does not compile. */
+/* Refuse to compile a row of a table without its function, or a constant without its case. */
 #pragma GCC diagnostic error "-Wswitch"
 #pragma GCC diagnostic error "-Wimplicit-function-declaration"
 #endif
@@ -44,16 +44,16 @@ typedef double real;
 typedef uint64_t whole;
 #endif
 typedef real V __attribute__((vector_size(BYTES)));
-typedef real U __attribute__((vector_size(BYTES), may_alias, aligned(BITS / 8))); /* at any address of a real */
+typedef real U __attribute__((vector_size(BYTES), may_alias, aligned(BITS / 8))); /* aligned like a real only */
 typedef whole MASK __attribute__((vector_size(BYTES)));
 
 #define W ((ptrdiff_t)(BYTES / sizeof(real)))
 #define LOAD(p) ((V)*(const U *)(p))
 #define STORE(p, v) (*(U *)(p) = (U)(v))
 #define SPLAT(x) ((V){0} + (real)(x))
-#define BROADCAST(x) ((real)(x) - (V){0}) /* -0 too */
-/* a b + c, rounded once wherever the set can: left to itself, GCC 12 at -O3 sometimes rounds the product as well, and a row
- * would have other bits beside other rows */
+#define BROADCAST(x) ((real)(x) - (V){0}) /* keeps -0 */
+/* a b + c, rounded once if the set has an instruction for it. Without the intrinsics, GCC 12 at -O3 sometimes rounds the
+ * product too, and the bits of a row would depend on the number of rows. */
 #if BYTES == 64 && BITS == 32
 #define FUSED(a, b, c) ((V)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #elif BYTES == 64
@@ -68,7 +68,7 @@ typedef whole MASK __attribute__((vector_size(BYTES)));
 #define SELECT(mask, yes, no) ((V)(((MASK)(mask) & (MASK)(yes)) | (~(MASK)(mask) & (MASK)(no))))
 #define ABS(x) ((V)((MASK)(x) & ~SIGN))
 #define SIGN ((MASK)(-SPLAT(0)))
-#define WIDE V /* defs/activations.h says what these three are for */
+#define WIDE V /* defs/activations.h explains these three */
 #define ONE 1
 #define HALF (real)0.5
 #define POSITIVE_PART(x) SELECT((x) <= 0, SPLAT(0), x) /* NaN stays */

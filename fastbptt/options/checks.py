@@ -1,6 +1,6 @@
 """Checks of single options of `RNN`: functions (name, value) -> the value that a network keeps.
 
-A check returns the value as a network's configuration, a file and the backends hold it, or raises TypeError or ValueError.
+A check returns the value in the form for a network's configuration, a file and the backends, or raises TypeError or ValueError.
 Add a check here if a new option needs one that `fastbptt._checks` does not have.
 """
 
@@ -21,7 +21,7 @@ def one_of(choices):
 
 
 def at_least_0(name, value):
-    """Return `value` as a float; refuse negative and non-finite numbers."""
+    """Return `value` as a float. Raise ValueError for negative and non-finite numbers."""
     return _checks.number(name, value, 0, low_allowed=True)
 
 
@@ -36,7 +36,7 @@ def hidden_size(name, value):
         return _checks.size(name, value)
     sizes = tuple(_checks.size(f"{name}[{n}]", H) for n, H in enumerate(value))
     if not sizes:
-        raise ValueError(f"{name} must be an int, or a tuple of one for each layer, got an empty one")
+        raise ValueError(f"{name} must be an int, or a tuple of one int for each layer, got an empty tuple")
     return sizes if len(sizes) > 1 else sizes[0]
 
 
@@ -47,11 +47,12 @@ def loss(name, value):
 
 
 def loss_and_parameter(loss):
+    """Return the name of a loss, and its threshold, its levels or None. Missing ones get their default."""
     name, parameter = loss if isinstance(loss, tuple) and len(loss) == 2 else (loss, None)
     _checks.choose("loss", name, reference.LOSSES)
     if name not in reference.LOSS_PARAMETERS:
         if parameter is not None:
-            raise ValueError(f"loss {name!r} takes no number, got {parameter!r}")
+            raise ValueError(f"loss {name!r} must be given without a number, got {parameter!r}")
         return name, None
     if parameter is None:
         parameter = reference.LOSS_PARAMETERS[name]
@@ -59,7 +60,7 @@ def loss_and_parameter(loss):
         return name, _checks.number("the threshold of huber", parameter, 0)
     levels = tuple(_checks.number("a quantile level", level, 0, 1) for level in np.atleast_1d(parameter).tolist())
     if not levels:
-        raise ValueError("loss 'quantile' needs at least one level")
+        raise ValueError("loss 'quantile' must have at least one level, got none")
     return name, levels
 
 
@@ -82,7 +83,7 @@ def penalty(name, value):
 
 
 def by_parameter(name, penalty, shapes):
-    """Return a penalty as a dict of the parameters that it falls on."""
+    """Return a penalty as a dict of coefficients by parameter. A number applies to all weight matrices."""
     if not isinstance(penalty, dict):
         penalty = {name: penalty for name in shapes if name.startswith("W_")}
     for key in penalty:

@@ -1,10 +1,11 @@
-"""The options of `RNN`, each declared once: its default, its check, and who reads it.
+"""The options of `RNN`, each declared once: its default, its check, and the code that reads it.
 
 To add an option, add a row to OPTIONS and the argument with its type to the signatures that type checkers and scikit-learn
 read: `RNN.__init__`, `_types.PopulationOptions` and, if `estimators` is True, both estimators. tests/options/test_options.py
-compares these signatures with the rows. Everything else takes the rows: the constructor's body, repr, files and pickles,
-copies, the arguments of the backends (options/for_backends.py), the options that estimators pass on to `RNN`, and what
-populations compute in lanes. A new option then needs the code of its effect, in `fastbptt.reference` and in the core.
+compares these signatures with the rows. Everything else reads the rows: the constructor's body, repr, files and pickles,
+copies, the arguments of the backends (options/for_backends.py), the options that estimators pass on to `RNN`, and the choice of
+networks that populations compute in lanes. A new option also needs the code of its effect, in `fastbptt.reference` and in the
+core.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from .. import _checks, reference
 from . import checks, parametrizations, units
 
-REQUIRED: Any = object()  # in place of a default
+REQUIRED: Any = object()  # the option has no default
 REDUCTIONS = ("mean", "sum")
 OUTPUTS = ("sequence", "last")
 
@@ -26,17 +27,17 @@ class Option(NamedTuple):
 
     name: str
     default: Any
-    check: Callable[[str, Any], Any] | None  # (name, value) -> the value that is kept; None: it is used up, and not kept
-    core: str | None = None         # the keyword of _core.Engine that takes the kept value as it is
-    reference: str | None = None    # the keyword of the functions of fastbptt.reference that takes it as it is
-    estimators: bool = True         # both estimators have the option, and `fit` hands it to the network unchanged
-    constrains: bool = False        # a parametrization, which `effective_parameters` has applied
-    lanes: bool = False             # populations compute networks with any value of it in vector lanes
-    each: bool = False              # each network of a population may have its own
-    quiet: bool = False             # repr omits it at its default
+    check: Callable[[str, Any], Any] | None  # (name, value) -> the value that is kept; None: the constructor does not keep it
+    core: str | None = None         # the keyword of _core.Engine that takes the kept value unchanged
+    reference: str | None = None    # the keyword of the functions of fastbptt.reference that takes it unchanged
+    estimators: bool = True         # both estimators have the option, and `fit` passes it to the network unchanged
+    constrains: bool = False        # a parametrization: `effective_parameters` returns parameters after it
+    lanes: bool = False             # populations compute networks with any value of this option in vector lanes
+    each: bool = False              # each network of a population may have its own value
+    quiet: bool = False             # repr omits the option at its default
 
 
-# In the order of the constructor's arguments, which is the order of a file's header too.
+# In the order of the constructor's arguments, which is also the order of a file's header.
 OPTIONS = (
     Option("input_size", REQUIRED, _checks.size, estimators=False, lanes=True),
     Option("hidden_size", REQUIRED, checks.hidden_size, estimators=False, lanes=True),
@@ -76,12 +77,12 @@ BY_NAME = {option.name: option for option in OPTIONS}
 
 
 def names(condition: Callable[[Option], bool]) -> tuple[str, ...]:
-    """Return the names of the options whose row fulfils a condition, in the order of the rows."""
+    """Return the names of the options whose row satisfies a condition, in the order of the rows."""
     return tuple(option.name for option in OPTIONS if condition(option))
 
 
 def configuration(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that a network keeps, checked, from the constructor's arguments by name."""
+    """Return the checked options that a network keeps, from the constructor's arguments by name."""
     parametrizations.refuse_two_sources_of_signs(given["dale_ratio"], given["dale_signs"])
     given = {**given, "leak": units.leak_of(given["leak"], given["dt"], given["tau"])}
     return {option.name: option.check(option.name, given[option.name]) for option in OPTIONS if option.check is not None}
@@ -89,13 +90,13 @@ def configuration(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def kept_defaults() -> Mapping[str, Any]:
-    """Return what a network keeps of every option that has a default, if nothing is given."""
+    """Return the kept value of the default of every option that has one."""
     return {option.name: option.check(option.name, option.default) for option in OPTIONS
             if option.check is not None and option.default is not REQUIRED}
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with the defaults of options that it lacks: an earlier version wrote it."""
+    """Return a configuration with defaults for missing options. An earlier version may have written it."""
     return {**config, **{name: value for name, value in kept_defaults().items() if name not in config}}
 
 

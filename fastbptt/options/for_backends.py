@@ -1,6 +1,6 @@
 """A network's configuration as keyword arguments of the backends.
 
-An option that a backend takes as it is has the keyword in its row of options/declaration.py. Add a line here only for an
+If a backend takes an option unchanged, the option's row in options/declaration.py has the keyword. Add a line here only for an
 option that a backend takes in another form.
 """
 
@@ -23,7 +23,7 @@ def target_size_of(config):
 
 
 def for_core(config, shapes, maps):
-    """Return the keyword arguments of `_core.Engine`, without the sizes I, H and O, which layers change."""
+    """Return the keyword arguments of `_core.Engine`, without the sizes I, H and O, which differ between layers."""
     loss, loss_parameter = loss_of(config)
     return {option.core: config[option.name] for option in OPTIONS if option.core} | {
         "K": target_size_of(config), "loss": loss, "loss_parameter": loss_parameter, "mean": config["reduction"] == "mean",

@@ -1,4 +1,7 @@
-"""Options that constrain parameters: connectivity, trainable, Dale's law. Their checks, and the reference.Map they become."""
+"""Options that constrain parameters (connectivity, trainable, Dale's law): their checks and the reference.Map of a parameter.
+
+Add a new constraint to `build` and to `codes`.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,24 @@ import numpy as np
 from .. import _checks
 from ..reference import Map
 
-PRESENT, TRAINABLE, SIGNED, NEGATIVE = 1, 2, 4, 8  # the bits of an entry, as parametrizations.h has them
+PRESENT, TRAINABLE, SIGNED, NEGATIVE = 1, 2, 4, 8  # the bits of an entry, as in parametrizations.h
 
 
 def refuse_two_sources_of_signs(dale_ratio, dale_signs):
-    """Raise TypeError if Dale's law is given both by a share and by signs."""
+    """Raise TypeError if Dale's law is given both by a ratio and by signs."""
     if dale_ratio is not None and dale_signs is not None:
-        raise TypeError("give dale_ratio or dale_signs, not both")
+        raise TypeError("dale_ratio and dale_signs are both given; give only one of them")
 
 
 def build(given, shapes):
-    """Return the Map of each parameter that has one, and the units' signs (H,), None without Dale's law."""
+    """Return the Map of each constrained parameter, and the signs (H,) of the units or None without Dale's law."""
     for option in ("connectivity", "trainable", "nonnegative"):
         for name in given[option] or ():
             if name not in shapes:
                 raise ValueError(f"{option} names {name!r}, but this network's parameters are {', '.join(shapes)}")
     signs = unit_signs(given, shapes["W_s"][0])
     if signs is not None and "W_s" in given["nonnegative"]:
-        raise ValueError("nonnegative names 'W_s', whose signs are those of dale_ratio or dale_signs")
+        raise ValueError("nonnegative names 'W_s', whose signs dale_ratio or dale_signs already fix")
     maps = {}
     for name, shape in shapes.items():
         present, trainable = (_array_of(option, given[option], name, shape) for option in ("connectivity", "trainable"))
@@ -43,6 +46,7 @@ def build(given, shapes):
 
 
 def unit_signs(given, H):
+    """Return the signs (H,) of the units, int8, or None without Dale's law."""
     if given["dale_signs"] is not None:
         if len(given["dale_signs"]) != H:
             raise ValueError(f"dale_signs must have shape (H,) = ({H},), got {given['dale_signs'].shape}")
@@ -53,7 +57,7 @@ def unit_signs(given, H):
 
 
 def codes(maps, shapes):
-    """Return the maps as the core takes them, a byte for each entry of theta (P,); None if there are none."""
+    """Return the maps in the form for the core, a byte for each entry of theta (P,); None if there are no maps."""
     if not maps:
         return None
     parts = []
@@ -68,7 +72,7 @@ def codes(maps, shapes):
 
 
 def split(config):
-    """Return options with the names of arrays in place of the arrays, as JSON can hold them, and the arrays by these names."""
+    """Return options for JSON, with names in place of arrays, and a dict of the arrays by these names."""
     plain, arrays = dict(config), {}
     for option in ("connectivity", "trainable"):
         plain[option] = dict(config[option])
@@ -90,7 +94,7 @@ def join(config, arrays):
     return joined
 
 
-# ---- Checks: arrays that are kept are copies that cannot be written to
+# ---- Checks. A network keeps arrays as read-only copies.
 
 
 def connectivity(name, value):
@@ -127,7 +131,7 @@ def _flags(name, value):
     value = _checks.array(name, value, np.float64)
     bad = (value != 0) & (value != 1)
     if bad.any():
-        raise ValueError(f"{name} must hold 0 and 1 alone, got {value[bad][0]}")
+        raise ValueError(f"{name} must hold only 0 and 1, got {value[bad][0]}")
     return _kept(value.astype(np.uint8))
 
 
@@ -152,7 +156,7 @@ def _signs(name, value):
         raise ValueError(f"{name} must have shape (H,), got {value.shape}")
     bad = np.abs(value) != 1
     if bad.any():
-        raise ValueError(f"{name} must hold 1 and -1 alone, got {value[bad][0]}")
+        raise ValueError(f"{name} must hold only 1 and -1, got {value[bad][0]}")
     return _kept(value.astype(np.int8))
 
 

@@ -1,4 +1,4 @@
-"""The shapes of a network's parameters, which follow from its options, and where they lie in the flat vector theta.
+"""The shapes of a network's parameters, which follow from its options, and their positions in the flat vector theta.
 
 An option that adds a parameter adds a line to `shapes_of`: its name, its shape, and its place in theta.
 """
@@ -36,7 +36,7 @@ def widths_of(shapes):
 
 
 def views_of(theta, shapes):
-    """Return views of a flat vector, one after another, by the names of the shapes."""
+    """Return consecutive views of a flat vector (P,), by the names of the shapes."""
     views, begin = {}, 0
     for name, shape in shapes.items():
         end = begin + math.prod(shape)

@@ -1,4 +1,7 @@
-"""Checks of the leak and its parts dt and tau, and the keys of the random numbers that noise and dropout draw."""
+"""Checks of the leak, dt and tau, and the keys of the random numbers of noise and dropout.
+
+Add the check of a new property of the units here.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ DRAWN = ("noise_std", "input_noise_std", "recurrent_dropout")
 
 
 def leak_of(leak, dt, tau):
-    """Return the leak as the user gives it: a number or None, or dt / tau."""
+    """Return the user's leak, a number or None, or dt / tau if these are given."""
     if leak is not None and not (dt is None and tau is None):
-        raise TypeError("give leak, or dt and tau, of which it is the ratio, not both")
+        raise TypeError("leak is given with dt or tau; give either leak, or dt and tau with leak = dt / tau")
     if (dt is None) != (tau is None):
-        raise TypeError(f"dt and tau go together, leak = dt / tau; got dt={dt!r}, tau={tau!r}")
+        raise TypeError(f"dt and tau must be given together, as leak = dt / tau; got dt={dt!r}, tau={tau!r}")
     if dt is not None:
         dt, tau = _checks.number("dt", dt, 0), _checks.number("tau", tau, 0)
         if dt > tau:
@@ -33,5 +36,5 @@ def leak(name, value):
 
 
 def key(entropy, stream):
-    """Return a key of 64 bits from a seed and the number of a stream."""
+    """Return a 64-bit key from a seed and the number of a stream."""
     return int(np.random.SeedSequence(entropy, spawn_key=(stream,)).generate_state(1, np.uint64)[0])

@@ -1,111 +1,120 @@
-"""The specification: back-propagation through time in plain NumPy, slow and obvious.
+"""Executable specification of the package: back-propagation through time in plain NumPy, slow and obvious.
 
 The network, its error and its exact gradient are, for t = 1 ... T,
 
     A_t = X_t W_xᵀ + S_{t-1} W_sᵀ + b_s        pre-activation      (B, H)
     S_t = g1(A_t)                              hidden state        (B, H)
     Z_t = S_t W_yᵀ + b_y ;  Y_t = g2(Z_t)      output              (B, O)
-    E   = Σ_t Σ_b m_tb e(Y_tb, D_tb)           error; divided by Σ m where reduction="mean"
+    E   = Σ_t Σ_b m_tb e(Y_tb, D_tb)           error; divided by Σ m if reduction="mean"
 
     δy_t = ∂E/∂Z_t
     δ_t  = (δy_t W_y + δ_{t+1} W_s) ∘ g1'(S_t)
     ∂E/∂W_y = Σ δy_tᵀ S_t     ∂E/∂W_s = Σ δ_tᵀ S_{t-1}     ∂E/∂W_x = Σ δ_tᵀ X_t
     ∂E/∂b_y = Σ δy_t          ∂E/∂b_s = Σ δ_t              ∂E/∂S_0 = δ_1 W_s      ∂E/∂X_t = δ_t W_x
 
-T time steps, B sequences in the batch, I inputs, H hidden units, O outputs. Everything is time-major:
-X (T, B, I), S (T+1, B, H) with S[0] = S_0, so that S[t] comes before X[t] and S[t+1] after it, and Y (T, B, O).
+T is the number of time steps, B the batch size, I the number of inputs, H of hidden units, O of outputs. Arrays are time-major:
+X is (T, B, I), Y is (T, B, O) and S is (T+1, B, H). S[0] is S_0, so S[t] is the state before X[t] and S[t+1] the state after it.
 
-Sequences of every kind; each option stands by itself or with any other:
+`parameters` is a dict of W_x (H, I), W_s (H, H) and W_y (O, H). It also holds b_s (H,), b_y (O,) and a learnable S_0 (H,) if
+the network has them.
 
-    lengths (B,)       Sequence b ends after T_b = lengths[b] steps. What stands behind is not read; Y, S[t+1], losses
-                       and ∂E/∂X are 0 there. Its final state is S_{T_b}, which is its initial one where T_b = 0.
-    resets (T, B)      Where r_t is 1, step t begins with the network's own S_0 (learnt, else zero): S̃_{t-1} takes the
-                       place of S_{t-1} in every line above, and nothing goes back to the step before:
+**Sequences.** Each option can be used alone or with any other, except where this text says otherwise:
+
+    lengths (B,)       Sequence b ends after T_b = lengths[b] steps. Later steps are padding, which is never read: Y, S[t+1],
+                       losses and ∂E/∂X are 0 there. The final state is S_{T_b}; it is the initial state if T_b = 0.
+    resets (T, B)      If r_t is 1, step t starts from the network's own S_0 (learnable, else zero). S̃_{t-1} then replaces
+                       S_{t-1} in every line above, and no gradient reaches step t - 1:
                            S̃_{t-1} = r_t S_0 + (1 - r_t) S_{t-1}
                            δ_t     = (δy_t W_y + (1 - r_{t+1}) δ_{t+1} W_s) ∘ g1'(S_t)
-                           ∂E/∂S_0 = Σ δ_t W_s over the steps that begin with S_0
-    output="last"      E = Σ_b m_b e(Y_b, D_b), Y_b = g2(S_{T_b} W_yᵀ + b_y): Y and D are (B, O), m is (B,). Without any
-                       step Y_b and m_b are 0.
-    X (T, B) of ids    X_t is the id's unit vector: X_t W_xᵀ looks up a column of W_x, ∂E/∂W_x adds δ_t to that column.
-    tbptt=(k1, k2)     Truncated BPTT: at the ends e = k1, 2 k1, ... and T the errors of the steps since the end before
-                       go back through the steps e, e-1, ..., e-k2+1, and S_{e-k2} is a constant. What is summed in
-                       ∂E/∂ is the δ_t of every end; δy_t is that of each error, once, however old.
+                           ∂E/∂S_0 = Σ δ_t W_s over the steps that start from S_0
+    output="last"      E = Σ_b m_b e(Y_b, D_b) with Y_b = g2(S_{T_b} W_yᵀ + b_y). Y and D are (B, O), m is (B,). A sequence
+                       without steps has Y_b = 0 and m_b = 0.
+    X (T, B) of ids    Token ids. X_t is the id's one-hot vector: X_t W_xᵀ selects a column of W_x, and ∂E/∂W_x adds δ_t to
+                       that column.
+    tbptt=(k1, k2)     Truncated BPTT. Windows end at e = k1, 2 k1, ... and T. At each end, the errors of the steps since the
+                       previous end go back through the steps e, e-1, ..., e-k2+1, and S_{e-k2} is a constant. A gradient
+                       made of δ_t sums the δ_t of all ends. The gradients of W_y and b_y count the δy_t of each error once,
+                       however far it is from its end.
 
-`parameters` is a dict of W_x (H, I), W_s (H, H), W_y (O, H) and, where the network has them, b_s (H,), b_y (O,) and
-a learnt S_0 (H,).
+**Parametrizations.** With `maps`, every line above uses θ', and the returned gradient is with respect to θ. Each entry has
+three numbers: m is 1 if the connection is present, else 0; s is 1 or -1 if the sign is fixed, for example by Dale's law; f is 1
+if the entry is trainable, else 0.
 
-Maps on the parameters: with `maps` every line above uses θ', and the gradient that is returned is that by θ. For each
-entry m is 1 where the connection is present, else 0; s is 1 or -1 where its sign is fixed, that of Dale's law say; f is 1
-where it is trainable, else 0:
+    θ' = m θ, or m s |θ| if the sign is fixed
+    ∂E/∂θ = f m ∂E/∂θ', or f m s sign(θ) ∂E/∂θ' if the sign is fixed
 
-    θ' = m θ, or m s |θ| where the sign is fixed
-    ∂E/∂θ = f m ∂E/∂θ', or f m s sign(θ) ∂E/∂θ', where sign(0) = 1: so that what is 0 can leave it
+Here sign(0) = 1, so an entry that is 0 can still change.
 
-Layers. Layer l >= 1 has W_x_l<l>, W_s_l<l>, b_s_l<l>, S_0_l<l> of its own, and the states of the layer below are its X;
-the output reads the highest. ∂E/∂X of a layer is what it adds to ∂E/∂S of the one below. A second recurrence of each
-layer, whose names end in _reverse, goes from the last step of a sequence to its first, and [S_t, S_t of the reverse one]
-stands wherever a layer's S_t does (Schuster and Paliwal 1997, IEEE Transactions on Signal Processing 45:2673):
+**Layers.** Layer l >= 1 has its own W_x_l<l>, W_s_l<l>, b_s_l<l> and S_0_l<l>. Its X are the states of the layer below. The
+output reads the last layer. ∂E/∂X of a layer is added to ∂E/∂S of the layer below.
+
+**Bidirectional layers.** Each layer has a second recurrence, which runs from the last step of a sequence to the first. The
+names of its parameters end in _reverse. [S_t, reverse S_t] replaces S_t of the layer wherever something reads it (Schuster and
+Paliwal 1997, IEEE Transactions on Signal Processing 45:2673):
 
     S_t = g1(X_t W_xᵀ + S_{t+1} W_sᵀ + b_s)        S_{T_b + 1} = S_0;  its final state is S_1
 
-A reset r_t parts steps t - 1 and t for it too: step t - 1 begins with S_0. output="last" reads the final state of each
-recurrence. Truncation takes all layers back through the same steps; there is none with a reverse recurrence.
-Where there are several recurrences, states (initial, final, past, S) are tuples with one entry for each, layer by layer,
-forward before reverse.
+A reset r_t separates steps t - 1 and t in both directions: the reverse recurrence starts step t - 1 from S_0. output="last"
+reads the final state of each recurrence. Truncation takes all layers back through the same steps. Truncation is not available
+for a reverse recurrence. If there are several recurrences, states (initial, final, past, S) are tuples with one entry for
+each, layer by layer, forward before reverse.
 
-Leaky units, 0 < leak <= 1; leak = dt / tau where the network stands for τ dS/dt = -S + ... (S̃ as above, S without resets):
+**Leaky units**, 0 < leak <= 1. leak is dt / tau if the network represents τ dS/dt = -S + ... With resets, read S̃ for S:
 
     leak_form="rate"     S_t is a running mean of the rates R_t (Yang et al. 2019, Nature Neuroscience 22:297):
                              R_t = g1(A_t) ;  S_t = (1 - leak) S_{t-1} + leak R_t ;  W_s and W_y read S
                              dS_t = δy_t W_y + δ_{t+1} W_s + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t ∘ g1'(R_t)
                              ∂E/∂S_0 = δ_1 W_s + (1 - leak) dS_1
-    leak_form="current"  S_t is a current, and its rate is g1 of it (Song, Yang and Wang 2016; pycog, PsychRNN):
+    leak_form="current"  S_t is a current, and its rate is R_t = g1(S_t) (Song, Yang and Wang 2016; pycog, PsychRNN):
                              S_t = (1 - leak) S_{t-1} + leak A_t ;  R_t = g1(S_t) ;  W_s and W_y read R
                              dS_t = (δy_t W_y + δ_{t+1} W_s) ∘ g1'(R_t) + (1 - leak) dS_{t+1} ;  δ_t = leak dS_t
                              ∂E/∂S_0 = δ_1 W_s ∘ g1'(R_0) + (1 - leak) dS_1
 
-A_t is the pre-activation of what W_s reads, δ_t = ∂E/∂A_t and dS_t = ∂E/∂S_t. The weights' gradients are those above, with R
-in the place of S in the current form. States, initial, final, past and returned, are S in both; a layer above reads what W_y
-would. With leak = 1 the rate form is the plain network, and the current form that network seen before g1.
+A_t is computed from the array that W_s reads. δ_t = ∂E/∂A_t and dS_t = ∂E/∂S_t. The weights' gradients are those above; the
+current form uses R in place of S. Initial, final, past and returned states are S in both forms. A layer above reads the array
+that W_y would read. With leak = 1 the rate form is the plain network. The current form is then the same network, with its
+states taken before g1.
 
-Noise and dropout, where a call is given `draws`; ξ are independent standard normal numbers, and gradients those above:
+**Noise and dropout** need `draws` in a call. ξ are independent standard normal numbers. The gradients are those above:
 
-    noise_std=σ            A_t + sqrt(2 / leak) σ ξ_t (B, H) is the pre-activation. In the current form that is
-                           S_t = (1 - leak) S_{t-1} + leak A_t + sqrt(2 leak) σ ξ_t: the states of a single leaky unit have
-                           the standard deviation σ for any small leak (Song, Yang and Wang 2016; within g1 Yang et al. 2019)
-    input_noise_std=σ      X_t + sqrt(2 / leak) σ ξ_t (B, I) are the inputs
-    recurrent_dropout=p    A_t = X_t W_xᵀ + (M ∘ S_{t-1}) W_sᵀ + b_s; M (B, H), 0 with probability p, else 1 / (1 - p), is the
-                           same at all steps of a sequence (Gal and Ghahramani 2016, NIPS). In δ_t W_s ∘ M it goes back.
+    noise_std=σ            The pre-activation is A_t + sqrt(2 / leak) σ ξ_t (B, H). In the current form this gives
+                           S_t = (1 - leak) S_{t-1} + leak A_t + sqrt(2 leak) σ ξ_t: the state of a single leaky unit has
+                           the standard deviation σ for any small leak (Song, Yang and Wang 2016; inside g1 Yang et al. 2019).
+    input_noise_std=σ      The inputs are X_t + sqrt(2 / leak) σ ξ_t (B, I).
+    recurrent_dropout=p    A_t = X_t W_xᵀ + (M ∘ S_{t-1}) W_sᵀ + b_s, and δ_t W_s ∘ M on the way back. M (B, H) is 0 with
+                           probability p, else 1 / (1 - p). All steps of a sequence share it (Gal and Ghahramani 2016, NIPS).
 
-Each number is a function of a key, the call, the sequence, the step, the recurrence and the unit (see `Draws`).
+Each random number depends only on a key, the call, the sequence, the step, the recurrence and the unit (see `Draws`).
 
-Penalties beside those on the parameters. Each is a number times a mean, whatever `reduction` is:
+**Penalties** in addition to l1 and l2. Each is a coefficient times a mean, for any `reduction`:
 
-    rate_penalty   times the mean square of what W_s and W_y read, S (in the rate form too) or in the current form R, over
-                   all units of all recurrences and all steps that there are: padding does not count, steps without
-                   weight do, past ones do not. It is part of E: its derivative joins δy_t W_y in each dS_t.
-    omega          times Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)² over the steps and sequences where an error (or a rate)
-                   comes back to S_t at all, for each recurrence, and summed over these; δ_t = ∂E/∂S_t ∘ g1'(S_t), so
-                   that δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, each sequence's by itself. Of units without leak and dropout. As in
-                   its source, the gradient is the immediate one, by W_s where it stands in Ω, with S_t and ∂E/∂S_t held
-                   fixed:
+    rate_penalty   Coefficient of the mean square of the array that W_s and W_y read: S, or R in the current form. The mean is
+                   over all units of all recurrences and all real steps. It excludes padding and past steps, and includes steps
+                   without weight. The penalty is part of E: its derivative is added to δy_t W_y in each dS_t.
+    omega          Coefficient of Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)². The mean is over the steps and sequences at which an
+                   error or a rate penalty reaches S_t at all. Ω is computed for each recurrence and then summed. Here
+                   δ_t = ∂E/∂S_t ∘ g1'(S_t), so δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, for each sequence separately. It requires units
+                   without leak and dropout. As in its source, the gradient is the immediate one: with respect to the W_s in Ω
+                   only, while S_t and ∂E/∂S_t are held fixed:
                        ∂Ω/∂W_s = mean of 2 (1 - 1/r) uᵀ v,   u = δ_t / ‖∂E/∂S_t‖,  v = u W_s,  r = ‖v‖
-                   A step that begins with a reset counts as any other, with its own δ_t W_s, although nothing of it goes
-                   back to step t - 1. With omega, what is only rounding noise of the terms that were added is zero:
-                   ‖a + b‖ <= 16 ε (‖a‖ + ‖b‖) with the rounding unit ε, where ‖δ‖ ‖W‖ (Frobenius) stands for a product
-                   δ W, and |dY_o - Σ dY Y| <= 16 ε (|dY_o| + |Σ dY Y|) in the derivative of softmax. A step does not
-                   count where ‖∂E/∂S_t‖ is then 0 or under 1e-30.
+                   A step that starts with a reset counts like any other, with its own δ_t W_s, although no gradient flows
+                   from it to step t - 1.
+                   With omega, a sum that is only rounding noise of its terms is set to zero. The test is
+                   ‖a + b‖ <= 16 ε (‖a‖ + ‖b‖) with the rounding unit ε; ‖δ‖ ‖W‖ (Frobenius) replaces the norm of a product
+                   δ W. In the derivative of softmax the test is |dY_o - Σ dY Y| <= 16 ε (|dY_o| + |Σ dY Y|). A step is
+                   excluded from the mean if ‖∂E/∂S_t‖ is then 0 or below 1e-30.
 
-Every function takes any float or complex dtype. Wherever a function of this package is not analytic (an absolute value,
-a maximum, a comparison) it branches on the real part, so that the complex-step derivative Im f(x + ih) / h of the
-forward pass is exact to rounding: that is how the gradients below are tested.
+Every function accepts any float or complex dtype. Functions that are not analytic (an absolute value, a maximum, a comparison)
+branch on the real part. The complex-step derivative Im f(x + ih) / h of the forward pass is therefore exact to rounding, and
+tests compare the gradients below with it.
 
-The modules of this package, in reading order: `elementary`, `tables` (activations and losses), `maps`, `products`, `plain` (the
-recurrence), `draws`, `units` (leaky ones), `heads` (the error), `penalties`, `passes` (forward through all layers), `outputs`
-and `gradients` (the operations of a network), `inspection`, `updates`. Each imports only from those before it. A function that
-others may use is added to the imports and to __all__ below.
+Modules, in reading order: `elementary`, `tables` (activations and losses), `maps` (parametrizations), `products`, `plain` (the
+recurrence), `draws` (random numbers), `units` (leaky units), `heads` (the error), `penalties`, `passes` (forward through all
+layers), `outputs` and `gradients` (the operations of a network), `inspection`, `updates`. Each module imports only from earlier
+ones. Add a public function to the imports and to __all__ below.
 
-The compiled twin of this package is `_core.pyx`, and of the updates `engine/train.pxi`; the kernels have the same names there.
+The compiled counterpart of this package is `_core.pyx`; that of the updates is `engine/train.pxi`. Kernels have the same names
+in both.
 
 Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
 Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song,

@@ -1,6 +1,6 @@
-"""Elementary functions that branch on the real part, so that the complex step goes through them; norms of rows.
+"""Elementary functions that branch on the real part, so that complex-step derivatives are exact; norms of rows.
 
-A function that a loss or an activation needs, and that is not analytic, is added here.
+Add a function here if a loss or an activation needs it and it is not analytic.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ def _abs(A):
 
 
 def _modulus(A):
-    """|A| of a loss or a penalty, whose derivative at 0 is 0, the documented subgradient."""
+    """Return |A| for a loss or a penalty. Its derivative at 0 is 0, the documented subgradient."""
     return np.where(A.real == 0, 0, _abs(A))
 
 
 def _positive(A):
-    """max(A, 0)."""
+    """Return max(A, 0)."""
     return np.where(A.real <= 0, 0, A)
 
 
@@ -46,17 +46,20 @@ def _softmax(Z):
 
 
 def _exp(Z):
-    with np.errstate(over="ignore"):  # infinity is the answer
+    with np.errstate(over="ignore"):  # an overflow to infinity is the intended result
         return np.exp(Z)
 
 
 def _sizes(A):
-    """The Euclidean norms of rows, of their real parts, in at least double."""
+    """Return the Euclidean norms of the real parts of rows, in float64 or wider."""
     return _length(np.asarray(A.real, np.result_type(A.real, np.float64)))
 
 
 def _length(A):
-    """The Euclidean norms of rows, by way of A divided by its largest entries; analytic, with the slope 0 at 0."""
+    """Return the Euclidean norms of rows. The function is analytic, and its derivative at 0 is 0.
+
+    Each row is divided by its largest entry first, so that squares neither overflow nor underflow.
+    """
     largest = np.abs(A.real).max(axis=-1, keepdims=True, initial=0)
     nothing = largest == 0
     A, largest = np.where(nothing, 0, A), np.where(nothing, 1, largest)

@@ -1,4 +1,7 @@
-"""Operations of a network that return a gradient, by back-propagation through time."""
+"""Operations of a network that return a gradient, by back-propagation through time.
+
+Add an operation here if it needs the backward pass and is not only for diagnostics.
+"""
 
 from __future__ import annotations
 
@@ -34,40 +37,50 @@ def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, we
                        past: ArrayLike | None = None, past_rates: ArrayLike | None = None,
                        past_S_0: ArrayLike | None = None, own_start: bool = False,
                        **units: Any) -> tuple[Any, dict[str, Any]]:
-    """The reduced error E, with penalties, and a dict of ∂E/∂ for every parameter, by back-propagation through time.
+    """Return the reduced error E with penalties, and ∂E/∂ of every parameter, by back-propagation through time.
 
     Parameters
     ----------
-    parameters : dict of arrays, as in the head of this module
-    X : (T, B, I), or ids (T, B), integers of 0 ... I-1
+    parameters : dict of arrays, as in the docstring of `fastbptt.reference`
+    X : (T, B, I), or token ids (T, B), integers from 0 to I - 1
     D : (T, B, O); for cross_entropy also integer labels (T, B); for L quantiles (T, B, O / L)
-    weights : (T, B) or of the shape of a real D, non-negative. D is not read where the weight is 0.
-    initial_state : (B, H); without it the learnt S_0, else zero
-    lengths : (B,), integers of 0 ... T; what stands behind a sequence's end, in whatever argument, is not read and has
-        no weight
-    resets : (T, B) of bool: the steps before which the state becomes S_0, learnt or zero, whatever initial_state is
-    output : "sequence", or "last": the error is that of each sequence's last step, D and weights have no axis T
-    tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the whole error.
-    past : (n, B, H), the states after the first n steps, which were computed before, by other parameters perhaps. These
-        steps have no error; the errors of the others go back through them with the present parameters.
-    past_rates : (n, B, H), their rates, which leaky units of the rate form need
-    past_S_0 : (n, H), the S_0 that resets at these steps brought. Without it they brought the present one.
-    leak, leak_form, noise_std, input_noise_std, recurrent_dropout : as in the head of this module
-    draws : Draws, for noise and dropout; without it there are none
-    own_start : whether initial_state is the S_0 of that time, so that S_0 gets its gradient
-    l1, l2 : dict of a number for each penalised parameter; they fall on θ'
-    rate_penalty, omega : numbers, as in the head of this module; what omega adds to the gradient is the immediate part
-    maps : dict of a Map for each parameter that has one
+    weights : (T, B) or the shape of a real D, non-negative. D is not read where the weight is 0.
+    initial_state : (B, H); by default the learnable S_0 if the network has one, else zero
+    lengths : (B,), integers from 0 to T. Steps after a sequence's end are never read in any argument and have no weight.
+    resets : (T, B) of bool: before these steps the state becomes S_0 (learnable, else zero), for any initial_state
+    output : "sequence", or "last": the error is that of each sequence's last step, and D and weights have no axis T
+    tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the error of all steps.
+    past : (n, B, H), the states after the first n steps, which were computed earlier, possibly with other parameters. These
+        steps have no error. The errors of later steps go back through them with the present parameters.
+    past_rates : (n, B, H), the rates of these steps; the rate form of leaky units requires them
+    past_S_0 : (n, H), the S_0 that resets at these steps used; by default the present S_0
+    leak, leak_form, noise_std, input_noise_std, recurrent_dropout : as in the docstring of `fastbptt.reference`
+    draws : Draws, for noise and dropout; without it the call has neither
+    own_start : whether initial_state is an earlier value of S_0, so that its gradient is added to that of S_0
+    l1, l2 : dict with a number for each penalised parameter; they act on θ'
+    rate_penalty, omega : numbers, as in the docstring of `fastbptt.reference`. omega adds only the immediate gradient.
+    maps : dict with a Map for each parameter that has one
     input_gradient, initial_state_gradient : bool
         Add "X" (T, B, I) and "initial_state" (B, H) to the gradients.
 
     Returns
     -------
-    E : scalar;  gradients : dict
+    E : scalar
+    gradients : dict of arrays with the shapes of the parameters
 
     Raises
     ------
-    ValueError : input_gradient is True and X are ids, or tbptt is given with a reverse recurrence or with omega
+    ValueError : input_gradient is True and X holds token ids; tbptt is given with a reverse recurrence or with omega; omega is
+        given with a leak or dropout.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt import reference
+    >>> parameters = {"W_x": np.ones((1, 1)), "W_s": np.ones((1, 1)), "W_y": np.ones((1, 1))}
+    >>> E, gradients = reference.loss_and_gradients(parameters, np.ones((2, 1, 1)), np.zeros((2, 1, 1)), activation="identity")
+    >>> print(E, gradients["W_s"])
+    2.5 [[2.]]
     """
     _refuse_gradient_of_ids(X, input_gradient)
     _refuse_truncation(parameters, tbptt, omega)
@@ -75,7 +88,7 @@ def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, we
                "output_activation": output_activation, "loss": loss, "loss_parameter": loss_parameter, "l1": l1, "l2": l2,
                "rate_penalty": rate_penalty, "omega": omega, "maps": maps, "past": past, "past_rates": past_rates,
                "past_S_0": past_S_0, **units}
-    Units(activation, **units)  # which knows their names
+    Units(activation, **units)  # raises TypeError for an unknown name
     error, penalties, gradients, _ = _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt, input_gradient,
                                                          initial_state_gradient, own_start, **options)
     return error + penalties, gradients
@@ -84,11 +97,13 @@ def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, we
 def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, input_gradient=False,
                         initial_state_gradient=False, own_start=False, *, l1=None, l2=None, rate_penalty=0, omega=0, maps=None,
                         **options):
-    """The reduced error, the penalties, the gradients of both, and the dict of ∂E/∂S and δ by recurrence."""
+    """Return the reduced error, the penalties, the gradients of their sum, and a dict of (∂E/∂S, δ) by recurrence."""
     run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps,
                                                             settles=omega != 0, **options)
     if omega and not run.units.is_plain:
-        raise ValueError("omega is of plain units, and these have a leak or dropout")
+        raise ValueError("omega requires units without leak and dropout; got "
+                         f"leak={run.units.leak}, leak_form={run.units.leak_form!r}, "
+                         f"recurrent_dropout={run.units.recurrent_dropout}")
     gradients, flows = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
                                  initial_state_gradient, rate_penalty, omega != 0)
     penalties = penalty(run.p, l1, l2) + (rate_penalty * _mean_square_rate(run) if rate_penalty else 0)
@@ -103,9 +118,9 @@ def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, in
 
 def flows(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
           initial_state: ArrayLike | None = None, **options: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """∂E/∂S_t and δ_t (T, B, H) of each recurrence, by what its names end in: what Ω's derivative holds fixed.
+    """Return ∂E/∂S_t and δ_t, both (T, B, H), of each recurrence, by name suffix. The derivative of Ω holds them fixed.
 
-    Empty for leaky units, which have no Ω.
+    The arguments are those of `loss_and_gradients`. The dict is empty for leaky units, which have no Ω.
     """
     omega = options.get("omega") or float(_units(options.get("activation", "tanh"), options).is_plain)
     return _loss_and_gradients(parameters, X, D, weights, initial_state, **options | {"omega": omega})[3]
@@ -116,7 +131,10 @@ def mean_square_rate(parameters: Parameters, X: ArrayLike, *, initial_state: Arr
                      activation: Activation = "tanh", maps: Mapping[str, Map] | None = None,
                      past: ArrayLike | None = None, past_rates: ArrayLike | None = None,
                      past_S_0: ArrayLike | None = None, **units: Any) -> Any:
-    """The mean square of all units' rates at all steps that there are, past ones excepted; 0 where there are none."""
+    """Return the mean square of the rates of all units at all real steps without the past ones; 0 if there are none.
+
+    The arguments are those of `loss_and_gradients`.
+    """
     return _mean_square_rate(_forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths,
                                       resets, output, past, past_rates, past_S_0))
 
@@ -131,7 +149,10 @@ def backward(parameters: Parameters, X: ArrayLike, dY: ArrayLike, *, initial_sta
              tbptt: tuple[int, int] | None = None, activation: Activation = "tanh",
              output_activation: OutputActivation = "identity", maps: Mapping[str, Map] | None = None,
              input_gradient: bool = False, initial_state_gradient: bool = False, **units: Any) -> dict[str, Any]:
-    """The gradients of any loss, given by the user as dY = ∂E/∂Y (T, B, O), or (B, O) if output="last"."""
+    """Return the gradients of any loss from dY = ∂E/∂Y (T, B, O), or (B, O) if output="last".
+
+    The other arguments, the result and the errors are those of `loss_and_gradients`.
+    """
     _refuse_gradient_of_ids(X, input_gradient)
     _refuse_truncation(parameters, tbptt)
     run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output)
@@ -142,7 +163,7 @@ def backward(parameters: Parameters, X: ArrayLike, dY: ArrayLike, *, initial_sta
 
 
 def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradient, rate_penalty=0, settles=False):
-    """From delta_y = ∂E/∂Z to every gradient and, if `settles` for Ω, to ∂E/∂S and δ of each recurrence of plain units."""
+    """Return all gradients for delta_y = ∂E/∂Z and, if `settles` (for Ω), ∂E/∂S and δ of each recurrence of plain units."""
     p, layers, lengths, output = run.p, run.layers, run.lengths, run.output
     T, several = len(run.resets), len(run.recurrences) > 1
     gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
@@ -183,7 +204,7 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
         gradients["W_s" + r.suffix] = accumulate(delta, r.mask * run.units.read(restart(r.S[:-1], r.resets, initial)))
         if "b_s" in r.p:
             gradients["b_s" + r.suffix] = column_sums(delta)
-        if "S_0" in r.p:  # one vector for every step that begins with it
+        if "S_0" in r.p:  # the sum over all steps that start from it
             begins = r.resets.copy()
             if from_S_0:
                 begins[:1] = True
@@ -204,11 +225,11 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
 
 def _refuse_gradient_of_ids(X, input_gradient):
     if input_gradient and np.ndim(X) == 2:
-        raise ValueError(f"input_gradient=True needs real inputs X (T, B, I), but X are ids of shape {np.shape(X)}")
+        raise ValueError(f"input_gradient=True requires real inputs X (T, B, I), got token ids of shape {np.shape(X)}")
 
 
 def _refuse_truncation(parameters, tbptt, omega=0):
     if tbptt is not None and "W_s_reverse" in parameters:
         raise ValueError("tbptt requires bidirectional=False: a reverse recurrence reads later steps, which are not constant")
     if tbptt is not None and omega:
-        raise ValueError("omega needs the whole gradient: with tbptt there is a ∂E/∂S of each window")
+        raise ValueError(f"omega requires tbptt=None, got tbptt={tbptt}: truncation gives a separate ∂E/∂S for each window")

@@ -1,4 +1,7 @@
-"""The error of outputs: losses, their weights, their reduction, and the derivative by Z."""
+"""The error of the outputs: losses, weights, reduction, and the derivative with respect to Z.
+
+Add what all losses share here; a new loss is a row of `tables.LOSSES`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,22 @@ if TYPE_CHECKING:
 def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, output_activation: OutputActivation,
           loss: LossName, loss_parameter: Any = None,
           settles: bool = False) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
-    """Y = g2(Z), the unweighted losses e summed over outputs (T, B), Σ m e, and delta_y = scale ∂(Σ m e)/∂Z.
+    """Return the outputs, their losses, the weighted error, and its derivative with respect to Z.
 
-    `settles`: as with omega, delta_y is 0 where it is only rounding noise.
+    Parameters
+    ----------
+    Z : array (T, B, O)
+    D : array (T, B, K), or integer labels (T, B) for cross_entropy
+    weights : array (T, B) or (T, B, K), non-negative
+    scale : factor of delta_y, such as 1 / Σ m
+    settles : whether delta_y is set to 0 if it is only rounding noise, as omega requires
+
+    Returns
+    -------
+    Y : array (T, B, O), g2(Z)
+    losses : array (T, B), the unweighted e summed over outputs
+    total : scalar, Σ m e
+    delta_y : array (T, B, O), scale ∂(Σ m e)/∂Z, in the dtype of Z
     """
     _, pull_back = OUTPUT_ACTIVATIONS[output_activation]
     _, de = LOSSES[loss]
@@ -27,34 +43,34 @@ def error(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, scale: Any, *, outp
         pull_back = _softmax_back_settled
     if loss not in FUSED:
         delta_y = pull_back(delta_y, Y)
-    wide = np.result_type(Z, np.float64)  # in which no product of a weight and a loss is subnormal
+    wide = np.result_type(Z, np.float64)  # so that no product of a weight and a loss is subnormal
     total = np.where(m == 0, 0, m.astype(wide) * losses).sum(dtype=wide)
     return Y, losses.sum(axis=-1), total, delta_y.astype(Z.dtype)
 
 
 def weighted_losses(Z: np.ndarray, D: np.ndarray, weights: np.ndarray, *, output_activation: OutputActivation, loss: LossName,
                     loss_parameter: Any = None) -> np.ndarray:
-    """Σ_o m e of each step and sequence (T, B): what each adds to Σ m e. 0 where m is 0."""
+    """Return Σ_o m e (T, B), the contribution of each step and sequence to Σ m e. It is 0 where m is 0."""
     _, _, m, losses = _each_loss(Z, D, weights, output_activation, loss, loss_parameter)
     return np.multiply(m, losses, out=np.zeros_like(losses), where=m != 0).sum(axis=-1)
 
 
 def _each_loss(Z, D, weights, output_activation, loss, loss_parameter):
-    """Y, and D, weights m and losses e of each output (T, B, O)."""
+    """Return Y, D, the weights m and the losses e of each output, all (T, B, O)."""
     g, _ = OUTPUT_ACTIVATIONS[output_activation]
     e, _ = LOSSES[loss]
     Y = g(Z)
-    if loss == "cross_entropy" and D.ndim == Z.ndim - 1:  # labels: the rows of the unit matrix
+    if loss == "cross_entropy" and D.ndim == Z.ndim - 1:  # labels become one-hot rows
         D = np.eye(Z.shape[-1])[np.where(_per_output(weights, 1)[..., 0] == 0, 0, D)]
     m = _per_output(weights, D.shape[-1]).astype(Z.real.dtype)
-    D = np.where(m == 0, 0, D).astype(Z.real.dtype)  # what has no weight is never read
-    if loss == "quantile":  # every level sees the same targets
+    D = np.where(m == 0, 0, D).astype(Z.real.dtype)  # a target without weight is never read
+    if loss == "quantile":  # all levels have the same targets
         D, m = (np.tile(array, len(loss_parameter)) for array in (D, m))
     return Y, D, m, e(Y, Z, D, loss_parameter)
 
 
 def _in_time(A, output):
-    """A (T, B, ...); what belongs to last steps alone, (B, ...), as (1, B, ...)."""
+    """Return A (T, B, ...). With output="last", add the axis of time: (B, ...) becomes (1, B, ...)."""
     return np.asarray(A) if output == "sequence" else np.asarray(A)[None]
 
 
@@ -63,19 +79,22 @@ def _default(loss, loss_parameter):
 
 
 def _normal(weights, dtype):
-    """Weights in this dtype; one below its least normal number counts as 0, as in the core, which has no such numbers."""
+    """Return the weights in `dtype`. Subnormal weights become 0, because the core flushes denormals."""
     weights = np.asarray(weights, dtype)
     return np.where(weights < np.finfo(dtype).tiny, 0, weights)
 
 
 def _per_output(weights, K):
-    """Weights (T, B) or (T, B, K) as (T, B, K)."""
+    """Return weights (T, B) or (T, B, K) as (T, B, K)."""
     return weights if weights.ndim == 3 else np.broadcast_to(weights[..., None], (*weights.shape, K))
 
 
 def _scale(reduction, weights):
-    """1, or 1 / Σ m; weights for each output count with their mean over outputs, so that ones change nothing."""
+    """Return 1 for reduction="sum", else 1 / Σ m.
+
+    Weights (T, B, K) enter Σ m with their mean over the outputs, so that weights of 1 change nothing.
+    """
     if reduction == "sum":
         return 1.0
     total = float(weights.sum(dtype=np.float64)) / (weights.shape[2] if weights.ndim == 3 else 1)
-    return 1.0 / total if total >= np.finfo(np.float64).tiny else 0.0  # else infinite
+    return 1.0 / total if total >= np.finfo(np.float64).tiny else 0.0  # 1 / a subnormal sum is infinite

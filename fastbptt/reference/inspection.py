@@ -1,4 +1,7 @@
-"""What diagnostics ask: a gradient taken apart by steps, its norm on the way back, the next state and its Jacobian."""
+"""Operations for diagnostics: terms of a gradient by step, its norm at each state, the next state and its Jacobian.
+
+Add an operation here if only `fastbptt.diagnostics` needs it.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,30 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
                    output_activation: OutputActivation = "identity", loss: LossName = "squared_error",
                    loss_parameter: Any = None, maps: Mapping[str, Map] | None = None,
                    **units: Any) -> dict[str, np.ndarray]:
-    """The source's sum taken apart: what each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
+    """Return the terms that each step i <= t contributes to the gradient of E_t = Σ_b e(Y_tb, D_tb).
 
-        ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s,   the last factor with S_{i-1} held fixed,
+        ∂E_t/∂W_s = Σ_{i<=t} ∂E_t/∂Y_t · ∂Y_t/∂S_i · ∂S_i/∂W_s
 
-    and so for W_x. t is a Python index into Y; if output="last", D (B, O) is that of step t.
+    The last factor holds S_{i-1} fixed. W_x has the corresponding sum (Pascanu, Mikolov and Bengio 2013).
+
+    Parameters
+    ----------
+    t : int, a Python index into Y
+    D : (T, B, O); if output="last", the target (B, O) of step t
+    parameters, X, initial_state, ... : as for `loss_and_gradients`
 
     Returns
     -------
-    dict of "W_s" (t+1, H, H) and "W_x" (t+1, H, I), the terms of each step; "W_y" (O, H), which has but one;
-    "S" (t+1, B, H), ∂E_t/∂S_i for the state after X[i]. Summed over the batch, unweighted and not reduced: summed over
-    i and t they are the gradient of reduction="sum".
+    dict of arrays: "W_s" (t+1, H, H) and "W_x" (t+1, H, I), the terms of each step; "W_y" (O, H), which has a single term;
+    "S" (t+1, B, H), ∂E_t/∂S_i for the state after X[i]. The terms are summed over the batch, without weights and reduction.
+    Their sum over i and t is the gradient for reduction="sum".
+
+    Raises
+    ------
+    ValueError : the network has several layers or directions.
     """
     if len(recurrences(parameters)[0]) > 1 or len(recurrences(parameters)) > 1:
-        raise ValueError("gradient_terms are of a network of one recurrence")
+        raise ValueError(f"parameters have the recurrences {recurrences(parameters)}; gradient_terms requires a single one")
     t = range(len(X))[t]
     run = _forward(effective(parameters, maps), X[:t + 1], initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
@@ -57,16 +70,17 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
                   activation: Activation = "tanh", output_activation: OutputActivation = "identity",
                   loss: LossName = "squared_error", loss_parameter: Any = None,
                   **units: Any) -> tuple[np.ndarray, np.ndarray]:
-    """How large the gradient of each error is at each state on its way: ‖∂E_t/∂S_i‖ of E_t = Σ_b m_tb e(Y_tb, D_tb).
+    """Return ‖∂E_t/∂S_i‖ for each error E_t = Σ_b m_tb e(Y_tb, D_tb) and each state S_i.
 
     Parameters
     ----------
-    errors : range of steps t; all without it
+    errors : range of the steps t; by default all
+    parameters, X, D, ... : as for `loss_and_gradients`
 
     Returns
     -------
-    norms (len(errors), T) : Euclidean over sequences and units, of the state S_i after X[i]; 0 where i > t
-    whole (T,) : ‖∂E/∂S_i‖, E = Σ_t E_t, not divided
+    norms : array (len(errors), T), Euclidean norms over sequences and units, for the state S_i after X[i]; 0 if i > t
+    whole : array (T,), ‖∂E/∂S_i‖ with E = Σ_t E_t, not divided by Σ m
     """
     run = _forward(parameters, X, initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
@@ -84,20 +98,20 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
 
 
 def _flow_back(r, dF):
-    """‖∂E/∂S‖ of every step."""
+    """Return ‖∂E/∂S‖ of every step."""
     _, dS, _ = integrate_back(r.units, dF, r.R, r.units.g(r.S[0]), r.p["W_s"], r.resets)
     return np.array([_norm(of_step) for of_step in dS], dS.real.dtype)
 
 
 def _norm(A):
-    """The Euclidean norm, by way of A divided by its largest entry, so that nothing overflows or underflows."""
+    """Return the Euclidean norm. A is divided by its largest entry first, so that squares neither overflow nor underflow."""
     largest = np.abs(A).max(initial=0)
     return largest * np.linalg.norm(A / largest) if 0 < largest < np.inf else largest
 
 
 def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh",
                leak: float = 1.0, leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
-    """S_t (..., H) of S = S_{t-1} (..., H) and X (..., I), or ids; the leading axes are broadcast."""
+    """Return S_t (..., H) for S = S_{t-1} (..., H) and X (..., I), or token ids (...). Leading axes are broadcast."""
     units = Units(activation, leak, leak_form)
     X = np.asarray(X)
     inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
@@ -109,10 +123,13 @@ def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activatio
 
 def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
              leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
-    """∂S_t/∂S_{t-1} (..., H, H) at S = S_{t-1} and X, as of `next_state`; row h is of unit h.
+    """Return the Jacobian ∂S_t/∂S_{t-1} (..., H, H) of `next_state` at S = S_{t-1} and X. Row h belongs to unit h of S_t.
 
-    diag(g1'(R_t)) W_s of plain units, R_t = S_t; (1 - leak) 1 + leak diag(g1'(R_t)) W_s, or in the current form
-    (1 - leak) 1 + leak W_s diag(g1'(R_{t-1})).
+    The Jacobian is
+
+    - diag(g1'(R_t)) W_s for plain units, with R_t = S_t,
+    - (1 - leak) 1 + leak diag(g1'(R_t)) W_s in the rate form,
+    - (1 - leak) 1 + leak W_s diag(g1'(R_{t-1})) in the current form.
     """
     units = Units(activation, leak, leak_form)
     if leak_form == "current":

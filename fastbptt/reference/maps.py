@@ -1,4 +1,7 @@
-"""Maps on the parameters: connectivity, fixed signs and frozen entries, and how a gradient goes back through them."""
+"""Parametrizations: connectivity, fixed signs and frozen entries, and the gradient with respect to the parameters.
+
+Add a field of `Map` here for a new constraint, with its effect in `_map` and in `_pull_back`.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class Map(NamedTuple):
-    """What is done to a parameter; each array has its shape."""
+    """Parametrization of one parameter. Each array has the shape of the parameter."""
 
     present: np.ndarray    # m, bool
-    sign: np.ndarray       # s, 1 or -1; 0 where the sign is free
+    sign: np.ndarray       # s, 1 or -1; 0 if the sign is free
     trainable: np.ndarray  # f, bool
 
 
 def effective(parameters: Parameters, maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
-    """θ' of every parameter. `maps` is a dict of a Map for each parameter that has one."""
+    """Return θ' of every parameter. `maps` is a dict with a Map for each parameter that has one."""
     return dict(parameters) | {name: _map(np.asarray(parameters[name]), each) for name, each in (maps or {}).items()}
 
 
 def pulled_back(gradients: dict[str, np.ndarray], parameters: Parameters,
                 maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
-    """∂E/∂θ, made of ∂E/∂θ'; of the terms of a gradient too, whose last axes are the parameter's."""
+    """Return ∂E/∂θ from ∂E/∂θ'. The arrays may have leading axes, such as those of `gradient_terms`."""
     return gradients | {name: _pull_back(gradients[name], np.asarray(parameters[name]), each)
                         for name, each in (maps or {}).items() if name in gradients}
 

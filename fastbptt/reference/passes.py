@@ -1,4 +1,7 @@
-"""The forward pass of a network of any layers and directions, and the error of its outputs: what every operation begins with."""
+"""The forward pass through all layers and directions, and the error of the outputs. Every operation starts here.
+
+Add here what the operations in `outputs`, `gradients` and `inspection` share.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def recurrences(parameters: Parameters) -> list[list[str]]:
-    """What the names of each layer's recurrences end in: [[""]] of the plain network, [["", "_reverse"], ["_l1", ...]]."""
+    """Return the name suffixes of the recurrences, a list for each layer.
+
+    They are [[""]] for one layer and direction, [["", "_reverse"], ["_l1", "_l1_reverse"]] for two of each.
+    """
     layers, ends = [], ("", "_reverse") if "W_s_reverse" in parameters else ("",)  # type: ignore[var-annotated]
     while "W_s" + (level := f"_l{len(layers)}" if layers else "") in parameters:
         layers.append([level + end for end in ends])
@@ -26,7 +32,10 @@ def recurrences(parameters: Parameters) -> list[list[str]]:
 
 
 def _prepare(parameters, X, initial_state):
-    """Parameters and X in the parameters' dtype (its complex one if anything is complex), and S_0 (B, H) by suffix."""
+    """Return parameters and X in the parameters' dtype, and S_0 (B, H) by suffix.
+
+    The dtype is the corresponding complex one if X or an initial state is complex.
+    """
     suffixes = sum(recurrences(parameters), [])
     if initial_state is None:
         initial_state = [None] * len(suffixes)
@@ -45,20 +54,23 @@ def _prepare(parameters, X, initial_state):
 
 
 class _Recurrence(NamedTuple):
-    """A recurrence and what it went through, step by step as it went."""
+    """One recurrence and its arrays, with the steps in the order in which it runs."""
 
     suffix: str
-    p: dict              # W_x, W_s, b_s, S_0, under these names
+    p: dict              # W_x, W_s, b_s, S_0, without a suffix
     X: np.ndarray        # (T, B, I)
     S: np.ndarray        # (T+1, B, H)
-    R: np.ndarray        # (T, B, H), the rates; of plain units S[1:]
+    R: np.ndarray        # (T, B, H), the rates; S[1:] for plain units
     resets: np.ndarray   # (T, B) of bool
-    initial: np.ndarray  # (T, 1, H), the S_0 that a reset brings
+    initial: np.ndarray  # (T, 1, H), the S_0 that a reset at each step starts from
     units: Units
     mask: np.ndarray     # (B, H), or 1
 
     def back(self, dF, begin, end, tbptt=None):
-        """delta, ∂E/∂S, and what goes to the state before, of the steps begin ... end, for dF (end - begin, B, H)."""
+        """Return delta, ∂E/∂S and the gradient with respect to the previous state, for the steps begin ... end - 1.
+
+        dF (end - begin, B, H) is the gradient from the outputs and from layers above.
+        """
         P, R, resets = self.p["W_s"], self.R[begin:end], self.resets[begin:end]
         if not self.units.is_plain:
             R_0 = self.R[begin - 1] if begin > 0 else self.units.g(self.S[0])
@@ -67,12 +79,12 @@ class _Recurrence(NamedTuple):
         return delta, dF, carried
 
     def turn(self, A, lengths):
-        """A (T, B, ...) of the caller's steps as those of this recurrence, or the other way round."""
+        """Convert A (T, B, ...) between the caller's order of steps and the order of this recurrence."""
         return turn(A, lengths) if self.suffix.endswith("_reverse") else A
 
 
 class _Run(NamedTuple):
-    """What the forward pass leaves to the operations."""
+    """Result of the forward pass."""
 
     p: dict
     layers: list         # of lists of _Recurrence
@@ -80,8 +92,8 @@ class _Run(NamedTuple):
     lengths: np.ndarray  # (B,)
     resets: np.ndarray   # (T, B) of bool
     units: Units
-    there: np.ndarray    # (T, B) or (1, B) of bool: which outputs there are
-    counts: np.ndarray   # (T, B) of bool: which steps there are, past ones excepted
+    there: np.ndarray    # (T, B) or (1, B) of bool: which outputs exist
+    counts: np.ndarray   # (T, B) of bool: real steps without the past ones
     output: str
 
     @property
@@ -90,7 +102,7 @@ class _Run(NamedTuple):
 
     @property
     def rates(self):
-        """How many rates there are, of all units and steps that count."""
+        """The number of rates in the mean of rate_penalty: all units at all steps in `counts`."""
         return int(self.counts.sum()) * sum(r.S.shape[-1] for r in self.recurrences)
 
     @property
@@ -127,12 +139,12 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
 
 
 def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, past_S_0, kind):
-    """One recurrence over the inputs X of its layer."""
+    """Run one recurrence over the inputs X of its layer."""
     p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "S_0") if name + suffix in p}
     reverse = suffix.endswith("_reverse")
     if reverse:
         parted = np.zeros_like(resets)
-        parted[:-1] = resets[1:]  # between a step and the next one, from where this recurrence comes
+        parted[:-1] = resets[1:]  # a reset separates a step from the next one, where this recurrence comes from
         X, resets = turn(X, lengths), turn(parted, lengths) & alive
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
     A, mask = units.noisy(A, units.noise_std, kind, alive, lengths if reverse else None), units.mask(kind, A)
@@ -147,19 +159,19 @@ def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rat
 
 
 def _read(layer, lengths, output):
-    """`read` of each recurrence of a layer, side by side."""
+    """Return the results of `read` for all recurrences of a layer, concatenated along the units."""
     parts = (read(r.units.read(r.S), lengths, output) for r in layer)
     return np.concatenate([r.turn(part, lengths) if output == "sequence" else part for r, part in zip(layer, parts)], axis=-1)
 
 
 def _read_back(layer, dR, lengths, output, T):
-    """dS (T, B, ...) of the dR that `_read` gave the shape."""
+    """Return dS (T, B, ...) from the gradient dR with respect to the result of `_read`."""
     parts = [read_back(part, lengths, output, T) for part in np.split(dR, len(layer), axis=-1)]
     return np.concatenate([part if output == "sequence" else r.turn(part, lengths) for r, part in zip(layer, parts)], axis=-1)
 
 
 def _one_or_all(arrays):
-    """A tuple with an array for each recurrence; of the plain network the array."""
+    """Return a tuple with an array for each recurrence, or the array itself if there is one recurrence."""
     arrays = tuple(arrays)
     return arrays if len(arrays) > 1 else arrays[0]
 
@@ -167,12 +179,12 @@ def _one_or_all(arrays):
 def _forward_and_error(parameters, X, D, weights, initial_state, *, lengths=None, resets=None, output="sequence",
                        reduction="mean", activation="tanh", output_activation="identity", loss="squared_error",
                        loss_parameter=None, past=None, past_rates=None, past_S_0=None, maps=None, settles=False, **units):
-    """The run, 1 or 1 / Σ m, and what `error` returns."""
+    """Return the run, the scale (1 or 1 / Σ m) and the results of `error`."""
     run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units), lengths, resets, output, past,
                    past_rates, past_S_0)
     weights = only(run.there, np.ones(run.there.shape) if weights is None
                    else _normal(_in_time(weights, output), run.Z.real.dtype))
-    if reduction == "mean":  # by a power of two, which the mean does not see: Σ m e must not overflow
+    if reduction == "mean":  # so that Σ m e does not overflow; a power of two does not change the mean
         weights = np.ldexp(weights, -np.frexp(weights.max(initial=0))[1])
     scale = _scale(reduction, weights)
     return run, scale, error(run.Z, _in_time(D, output), weights, scale, loss=loss, output_activation=output_activation,

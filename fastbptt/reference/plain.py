@@ -1,4 +1,7 @@
-"""The recurrence of plain units, forward and back."""
+"""The recurrence of plain units, forward and backward.
+
+Leaky units have theirs in `units`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ if TYPE_CHECKING:
 
 def recur(activation: Activation, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
           initial: np.ndarray, past: Any = ()) -> np.ndarray:
-    """S (T+1, B, H) of S[t+1] = g1(A[t] + restart(S[t]) P), and 0 where no step is alive. S[1:] begins with `past`."""
+    """Return S (T+1, B, H) with S[t+1] = g1(A[t] + restart(S[t]) P).
+
+    `alive` (T, B) marks the real steps; S[t+1] is 0 after padding. The first states of S[1:] are those of `past`.
+    """
     g, _ = ACTIVATIONS[activation]
     S = np.empty((len(A) + 1, *S_0.shape), A.dtype)
     S[0] = S_0
@@ -27,7 +33,10 @@ def recur(activation: Activation, A: np.ndarray, S_0: np.ndarray, P: np.ndarray,
 
 def recur_back(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
                resets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """delta (T, B, H) of delta[t] = (dS[t] + delta[t+1] P) ∘ g1'(R[t]), and delta[0] P; a reset step's delta P is 0."""
+    """Return delta (T, B, H) with delta[t] = (dS[t] + delta[t+1] P) ∘ g1'(R[t]), and delta[0] P (B, H).
+
+    delta P of a step with a reset is 0.
+    """
     _, dg = ACTIVATIONS[activation]
     delta = np.empty_like(dS)
     carried = np.zeros(dS.shape[1:], dS.dtype)
@@ -39,9 +48,9 @@ def recur_back(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndar
 
 def recur_back_settled(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
                        resets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`recur_back` for Ω, and ∂E/∂S_t = dS[t] + delta[t+1] P (T, B, H), `settled` at each step.
+    """Return the results of `recur_back` for Ω, and ∂E/∂S_t = dS[t] + delta[t+1] P (T, B, H), `settled` at each step.
 
-    Noise that went back to the steps before would be no smaller there than their own terms.
+    Rounding noise must not flow to earlier steps: there it would be as large as their own terms.
     """
     _, dg = ACTIVATIONS[activation]
     delta, whole = np.empty_like(dS), np.empty_like(dS)
@@ -56,8 +65,11 @@ def recur_back_settled(activation: Activation, dS: np.ndarray, R: np.ndarray, P:
 
 def recur_back_windows(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndarray, resets: np.ndarray,
                        tbptt: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
-    """recur_back of the errors of each window by themselves, summed; delta[0] P of those that reach the first step."""
-    delta = np.full_like(dS, -0.0)  # x + -0.0 is x to the bit, whatever the sign of a zero
+    """Return the sums over windows of the results of `recur_back`.
+
+    Each window takes back only its own errors. delta[0] P is the sum over the windows that reach the first step.
+    """
+    delta = np.full_like(dS, -0.0)  # x + -0.0 has the bits of x, also for x = -0.0
     dS_0 = np.zeros(dS.shape[1:], dS.dtype)
     for begin, since, end in windows(len(dS), tbptt):
         errors = dS[begin:end].copy()

@@ -1,6 +1,6 @@
-"""The tables of activations, output activations and losses: each with its derivative.
+"""Tables of activations, output activations and losses, each with its derivative.
 
-A new one is a row here, and its name in the core.
+To add one, add a row here and its name in the core.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import numpy as np
 
 from .elementary import _abs, _exp, _logsumexp, _modulus, _positive, _sigmoid, _sign, _softmax, _softplus
 
-LEAKY_SLOPE = 0.01  # of leaky_relu below zero, as PyTorch and Keras 2 had it
+LEAKY_SLOPE = 0.01  # slope of leaky_relu below zero, as in PyTorch and Keras 2
 
-# name: (g1(A), g1' written in the output R = g1(A))
+# name: (g1(A), g1' as a function of the output R = g1(A))
 ACTIVATIONS = {
     "tanh": (np.tanh, lambda R: 1 - R * R),
     "relu": (_positive, lambda R: (R.real > 0).astype(R.dtype)),
@@ -29,7 +29,7 @@ ACTIVATIONS = {
     "softsign": (lambda A: A / (1 + _abs(A)), lambda R: (1 - _abs(R)) ** 2),
 }
 
-# name: (g2(Z), the pull-back dY, Y -> dZ, that is dZ_o = Σ_p dY_p ∂Y_p/∂Z_o)
+# name: (g2(Z), the vector-Jacobian product (dY, Y) -> dZ, that is dZ_o = Σ_p dY_p ∂Y_p/∂Z_o)
 OUTPUT_ACTIVATIONS = {
     "identity": (lambda Z: Z, lambda dY, Y: dY),
     "sigmoid": (_sigmoid, lambda dY, Y: dY * Y * (1 - Y)),
@@ -38,18 +38,18 @@ OUTPUT_ACTIVATIONS = {
     "exp": (_exp, lambda dY, Y: dY * Y),
 }
 
-NOISE = 16  # times the rounding unit and the size of the terms: with omega, a sum that is not above this is zero
+NOISE = 16  # with omega, a sum is zero if it is at most NOISE times the rounding unit times the size of its terms
 
 
 def _softmax_back_settled(dY, Y):
-    """The pull-back of softmax, and 0 where only rounding noise is left of the difference: see omega."""
+    """Return the vector-Jacobian product of softmax, with 0 where the difference is only rounding noise (see omega)."""
     inner = (dY * Y).sum(axis=-1, keepdims=True)
     noise = NOISE * np.finfo(Y.dtype).eps * (np.abs(dY) + np.abs(inner))
     return np.where(np.abs(dY - inner) <= noise, 0, Y * (dY - inner))
 
 
 def _huber(Y, Z, D, threshold):
-    """½ r² where |r| <= threshold, else threshold (|r| - ½ threshold), with r = Y - D (Huber 1964)."""
+    """Return ½ r² where |r| <= threshold, else threshold (|r| - ½ threshold), with r = Y - D (Huber 1964)."""
     r = Y - D
     inside = _abs(r).real <= threshold
     return np.where(inside, r * r / 2, threshold * (_abs(r) - threshold / 2))
@@ -61,7 +61,7 @@ def _d_huber(Y, Z, D, threshold):
 
 
 def _quantile(Y, Z, D, levels):
-    """max(q r, (q - 1) r) with r = D - Y (Koenker and Bassett 1978); level l of target k is output l K + k."""
+    """Return max(q r, (q - 1) r) with r = D - Y (Koenker and Bassett 1978). Level l of target k is output l K + k."""
     r, q = D - Y, np.repeat(np.asarray(levels, Y.real.dtype), Y.shape[-1] // len(levels))
     return np.where(r.real == 0, 0, np.where(r.real > 0, q, q - 1) * r)
 
@@ -71,8 +71,8 @@ def _d_quantile(Y, Z, D, levels):
     return np.where(r.real > 0, -q, np.where(r.real < 0, 1 - q, r)).astype(Y.dtype)
 
 
-# name: (e for each output, its derivative). The derivative is by Y, or, where the loss stands in FUSED, by Z: there
-# loss and output activation are one function of Z, finite wherever the loss itself is.
+# name: (e for each output, its derivative). The derivative is with respect to Y, or to Z if the loss is in FUSED. A fused loss
+# and its output activation are one function of Z, whose derivative is finite wherever the loss is.
 LOSSES = {
     "squared_error": (lambda Y, Z, D, _: (D - Y) * (D - Y), lambda Y, Z, D, _: 2 * (Y - D)),
     "absolute_error": (lambda Y, Z, D, _: _modulus(D - Y), lambda Y, Z, D, _: _sign(Y - D).astype(Y.dtype)),

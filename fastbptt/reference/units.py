@@ -1,6 +1,6 @@
-"""Units with a leak, noise or dropout: the recurrence `integrate`, forward and back.
+"""Units with a leak, noise or dropout: the recurrence `integrate`, forward and backward.
 
-A new form of unit is a branch of these functions.
+To add a form of unit, add a branch to these functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .tables import ACTIVATIONS
 
 
 class Units(NamedTuple):
-    """What becomes of a pre-activation: the activation g1, the leak with its form, noise and dropout where there are draws."""
+    """Activation g1, leak and its form, noise and dropout. Noise and dropout act only if `draws` is given."""
 
     activation: str
     leak: float = 1.0
@@ -44,21 +44,24 @@ class Units(NamedTuple):
 
     def noisy(self, A: np.ndarray, std: float, kind: int, there: np.ndarray,
               lengths: np.ndarray | None = None) -> np.ndarray:
-        """A (T, B, n) with its noise, where something is there; with lengths A is of a reverse recurrence."""
+        """Return A (T, B, n) plus noise of the stream `kind` where `there` is True.
+
+        `lengths` is given for a reverse recurrence, whose steps are in reverse order.
+        """
         if self.draws is None or self.draws.noise_key is None or std == 0:
             return A
         noise = only(there, noise_scale(std, self.leak) * normals(self.draws, kind, *A.shape)).astype(A.real.dtype)
         return A + (noise if lengths is None else turn(noise, lengths))
 
     def mask(self, kind: int, A: np.ndarray) -> Any:
-        """M (B, H) for pre-activations A (T, B, H), or 1."""
+        """Return the dropout mask M (B, H) for pre-activations A (T, B, H), or 1 without dropout."""
         if not self.drops:
             return A.real.dtype.type(1)
         return dropout_mask(  # type: ignore[call-arg]
             self.draws, kind, *A.shape[1:], self.recurrent_dropout).astype(A.real.dtype)  # type: ignore[arg-type]
 
     def read(self, S: np.ndarray) -> np.ndarray:
-        """What W_s and W_y, and a layer above, see of states."""
+        """Return what W_s, W_y and a layer above read: the states S, or the rates g1(S) in the current form."""
         return S if self.leak_form == "rate" else self.g(S)
 
 
@@ -69,7 +72,10 @@ def _units(activation, options):
 def integrate(units: Units, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
               initial: np.ndarray, past: Any = (), past_rates: Any = (),
               mask: Any = 1) -> tuple[np.ndarray, np.ndarray]:
-    """`recur` of leaky units: S (T+1, B, H), and the rates R (T, B, H) after each step. S[1:] begins with `past`."""
+    """Return S (T+1, B, H) and the rates R (T, B, H) after each step: `recur` for leaky units.
+
+    The first states of S[1:] are those of `past`; the rate form takes their rates from `past_rates`.
+    """
     keep, form = 1 - units.leak, units.leak_form
     S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
     S[0] = S_0
@@ -89,8 +95,10 @@ def integrate(units: Units, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive
 
 def integrate_back(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray, P: np.ndarray, resets: np.ndarray,
                    mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`recur_back` of leaky units: delta and ∂E/∂S (T, B, H) for dF[t], what the output gives back, and `to_the_step_before`
-    of the first step; R_0 are the rates before that."""
+    """Return delta (T, B, H), ∂E/∂S (T, B, H) and `to_the_step_before` of the first step (B, H): `recur_back` for leaky units.
+
+    dF (T, B, H) is the gradient with respect to what W_y reads. R_0 (B, H) are the rates before the first step.
+    """
     delta, dS = np.empty_like(dF), np.empty_like(dF)
     carried = np.zeros(dF.shape[1:], dF.dtype)
     for t in reversed(range(len(dF))):
@@ -106,7 +114,7 @@ def integrate_back(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray,
 
 def to_the_step_before(units: Units, delta: np.ndarray, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
                        mask: Any = 1) -> np.ndarray:
-    """What a step adds to ∂E/∂S of the step before it, whose rates are R."""
+    """Return the term that a step adds to ∂E/∂S of the previous step, whose rates are R."""
     back = delta @ P * mask if units.leak_form == "rate" else delta @ P * mask * units.dg(R)
     return back if units.leak == 1 else back + (1 - units.leak) * dS
 
@@ -114,7 +122,7 @@ def to_the_step_before(units: Units, delta: np.ndarray, dS: np.ndarray, R: np.nd
 def integrate_back_windows(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray, P: np.ndarray,
                            resets: np.ndarray, tbptt: tuple[int, int] | None,
                            mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """integrate_back of the errors of each window by themselves, summed."""
+    """Return the sums over windows of the results of `integrate_back`. Each window takes back only its own errors."""
     delta, dS, dS_0 = np.full_like(dF, -0.0), np.full_like(dF, -0.0), np.zeros(dF.shape[1:], dF.dtype)
     for begin, since, end in windows(len(dF), tbptt):
         errors = dF[begin:end].copy()

@@ -1,6 +1,6 @@
-"""Updates of the flat parameters: clipping and the rules of optimisers.
+"""Updates of the flat parameters: clipping and the update rules of optimisers.
 
-A new rule is a branch of `update` and a row of UPDATE_RULES.
+To add a rule, add a branch to `update` and a row to UPDATE_RULES.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import numpy as np
 
 
 def clip_norm(gradient: np.ndarray, max_norm: float) -> tuple[np.ndarray, float]:
-    """The flat gradient, scaled to max_norm where its Euclidean norm exceeds it, and that norm (Pascanu et al. 2013).
+    """Return the flat gradient (P,), scaled to max_norm if its Euclidean norm is larger, and the norm before scaling.
 
-    Both are found by way of the gradient divided by its largest entry, so that nothing overflows or underflows. A norm
-    beyond the largest float is given as that.
+    The gradient is divided by its largest entry first, so that squares neither overflow nor underflow. A norm above the largest
+    float64 is returned as the largest float64. If an entry is not finite, the gradient is returned unchanged, and the norm is
+    NaN or infinity. Source: Pascanu et al. 2013.
     """
     largest = float(np.max(np.abs(gradient), initial=0))
     if largest == 0 or not np.isfinite(largest):
@@ -25,7 +26,7 @@ def clip_norm(gradient: np.ndarray, max_norm: float) -> tuple[np.ndarray, float]
     return (scaled * gradient.dtype.type(max_norm / length) if norm > max_norm else gradient), norm
 
 
-# name: number of slots, arrays as long as theta that the rule carries from one update to the next
+# name: number of slots, the arrays as long as theta that the rule keeps between updates
 UPDATE_RULES = {"sgd": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2}
 
 
@@ -33,10 +34,26 @@ def update(rule: str, theta: np.ndarray, gradient: np.ndarray, slots: Sequence[n
            learning_rate: float, momentum: float = 0.0, nesterov: bool = False, rho: float = 0.99, beta_1: float = 0.9,
            beta_2: float = 0.999, epsilon: float = 1e-8,
            weight_decay: float = 0.01) -> tuple[np.ndarray, list[np.ndarray]]:
-    """One update of the flat parameters: the new theta and the new slots. count is 1 in the first update.
+    """Return the new theta (P,) and the new slots after one update of the flat parameters. The arguments are not changed.
 
     The rules are PyTorch's: SGD with momentum (Polyak 1964; Nesterov's after Sutskever et al. 2013), RMSprop (Tieleman
     and Hinton 2012), Adagrad (Duchi et al. 2011), Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019).
+
+    Parameters
+    ----------
+    rule : a name in UPDATE_RULES
+    theta, gradient : arrays (P,)
+    slots : arrays (P,), as many as UPDATE_RULES has for the rule; zeros before the first update
+    count : int, 1 in the first update
+    learning_rate and the other numbers : those of the rule; it ignores the others
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt import reference
+    >>> theta, slots = reference.update("sgd", np.ones(2), np.array([1.0, -2.0]), [np.zeros(2)], 1, learning_rate=0.5)
+    >>> print(theta)
+    [0.5 2. ]
     """
     if rule == "sgd":
         v = momentum * slots[0] + gradient

@@ -591,7 +591,7 @@ def test_forecasts_go_on_from_the_states_of_all_layers():
 
 
 @pytest.mark.parametrize("size, error, words", [
-    ((), ValueError, "got an empty one"), ((5, 0), ValueError, r"hidden_size\[1\] must be from 1"),
+    ((), ValueError, "got an empty tuple"), ((5, 0), ValueError, r"hidden_size\[1\] must be from 1"),
     ((5, 2.5), TypeError, r"hidden_size\[1\] must be an int"), ("5", TypeError, "hidden_size must be an int")])
 def test_bad_sizes(size, error, words):
     with pytest.raises(error, match=words):

@@ -95,7 +95,7 @@ def test_the_files_of_japanese_vowels_carry_the_attribution_that_their_licence_a
 
 
 @pytest.mark.parametrize("split, error, words", [
-    ("Train", ValueError, "unknown split 'Train'; say 'train'; choose from train, test"),
+    ("Train", ValueError, "unknown split 'Train'; use 'train'; choose from train, test"),
     (None, TypeError, "split must be a string, one of train, test; got NoneType"),
 ])
 def test_another_split_is_refused(split, error, words):

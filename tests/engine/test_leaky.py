@@ -497,9 +497,9 @@ def test_estimators_take_the_options_by_the_same_names(form):
 @pytest.mark.parametrize("options, error, words", [
     ({"leak": 0}, ValueError, "leak must be"), ({"leak": 1.1}, ValueError, "leak must be above 0 and at most 1, got 1.1"),
     ({"leak": "0.1"}, TypeError, "leak must be"), ({"leak": np.nan}, ValueError, "leak must be"),
-    ({"dt": 1}, TypeError, "dt and tau go together"), ({"tau": 1}, TypeError, "dt and tau go together"),
+    ({"dt": 1}, TypeError, "dt and tau must be given together"), ({"tau": 1}, TypeError, "dt and tau must be given together"),
     ({"dt": 2, "tau": 1}, ValueError, "dt must be at most tau"), ({"dt": -1, "tau": 1}, ValueError, "dt must be"),
-    ({"leak": 0.1, "dt": 1, "tau": 10}, TypeError, "give leak, or dt and tau"),
+    ({"leak": 0.1, "dt": 1, "tau": 10}, TypeError, "leak is given with dt or tau"),
     ({"leak_form": "state"}, ValueError, "unknown leak_form .state."),
 ], ids=str)
 def test_bad_options_are_refused_in_words(options, error, words):

@@ -413,9 +413,9 @@ def test_what_is_no_penalty_is_refused_in_words(name, value, error, words):
 def test_the_reference_refuses_omega_of_windows_and_of_leaks():
     net = network(omega=0.4)
     X, D = data(net)
-    with pytest.raises(ValueError, match="omega needs the whole gradient"):
+    with pytest.raises(ValueError, match="omega requires tbptt=None, got tbptt="):
         reference.loss_and_gradients(net.parameters, X, D, omega=0.4, tbptt=(2, 2))
-    with pytest.raises(ValueError, match="omega is of plain units"):
+    with pytest.raises(ValueError, match="omega requires units without leak and dropout; got leak="):
         reference.loss_and_gradients(net.parameters, X, D, omega=0.4, leak=0.5)
 
 

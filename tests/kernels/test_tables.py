@@ -98,8 +98,8 @@ def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, t
     for source in sources:
         errors = compiles(copied / "kernels", source)
         assert "half" in errors and "implicit declaration" in errors
-    insert(defs / f"{table}.h", "/* What Adam" if table == "rules" else "/* ----" if table == "activations" else "/* The function",
-           functions)
+    anchor = {"rules": "/* Return the step", "activations": "/* ----", "losses": "/* Set *e"}[table]
+    insert(defs / f"{table}.h", anchor, functions)
     for source in sources:
         assert compiles(copied / "kernels", source) == ""
     errors = compiles(copied / "kernels", HERE / "harness.c")  # which needs the expected value

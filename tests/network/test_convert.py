@@ -178,7 +178,7 @@ STATE = network().to_torch()
     (STATE | {"rnn.weight_hh_l0": np.ones((4 * H, H)), "rnn.weight_ih_l0": np.ones((4 * H, I))}, {}, ValueError,
      "of an LSTM or GRU"),
     (STATE | {"rnn.weight_ih_l0": np.ones((H + 1, I))}, {}, ValueError, "W_x must have shape"),
-    (STATE | {"linear.weight": np.ones((O, H + 1))}, {}, ValueError, "output weights must be"),
+    (STATE | {"linear.weight": np.ones((O, H + 1))}, {}, ValueError, "output weights must have shape"),
     (STATE | {"linear.bias": np.ones(O + 1)}, {}, ValueError, "b_y must have shape"),
     (STATE | {"h_0": np.ones((2, 1, H))}, {}, ValueError, "h_0 must have shape"),
     (STATE | {"linear.bias": np.full(O, np.nan)}, {}, ValueError, "b_y contains NaN"),
@@ -186,7 +186,7 @@ STATE = network().to_torch()
     (STATE, {"bias": False}, ValueError, "bias is True in what was given"),
     (STATE, {"initializer": "identity"}, TypeError, "takes no initializer"),
     (STATE, {"linear": STATE}, ValueError, "must hold one nn.Linear"),
-    (STATE, {"linear": {"weight": np.ones((O, H))}}, ValueError, "rnn holds what no plain network has: 'linear.weight'"),
+    (STATE, {"linear": {"weight": np.ones((O, H))}}, ValueError, "rnn must hold only an nn.RNN if linear is given; it also has 'linear.weight'"),
 ])
 def test_what_is_no_network_of_torch_is_refused(rnn, options, error, words):
     with pytest.raises(error, match=words):
@@ -194,12 +194,12 @@ def test_what_is_no_network_of_torch_is_refused(rnn, options, error, words):
 
 
 def test_what_torch_cannot_compute_is_not_written():
-    with pytest.raises(ValueError, match="nn.RNN knows tanh and relu, this network's activation is 'sigmoid'"):
+    with pytest.raises(ValueError, match="activation must be 'tanh' or 'relu' for nn.RNN, got 'sigmoid'"):
         network(activation="sigmoid").to_torch()
-    with pytest.raises(ValueError, match=r"one hidden size for all layers, this network has \[4, 5\]"):
+    with pytest.raises(ValueError, match=r"hidden_size must be the same for all layers for nn.RNN, got \[4, 5\]"):
         convert.to_torch(stack((5, 4)), {"activation": "tanh"})
     for leak, form in ((0.5, "rate"), (1, "current")):
-        with pytest.raises(ValueError, match=f"nn.RNN has no leak, this network has leak={leak} in the {form} form"):
+        with pytest.raises(ValueError, match=f"leak must be 1 in the rate form for nn.RNN, .* got leak={leak} in the {form} form"):
             convert.to_torch(stack((5,)), {"activation": "tanh", "leak": leak, "leak_form": form})
 
 
@@ -307,21 +307,21 @@ K, R, V = np.ones((I, H)), np.ones((H, H)), np.ones(H)
     ([K, R, V, R, V, R], "kernel, recurrent_kernel"),
     ([K, R[:-1], V], "must be square"),
     ([K, R, V, R, R, V], "give the layers"),
-    ([K, R, V, np.ones((H + 1, O))], "output weights must be"),
+    ([K, R, V, np.ones((H + 1, O))], "output weights must have shape"),
     ([Dense(K)], "must be SimpleRNN"),
     ([GRU(K)], "got GRU"),
     ([SimpleRNN(K, R, V), GRU(K)], "got GRU"),
     (GRU(K), "got GRU"),
-    ([SimpleRNN(K, R, V, activation="leaky_relu")], "activation 'leaky_relu' of SimpleRNN is none of"),
-    ([SimpleRNN(K, R, V, activation={"class_name": "own"})], "is none of"),
-    ([SimpleRNN(K, R, V), SimpleRNN(R, R, V, activation="relu")], "activations differ"),
+    ([SimpleRNN(K, R, V, activation="leaky_relu")], "activation of SimpleRNN must be one of .*; got 'leaky_relu'"),
+    ([SimpleRNN(K, R, V, activation={"class_name": "own"})], "must be one of"),
+    ([SimpleRNN(K, R, V), SimpleRNN(R, R, V, activation="relu")], "same activation, got activations relu, tanh"),
     ([SimpleRNN(K, R, V, return_sequences=False), SimpleRNN(R, R, V)], "return_sequences=True"),
     ([SimpleRNN(K, R, V, go_backwards=True)], "go_backwards"),
     ([SimpleRNN()], "no weights yet"),
     ([Bidirectional(SimpleRNN(K, R, V), SimpleRNN(K, R, V))], "go_backwards"),
     ([Bidirectional(SimpleRNN(K, R, V), SimpleRNN(K, R, V, go_backwards=True), "sum")], "merge_mode='concat', got 'sum'"),
     ([SimpleRNN(K, R, V), Bidirectional(SimpleRNN(R, R, V), SimpleRNN(R, R, V, go_backwards=True))], "all of them or none"),
-    ([SimpleRNN(K, R, V), Dense(np.ones((H, O)), activation="relu")], "activation 'relu' of Dense is none of"),
+    ([SimpleRNN(K, R, V), Dense(np.ones((H, O)), activation="relu")], "activation of Dense must be one of .*; got 'relu'"),
 ])
 def test_what_is_no_plain_network_of_keras_is_refused(layers, words):
     with pytest.raises(ValueError, match=words):
@@ -422,10 +422,10 @@ def test_signs_of_units_are_made_of_the_ratio_where_a_file_has_no_matrix_of_them
 
 def test_bad_files_of_psychrnn_are_refused(tmp_path):
     weights, _ = psychrnn_weights()
-    for change, words in [({"rec_connectivity": np.full((H, H), 0.5)}, "rec_connectivity must be zeros and ones"),
-                          ({"rec_connectivity": np.ones((H, I))}, "rec_connectivity must be zeros and ones"),
+    for change, words in [({"rec_connectivity": np.full((H, H), 0.5)}, "rec_connectivity must hold only 0 and 1"),
+                          ({"rec_connectivity": np.ones((H, I))}, "rec_connectivity must hold only 0 and 1"),
                           ({"W_rec": np.ones((H, H + 1))}, "must be square"),
-                          ({"W_out": np.ones((O, H + 1))}, "output weights must be")]:
+                          ({"W_out": np.ones((O, H + 1))}, "output weights must have shape")]:
         with pytest.raises(ValueError, match=words):
             RNN.from_psychrnn(weights | change, leak=0.2)
     with pytest.raises(ValueError, match="it has no W_in, W_rec"):
@@ -434,13 +434,13 @@ def test_bad_files_of_psychrnn_are_refused(tmp_path):
         RNN.from_psychrnn(weights)
     path = tmp_path / "weights.npz"
     np.savez(path, **weights | {"W_rec": np.array([[None]])})
-    with pytest.raises(ValueError, match="is not an .npz of PsychRNN"):  # a pickle, which is not read
+    with pytest.raises(ValueError, match="file must be an .npz of PsychRNN"):  # a pickle, which is not read
         RNN.from_psychrnn(path, leak=0.2)
     path.write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="is not an .npz of PsychRNN"):
+    with pytest.raises(ValueError, match="file must be an .npz of PsychRNN"):
         RNN.from_psychrnn(path, leak=0.2)
     np.save(path.with_suffix(".npy"), np.ones(3))
-    with pytest.raises(ValueError, match="is not an .npz of PsychRNN"):
+    with pytest.raises(ValueError, match="file must be an .npz of PsychRNN"):
         RNN.from_psychrnn(path.with_suffix(".npy"), leak=0.2)
     with pytest.raises(FileNotFoundError):
         RNN.from_psychrnn(tmp_path / "none.npz", leak=0.2)

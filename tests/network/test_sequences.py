@@ -187,11 +187,11 @@ def test_exogenous_inputs_of_lists_stand_beside_their_series():
 @pytest.mark.parametrize(("series", "exogenous", "words"), [
     (ragged((5, 3)), None, r"series\[1\]: horizon must be from 1 to 2 for a series of 3 steps, got 3"),
     ([], None, "series is an empty list"),
-    ([np.zeros((5, 1)), np.zeros(5)], None, r"series\[1\] must be \(T_n, I\), got shape \(5,\)"),
+    ([np.zeros((5, 1)), np.zeros(5)], None, r"series\[1\] must have shape \(T_n, I\), got \(5,\)"),
     (ragged(), ragged()[:2], "exogenous has 2 series, but series has 3"),
-    (ragged(), ragged((5, 8, 4)), r"series\[1\]: exogenous must be \(9, E\) beside series of shape \(9, 3\), got shape \(8"),
-    (array(N, T, I), array(N, T - 1, I), r"exogenous must be \(4, 7, E\) beside series of .*, got shape \(4, 6, 3\)"),
-    (array(N, T, I), array(T, I), r"exogenous must be \(4, 7, E\)"),
+    (ragged(), ragged((5, 8, 4)), r"series\[1\]: exogenous must have shape \(9, E\) for series of shape \(9, 3\), got \(8"),
+    (array(N, T, I), array(N, T - 1, I), r"exogenous must have shape \(4, 7, E\) for series of .*, got \(4, 6, 3\)"),
+    (array(N, T, I), array(T, I), r"exogenous must have shape \(4, 7, E\)"),
 ])
 def test_series_that_have_no_pairs_are_named(series, exogenous, words):
     with pytest.raises(ValueError, match=words):
@@ -386,7 +386,7 @@ def test_forecasts_of_quantiles_have_their_levels_scaled_back(per):
     assert stacked.shape == (3, 4, I, 5) and all(np.array_equal(a, b) for a, b in zip(stacked, found))
     one = SequenceScaler(per=per, two_d="series").fit(X[0])
     assert np.array_equal(one.inverse_transform(levels[0])[..., 2], one.inverse_transform(levels[0][..., 2]))
-    with pytest.raises(ValueError, match=r"can be sequences \(N, T, 3\), or forecasts"):
+    with pytest.raises(ValueError, match=r"may be sequences \(N, T, 3\) or forecasts"):
         one.inverse_transform(np.zeros((4, I, I)))
     with pytest.raises(ValueError, match="contains NaN"):
         scaler.inverse_transform([np.full((2, I, 2), np.nan)] * 3)
@@ -435,7 +435,7 @@ def test_set_output_gives_frames():
     assert isinstance(one, pandas.DataFrame) and one.index.equals(X[0].index)
     assert scaler.set_output() is scaler and isinstance(scaler.transform(X)[0], pandas.DataFrame)
     assert isinstance(scaler.set_output(transform="default").transform(X)[0], np.ndarray)
-    with pytest.raises(ValueError, match=r"an array \(N, T, I\) cannot become a DataFrame"):
+    with pytest.raises(ValueError, match=r"X is an array \(N, T, I\), which cannot become a DataFrame"):
         scaler.set_output(transform="pandas").transform(array(2, T, I))
     with pytest.raises(ValueError, match="unknown transform 'polars'"):
         scaler.set_output(transform="polars")

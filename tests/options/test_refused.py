@@ -45,7 +45,8 @@ REFUSED = {
         ({}, [lambda net: RNN(2, 5, 2, l2={"S_0": 1.0})], ValueError, "l2 names 'S_0', but this network's parameters are"),
         ({}, [lambda net: RNN(2, 5, 2, initializer={"S_0": "normal"})], ValueError, "initializer names ['S_0'], but")],
     "`dale_ratio` and `dale_signs` together; either with `nonnegative` of W_s": [
-        ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, dale_signs=np.ones(5))], TypeError, "give dale_ratio or dale_signs"),
+        ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, dale_signs=np.ones(5))], TypeError,
+         "dale_ratio and dale_signs are both given"),
         ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, nonnegative=("W_s",))], ValueError, "nonnegative names 'W_s', whose")],
     "weights for each output with `cross_entropy`": [
         (LABELS, calls(("evaluate", "loss_and_gradients", "objective", "fit", "train_step"), weights=np.ones((T, B, 2))),
@@ -109,8 +110,9 @@ REFUSED = {
                      *calls(("gradient_terms",), X, D, 1, **{name: 1}), *calls(("gradcheck", "objective"), **{name: 1}))],
     "`leak` with `dt` or `tau`, and one of these without the other": [
         ({}, [lambda net, more=more: RNN(2, 5, 2, **more)], TypeError, words)
-        for more, words in (({"leak": 0.1, "dt": 1, "tau": 10}, "give leak, or dt and tau"), ({"leak": 0.1, "tau": 10}, "give leak"),
-                            ({"dt": 1}, "dt and tau go together"), ({"tau": 1}, "dt and tau go together"))],
+        for more, words in (({"leak": 0.1, "dt": 1, "tau": 10}, "leak is given with dt or tau"),
+                            ({"leak": 0.1, "tau": 10}, "leak is given with dt or tau"),
+                            ({"dt": 1}, "dt and tau must be given together"), ({"tau": 1}, "dt and tau must be given together"))],
     "`temperature` of `generate` with `feed`, or without `one_hot=True`": [
         ({}, calls(("generate",), 3, prefix=X, temperature=2), TypeError, "temperature=2.0 belongs to ids that are sampled"),
         ({"one_hot": True, **LABELS}, calls(("generate",), 3, prefix=IDS, temperature=2, feed=lambda y, rng: y), TypeError,
@@ -145,7 +147,7 @@ WORDS = [
     ("units", "hidden_size"), ("hidden_layer_sizes", "hidden_size"), ("n_hidden", "hidden_size"), ("num_layers", "hidden_size=(H, H)"),
     ("nonlinearity", "activation"), ("dropout", "recurrent_dropout"), ("return_sequences", 'output="sequence"'),
     ("use_bias", "bias"), ("kernel_initializer", "initializer="), ("seed", "random_state"), ("loss_fn", "loss"),
-    ("alpha", "say leak for the leak of a unit, l2 for the penalty on weights")]
+    ("alpha", "use leak for the leak of a unit, l2 for the penalty on weights")]
 
 
 @pytest.mark.parametrize(("word", "ours"), [
@@ -179,7 +181,7 @@ def test_words_of_other_packages_name_those_of_estimators(kind, word, ours):
     ("reduction", "average", '"mean"'), ("output", "final", '"last"')])
 def test_values_of_other_packages_name_ours(option, value, ours):
     written = value[0] if isinstance(value, tuple) else value
-    words = re.escape(f"unknown {option} {written!r}; say {ours}".replace('"', "'", 2))
+    words = re.escape(f"unknown {option} {written!r}; use {ours}".replace('"', "'", 2))
     for make in (lambda **option: RNN(2, 5, 2, **option), lambda **option: Population(3, 2, 5, 2, **option)):
         with pytest.raises(ValueError, match=f"^{words}.*; choose from "):
             make(**{option: value})
@@ -188,14 +190,14 @@ def test_values_of_other_packages_name_ours(option, value, ours):
 def test_values_of_other_packages_name_ours_in_fit_and_estimators():
     y = X[:, :, 0]
     for call, words in (
-            (lambda: RNN(2, 5, 2).fit(X, D, optimizer="RMSProp"), "unknown optimizer 'RMSProp'; say 'rmsprop'; choose"),
-            (lambda: RNN(2, 5, 2).fit(X, D, optimizer="momentum"), "unknown optimizer 'momentum'; say 'sgd' with a momentum"),
-            (lambda: RNN(2, 5, 2).fit(X, D, schedule="CosineAnnealingLR"), "unknown schedule 'CosineAnnealingLR'; say 'cosine'"),
-            (lambda: RNNRegressor(solver="gd").fit(X, y), "unknown solver 'gd'; say 'sgd'"),
-            (lambda: RNNRegressor(learning_rate="adaptive").fit(X, y), "unknown learning_rate 'adaptive'; say 'plateau'"),
-            (lambda: RNNRegressor(loss="mse").fit(X, y), "unknown loss 'mse'; say 'squared_error'"),
+            (lambda: RNN(2, 5, 2).fit(X, D, optimizer="RMSProp"), "unknown optimizer 'RMSProp'; use 'rmsprop'; choose"),
+            (lambda: RNN(2, 5, 2).fit(X, D, optimizer="momentum"), "unknown optimizer 'momentum'; use 'sgd' with a momentum"),
+            (lambda: RNN(2, 5, 2).fit(X, D, schedule="CosineAnnealingLR"), "unknown schedule 'CosineAnnealingLR'; use 'cosine'"),
+            (lambda: RNNRegressor(solver="gd").fit(X, y), "unknown solver 'gd'; use 'sgd'"),
+            (lambda: RNNRegressor(learning_rate="adaptive").fit(X, y), "unknown learning_rate 'adaptive'; use 'plateau'"),
+            (lambda: RNNRegressor(loss="mse").fit(X, y), "unknown loss 'mse'; use 'squared_error'"),
             (lambda: RNNRegressor(loss="bce").fit(X, y), "unknown loss 'bce'; choose from squared_error"),  # it has none
-            (lambda: RNNRegressor(activation="linear").fit(X, y), "unknown activation 'linear'; say 'identity'"),
+            (lambda: RNNRegressor(activation="linear").fit(X, y), "unknown activation 'linear'; use 'identity'"),
             (lambda: RNNRegressor(batch_size="all").fit(X, y), "batch_size must be None, \"auto\" or an int, got 'all'"),
             (lambda: RNNClassifier(class_weight="balance").fit(X, [0, 1, 0, 1]),
              "class_weight must be None, \"balanced\" or a dict of labels and weights, got 'balance'")):
@@ -219,17 +221,17 @@ def test_every_value_of_other_packages_names_one_that_there_is():
 
 
 @pytest.mark.parametrize(("method", "word", "ours"), [
-    ("RNN.fit", "lr", "say learning_rate"), ("RNN.fit", "n_epochs", "say epochs"), ("RNN.fit", "clip", "say max_grad_norm"),
-    ("RNN.fit", "sample_weight", "say weights"), ("RNN.fit", "validation_data", "say validation"), ("RNN.fit", "y", "say D"),
-    ("RNN.fit", "verbose", "say progress"), ("RNN.fit", "seed", "say random_state"), ("RNN.fit", "l2", "it is an option of RNN"),
+    ("RNN.fit", "lr", "use learning_rate"), ("RNN.fit", "n_epochs", "use epochs"), ("RNN.fit", "clip", "use max_grad_norm"),
+    ("RNN.fit", "sample_weight", "use weights"), ("RNN.fit", "validation_data", "use validation"), ("RNN.fit", "y", "use D"),
+    ("RNN.fit", "verbose", "use progress"), ("RNN.fit", "seed", "use random_state"), ("RNN.fit", "l2", "it is an option of RNN"),
     ("RNN.fit", "alpha", _checks.LEAK_OR_PENALTY), ("Population.fit", "weight_decay", 'fit(optimizer="adamw")'),
     ("RNNRegressor.score", "alpha", _checks.LEAK_OR_PENALTY), ("RNN.fit", "batch_first", "(N, T, I) or from a list"),
-    ("RNN.fit", "learning_rates", "'learning_rates'; did you mean 'learning_rate'?"), ("RNN.stream", "lr", "say learning_rate"),
-    ("RNN.stream", "callbacks", "say callback"), ("RNN.train_step", "clip", "say max_grad_norm"), ("RNN.generate", "n_steps", "say steps"),
-    ("Population.fit", "lr", "say learning_rate"), ("Population.fit", "n_epochs", "say epochs"),
-    ("Population.fit", "activation", "it is an option of Population"), ("RNNRegressor.predict", "hx", "say initial_state"),
-    ("RNNRegressor.score", "weights", "say sample_weight"), ("RNNClassifier.predict_proba", "h0", "say initial_state"),
-    ("RNNRegressor.forecast", "n_steps", "say steps"), ("fit_many", "lr", "say learning_rate"), ("fit_many", "clip", "say max_grad_norm")])
+    ("RNN.fit", "learning_rates", "'learning_rates'; did you mean 'learning_rate'?"), ("RNN.stream", "lr", "use learning_rate"),
+    ("RNN.stream", "callbacks", "use callback"), ("RNN.train_step", "clip", "use max_grad_norm"), ("RNN.generate", "n_steps", "use steps"),
+    ("Population.fit", "lr", "use learning_rate"), ("Population.fit", "n_epochs", "use epochs"),
+    ("Population.fit", "activation", "it is an option of Population"), ("RNNRegressor.predict", "hx", "use initial_state"),
+    ("RNNRegressor.score", "weights", "use sample_weight"), ("RNNClassifier.predict_proba", "h0", "use initial_state"),
+    ("RNNRegressor.forecast", "n_steps", "use steps"), ("fit_many", "lr", "use learning_rate"), ("fit_many", "clip", "use max_grad_norm")])
 def test_arguments_of_other_packages_name_ours(method, word, ours):
     owner, _, name = method.rpartition(".")
     made = {"RNN": RNN(2, 5, 2), "Population": Population(3, 2, 5, 2), "RNNRegressor": RNNRegressor(), "RNNClassifier": RNNClassifier()}
@@ -239,8 +241,8 @@ def test_arguments_of_other_packages_name_ours(method, word, ours):
 
 
 @pytest.mark.parametrize(("word", "ours"), [
-    ("lr", "RNNRegressor takes no lr: say learning_rate_init"), ("weights", "RNNRegressor.fit takes no weights: say sample_weight"),
-    ("validation_data", "RNNRegressor.fit takes no validation_data: say validation"), ("D", "RNNRegressor.fit takes no D: say y"),
+    ("lr", "RNNRegressor takes no lr: use learning_rate_init"), ("weights", "RNNRegressor.fit takes no weights: use sample_weight"),
+    ("validation_data", "RNNRegressor.fit takes no validation_data: use validation"), ("D", "RNNRegressor.fit takes no D: use y"),
     ("verbose", "RNNRegressor.fit takes no verbose: it is an option of RNNRegressor")])
 def test_fit_of_an_estimator_names_our_arguments(word, ours):
     with pytest.raises(TypeError, match=f"^fit takes no '{word}', only X, y, .*; {re.escape(ours)}$"):
@@ -263,7 +265,7 @@ def test_the_check_of_arguments_hides_no_error_and_no_signature():
 
 
 def test_every_hint_names_options_that_there_are():
-    """The first name after "say" in each hint is an option; so is what is called an argument of fit."""
+    """The first name after "use" in each hint is an option; so is what is called an argument of fit."""
     options = {0: [*inspect.signature(RNN).parameters, "fit"], 1: [*inspect.signature(RNNRegressor).parameters, "fit"]}
     fits = {0: inspect.signature(RNN.fit).parameters, 1: [*RunOptions.__annotations__, *inspect.signature(RNNRegressor.fit).parameters]}
     for word, hints in _checks.FOREIGN.items():

@@ -467,7 +467,7 @@ def test_ids_are_unit_vectors(seed):
 def test_ids_have_no_gradient():
     call = draw("ids", ids=True)
     for function, target in ((reference.loss_and_gradients, call.D), (reference.backward, call.dY)):
-        with pytest.raises(ValueError, match=r"X are ids of shape \(6, 4\)"):
+        with pytest.raises(ValueError, match=r"got token ids of shape \(6, 4\)"):
             function(call.parameters, call.X, target, input_gradient=True, **call.kind)
 
 

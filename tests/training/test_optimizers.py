@@ -149,7 +149,7 @@ def test_every_rule_of_the_reference_has_a_name():
 
 
 def test_a_second_learning_rate_is_refused():
-    with pytest.raises(ValueError, match=r"learning_rate=0.1.*SGD\(learning_rate=0.5.*give one"):
+    with pytest.raises(ValueError, match=r"learning_rate=0.1.*SGD\(learning_rate=0.5.*give only one"):
         optimizers.make(optimizers.SGD(0.5), 0.1)
 
 

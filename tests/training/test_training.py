@@ -1126,5 +1126,5 @@ def test_a_rule_of_ones_own_that_copies_the_packages_gives_the_same_run():
 
 
 def test_the_base_of_rules_is_no_rule():
-    with pytest.raises(TypeError, match="base of all rules"):
+    with pytest.raises(TypeError, match="Optimizer is only the base class of rules"):
         optimizers.Optimizer()

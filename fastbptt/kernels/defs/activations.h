@@ -1,11 +1,11 @@
-/* The formulas of activations, once for vectors (simd/math.h) and once for single numbers (scalar.h).
+/* The formulas of activations, included for vectors (simd/math.h) and for single numbers (scalar.h).
  *
- * A new activation is a row in activations.def and its two functions here. The includer defines `real`, V (a vector or a
- * real), W (how many reals V holds), NAME, INLINE, LOAD, STORE, SPLAT, SELECT, ABS and POSITIVE_PART, and the functions exp,
- * expm1 (for x <= 0), log1p (for 0 <= x <= 1) and tanh. A formula has no branch, so that one serves both.
+ * To add an activation, add a row to activations.def and its two functions here. The including file defines `real`, V (a vector
+ * or a real), W (the number of reals in V), NAME, INLINE, LOAD, STORE, SPLAT, SELECT, ABS and POSITIVE_PART, and the functions
+ * exp, expm1 (for x <= 0), log1p (for 0 <= x <= 1) and tanh. Formulas have no branches, so that they compile for both.
  *
  * ONE, HALF and WIDE are 1, 0.5 and V for vectors. For single numbers they are double, because the `blas` set computes these
- * terms of float32 formulas in double: to round them would change its results in the last place.
+ * terms of float32 formulas in double. Rounding them would change its results in the last place.
  */
 
 static INLINE V NAME(g_tanh)(V a)
@@ -100,11 +100,13 @@ static INLINE WIDE NAME(slope_exp)(V r)
     return r;
 }
 
-/* ---- What the table makes of them. `g` and `slope_of_g` are inlined into the loops over steps. They trust their caller, who
- * has checked the number against the table: one case more takes up to 1.16 of the time of a step back (two rows of H = 8, avx2,
- * Intel Xeon, 2026-11). The others give NaN for a number that is no row. */
+/* ---- Functions generated from the table.
+ *
+ * `g` and `slope_of_g` are inlined into the loops over steps. Their caller must have checked the number of the activation: one
+ * more case makes a backward step up to 1.16 times as long (two rows of H = 8, avx2, Intel Xeon, 2026-11). The other functions
+ * give NaN for a number without a row. */
 
-/* g(a). The activation is a constant, or the same every time, so that the branch is predicted. */
+/* Return g(a). The activation is a constant or the same in every call, so that the branch is predicted. */
 static INLINE V NAME(g)(int activation, V a)
 {
     switch ((enum fastbptt_activation)activation) {
@@ -115,7 +117,7 @@ static INLINE V NAME(g)(int activation, V a)
     return a;
 }
 
-/* g'(a) of a hidden activation, from what the table says that it reads: r = g(a) */
+/* Return g'(a) of a hidden activation from r = g(a), the value that the table's column `reads` selects. */
 static INLINE WIDE NAME(slope_of_g)(int activation, V r)
 {
     switch ((enum fastbptt_activation)activation) {
@@ -132,11 +134,11 @@ static INLINE WIDE NAME(slope_of_g)(int activation, V r)
     return SPLAT(1);
 }
 
-/* dy g'(z) of an output y = g(z) */
+/* Return dy g'(z) for an output y = g(z). */
 static INLINE V NAME(back_from_output)(int activation, V dy, V y)
 {
     if (activation == FASTBPTT_SIGMOID)
-        return dy * y * (ONE - y); /* rounds otherwise than dy * (y * (1 - y)): kept, so that results keep their bits */
+        return dy * y * (ONE - y); /* other bits than dy * (y * (1 - y)): results must keep their bits */
     switch ((enum fastbptt_activation)activation) {
 #define ACTIVATION(CONSTANT, name, layers, reads) case FASTBPTT_##CONSTANT: return dy * NAME(slope_##name)(y);
 #define ROW_ACTIVATION(CONSTANT, name) case FASTBPTT_##CONSTANT: break;
@@ -145,7 +147,7 @@ static INLINE V NAME(back_from_output)(int activation, V dy, V y)
     return SPLAT(NAN);
 }
 
-/* A <- g(A), n being a multiple of W: one loop for each activation */
+/* Compute A <- g(A). n is a multiple of W. Each activation has its own loop. */
 static void NAME(activate)(int activation, ptrdiff_t n, real *A)
 {
     ptrdiff_t i;
@@ -162,7 +164,7 @@ static void NAME(activate)(int activation, ptrdiff_t n, real *A)
         A[i] = (real)NAN;
 }
 
-/* delta <- delta * g'(A), from R = g(A) */
+/* Compute delta <- delta * g'(A) from R = g(A). */
 static void NAME(differentiate)(int activation, ptrdiff_t n, const real *R, real *delta)
 {
     ptrdiff_t i;

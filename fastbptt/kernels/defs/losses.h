@@ -1,8 +1,8 @@
-/* The formulas of losses, once for vectors (simd/loss.h) and once for single numbers (scalar.h).
+/* The formulas of losses, included for vectors (simd/loss.h) and for single numbers (scalar.h).
  *
- * A new loss is a row in losses.def and its function here: it puts e(y, d) into *e and returns ∂e/∂y. If the loss is one
- * function with its output activation, y stands for z and it returns ∂e/∂z. q is the number that the table names. The
- * includer defines what activations.h needs, and the function `level`, the quantile level of output o.
+ * To add a loss, add a row to losses.def and its function here. The function sets *e to e(y, d) and returns ∂e/∂y. For a loss
+ * fused with its output activation, y is z, and the function returns ∂e/∂z. q is the parameter in the table's column `number`.
+ * The including file defines the names that activations.h requires, and the function `level`, the quantile level of output o.
  */
 
 static INLINE V NAME(loss_squared_error)(V y, V d, V q, WIDE *e)
@@ -51,8 +51,8 @@ static INLINE V NAME(loss_poisson)(V y, V d, V q, WIDE *e)
     return exponential - d;
 }
 
-/* The function of the loss of output o. `beside`, a constant, says whether a vector holds the outputs o, o + 1, ... of one
- * row, or output o of many networks. A number that is no row's, or a row loss, gives NaN. */
+/* Set *e to the loss of output o and return its derivative. `beside` is a constant: 1 if a vector holds the outputs o, o + 1,
+ * ... of one row, 0 if it holds output o of many networks. A row loss or a number without a row gives NaN. */
 static INLINE V NAME(slope)(const int beside, const fastbptt_error *what, V y, V d, ptrdiff_t o, WIDE *e)
 {
     switch ((enum fastbptt_loss)what->loss) {

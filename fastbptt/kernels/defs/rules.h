@@ -1,11 +1,11 @@
-/* The formulas of update rules, once for single numbers (simd/update.h) and once for vectors of networks (lanes.h).
+/* The formulas of update rules, included for single numbers (simd/update.h) and for vectors of networks (lanes.h).
  *
- * A new rule is a row in rules.def and its function here: it returns theta after one update by the gradient g, and
- * overwrites the slots that it has. The includer defines T (a number of theta), `real`, INLINE, RULE_NAME, ROOT (the square
- * root) and CORRECTED (x by a correction: the quotient, or where the options hold the reciprocals the product).
+ * To add a rule, add a row to rules.def and its function here. The function returns theta after one update by the gradient g,
+ * and updates its slots. The including file defines T (the type of theta), `real`, INLINE, RULE_NAME, ROOT (the square root)
+ * and CORRECTED (x divided by a correction, or multiplied by it if the options hold reciprocals).
  */
 
-/* The options of an update in the type of its numbers */
+/* The options of an update, in the types of its numbers */
 typedef struct {
     T eta, decay; /* decay: 1 - eta * weight_decay */
     real epsilon, momentum, rho, new_rho, beta_1, new_1, beta_2, new_2, correction_1, correction_2;
@@ -33,7 +33,7 @@ static INLINE T RULE_NAME(adagrad)(const RULE_NAME(options) *by, T g, T theta, T
     return theta - by->eta * g / (ROOT(*slot_1) + by->epsilon);
 }
 
-/* What Adam and AdamW subtract */
+/* Return the step that Adam and AdamW subtract from theta. */
 static INLINE T RULE_NAME(adam_step)(const RULE_NAME(options) *by, T g, T *slot_1, T *slot_2)
 {
     *slot_1 = by->beta_1 * *slot_1 + by->new_1 * g;

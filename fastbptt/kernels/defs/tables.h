@@ -1,6 +1,6 @@
-/* The tables of activations, losses and update rules as arrays: the names that Python reads, and what the C interface checks.
+/* The tables of activations, losses and update rules as arrays, for the names in Python and the checks of the C interface.
  *
- * The rows are written in the .def files. A new column of a table becomes a member here.
+ * The .def files contain the rows. A new column of a table becomes a member here.
  */
 #ifndef FASTBPTT_TABLES_H
 #define FASTBPTT_TABLES_H
@@ -11,7 +11,7 @@ enum fastbptt_layers { FASTBPTT_HIDDEN = 1, FASTBPTT_OUTPUT = 2, FASTBPTT_BOTH =
 enum fastbptt_reads { FASTBPTT_VALUE, FASTBPTT_INPUT };
 enum fastbptt_number { FASTBPTT_NONE, FASTBPTT_THRESHOLD, FASTBPTT_LEVEL };
 
-/* By the constants of kernels.h */
+/* Indexed by the constants of kernels.h */
 static const struct fastbptt_activation_row {
     const char *name;
     int layers; /* sum of HIDDEN and OUTPUT */
@@ -24,7 +24,7 @@ static const struct fastbptt_activation_row {
 
 static const struct fastbptt_loss_row {
     const char *name;
-    int outputs; /* the output activation that it needs, or FASTBPTT_ANY */
+    int outputs; /* the output activation that it requires, or FASTBPTT_ANY */
     int number;
 } fastbptt_losses[] = {
 #define LOSS(CONSTANT, name, outputs, number) {#name, FASTBPTT_##outputs, FASTBPTT_##number},
@@ -46,7 +46,8 @@ enum {
     FASTBPTT_RULE_COUNT = sizeof fastbptt_rules / sizeof *fastbptt_rules
 };
 
-/* A negative size does not compile: no kernel hands on a pre-activation yet, nor has a rule more than two slots. */
+/* Refuse to compile, by a negative array size, what kernels do not support yet: slopes that read the pre-activation, and rules
+ * with more than two slots. */
 #define ACTIVATION(CONSTANT, name, layers, reads) \
     typedef char fastbptt_pre_activation_of_##name##_is_not_kept[FASTBPTT_##reads == FASTBPTT_VALUE ? 1 : -1];
 #include "activations.def"

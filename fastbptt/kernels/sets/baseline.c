@@ -1,4 +1,4 @@
-/* The kernel set baseline: SSE2 on x86-64, NEON on ARM64, and what vectors of 16 bytes become elsewhere. */
+/* The kernel set baseline: SSE2 on x86-64, NEON on ARM64, and the compiler's translation of 16-byte vectors elsewhere. */
 #define SET baseline
 #define BYTES 16
 #if defined(__x86_64__)

@@ -1,14 +1,14 @@
-/* One kernel set: simd.h in both real types, and the table of its kernels, `fastbptt_SET`, from which dispatch.c chooses.
+/* Define one kernel set: simd.h in both real types, and the table of its kernels, `fastbptt_SET`, for dispatch.c.
  *
- * A file of this folder includes it, after it has defined
+ * A file of this folder includes this one after it has defined
  *     SET           the set's name
  *     BYTES         of a vector
  *     ROWS          of a tile (see simd.h)
- *     INSTRUCTIONS  the instruction sets to compile for, as the compiler's attribute `target` spells them; left out in the
- *                   set `baseline`, which needs no more than the processor family has
+ *     INSTRUCTIONS  the instruction sets to compile for, in the syntax of the compiler's attribute `target`. The set
+ *                   `baseline` omits it, because it needs only what every processor of the family has.
  *
- * Each set is a file of its own, so that setup.py compiles the sets at the same time. All of them take the same flags: the
- * instruction set stands in the source. Without GCC's vector types, or with FASTBPTT_NO_VECTORS, the files are empty.
+ * Each set is a separate file, so that setup.py compiles the sets in parallel. All of them have the same compiler flags, because
+ * the source selects the instruction set. Without GCC's vector types, or with FASTBPTT_NO_VECTORS, the files are empty.
  */
 #include "kernels.h"
 
@@ -25,7 +25,7 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define INLINE inline __attribute__((always_inline))
 #define KEEP_LOOP __asm__ volatile("")
-/* what is computed up to here is in a register: no later product is fused with it, and no later use reads it again */
+/* Keep a computed value in a register: the compiler neither fuses it with later operations nor loads it again. */
 #if defined(__x86_64__)
 #define IN_REGISTER(v) __asm__("" : "+v"(v))
 #elif defined(__aarch64__)
@@ -44,37 +44,37 @@
 #define NOT_UNROLLED PRAGMA(GCC unroll 1)
 #define TARGET(x) PRAGMA(GCC push_options) PRAGMA(GCC target(x))
 #define END_OF_TARGET PRAGMA(GCC pop_options)
-#pragma GCC diagnostic ignored "-Wpsabi" /* vectors are handed to inlined functions alone */
+#pragma GCC diagnostic ignored "-Wpsabi" /* only inlined functions have vector arguments */
 #endif
 
 #define JOIN_(a, b, c) a##_##b##_f##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
 #define NAME(x) JOIN(x, SET, BITS)
 
-#define REGISTERS (ROWS > 6 ? 32 : 16) /* for vectors */
+#define REGISTERS (ROWS > 6 ? 32 : 16) /* vector registers */
 #define MOST_ROWS 8    /* of a tile */
 #define MOST_VECTORS 8 /* of a tile */
-#define MOST_PARTS 4   /* of a tile's sum */
+#define MOST_PARTS 4   /* accumulators of a sum */
 #define MOST_STATE 8   /* vectors of a state in registers */
-#define FOUR_PARTS_FROM 8 /* terms of a step's sum of one vector */
+#define FOUR_PARTS_FROM 8 /* terms from which a step's sum has four accumulators, if a row is one vector */
 #define CHUNK 128      /* rows whose outer products are added to a gradient at once */
-/* Rows of a gradient from which on it pays to pack the right factor of δᵀS: from M = N = 100 on, GFLOP/s without and with,
- * one core of an AMD Zen 4 (2026-11), float32: 512: 80, 99 (avx2), 104, 110 (avx512); 1024: 58, 83 and 85, 92; float64,
- * 256: 36, 47 and 38, 51. */
+/* Rows of a gradient from which the right factor of δᵀS is packed. GFLOP/s without and with packing for M = N, one core of an
+ * AMD Zen 4 (2026-11), float32: 512: 80, 99 (avx2), 104, 110 (avx512); 1024: 58, 83 and 85, 92; float64, 256: 36, 47 and 38,
+ * 51. Packing is faster from M = N = 100 on. */
 #define PACKED_FROM 100
-/* Rows of a gradient from which on both factors are packed, so many of its rows at a time, and C is fetched before it is
- * needed: a column of A finds few lines in the first-level cache where A's rows are a power of 2 apart. GFLOP/s without and
- * with, float32, avx512, one core of an Intel Xeon (Sapphire Rapids, 2026-11): M = N = 512: 142, 158; 1024: 120, 155; 256,
- * where it is not done: 157, 157. */
+/* Rows of a gradient from which both factors are packed, BOTH_PACKED rows at a time, and C is prefetched. Without this, a column
+ * of A maps to few lines of the first-level cache if A's rows are a power of 2 apart. GFLOP/s without and with, float32, avx512,
+ * one core of an Intel Xeon (Sapphire Rapids, 2026-11): M = N = 512: 142, 158; 1024: 120, 155; 256 (below the limit): 157,
+ * 157. */
 #define BOTH_PACKED_FROM 300
 #define BOTH_PACKED (8 * ROWS)
 
 #if defined(__x86_64__)
 
-/* tanh a = k + l (a - c) + Σ_j p_j (a - c)^j, j = 1 ... 8, for a in [0, 19/64), [19/64, 19/32), ... [19/4, 19/2), and 1 from
- * there on: the rows are c, k, l, p_1, ... p_8, the columns the intervals, padded to the 8 or 16 numbers of a vector. In the
- * first one l, which costs no rounding, stands for p_1; in the others c is where k = tanh c is nearly a float.
- * tests/kernels/tanh_table.py makes them. */
+/* tanh a = k + l (a - c) + Σ_j p_j (a - c)^j, j = 1 ... 8, for a in [0, 19/64), [19/64, 19/32), ... [19/4, 19/2), and 1 for
+ * larger a. The rows are c, k, l, p_1, ... p_8. The columns are the intervals, padded to the 8 or 16 numbers of a vector. In the
+ * first interval l replaces p_1, because l = 1 adds no rounding. In the others c is chosen so that k = tanh c is nearly a float.
+ * tests/kernels/tanh_table.py computes the table. */
 #define INTERVALS(a, b, c, d, e, f, g) {a, b, c, d, e, f, g, g, a, b, c, d, e, f, g, g}
 static const float tanh_table[11][16] __attribute__((aligned(64))) = {
     INTERVALS(0, 0.430391073f, 0.831172049f, 1.7228018f, 3.55478215f, 6.17943096f, 9.5f),

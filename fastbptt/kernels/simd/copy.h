@@ -1,9 +1,10 @@
-/* Copies between the caller's arrays, of any strides, and packed blocks. Part of simd.h.
+/* Copies between the caller's arrays, with any strides, and packed blocks. Part of simd.h.
  *
- * Whatever moves numbers without changing them belongs in here.
+ * Code that moves numbers without changing them belongs here.
  */
 
-/* `width` numbers, and zeros up to ld. So many of x may be read; `there` stands for those that are left of a vector. */
+/* Copy `width` numbers of x to y, and write zeros up to ld. `readable` numbers of x may be read. `there` is the mask of the
+ * numbers in the last, incomplete vector. */
 static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, ptrdiff_t readable, MASK there, real *y)
 {
     ptrdiff_t j = 0;
@@ -12,13 +13,13 @@ static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, ptrd
     if (j < width && j + W <= MIN(ld, readable)) {
         STORE(y + j, SELECT(there, LOAD(x + j), SPLAT(0)));
         j += W;
-    } else if (j < width && W <= width) { /* some of them twice */
+    } else if (j < width && W <= width) { /* copies some numbers twice */
         STORE(y + width - W, LOAD(x + width - W));
         j = width;
     }
     for (; j < width; j++) {
         y[j] = x[j];
-        KEEP_LOOP; /* a call of memcpy takes longer */
+        KEEP_LOOP; /* a call of memcpy would take longer */
     }
     for (; j < ld; j++) {
         y[j] = 0;
@@ -30,9 +31,11 @@ static INLINE void NAME(copy)(ptrdiff_t width, ptrdiff_t ld, const real *x, ptrd
 typedef real NAME(half) __attribute__((vector_size(BYTES / 2), may_alias, aligned(BITS / 8)));
 typedef whole NAME(half_mask) __attribute__((vector_size(BYTES / 2), may_alias));
 
-/* So many rows of a few numbers, of which a half vector may be read, each to one vector: a whole one would often begin in one
- * line of the cache and end in the next. ns of 320 rows of 4 and of 8 floats, avx512, from places out of order, whole and so,
- * one core of an AMD Zen 5 (2026-11): 356 and 176, 285 and 200. */
+/* Copy rows of at most half a vector to one vector each, reading half vectors. Return the number of rows copied: it ends where a
+ * half vector would exceed X.
+ *
+ * A whole vector would often cross a cache line. Reading 320 rows in random order with whole and with half vectors, in ns,
+ * avx512, one core of an AMD Zen 5 (2026-11): 356 and 176 for rows of 4 floats, 285 and 200 for rows of 8. */
 static INLINE ptrdiff_t NAME(gather_halves)(ptrdiff_t rows, ptrdiff_t width, const real *X, ptrdiff_t stride,
                                             const ptrdiff_t *index, const real *end, real *A)
 {
@@ -62,7 +65,7 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
             last = index[b] > last ? index[b] : last;
     }
     end = X + (steps - 1) * stride_t + last * stride_b + width;
-    if (index == NULL && stride_t == rows * stride_b) { /* one run */
+    if (index == NULL && stride_t == rows * stride_b) { /* all rows are equally spaced */
         rows *= steps;
         steps = 1;
     }
@@ -76,7 +79,7 @@ static void NAME(gather)(ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t width, const
             x += index == NULL ? b * stride_b : 0;
         }
 #endif
-        if (lda == W && index == NULL) /* what follows the row is the caller's as well */
+        if (lda == W && index == NULL) /* the numbers after the row also belong to the caller */
             for (; b < rows && x + W <= end; b++, x += stride_b, A += W)
                 STORE(A, SELECT(there, LOAD(x), SPLAT(0)));
         for (; lda == W && index != NULL && b < rows && x + index[b] * stride_b + W <= end; b++, A += W)

@@ -1,17 +1,18 @@
 /* Products: packed matrices, tiles, sums over rows. Part of simd.h.
  *
- * Whatever multiplies a block by a matrix or sums over its rows belongs in here.
+ * Code that multiplies a block by a matrix or sums over its rows belongs here.
  */
 
-/* C[i, v] = base[i, v] + Σ_k A[i, k] B[k, v] for m rows and nv vectors. Each sum is of so many `parts`, one for k = 0,
- * parts, 2 parts, ..., as an addition waits for the one before. These three are constants where this is inlined, as is
- * whether the base comes last: where many sums go to one place each is rounded for itself. `pair` is the distance of pairs
- * of vectors in B. 2 m nv W K flops. */
+/* Compute C[i, v] = base[i, v] + Σ_k A[i, k] B[k, v] for m rows and nv vectors; 2 m nv W K flops.
+ *
+ * Each sum has `parts` independent accumulators, because an addition waits for the one before: the first takes k = 0, parts,
+ * 2 parts, ... The call is inlined with constant m, nv, parts and base_last. With base_last the base is added last, so that a
+ * sum of many such products rounds each one separately. `pair` is the distance between pairs of vectors in B. */
 static INLINE void NAME(tile)(const int m, const int nv, const int parts, const int base_last, ptrdiff_t K, const real *A,
                               ptrdiff_t ai, ptrdiff_t ak, const real *B, ptrdiff_t bk, ptrdiff_t pair, const real *base,
                               ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
 {
-    /* GCC 12 reads b anew for each of two or three rows, and reads are what such a tile waits for */
+    /* Without this, GCC 12 loads b again for each of two or three rows, and loads limit the speed of such a tile. */
     const int shares = m > 1 && nv > 1 && (m * parts + 1) * nv < REGISTERS;
     V c[MOST_PARTS][MOST_ROWS][MOST_VECTORS];
     ptrdiff_t k;
@@ -20,7 +21,7 @@ static INLINE void NAME(tile)(const int m, const int nv, const int parts, const 
         UNROLL for (v = 0; v < nv; v++) {
             c[0][i][v] = base_last ? SPLAT(0) : LOAD(base + i * ldbase + v * W);
             UNROLL for (p = 1; p < parts; p++)
-                c[p][i][v] = -SPLAT(0); /* which leaves every number as it is */
+                c[p][i][v] = -SPLAT(0); /* x + -0 has the bits of x */
         }
 #define PRODUCT(p) \
     do { \
@@ -61,18 +62,19 @@ static INLINE void NAME(tile)(const int m, const int nv, const int parts, const 
 #define EVERY_TILE(nv, parts) HALF_OF_TILES(nv, parts) TILE(4, nv, parts) TILE(5, nv, parts) TILE(6, nv, parts)
 #define HALF_OF_TILES(nv, parts) TILE(1, nv, parts) TILE(2, nv, parts) TILE(3, nv, parts)
 #endif
-/* those of a sum in one part, or where one vector waits for itself in two */
+/* The tiles of long sums: one accumulator per sum, or two if a row has one vector and would wait for it */
 #define LONG_TILES EVERY_TILE(1, 2) EVERY_TILE(2, 1) TILE(1, 4, 1) TILE(2, 4, 1) TILE(3, 4, 1) TILE(1, 8, 1)
-#define TILE_NUMBER(m, nv, parts) (((parts) * (MOST_VECTORS + 1) + (nv)) * (MOST_ROWS + 1) + (int)(m)) /* each its own */
+#define TILE_NUMBER(m, nv, parts) (((parts) * (MOST_VECTORS + 1) + (nv)) * (MOST_ROWS + 1) + (int)(m)) /* unique */
 
-/* C = base + A @ P for nv vectors of columns: a panel, or where there are few rows several */
+
+/* Compute C = base + A @ P for nv vectors of columns: a panel, or several panels if there are few rows. */
 static void NAME(panels)(ptrdiff_t rows, int nv, int parts, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P,
                          const real *base, ptrdiff_t ldbase, real *C, ptrdiff_t ldc)
 {
-    const int full = nv * parts <= 2; /* so many sums registers hold */
+    const int full = nv * parts <= 2; /* registers hold the sums of ROWS rows */
     ptrdiff_t tiles = full ? (rows + ROWS - 1) / ROWS : (rows + ROWS / 2 - 1) / (ROWS / 2);
     for (; tiles > 0; tiles--) {
-        const ptrdiff_t m = tiles == 1 ? rows : (rows + tiles - 1) / tiles; /* as equal as can be */
+        const ptrdiff_t m = tiles == 1 ? rows : (rows + tiles - 1) / tiles; /* tiles as equal as possible */
         switch (TILE_NUMBER(m, nv, parts)) {
 #define TILE(m, nv, parts) \
     case TILE_NUMBER(m, nv, parts): \
@@ -95,19 +97,19 @@ static void NAME(panels)(ptrdiff_t rows, int nv, int parts, ptrdiff_t K, const r
     }
 }
 
-/* Whether a lane stands for one of `left` numbers */
+/* Return the mask of the first `left` lanes. */
 static INLINE MASK NAME(there)(ptrdiff_t left)
 {
     static const real lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     return (MASK)(LOAD(lanes) < (real)MIN(left, W));
 }
 
-/* ---- Few columns of long sums, as the input product of two hidden units: the vectors go along k, and P is (N, K padded).
- * Each sum is one vector's, whose lanes are added in the end, whatever the number of rows. */
+/* ---- Few columns with long sums, such as the input product of two hidden units. Vectors run along k, and P is (N, K padded).
+ * Each sum is one vector, whose lanes are added at the end, for any number of rows. */
 
 static INLINE int NAME(is_narrow)(ptrdiff_t K, ptrdiff_t N)
 {
-    return 2 * N * (K + 8 * W) <= K * W; /* the adding of lanes costs about as much as eight products */
+    return 2 * N * (K + 8 * W) <= K * W; /* adding the lanes takes about the time of eight products */
 }
 
 static INLINE real NAME(sum_lanes)(V v)
@@ -121,11 +123,11 @@ static INLINE real NAME(sum_lanes)(V v)
     return lanes[0];
 }
 
-/* C[i, n] = A[i] @ P[n] + b[n] for m rows, a constant; the row's other numbers are 0 */
+/* Compute C[i, n] = A[i] @ P[n] + b[n] for a constant number m of rows. Padding of a row becomes 0. */
 static INLINE void NAME(dots)(const int m, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P,
                               const real *b, real *C, ptrdiff_t ldc)
 {
-    const MASK last = NAME(there)(K % W); /* what pads a row of A may be anything */
+    const MASK last = NAME(there)(K % W); /* padding of A may hold any value */
     ptrdiff_t n, k;
     int i;
     UNROLL for (i = 0; i < m; i++)
@@ -147,7 +149,7 @@ static INLINE void NAME(dots)(const int m, ptrdiff_t K, ptrdiff_t N, const real 
     }
 }
 
-/* How many vectors of columns so many rows take at once: about eight sums in flight hide what one of them waits for. */
+/* Return the number of vectors of columns to compute at once. About eight sums in flight hide the latency of an addition. */
 static INLINE int NAME(at_once)(ptrdiff_t rows, ptrdiff_t left)
 {
     if (rows == 1 && left >= 8)
@@ -203,12 +205,14 @@ static void NAME(affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A
     }
 }
 
-/* Into how many parts a step's sums are cut, in a panel from vector v of n on: so that about eight are in flight where there
- * is one row. It depends on nothing else, so that a row's bits do not depend on the rows beside it. ns of a step forward and
- * back of one row, float32, avx512, in one part (of one vector two) and so, one core of an AMD Zen 5 (2026-11): H = 16: 31 and
- * 26; 32: 75 and 40; 64: 141 and 103; 96: 329 and 226. Of 16 rows going back takes 1.08, 1.00, 1.03 and 1.02 of the time.
- * Of two or three vectors three parts are as many as registers hold for four rows. In two parts one row of H = 32 takes 47 ns,
- * in four 37, but then 16 rows take 1.05 of the time: there each part is one more addition. */
+/* Return the number of independent accumulators per dot product of a step, for the panel that starts at vector v of n.
+ *
+ * One row then has about eight sums in flight. The number depends only on the shape, so that the bits of a row do not depend on
+ * the number of rows. ns per step forward and back of one row, with one accumulator (two if there is one vector) and with this
+ * function, float32, avx512, one core of an AMD Zen 5 (2026-11): H = 16: 31 and 26; 32: 75 and 40; 64: 141 and 103; 96: 329
+ * and 226. With 16 rows the backward step takes 1.08, 1.00, 1.03 and 1.02 times as long. For two or three vectors, registers
+ * hold at most three accumulators for four rows. One row of H = 32 takes 47 ns with two accumulators and 37 ns with four, but
+ * 16 rows then take 1.05 times as long, because each accumulator needs one more addition. */
 static INLINE int NAME(parts_of_step)(ptrdiff_t K, ptrdiff_t v, ptrdiff_t n)
 {
     if (n - v == 1)
@@ -218,7 +222,7 @@ static INLINE int NAME(parts_of_step)(ptrdiff_t K, ptrdiff_t v, ptrdiff_t n)
     return v < n / 8 * 8 ? 1 : 2;
 }
 
-/* C += A @ P, a step's product */
+/* Compute C += A @ P, the product of a step. */
 static void NAME(add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P, ptrdiff_t ldp,
                               real *C, ptrdiff_t ldc)
 {
@@ -238,13 +242,13 @@ static void NAME(add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdif
     }
 }
 
-/* C += A.T @ B for a tile of m rows and nv vectors of C, whose columns are `step` apart; there <= nv W */
+/* Compute C += A.T @ B for a tile of C with m rows and `there` <= nv W columns, which are `step` apart. */
 static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *B,
                                ptrdiff_t ldb, real *C, ptrdiff_t ldc, ptrdiff_t step)
 {
-    real buffer[MOST_ROWS * 2 * W], *c = C; /* 12 vectors at least: 3 rows of 4, or one of 8 */
+    real buffer[MOST_ROWS * 2 * W], *c = C; /* at least 12 vectors: 3 rows of 4, or one of 8 */
     ptrdiff_t ld = ldc, i, j;
-    if (there < nv * W || step > 1) { /* the caller's memory ends before the vector does */
+    if (there < nv * W || step > 1) { /* the caller's memory ends before the vector, or is strided */
         c = buffer;
         ld = nv * W;
         for (i = 0; i < m; i++)
@@ -265,7 +269,7 @@ static INLINE void NAME(outer)(ptrdiff_t m, int nv, ptrdiff_t there, ptrdiff_t K
                 C[i * ldc + j * step] = c[i * ld + j];
 }
 
-/* m columns of A in tiles, each (K, ROWS) and contiguous; what pads the last one stays as it was and is not read */
+/* Copy m columns of A into contiguous tiles (K, ROWS). Padding of the last tile is neither written nor read. */
 static void NAME(pack_tiles)(ptrdiff_t K, ptrdiff_t m, const real *A, ptrdiff_t lda, real *tiles)
 {
     ptrdiff_t k, i, j;
@@ -277,7 +281,7 @@ static void NAME(pack_tiles)(ptrdiff_t K, ptrdiff_t m, const real *A, ptrdiff_t 
     }
 }
 
-/* C += A.T @ B for at most CHUNK rows, panel by panel of B; A may have been packed by pack_tiles, then B is packed too */
+/* Compute C += A.T @ B for at most CHUNK rows, panel by panel of B. If pack_tiles has packed A, B is packed too. */
 static void NAME(accumulate_chunk)(ptrdiff_t step, ptrdiff_t K, ptrdiff_t M, ptrdiff_t N, int packs_B, int packed_A,
                                    const real *A, ptrdiff_t lda, const real *B, ptrdiff_t ldb, real *C, ptrdiff_t ldc)
 {
@@ -287,7 +291,7 @@ static void NAME(accumulate_chunk)(ptrdiff_t step, ptrdiff_t K, ptrdiff_t M, ptr
     for (n = 0; n < N; n += nv * W) {
         const ptrdiff_t there = MIN(N - n, (nv = NAME(at_once)(packs_B ? ROWS : M, (N - n + W - 1) / W)) * W);
         const real *b = B + n;
-        if (packs_B) { /* of two vectors or one */
+        if (packs_B) { /* a panel of two vectors or one */
             for (k = 0; k < K; k++) {
                 STORE(packed + 2 * k * W, LOAD(b + k * ldb));
                 if (there > W)
@@ -298,7 +302,7 @@ static void NAME(accumulate_chunk)(ptrdiff_t step, ptrdiff_t K, ptrdiff_t M, ptr
         for (i = 0; i < M; i += m) {
             const ptrdiff_t tiles = (M - i + ROWS - 1) / ROWS;
             m = packed_A ? MIN(M - i, ROWS) : (M - i + tiles - 1) / tiles;
-            for (k = 0; packed_A && k < m; k++) /* the tile's C is needed last, when it would be waited for */
+            for (k = 0; packed_A && k < m; k++) /* C is read at the end of the tile, which would wait for it */
                 for (j = 0; j < there; j += W)
                     __builtin_prefetch(C + (i + k) * ldc + (n + j) * step, 1);
             NAME(outer)(m, nv, there, K, A + (packed_A ? i * K : i), lda, b, b == packed ? 2 * W : ldb,
@@ -328,7 +332,7 @@ static void NAME(accumulate_by)(ptrdiff_t step, ptrdiff_t rows, ptrdiff_t M, ptr
 static void NAME(accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *B,
                              ptrdiff_t ldb, real *C, ptrdiff_t ldc)
 {
-    if (2 * N <= W && N < M) /* C.T += B.T @ A: vectors are filled by what there is more of */
+    if (2 * N <= W && N < M) /* C.T += B.T @ A, so that vectors run along the longer dimension */
         NAME(accumulate_by)(ldc, rows, N, M, B, ldb, A, lda, C, 1);
     else
         NAME(accumulate_by)(1, rows, M, N, A, lda, B, ldb, C, ldc);
@@ -339,9 +343,9 @@ static void NAME(column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdif
     ptrdiff_t n, r, j;
     for (n = 0; n < N; n += W) {
         V total = {0};
-        for (r = 0; r < rows;) { /* a sum of at most CHUNK rows is added to the others: one long sum would round more */
+        for (r = 0; r < rows;) { /* partial sums of at most CHUNK rows: one long sum would round more */
             const ptrdiff_t end = MIN(rows, r + CHUNK);
-            V s[4] = {{0}, {0}, {0}, {0}}; /* one would wait for its last addition */
+            V s[4] = {{0}, {0}, {0}, {0}}; /* a single sum would wait for each addition */
             for (; r + 4 <= end; r += 4)
                 UNROLL for (j = 0; j < 4; j++)
                     s[j] += LOAD(A + (r + j) * lda + n);

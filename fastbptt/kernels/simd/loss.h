@@ -15,7 +15,7 @@ static INLINE double NAME(sum)(V v)
     return lanes[0];
 }
 
-/* x[o % K], x[(o + 1) % K], ...: what stands beside the outputs o, o + 1, ... < O */
+/* Return the targets or weights x[o % K], x[(o + 1) % K], ... of the outputs o, o + 1, ... < O. */
 static INLINE V NAME(beside)(const real *x, ptrdiff_t K, ptrdiff_t o, ptrdiff_t O)
 {
     V v = {0};
@@ -25,7 +25,7 @@ static INLINE V NAME(beside)(const real *x, ptrdiff_t K, ptrdiff_t o, ptrdiff_t 
     return v;
 }
 
-/* The quantile level of output o, or of the outputs o, o + 1, ... < O */
+/* Return the quantile level of output o, or, if `beside`, those of the outputs o, o + 1, ... < O. */
 static INLINE V NAME(level)(const int beside, const fastbptt_error *what, ptrdiff_t o)
 {
     V q = SPLAT(0);
@@ -39,7 +39,7 @@ static INLINE V NAME(level)(const int beside, const fastbptt_error *what, ptrdif
 
 #include "../defs/losses.h"
 
-/* y (dy - inner), or 0 where only rounding noise is left of the difference. NaN stays. */
+/* Return y (dy - inner), or, if what->settles, 0 where the difference is only rounding noise. NaN stays. */
 static INLINE V NAME(softmax_back)(const fastbptt_error *what, V y, V dy, V inner)
 {
     const real noise = FASTBPTT_NOISE * (real)(sizeof(real) == sizeof(float) ? FLT_EPSILON : DBL_EPSILON);
@@ -49,8 +49,8 @@ static INLINE V NAME(softmax_back)(const fastbptt_error *what, V y, V dy, V inne
     return SELECT(ABS(left) <= (ABS(dy) + ABS(inner)) * noise, SPLAT(0), y * left);
 }
 
-/* z <- scale m ∂e/∂z from y = g2(z), or for a loss that is one function with its activation from z; every loss but
- * cross-entropy. Σ e of the row is put into e, Σ m e returned, both by lanes. */
+/* Compute z <- scale m ∂e/∂z for every loss except cross-entropy. z holds y = g2(z), or z for a loss that is fused with its
+ * activation. Set e to Σ e of the row and return Σ m e, both as one partial sum per lane. */
 static INLINE V NAME(row)(const fastbptt_error *what, const real *d, const real *m, ptrdiff_t weight_width, real *z, V *e)
 {
     const int one_function = fastbptt_outputs_of(what->loss) != FASTBPTT_ANY;
@@ -87,7 +87,7 @@ static INLINE V NAME(row)(const fastbptt_error *what, const real *d, const real 
     return total;
 }
 
-/* z <- exp(z - top) where top, which is returned, is the largest; their sum is put into `total`. NaN spreads. */
+/* Compute z <- exp(z - top), where top is the largest z. Return top, and set `total` to the sum of z. NaN spreads. */
 static INLINE real NAME(exponentials)(ptrdiff_t O, real *z, real *total)
 {
     V tops = SPLAT(z[0]), sums = {0};
@@ -118,8 +118,8 @@ static void NAME(softmax)(ptrdiff_t O, real *z)
         STORE(z + o, LOAD(z + o) / total);
 }
 
-/* z <- scale m ∂e/∂z for softmax with cross-entropy: Y Σ D - D; e is put into e, m e returned. d is NULL where there is a
- * label. */
+/* Compute z <- scale m ∂e/∂z for softmax with cross-entropy, which is Y Σ D - D. Set e to the loss and return m e. d is NULL
+ * if the target is a label. */
 static double NAME(softmax_row)(const fastbptt_error *what, const real *d, ptrdiff_t label, real m, real *z, double *e)
 {
     const real factor = m * (real)what->scale, at_label = d == NULL ? z[label] : 0;
@@ -155,7 +155,7 @@ static double NAME(softmax_row)(const fastbptt_error *what, const real *d, ptrdi
     return m * *e;
 }
 
-/* z <- 2 scale (z - d), and Σ (z - d)²: what `row` does for the commonest of all losses, over all rows at once. */
+/* Compute z <- 2 scale (z - d) and return Σ (z - d)²: `row` for squared errors, the most common loss, over all rows. */
 static double NAME(squares)(const fastbptt_error *what, ptrdiff_t rows, const real *D, real *Z, ptrdiff_t ld)
 {
     const real factor = (real)what->scale;
@@ -167,10 +167,10 @@ static double NAME(squares)(const fastbptt_error *what, ptrdiff_t rows, const re
         for (o = 0; o < ld; o += W) {
             const MASK there = o + W < ld ? all : last;
             V r = LOAD(Z + o) - LOAD(D + o);
-            sum += SELECT(there, r * r, SPLAT(0)); /* rounded before it is added, as a weighted one is */
+            sum += SELECT(there, r * r, SPLAT(0)); /* rounded before the addition, like a weighted loss */
             STORE(Z + o, SELECT(there, r * 2 * factor, SPLAT(0)));
         }
-        if (i % 16 == 15 || i == rows - 1) { /* seldom, and before much is lost to rounding */
+        if (i % 16 == 15 || i == rows - 1) { /* rarely, for speed, but before rounding errors accumulate */
             total += NAME(sum)(sum);
             sum = SPLAT(0);
         }
@@ -203,11 +203,11 @@ static double NAME(error)(const fastbptt_error *what, ptrdiff_t rows, const real
         if (what->loss != FASTBPTT_CROSS_ENTROPY) {
             totals += NAME(row)(what, d, m, weight_width, Z, &errors);
             e = losses != NULL ? NAME(sum)(errors) : 0;
-            if (i % 16 == 15 || i == rows - 1) { /* seldom, and before much is lost to rounding */
+            if (i % 16 == 15 || i == rows - 1) { /* rarely, for speed, but before rounding errors accumulate */
                 total += NAME(sum)(totals);
                 totals = SPLAT(0);
             }
-        } else if (m != NULL && m[0] == 0) { /* a label of -1 is legal here */
+        } else if (m != NULL && m[0] == 0) { /* the label may be -1 */
             memset(Z, 0, what->O * sizeof(real));
             e = 0;
         } else

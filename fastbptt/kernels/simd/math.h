@@ -1,27 +1,28 @@
-/* Elementary functions in vectors, and the activations made of them. Part of simd.h.
+/* Elementary functions and activations in vectors. Part of simd.h.
  *
- * What is computed from one number alone belongs in here. Formulas of activations belong in defs/activations.h.
+ * Functions of single numbers belong here. Formulas of activations belong in defs/activations.h.
  */
 
 /* ---- Elementary functions
  *
- * With x = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite 1980), expm1(r) is its Taylor sum q and exp(x) = 2^n q + 2^n. Adding
- * SHIFT rounds to a whole number and leaves it in the lowest bits, from where it is moved into an exponent.
+ * Write x = n ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite 1980). The Taylor sum q approximates expm1(r), and
+ * exp(x) = 2^n q + 2^n. Adding SHIFT rounds to an integer and leaves it in the lowest bits, from where it moves into an
+ * exponent.
  */
 #if BITS == 32
 #define SHIFT 0x1.8p23f
 #define SHIFT_BITS 0x4b400000u
 #define LOG2_E 1.44269504f
-#define LN2_HIGH 0.693359375f /* short enough that its product with n is exact */
+#define LN2_HIGH 0.693359375f /* short enough for an exact product with n */
 #define LN2_LOW -2.12194440e-4f
 #define SQRT __builtin_sqrtf
 #define EXPONENT_BIAS 127
 #define FRACTION_BITS 23
-#define EXP_LOWEST -104.0f /* below, exp is 0; above EXP_HIGHEST it is infinite */
+#define EXP_LOWEST -104.0f /* exp is 0 below, and infinite above EXP_HIGHEST */
 #define EXP_HIGHEST 89.0f
-#define EXPM1_LOWEST -80.0f /* below, expm1 is -1 */
-#define TANH_HIGHEST 9.5f /* 1 - tanh of it is under half an ulp */
-#define TANH_INTERVALS 0x3e180000u /* 19/128, half of where the second one begins */
+#define EXPM1_LOWEST -80.0f /* expm1 is -1 below */
+#define TANH_HIGHEST 9.5f /* 1 - tanh of this is below half an ulp */
+#define TANH_INTERVALS 0x3e180000u /* 19/128, half of the beginning of the second interval */
 #if BYTES == 64
 #define PERMUTE(v, index) ((V)_mm512_permutexvar_ps((__m512i)(index), (__m512)(v)))
 #define MIN_OR_NAN(x, limit) ((V)_mm512_min_ps((__m512)SPLAT(limit), (__m512)(x)))
@@ -49,10 +50,10 @@
 #endif
 #endif
 #define CLAMP(x, low, high) SELECT((x) > (high), SPLAT(high), SELECT((x) < (low), SPLAT(low), x)) /* NaN stays */
-#define POWER_OF_2(n) ((V)(((n) + EXPONENT_BIAS) << FRACTION_BITS)) /* its higher bits are shifted out */
+#define POWER_OF_2(n) ((V)(((n) + EXPONENT_BIAS) << FRACTION_BITS)) /* the shift drops the higher bits of n */
 
-/* expm1(f r), |f r| <= ln 2 / 2, f being a constant: sums of sums (Estrin 1960), as one after the other waits for its last
- * product */
+/* Return expm1(f r) for |f r| <= ln 2 / 2 and a constant f. The sum is a tree (Estrin 1960), because in Horner's scheme each
+ * product waits for the one before. */
 static INLINE V NAME(expm1_sum)(const real f, V r)
 {
     const real f2 = f * f, f3 = f2 * f, f4 = f2 * f2, f5 = f4 * f, f6 = f4 * f2, f7 = f4 * f3;
@@ -70,7 +71,8 @@ static INLINE V NAME(expm1_sum)(const real f, V r)
     return sum * r2 + r * f;
 }
 
-/* q of f x, and n as a real and as a whole number plus SHIFT_BITS; f is a constant, a power of 2: it costs no rounding */
+/* Return q of f x. Set n to the real n, and n_bits to the integer n plus SHIFT_BITS. f is a constant power of 2, so that
+ * products with it are exact. */
 static INLINE V NAME(reduce)(const real f, V x, V *n, MASK *n_bits)
 {
     V z = x * (f * LOG2_E) + SHIFT;
@@ -84,12 +86,12 @@ static INLINE V NAME(exp)(V x)
     V n, q, half;
     MASK n_bits, half_bits;
     q = NAME(reduce)(1, CLAMP(x, EXP_LOWEST, EXP_HIGHEST), &n, &n_bits);
-    half = n * (real)0.5 + SHIFT; /* 2^n in two factors: it may be infinite, or less than a normal number */
+    half = n * (real)0.5 + SHIFT; /* 2^n as two factors, because it may be infinite or subnormal */
     half_bits = (MASK)half;
     return (q + 1) * POWER_OF_2(half_bits - SHIFT_BITS) * POWER_OF_2(n_bits - half_bits);
 }
 
-/* for x <= 0 */
+/* Return expm1(x) for x <= 0. */
 static INLINE V NAME(expm1)(V x)
 {
     V n, q, scale;
@@ -99,7 +101,7 @@ static INLINE V NAME(expm1)(V x)
     return scale * q + (scale - 1);
 }
 
-/* log(1 + u) = 2 atanh(s / 2) for 0 <= u <= 1, s = 2 u / (2 + u): its Taylor sum */
+/* Return log(1 + u) for 0 <= u <= 1: the Taylor sum of 2 atanh(s / 2) with s = 2 u / (2 + u). */
 static INLINE V NAME(log1p)(V u)
 {
     V s = u * 2 / (u + 2), square = s * s * (real)0.25, p;
@@ -128,8 +130,9 @@ static INLINE V NAME(log1p)(V u)
 }
 
 #if BITS == 32 && BYTES >= 32
-/* A polynomial of |x| for each of some intervals, which begin at 19/16 times a power of 2; its coefficients are picked by
- * permutations. No division, and a result is waited for 30 cycles, not 58: every step waits for the one before. */
+/* Compute tanh by a polynomial of |x| for each interval. Intervals begin at 19/16 times a power of 2, and permutations select
+ * the coefficients. Without a division the latency is 30 cycles in place of 58, which matters because every time step waits
+ * for the one before. */
 static INLINE V NAME(tanh)(V x)
 {
     V a = ABS(x), v, square, p, q;
@@ -151,7 +154,7 @@ static INLINE V NAME(tanh)(V x)
 {
     V a = ABS(x), n, q, scale, large;
     MASK n_bits;
-#if BITS == 32 /* 1 - 2 / (exp(2 a) + 1), and under 0.625 the polynomial of Cephes (Moshier) */
+#if BITS == 32 /* 1 - 2 / (exp(2 a) + 1), and below 0.625 the polynomial of Cephes (Moshier) */
     V square = a * a, small;
     q = NAME(reduce)(2, a, &n, &n_bits);
     scale = POWER_OF_2(n_bits - SHIFT_BITS);
@@ -162,20 +165,20 @@ static INLINE V NAME(tanh)(V x)
     small = small * square - 3.33332819422e-1f;
     small = small * square * a + a;
     large = SELECT(a < 0.625f, small, large);
-#else /* -t / (t + 2) with t = expm1(-2 a); 0 - t, as tanh(0) is no -0 */
+#else /* -t / (t + 2) with t = expm1(-2 a); 0 - t in place of -t, so that tanh(0) is not -0 */
     q = NAME(reduce)(-2, a, &n, &n_bits);
     scale = POWER_OF_2(n_bits - SHIFT_BITS);
     large = (0 - (scale * q + (scale - 1))) / (scale * q + (scale + 1));
 #endif
-    large = SELECT(a > TANH_HIGHEST, SPLAT(1), large); /* what was computed for such a is thrown away; NaN stays */
+    large = SELECT(a > TANH_HIGHEST, SPLAT(1), large); /* replaces the result for large a; NaN stays */
     return (V)((MASK)large | ((MASK)x & SIGN));
 }
 #endif
 
 #include "../defs/activations.h"
 
-/* `activate` for rows of one vector of which at most half are numbers, width numbers a row: these are put side by side, for
- * g costs tens of instructions. What pads a row stays. */
+/* Compute `activate` for rows of one vector that hold `width` numbers, at most half of the vector. The numbers of several rows
+ * are copied into one vector, because g takes tens of instructions. Padding is not changed. */
 static INLINE void NAME(activate_side_by_side)(const ptrdiff_t width, int activation, ptrdiff_t rows, real *S)
 {
     real beside[16 * W];
@@ -194,7 +197,8 @@ static INLINE void NAME(activate_side_by_side)(const ptrdiff_t width, int activa
 
 static void NAME(activate_rows)(int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh, real *S)
 {
-    /* from 10 on: 8 rows of H = 4 take 30 ns side by side and 28 as they are, 16 take 41 and 55 (AMD Zen 5, 2026-11) */
+    /* The limit of 10 rows: 8 rows of H = 4 take 30 ns side by side and 28 ns directly, 16 rows 41 and 55 ns (AMD Zen 5,
+     * 2026-11). */
     if (rows < 10 || ldh > W || 2 * H > W)
         NAME(activate)(activation, rows * ldh, S);
     else if (H == 1)

@@ -1,9 +1,9 @@
-/* The recurrence of plain and of leaky units, forward and back. Part of simd.h.
+/* The recurrence of plain and of leaky units, forward and backward. Part of simd.h.
  *
- * Loops over time steps belong in here. A product of one step belongs in gemm.h.
+ * Loops over time steps belong here. The product of a single step belongs in gemm.h.
  */
 
-/* s = s + before @ P for m rows of nv vectors, as `tile` with so many parts */
+/* Compute s += before @ P for m rows of nv vectors by `tile`, with `parts` accumulators. */
 static INLINE void NAME(add_rows)(const int m, const int nv, const int parts, ptrdiff_t H, const real *P, const real *before,
                                   V *s)
 {
@@ -11,8 +11,8 @@ static INLINE void NAME(add_rows)(const int m, const int nv, const int parts, pt
                nv * W);
 }
 
-/* The same where `state` holds `before` in registers: read back from memory it would be waited for, and each factor would be
- * one more read. */
+/* Compute the same with `before` also in registers, as `state`. Reading it back from memory would wait for the store, and
+ * each factor would be one more load. */
 static INLINE void NAME(add_state)(const int m, const int nv, const int parts, ptrdiff_t H, const real *P,
                                    const real *before, const V *state, V *s)
 {
@@ -24,7 +24,7 @@ static INLINE void NAME(add_state)(const int m, const int nv, const int parts, p
     (void)before;
     UNROLL for (v = 0; v < m * nv; v++)
         UNROLL for (p = 0; p < parts; p++)
-            c[p][v] = p == 0 ? s[v] : -SPLAT(0); /* which leaves every number as it is */
+            c[p][v] = p == 0 ? s[v] : -SPLAT(0); /* x + -0 has the bits of x */
 #define PRODUCT(p) \
     do { \
         V b[MOST_STATE]; \
@@ -46,7 +46,7 @@ static INLINE void NAME(add_state)(const int m, const int nv, const int parts, p
         UNROLL for (p = 0; p < parts; p++)
             lane[p] = (MASK){0} + (whole)p;
         k = i * W;
-        /* unrolled by GCC 12, H = 64 takes 53 ns in place of 47 */
+        /* if GCC 12 unrolls this loop, H = 64 takes 53 ns in place of 47 */
         NOT_UNROLLED for (left = i == nv - 1 ? H - k : W; left >= parts; left -= parts, k += parts)
             UNROLL for (p = 0; p < parts; p++)
                 PRODUCT(p);
@@ -66,11 +66,18 @@ static INLINE void NAME(add_state)(const int m, const int nv, const int parts, p
 #endif
 }
 
-/* m rows of nv vectors, m, nv and parts being constants: what one step hands to the next does not leave the registers. ns a
- * step forward and back, without and with, float32, avx512, one core of an AMD Zen 5 (2026-11): one row, H = 4: 14 and 5.8,
- * 13 and 4.4; 64: 55 and 48, 47 and 37; two rows, H = 4: 19 and 9.9, 15 and 5.1; 16: 23 and 17, 20 and 10; 32: 39 and 27, 33
- * and 21; four rows, H = 4: 21 and 12, 19 and 6.1; 16: 31 and 20, 28 and 15; three rows, H = 32: 48 and 33, 45 and 28; six
- * rows, H = 16: 43 and 34, 39 and 23; eight rows, H = 4: 32 and 16, 31 and 9. */
+/* `recur` for m rows of nv vectors with constant m, nv and parts. The state stays in registers from step to step.
+ *
+ * ns per step without and with this, first forward, then back; float32, avx512, one core of an AMD Zen 5 (2026-11):
+ *
+ *     rows   H = 4                       16                       32                       64
+ *     1      14 and 5.8, 13 and 4.4                                                        55 and 48, 47 and 37
+ *     2      19 and 9.9, 15 and 5.1      23 and 17, 20 and 10     39 and 27, 33 and 21
+ *     3                                                           48 and 33, 45 and 28
+ *     4      21 and 12, 19 and 6.1       31 and 20, 28 and 15
+ *     6                                  43 and 34, 39 and 23
+ *     8      32 and 16, 31 and 9
+ */
 static INLINE void NAME(recur_rows)(const int m, const int nv, const int parts, int activation, ptrdiff_t steps,
                                     ptrdiff_t H, const real *P, const real *before, real *S)
 {
@@ -113,9 +120,9 @@ static INLINE void NAME(recur_back_rows)(const int m, const int nv, const int pa
     }
 }
 
-/* Rows and vectors of the states that registers hold, and the parts of their sums; the first are those that 16 hold, if need
- * be with a little help of memory. The larger ones serve tanh and relu alone: they have the activation's code for each vector,
- * and with every activation the package had 5.3 MB. */
+/* STATE(rows, vectors, accumulators) lists the states that are kept in registers. The first list is for 16 registers; a few
+ * values may spill to memory. The larger states support only tanh and relu: their code repeats the activation for each vector,
+ * and with all activations the package had 5.3 MB. */
 #define STATES_OF_16 STATE(1, 1, 2) STATE(2, 1, 2) STATE(3, 1, 2) STATE(4, 1, 2) STATE(1, 1, 4) STATE(2, 1, 4) STATE(1, 4, 2)
 #define LARGER_OF_16 STATE(8, 1, 2) STATE(4, 1, 4)
 #if ROWS > 6
@@ -125,7 +132,7 @@ static INLINE void NAME(recur_back_rows)(const int m, const int nv, const int pa
 #define STATES STATES_OF_16 STATE(1, 2, 2)
 #define LARGER_STATES LARGER_OF_16
 #endif
-#define STATES_OF_ONE STATE(1, 1, 2) STATE(1, 1, 4) STATE(1, 2, ROWS > 6 ? 3 : 2) /* leaky units' */
+#define STATES_OF_ONE STATE(1, 1, 2) STATE(1, 1, 4) STATE(1, 2, ROWS > 6 ? 3 : 2) /* for leaky units */
 #define STATE_NUMBER(rows, ldh, H) \
     ((rows) * (ldh) <= MOST_STATE * W ? TILE_NUMBER(rows, (int)((ldh) / W), NAME(parts_of_step)(H, 0, (ldh) / W)) : 0)
 
@@ -195,7 +202,7 @@ static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, pt
     }
 }
 
-/* A <- A * by, or where `into` is another array into <- A * by */
+/* Compute into = A * by. `into` may be A. */
 static INLINE void NAME(multiply)(ptrdiff_t n, const real *A, const real *by, real *into)
 {
     ptrdiff_t i;
@@ -203,7 +210,7 @@ static INLINE void NAME(multiply)(ptrdiff_t n, const real *A, const real *by, re
         STORE(into + i, LOAD(A + i) * LOAD(by + i));
 }
 
-/* a x + b y. A compiler that fuses one of the products with the sum is to fuse the same one everywhere. */
+/* Return a x + b y. IN_REGISTER makes a compiler that fuses a product with the sum choose the same product everywhere. */
 static INLINE V NAME(mix)(V x, const real a, V y, const real b)
 {
     V part = x * a;
@@ -211,7 +218,7 @@ static INLINE V NAME(mix)(V x, const real a, V y, const real b)
     return part + y * b;
 }
 
-/* `integrate` of one row without a mask, as `recur_row` is `recur` */
+/* `integrate` for one row without a mask, as `recur_rows` is for `recur` */
 static INLINE void NAME(integrate_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps,
                                        ptrdiff_t H, const real *P, const real *before, const real *integrated, real *S, real *other)
 {

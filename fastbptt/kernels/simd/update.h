@@ -1,6 +1,6 @@
-/* One update of all parameters by a rule. Part of simd.h, and of scalar.h.
+/* Update all parameters by a rule. Part of simd.h, and of scalar.h.
  *
- * The loops hold one number at a time, and the compiler makes vectors of them. Formulas of rules belong in defs/rules.h.
+ * The loops process one number at a time, and the compiler vectorises them. Formulas of rules belong in defs/rules.h.
  */
 
 #define T real
@@ -12,7 +12,7 @@
 #undef ROOT
 #undef CORRECTED
 
-/* A rule that is no row of the table gives NaN. */
+/* Update theta and the slots. A rule that is not in the table gives NaN. */
 static void NAME(update)(const fastbptt_update *what, ptrdiff_t n, const real *restrict gradient, real *restrict theta,
                          real *restrict slot_1, real *restrict slot_2)
 {
