@@ -123,8 +123,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         Penalty omega · Ω, which keeps the norm of the gradient on its way back (Pascanu, Mikolov and Bengio 2013, equations
         9 and 10). Ω = mean of (‖∂E/∂S_t ∂S_t/∂S_{t−1}‖ / ‖∂E/∂S_t‖ − 1)². The mean runs over the steps and sequences whose
         ∂E/∂S_t is not zero. Ω is summed over layers and directions. As in that paper, its gradient is only the immediate
-        one: by W_s, with S_t and ∂E/∂S_t held fixed. It is not the gradient of the whole loss. The same methods as for l1
-        and l2 include it. It excludes tbptt, leak and recurrent_dropout.
+        one: with respect to W_s, with S_t and ∂E/∂S_t held fixed. It is not the gradient of the whole loss. The same methods
+        as for l1 and l2 include it. It excludes tbptt, leak and recurrent_dropout.
     connectivity : dict of arrays of 0 and 1, optional
         Which entries of a parameter are present: {"W_s": (H, H)}. Absent entries act as 0, whatever value is stored for them.
     trainable : dict of bool, or arrays of bool, optional
@@ -247,7 +247,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         loss, loss_parameter = _for_backends.loss_of(config)
         fused = reference.FUSED.get(loss, self.output_activation)
         if fused != self.output_activation:
-            raise ValueError(f"loss={loss!r} needs output_activation={fused!r}, got {self.output_activation!r}")
+            raise ValueError(f"loss={loss!r} requires output_activation={fused!r}, got {self.output_activation!r}")
         levels = len(loss_parameter) if loss == "quantile" else 1
         if self.output_size % levels:
             raise ValueError(f"output_size must be a multiple of the {levels} quantile levels, got {self.output_size}")
@@ -595,7 +595,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                         weights: Literal["step", "output"] | None = None, sparse: Bool = False,
                         tbptt: Tbptt | None = None, memory_limit: MemoryLimit | None = None, dropout: Bool = False,
                         n_threads: Int | None = None) -> int:
-        """Return the bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, beside the gradients.
+        """Return the bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, without the gradients.
 
         Parameters
         ----------
@@ -665,8 +665,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                   random_state: Seed = 0) -> diagnostics.GradientCheck:
         """Compare this network's gradients, from the reference and from the core, with complex-step derivatives.
 
-        With omega > 0, both contain only the immediate part of Ω: by W_s, with all S_t and ∂E/∂S_t held fixed. They are
-        then not the derivative of the whole loss that `loss_and_gradients` returns.
+        With omega > 0, both contain only the immediate part of Ω: with respect to W_s, with all S_t and ∂E/∂S_t held fixed.
+        They are then not the derivative of the whole loss that `loss_and_gradients` returns.
 
         Parameters
         ----------

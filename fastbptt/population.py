@@ -157,7 +157,7 @@ class Population(_Arguments):
 
     @classmethod
     def _made_of(cls, networks):
-        """Do the work of `from_networks` for networks with one `_key`."""
+        """Return a population of networks that have one `_key`, without the checks of `from_networks`."""
         self = cls.__new__(cls)
         self.n, self.seeds = len(networks), [net._entropy for net in networks]
         self._positions = [net._positions for net in networks]
@@ -333,7 +333,7 @@ class Population(_Arguments):
         validation : (X, D[, weights[, lengths]]), optional
         learning_rate, max_grad_norm : float or array (n,), optional
         patience : int, optional
-            A network stops after so many epochs without an improvement, as in `RNN.fit`, and returns to its best
+            A network stops after this many epochs without an improvement, as in `RNN.fit`, and returns to its best
             parameters. The others continue.
         epochs, min_updates, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as in `RNN.fit`
         random_state : None, int, Generator, or sequence of n ints

@@ -140,7 +140,7 @@ class Jobs:
         if initial_state is not None:
             _checks.finite("initial_state", initial_state, "bh")
         if X.shape[1] == 0:
-            raise ValueError(f"X has no sequences to train on: shape {X.shape} was read as (T, B, I)")
+            raise ValueError(f"X must have sequences to train on: shape {X.shape} was read as (T, B, I)")
         if held is not None:
             _batches.refuse_nonfinite("validation's ", *held[:4])
             if 0 in held[0].shape[:2]:

@@ -332,7 +332,7 @@ class Fit:
         return self.columns[0][-1], None if judged is None else self.columns[1][-1]
 
     def show(self, epoch, losses, validation):
-        """Report so many epochs. A network that still trains counts as its finished fraction."""
+        """Report this many epochs. A network that still trains counts as its finished fraction."""
         going = int(np.count_nonzero(self.going))
         self.progress.reach(self.population.n - going * (1 - epoch / self.settings.epochs))
         self.progress.epoch(epoch - 1, _mean(losses[:, -1]), None if validation is None else _mean(validation[:, -1]))

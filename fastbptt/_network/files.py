@@ -77,10 +77,10 @@ class Stored:
         config["hidden_size"] = _check_hidden_size("hidden_size", config["hidden_size"])
         if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > sum(
                 array.size for array in arrays.values()):
-            raise ValueError(f"its parameters are fewer than its {len(config['hidden_size'])} layers need")
+            raise ValueError(f"it holds fewer parameters than its {len(config['hidden_size'])} layers need")
         matrices = _shapes_of(config | {"bias": False, "learn_initial_state": False}).values()
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
-            raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
+            raise ValueError(f"it holds fewer parameters than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
         network.dt = None if header.get("dt") is None else _checks.number("dt", header["dt"], 0)
         network._positions = _batches.Positions.read(header.get("positions"))

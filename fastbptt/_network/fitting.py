@@ -57,9 +57,9 @@ class Fitting:
         validation : (X, D[, weights[, lengths[, resets]]]) or float, optional
             Data to evaluate after each epoch. A number is the share of the sequences of X and D to split off at random.
         epochs, updates : int, optional
-            The run ends after so many epochs or updates, whichever comes first. The default is 100 epochs.
+            The run ends after this many epochs or updates, whichever comes first. The default is 100 epochs.
         min_updates : int, optional
-            The run has enough epochs for at least so many updates. This helps with few sequences, where an epoch has few
+            The run has enough epochs for at least this many updates. This helps with few sequences, where an epoch has few
             updates.
         updates_per_epoch : int
             The length of an epoch of fresh batches. History, validation, schedule and callbacks work once per epoch.
@@ -100,7 +100,7 @@ class Fitting:
             - A seed: the run starts at the beginning of this seed's streams, and the network's own streams stay where they
               are. If it is the network's own seed, these streams move to the end of this run.
         validation_every : int
-            Evaluate the validation set once in so many epochs, and after the last one.
+            Number of epochs from one validation to the next. The last epoch is always followed by one.
         time_limit : float, optional
             Seconds after which the run ends. It still completes the current update.
         on_nonfinite : "raise" or "skip"
@@ -200,7 +200,7 @@ class Fitting:
                                          'thus no error')
                 else:
                     if any(given is not None for given in (weights, initial_state, lengths, resets)):
-                        raise TypeError("weights, initial_state, lengths and resets belong to X and D; batches give their "
+                        raise TypeError("weights, initial_state, lengths and resets require X and D: batches have their "
                                         "own")
                     if share is not None:
                         raise TypeError(f"validation must be a tuple (X, D) with batches, got the share {share!r}")
@@ -307,9 +307,9 @@ class Fitting:
         self._refuse_reverse("stream")
         tbptt = self._check_tbptt(tbptt, whole=self.omega)
         if tbptt is None:
-            raise TypeError("stream needs tbptt=(k1, k2)")
+            raise TypeError("tbptt=(k1, k2) is required by stream")
         if self.output == "last":
-            raise ValueError('stream needs output="sequence": a stream has no last step')
+            raise ValueError('stream requires output="sequence": a stream has no last step')
         optimizer = optimizers.make(optimizer, learning_rate)
         limit = math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0)
         if callback is not None and not callable(callback):
@@ -318,7 +318,7 @@ class Fitting:
         if D is not None:
             chunks, windows = _windows.cut(X, D, weights, resets, tbptt[0]), -(-len(X) // tbptt[0]) if np.ndim(X) else None
         elif weights is not None or resets is not None:
-            raise TypeError("weights and resets belong to X and D; chunks give their own")
+            raise TypeError("weights and resets require X and D: chunks have their own")
         else:
             chunks = X
         if initial_state is not None and self._stacked:

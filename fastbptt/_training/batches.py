@@ -81,7 +81,7 @@ class Arrays:
             _checks.finite("initial_state", initial_state, "bh")
         self.first, self.total = first, X.shape[1] if total is None else total
         if self.total == 0:
-            raise ValueError(f"X has no sequences to train on: shape {X.shape} was read as (T, B, I)")
+            raise ValueError(f"X must have sequences to train on: shape {X.shape} was read as (T, B, I)")
         self.updates_per_epoch = -(-self.total // self.batch_size)
         self.ordered = None, None  # an epoch and its order
 
@@ -165,11 +165,11 @@ class Function:
         self.entropy, self.stream, self.taken, self.begin, self.warned = entropy, stream, 0, begin, False
 
     def place(self, epoch, k):
-        """As in `Arrays.place`, for the last batch that was drawn. Sequences are numbered in the batch of all ranks."""
+        """Return what `Arrays.place` does, for the last batch drawn. Sequences are numbered in the batch of all ranks."""
         return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.sequences
 
     def drawn(self, epoch, k, begun=False):
-        """As in `Arrays.drawn`. An iterator gets no generator."""
+        """Return what `Arrays.drawn` does. An iterator gets no generator."""
         count = epoch * self.updates_per_epoch + k
         return Positions(batches=count if self.iterator is None else 0, noise=count)
 

@@ -316,7 +316,7 @@ def _contents(run, arrays, state, history):
     """Return the checked numbers, slots, best parameters and curves of a checkpoint."""
     numbers = {"owed": (), "refused": False} | dict(run["numbers"])  # absent from files of earlier versions
     if set(numbers) != set(state.NUMBERS):
-        raise ValueError("its numbers are not those of a run")
+        raise ValueError("it does not hold the numbers of a run")
     for name in WHOLE:
         if type(numbers[name]) is not int or numbers[name] < 0:
             raise ValueError(f"{name} is {numbers[name]!r}")
@@ -325,26 +325,26 @@ def _contents(run, arrays, state, history):
             raise ValueError(f"{name} is {numbers[name]!r}")
     numbers["carried"], numbers["owed"] = tuple(numbers["carried"]), tuple(numbers["owed"])
     if numbers["owed"] and (len(numbers["owed"]) != 6 or numbers["owed"][0] not in ("callbacks", "update_callbacks")):
-        raise ValueError(f"it owes {numbers['owed']}")
+        raise ValueError(f"owed must be a call of callbacks, got {numbers['owed']}")
     if type(numbers["refused"]) is not bool or numbers["refused"] > bool(numbers["owed"]):
-        raise ValueError(f"refused is {numbers['refused']!r} where it owes {numbers['owed']}")
+        raise ValueError(f"refused must be a bool, and True only with owed callbacks, got {numbers['refused']!r}")
     if type(run["entropy"]) is not int or not isinstance(run.get("stopped", ""), str):
-        raise ValueError(f"its seed is {run['entropy']!r}, its end {run.get('stopped')!r}")
+        raise ValueError(f"seed and end must be an int and a string, got {run['entropy']!r} and {run.get('stopped')!r}")
     if run["slots"] != len(state.slots):
-        raise ValueError(f"{run['slots']} slots, where the optimiser has {len(state.slots)}")
+        raise ValueError(f"slots must be {len(state.slots)}, as the optimiser has, got {run['slots']}")
     slots = [_like(arrays[f"{PREFIX}slot_{n}"], slot) for n, slot in enumerate(state.slots)]
     best = arrays.get(f"{PREFIX}best_theta")
     curves = {name: arrays[PREFIX + name].tolist() for name in history.CURVES}
     for name, curve in curves.items():
         if arrays[PREFIX + name].ndim != 1 or len(curve) != numbers["epoch"] and name != "validation_loss":
-            raise ValueError("its history is not as long as its run")
+            raise ValueError("its history must be as long as its run")
     return numbers, slots, None if best is None else _like(best, state.theta).copy(), curves
 
 
 def _like(array, expected):
     if array.shape != expected.shape or array.dtype != expected.dtype:
-        raise ValueError(f"an array of shape {array.shape} and dtype {array.dtype} stands for {expected.shape}, "
-                         f"{expected.dtype}")
+        raise ValueError(f"an array must have shape {expected.shape} and dtype {expected.dtype}, got {array.shape} and "
+                         f"{array.dtype}")
     return array
 
 

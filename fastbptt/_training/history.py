@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _checks, _plots
 
-RECENT = 100  # StreamHistory shows the mean loss of so many last updates
+RECENT = 100  # StreamHistory shows the mean loss of this many latest updates
 
 
 @dataclass(repr=False)
@@ -30,8 +30,8 @@ class History:
     validation_loss : list of float
         The validation loss after the epoch. NaN in epochs that `validation_every` skips; empty without a validation set.
     penalty : list of float
-        All penalties, each before its update: l1 Σ |w| + l2 Σ w², on rates, and omega · Ω. Their mean over the mini-batches,
-        with either reduction.
+        All penalties, l1 Σ |w| + l2 Σ w², the one on rates and omega · Ω, each before its update. With either reduction the
+        entry is their mean over the mini-batches.
     gradient_norm : list of float
         The mean Euclidean norm of the gradients with penalties, before clipping.
     learning_rate : list of float

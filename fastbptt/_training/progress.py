@@ -59,7 +59,7 @@ class Progress:
         self._tell(f"epoch {epoch + 1}{self.epochs}  loss {train_loss:.6g}{validation}")
 
     def window(self, steps, losses):
-        """Show a finished window of a stream, after so many time steps. `losses` has the losses of all updates."""
+        """Show a finished window of a stream, after this many time steps. `losses` has the losses of all updates."""
         if self.wanted:
             self._tell(f"step {steps}" + "".join(f"  loss {loss:.6g}" for loss in losses[-1:]))
 

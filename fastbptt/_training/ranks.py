@@ -228,12 +228,12 @@ class Ranks:
             if validation is not None:
                 refuse_nonfinite("validation's ", *validation[:4])
                 if len(validation[0]) == 0:
-                    raise ValueError(f"validation's X has no steps: shape {validation[0].shape} was read as (T, B, I)")
+                    raise ValueError(f"validation's X must have steps: shape {validation[0].shape} was read as (T, B, I)")
         judged = self.settle(local.error, 0 if validation is None else validation[0].shape[1])[:, 0].astype(np.int64)
         self.first_judged = int(judged[:self.rank].sum())
         with self.settled():
             if validation is not None and judged.sum() == 0:
-                raise ValueError("validation's X has no sequences on any rank")
+                raise ValueError("validation's X must have sequences on at least one rank")
             if settings.threads == 0 and _threading.said() is None:  # ranks share the cores
                 settings = dataclasses.replace(settings, threads=max(1, _threading.default() // self.neighbours))
             if self.rank > 0:

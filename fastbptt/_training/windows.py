@@ -45,12 +45,12 @@ class Windows:
         return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
 
     def place(self, epoch, k):
-        """As in `Arrays.place`. All windows of a mini-batch count as one batch."""
+        """Return what `Arrays.place` does. All windows of a mini-batch count as one batch."""
         number, _, sequences = self.arrays.place(epoch, k // self.windows)
         return number, self.window(k)[0], sequences
 
     def drawn(self, epoch, k, begun=False):
-        """As in `Arrays.drawn`. A mini-batch counts from its first window on."""
+        """Return what `Arrays.drawn` does. A mini-batch counts from its first window on."""
         return self.arrays.drawn(epoch, -(-k // self.windows), begun)
 
     def carried(self, k, S):

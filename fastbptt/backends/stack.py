@@ -132,7 +132,7 @@ class Stack:
         return results if return_states else results[:2]
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
-        """Do `forward` with one step. out is None."""
+        """Return y and the new states after one step, by `forward`. out is None."""
         y, states = self.forward(theta, x[None], None, None, state, None, None, False, n_threads)
         return y if self.last else y[0], states
 
@@ -179,7 +179,7 @@ class Stack:
                     past: np.ndarray, own_start: bool, k2: int, gradient: np.ndarray, S: np.ndarray, n_threads: int,
                     past_rates: Any = None, R: Any = None, draws: reference.Draws | None = None,
                     past_S_0: Any = None) -> tuple[float, float, float]:
-        """See `protocol.Backend.window_into`. past, past_S_0, S and rates are (..., sum of all H)."""
+        """Return what `protocol.Backend.window_into` says. past, past_S_0, S and rates are (..., sum of all H)."""
         T, n = len(X), len(past)
         own_start = own_start or (initial_state is None and n == 0)
         late = None if lengths is None else np.clip(lengths - n, 0, T - n)
@@ -423,7 +423,7 @@ def _multiply(factor, *arrays):
 
 
 def _later(draws, steps):
-    """Return the draws of a call that begins so many steps later."""
+    """Return the draws of a call that begins this many steps later."""
     return None if draws is None else draws._replace(first=draws.first + steps)
 
 

@@ -391,7 +391,7 @@ def test_no_sequences_are_legal_but_in_fit(method, backend):
     net = network()
     X, D = np.zeros((T, 0, I)), np.zeros((T, 0, O))
     if method == "fit":
-        with refused(net, ValueError, "X has no sequences", str((T, 0, I))):
+        with refused(net, ValueError, "X must have sequences", str((T, 0, I))):
             net.fit(X, D, backend=backend)
         return
     theta, result = net.theta, METHODS[method](net, X, D, backend)

@@ -38,7 +38,7 @@ GRADIENTS, UNEXPECTED = ("loss_and_gradients", "backward"), "unexpected keyword 
 REFUSED = {
     "a `loss` of `binary_cross_entropy`, `cross_entropy` or `poisson` with an `output_activation` other than its own": [
         ({}, [lambda net, loss=loss: RNN(2, 5, 2, loss=loss, output_activation="tanh")], ValueError,
-         f"loss='{loss}' needs output_activation='{fused}', got 'tanh'")
+         f"loss='{loss}' requires output_activation='{fused}', got 'tanh'")
         for loss, fused in (("binary_cross_entropy", "sigmoid"), ("cross_entropy", "softmax"), ("poisson", "exp"))],
     "`l1`, `l2` or `initializer` by the name of a parameter that `bias=False` or `learn_initial_state=False` leaves out": [
         ({}, [lambda net: RNN(2, 5, 2, bias=False, l1={"b_y": 1.0})], ValueError, "l1 names 'b_y', but this network's"),
@@ -59,7 +59,7 @@ REFUSED = {
                                    lengths=[1, 0, 2]), ValueError, 'output="last", got no steps in sequence 1'),
         ({"output": "last"}, [lambda net: net.forward(X, lengths=[0, 1, 2])], ValueError, "no steps in sequence 0"),
         ({"output": "last"}, calls(("fit",), X, D[0], tbptt=(2, 2)), ValueError, 'tbptt of fit requires output="sequence"'),
-        ({"output": "last"}, calls(("stream",), X, D[0], tbptt=(2, 2)), ValueError, 'stream needs output="sequence"')],
+        ({"output": "last"}, calls(("stream",), X, D[0], tbptt=(2, 2)), ValueError, 'stream requires output="sequence"')],
     "`tbptt` with `memory_limit`": [
         ({}, calls((*GRADIENTS, "fit"), tbptt=(2, 2), memory_limit="auto"), ValueError, "give tbptt or memory_limit, not both"),
         ({}, calls(("memory_estimate",), T, B, tbptt=(2, 2), memory_limit=10**9), ValueError, "not both")],
@@ -76,15 +76,15 @@ REFUSED = {
         ({name: 0.25}, [lambda net: net.fit(X, D, communicator=ranks.Communicator(ranks.World(1), 0))], ValueError,
          f"{name} must be 0 with a communicator, got 0.25") for name in ("rate_penalty", "omega")],
     "`stream` without `tbptt`, or with `lengths` or `memory_limit`": [
-        ({}, calls(("stream",), tbptt=None), TypeError, "stream needs tbptt=(k1, k2)"),
+        ({}, calls(("stream",), tbptt=None), TypeError, "tbptt=(k1, k2) is required by stream"),
         *[({}, calls(("stream",), tbptt=(2, 2), **{name: value}), TypeError, UNEXPECTED.format(name))
           for name, value in (("lengths", LENGTHS), ("memory_limit", "auto"))]],
     "chunks of a `stream` with `weights` or `resets` beside them": [
-        ({}, calls(("stream",), [(X, D)], tbptt=(2, 2), **more), TypeError, "weights and resets belong to X and D; chunks")
+        ({}, calls(("stream",), [(X, D)], tbptt=(2, 2), **more), TypeError, "weights and resets require X and D: chunks")
         for more in ({"weights": WEIGHTS}, {"resets": RESETS})],
     "`batches` of `fit` with X and D, `weights`, `initial_state`, `lengths`, `resets`, `tbptt` or a share as `validation`": [
         ({}, [lambda net: net.fit(X, D, batches=batches)], TypeError, "give X and D, or batches, not both"),
-        *[({}, [lambda net, more=more: net.fit(batches=batches, **more)], TypeError, "belong to X and D; batches give their")
+        *[({}, [lambda net, more=more: net.fit(batches=batches, **more)], TypeError, "require X and D: batches have their")
           for more in ({"weights": WEIGHTS}, {"initial_state": STATE}, {"lengths": LENGTHS}, {"resets": RESETS})],
         ({}, [lambda net: net.fit(batches=batches, tbptt=(2, 2))], TypeError, "tbptt requires X and D"),
         ({}, [lambda net: net.fit(batches=batches, validation=0.5)], TypeError, "tuple (X, D) with batches, got the share 0.5")],

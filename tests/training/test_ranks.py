@@ -451,10 +451,10 @@ def test_penalties_that_are_means_over_the_batch_are_refused(name):
 def test_what_is_needed_of_all_ranks_together():
     arrays = {"X": data()["X"], "D": data()["D"]}
     outcomes, _ = run(2, lambda comm: fit_part(network(), arrays, slice(0), communicator=comm))
-    assert all("no sequences to train on" in str(each) for each in outcomes)
+    assert all("must have sequences to train on" in str(each) for each in outcomes)
     outcomes, _ = run(2, lambda comm: fit_part(network(), arrays, slice(None), communicator=comm,
                                                validation=(arrays["X"][:, :0], arrays["D"][:, :0])))
-    assert all("no sequences on any rank" in str(each) for each in outcomes)
+    assert all("must have sequences on at least one rank" in str(each) for each in outcomes)
     outcomes, _ = run(3, lambda comm: network().fit(batches=fresh, updates=1, batch_size=2, communicator=comm))
     assert all("at least the number of ranks, 3, got 2" in str(each) for each in outcomes)
     with pytest.raises(TypeError, match="communicator must be an MPI communicator .* object has no Get_rank, Get_size"):
