@@ -353,6 +353,11 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             network's dtype. out's state may be the array given as `state`. Apart from that, no arrays may overlap.
         n_threads, backend : as in `forward`
 
+        Returns
+        -------
+        y : array (B, O)
+        state : array (B, H)
+
         Raises
         ------
         TypeError, ValueError
@@ -420,6 +425,11 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             Return (Y, state). state (B, H) is the state after steps − 1 outputs were fed back; the last output was not.
             ``generate(n, prefix=Y[-1:], initial_state=state)`` continues from there.
         n_threads, backend : as in `forward`
+
+        Returns
+        -------
+        Y : array (steps, B, O), or sampled token ids (steps, B)
+        state : array (B, H), only with return_state=True
 
         Raises
         ------
@@ -513,6 +523,10 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         """Return the reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum".
 
         Penalties are not included. The arguments are those of `loss_and_gradients`.
+
+        Returns
+        -------
+        float
         """
         return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets,
                          draws=None if noise is dropout is False else self._draws(noise, dropout))
@@ -560,6 +574,11 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         loss : float
         gradients : dict of new arrays with the names and shapes of `parameters`
 
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape, or excludes another one.
+
         Notes
         -----
         The forward pass takes 2 T B H (H + I + O) flops, the backward pass 2 T B H (2 H + I + 2 O). The workspace holds:
@@ -570,6 +589,13 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         - a gradient per shard, at most 64 MiB in all.
 
         NaN in X affects only the outputs of its own sequence.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> loss, gradients = net.loss_and_gradients(np.zeros((5, 3, 2)), np.ones((5, 3, 1)))
+        >>> gradients["W_x"].shape
+        (8, 2)
         """
         return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
                          self._check_tbptt(tbptt, whole=self.omega), _check_memory_limit(memory_limit, tbptt),

@@ -76,10 +76,10 @@ class Fitting:
             If the Euclidean norm of the gradient exceeds this number, the gradient is scaled down to it (Pascanu et al. 2013).
         tbptt : (k1, k2), optional
             Truncated BPTT (Williams and Peng 1990). There is an update after every k1 steps of a mini-batch, and at its
-            end. An epoch thus has more updates. The errors of the steps since the last update go back through the last k2
-            steps. States carry over from window to window. The backward pass uses the current parameters, but the states
-            (and a reset's S_0) as they were computed, with the parameters of that time. A window in which no step has a
-            weight makes no update.
+            end. This multiplies the updates per epoch by the number of windows. The errors of the steps since the last
+            update go back through the last k2 steps. States carry over from window to window. The backward pass uses the
+            current parameters, but the states (and a reset's S_0) as they were computed, with the parameters of that time.
+            A window in which no step has a weight makes no update.
         patience : int, optional
             Stop after this many epochs without an improvement. An improvement is a validation loss that is lower than that
             of the last improvement by more than `min_improvement`. At its end, the run restores the parameters of the
@@ -116,7 +116,7 @@ class Fitting:
             Continue from the checkpoint, if there is one. The result has the bits of a run without interruption, from the same
             positions of the random streams. What must be the same, and what may change:
 
-            - The other arguments must be the same, except those that say when the run ends and what it shows.
+            - All other arguments must be the same, except those that say when the run ends and what it shows.
             - The seed, the start parameters and `stream_positions` must be the same. The network may instead have the
               parameters of the checkpoint, and its streams may stand at 0, as in another process.
             - A network that got its start parameters back after the run finished is refused, because its next run is
@@ -136,7 +136,7 @@ class Fitting:
             and only if the run takes long.
         callbacks, update_callbacks : functions of a training.Record (epoch, update, losses, gradient_norm, network)
             Functions to call after each epoch, or after each update. If one returns True, the training ends. If they are
-            interrupted, or one raises, the run that resumes from the checkpoint calls all of that moment again.
+            interrupted, or one raises, the run that resumes from the checkpoint calls all callbacks of that moment again.
         memory_limit : as in `loss_and_gradients`, for each batch
         n_threads : as in `forward`
         backend : "core" or "reference"
