@@ -1,7 +1,7 @@
 """Plain recurrent networks, trained by exact back-propagation through time, compiled for the CPU."""
 
 try:
-    import fastbptt._core as _core  # a plain "from . import" would not say which module is missing
+    import fastbptt._core as _core  # "from . import" would not name the missing module
 except ModuleNotFoundError as error:
     if error.name not in ("fastbptt._core", "fastbptt.kernels.blas", "fastbptt.threads.workers", "fastbptt._population"):
         raise
@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
         "build in place with `python setup.py build_ext --inplace`"
     ) from error
 
-from .cli import forecast as _forecast  # noqa: F401  whose models `load` reads
+from .cli import forecast as _forecast  # noqa: F401  so that `load` reads its models
 from . import datasets, diagnostics, optimizers, reference, schedules, sequences
 from ._version import __version__
 from .estimators import RNNClassifier, RNNRegressor

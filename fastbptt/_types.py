@@ -1,8 +1,8 @@
-"""Types of arguments of several functions, for type checkers and editors: nothing imports this module at run time.
+"""Types of arguments of several functions, for type checkers and editors. No module imports this one at run time.
 
-It imports no other module of fastbptt, so that every module may use it. Types that name an optimizer, a schedule or a record
-of a run are in `_training/types.py`. A closed set of names is a Literal; tests/project/test_typed.py holds each to the table
-that the code reads.
+It imports no other module of fastbptt, so that every module may use it. Types that name an optimizer, a schedule or a
+record of a run are in `_training/types.py`. A closed set of names is a Literal. tests/project/test_typed.py compares each
+Literal with the table that the code reads.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-# Numbers as the checks take them, of Python and of NumPy
+# Numbers that the checks accept, of Python and of NumPy
 Int: TypeAlias = int | np.integer
 Float: TypeAlias = float | np.floating | np.integer
 Bool: TypeAlias = bool | np.bool_
 
-Parameters: TypeAlias = Mapping[str, np.ndarray]  # of a network, by name
+Parameters: TypeAlias = Mapping[str, np.ndarray]  # a network's, by name
 FilePath: TypeAlias = str | os.PathLike[str]
 Seed: TypeAlias = Int | np.random.Generator | None
-Noise: TypeAlias = bool | Seed  # whether there is any, or its seed
+Noise: TypeAlias = bool | Seed  # whether noise acts, or its seed
 
 # Names
 Activation: TypeAlias = Literal["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign"]
@@ -51,25 +51,25 @@ Initializer: TypeAlias = (
     | Callable[[tuple[int, ...], np.random.Generator], ArrayLike]
 )
 Penalty: TypeAlias = Float | Mapping[str, Float]
-Names: TypeAlias = tuple[str, ...] | list[str]  # of parameters
+Names: TypeAlias = tuple[str, ...] | list[str]  # names of parameters
 
 # Options of a training
 Batch: TypeAlias = tuple[ArrayLike | None, ...] | list[Any]  # X, D[, weights[, lengths[, resets]]]
 Batches: TypeAlias = Callable[[int, np.random.Generator], Batch] | Iterator[Batch]
-Validation: TypeAlias = tuple[ArrayLike | None, ...] | Float  # data, or a share of those to train on
+Validation: TypeAlias = tuple[ArrayLike | None, ...] | Float  # data, or a share of the training data
 Shuffle: TypeAlias = Bool | Literal["spread"]
 Tbptt: TypeAlias = tuple[Int, Int]
 MemoryLimit: TypeAlias = Int | Literal["auto"]
 
 
 class Splitter(Protocol):
-    """Of scikit-learn, KFold and so on."""
+    """A splitter of scikit-learn, such as KFold."""
 
     def split(self, X: Any, y: Any) -> Iterable[Any]: ...
 
 
 class PopulationOptions(TypedDict, total=False):
-    """Of RNN, which Population hands on; each network may have penalties of its own."""
+    """Options of RNN that Population passes on. Each network may have its own penalties."""
 
     activation: Activation
     output_activation: OutputActivation

@@ -1,16 +1,15 @@
-"""Many networks at once, of any shapes: what fits together in lanes is trained as populations, the rest one by one.
+"""Training of many networks of any shapes. Those that share a shape train in lanes as populations, the others one by one.
 
-`fit_many` and `cross_validate` are here; `_many/` has their parts. A public function of several networks goes here.
+`fit_many` and `cross_validate` are here, and `_many/` has their parts. Add a public function of several networks here.
 
 Design
 ------
-(a) A job (`_many.jobs`) is one network with its checked data and the arguments of its run; nothing is trained before all of
-    them are checked. What estimators add happens before and behind: `Estimator._begin` makes a job's data, `_end` takes its
-    result.
-(b) Jobs that a population can serve are put together by what a population shares; series of unequal length are padded, and
-    `lengths` select. A chunk (`_many.chunks`) is some of them, or jobs without lanes: what one worker gets at once, and
-    `_many.work` computes, in this process or another. It brings back arrays, which are written to the caller's networks here.
-(c) A chunk that fails is reported with its networks after all others have ended, and `resume=` goes on with what is left.
+(a) A job (`_many.jobs`) is one network with its checked data and the arguments of its run. Training starts after all jobs
+    are checked. What estimators add happens before and after: `Estimator._begin` makes a job's data, `_end` takes its result.
+(b) Jobs that a population can serve are grouped by what a population shares. Series of unequal length are padded, with
+    `lengths`. A chunk (`_many.chunks`) holds some of these jobs, or jobs without lanes. One worker gets a chunk at a time, and
+    `_many.work` computes it, in this process or another. It returns arrays, which are written to the caller's networks here.
+(c) If a chunk fails, its networks are reported after all others have ended. `resume=` trains only the remaining networks.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from . import _checks
-from ._many.begun import Begun as _Begun  # noqa: F401  pickled Fits of earlier versions name it so
+from ._many.begun import Begun as _Begun  # noqa: F401  for old pickles
 from ._many.call import Call
 from ._many.folds import CrossValidation, _candidates, _folds, _rows, seed_list, _table
 from ._many.jobs import NAMED, OTHERS, GivenData, Jobs, jobs_of_estimators, jobs_of_sets
@@ -53,50 +52,55 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
              chunk_size: Int | None = None, checkpoint: FilePath | None = None, checkpoint_every: Float = 60,
              resume: Bool | Fits = False, overwrite: Bool = False, n_threads: Int | None = None,
              **others: Unpack[ManyOptions]) -> Fits:
-    """Train many networks, each on its data as `RNN.fit` would alone; small ones side by side in vector lanes.
+    """Train many networks, each on its data as `RNN.fit` would alone. Small networks train side by side in vector lanes.
 
     Parameters
     ----------
     networks : sequence of n RNN, or of n RNNRegressor and RNNClassifier
-        Of any options and sizes, each with penalties, connectivity and seed of its own; trained in place, as `fit` does.
-        Those of one shape that `Population` has lanes for are trained together, all others one at a time, with the same
+        Networks of any options and sizes. Each has its own penalties, connectivity and seed. They are trained in place, as by
+        `fit`. Networks of one shape for which `Population` has lanes train together, all others one at a time, with the same
         results.
-    X, D, weights, initial_state, lengths : as of `RNN.fit`, shared by all; or a list of n, or an array with a first axis of n
-        Each network's own then, with T and B of their own: one series a network is a list of n arrays (T_k, 1, I). Folds
-        are weights. For estimators X and D are the X and y of their `fit`, samples-first, and weights is sample_weight; all
-        are each estimator's own where X is a list of n data sets (N, T, I), or lists of (T_n, I).
+    X, D, weights, initial_state, lengths : as in `RNN.fit`, or n of them
+        All networks share one array. A list of n arrays, or an array with a first axis of n, gives each network its own, with
+        its own T and B. One series per network is a list of n arrays (T_k, 1, I). Folds are weights.
+
+        For estimators, X and D are the X and y of their `fit`, samples-first, and weights is sample_weight. If X is a list
+        of n data sets (N, T, I), or of n lists of (T_n, I), each estimator has its own X, D and weights.
     validation : tuple (X, D[, weights[, lengths]]) or float, optional
-        As of `RNN.fit`; each member is shared or own as above.
-    learning_rate, max_grad_norm : float or (n,), optional
+        As in `RNN.fit`. Each member is shared, or one of n, as above.
+    learning_rate, max_grad_norm : float or array (n,), optional
     random_state : None or list of n ints
-        Seeds of order and split. By default the networks' own streams go on, as of `RNN.fit`.
-    epochs, min_updates, batch_size, optimizer, schedule, patience, min_improvement, shuffle : as of `RNN.fit`
-        min_updates raises the number of epochs of each network separately, by its own number of sequences. An estimator's
-        own are those of its constructor, and are not given here.
+        Seeds of order and split. By default the networks' own streams continue, as in `RNN.fit`.
+    epochs, min_updates, batch_size, optimizer, schedule, patience, min_improvement, shuffle : as in `RNN.fit`
+        min_updates raises the number of epochs of each network by its own number of sequences. Estimators have these arguments
+        in their constructor, so a call with estimators refuses them.
     time_limit : float, optional
-        Seconds of each network's, or each population's, own run.
+        Seconds for the run of each network, or of each population.
     progress : bool, optional
-        As of `RNN.fit`; the bar counts networks.
+        As in `RNN.fit`. The bar counts networks.
     executor : concurrent.futures.Executor, optional
-        Where the networks are trained: processes, loky's, Dask's ``client.get_executor()``, mpi4py's ``MPIPoolExecutor``.
-        They go out in chunks, and come back as these end. What goes out is pickled: functions need a name.
+        Where to train: the standard library's processes, loky's, Dask's ``client.get_executor()``, mpi4py's
+        ``MPIPoolExecutor``. Networks are sent in chunks, and return when their chunk ends. They are pickled, so functions need
+        a name.
     chunk_size : int, optional
-        Networks a chunk; by default as many as make four chunks a worker, if that is work enough to hide the shipping.
+        Networks per chunk. The default makes four chunks per worker, if a chunk is long enough to hide the transfer.
     checkpoint : path, optional
-        Keep what has ended in this file, every `checkpoint_every` seconds and at the end. Of RNNs only. A file that is there
-        already is replaced only if it is a checkpoint of these same runs.
+        A file that keeps the finished networks. It is written every `checkpoint_every` seconds and at the end. Only RNNs
+        can have one. An existing file is replaced only if it is a checkpoint of these same runs.
+    checkpoint_every : float
+        Seconds between two checkpoints.
     resume : bool or Fits
-        Go on from the checkpoint, where there is one, or from what an earlier call returned (WorkersFailed has it as `fits`):
-        networks that have ended are not trained again, and get the parameters that they ended with. Options, data and all
-        arguments of each of them must be the same as before, those that say when the run ends too. Seeds, start
-        parameters and `stream_positions` are compared as in `RNN.fit`. Functions given as `batches` cannot be compared: runs
-        with another function are taken for the same runs.
+        Continue from the checkpoint, if there is one, or from the result of an earlier call. WorkersFailed has that result
+        as `fits`. Finished networks are not trained again, and get their final parameters. Their options, data and
+        arguments must be the same as before, including those that say when the run ends. Seeds, start parameters and
+        `stream_positions` are compared as in `RNN.fit`. Functions given as `batches` cannot be compared: a run with another
+        function counts as the same run.
     overwrite : bool
-        Replace whatever file `checkpoint` is, without a check.
+        Whether to replace an existing file at `checkpoint`, whatever it is, without a check.
     n_threads : int, optional
-        As of `Population.fit`; with an executor 1 for each worker by default.
+        As in `Population.fit`. With an executor the default is 1 per worker.
     **others : resets, batches, updates, updates_per_epoch, tbptt, validation_every, on_nonfinite, memory_limit
-        As of `RNN.fit`, for all; with one of them no network runs in a lane.
+        As in `RNN.fit`, for all networks. With any of them, no network runs in a lane.
 
     Returns
     -------
@@ -104,11 +108,21 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
 
     Raises
     ------
-    TypeError, ValueError : a network or an argument is not as said, or what is resumed is of other runs; it names the
-        network, and nothing has been trained.
-    FileExistsError : without `resume` and `overwrite` the file is anything but an earlier checkpoint of these runs.
-    WorkersFailed : a worker ended, or raised; all other networks are trained.
-    KeyboardInterrupt : Ctrl-C; networks that have ended are trained.
+    TypeError, ValueError
+        If a network or an argument is wrong, or if the resumed runs are other runs. The message names the network. Nothing has
+        been trained.
+    FileExistsError
+        If the file is anything but an earlier checkpoint of these runs, and neither `resume` nor `overwrite` is given.
+    WorkersFailed
+        If a worker ended or raised. All other networks are trained.
+    KeyboardInterrupt
+        On Ctrl-C. The finished networks are trained.
+
+    Examples
+    --------
+    >>> networks = [RNN(1, 4, 1, random_state=seed) for seed in range(100)]
+    >>> fits = fit_many(networks, X, D, epochs=50)
+    >>> fits.history(0).train_loss[-1]
     """
     networks = list(networks)
     given = {"epochs": epochs, "min_updates": min_updates, "batch_size": batch_size, "optimizer": optimizer,
@@ -120,25 +134,25 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
             raise TypeError(_checks.unknown_argument("fit_many", name, known, RNN) or
                             f"fit_many takes no {name!r}, only its own arguments and {', '.join(OTHERS)}")
     if not networks:
-        raise ValueError("fit_many needs at least one network, got none")
+        raise ValueError("networks must hold at least one network, got none")
     kind = Estimator if isinstance(networks[0], Estimator) else RNN
     for k, each in enumerate(networks):
         if not isinstance(each, kind):
             raise TypeError(f"networks must all be RNNs or all be estimators; networks[{k}] is a {type(each).__name__}")
     if len(set(map(id, networks))) < len(networks):
-        raise ValueError("networks holds one object twice, which cannot learn two things")
+        raise ValueError("networks must not hold one object twice")
     fits = Fits._empty(networks)
     run = Call(fits, executor=executor, chunk_size=chunk_size, progress=progress, n_threads=n_threads, checkpoint=checkpoint,
                checkpoint_every=checkpoint_every, overwrite=overwrite)
     if resume is not False and run.overwrite:
-        raise ValueError("overwrite=True replaces the checkpoint and resume goes on from it: give one of them")
+        raise ValueError("overwrite=True replaces the checkpoint and resume continues it: give one of them")
     data = GivenData(X, D, weights, initial_state, lengths, validation)
     if kind is RNN:
         known = run.read(resume)
         jobs = Jobs(networks, data, given, others, known).make()
         return run.go(jobs, None)
     if checkpoint is not None:
-        raise TypeError("checkpoint is of RNNs only; of estimators give resume= what an earlier call returned")
+        raise TypeError("checkpoint requires RNNs; for estimators give resume= the result of an earlier call")
     known = run.read(resume)
     fittings, jobs = jobs_of_estimators(networks, data, given, others, known)
     return run.go(jobs, fittings)
@@ -152,38 +166,52 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
                    executor: concurrent.futures.Executor | None = None,
                    chunk_size: Int | None = None, progress: Bool | None = None, resume: Bool | Fits = False,
                    n_threads: Int | None = None) -> CrossValidation:
-    """Scores of an estimator with each set of parameters of a grid, by cross-validation, all fits at once by `fit_many`.
+    """Score an estimator by cross-validation for each parameter set of a grid. `fit_many` trains all fits at once.
 
     Parameters
     ----------
     estimator : RNNRegressor or RNNClassifier
-        It is copied, and stays as it is.
-    X, y, sample_weight : as of its `fit`
-    grid : dict of lists, or list of such, optional
-        Parameters by name and their values: all combinations, in the order of scikit-learn's ParameterGrid.
+        The function copies it and does not change it.
+    X, y, sample_weight : as in the estimator's `fit`
+    grid : dict of lists, or list of such dicts, optional
+        Names of parameters and lists of their values. All combinations are tried, in the order of scikit-learn's
+        ParameterGrid.
     cv : int, splitter or iterable
-        Folds: an int as GridSearchCV means it, without shuffling, with the same shares of labels in each fold of a classifier
-        of sequences; an object with split(X, y); or pairs (train, test) of arrays of indices.
+        The folds. An int means the same as in GridSearchCV, without shuffling. For a classifier of sequences, each fold has
+        the same shares of labels. Or an object with split(X, y), or pairs (train, test) of index arrays.
     seeds : int or list of int, optional
-        Repeat each fit with these random_state; an int stands for 0, 1, ... By default the estimator's own alone.
+        Repeat each fit with these values of random_state. An int stands for 0, 1, ... The default is only the estimator's own.
     scoring : function of (estimator, X, y), optional
-        By default the estimator's `score`. Sample weights are for the fits alone.
-    executor, chunk_size, progress, resume, n_threads : as of `fit_many`; resume takes the `fits` of an earlier call
+        The default is the estimator's `score`. Sample weights affect only the fits.
+    executor, chunk_size, progress, resume, n_threads : as in `fit_many`
+        resume takes the `fits` of an earlier call.
 
     Returns
     -------
     CrossValidation
-        With the columns params, param_NAME, split0_test_score and so on (the mean over seeds), mean_test_score and
-        std_test_score (over folds and seeds), rank_test_score, mean_fit_time and std_fit_time (of the population that a fit
-        was part of). The score of a fit that became infinite or NaN is NaN.
+        A dict with these columns:
+
+        - params, param_NAME
+        - split0_test_score and so on: the mean over seeds
+        - mean_test_score, std_test_score: over folds and seeds
+        - rank_test_score
+        - mean_fit_time, std_fit_time: seconds of the population that a fit was part of
+
+        The score of a fit that became infinite or NaN is NaN.
 
     Raises
     ------
-    TypeError, ValueError, WorkersFailed, KeyboardInterrupt : as of `fit_many`.
+    TypeError, ValueError, WorkersFailed, KeyboardInterrupt
+        As in `fit_many`.
+
+    Examples
+    --------
+    >>> found = cross_validate(RNNRegressor(), X, y, {"hidden_size": [8, 16]}, cv=5, seeds=3)
+    >>> found.best_params
     """
     if not isinstance(estimator, Estimator):
-        raise TypeError(f"estimator must be an RNNRegressor or an RNNClassifier, got {type(estimator).__name__}: for others "
-                        "there is scikit-learn's GridSearchCV")
+        raise TypeError(f"estimator must be an RNNRegressor or an RNNClassifier, got {type(estimator).__name__}; use "
+                        "scikit-learn's GridSearchCV for others")
     if scoring is not None and not callable(scoring):
         raise TypeError(f"scoring must be a function of (estimator, X, y), got {type(scoring).__name__}")
     candidates, seeds = _candidates(grid), seed_list(seeds)
@@ -217,5 +245,5 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
     return _table(candidates, scores.reshape(len(candidates), len(seeds), len(folds)), fits)
 
 
-for _public in (CrossValidation, Fits, WorkersFailed):  # pickles name them by this module
+for _public in (CrossValidation, Fits, WorkersFailed):  # pickles refer to them by this module
     _public.__module__ = __name__

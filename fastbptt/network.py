@@ -1,6 +1,7 @@
-"""RNN: a plain recurrent network, its parameters, its outputs, its error and the exact gradient of that.
+"""RNN: a plain recurrent network with its parameters, its outputs, its error and the exact gradient of the error.
 
-An operation of a network is a method here. The other methods are in base classes: `_network/` says which subject has which.
+Each operation of a network is a method of `RNN`. Methods on other subjects are in base classes;
+`_network/__init__.py` lists them.
 """
 
 from __future__ import annotations
@@ -42,125 +43,163 @@ _core.set_default_threads(_threading.default())
 class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     """A plain (Elman) recurrent network, S_t = g1(W_x X_t + W_s S_{t-1} + b_s), Y_t = g2(W_y S_t + b_y).
 
-    Everything is time-major: inputs X (T, B, I), targets D and outputs Y (T, B, O), for T time steps, B sequences, I
-    inputs, H hidden units, O outputs. Inputs are converted to the network's dtype and never modified; what a call
-    returns is the caller's own.
+    Arrays are time-major: inputs X (T, B, I), targets D (T, B, O) and outputs Y (T, B, O). T is the number of time steps, B
+    of sequences, I of inputs, H of hidden units and O of outputs. A_t = W_x X_t + W_s S_{t-1} + b_s is the pre-activation,
+    and Z is the argument of g2. Methods convert inputs to the network's dtype and never modify them. The caller owns the
+    arrays that a method returns.
 
     Parameters
     ----------
     input_size, output_size : int
         I and O.
     hidden_size : int or tuple of int
-        H, or that of each layer: the states of a layer are the inputs of the next, and the output reads the highest.
+        H, or a tuple with the H of each layer. A layer reads the states of the layer below. The output reads the top layer.
     activation : str
-        g1: "tanh", "relu", "sigmoid", "identity", "softplus" ln(1 + e^A), "leaky_relu", "elu" or "softsign" A / (1 + |A|).
-        Where A <= 0, "leaky_relu" is 0.01 A and "elu" e^A − 1. At A = 0 the slope is that of the left: of "relu" 0.
+        g1. A is the pre-activation:
+
+        - "tanh", "relu", "sigmoid", "identity"
+        - "softplus": ln(1 + e^A)
+        - "leaky_relu": A where A > 0, else 0.01 A
+        - "elu": A where A > 0, else e^A − 1
+        - "softsign": A / (1 + |A|)
+
+        At A = 0 the derivative is the one from the left. It is 0 for "relu".
     output_activation : str
         g2: "identity", "sigmoid", "tanh", "softmax" or "exp".
     loss : str or (str, number or numbers)
-        e(Y, D), summed over outputs. With r = Y − D, which has gradient 0 where r = 0: "squared_error" r²; "absolute_error"
-        |r|; "huber" or ("huber", threshold) ½ r² where |r| <= threshold, else threshold (|r| − ½ threshold), 1.0 by default;
-        "quantile" or ("quantile", levels) −q r where r <= 0, else (1 − q) r, for the levels q, (0.1, 0.5, 0.9) by default.
-        With L levels D is (T, B, O / L), and output l·O/L + k is level l of target k. As functions of Z:
-        "binary_cross_entropy" (needs "sigmoid") ln(1 + e^Z) − D Z; "cross_entropy" (needs "softmax"; D holds integer labels
-        (T, B) or distributions (T, B, O)) D (ln Σ e^Z − Z); "poisson" (needs "exp") e^Z − D Z, which leaves out ln D! and is
-        infinite where e^Z is.
+        e(Y, D), summed over outputs. With r = Y − D:
+
+        - "squared_error": r²
+        - "absolute_error": |r|
+        - "huber" or ("huber", threshold): ½ r² where |r| <= threshold, else threshold (|r| − ½ threshold). The default
+          threshold is 1.0.
+        - "quantile" or ("quantile", levels): −q r where r <= 0, else (1 − q) r, for each level q. The default levels are
+          (0.1, 0.5, 0.9). With L levels D is (T, B, O / L), and output l·O/L + k is level l of target k.
+        - "binary_cross_entropy": ln(1 + e^Z) − D Z. It requires output_activation="sigmoid".
+        - "cross_entropy": D (ln Σ e^Z − Z). It requires output_activation="softmax". D holds integer labels (T, B) or
+          distributions (T, B, O).
+        - "poisson": e^Z − D Z. It requires output_activation="exp". It leaves out ln D!, and is infinite where e^Z is.
+
+        The gradient of the losses in r is 0 where r = 0.
     reduction : "mean" or "sum"
-        E = Σ m e / Σ m, or Σ m e, over all steps t and sequences b with their weights m.
+        E = Σ m e / Σ m, or Σ m e. The sums run over all steps t and sequences b, with their weights m.
     dtype : "float32" or "float64"
     initializer : str, (str, number), dict or callable
-        What W_s starts from: "orthogonal", "glorot_uniform", "identity" or ("identity", scale), "normal" or ("normal",
-        standard deviation), "sparse" or ("sparse", nonzeros a row), ("spectral_radius", radius); W_x and W_y are then
-        Glorot-uniform, biases and S_0 zero. "torch" draws all of them from U(±1/√H). A dict gives each parameter its
-        own, an array included; f(shape, rng) -> array stands wherever a name may.
+        The initial value of W_s:
+
+        - "orthogonal", "glorot_uniform"
+        - "identity" or ("identity", scale)
+        - "normal" or ("normal", standard deviation)
+        - "sparse" or ("sparse", nonzero entries per row)
+        - ("spectral_radius", radius)
+
+        With these, W_x and W_y are Glorot-uniform, and biases and S_0 are zero. "torch" draws all parameters from U(±1/√H).
+        A dict gives each parameter its own initializer or array. A function f(shape, rng) -> array may replace any name.
     bias : bool
-        Whether there are b_s (H,) and b_y (O,).
+        Whether the network has b_s (H,) and b_y (O,).
     learn_initial_state : bool
-        Whether S_0 (H,), the state of every sequence that is given none, is a parameter; else it is zero.
+        Whether S_0 (H,) is a parameter. S_0 is the initial state of every sequence for which a call gives no initial_state. If
+        False, that state is zero.
     output : "sequence" or "last"
-        Whether there is an output at each step, or one for each sequence, at its last step: outputs Y are then (B, O),
-        targets D (B, O) or labels (B,), and weights and `losses` (B,), wherever this page has (T, B, ...).
+        "sequence": one output per step. "last": one output per sequence, at its last step. With "last", outputs Y are (B, O),
+        targets D are (B, O) or labels (B,), and weights and `losses` are (B,), wherever this page has (T, B, ...).
     one_hot : bool
-        Inputs X are ids (T, B), integers from 0 to I − 1, which stand for one-hot vectors: W_x's columns are looked up.
+        Whether inputs X are token ids (T, B), integers from 0 to I − 1, in place of one-hot vectors. The network looks up
+        columns of W_x.
     bidirectional : bool
-        Each layer has a second recurrence, which goes from each sequence's last step to its first, and its states are those
-        of both side by side, (..., 2 H) (Schuster and Paliwal 1997). A reset parts two steps for both. output="last" reads
-        the final state of both, that of the second being the one after the first step.
+        Whether each layer has a second recurrence, from each sequence's last step to its first (Schuster and Paliwal 1997).
+        The layer's states are those of both directions, concatenated: (..., 2 H). A reset separates two steps in both
+        directions. With output="last" the output reads the final states of both. The reverse direction's final state is the
+        one after the first step.
     l1, l2 : float or dict
-        Penalties l1 Σ |w| and l2 Σ w², without ½ and not divided by anything, on W_x, W_s and W_y, or on each parameter
-        that the dict names: {"W_s": 1e-4}. They belong to `loss_and_gradients` and to training, not to `evaluate`,
-        `losses`, `backward` and `gradient_terms`. They fall on the effective parameters.
+        Penalties l1 Σ |w| and l2 Σ w² on W_x, W_s and W_y. A dict names other parameters: {"W_s": 1e-4}. There is no factor
+        ½ and no division by a count. The penalties act on the effective parameters. `loss_and_gradients` and training include
+        them; `evaluate`, `losses`, `backward` and `gradient_terms` do not.
     rate_penalty : float
-        Penalty rate_penalty · mean square of what W_s and W_y read, S (also with leak_form="rate") or g1(S) with
-        leak_form="current", over all units (of all layers) and all steps that there are, those without weight included,
-        whatever `reduction` is (Song, Yang and Wang 2016). It belongs where l1 and l2 do.
+        Penalty rate_penalty · mean square of what W_s and W_y read (Song, Yang and Wang 2016). They read S, or g1(S) with
+        leak_form="current". The mean runs over all units of all layers and over all steps within `lengths`, including steps
+        without weight. It does not depend on `reduction`. The same methods as for l1 and l2 include it.
     omega : float
-        Penalty omega · Ω, where Ω = mean of (‖∂E/∂S_t ∂S_t/∂S_{t−1}‖ / ‖∂E/∂S_t‖ − 1)² over the steps and sequences where
-        there is a ∂E/∂S_t, summed over layers and directions: it keeps the gradient's norm on its way back (Pascanu,
-        Mikolov and Bengio 2013, equations 9 and 10). As there, its gradient is the immediate one, by W_s with S_t and
-        ∂E/∂S_t held fixed, and not that of the whole loss. It belongs where l1 and l2 do; there are no tbptt, leak and
-        recurrent_dropout with it.
+        Penalty omega · Ω, which keeps the norm of the gradient on its way back (Pascanu, Mikolov and Bengio 2013, equations
+        9 and 10). Ω = mean of (‖∂E/∂S_t ∂S_t/∂S_{t−1}‖ / ‖∂E/∂S_t‖ − 1)². The mean runs over the steps and sequences whose
+        ∂E/∂S_t is not zero. Ω is summed over layers and directions. As in that paper, its gradient is only the immediate
+        one: with respect to W_s, with S_t and ∂E/∂S_t held fixed. It is not the gradient of the whole loss. The same methods
+        as for l1 and l2 include it. It excludes tbptt, leak and recurrent_dropout.
     connectivity : dict of arrays of 0 and 1, optional
-        Which entries of a parameter are present: {"W_s": (H, H)}. The others are 0 for ever, whatever stands in their place.
+        Which entries of a parameter are present: {"W_s": (H, H)}. Absent entries act as 0, whatever value is stored for them.
     trainable : dict of bool, or arrays of bool, optional
-        Which entries of a parameter training may change, {"W_x": False} or {"W_s": (H, H)}: the gradient of the others is 0,
-        no optimiser moves them, and clipping does not see them.
-    dale_ratio, dale_signs : float in (0, 1]; array (H,) of 1 and −1; optional, one of them
-        Dale's law: all connections W_s that leave a unit have its sign. The first round(dale_ratio · H) units excite, the
-        others inhibit; or each as dale_signs says. The effective W_s is |W_s| diag(signs).
+        Which entries of a parameter training may change: {"W_x": False} or {"W_s": (H, H)}. The gradient of the other entries
+        is 0, no optimiser changes them, and clipping does not count them.
+    dale_ratio : float in (0, 1], optional
+        Dale's law: all connections W_s from a unit have the sign of this unit. The first round(dale_ratio · H) units excite,
+        the others inhibit. The effective W_s is |W_s| diag(signs).
+    dale_signs : array (H,) of 1 and −1, optional
+        Dale's law with the sign of each unit. Give dale_ratio or dale_signs, not both.
     nonnegative : tuple of str
-        Parameters whose effective value is their absolute one. Under Dale's law ("W_x", "W_y") makes inputs and readout
-        excitatory, and connectivity={"W_y": ...} says which units are read.
+        Parameters whose effective value is their absolute value. Under Dale's law, ("W_x", "W_y") makes inputs and readout
+        excitatory, and connectivity={"W_y": ...} selects the units that the output reads.
     autapses : bool
-        Whether a unit is connected to itself: else the diagonal of W_s is absent.
+        Whether units connect to themselves. If False, the diagonal of W_s is absent.
     leak : float in (0, 1], optional
-        Of leaky units, whose state S_t is a running mean: S_t = (1 − leak) S_{t-1} + leak g1(A_t) in the rate form,
-        (1 − leak) S_{t-1} + leak A_t in the current form, A_t being the pre-activation. 1, that is plain units, by default.
-    dt, tau : float, optional, both in place of leak
-        Time step and time constant, in one unit: leak = dt / tau.
+        Makes leaky units, whose state is a running mean. In the rate form S_t = (1 − leak) S_{t-1} + leak g1(A_t). In the
+        current form S_t = (1 − leak) S_{t-1} + leak A_t. The default is 1: plain units.
+    dt, tau : float, optional
+        Time step and time constant, in the same unit. They replace leak: leak = dt / tau.
     leak_form : "rate" or "current"
-        Of what the state is a running mean. "rate": of rates g1(A_t); W_s and the output read the state (Yang et al. 2019,
-        Nature Neuroscience 22:297). "current": of currents A_t; W_s and the output read the rate g1(S_t) (Song, Yang and
-        Wang 2016, PLoS Computational Biology 12:e1004792).
-        With several layers the next layer reads what the output would.
+        What the state averages. "rate": rates g1(A_t); W_s and the output read the state (Yang et al. 2019, Nature
+        Neuroscience 22:297). "current": currents A_t; W_s and the output read the rate g1(S_t) (Song, Yang and Wang 2016,
+        PLoS Computational Biology 12:e1004792). With several layers, the next layer reads the same as the output would.
     noise_std, input_noise_std : float
-        σ of the noise of states and of inputs: sqrt(2 / leak) σ ξ is added to each pre-activation, or to each input, ξ being
-        standard normal and fresh at every step; in the current form the state so gets sqrt(2 leak) σ ξ. On in training, and
-        elsewhere where a call is given `noise`.
+        σ of the noise on states and on inputs. sqrt(2 / leak) σ ξ is added to each pre-activation, or to each input. ξ is
+        standard normal, and new at every step. In the current form the state thus receives sqrt(2 leak) σ ξ. The noise acts in
+        training, and in calls with the argument `noise`.
     recurrent_dropout : float in [0, 1)
-        With this probability what W_s reads of a unit is 0, else it is divided by one minus it, the same at all steps of a
-        sequence (Gal and Ghahramani 2016). On in training, and elsewhere where a call is given `dropout`.
+        Probability p that W_s reads 0 in place of a unit's value (Gal and Ghahramani 2016). Other values are divided by 1 − p.
+        A sequence has the same mask at all steps. The dropout acts in training, and in calls with the argument `dropout`.
     random_state : None, int or numpy.random.Generator
         Seed of the network's random streams.
 
     Attributes
     ----------
-    parameters : dict of writable views, W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as
-        the network has them. Assigning copies: ``net.parameters["W_s"] = W``. Those of the backward direction end in
-        ``_reverse``, those of layer l >= 1 in ``_l1``, ...: ``W_x_l1_reverse``. theta then has those of each recurrence
-        (W_x W_s b_s S_0) together, layer by layer, forward before reverse, and W_y b_y last. They
-        are what is trained, before connectivity, signs and the like: what the network computes with is
-        `effective_parameters()`.
-    theta : array (P,), all parameters in that order, copied out and in.
-    history : training.History of the last `fit`, or None.
-    unit_signs : array (H,) of 1 and −1, or None without Dale's law.
-    dt : float or None, the time step that the network was created with. Only `diagnostics` uses it, for times and axes.
-    stream_positions : dict of int, how much of each random stream training has used: orders of epochs ("shuffling"),
-        generators given to `batches` ("batches"), and batches, steps or streams with noise or dropout ("noise"). The next
-        `fit`, `train_step` or `stream` goes on from there. Copies and files have the same positions; `state_dict` has none.
-        Assigning changes them: ``net.stream_positions = {"noise": 0}`` repeats the noise from the start.
+    parameters : dict of writable views
+        W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as the network has them. Assignment copies:
+        ``net.parameters["W_s"] = W``. Names of the reverse direction end in ``_reverse``. Names of layer l >= 1 end in
+        ``_l1``, and so on: ``W_x_l1_reverse``. These are the trained values, before connectivity and signs act. The network
+        computes with `effective_parameters()`.
+    theta : array (P,)
+        All parameters, in the order of `parameters`. Reading and assigning copy. With several recurrences, W_x W_s b_s S_0 of
+        each recurrence are together, layer by layer, forward before reverse. W_y b_y are last.
+    history : training.History or None
+        The record of the last `fit`.
+    unit_signs : array (H,) of 1 and −1, or None
+        The signs of Dale's law; None without it.
+    dt : float or None
+        The time step given to the constructor. Only `diagnostics` uses it, for times and axes.
+    stream_positions : dict of int
+        How much of each random stream training has used: "shuffling" counts orders of epochs, "batches" counts generators
+        given to `batches`, and "noise" counts batches, steps or streams with noise or dropout. The next `fit`, `train_step`
+        or `stream` continues there. Copies and files keep the positions; `state_dict` does not. Assignment changes them:
+        ``net.stream_positions = {"noise": 0}`` repeats the noise from the start.
 
     Notes
     -----
-    Where there are several recurrences, by layers or directions, every state that is (B, H) on this page, given or returned,
-    is a tuple of such arrays, layer by layer, forward before reverse, and so are `.S` and `.rates` of the states that `forward`
-    returns. They are computed one after another by the same compiled recurrence; what lies between layers is kept. `fit` then
-    runs the loop over batches in Python, which adds some 30 µs to an update, and there are no `gradient_terms`. With
-    bidirectional=True there are no `step`, `generate`, `stream` and tbptt: they would need what comes later.
+    A network with several layers or two directions has several recurrences. Every state that this page gives as (B, H) is
+    then a tuple of such arrays, layer by layer, forward before reverse. This holds for arguments and results, and for `.S`
+    and `.rates` of the states that `forward` returns. The same compiled recurrence computes them one after another; the
+    arrays between layers are kept. `fit` then runs the loop over batches in Python, which adds about 30 µs per update.
+    `gradient_terms` is not available. With bidirectional=True, `step`, `generate`, `stream` and tbptt are not available,
+    because they would need future inputs.
 
     References
     ----------
     Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550.
+
+    Examples
+    --------
+    >>> net = RNN(input_size=1, hidden_size=16, output_size=1, random_state=0)
+    >>> Y, final_state = net.forward(np.zeros((10, 3, 1)))
+    >>> Y.shape, final_state.shape
+    ((10, 3, 1), (3, 16))
     """
 
     input_size: int
@@ -188,7 +227,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                  leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
                  recurrent_dropout: Float = 0.0, random_state: Seed = None) -> None:
-        given = dict(locals())  # every argument by its name, as options/declaration.py lists them
+        given = dict(locals())  # by name, as in options/declaration.py
         self._configure(_options.configuration(given), _entropy(random_state))
         self.dt = None if dt is None else float(dt)
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
@@ -202,13 +241,13 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             super().__setattr__(name, value)
 
     def _configure(self, config, entropy):
-        """Set everything but the parameters' values, from checked options."""
+        """Set all attributes from checked options, except the parameters' values."""
         config = _options.completed(config)
         self.__dict__.update(config)
         loss, loss_parameter = _for_backends.loss_of(config)
         fused = reference.FUSED.get(loss, self.output_activation)
         if fused != self.output_activation:
-            raise ValueError(f"loss={loss!r} needs output_activation={fused!r}, got {self.output_activation!r}")
+            raise ValueError(f"loss={loss!r} requires output_activation={fused!r}, got {self.output_activation!r}")
         levels = len(loss_parameter) if loss == "quantile" else 1
         if self.output_size % levels:
             raise ValueError(f"output_size must be a multiple of the {levels} quantile levels, got {self.output_size}")
@@ -220,27 +259,27 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         self._widths = _widths_of(shapes)
         self._stacked = len(self._widths) > 1
         if self.input_noise_std and self.one_hot:
-            raise ValueError("input_noise_std needs real inputs: ids have no noise (one_hot=True)")
+            raise ValueError("input_noise_std requires one_hot=False: token ids cannot have noise")
         self._draws_something = any(config[name] for name in _units.DRAWN)
         self._leaky = self.leak < 1 or self.leak_form == "current"
-        # Numbers a sequence and step that truncated training keeps: states, rates that they do not say, and the learnable S_0
-        # of that time, which a reset brought.
+        # What truncated training keeps per sequence and step. The states do not determine the rates of the rate form. A reset
+        # may have brought an older value of the learnable S_0.
         self._kept_parts = (["S"] + (["rates"] if self._leaky and self.leak_form == "rate" else [])
                             + (["S_0"] if self.learn_initial_state else []))
         self._kept_width = sum(self._widths) * len(self._kept_parts)
         size = sum(math.prod(shape) for shape in shapes.values())
-        if size > 2**48:  # numbers, where a processor addresses so many bytes
+        if size > 2**48:  # a processor addresses 2**48 bytes
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
         self._theta = _aligned(size, self.dtype)
         self.__dict__["parameters"] = _Parameters(_views_of(self._theta, shapes))
         for name in ("l1", "l2"):
             _by_parameter(name, config[name], shapes)
         if self._stacked and not (self.autapses and self.dale_ratio is None and self.dale_signs is None):
-            raise ValueError("dale_ratio, dale_signs and autapses=False are of a network of one recurrence; for others name "
-                             "each parameter in connectivity and nonnegative")
+            raise ValueError("dale_ratio, dale_signs and autapses=False require a network with one recurrence; for others "
+                             "name each parameter in connectivity and nonnegative")
         if self.omega and (self._leaky or self.recurrent_dropout):
-            raise ValueError(f"omega={self.omega} is of plain units, whose gradient goes back through W_s alone; got leak="
-                             f"{self.leak}, leak_form={self.leak_form!r}, recurrent_dropout={self.recurrent_dropout}")
+            raise ValueError(f"omega={self.omega} requires plain units, whose gradient goes back only through W_s; got "
+                             f"leak={self.leak}, leak_form={self.leak_form!r}, recurrent_dropout={self.recurrent_dropout}")
         self._maps, self.unit_signs = _maps.build(config, shapes)
         self._make_engines(shapes)
 
@@ -250,44 +289,48 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                 resets: ArrayLike | None = None, noise: Noise = False, dropout: Noise = False,
                 return_states: Bool = False, n_threads: Int | None = None,
                 backend: Backend = "core") -> tuple[Any, ...]:
-        """Outputs Y (T, B, O) and the final state (B, H) for inputs X (T, B, I).
+        """Return outputs Y (T, B, O) and the final state (B, H) for inputs X (T, B, I).
 
         Parameters
         ----------
         X : array (T, B, I)
         initial_state : array (B, H), optional
-            By default the learnt S_0, else zero. The final state of one call is the initial state of the next.
+            The default is S_0 if the network learns it, else zero. To continue a sequence, give the final state of the last
+            call.
         lengths : array (B,) of int, optional
-            Here and wherever there is `lengths`: steps of each sequence, from 0 to T, in any order. What stands behind
-            them is padding, which nothing reads (NaN is legal there) and no time is spent on; Y, S and gradients are 0
-            there. The final state is that after the sequence's own last step; without any step it is the initial state.
+            The number of steps of each sequence, from 0 to T, in any order. Steps beyond it are padding. Padding is never
+            read, may contain NaN, and costs no time. Y, S and gradients are 0 there. The final state is the state after the
+            sequence's own last step; a sequence of length 0 keeps its initial state. All methods use `lengths` in this way.
         resets : array (T, B) of bool, optional
-            Here and wherever there is `resets`: where one is True, the state before that step is the network's own first
-            state (S_0 where it is learnt, else zero), whatever initial_state was given, and the gradient ends there.
-        noise, dropout : False, or a seed: int, Generator, or True for the network's own; optional
-            Here and wherever there is `noise`: whether noise_std and input_noise_std, or recurrent_dropout, act. What is drawn
-            is a function of the seed, the sequence's place in the batch and the step: the same in another call with this
-            seed, of True too, for any threads, lengths, memory limit and backend (in both to the bit, but for the last of
-            float32).
+            Where it is True, the sequence restarts before that step: the state becomes the network's own initial state, S_0 or
+            zero, whatever initial_state the call gives. The gradient stops there. All methods use `resets` in this way.
+        noise, dropout : False, True, int or Generator, optional
+            Whether noise_std and input_noise_std, or recurrent_dropout, act, and their seed. True stands for the network's own
+            seed. Draws depend only on the seed, the sequence's place in the batch and the step. The same seed, including True,
+            therefore gives the same draws in another call, and for any n_threads, lengths, memory limit and backend. The two
+            backends draw the same bits, except for the last bit of float32. All methods use these arguments in this way.
         return_states : bool
-            Return a third value: an object with `.S` (T+1, B, H), where S[0] is the initial state and S[t+1] the state after
-            X[t], and `.rates` (T, B, H), g1 of the pre-activation, or of the state in the current form. Every network
-            returns it in this form.
+            Whether to return a third value with all states.
         n_threads : int, optional
-            Here and in every other method: threads that divide the batch. By default what `FASTBPTT_NUM_THREADS`, else
-            `OMP_NUM_THREADS` said at import; else 1 in a child process, else all cores that this process may use. The
-            default is divided by the calls under way. Results have the same bits for any number. One sequence, or a
-            batch of little work, is served by one thread, as is a child of fork.
+            The number of threads that share the batch. The default is `FASTBPTT_NUM_THREADS`, else `OMP_NUM_THREADS`, both
+            read at import. Without them it is 1 in a child process, else the number of cores that this process may use.
+            Calls that run at the same time share the default. Results have the same bits for any number of threads. One
+            sequence, a batch of little work and a forked child use one thread. All methods use `n_threads` in this way.
+        backend : "core" or "reference"
+            Compiled code, or the NumPy specification in `fastbptt.reference`. All methods use `backend` in this way.
 
         Returns
         -------
         Y : array (T, B, O), or (B, O) with output="last"
         final_state : array (B, H)
         states : NetworkStates, only with return_states=True
+            `.S` (T+1, B, H): S[0] is the initial state and S[t+1] the state after X[t]. `.rates` (T, B, H): g1 of the
+            pre-activation, or g1 of the state in the current form. Every kind of network returns both.
 
         Raises
         ------
-        TypeError, ValueError : an argument is of the wrong kind, or of the wrong shape.
+        TypeError, ValueError
+            If an argument has the wrong type or shape.
         """
         results = self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
                             draws=None if noise is dropout is False else self._draws(noise, dropout))
@@ -295,29 +338,44 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
 
     def step(self, x: ArrayLike, state: ArrayLike | None = None, *, out: tuple[Any, Any] | None = None,
              n_threads: Int | None = None, backend: Backend = "core") -> tuple[Any, Any]:
-        """Output y (B, O) and new state (B, H) after one step with x (B, I), or ids (B,): `forward`, as the data come.
+        """Return the output y (B, O) and the new state (B, H) after one step with inputs x (B, I), or token ids (B,).
 
-        Bits are those of `forward` over the same steps at once, whatever the batch, but for the kernel set "blas". Of a
-        network with output="last" y is the output if this were the last step.
+        `step` serves data that arrive one step at a time. Its results have the bits of `forward` over all these steps, for
+        any batch. The kernel set "blas" is the exception. With output="last", y is the output if this step were the last.
 
         Parameters
         ----------
-        x : array (B, I), or ids (B,) with one_hot=True
+        x : array (B, I), or token ids (B,) with one_hot=True
         state : array (B, H), optional
-            By default the learnt S_0, else zero. The new state of one call is the state of the next.
+            The default is S_0 if the network learns it, else zero. Give the new state of one call to the next call.
         out : tuple of arrays (y, state), (B, O) and (B, H), optional
-            Where results are written, in place of fresh arrays; nothing is allocated then. C-contiguous, of the network's
-            dtype. Its state may be the very array that is given as `state`; else nothing may overlap.
+            Arrays to write the results into. The call then allocates no memory. They must be C-contiguous and have the
+            network's dtype. out's state may be the array given as `state`. Apart from that, no arrays may overlap.
+        n_threads, backend : as in `forward`
+
+        Returns
+        -------
+        y : array (B, O)
+        state : array (B, H)
 
         Raises
         ------
-        TypeError, ValueError : an argument is of the wrong kind or shape, or out is not as said; nothing is written.
+        TypeError, ValueError
+            If an argument has the wrong type or shape, or if `out` does not meet its conditions. Nothing is written.
 
         Notes
         -----
-        Each call packs the weights anew, H (I + H + O) numbers, as parameters may have changed. With out= a warm step of
-        (B, I, H, O) = (1, 4, 16, 1), (1, 16, 64, 4), (1, 16, 256, 4) takes 1.1, 3.1 and 28 µs, where a step of a long
-        `forward` takes 0.05, 0.17 and 2.7 (float32, one thread, AMD Zen 4, 2026-11); about 1 µs is the call.
+        Each call packs the weights again, H (I + H + O) numbers, because the parameters may have changed. The table has the
+        time of a warm step with out=, and that of one step of a long `forward` (float32, one thread, AMD Zen 4, 2026-11).
+        The call itself takes about 1 µs.
+
+        ================  =====  ===============
+        (B, I, H, O)      step   within forward
+        ================  =====  ===============
+        (1, 4, 16, 1)     1.1    0.05 µs
+        (1, 16, 64, 4)    3.1    0.17 µs
+        (1, 16, 256, 4)   28     2.7 µs
+        ================  =====  ===============
         """
         step, threads = self._engine(backend).step, 0 if n_threads is None else _threads(n_threads)
         if backend == "core":
@@ -341,41 +399,51 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                  temperature: Float = 1.0, random_state: Seed = None,
                  feed: Callable[[np.ndarray, np.random.Generator], ArrayLike] | None = None, return_state: Bool = False,
                  n_threads: Int | None = None, backend: Backend = "core") -> Any:
-        """A closed loop: the sequence Y (steps, B, O) that goes on after the prefix, each output the next input.
+        """Return the sequence Y (steps, B, O) that continues the prefix, with each output as the next input.
 
-        Y[0] is the output after the last step of the prefix, Y[k] that after Y[k - 1] was fed back. With one_hot=True,
-        softmax and O = I ids are sampled and fed back, and the sequence is that of ids (steps, B).
+        Y[0] is the output after the last step of the prefix. Y[k] is the output after Y[k - 1] was fed back. With
+        one_hot=True, softmax and O = I, token ids are sampled and fed back. The result is then a sequence of ids (steps,
+        B).
 
         Parameters
         ----------
         steps : int, at least 1
-        prefix : array (T, B, I), or ids (T, B), T >= 1
-            What the network reads first. Needed: before there is an input there is no output to feed back.
+        prefix : array (T, B, I), or token ids (T, B), T >= 1
+            What the network reads first. It is required, because there is no output to feed back before the first input.
         initial_state : array (B, H), optional
-            The state before the prefix; as of `forward`.
+            The state before the prefix, as in `forward`.
         temperature : float
-            Of sampled ids: they are drawn from p ∝ Y^(1 / temperature), that is softmax(Z / temperature). 0 stands for the
-            most probable id.
+            Ids are sampled from p ∝ Y^(1 / temperature), which is softmax(Z / temperature). 0 selects the most probable id.
         random_state : None, int or Generator
-            Seed of the draws, and of feed's rng; by default the network's own. The same seed gives the same ids, so a call
-            that is repeated without one does too; a Generator gives each call its own.
+            Seed of the samples and of feed's rng. The default is the network's own seed. The same seed gives the same ids;
+            so does a repeated call without a seed. A Generator gives each call other ids.
         feed : function, optional
-            f(y, rng) -> x: the next input (B, I), or ids (B,), made of the output y (B, O), a copy; rng is a
-            numpy.random.Generator. Y is then of outputs in any case. By default y itself, where O = I.
+            f(y, rng) -> x returns the next input (B, I), or token ids (B,). y is a copy of the output (B, O), and rng a
+            numpy.random.Generator. Y then always holds outputs. Without feed, y itself is the next input, which requires O
+            = I.
         return_state : bool
-            Return (Y, state): the state (B, H) after steps − 1 outputs were fed back. The last one was not:
-            ``generate(n, prefix=Y[-1:], initial_state=state)`` goes on from there.
+            Return (Y, state). state (B, H) is the state after steps − 1 outputs were fed back; the last output was not.
+            ``generate(n, prefix=Y[-1:], initial_state=state)`` continues from there.
+        n_threads, backend : as in `forward`
+
+        Returns
+        -------
+        Y : array (steps, B, O), or sampled token ids (steps, B)
+        state : array (B, H), only with return_state=True
 
         Raises
         ------
-        TypeError, ValueError : an argument is of the wrong kind or shape, or there is nothing to be fed back without feed.
-        FloatingPointError : an output is NaN; it names the step.
-        KeyboardInterrupt : Ctrl-C.
+        TypeError, ValueError
+            If an argument has the wrong type or shape, or if the outputs cannot be inputs and feed is missing.
+        FloatingPointError
+            If an output is NaN. The message names the step.
+        KeyboardInterrupt
+            On Ctrl-C.
 
         Notes
         -----
-        A Python loop over `step`, which takes most of the time: with I = O = 1 and H = 16 it has 1.1 of 1.3 µs a step. Drawing
-        ids adds about 12 µs to it, a function feed 9 and its own time (float32, B = 1, AMD Zen 4, 2026-11).
+        A Python loop over `step` takes most of the time: 1.1 of 1.3 µs per step for I = O = 1 and H = 16. Sampling ids adds
+        about 12 µs per step. A function feed adds 9 µs and its own time (float32, B = 1, AMD Zen 4, 2026-11).
         """
         self._engine(backend)
         self._refuse_reverse("generate")
@@ -383,7 +451,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         temperature = _checks.number("temperature", temperature, 0, low_allowed=True)
         self._check_feedback(feed, temperature)
         if prefix is None:
-            raise TypeError("generate needs a prefix: what is fed back is an output, and before the first input there is none")
+            raise TypeError("prefix is required: before the first input there is no output to feed back")
         prefix, _, _, _ = self._check_inputs(prefix, initial_state, name="prefix")
         if len(prefix) == 0:
             raise ValueError(f"prefix must have at least one step, got shape {prefix.shape}")
@@ -392,7 +460,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
 
         read, state = self.forward(prefix, initial_state, n_threads=n_threads, backend=backend)
         B, O = read.shape[-2:]
-        Y = np.empty((1 if sampled else steps, B, O), self.dtype)  # of ids none but the last are needed
+        Y = np.empty((1 if sampled else steps, B, O), self.dtype)  # sampling needs only the last outputs
         ids = np.empty((steps if sampled else 0, B), np.intp)
         Y[0] = read if self.output == "last" else read[-1]
         for k in range(steps):
@@ -420,11 +488,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
 
         Parameters
         ----------
-        X, D, initial_state, lengths, resets : as of `loss_and_gradients`
-        weights : as of `loss_and_gradients`, optional
-            Without weights, the result is e(Y_tb, D_tb), summed over outputs: Σ_b of it is the source's E_t. With weights it
-            is m_tb e(Y_tb, D_tb), or Σ_o m_tbo e_tbo for a weight of each output: what the step and sequence add to Σ m e.
-            It is not divided by Σ m, whatever `reduction` is, and 0 where m is 0.
+        X, D, initial_state, lengths, resets : as in `loss_and_gradients`
+        weights : as in `loss_and_gradients`, optional
+            Without weights, the result is e(Y_tb, D_tb), summed over outputs. Its sum over b is E_t. With weights (T, B),
+            the result is m_tb e(Y_tb, D_tb); with one weight per output it is Σ_o m_tbo e_tbo. This is the term of the step
+            and sequence in Σ m e. It is never divided by Σ m, whatever `reduction` is. It is 0 where m is 0.
+        noise, dropout, n_threads, backend : as in `forward`
         """
         draws = None if noise is dropout is False else self._draws(noise, dropout)
         if weights is None:
@@ -436,7 +505,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         if steps is not None and self.output == "sequence":
             there = _is_step(*checked.shape[:2], steps)
             is_read &= there[..., None] if weights.ndim == 3 else there
-        D = np.where(is_read if is_read.ndim >= D.ndim else is_read[..., None], D, D.dtype.type(0))  # else it is never read
+        D = np.where(is_read if is_read.ndim >= D.ndim else is_read[..., None], D, D.dtype.type(0))  # others are not read
         if weights.ndim == (1 if self.output == "last" else 2):
             e = self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets, draws=draws)
             return np.multiply(weights, e, out=np.zeros_like(e), where=is_read)
@@ -451,7 +520,14 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                  weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
                  noise: Noise = False, dropout: Noise = False, n_threads: Int | None = None,
                  backend: Backend = "core") -> float:
-        """The reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum"."""
+        """Return the reduced error E, a float: Σ m e / Σ m, or Σ m e with reduction="sum".
+
+        Penalties are not included. The arguments are those of `loss_and_gradients`.
+
+        Returns
+        -------
+        float
+        """
         return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets,
                          draws=None if noise is dropout is False else self._draws(noise, dropout))
 
@@ -463,42 +539,63 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                            initial_state_gradient: Bool = False, noise: Noise = False, dropout: Noise = False,
                            n_threads: Int | None = None,
                            backend: Backend = "core") -> tuple[float, dict[str, np.ndarray]]:
-        """The reduced error E, penalties included, and its exact gradient, by back-propagation through time.
+        """Return the reduced error E with penalties, and its exact gradient by back-propagation through time.
 
         Parameters
         ----------
         X : array (T, B, I)
-        D : array (T, B, O) of targets; for cross_entropy also integer labels (T, B); for L quantiles (T, B, O / L)
+        D : array (T, B, O)
+            Targets. For "cross_entropy" also integer labels (T, B). For L quantile levels (T, B, O / L).
         initial_state : array (B, H), optional
         weights : array (T, B), or of the shape of a real D, optional
-            Non-negative weights m of the errors. Where m is 0, D is never read: NaN and label −1 are legal there. A
-            weight below the least normal number of the dtype (float32: 1.2e-38) counts as 0. A weight for each output counts
-            in Σ m with its mean over outputs. Steps without weight cost no output product.
-        lengths, resets : as of `forward`; Σ m is over the steps that there are
+            Non-negative weights m of the errors. Where m is 0, D is never read, and may contain NaN or the label −1. A
+            subnormal weight (float32: below 1.2e-38) counts as 0. If each output has a weight, Σ m counts their mean over
+            outputs. A step without weight costs no output product.
+        lengths, resets : as in `forward`
+            Σ m runs over the steps within `lengths`.
         tbptt : (k1, k2), optional
-            Truncated BPTT: after every k1 steps, and at the end, the errors since the last such moment go back through the
-            last k2 steps; what is older is a constant (Williams and Peng 1990). The loss remains the whole one.
+            Truncated BPTT (Williams and Peng 1990). After every k1 steps, and at the end, the errors of the steps since the
+            last such point go back through the last k2 steps. States before them are constants. The loss is still that of
+            all steps.
         memory_limit : int or "auto", optional
-            Bytes that the workspace may take, or "auto" for as few as can be. Where that does not hold all states, only
-            those at the ends of segments are kept, and each segment is computed again on the way back: the same bits, for
-            about a third more time. A sequence of T steps then needs memory for about 2 √T of them (Chen et al. 2016). Of
-            several layers all states are kept, as each is what the next reads; the limit is on the workspace beside them,
-            which is that of one block.
+            The most bytes that the workspace may take, or "auto" for as few as possible. If all states do not fit, the core
+            keeps only those at the ends of segments, and recomputes each segment in the backward pass (Chen et al. 2016).
+            Results have the same bits, and the call takes about a third longer. A sequence of T steps then needs memory for
+            about 2 √T of them. With several layers, all states are kept, because the next layer reads them. The limit then
+            applies to the rest of the workspace, that of one block.
         input_gradient, initial_state_gradient : bool
-            Add "X" (T, B, I), which ids have not, and "initial_state" (B, H) to the gradients.
-        noise, dropout : as of `forward`; the gradient is that of the network with this noise and these masks
-        backend : "core" or "reference"
+            Whether to add "X" (T, B, I) and "initial_state" (B, H) to the gradients. Token ids have no gradient.
+        noise, dropout : as in `forward`
+            The gradient is that of the network with this noise and these masks.
+        n_threads, backend : as in `forward`
 
         Returns
         -------
         loss : float
-        gradients : dict of fresh arrays with the names and shapes of `parameters`
+        gradients : dict of new arrays with the names and shapes of `parameters`
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape, or excludes another one.
 
         Notes
         -----
-        2 T B H (H + I + O) flops forward and 2 T B H (2 H + I + 2 O) backward. The workspace holds T B' (H + O) numbers for
-        each thread, whose shard of the batch has B' sequences, a block of time steps of about 256 KiB, the weights twice,
-        and a gradient for each shard, 64 MiB in all at most. A NaN in X stays in the outputs of its own sequence.
+        The forward pass takes 2 T B H (H + I + O) flops, the backward pass 2 T B H (2 H + I + 2 O). The workspace holds:
+
+        - T B' (H + O) numbers per thread, for the B' sequences of its shard of the batch;
+        - a block of time steps of about 256 KiB;
+        - the weights twice;
+        - a gradient per shard, at most 64 MiB in all.
+
+        NaN in X affects only the outputs of its own sequence.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> loss, gradients = net.loss_and_gradients(np.zeros((5, 3, 2)), np.ones((5, 3, 1)))
+        >>> gradients["W_x"].shape
+        (8, 2)
         """
         return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
                          self._check_tbptt(tbptt, whole=self.omega), _check_memory_limit(memory_limit, tbptt),
@@ -510,10 +607,10 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                  memory_limit: MemoryLimit | None = None, input_gradient: Bool = False,
                  initial_state_gradient: Bool = False, noise: Noise = False, dropout: Noise = False,
                  n_threads: Int | None = None, backend: Backend = "core") -> dict[str, np.ndarray]:
-        """The gradients of any loss of one's own, given as dY = ∂E/∂Y (T, B, O): a dict as of `loss_and_gradients`.
+        """Return the gradients of any other loss, given dY = ∂E/∂Y (T, B, O), as a dict like that of `loss_and_gradients`.
 
-        The outputs are computed again, as nothing is remembered between calls: it takes as long as
-        `loss_and_gradients`.
+        The network keeps nothing between calls, so `backward` computes the outputs again. It takes as long as
+        `loss_and_gradients`. The other arguments are those of `loss_and_gradients`.
         """
         return self._run(backend, n_threads, "backward", X, dY, None, initial_state, lengths, resets,
                          self._check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
@@ -524,23 +621,26 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                         weights: Literal["step", "output"] | None = None, sparse: Bool = False,
                         tbptt: Tbptt | None = None, memory_limit: MemoryLimit | None = None, dropout: Bool = False,
                         n_threads: Int | None = None) -> int:
-        """Return the bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, beside the gradients it returns.
+        """Return the bytes of workspace that `loss_and_gradients` of a (T, B) batch takes, without the gradients.
 
         Parameters
         ----------
-        lengths, tbptt, memory_limit, n_threads : as of `loss_and_gradients`
+        T, B : int
+        lengths, tbptt, memory_limit, n_threads : as in `loss_and_gradients`
         resets : bool
-            Whether there will be any.
+            Whether the call will have resets.
         weights : None, "step" or "output"
-            Whether there will be weights (T, B), or of D's shape.
+            Whether the call will have weights (T, B), or weights of D's shape.
         sparse : bool
-            Whether more than half of these weights will be zero; those of padding do not count. `loss_and_gradients` finds
-            this by itself. It then computes outputs only for the steps that have a weight, which needs other buffers.
+            Whether more than half of these weights will be zero, not counting padding. `loss_and_gradients` detects this
+            itself. It then computes outputs only for the steps that have a weight, which needs other buffers.
         dropout : bool
             Whether recurrent_dropout will act, as in `fit`.
 
-        With a cross-entropy loss D is taken for labels. Of several layers it is the arrays that lie between them, and the
-        largest workspace of one, which is what memory_limit bounds.
+        Notes
+        -----
+        With a cross-entropy loss, D is assumed to hold labels. With several layers, the result counts the arrays between
+        layers and the largest workspace of one layer. memory_limit bounds only that workspace.
         """
         T, B = _checks.size("T", T, smallest=0), _checks.size("B", B, smallest=0)
         if lengths is not None:
@@ -549,7 +649,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         if weights not in widths:
             raise ValueError(f'weights must be None, "step" or "output", got {weights!r}')
         if _checks.flag("sparse", sparse) and weights is None:
-            raise ValueError('sparse=True is of weights: it needs weights="step" or "output", got None')
+            raise ValueError('sparse=True requires weights="step" or "output", got None')
         tbptt = self._check_tbptt(tbptt, whole=self.omega)
         return self._engines["core"].workspace(
             self._theta, T, B, lengths, _checks.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
@@ -558,59 +658,68 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
 
     def gradient_terms(self, X: ArrayLike, D: ArrayLike, t: Int, *, initial_state: ArrayLike | None = None,
                        n_threads: Int | None = None, backend: Backend = "core") -> dict[str, np.ndarray]:
-        """The gradient of E_t = Σ_b e(Y_tb, D_tb) taken apart by the step i <= t whose weights it went through.
+        """Return the gradient of E_t = Σ_b e(Y_tb, D_tb), split by the step i <= t at which it reached the weights.
 
         Parameters
         ----------
-        D : as of `loss_and_gradients`; with output="last" the targets of step t
+        X, initial_state, n_threads, backend : as in `loss_and_gradients`
+        D : as in `loss_and_gradients`; with output="last" the targets of step t
         t : int
-            A Python index into Y: 0 is the first step, −1 the last.
+            An index into Y, as in Python: 0 is the first step, −1 the last.
 
         Returns
         -------
-        dict of "W_s" (t+1, H, H) and "W_x" (t+1, H, I), the terms of the sum over i; "W_y" (O, H), which has one term;
-        "S" (t+1, B, H), ∂E_t/∂S_i. Entry i belongs to X[i]. Unweighted and not divided: over all t they sum to the
-        gradient of reduction="sum".
+        dict of arrays
+            "W_s" (t+1, H, H) and "W_x" (t+1, H, I) hold the terms of the sum over i. "W_y" (O, H) has one term. "S" (t+1,
+            B, H) is ∂E_t/∂S_i. Entry i belongs to X[i]. The terms are without weights and not divided: summed over all t,
+            they give the gradient of reduction="sum".
 
         Raises
         ------
-        IndexError : t is outside −T ... T−1.
+        IndexError
+            If t is outside −T ... T−1.
+        ValueError
+            If the network has several layers or two directions.
         """
         t = _checks.size("t", t, smallest=-(2**31))
         if self._stacked:
-            raise ValueError(f"gradient_terms are of a network of one recurrence; this one has {len(self._widths)}")
+            raise ValueError(f"gradient_terms requires a network with one recurrence, got one with {len(self._widths)}")
         return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, None, None, t)
 
     def gradcheck(self, X: ArrayLike | None = None, D: ArrayLike | None = None, *,
                   initial_state: ArrayLike | None = None, weights: ArrayLike | None = None, entries: Int = 100,
                   random_state: Seed = 0) -> diagnostics.GradientCheck:
-        """Compare this network's gradients, reference and core, with complex-step derivatives.
+        """Compare this network's gradients, from the reference and from the core, with complex-step derivatives.
 
-        With omega > 0, gradient and derivative both have the immediate part of Ω alone: by W_s, with all S_t and ∂E/∂S_t held
-        fixed. It is not the derivative of the whole loss that `loss_and_gradients` returns.
+        With omega > 0, both contain only the immediate part of Ω: with respect to W_s, with all S_t and ∂E/∂S_t held fixed.
+        They are then not the derivative of the whole loss that `loss_and_gradients` returns.
 
         Parameters
         ----------
-        X, D, initial_state, weights : as of `loss_and_gradients`; random ones of 12 steps and 3 sequences by default
+        X, D, initial_state, weights : as in `loss_and_gradients`
+            The default is random data of 12 steps and 3 sequences.
         entries : int
-            How many entries of each parameter are checked, drawn at random where it has more.
+            How many entries of each parameter to check. If it has more, they are drawn at random.
+        random_state : None, int or Generator
+            Seed of the random data and entries.
 
         Returns
         -------
-        diagnostics.GradientCheck : the largest relative errors by parameter; `describe()` is a table of them.
+        diagnostics.GradientCheck
+            The largest relative error of each parameter. `describe()` returns them as a table.
         """
         return diagnostics.gradcheck(self, X, D, initial_state=initial_state, weights=weights, entries=entries,
                                      random_state=random_state)
 
     def _summing(self):
-        """Return a network that shares these parameters, whose error is the sum without penalties: that of a part of a batch."""
+        """Return a network with these parameters whose error is the sum without penalties: the share of a part of a batch."""
         network = RNN.__new__(RNN)
         network._configure(self._config | {"reduction": "sum", "l1": 0.0, "l2": 0.0}, self._entropy)
         network._theta = self._theta
         return network
 
     def _without_g2(self):
-        """Return a network that shares these parameters, whose outputs are Z, before g2."""
+        """Return a network with these parameters whose outputs are Z, before g2."""
         network = RNN.__new__(RNN)
         network._configure(self._config | {"output_activation": "identity", "loss": "squared_error"}, self._entropy)
         network._theta = self._theta
@@ -620,11 +729,15 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                   weights: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
                   n_threads: Int | None = None,
                   backend: Backend = "core") -> Callable[[ArrayLike], tuple[float, np.ndarray]]:
-        """Return `fun(theta) -> (E, gradient)` for scipy.optimize with jac=True; the network stays as it is.
+        """Return `fun(theta) -> (E, gradient)` for scipy.optimize with jac=True.
 
-        E is a float and the gradient a float64 array, as SciPy needs them. They are computed in the network's dtype: with
-        float32, theta is rounded to float32 first, and E and the gradient have float32 accuracy.
+        fun does not change the network. E is a float and the gradient a float64 array, as SciPy requires. fun computes them
+        in the network's dtype. With float32 it rounds theta to float32 first, and E and the gradient have float32 accuracy.
 
+        The arguments are those of `loss_and_gradients`.
+
+        Examples
+        --------
         >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
         >>> net.theta = result.x
         """
@@ -660,33 +773,42 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         self._positions = self._positions.changed("stream_positions", value)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """A copy of `parameters`."""
+        """Return a copy of `parameters`."""
         return {name: value.copy() for name, value in self.parameters.items()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Take over all parameters, or none: names and shapes must be exactly those of `parameters`."""
+        """Copy all parameters from `state`, or none of them.
+
+        Raises
+        ------
+        TypeError
+            If state is not a dict.
+        ValueError
+            If its names or shapes differ from those of `parameters`, or if a value is NaN or infinite.
+        """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a dict of parameters, got {type(state).__name__}")
         missing, unknown = [[name for name in a if name not in b] for a, b in ((self.parameters, state),
                                                                                (state, self.parameters))]
         if missing or unknown:
-            raise ValueError(f"state has not the parameters of this network: missing {missing}, unknown {unknown}")
+            raise ValueError(f"state must have the parameters of this network: missing {missing}, unknown {unknown}")
         checked = {}
         for name, view in self.parameters.items():
             checked[name] = _check_shape(name, _checks.array(name, state[name], self.dtype), view.shape, "")
             _checks.finite(name, checked[name], "ij")
         theta = np.concatenate([checked[name].ravel() for name in self.parameters])
-        self._theta[...] = theta  # one copy: no interrupt leaves half of it
+        self._theta[...] = theta  # one copy, so that an interrupt cannot leave half of it
 
     def effective_parameters(self) -> dict[str, np.ndarray]:
-        """Copies of the parameters that the network computes with: those to look at, of weights and eigenvalues.
+        """Return copies of the parameters that the network computes with.
 
-        They differ from `parameters` where connections are absent (0 here) or signs are fixed (|w| times the sign).
+        They differ from `parameters` where connections are absent (0 here) or signs are fixed (|w| times the sign). Use
+        them to inspect weights and eigenvalues.
         """
         return {name: np.array(value) for name, value in reference.effective(self.parameters, self._maps).items()}
 
     def copy(self) -> RNN:
-        """Return an independent network with the same options, parameters, and random streams at the same positions."""
+        """Return an independent network with the same options and parameters, and the same positions of its random streams."""
         return copy.copy(self)
 
     def __repr__(self) -> str:
@@ -694,27 +816,30 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         return f"RNN({options})"
 
 
-for _part in RNN.__bases__:  # so that help and Python's messages about arguments say RNN.fit, not Fitting.fit
+for _part in RNN.__bases__:  # help and Python's messages about arguments then say RNN.fit, not Fitting.fit
     for _name, _method in vars(_part).items():
         if _method := getattr(_method, "__func__", _method if callable(_method) else None):
             _method.__module__, _method.__qualname__ = RNN.__module__, f"RNN.{_name}"
 
-# Not `step`, `forward` and others that take one or two microseconds, of which the check would be a tenth.
+# `step`, `forward` and others are left out: they take one or two microseconds, and the check would add a tenth.
 _checks.names_our_arguments("fit", "stream", "train_step", "generate", "gradient_terms", "gradcheck", "objective")(RNN)
 
 
 def load(path: FilePath) -> Any:
     """Return the network, population, estimator, scaler or forecaster that `save` wrote to `path`.
 
-    Of a checkpoint of `fit` it returns the network alone, also where an estimator wrote the checkpoint: a checkpoint holds none
-    of the estimator's arguments, classes or scaling. To go on, call the estimator's own ``fit(checkpoint=path, resume=True)``;
-    to keep an estimator, call its `save`.
+    From a checkpoint of `fit` it returns only the network, even if an estimator wrote the checkpoint. A checkpoint holds
+    none of the estimator's arguments, classes or scaling. To continue the training, call the estimator's own
+    ``fit(checkpoint=path, resume=True)``. To keep an estimator, call its `save`.
 
     Raises
     ------
     FileNotFoundError
-    TypeError, ValueError, IsADirectoryError : path does not name a file.
-    ValueError : not a model, a damaged one, or one of a later version. The file is read without trust.
+        If there is no such file.
+    TypeError, ValueError, IsADirectoryError
+        If path does not name a file.
+    ValueError
+        If the file is no model, is damaged, or comes from a later version. `load` does not trust the file's contents.
     """
     path = _files.path_of(path)
     header, arrays = _files.read(path)

@@ -1,6 +1,6 @@
-"""Populations: n networks of one shape, trained side by side. `Population` is `RNN` for each of them.
+"""Populations: n networks of one shape, trained side by side. `Population` does what `RNN` does, for each of them.
 
-`_many/` has the checks of its arguments, its lanes and the loop behind its `fit`. A new operation of all networks goes here.
+`_many/` checks its arguments, and has its lanes and the loop behind its `fit`. Add a new operation on all networks here.
 """
 
 from __future__ import annotations
@@ -30,37 +30,52 @@ if TYPE_CHECKING:
 
 @_checks.names_our_arguments("fit")
 class Population(_Arguments):
-    """n recurrent networks of one shape, trained side by side: `RNN` for each, at a fraction of the time.
+    """n recurrent networks of one shape, trained side by side in a fraction of the time.
 
-    Networks of few hidden units are computed one a vector lane, eight to thirty-two at once (`describe` says whether); all
-    others run one at a time, with the same results. Each network's numbers are those that it would have alone, to rounding,
-    and to the bit the same whatever networks stand beside it and for any number of threads.
+    Each network is an `RNN`. Networks with few hidden units are computed in the lanes of a vector, eight to thirty-two at
+    once. All others run one at a time, with the same results. `describe` says which way applies. Each network's results
+    equal those of the network alone, within rounding. They have the same bits whatever the other networks are, and for any
+    number of threads.
 
     Parameters
     ----------
     n : int
-        Networks.
+        The number of networks.
     input_size, hidden_size, output_size, and every option of `RNN` by name
-        What all of them are.
-    l1, l2 : as of `RNN`, or a list of n such
-        Penalties of all, or of each network.
+        The options of all networks.
+    l1, l2 : as in `RNN`, or a list of n such values
+        Penalties of all networks, or of each.
     random_state : None, int, Generator, or sequence of n ints
-        Seed of all, from which each gets its own, or a seed for each. Network k is what
-        ``RNN(..., random_state=population.seeds[k])`` makes.
-
-    Wherever a method takes X (T, B, I), D (T, B, O), weights (T, B) or (T, B, O), initial_state (B, H) or lengths (B,), as
-    RNN's, one of it is shared by all networks, and with a first axis of n, or as a list of n, each has its own. An array of
-    weights or labels whose shape fits both (n, T, B) and (T, B, O) is refused; a list of n is always of each network's own.
-    With several layers or two directions, states are tuples of such arrays, one for each recurrence, as RNN's are.
+        One seed, from which each network gets its own, or a seed for each. Network k equals
+        ``RNN(..., random_state=population.seeds[k])``.
 
     Attributes
     ----------
-    parameters : dict of writable views (n, ...): W_x (n, H, I), W_s (n, H, H), ...
-    theta : array (n, P), all parameters, copied out and in.
+    parameters : dict of writable views (n, ...)
+        W_x (n, H, I), W_s (n, H, H), and so on.
+    theta : array (n, P)
+        All parameters. Reading and assigning copy.
     seeds : list of n ints
-    stream_positions : list of n dicts, how much of each random stream the training of each network has used, as of `RNN`
-        Assign a list of n dicts, or one dict for all networks. Copies and files keep the positions.
-    history : PopulationHistory of the last `fit`, or None
+    stream_positions : list of n dicts
+        How much of each random stream the training of each network has used, as in `RNN`. Assign a list of n dicts, or one
+        dict for all networks. Copies and files keep the positions.
+    history : PopulationHistory or None
+        The record of the last `fit`.
+
+    Notes
+    -----
+    Methods take X (T, B, I), D (T, B, O), weights (T, B) or (T, B, O), initial_state (B, H) and lengths (B,) as in RNN. All
+    networks then share one array. An array with a first axis of n, or a list of n arrays, gives each network its own. If
+    the shape of weights or labels fits both (n, T, B) and (T, B, O), an array is refused. A list of n always gives each
+    network its own. With several layers or two directions, states are tuples of such arrays, one for each recurrence, as in
+    RNN.
+
+    Examples
+    --------
+    >>> population = Population(8, 1, 4, 1, random_state=0)
+    >>> losses, gradients = population.loss_and_gradients(X, D)
+    >>> losses.shape, gradients["W_s"].shape
+    ((8,), (8, 4, 4))
     """
 
     _more_options = tuple(inspect.signature(RNN).parameters)
@@ -71,7 +86,7 @@ class Population(_Arguments):
                  **options: Unpack[PopulationOptions]) -> None:
         self.n = _checks.size("n", n)
         self.seeds = _seeds(self.n, random_state)
-        own = {name: options.pop(name)  # type: ignore[misc]  # which OWN names, no literal
+        own = {name: options.pop(name)  # type: ignore[misc]  # OWN holds the names, not literals
                for name in OWN if isinstance(options.get(name), (list, tuple, np.ndarray))}
         for name, values in own.items():
             if len(values) != self.n:
@@ -85,7 +100,10 @@ class Population(_Arguments):
             self._theta[:, k] = net.theta
 
     def _configure(self, first, own):
-        """Everything but the parameters' values, from a network like all of them, and the penalties of each."""
+        """Set all attributes except the parameters' values.
+
+        `first` is a network with the options of all networks, and `own` has the penalties of each.
+        """
         for name in OWN:
             for each in own:
                 if isinstance(each[name], dict):
@@ -113,7 +131,17 @@ class Population(_Arguments):
 
     @classmethod
     def from_networks(cls, networks: Iterable[RNN]) -> Population:
-        """A population of RNNs of one configuration but for penalties and seeds, with copies of their parameters."""
+        """Return a population with copies of the parameters of these RNNs.
+
+        The RNNs must have the same options, except for penalties and seeds.
+
+        Raises
+        ------
+        TypeError
+            If one of them is no RNN.
+        ValueError
+            If there is none, or if one has other options than the first.
+        """
         networks = list(networks)
         first = None
         for k, net in enumerate(networks):
@@ -121,14 +149,15 @@ class Population(_Arguments):
                 raise TypeError(f"networks[{k}] must be an RNN, got {type(net).__name__}")
             first = _key(net) if k == 0 else first
             if _key(net) != first:
-                raise ValueError(f"networks[{k}] has other options than networks[0]: {net!r}, {networks[0]!r}")
+                raise ValueError(f"networks[{k}] must have the options and dt of networks[0]: got {net!r}, not "
+                                 f"{networks[0]!r}")
         if not networks:
-            raise ValueError("a population needs at least one network, got none")
+            raise ValueError("networks must hold at least one network, got none")
         return cls._made_of(networks)
 
     @classmethod
     def _made_of(cls, networks):
-        """`from_networks` of networks that have one `_key`."""
+        """Return a population of networks that have one `_key`, without the checks of `from_networks`."""
         self = cls.__new__(cls)
         self.n, self.seeds = len(networks), [net._entropy for net in networks]
         self._positions = [net._positions for net in networks]
@@ -141,9 +170,9 @@ class Population(_Arguments):
         return self.n
 
     def __getitem__(self, k: Int) -> RNN:
-        """Network k as an RNN of its own, a copy."""
+        """Return a copy of network k as an RNN."""
         if not -self.n <= k < self.n:
-            raise IndexError(f"network {k} of {self.n}")
+            raise IndexError(f"k must be from {-self.n} to {self.n - 1}, got {k}")
         net = self._like.copy()
         net._configure(net._config | (self._own_options[k] if self._own_options else {}), self.seeds[k])
         net._positions = self._positions[k]
@@ -179,7 +208,7 @@ class Population(_Arguments):
                            for k, (own, each) in enumerate(zip(self._positions, value))]
 
     def describe(self) -> str:
-        """Which way the networks are computed, and why."""
+        """Return a sentence that says how the networks are computed, and why."""
         net, L = self._like, _population.lanes(self._like.dtype)
         if self._lanes is not None:
             return (f"{self.n} networks in groups of {L}, one a vector lane; batches of more than {most_sequences(net)} "
@@ -197,10 +226,11 @@ class Population(_Arguments):
 
     def forward(self, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
                 return_states: Bool = False, n_threads: Int | None = None) -> tuple[Any, ...]:
-        """Return outputs Y (n, T, B, O) and final states (n, B, H), and with return_states=True a third value.
+        """Return outputs Y (n, T, B, O) and final states (n, B, H).
 
-        The third value is that of `RNN.forward`: `.S` (n, T+1, B, H) and `.rates` (n, T, B, H). With several layers or two
-        directions, the final states, `.S` and `.rates` are tuples of such arrays, one for each recurrence.
+        With return_states=True there is a third value, that of `RNN.forward`: `.S` (n, T+1, B, H) and `.rates` (n, T, B,
+        H). With several layers or two directions, the final states, `.S` and `.rates` are tuples of such arrays, one for
+        each recurrence.
         """
         data = self._check(X, None, None, initial_state, lengths, targets=False)
         X, _, _, initial_state, lengths = data
@@ -217,7 +247,7 @@ class Population(_Arguments):
     def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
                n_threads: Int | None = None) -> np.ndarray:
-        """Return the loss of each network, step and sequence, (n, T, B), with or without weights as `RNN.losses` does."""
+        """Return the loss of each network, step and sequence, (n, T, B), as `RNN.losses` does, with or without weights."""
         data = self._check(X, D, weights, initial_state, lengths)
         X, D, weights, initial_state, lengths = data
         if self._lanes is None or not self._small(data) or weights is not None and weights.shape[-1] > 1:
@@ -233,15 +263,15 @@ class Population(_Arguments):
     def evaluate(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                  initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
                  n_threads: Int | None = None) -> np.ndarray:
-        """The reduced error of each network, (n,), float64."""
+        """Return the reduced error of each network, float64 (n,), without penalties."""
         return self._reduced(X, D, weights, initial_state, lengths, False, n_threads)[0]
 
     def loss_and_gradients(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                            initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
                            n_threads: Int | None = None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The reduced errors (n,), float64, penalties included, and a dict of gradients (n, ...) by parameter.
+        """Return the reduced errors with penalties, float64 (n,), and a dict of gradients (n, ...) by parameter.
 
-        The gradients are fresh, and like `parameters` have the network as their innermost number in memory.
+        The gradients are new arrays. As in `parameters`, the axis of networks is the innermost one in memory.
         """
         losses, flat, in_lanes = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
         gradients, begin = {}, 0
@@ -251,7 +281,7 @@ class Population(_Arguments):
                 rows = rows.reshape(*value.shape, -1)
             gradients[name] = rows.transpose(NETWORKS_FIRST[value.ndim])[:self.n]
             begin += value.size
-        if in_lanes and self._penalised():  # a network alone has added its own
+        if in_lanes and self._penalised():  # single networks have added their own
             for k, net in enumerate(self._each()):
                 penalty, more = _penalty(net)
                 losses[k] += penalty
@@ -260,7 +290,7 @@ class Population(_Arguments):
         return losses, gradients
 
     def _reduced(self, X, D, weights, initial_state, lengths, gradient, n_threads):
-        """Losses (n,), gradients (P, N) or None, and whether lanes computed them: these add no penalties."""
+        """Return losses (n,), gradients (P, N) or None, and whether lanes computed them. Lanes add no penalties."""
         if not (weights is initial_state is lengths is None and self._ready(X, D)):
             X, D, weights, initial_state, lengths = self._check(X, D, weights, initial_state, lengths)
         if self._lanes is None or not self._small((X,)):
@@ -292,40 +322,43 @@ class Population(_Arguments):
             progress: Bool | None = None,
             callbacks: Callable[[int, Population], object] | Iterable[Callable[[int, Population], object]] = (),
             n_threads: Int | None = None) -> PopulationHistory:
-        """Train every network on its X and D, from the parameters as they are, each as `RNN.fit` would alone.
+        """Train every network on its X and D, from its current parameters, as `RNN.fit` would train it alone.
 
-        The orders of a second call differ from those of the first, as with `RNN.fit`.
+        A second call has other orders than the first, as in `RNN.fit`.
 
         Parameters
         ----------
-        X, D, weights, initial_state, lengths : as of `RNN.fit`
-            One array that all networks share, or an array with a first axis of n or a list of n, with one for each network.
+        X, D, weights, initial_state, lengths : as in `RNN.fit`
+            One array that all networks share. Or an array with a first axis of n, or a list of n arrays: one for each network.
         validation : (X, D[, weights[, lengths]]), optional
-        learning_rate, max_grad_norm : float or (n,), optional
+        learning_rate, max_grad_norm : float or array (n,), optional
         patience : int, optional
-            A network stops after so many epochs without an improvement, as of `RNN.fit`, and returns to its best parameters.
-            The others go on.
-        epochs, min_updates, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as of `RNN.fit`
+            A network stops after this many epochs without an improvement, as in `RNN.fit`, and returns to its best
+            parameters. The others continue.
+        epochs, min_updates, batch_size, optimizer, schedule, min_improvement, shuffle, time_limit : as in `RNN.fit`
         random_state : None, int, Generator, or sequence of n ints
-            Seeds of the orders, and of noise and dropout: a seed for each network, or one from which each network gets its
-            own, as in the constructor. By default the streams of each network go on. With seeds, the run starts at the
-            beginning of their streams, and `stream_positions` stay as they are, except of a network whose own seed is given.
+            Seeds of the orders, and of noise and dropout: one for each network, or one from which each network gets its
+            own, as in the constructor. By default each network's streams continue. With seeds, the run starts at the
+            beginning of their streams, and `stream_positions` stay unchanged. If a network gets its own seed, its positions
+            change.
         progress : bool, optional
-            As of `RNN.fit`; the bar counts networks.
+            As in `RNN.fit`. The bar counts networks.
         callbacks : functions of (epoch, population)
-            Called after each epoch; one that returns True ends the training of all. Without them epochs, validation and early
-            stopping follow one another in compiled code.
+            Functions to call after each epoch. If one returns True, the training of all networks ends. Without callbacks,
+            compiled code runs epochs, validation and early stopping.
         n_threads : int, optional
-            Threads that divide the networks.
+            The number of threads that share the networks.
 
         Returns
         -------
-        PopulationHistory, also kept as the attribute `history`. A network whose loss or gradient becomes infinite or NaN stops
-        by itself: nothing is raised.
+        PopulationHistory
+            The attribute `history` keeps it too. If the loss or gradient of a network becomes infinite or NaN, this network
+            stops and nothing is raised.
 
         Raises
         ------
-        KeyboardInterrupt : Ctrl-C, between stretches of a twentieth of a second; each network has its last whole update.
+        KeyboardInterrupt
+            On Ctrl-C, between stretches of a twentieth of a second. Each network has its last completed update.
         """
         data = self._check(X, D, weights, initial_state, lengths, finite=True)
         if validation is not None:
@@ -335,7 +368,7 @@ class Population(_Arguments):
             V = (*validation, None, None)[:4]
             validation = self._check(V[0], V[1], V[2], None, V[3], finite=True, name="validation's ")
         elif patience is not None:
-            raise ValueError("patience needs validation=(X, D), whose loss it watches")
+            raise ValueError("patience requires validation=(X, D): it watches the validation loss")
         rates = self._numbers("learning_rate", learning_rate)
         optimizer = optimizers.make(optimizer, None if rates is not None else learning_rate)  # type: ignore[arg-type]
         rates = np.full(self.n, optimizer.learning_rate) if rates is None else rates
@@ -343,7 +376,7 @@ class Population(_Arguments):
         if norms is None:
             norms = np.full(self.n, math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0))
         schedule = schedules.make(schedule)
-        schedule.factor(schedule.begin(), 0, 1)  # a function that returns no factor says so here
+        schedule.factor(schedule.begin(), 0, 1)  # raises if a function returns no factor
         batch_size = _checks.size("batch_size", batch_size)
         epochs = _settings.least_epochs(None if epochs is None else _checks.size("epochs", epochs, smallest=0), min_updates,
                                        -(-data[0].shape[-1 if self._like.one_hot else -2] // batch_size))
@@ -363,7 +396,7 @@ class Population(_Arguments):
         return self.history
 
     def _numbers(self, name, value):
-        """A positive number for each network, None where `value` is not an array of them."""
+        """Return a positive number for each network, or None if `value` is not an array of numbers."""
         if value is None or np.ndim(value) == 0:
             return None
         values = _network._check_shape(name, _checks.array(name, value, np.float64), (self.n,), "(n,)")
@@ -374,15 +407,21 @@ class Population(_Arguments):
     # ---- Storage
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """A copy of `parameters`."""
+        """Return a copy of `parameters`."""
         return {name: value.copy() for name, value in self.parameters.items()}
 
     def copy(self) -> Population:
-        """Return an independent population of the same networks, with their random streams at the same positions."""
+        """Return an independent population of the same networks, with the same positions of their random streams."""
         return Population.from_networks(self)
 
     def save(self, path: FilePath) -> None:
-        """Write the population to one .npz file, whole or not at all; `fastbptt.load` reads it."""
+        """Write the population to one .npz file, completely or not at all. `fastbptt.load` reads the file.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is NaN or infinite.
+        """
         for name, value in self.parameters.items():
             _checks.finite(name, value, "nij")
         _files.write(path, self._like._header() | {"kind": "Population", "seeds": self.seeds, "own": self._own_options,
@@ -422,7 +461,10 @@ class Population(_Arguments):
 
 
     def _each(self):
-        """The networks one after another, for a moment each: a copy of one takes long, so it is the same object."""
+        """Yield the networks one after another.
+
+        Copying a network takes long, so each step may yield the same object. It is valid until the next step.
+        """
         net = self._like.copy()
         for k in range(self.n):
             if self._own_options is not None:
@@ -431,7 +473,7 @@ class Population(_Arguments):
             yield net
 
     def _small(self, data, batch_size=math.inf):
-        """Whether lanes pay for such a batch, and a group of networks goes into memory at once."""
+        """Return whether lanes are faster for such a batch, and a group of networks fits into memory."""
         net, (T, B) = self._like, data[0].shape[-3:-1]
         size = _population.lanes(net.dtype) * np.dtype(net.dtype).itemsize
         numbers = (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size)
@@ -443,4 +485,4 @@ class Population(_Arguments):
 
 _network._KINDS["Population"] = Population
 
-PopulationHistory.__module__ = __name__  # pickles name it by this module
+PopulationHistory.__module__ = __name__  # pickles refer to it by this module

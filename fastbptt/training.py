@@ -1,6 +1,7 @@
-"""What users import of training: `History`, `StreamHistory`, and `Record`, which callbacks get. `RNN.fit` has the loop.
+"""The public names of training: `History`, `StreamHistory`, and `Record`, which callbacks receive.
 
-The code is in `_training/`. A name goes here if users meet its objects: in callbacks, as results, in pickles.
+`RNN.fit` calls the loop, and `_training/` has the code. Add a name here if users meet its objects in callbacks, results or
+pickles.
 """
 
 from ._training.history import RECENT, History, Record, StreamHistory
@@ -13,5 +14,5 @@ from ._training.stream import stream
 __all__ = ["History", "ON_NONFINITE", "RECENT", "Record", "Settings", "State", "Stepper", "StreamHistory", "UpdateSettings",
            "fit", "settings", "stream", "with_least_updates"]
 
-for _public in (History, Record, Settings, State, Stepper, StreamHistory, UpdateSettings):  # pickles name them by this module
+for _public in (History, Record, Settings, State, Stepper, StreamHistory, UpdateSettings):  # for pickles
     _public.__module__ = __name__

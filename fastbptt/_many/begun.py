@@ -1,4 +1,7 @@
-"""What identifies a run: a resumed one must have begun alike. `_Begun` compares two runs."""
+"""What identifies a run of fit_many. A resumed run must have begun with the same.
+
+Add here what two runs must share to be the same run.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from .._training import batches as _batches, checkpoint as _checkpoint, settings
 
 @dataclass(eq=False)
 class Begun:
-    """What identifies a run: a run that goes on from it must have begun with the same."""
+    """What identifies a run. A run that resumes it must have begun with the same."""
 
-    run: dict           # options of the network and arguments of the run, by name; arrays as such
+    run: dict           # options of the network and arguments of the run, by name; arrays stay arrays
     start: np.ndarray   # the parameters
     seed: int
-    begin: _batches.Positions | None = None  # of the random streams that the run uses; None in files of earlier versions
+    begin: _batches.Positions | None = None  # positions of the used streams; None in old files
 
     @classmethod
     def of(cls, job, known):
         """Return what identifies a job's run. `known` caches descriptions and fingerprints of what several jobs share."""
         run = {**job.network._config, **job.settings, "max_grad_norm": job.max_grad_norm, "batches": "batches" in job.settings}
         run.pop("memory_limit", None)
-        if "callbacks" in run:  # of estimators: what they stop by
+        if "callbacks" in run:  # an estimator's reasons to stop
             run["callbacks"] = [repr(each) for each in run["callbacks"]]
         if run["epochs"] is None and run.get("updates") is None:
             run["epochs"] = 100
@@ -40,10 +43,11 @@ class Begun:
         return cls(run, job.network.theta, job.seed, job.begin.of(job.used_streams()))
 
     def compare(self, job, theirs, theta, ended, whose, finished):
-        """Raise ValueError if `theirs`, which ended with `theta` and at the positions `ended`, is not the run of this job.
+        """Raise ValueError unless `theirs` is the run of this job. It ended with `theta` and at the positions `ended`.
 
-        finished: whether nothing is left to do for any network, or None if that says nothing. A network without its own seed
-        begins with other parameters each time; if all runs are finished, it is another network, not one to go on with.
+        `finished` says whether nothing is left to do for any network, or is None if that is unknown. A network without a
+        given seed begins with other parameters each time. If all runs are finished, it is thus another network, whose run
+        must not be resumed.
         """
         differ = _checkpoint.differences(theirs.run, self.run)
         if not isinstance(self.seed, _checks.DrawnSeed) and self.seed != theirs.seed:
@@ -62,9 +66,9 @@ class Begun:
             raise ValueError(f"{whose} is of another run of network {job.k}, which began with other parameters than this "
                              "network has")
         if finished:
-            raise ValueError(f"{whose} is of finished runs, and network {job.k} began with other parameters than this network "
-                             "has. Give each call a checkpoint of its own, or the networks a random_state, with which they "
-                             "begin alike when their script is run again")
+            raise ValueError(f"{whose} is of finished runs, and network {job.k} began with other parameters than this "
+                             "network has. Give each call a checkpoint of its own, or the networks a random_state, so that a "
+                             "repeated script begins with the same parameters")
 
     def is_same(self, theirs):
         """Return whether the other run began with the same seed and parameters, and everything else is the same."""

@@ -1,4 +1,7 @@
-"""One call of fit_many: chunks are computed here or by an executor, results taken, checkpoints written and read."""
+"""One call of fit_many. It computes chunks here or through an executor, takes results, and writes and reads checkpoints.
+
+Add here what happens between the first chunk and the last.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from .work import Found, _work
 
 
 class Call:
-    """One call of fit_many, from checked jobs on."""
+    """One call of fit_many, after its jobs are checked."""
 
     def __init__(self, fits, *, executor=None, chunk_size=None, progress=None, n_threads=None, checkpoint=None,
                  checkpoint_every=60, overwrite=False):
@@ -37,22 +40,22 @@ class Call:
         self.checkpoint_every = _checks.number("checkpoint_every", checkpoint_every, 0, low_allowed=True)
         self.overwrite = _checks.flag("overwrite", overwrite)
         if self.overwrite and checkpoint is None:
-            raise ValueError("overwrite=True needs checkpoint=, the file to replace")
+            raise ValueError("overwrite=True requires checkpoint=, the file to replace")
         self.saved, self.taken = time.monotonic(), set()  # networks that have ended, with a result
 
     def read(self, resume):
-        """Read what is resumed, and return for each network the seed of its run if it has ended, else None."""
+        """Read what is resumed. Return for each network the seed of its run if that has ended, else None."""
         n = len(self.fits)
         self.kept, self.in_memory = None, isinstance(resume, Fits)
         if self.in_memory:
             if len(resume) != n:
-                raise ValueError(f"resume has {len(resume)} networks, and these are {n}")
+                raise ValueError(f"resume must hold {n} networks, as this call has, got {len(resume)}")
             nets = [getattr(each, "network_", None) if isinstance(each, Estimator) else each for each in resume.networks]
             self.kept = (resume, [None if net is None else net.theta for net in nets],
                          [None if net is None else net._positions for net in nets])
         elif _checks.flag("resume", resume):
             if self.checkpoint is None:
-                raise ValueError("resume=True needs checkpoint=, the file to go on from")
+                raise ValueError("resume=True requires checkpoint=, the file to continue from")
             if os.path.exists(self.checkpoint):
                 self.kept = _read(self.checkpoint, n)
         self.replaces = resume is False or self.in_memory
@@ -61,7 +64,7 @@ class Call:
         return [one.seed if stopped in KEPT else None for one, stopped in zip(self.kept[0]._begun, self.kept[0].stopped)]
 
     def go(self, jobs, fittings=None):
-        """Train what is not done. For estimators, `fittings` has what `Estimator._begin` made for each."""
+        """Train the unfinished networks. For estimators, `fittings` holds what `Estimator._begin` made for each."""
         fits, self.jobs, self.fittings, known = self.fits, {job.k: job for job in jobs}, fittings, {}
         fits._begun = [Begun.of(job, known) for job in jobs]
         done = self.done = self._resume(jobs)
@@ -79,14 +82,17 @@ class Call:
         if bad:
             words = [f"network {k}: {type(fits.errors[k]).__name__}: {fits.errors[k]}" for k in bad[:3]]
             words = "; ".join(words + ["..."] * (len(bad) > 3))
-            raise WorkersFailed(f"{len(bad)} of {len(fits)} networks were not trained ({words}); the others are, and resume= "
-                                "goes on from this error's `fits`", fits) from fits.errors[bad[0]]
+            raise WorkersFailed(f"{len(bad)} of {len(fits)} networks were not trained ({words}); the others are. Give resume= "
+                                "this error's `fits` to continue", fits) from fits.errors[bad[0]]
         if errors:
             raise errors[0]
         return fits
 
     def _finish(self):
-        """Keep all results, give the estimators theirs, and return what that raises, such as a warning that is an error."""
+        """Keep all results and give the estimators theirs.
+
+        Return the errors that this raises, such as a warning turned into an error.
+        """
         self.progress.close()
         self.fits._trim()
         try:
@@ -124,7 +130,7 @@ class Call:
             for chunk in chunks:
                 try:
                     futures[self.executor.submit(_work, chunk.work())] = chunk
-                except Exception as error:  # of a pool that is broken, or shut down
+                except Exception as error:  # the pool is broken or shut down
                     self._failed(chunk, error)
             for future in concurrent.futures.as_completed(futures):
                 chunk = futures.pop(future)
@@ -143,7 +149,7 @@ class Call:
     def _take(self, chunk, results):
         for job, found in zip(chunk.jobs, results):
             job.network.theta = found.theta
-            job.network.history = None  # it would be another run's
+            job.network.history = None  # the history of an earlier run
             if job.seed == job.network._entropy:
                 job.network._positions = job.network._positions.later(found.positions)
             self.fits._write(job.k, found)
@@ -154,10 +160,10 @@ class Call:
         for job in chunk.jobs:
             self.fits.stopped[job.k], self.fits.errors[job.k] = "error", error
 
-    # ---- What is done already
+    # ---- Resumed results
 
     def _resume(self, jobs):
-        """Take over what has ended; the networks that have."""
+        """Take over the results of finished runs, and return the indices of their networks."""
         if self.kept is None:
             if self.replaces:
                 self._check_replaceable(jobs)
@@ -167,12 +173,12 @@ class Call:
         self._compare(jobs, done, kept, thetas, positions)
         for job in done:
             if thetas[job.k].shape != job.network._theta.shape:
-                raise ValueError(f"resume has a network {job.k} of {thetas[job.k].size} parameters, and this one has "
-                                 f"{job.network._theta.size}")
+                raise ValueError(f"resume must hold a network {job.k} of {job.network._theta.size} parameters, got "
+                                 f"{thetas[job.k].size}")
         for job in done:
             k, begun = job.k, self.fits._begun[job.k]
             if kept._begun is not None and job.goes_on and isinstance(job.seed, _checks.DrawnSeed) and begun.seed != job.seed:
-                job.seed = job.network._entropy = _checks.DrawnSeed(begun.seed)  # it is now the one that began the run
+                job.seed = job.network._entropy = _checks.DrawnSeed(begun.seed)  # now the one that began the run
                 job.network._positions = _batches.Positions()
             self._take(Chunk([job], False, None), [Found(
                 thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
@@ -180,12 +186,12 @@ class Call:
         return {job.k for job in done}
 
     def _compare(self, jobs, done, kept, thetas, positions):
-        """Raise ValueError unless what has ended are runs of these jobs; keep how they began."""
+        """Raise ValueError unless the finished runs are those of these jobs. Keep how they began."""
         ours, theirs = self.fits._begun, kept._begun
         whose = "resume" if self.in_memory else f"checkpoint {self.checkpoint!r}"
         if theirs is None and done:
             warnings.warn(f"{whose} was written by an earlier version, which kept no record of data and arguments: make sure "
-                          "yourself that they are the same, and the networks too", stacklevel=5)
+                          "that networks, data and arguments are the same", stacklevel=5)
         if theirs is not None:
             for job in done:
                 ours[job.k].compare(job, theirs[job.k], thetas[job.k], positions[job.k], whose,
@@ -196,7 +202,7 @@ class Call:
             self._check_replaceable(jobs)
 
     def _check_replaceable(self, jobs):
-        """Raise FileExistsError where the checkpoint would replace anything but an earlier one of these runs."""
+        """Raise FileExistsError if the checkpoint would replace anything but an earlier one of these runs."""
         path = self.checkpoint
         if path is None or self.overwrite or not os.path.isfile(path) or os.path.getsize(path) == 0:
             return

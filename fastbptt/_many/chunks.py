@@ -1,4 +1,4 @@
-"""Chunks: which jobs form a population in lanes, and which one worker gets at once.
+"""Chunks: which jobs form a population in lanes, and which jobs one worker gets at a time.
 
 The limits that decide this are here, with their measurements.
 """
@@ -15,26 +15,26 @@ from ..population import Population
 from .jobs import OTHERS
 from .lanes import _fits, _key, most_sequences
 
-# What one chunk is given to do at least where chunks are sent to workers, in seconds of the estimate below. A chunk of 1, 16,
-# 128 and 1024 networks of 41 parameters and 50 targets each takes 1, 4, 4 and 117 ms more by a process than here, at the least
-# of nine, and several times as much in the median (ProcessPoolExecutor; Intel, with other work on its two cores, 2026-11).
+# The least work of a chunk that is sent to a worker, in seconds of the estimate below. Sending a chunk to a process costs time:
+# 1, 4, 4 and 117 ms for 1, 16, 128 and 1024 networks of 41 parameters and 50 targets each. This is the minimum of nine runs;
+# the median is several times as much (ProcessPoolExecutor; Intel, with other work on its two cores, 2026-11).
 LEAST = 0.05
-FLOPS = 2e9           # a second, of a core with small networks
-CHUNKS_A_WORKER = 4   # so that workers end together
-MOST_BYTES = 2**28    # of the data that a population in lanes holds beside those given
-SHORT = 0.75          # of a population's longest series: shorter ones make another, if these are enough for a vector
+FLOPS = 2e9           # per second, of one core with small networks
+CHUNKS_A_WORKER = 4   # so that workers finish at about the same time
+MOST_BYTES = 2**28    # of data that a population copies for its lanes
+SHORT = 0.75          # shorter series, relative to the longest, form another population if they fill a vector
 
 
 @dataclass(eq=False)
 class Chunk:
-    """The jobs that one worker gets at once."""
+    """The jobs that one worker gets at a time."""
 
     jobs: list
     in_lanes: bool
     threads: int | None
 
     def work(self):
-        """Return what the worker gets: networks in lanes as one population, because single networks take long to unpickle."""
+        """Return what the worker gets. Networks in lanes are one population, because single networks take long to unpickle."""
         if not self.in_lanes:
             return _Work(None, self.jobs, self.threads)
         population = Population._made_of([job.network for job in self.jobs])
@@ -96,7 +96,7 @@ def _chunks(jobs, workers, chunk_size, threads):
 
 
 def _alike(group, L):
-    """Yield parts of a group with series of about one length; jobs that share their data stay together if they fill a vector."""
+    """Yield parts of a group whose series have about one length. Jobs that share data stay together if they fill a vector."""
     same = {}
     for job in group:
         same.setdefault((id(job.data[0]), id(job.data[1])), []).append(job)
@@ -137,12 +137,12 @@ def _size(jobs, L, workers, chunk_size):
 
 
 def _workers(executor):
-    """Return how many chunks an executor computes at once, as far as it tells."""
-    for name in ("_max_workers", "num_workers"):  # of the standard library's and loky's; of mpi4py's
+    """Return how many chunks an executor computes at once, as far as its attributes tell."""
+    for name in ("_max_workers", "num_workers"):  # the standard library and loky; mpi4py
         count = getattr(executor, name, None)
         if isinstance(count, int) and count > 0:
             return count
-    client = getattr(executor, "_client", None)  # of Dask's
+    client = getattr(executor, "_client", None)  # Dask
     if hasattr(client, "ncores"):
         return max(1, sum(client.ncores().values()))
     return os.cpu_count() or 1

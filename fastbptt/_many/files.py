@@ -1,4 +1,7 @@
-"""The checkpoint of fit_many: written whole, and read back with its checks."""
+"""The checkpoint of fit_many: `write` writes it completely or not at all, and `_read` reads it with checks.
+
+A new result of each network needs an entry in both.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,13 @@ def write(path, fits, jobs):
 
 
 def _read(path, n):
-    """The Fits, the thetas and the positions of streams that `write` wrote; networks that had not ended have none."""
+    """Return the Fits, thetas and stream positions that `write` wrote. They are None for networks that had not ended."""
     header, arrays = _files.read(path)
     try:
         if header["kind"] != "Fits":
             raise ValueError(f"it holds a {header['kind']}")
         if header["of"] != n:
-            raise ValueError(f"it holds {header['of']} networks, and these are {n}")
+            raise ValueError(f"it holds {header['of']} networks, not {n}")
         ended, sizes = ([int(number) for number in header[name]] for name in ("ended", "sizes"))
         parts = np.split(arrays["theta"], np.cumsum(sizes)[:-1]) if sizes else []
         fits, thetas, positions = Fits._empty([None] * n), [None] * n, [None] * n
@@ -62,7 +65,7 @@ def _read(path, n):
 
 
 def _read_begun(header, arrays, ended, sizes):
-    """How the runs that had ended began; None in files of earlier versions."""
+    """Return how the finished runs began, or None for files of earlier versions."""
     if "runs" not in header:
         return None
     runs, which, seeds = [dict(json.loads(run)) for run in header["runs"]], header["run"], header["seeds"]
@@ -71,7 +74,7 @@ def _read_begun(header, arrays, ended, sizes):
         raise ValueError("its parts do not belong together")
     starts = np.split(arrays["start"], np.cumsum(sizes)[:-1]) if sizes else []
     begins = [None if begin is None else _batches.Positions.read(begin)
-              for begin in header.get("begins", [None] * len(ended))]  # which files of earlier versions do not have
+              for begin in header.get("begins", [None] * len(ended))]  # absent from files of earlier versions
     if len(begins) != len(ended):
         raise ValueError("its parts do not belong together")
     return [Begun(runs[run], start, seed, begin) for run, start, seed, begin in zip(which, starts, seeds, begins)]

@@ -1,4 +1,7 @@
-"""What cross_validate trains and judges on, and returns: candidates of a grid, seeds, folds, the table of their scores."""
+"""Candidates of a grid, seeds, folds and the table of scores: what cross_validate trains on, scores and returns.
+
+Add here another way to choose folds, or another column of the table.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,17 @@ from .results import Fits
 
 
 class CrossValidation(dict):
-    """A dict of columns, a row for each candidate, under the names of GridSearchCV's `cv_results_`.
+    """A dict of columns with one row per candidate, under the names of GridSearchCV's `cv_results_`.
 
     Attributes
     ----------
-    fits : Fits, of all candidates, seeds and folds, in this order, the folds of a seed beside each other
+    fits : Fits
+        The fits of all candidates, seeds and folds, in this order. The folds of a seed are next to each other.
     scores : array (candidates, seeds, folds)
-    best_index : int, best_params : dict
-        Of the highest mean_test_score; of equal ones the first.
+    best_index : int
+        The row of the highest mean_test_score; the first of equal ones.
+    best_params : dict
+        The parameters of this row.
     """
 
     fits: Fits
@@ -36,7 +42,7 @@ class CrossValidation(dict):
 
 
 def _candidates(grid):
-    """The sets of parameters of a grid, in the order of scikit-learn's ParameterGrid."""
+    """Return the parameter sets of a grid, in the order of scikit-learn's ParameterGrid."""
     candidates = []
     for part in [{}] if grid is None else [grid] if isinstance(grid, Mapping) else list(grid):
         if not isinstance(part, Mapping):
@@ -47,7 +53,7 @@ def _candidates(grid):
         names = sorted(part)
         candidates += [dict(zip(names, values)) for values in itertools.product(*(part[name] for name in names))]
     if not candidates:
-        raise ValueError("grid has no set of parameters")
+        raise ValueError("grid must hold at least one set of parameters, got none")
     return candidates
 
 
@@ -59,21 +65,21 @@ def seed_list(seeds):
     else:
         seeds = list(range(_checks.size("seeds", seeds)))
     if not seeds:
-        raise ValueError("seeds is an empty list")
+        raise ValueError("seeds must hold at least one seed, got an empty list")
     return seeds
 
 
 def _folds(cv, X, y, estimator):
-    """Pairs of arrays of indices (train, test)."""
+    """Return pairs of index arrays (train, test)."""
     if estimator.two_d == "series":
-        raise ValueError('cross_validate needs sequences to leave out: with two_d="series" there is one')
+        raise ValueError('two_d must not be "series" in cross_validate: there is only one sequence')
     N = len(X)
     if hasattr(cv, "split"):
         folds = list(cv.split(X, y))
     elif isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
         k = _checks.size("cv", cv, smallest=2)
         if k > N:
-            raise ValueError(f"cv={k} folds are more than the {N} sequences")
+            raise ValueError(f"cv must not exceed the number of sequences, {N}, got {k}")
         labels = estimator._estimator_type == "classifier" and not isinstance(y, list) and np.ndim(y) == 1
         fold = _stratified(np.asarray(y), k) if labels else np.repeat(np.arange(k), N // k + (np.arange(k) < N % k))
         folds = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
@@ -88,20 +94,23 @@ def _folds(cv, X, y, estimator):
         pair = [np.flatnonzero(part) if part.dtype == bool and part.shape == (N,) else part for part in map(np.asarray, pair)]
         for name, part in zip(("train", "test"), pair):
             if part.ndim != 1 or part.dtype.kind not in "iu" or not len(part) or part.min() < -N or part.max() >= N:
-                raise ValueError(f"fold {i} of cv: {name} must be indices of the {N} sequences, one at least")
+                raise ValueError(f"fold {i} of cv: {name} must hold at least one index of the {N} sequences")
         checked.append(pair)
     if not checked:
-        raise ValueError("cv gave no folds")
+        raise ValueError("cv must give at least one fold, got none")
     return checked
 
 
 def _stratified(y, k):
-    """The fold of each of y: shares of each label as equal as can be, in order. As scikit-learn's StratifiedKFold deals."""
+    """Return the fold of each entry of y. Each label's shares are as equal as possible, in order.
+
+    scikit-learn's StratifiedKFold assigns folds in the same way.
+    """
     _, first, labels = np.unique(y, return_index=True, return_inverse=True)
-    labels = np.argsort(np.argsort(first))[labels]  # numbered as they come
+    labels = np.argsort(np.argsort(first))[labels]  # numbered by first appearance
     counts = np.bincount(labels)
     if counts.max() < k:
-        raise ValueError(f"cv={k} folds are more than any label has sequences, of which {counts.max()} is the most")
+        raise ValueError(f"cv must not exceed the sequences of the most frequent label, {counts.max()}, got {k}")
     dealt, fold = np.sort(labels), np.empty(len(y), np.intp)
     for label in range(len(counts)):
         fold[labels == label] = np.repeat(np.arange(k), [np.count_nonzero(dealt[i::k] == label) for i in range(k)])
@@ -109,7 +118,7 @@ def _stratified(y, k):
 
 
 def _rows(value, rows):
-    """Some sequences of an array, a list or a data frame."""
+    """Return some sequences of an array, a list or a data frame."""
     if hasattr(value, "iloc"):
         return value.iloc[rows]
     return value[rows] if isinstance(value, np.ndarray) else [value[i] for i in rows]

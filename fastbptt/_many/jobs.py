@@ -1,6 +1,6 @@
 """A job: one network, its checked data and the arguments of its run.
 
-A new argument of fit_many is checked here.
+Add the check of a new argument of fit_many here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .arguments import AMBIGUOUS, _ambiguous
 # Arguments of RNN.fit that fit_many has by name
 NAMED = ("epochs", "min_updates", "batch_size", "optimizer", "learning_rate", "schedule", "max_grad_norm", "patience",
          "min_improvement", "shuffle", "random_state", "time_limit")
-# Others, with which networks run one at a time
+# Other arguments of RNN.fit. With any of them, networks run one at a time.
 OTHERS = ("resets", "batches", "updates", "updates_per_epoch", "tbptt", "validation_every", "on_nonfinite", "memory_limit")
 
 
@@ -29,13 +29,13 @@ class _Job:
 
     k: int
     network: RNN
-    data: tuple | None          # X, D, weights, initial_state, lengths, resets; None where there are batches
+    data: tuple | None          # X, D, weights, initial_state, lengths, resets; None with batches
     validation: tuple | None    # X, D, weights, lengths, resets
     seed: int
     optimizer: optimizers.Optimizer
     max_grad_norm: float | None
     settings: dict              # the other arguments of RNN.fit
-    goes_on: bool = True        # whether the network's own random streams go on; if not, those of `seed` begin
+    goes_on: bool = True        # whether the network's own random streams continue; else those of `seed` begin
 
     @property
     def begin(self):
@@ -51,7 +51,7 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class GivenData:
-    """The data that fit_many is given, of all networks or one for each: see fit_many.
+    """The data arguments of fit_many, for all networks or one for each: see fit_many.
 
     For estimators, D is y and weights is sample_weight.
     """
@@ -65,7 +65,7 @@ class GivenData:
 
 
 class Jobs:
-    """RNNs, the data given for all of them or for each, and the seeds of the runs that are resumed, or None."""
+    """RNNs, the data for all of them or for each, and the seeds of resumed runs, or None."""
 
     def __init__(self, networks, data, given, others, known=None):
         n = self.n = len(networks)
@@ -84,7 +84,7 @@ class Jobs:
         updates = None if updates is None else _checks.size("updates", updates)
         self.min_updates = _settings.check_least(given["min_updates"], updates)
         if given["patience"] is not None and self.validation is None:
-            raise ValueError("patience needs validation=(X, D), whose loss it watches")
+            raise ValueError("patience requires validation=(X, D): it watches the validation loss")
         self.converted, self.checked = {}, {}
 
     def make(self):
@@ -109,16 +109,19 @@ class Jobs:
         return jobs
 
     def _settings_of(self, data):
-        """Return the settings of a network with these data: min_updates makes epochs depend on the number of sequences."""
+        """Return the settings of a network with these data. With min_updates, epochs depend on the number of sequences."""
         if self.min_updates is None:
             return self.settings
         if any(name in self.others for name in ("batches", "updates", "tbptt")):
-            return self.settings | {"min_updates": self.min_updates}  # RNN.fit counts the updates
+            return self.settings | {"min_updates": self.min_updates}  # RNN.fit sets the epochs
         return self.settings | {"epochs": _settings.least_epochs(
             self.settings["epochs"], self.min_updates, -(-data[0].shape[1] // self.settings["batch_size"]))}
 
     def _data_of(self, k, net, seed):
-        """Return network k's data and validation set. Data that several networks share are checked once, and are one object."""
+        """Return network k's data and validation set.
+
+        Data that several networks share are checked once, and stay one object.
+        """
         if self.data["X"] is None or self.data["D"] is None:
             raise TypeError("give X and D, or batches")
         parts = {name: self._part(k, net, name, value, self.data["X"]) for name, value in self.data.items()}
@@ -137,11 +140,11 @@ class Jobs:
         if initial_state is not None:
             _checks.finite("initial_state", initial_state, "bh")
         if X.shape[1] == 0:
-            raise ValueError(f"X has no sequences to train on: shape {X.shape} was read as (T, B, I)")
+            raise ValueError(f"X must have sequences to train on: shape {X.shape} was read as (T, B, I)")
         if held is not None:
             _batches.refuse_nonfinite("validation's ", *held[:4])
             if 0 in held[0].shape[:2]:
-                raise ValueError(f"validation's X has nothing to judge by: shape {held[0].shape} was read as (T, B, I)")
+                raise ValueError(f"validation's X must have steps and sequences: shape {held[0].shape} was read as (T, B, I)")
         if key is not None:
             self.checked[key] = found
         return found
@@ -154,7 +157,7 @@ class Jobs:
                 for name, value in zip(("X", "D", "weights", "lengths", "resets"), V)]
 
     def _part(self, k, net, name, value, X, whose=""):
-        """Network k's part of what was given under that name, beside X, and whether all share it."""
+        """Return network k's part of the argument `name`, and whether all networks share it. X is the X beside it."""
         if value is None:
             return None, True
         rows = 1 if net.output == "last" else 2
@@ -165,16 +168,19 @@ class Jobs:
         if name == "initial_state" and net._stacked:
             return value, False
         if isinstance(value, np.ndarray):
-            least = rows if name in ("D", "weights") else most[name]  # labels, and weights of steps
+            least = rows if name in ("D", "weights") else most[name]  # labels, and weights per step
             if value.ndim > most[name] or value.ndim == most[name] > least and self._is_own(net, name, value, X, whose):
                 if len(value) != self.n:
-                    raise ValueError(f"{whose}{name} has shape {value.shape}: its first axis must be that of the {self.n} "
-                                     "networks")
+                    raise ValueError(f"{whose}{name} must have a first axis of {self.n}, one entry per network, got shape "
+                                     f"{value.shape}")
                 return value[k], False
         return self._convert(net, name, value), True
 
     def _is_own(self, net, name, value, X, whose):
-        """Whether labels or weights are (n, T, B), and not D or weights (T, B, O); ValueError where they may be both."""
+        """Return whether labels or weights are (n, T, B), and not D or weights (T, B, O).
+
+        Raise ValueError if the shape fits both.
+        """
         X = X[0] if isinstance(X, list) and len(X) == self.n and np.ndim(X[0]) > 0 else X
         shape = np.shape(X)[-3:-1] if not net.one_hot else np.shape(X)[-2:]
         rows = shape[1:] if net.output == "last" else shape
@@ -186,7 +192,7 @@ class Jobs:
         return True
 
     def _convert(self, net, name, value):
-        """Return a shared array in the network's dtype; it is converted once for all networks of that dtype."""
+        """Return a shared array in the network's dtype. It is converted once for all networks of that dtype."""
         if name in ("lengths", "resets") or name == "X" and net.one_hot:
             return value
         if name in ("X", "D") and isinstance(value, (list, tuple)):
@@ -205,7 +211,7 @@ def jobs_of_estimators(estimators, data, given, others, known):
     for name, value in [*given.items(), ("initial_state", data.initial_state), ("lengths", data.lengths), *others.items()]:
         plain = isinstance(value, (bool, int, float, str)) and value == defaults.get(name)
         if name != "time_limit" and value is not None and not plain:
-            raise TypeError(f"{name} is not given to fit_many where it trains estimators: it belongs to their constructors")
+            raise TypeError(f"{name} must be given to the constructors of estimators, not to fit_many")
     n = len(estimators)
     sets = _sets(n, ("X", data.X), ("D", data.D), ("weights", data.weights))
     validation, V = data.validation, [None] * n
@@ -217,10 +223,10 @@ def jobs_of_estimators(estimators, data, given, others, known):
 
 
 def jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
-    """Return fittings and jobs of estimators, each with its own data; equal arrays become one.
+    """Return fittings and jobs of estimators, each with its own data. Equal arrays become one object.
 
-    `known` has the seeds of the runs that are resumed, or None. They split off the validation share if no seed is given: a new
-    seed would split the data in another way, and the run would count as another one.
+    `known` has the seeds of resumed runs, or None. If no seed is given, they split off the validation share. A new seed
+    would split the data in another way, and the run would count as another run.
     """
     fittings, jobs, same = [], [], {}
     for k, each in enumerate(estimators):
@@ -231,7 +237,7 @@ def jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
         inputs, D, m, lengths = _interned(fitting.data, same)
         held = None if fitting.held is None else (*_interned(fitting.held, same), None)
         settings = _run_settings(fitting.settings | {"time_limit": time_limit})
-        if fitting.settings["callbacks"]:  # what stops by the training loss
+        if fitting.settings["callbacks"]:  # early stopping by the training loss
             settings["callbacks"] = fitting.settings["callbacks"]
         network = fitting.network
         fittings.append(fitting)
@@ -241,32 +247,32 @@ def jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
 
 
 def _sets(n, *named):
-    """What each estimator gets of X, y and weights: its own, where X is a list of n data sets, else the same as all."""
+    """Return X, y and weights for each estimator: its own if X is a list of n data sets, else the same for all."""
     _, X = named[0]
     if not (isinstance(X, list) and len(X) == n and all(map(_is_set, X))):
         return [[value] * n for _, value in named]
     for name, value in named:
         if value is not None and not (isinstance(value, list) and len(value) == n):
-            raise ValueError(f"{name} must be a list of {n}, an entry for each estimator, as X is; got {type(value).__name__}")
+            raise ValueError(f"{name} must be a list of {n} like X, one entry per estimator, got {type(value).__name__}")
     return [[None] * n if value is None else value for _, value in named]
 
 
 def _is_set(item):
-    """Whether a list's item is data of many sequences, not one sequence or a row of numbers."""
+    """Return whether a list's item is a data set of many sequences, not one sequence or a row of numbers."""
     if isinstance(item, np.ndarray):
         return item.ndim == 3
-    return isinstance(item, list) and len(item) > 0 and all(getattr(part, "ndim", 0) == 2 for part in item)  # frames too
+    return isinstance(item, list) and len(item) > 0 and all(getattr(part, "ndim", 0) == 2 for part in item)  # also data frames
 
 
 def _interned(arrays, same):
-    """Arrays, of equal ones the first, so that networks on the same data share it."""
+    """Return the arrays, with the first of equal ones in place of the others, so that networks share them."""
     return tuple(None if array is None else same.setdefault(_checkpoint.digest([array]), array) for array in arrays)
 
 
 def _run_settings(given):
     """Check the arguments of a run that hold no data, and return those that RNN.fit takes by the same name."""
     schedule = schedules.make(given["schedule"])
-    schedule.factor(schedule.begin(), 0, 1)  # raises here if a function returns no factor
+    schedule.factor(schedule.begin(), 0, 1)  # raises if a function returns no factor
     return {
         "epochs": None if given["epochs"] is None else _checks.size("epochs", given["epochs"], smallest=0),
         "batch_size": _checks.size("batch_size", given["batch_size"]),

@@ -1,4 +1,4 @@
-"""Which networks stand side by side in a vector's lanes, and what those of one population share.
+"""Which networks fit side by side into the lanes of a vector, and what the networks of one population share.
 
 The limits that decide this are here, with their measurements.
 """
@@ -10,9 +10,10 @@ import numpy as np
 from .. import _checks, _core, reference
 from ..options import declaration as _options, parametrizations as _maps
 
-# Up to this many hidden units, and up to this H² B, networks stand side by side in a vector's lanes; wider ones and larger
-# batches fill vectors by themselves and run one at a time. Time of 64 networks in lanes over one at a time, one core, T = 100,
-# B = 1, float32 (AMD Zen 4, 2026-11): H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4, O = 2 (Intel, AVX-512):
+# Up to this many hidden units, and up to this H² B, networks run side by side in a vector's lanes. Wider networks and larger
+# batches fill vectors themselves, and run one at a time. The numbers are the time of 64 networks in lanes, relative to one
+# at a time, on one core. T = 100, B = 1, float32 (AMD Zen 4, 2026-11): H = 4: 0.08, 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4,
+# O = 2 (Intel, AVX-512):
 #   float32, B = 1, 4, 16, 64    H = 4: 0.10, 0.20, 0.42, 0.63   8: 0.18, 0.32, 0.73, 1.10   16: 0.28, 0.78, 1.14, 2.06
 #   float64                      H = 4: 0.17, 0.31, 0.87, 1.10   8: 0.18, 0.56, 0.99, 1.61   16: 0.39, 0.98, 1.22, 2.38
 MOST_HIDDEN = 16
@@ -27,12 +28,12 @@ SERVED = _options.names(lambda option: option.lanes)
 
 
 def _fits(net):
-    """Whether networks like this one can stand in lanes: they have none but the options that lanes serve."""
+    """Return whether networks like this one fit into lanes: few hidden units, and only options that lanes serve."""
     return not isinstance(net.hidden_size, tuple) and net.hidden_size <= MOST_HIDDEN and not _beside(net)
 
 
 def most_sequences(net):
-    """Sequences of a batch up to which lanes pay."""
+    """Return the largest batch for which lanes are faster, in sequences."""
     return MOST_WORK[net.dtype] // net.hidden_size**2
 
 
@@ -42,7 +43,10 @@ def _beside(net):
 
 
 def _key(net):
-    """What networks of one population share: all options but penalties, and dt; hashable, with the bytes of arrays."""
+    """Return a hashable key of what networks of one population share: dt, and all options except penalties.
+
+    Arrays enter with their bytes.
+    """
     options = net.dt, *(value for name, value in net._config.items() if name not in OWN and type(value) is not dict)
     if not any(type(value) is dict and value for name, value in net._config.items() if name not in OWN) and _hashable(options):
         return options

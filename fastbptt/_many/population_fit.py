@@ -1,4 +1,7 @@
-"""The loop behind Population.fit: groups of networks in lanes, or one network at a time, and `PopulationHistory`."""
+"""The loop behind Population.fit: groups of networks in lanes, or one network at a time, and `PopulationHistory`.
+
+Add a new option of Population.fit to `FitSettings`, and a new result to `PopulationHistory`.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,25 @@ from .lanes import OWN
 if TYPE_CHECKING:
     from .._types import Shuffle
 
-AIR = 0.05  # seconds of training between two looks at what else there is
+AIR = 0.05  # seconds of training between two checks for callbacks, time and Ctrl-C
 
 
-CUT_OFF = ("nonfinite", "interrupted", "error")  # ends after which a network does not return to its best parameters
+CUT_OFF = ("nonfinite", "interrupted", "error")  # after these ends, a network keeps its last parameters, not its best
 
 
 @dataclass(repr=False)
 class PopulationHistory:
-    """What a training of a population left behind: arrays with a row for each network, NaN after a network's end.
+    """The record of a population's training: arrays with a row per network, NaN after a network's end.
 
     Attributes
     ----------
     train_loss, validation_loss, penalty, gradient_norm : arrays (n, epochs)
-        As of `History`, for each network; validation_loss has no columns without a validation set.
-    seconds : list of float, by epoch, since the beginning, of all together
+        As in `History`, for each network. validation_loss has no columns without a validation set.
+    seconds : list of float
+        For each epoch, seconds since the start of all networks.
     stopped : list of str
-        Why each network ended, in the words of `History`: "epochs", "patience", "nonfinite" (its parameters are those before
-        that update), "callback", "time", "interrupted" or "error".
+        Why each network ended, in the words of `History`: "epochs", "patience", "nonfinite" (its parameters are those
+        before that update), "callback", "time", "interrupted" or "error".
     best_epoch : array (n,) of int
         The epoch of the lowest validation loss, from 0; −1 without one.
     """
@@ -57,7 +61,7 @@ class PopulationHistory:
                 f"{_checks.reasons(self.stopped)}{seconds})")
 
     def rows(self) -> dict[str, Any]:
-        """A dict of columns, a row for each network: ``pandas.DataFrame(history.rows())``."""
+        """Return a dict of columns with one row per network, for ``pandas.DataFrame(history.rows())``."""
         n, last = len(self.train_loss), np.isfinite(self.train_loss).sum(axis=1)
         final = [self.train_loss[k, last[k] - 1] if last[k] else math.nan for k in range(n)]
         columns = {"network": np.arange(n), "epochs": last, "train_loss": np.array(final), "stopped": list(self.stopped)}
@@ -70,14 +74,16 @@ class PopulationHistory:
 
 @dataclass(frozen=True, eq=False)
 class FitSettings:
-    """The options of one training of a population, checked.
+    """The checked options of one training of a population.
 
     Attributes
     ----------
-    optimizer : the update rule; `rates` replace its learning rate
+    optimizer : optimizers.Optimizer
+        The update rule. `rates` replace its learning rate.
     rates, max_norms : arrays (n,)
-        Learning rate of each network, and the norm to which its gradient is clipped, inf if it is not.
-    schedule : factor of the learning rates by epoch
+        Learning rate of each network, and the norm to which its gradient is clipped; inf for no clipping.
+    schedule : schedules.Schedule
+        Factor of the learning rates in each epoch.
     epochs, batch_size : int
     patience : int or None
         A network stops after this many epochs without a better validation loss.
@@ -90,7 +96,7 @@ class FitSettings:
     threads : int
         Number of threads; 0 for the default.
     seeds : list of n ints, optional
-        Seeds of the random streams. None: each network's own streams go on.
+        Seeds of the random streams. None: each network's own streams continue.
     """
 
     optimizer: optimizers.Optimizer
@@ -126,7 +132,7 @@ class Fit:
         p = self.population
         return (p._lanes is not None and p._small(self.data, settings.batch_size)
                 and type(settings.optimizer) in optimizers.OPTIMIZERS.values()
-                and settings.schedule.begin() == ()  # a schedule that carries numbers needs them for each network
+                and settings.schedule.begin() == ()  # lanes do not keep a schedule's own numbers
                 and (self.data[3] is None or settings.batch_size >= self.data[0].shape[-2]))
 
     def one_at_a_time(self):
@@ -183,7 +189,7 @@ class Fit:
         if self.validation is not None:
             V = self.validation
             self.judged = p._without_padding(V[0], p._distributions(V[1]), V[2], V[4])
-        # Of the networks that still learn, their places in the population and what is theirs, one a column
+        # The networks that still train: their places in the population, and their arrays with one column per network
         N = p._theta.shape[1]
         self.places, self.theta = np.arange(n), p._theta
         self.slots = [np.zeros_like(p._theta) for _ in settings.optimizer.slots(p._theta[:, 0])]
@@ -196,11 +202,11 @@ class Fit:
         self.history = PopulationHistory(*(np.full((n, 0), np.nan) for _ in range(4)), best_epoch=np.full(n, -1))
         self.history.stopped = ["epochs"] * n
         p.history = self.history
-        self.returned = p._theta.copy()  # the parameters that each ends with, where there is patience
+        self.returned = p._theta.copy()  # each network's final parameters, with patience
         self.updates, self.columns, self.begun = 0, [[], [], [], []], None
         self.begin = list(p._positions) if settings.seeds is None else [_batches.Positions()] * n
-        self.orders = np.zeros(n, np.int64)  # of each network, that this run has used
-        self.out_of_patience = []  # in the last epoch: what else ends a run after it comes first
+        self.orders = np.zeros(n, np.int64)  # used by this run, for each network
+        self.out_of_patience = []  # in the last epoch; another reason to end there takes precedence
         begin, epoch, stretch, why = time.monotonic(), 0, 1, ""
         try:
             while epoch < settings.epochs and self.going.any() and not why:
@@ -218,7 +224,7 @@ class Fit:
                     why = "callback"
                 elif time.monotonic() - begin >= settings.time_limit:
                     why = "time"
-                if settings.callbacks and self.theta is not p._theta:  # they may have changed parameters
+                if settings.callbacks and self.theta is not p._theta:  # callbacks may have changed parameters
                     self.theta[:, :len(self.places)] = p._theta[:, self.places]
         except BaseException as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
@@ -234,7 +240,7 @@ class Fit:
         return self.history
 
     def move_streams(self):
-        """Move the streams of the networks behind the epochs that the last call of compiled code has begun."""
+        """Move the networks' streams past the epochs that the last call of compiled code began."""
         settings = self.settings
         begun, self.begun = self.begun, None
         for k, epochs in zip(*begun) if begun else ():
@@ -244,7 +250,10 @@ class Fit:
                     self.begin[k].moved(_batches.Positions(shuffling=int(self.orders[k]))))
 
     def leave(self):
-        """Write down the results of the present networks; those that were cut off do not return to their best parameters."""
+        """Record the results of the current networks.
+
+        Networks that were cut off do not return to their best parameters.
+        """
         n = len(self.places)
         self.history.best_epoch[self.places] = self.best_epoch[:n]
         is_whole = np.array([self.history.stopped[k] not in CUT_OFF for k in self.places], bool)
@@ -252,14 +261,14 @@ class Fit:
                                                  self.theta[:, :n])
 
     def make_room(self):
-        """Give the lanes of stopped networks to others, as soon as that empties a quarter of the groups."""
+        """Give the lanes of stopped networks to others as soon as that empties a quarter of the groups."""
         L, n = _population.lanes(self.population._like.dtype), len(self.places)
         kept = np.flatnonzero(self.going[:n])
         if -(-len(kept) // L) > 0.75 * -(-n // L):
             return
         self.leave()
         self.places = self.places[kept]
-        columns = np.zeros(-(-len(kept) // L) * L, np.intp)  # those behind the last are empty
+        columns = np.zeros(-(-len(kept) // L) * L, np.intp)  # columns after the last network are empty
         columns[:len(kept)] = kept
         self.theta, self.best_theta, *self.slots = (
             array.take(columns, axis=1) for array in (self.theta, self.best_theta, *self.slots))
@@ -274,14 +283,17 @@ class Fit:
             self.judged = [_keep(array, kept, ndim) for array, ndim in zip(self.judged, (4, 4, None, 2))]
 
     def train(self, epoch, count):
-        """Train `count` epochs, each judged by the validation set; return losses (n, count) of both, None without a set."""
+        """Train `count` epochs and evaluate the validation set after each.
+
+        Return training and validation losses, each (n, count). The latter is None without a validation set.
+        """
         settings = self.settings
         p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
         B, n, N = X.shape[-2], len(self.places), self.theta.shape[1]
         self.out_of_patience = []
         order, held, judge = None, None, None
         if settings.shuffle and settings.batch_size < B:
-            # A network that has stopped gets an order too, which is not read
+            # A stopped network gets an order too, which is not read
             seeds = p.seeds if settings.seeds is None else settings.seeds
             order = np.stack([[_batches.order(settings.shuffle, B, settings.batch_size, _batches.generator(
                 seeds[k], STREAMS.index("shuffling"), self.begin[k].shuffling + int(self.orders[k]) + e))
@@ -320,7 +332,7 @@ class Fit:
         return self.columns[0][-1], None if judged is None else self.columns[1][-1]
 
     def show(self, epoch, losses, validation):
-        """Report so many epochs: a network that goes on counts as the part of it that is done."""
+        """Report this many epochs. A network that still trains counts as its finished fraction."""
         going = int(np.count_nonzero(self.going))
         self.progress.reach(self.population.n - going * (1 - epoch / self.settings.epochs))
         self.progress.epoch(epoch - 1, _mean(losses[:, -1]), None if validation is None else _mean(validation[:, -1]))
@@ -333,7 +345,7 @@ class Fit:
 
 
 def _flat_penalties(population):
-    """l1 and l2 of every parameter and network, as theta (P, N) has them; None where there is none."""
+    """Return l1 and l2 of every parameter and network, in the shape of theta (P, N); None for a penalty that is all zero."""
     flat, shapes = [], {name: value.shape for name, value in population._like.parameters.items()}
     for name in OWN:
         values, given = np.zeros_like(population._theta), population._own_options or [population._like._config]
@@ -348,9 +360,9 @@ def _flat_penalties(population):
 
 
 def _keep(array, networks, ndim):
-    """Of an array whose first axis is that of networks, where it has `ndim` dimensions, the rows of these; else as it is.
+    """Return the rows of these networks if the array has `ndim` dimensions, and thus a first axis of networks, else the array.
 
-    Weights have four in any case, and a first axis of 1 where they are shared.
+    Weights always have four dimensions (`ndim` None), and a first axis of 1 if networks share them.
     """
     if array is None or ndim is not None and array.ndim != ndim or ndim is None and len(array) == 1:
         return array

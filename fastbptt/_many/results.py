@@ -1,6 +1,6 @@
 """What fit_many returns and raises: `Fits` and `WorkersFailed`.
 
-Both are public as names of `fastbptt.many`. A new result of each network becomes a field of `Fits`, and `files` keeps it.
+Both are public names of `fastbptt.many`. A new result of each network becomes a field of `Fits`, and `files` keeps it.
 """
 
 from __future__ import annotations
@@ -18,25 +18,28 @@ if TYPE_CHECKING:
     from .._types import Int
 
 CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm")
-KEPT = ("epochs", "updates", "patience", "nonfinite", "callback", "time")  # ends that resume= does not begin anew
+KEPT = ("epochs", "updates", "patience", "nonfinite", "callback", "time")  # ends after which resume= does not train again
 
 
 @dataclass(repr=False)
 class Fits:
-    """What `fit_many` did: an entry, or a row, for each network, in the order in which they were given.
+    """The result of `fit_many`, with an entry or a row per network, in the order of the networks.
 
     Attributes
     ----------
     networks : list of RNN, or of estimators
     train_loss, validation_loss, penalty, gradient_norm : arrays (n, epochs)
-        As of `History`; NaN after a network's end. validation_loss has no columns where nothing was validated.
-    seconds : array (n,), what the network, or the population that it was in, took
+        As in `History`; NaN after a network's end. validation_loss has no columns if there was no validation set.
+    seconds : array (n,)
+        Seconds that the network took, or the population that trained it.
     stopped : list of str
-        As of `History`, and "nonfinite" for a network whose loss or gradient became infinite or NaN: its parameters are those
-        before that update. "error": see `errors`; "": not reached.
-    best_epoch : array (n,) of int, from 0; −1 without a validation set
+        As in `History`. "nonfinite": loss or gradient became infinite or NaN, and the parameters are those before that update.
+        "error": see `errors`. "": not reached.
+    best_epoch : array (n,) of int
+        From 0; −1 without a validation set.
     errors : list of Exception or None
-    lanes : array (n,) of bool, whether it was trained in a vector lane
+    lanes : array (n,) of bool
+        Whether the network was trained in a vector lane.
     """
 
     networks: list[Any]
@@ -50,7 +53,7 @@ class Fits:
     errors: list[Exception | None]
     lanes: np.ndarray
 
-    _begun = None  # a list of Begun, by which `resume` knows the runs
+    _begun = None  # a list of Begun, by which `resume` recognizes the runs
 
     @classmethod
     def _empty(cls, networks):
@@ -65,7 +68,7 @@ class Fits:
         return f"Fits({self.describe()}, stopped: {_checks.reasons(self.stopped)})"
 
     def rows(self) -> dict[str, Any]:
-        """A dict of columns, a row for each network: ``pandas.DataFrame(fits.rows())``."""
+        """Return a dict of columns with one row per network, for ``pandas.DataFrame(fits.rows())``."""
         epochs, every = np.isfinite(self.train_loss).sum(axis=1), range(len(self))
         columns = {"network": np.arange(len(self)), "epochs": epochs, "stopped": list(self.stopped), "seconds": self.seconds,
                    "train_loss": np.array([self.train_loss[k, epochs[k] - 1] if epochs[k] else math.nan for k in every])}
@@ -75,22 +78,22 @@ class Fits:
         return columns
 
     def history(self, k: Int) -> History:
-        """The training.History of network k; of learning_rate and seconds by epoch nothing is kept."""
+        """Return the training.History of network k. Its learning_rate and seconds are empty."""
         found = History(stopped=self.stopped[k], best_epoch=None if self.best_epoch[k] < 0 else int(self.best_epoch[k]))
         epochs = np.flatnonzero(~np.isnan(self.gradient_norm[k]))
         for name in CURVES:
             row = getattr(self, name)[k]
-            if not np.isnan(row).all():  # as the validation losses are of a network without, beside others with
+            if not np.isnan(row).all():  # only some networks may have a validation set
                 setattr(found, name, row[:epochs[-1] + 1].tolist())
         return found
 
     def describe(self) -> str:
-        """How many networks were trained in lanes, and how many one at a time."""
+        """Return a sentence that says how many networks were trained in lanes, and how many one at a time."""
         lanes = int(self.lanes.sum())
         return f"{len(self)} networks: {lanes} in vector lanes, {len(self) - lanes} one at a time"
 
     def _write(self, k, found):
-        """The result of network k."""
+        """Write the result of network k."""
         self.stopped[k], self.best_epoch[k], self.seconds[k] = found.stopped, found.best_epoch, found.seconds
         self.lanes[k], self.errors[k] = found.in_lanes, found.error
         for name in CURVES:
@@ -111,7 +114,10 @@ class Fits:
 
 
 class WorkersFailed(RuntimeError):
-    """Some networks could not be trained; the others are. `fits` holds what was done, for ``resume=``."""
+    """Some networks could not be trained; the others are.
+
+    `fits` holds the results, for ``resume=``.
+    """
 
     def __init__(self, words: str, fits: Fits) -> None:
         super().__init__(words)

@@ -1,4 +1,7 @@
-"""What a worker computes of a chunk, in this process or another."""
+"""What a worker computes for a chunk, in this process or another.
+
+A new result of each network becomes a field of `Found`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Found:
 
 
 def _work(work, progress=None, results=None):
-    """Train the jobs of a chunk and return a list of Found; `results`, a list, holds it after an interrupt too."""
+    """Train the jobs of a chunk and return a list of Found. A list given as `results` holds it even after an interrupt."""
     results = [] if results is None else results
     if work.population is not None:
         _train_population(work, progress, results)
@@ -52,7 +55,7 @@ def _train_one(job, threads, results):
         net.fit(validation=job.validation, optimizer=job.optimizer, max_grad_norm=job.max_grad_norm,
                 random_state=None if job.goes_on else job.seed, progress=False, n_threads=threads, **settings)
     except FloatingPointError:
-        pass  # the history says so
+        pass  # the history records it
     except Exception as raised:
         error = raised
     finally:
@@ -95,7 +98,7 @@ def _train_population(work, progress, results):
 
 
 def _together(parts):
-    """X, D, weights, initial_state, lengths of several jobs as Population._check gives them."""
+    """Return X, D, weights, initial_state, lengths of several jobs in the form of Population._check."""
     X, D, weights, initial_state, lengths = zip(*parts)
     T = [len(x) for x in X]
     if len(set(T)) > 1 or any(each is None for each in lengths) and any(each is not None for each in lengths):
@@ -110,7 +113,7 @@ def _together(parts):
 
 
 def _stacked(arrays, T=None):
-    """One array with a first axis of networks, padded to T steps; or the one that all share."""
+    """Return one array with a first axis of networks, padded to T steps, or the array that all share."""
     if all(array is arrays[0] for array in arrays):
         return arrays[0]
     if T is None or all(len(array) == T for array in arrays):

@@ -1,7 +1,7 @@
 """Checks of the arguments of a network's operations, and their conversion to the arrays that backends take.
 
 Each check returns the converted argument, or raises an error with the argument's name, what came, and what is allowed.
-Checks of the constructor's options are in `options/`.
+`options/` checks the constructor's options.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..backends import stack as _stack
 
 
 class Arguments:
-    """Methods of `RNN`: checks of what its operations are given."""
+    """Methods of `RNN` that check the arguments of its operations."""
 
     def _check_inputs(self, X, initial_state, lengths=None, resets=None, name="X"):
-        """Return X, initial_state, lengths and resets as the backends take them; `name` is what X is called in a message."""
+        """Return X, initial_state, lengths and resets in the backends' form. Error messages call X `name`."""
         X = self._check_vectors_or_ids(name, X, "T, B")
         T, B = X.shape[:2]
         if initial_state is not None:
@@ -30,7 +30,8 @@ class Arguments:
         if self.output == "last":
             steps = np.full(B, T) if lengths is None else lengths
             if not steps.all():
-                raise ValueError(f'sequence {steps.argmin()} has no steps, and with output="last" each needs one')
+                raise ValueError('lengths and T must be at least 1 with output="last", got no steps in sequence '
+                                 f'{steps.argmin()}')
         if resets is not None:
             resets = _check_shape("resets", _checks.flags("resets", resets), (T, B), "(T, B)", X)
         if self.one_hot:
@@ -38,9 +39,9 @@ class Arguments:
         return X, initial_state, lengths, resets
 
     def _check_state(self, name, state, B, X=None):
-        """Return a state as the backends take it: (B, H), or (B, sum of all H) for several recurrences.
+        """Return a state in the backends' form: (B, H), or (B, sum of all H) for several recurrences.
 
-        X is the array that B was read from, if there is one: the error message then says how X was read.
+        X, if given, is the array from which B was read. The error message then says how X was read.
         """
         if not self._stacked:
             return _check_shape(name, _checks.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)", X)
@@ -53,17 +54,17 @@ class Arguments:
 
     def _as_given(self, states):
         """Return states of the backends in the caller's form: a tuple for several recurrences."""
-        if states is not None and states.shape[-1] > sum(self._widths):  # kept with rates
+        if states is not None and states.shape[-1] > sum(self._widths):  # with rates
             states = np.ascontiguousarray(states[..., :sum(self._widths)])
         return _stack.split(states, self._widths) if self._stacked else states
 
     def _check_tbptt(self, tbptt, whole=False):
-        """Return (k1, k2) or None. `whole` says that the loss needs the whole gradient, so that truncation is refused."""
+        """Return (k1, k2) or None. With whole=True the loss needs the gradient through all steps, so truncation is refused."""
         if tbptt is not None:
             self._refuse_reverse("truncated BPTT")
             if whole:
-                raise ValueError(f"tbptt={tbptt} leaves omega={self.omega} without a meaning: there is a ∂E/∂S_t of each "
-                                 "window, and Ω is of the whole one")
+                raise ValueError(f"tbptt must be None with omega={self.omega}, got {tbptt}: Ω needs ∂E/∂S_t through all "
+                                 "steps, and each window has its own")
         return _check_tbptt(tbptt)
 
     def _refuse_reverse(self, what):
@@ -71,15 +72,15 @@ class Arguments:
             raise ValueError(f"{what} requires bidirectional=False: each output would depend on future inputs")
 
     def _check_vectors_or_ids(self, name, X, axes):
-        """Return X (*axes, I), or ids (*axes) if the network has one_hot=True. axes are "T, B", or "B" for one step."""
+        """Return X (*axes, I), or token ids (*axes) with one_hot=True. axes is "T, B", or "B" for one step."""
         dtype, letters = (np.intp, axes) if self.one_hot else (self.dtype, f"{axes}, I")
         if axes == "T, B":
             _checks.refuse_list_of_sequences(name, X, 2 if self.one_hot else 3)
         X, ndim = _checks.array(name, X, dtype), len(letters.split(","))
         letters = f"({letters},)" if ndim == 1 else f"({letters})"
         if X.ndim != ndim and self.one_hot:
-            raise ValueError(f"{name} must be ids, {ndim}-D {letters}, as the network has one_hot=True; got {X.ndim}-D with "
-                             f"shape {X.shape}")
+            raise ValueError(f"{name} must be token ids, {ndim}-D {letters}, because the network has one_hot=True; got "
+                             f"{X.ndim}-D with shape {X.shape}")
         if X.ndim != ndim:
             hint = "" if ndim != 3 else ": time-major, as sequences.to_time_major makes it of sequences (T, I)"
             raise ValueError(f"{name} must be {ndim}-D {letters}, got {X.ndim}-D with shape {X.shape}{hint}")
@@ -96,7 +97,7 @@ class Arguments:
                              f"(input_size={self.input_size})")
 
     def _check_step(self, name, x, B=None):
-        """Return the inputs (B, I), or ids (B,), of one step; refuse another number of sequences than B if it is given."""
+        """Return the inputs (B, I), or token ids (B,), of one step. If B is given, refuse another number of sequences."""
         x = self._check_vectors_or_ids(name, x, "B")
         if B is not None and len(x) != B:
             raise ValueError(f"{name} has {len(x)} sequences, but the prefix has {B}; shape {x.shape}")
@@ -109,20 +110,22 @@ class Arguments:
         if feed is not None and not callable(feed):
             raise TypeError(f"feed must be a function f(y, rng) -> x, got {type(feed).__name__}")
         if temperature != 1 and (feed is not None or not self.one_hot):
-            raise TypeError(f"temperature={temperature} belongs to ids that are sampled, those of one_hot=True without feed")
+            raise TypeError("temperature must be 1 unless token ids are sampled (one_hot=True without feed), got "
+                            f"{temperature}")
         if feed is not None:
             return
         if self.target_size != self.output_size:
-            raise ValueError(f"the outputs are {self.output_size // self.target_size} quantile levels each of "
-                             f"{self.target_size} targets: give feed, which says what of them is fed back")
+            raise ValueError(f"feed is required: the outputs are {self.output_size // self.target_size} quantile levels of "
+                             f"each of {self.target_size} targets, and feed selects what to feed back")
         if self.output_size != self.input_size:
-            raise ValueError(f"output_size={self.output_size} outputs are no input of input_size={self.input_size}: give feed")
+            raise ValueError(f"feed is required: output_size={self.output_size} outputs cannot be the input_size="
+                             f"{self.input_size} inputs")
         if self.one_hot and self.output_activation != "softmax":
-            raise ValueError("ids are sampled where output_activation='softmax', and this network has "
-                             f"{self.output_activation!r}: give feed")
+            raise ValueError("feed is required: token ids are sampled only with output_activation='softmax', and this "
+                             f"network has {self.output_activation!r}")
 
     def _check_out(self, out, x, state):
-        """Raise if `step` may not write its results into out = (y, state). It reads x and state, which out must not overlap."""
+        """Raise if `step` may not write its results into out = (y, state), which must not overlap x, state or parameters."""
         if not isinstance(out, tuple) or len(out) != 2:
             words = f"{len(out)} of them" if isinstance(out, tuple) else type(out).__name__
             raise TypeError(f"out must be a tuple of two arrays, (y, state), got {words}")
@@ -141,19 +144,19 @@ class Arguments:
             if not array.flags.carray:
                 raise ValueError(f"{name} must be C-contiguous, aligned and writable, got strides {array.strides}, "
                                  f"writable={array.flags.writeable}")
-        if self._stacked:  # what is read is a copy of the caller's state, so that writing in place harms nothing
+        if self._stacked:  # `step` reads a copy of the caller's state, so out may overlap it
             arrays = {"out's y": y, **states}
             pairs = [(name, array, {**{other: arrays[other] for other in arrays if other > name}, "x": x,
                                     "the parameters": self._theta}) for name, array in arrays.items()]
         else:
             in_place = state is not None and new.ctypes.data == state.ctypes.data
             pairs = (("out's y", y, {"out's state": new, "x": x, "state": state, "the parameters": self._theta}),
-                     ("out's state", new, {"x": x, "state, and is not that very array": None if in_place else state,
+                     ("out's state", new, {"x": x, "state, unless it is the same array": None if in_place else state,
                                            "the parameters": self._theta}))
         for name, array, others in pairs:
             for words, other in others.items():
                 if other is not None and np.may_share_memory(array, other):
-                    raise ValueError(f"{name} overlaps {words}")
+                    raise ValueError(f"{name} must not overlap {words}")
 
     def _check_rows(self, name, value, X, width, letter):
         """Return `value` as an array (T, B, width), or (B, width) with output="last"."""
@@ -162,7 +165,7 @@ class Arguments:
         return _check_shape(name, _checks.array(name, value, self.dtype), shape, letters, X)
 
     def _check_targets(self, X, D, weights, lengths=None):
-        """Return D and weights as the backends take them. Entries of D without weight or beyond `lengths` are not read."""
+        """Return D and weights in the backends' form. Entries of D without weight or beyond `lengths` are not read."""
         last = self.output == "last"
         shape = X.shape[1:2] if last else X.shape[:2]
         steps, axes = "(B,)" if last else "(T, B)", "b" if last else "tb"
@@ -202,12 +205,12 @@ class Arguments:
 
 
 def _threads(n_threads):
-    """Return the number of threads as the backends take it: 0 stands for the default."""
+    """Return the number of threads in the backends' form: 0 stands for the default."""
     return 0 if n_threads is None else _checks.size("n_threads", n_threads)
 
 
 def _check_memory_limit(limit, tbptt=None):
-    """Return the limit as the backends take it: 0 for none, −1 for as little memory as possible."""
+    """Return the limit in the backends' form: 0 for none, −1 for as little memory as possible."""
     if limit is None:
         return 0
     if tbptt is not None:
@@ -235,12 +238,12 @@ def _check_tbptt(tbptt):
 
 
 def _is_step(T, B, lengths):
-    """Return an array (T, B) of bool: whether a sequence has this step."""
+    """Return a bool array (T, B): whether the sequence has this step."""
     return np.ones((T, B), bool) if lengths is None else np.arange(T)[:, None] < lengths
 
 
 def _check_shape(name, value, shape, letters, X=None):
-    """Return `value` if it has this shape; else raise ValueError, which says how X was read if the shape follows from it."""
+    """Return `value` if it has this shape, else raise ValueError. If X is given, the message says how X was read."""
     if value.shape != tuple(shape):
         expected = f"{letters} = {tuple(shape)}" if letters else tuple(shape)
         words = "" if X is None else _read_as(X.shape, value.shape, shape)
@@ -249,7 +252,7 @@ def _check_shape(name, value, shape, letters, X=None):
 
 
 def _read_as(shape, found, expected):
-    """Return the end of a message about an array that does not fit X: how X was read, and what to do if it is samples-first."""
+    """Return the end of a message about an array that does not fit X: how X was read, and a remedy if it is samples-first."""
     (T, B), letters = shape[:2], "(T, B, I)" if len(shape) == 3 else "(T, B)"
     words = f"; X of shape {shape} was read as {letters}, time-major: {T} time steps of {B} sequences"
     in_time = expected[:2] == (T, B)
@@ -261,7 +264,7 @@ def _read_as(shape, found, expected):
 
 
 def _refuse_nan(Y, t=0):
-    """Raise FloatingPointError if outputs Y (n, B, O), generated from step t on, contain NaN."""
+    """Raise FloatingPointError if the outputs Y (n, B, O), generated from step t on, contain NaN."""
     if np.isnan(Y).any():
         n, b, o = np.argwhere(np.isnan(Y))[0].tolist()
         raise FloatingPointError(f"generated outputs contain NaN, first at (t, b, o) = {(n + t, b, o)}")

@@ -1,7 +1,7 @@
-"""The calls of a network's backends: `RNN` picks one by name, and converts arguments only if the core declines them.
+"""Calls of a network's backends. `RNN` selects a backend by name, and converts arguments only if the core declines them.
 
-An operation that checked data go through has a method here. The fast path, `RNN.loss_and_gradients` through `_core.at_once` and
-`RNN.step`, calls the compiled engine without coming here.
+Add a method here for an operation that passes checked data to a backend. The fast paths do not come here: `_core.at_once`
+for `RNN.loss_and_gradients`, and `RNN.step`. They call the compiled engine directly.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ BACKENDS = ("core", "reference")
 
 
 class Dispatch:
-    """Methods of `RNN`: its backends and their calls."""
+    """Methods of `RNN` that hold its backends and call them."""
 
     def _make_engines(self, shapes):
-        """Make both backends from the options and maps; note which entries of theta training holds."""
+        """Make both backends from the options and maps. Note which entries of theta training must not change."""
         options = _for_backends.for_core(self._config, shapes, self._maps)
         self._held = None if options["maps"] is None else np.flatnonzero(options["maps"] & _maps.TRAINABLE == 0)
         self._engines = {
@@ -35,13 +35,13 @@ class Dispatch:
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
     def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
-        """Run an operation: at once if the core takes the arguments as they are, else after checks and conversions.
+        """Run an operation. If the core takes the arguments unchanged, run it directly; else check and convert them first.
 
-        `rest` are the operation's own arguments, which stand before the threads in `protocol.Backend`.
+        `rest` holds the operation's own arguments, which stand before the threads in `protocol.Backend`.
         """
         run = getattr(self._engine(backend), operation)
         threads = _threads(n_threads)
-        if draws is not None:  # it comes after the threads
+        if draws is not None:  # draws follow the threads in `protocol.Backend`
             rest, threads = (*rest, threads), draws
         if backend == "core" and not self._stacked:
             result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
@@ -53,7 +53,7 @@ class Dispatch:
         elif operation != "forward":
             D, weights = self._check_targets(X, D, weights, lengths)
         if operation in ("loss_and_gradients", "backward") and rest[2] and self.one_hot:
-            raise ValueError("input_gradient=True: ids have no gradient (one_hot=True)")
+            raise ValueError("input_gradient must be False with one_hot=True: token ids have no gradient")
         if operation == "gradient_terms":
             t, T = rest[0], X.shape[0]
             if not -T <= t < T:
@@ -63,18 +63,19 @@ class Dispatch:
 
     def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0,
                    draws=None):
-        """Return data loss and penalty of a checked batch; overwrite `gradient` (P,) with the gradient of their sum.
+        """Return data loss and penalty of a checked batch. Overwrite `gradient` (P,) with the gradient of their sum.
 
-        NotImplemented if a dtype, shape or memory layout is wrong.
+        Return NotImplemented if a dtype, shape or memory layout is wrong.
         """
         return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
                                                 memory_limit, threads, draws)
 
     def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend,
                      draws=None):
-        """Return what `_loss_into` does for the last window of truncated BPTT, and its Σ m: see `protocol.Backend.window_into`.
+        """Return the result of `_loss_into` for the last window of truncated BPTT, and its Σ m.
 
-        `past`, `initial_state` and S have the parts of `_kept_parts` side by side: states, rates, learnable initial states.
+        `protocol.Backend.window_into` describes the arguments. `past`, `initial_state` and S hold the parts of
+        `_kept_parts` side by side: states, rates, learnable initial states.
         """
         window_into, width = self._engines[backend].window_into, sum(self._widths)
         if self._kept_width == width:
@@ -84,7 +85,7 @@ class Dispatch:
             initial_state = np.ascontiguousarray(initial_state[:, :width])
         n, parts = len(past), self._kept_parts
         kept = {name: np.ascontiguousarray(past[..., i * width:(i + 1) * width] if n else past[..., :width])
-                for i, name in enumerate(parts)}  # a given initial state has states alone
+                for i, name in enumerate(parts)}  # a given initial state holds only states
         new = {"S": np.empty((*S.shape[:2], width), self.dtype), "rates": None}
         if "rates" in parts:
             new["rates"] = np.empty((*X.shape[:2], width), self.dtype)
@@ -114,7 +115,7 @@ class Dispatch:
 
 
 class _Unchecked:
-    """The fast path of a network whose backend does not check arguments: it declines every call."""
+    """The fast path of a network whose backend does not check arguments. It declines every call."""
 
     def step(self, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
         return NotImplemented

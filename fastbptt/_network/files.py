@@ -1,6 +1,6 @@
-"""What files, pickles and copies of a network hold: its options, its parameters and its random streams.
+"""The contents of files, pickles and copies of a network: its options, its parameters and its random streams.
 
-The options are written as `options/declaration.py` keeps them, so a new option needs nothing here unless JSON cannot hold it.
+Options are written in the form of `options/declaration.py`. A new option needs code here only if JSON cannot hold it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,24 @@ if TYPE_CHECKING:
 
 
 class Stored:
-    """Methods of `RNN`: files, pickles and copies."""
+    """Methods of `RNN` for files, pickles and copies."""
 
     def save(self, path: FilePath) -> None:
-        """Write the network to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
+        """Write the network to one .npz file, completely or not at all.
+
+        `fastbptt.load` reads the file, which contains no pickle.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is NaN or infinite.
+        """
         for name, value in self.parameters.items():
-            _checks.finite(name, value, "ij")  # `load` would refuse it
+            _checks.finite(name, value, "ij")  # `load` refuses NaN and infinity
         _files.write(path, self._header() | {"kind": "RNN"}, self._arrays(self._theta))
 
     def _header(self):
-        """Return what a file's header holds of a network, as JSON can."""
+        """Return the network's part of a file header, in JSON's types."""
         return {"config": _maps.split(self._config)[0], "entropy": self._entropy, "dt": self.dt,
                 "positions": self._positions._asdict()}
 
@@ -39,7 +47,7 @@ class Stored:
         return self._named(theta) | _maps.split(self._config)[1]
 
     def _hold(self, theta):
-        """Restore frozen and absent entries of an updated theta (P,): weight decay, for example, has moved them."""
+        """Restore the frozen and absent entries of an updated theta (P,). Weight decay, for example, has changed them."""
         if self._held is not None:
             theta[self._held] = self._theta[self._held]
 
@@ -57,11 +65,11 @@ class Stored:
     def _from_header(cls, header, arrays):
         """Return a network of zeros with the header's options.
 
-        The sizes are compared with the arrays first, so that a damaged header cannot make a huge network.
+        The sizes are first compared with the arrays, so that a damaged header cannot create a huge network.
         """
         config, entropy = _maps.join(header["config"], arrays), header["entropy"]
         loss = config["loss"]
-        if isinstance(loss, list):  # JSON knows no tuples
+        if isinstance(loss, list):  # JSON has no tuples
             config["loss"] = (loss[0], tuple(loss[1]) if isinstance(loss[1], list) else loss[1])
         sizes = [_checks.size(name, config[name]) for name in ("input_size", "output_size")]
         if isinstance(config["hidden_size"], list):
@@ -69,10 +77,10 @@ class Stored:
         config["hidden_size"] = _check_hidden_size("hidden_size", config["hidden_size"])
         if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > sum(
                 array.size for array in arrays.values()):
-            raise ValueError(f"its parameters are fewer than its {len(config['hidden_size'])} layers need")
+            raise ValueError(f"it holds fewer parameters than its {len(config['hidden_size'])} layers need")
         matrices = _shapes_of(config | {"bias": False, "learn_initial_state": False}).values()
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
-            raise ValueError(f"its parameters are fewer than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
+            raise ValueError(f"it holds fewer parameters than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)
         network.dt = None if header.get("dt") is None else _checks.number("dt", header["dt"], 0)
         network._positions = _batches.Positions.read(header.get("positions"))

@@ -1,6 +1,6 @@
 """Training of a network: `RNN.fit`, `RNN.train_step` and `RNN.stream`, which check their arguments and call `training`.
 
-An argument of `fit` is checked here, or in `training.settings` if populations have it too.
+An argument of `fit` is checked here. If populations have it too, `training.settings` checks it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Fitting:
-    """Methods of `RNN`: training."""
+    """Methods of `RNN` that train it."""
 
     def fit(self, X: ArrayLike | None = None, D: ArrayLike | None = None, *, weights: ArrayLike | None = None,
             initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None, resets: ArrayLike | None = None,
@@ -41,114 +41,144 @@ class Fitting:
             checkpoint_every: Float = 60, resume: Bool = False, overwrite: Bool = False, progress: Bool | None = None,
             callbacks: Callbacks = (), update_callbacks: Callbacks = (), memory_limit: MemoryLimit | None = None,
             n_threads: Int | None = None, backend: Backend = "core", communicator: Any = None) -> training.History:
-        """Train on X, D, or on fresh batches, from the parameters as they are, with a new optimiser.
+        """Train on X and D, or on fresh batches, from the current parameters, with a new optimiser.
 
         Parameters
         ----------
-        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`; NaN and infinity are refused, but in
-            padding and in D at weight 0
-            Mini-batches are whole sequences of them. A 3-D X is always read as (T, B, I), time-major; `sequences.to_time_major`
-            converts the samples-first layout of `batch_first=True` and of the estimators, which shapes alone do not betray.
-        batches : function or iterator, in place of X and D
-            f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] with X (T, B, I); an iterator gives the same. weights
-            and lengths may be None; T and B may change. A function that returns another B than batch_size gets one warning.
+        X, D, weights, initial_state, lengths, resets : as in `loss_and_gradients`
+            Mini-batches are subsets of these sequences, each with all its steps. NaN and infinity are refused, except in
+            padding and in D at weight 0. A 3-D X is always read as (T, B, I), time-major. `sequences.to_time_major`
+            converts the samples-first layout of `batch_first=True` and of the estimators. Shapes alone cannot reveal that
+            layout.
+        batches : function or iterator, optional
+            The source of fresh batches, in place of X and D. A function f(batch_size, rng) returns X, D[, weights[,
+            lengths[, resets]]] with X (T, B, I). An iterator yields the same. weights and lengths may be None. T and B may
+            change. If a function returns another B than batch_size, it gets one warning.
         validation : (X, D[, weights[, lengths[, resets]]]) or float, optional
-            Evaluated after each epoch. A number is the share of the sequences of X, D that is split off at random.
+            Data to evaluate after each epoch. A number is the share of the sequences of X and D to split off at random.
         epochs, updates : int, optional
-            The run ends after so many epochs or updates, whichever comes first; 100 epochs by default.
+            The run ends after this many epochs or updates, whichever comes first. The default is 100 epochs.
         min_updates : int, optional
-            Raises the number of epochs until at least so many updates are made, as few sequences make few updates an epoch.
+            The run has enough epochs for at least this many updates. This helps with few sequences, where an epoch has few
+            updates.
         updates_per_epoch : int
-            What an epoch is where batches are fresh: after it history, validation, schedule and callbacks have their turn.
+            The length of an epoch of fresh batches. History, validation, schedule and callbacks work once per epoch.
         batch_size : int
-            The last batch of an epoch may be smaller.
+            The number of sequences per batch. The last batch of an epoch may be smaller.
         optimizer : str or optimizers.Optimizer
-            "adam", "sgd", "rmsprop", "adagrad", "adamw", or an object with numbers, or a rule, of its own.
+            "adam", "sgd", "rmsprop", "adagrad", "adamw", or an object with its own numbers or its own update rule.
         learning_rate : float, optional
-            Of an optimiser given by name; 1e-3 by default.
+            The learning rate of an optimiser given by name. The default is 1e-3.
         schedule : str, schedules.Schedule or function, optional
-            Factor of the learning rate by epoch: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an
-            object with numbers of its own, or f(epoch) -> factor.
+            The factor of the learning rate in each epoch: "constant", "step", "exponential", "cosine", "invscaling",
+            "plateau", an object with its own numbers, or f(epoch) -> factor.
         max_grad_norm : float, optional
-            The gradient is scaled down to this Euclidean norm where it exceeds it (Pascanu et al. 2013).
+            If the Euclidean norm of the gradient exceeds this number, the gradient is scaled down to it (Pascanu et al. 2013).
         tbptt : (k1, k2), optional
-            Truncated BPTT: an update after every k1 steps of a mini-batch, and at its end, by the errors since the last
-            one, which go back through the last k2 steps; the states are carried on. An epoch has as many times more
-            updates. What goes back meets the states as they were computed, by the parameters of their time (a reset's S_0,
-            too), with the present parameters (Williams and Peng 1990). A window in which no step has a weight makes no update.
+            Truncated BPTT (Williams and Peng 1990). There is an update after every k1 steps of a mini-batch, and at its
+            end. This multiplies the updates per epoch by the number of windows. The errors of the steps since the last
+            update go back through the last k2 steps. States carry over from window to window. The backward pass uses the
+            current parameters, but the states (and a reset's S_0) as they were computed, with the parameters of that time.
+            A window in which no step has a weight makes no update.
         patience : int, optional
-            Stop after this many epochs without an improvement: a validation loss that is lower by more than
-            `min_improvement` than that of the last improvement. At the end, return to the parameters of the lowest
-            validation loss, also if it was lower by less.
+            Stop after this many epochs without an improvement. An improvement is a validation loss that is lower than that
+            of the last improvement by more than `min_improvement`. At its end, the run restores the parameters of the
+            lowest validation loss, even if that one was lower by less.
         min_improvement : float
-            See `patience`, which it needs to have an effect. In the unit of the validation loss.
+            See `patience`, without which it has no effect. In the unit of the validation loss.
         shuffle : bool or "spread"
-            Draw the sequences of an epoch in random order. "spread" does so within each of `batch_size` runs of consecutive
-            sequences, and gives every batch one of each run: where sequences are sorted, by length or label, each batch has
-            some of all; and each rank of a communicator has its part of every batch.
+            Whether to draw the sequences of an epoch in random order. "spread" cuts the sequences into `batch_size` runs of
+            consecutive ones, shuffles each run, and gives every batch one sequence of each run. If sequences are sorted by
+            length or label, each batch thus has some of all. With a communicator, each rank then has its part of every
+            batch.
         random_state : None, int or Generator
-            Seed of the order, of the split, of `batches`, and of noise and dropout, which act in updates and not in validation.
-            By default the network's own streams go on after the last completed update of `fit`, `train_step` or `stream`: a
-            second `fit` has new orders, batches and noise, and the same split. With a seed the run starts at the beginning
-            of this seed's streams, and the network's own stay where they are, unless it is the network's own seed: then
-            they move behind this run.
+            Seed of the order, of the split, of `batches`, and of noise and dropout. Noise and dropout act in updates and
+            not in validation.
+
+            - None: the network's own streams continue after the last completed update of `fit`, `train_step` or `stream`. A
+              second `fit` thus has new orders, batches and noise, and the same split.
+            - A seed: the run starts at the beginning of this seed's streams, and the network's own streams stay where they
+              are. If it is the network's own seed, these streams move to the end of this run.
         validation_every : int
-            Evaluate the validation set every so many epochs, and after the last.
+            Number of epochs from one validation to the next. The last epoch is always followed by one.
         time_limit : float, optional
-            Seconds after which the run ends, at the next whole update.
+            Seconds after which the run ends. It still completes the current update.
         on_nonfinite : "raise" or "skip"
-            What happens where loss or gradient is infinite or NaN: FloatingPointError, or the next batch.
+            What to do if loss or gradient is infinite or NaN: raise FloatingPointError, or continue with the next batch.
         checkpoint : path, optional
-            Keep the run in this file: every `checkpoint_every` seconds, at its end, and when it is interrupted or fails.
-            `fastbptt.load` reads it as the network of that moment. A file that is there already is replaced only if it is
-            a checkpoint of this same run, from its start parameters, seed and `stream_positions`, and not of a longer one.
+            A file that keeps the run. It is written every `checkpoint_every` seconds, at the end, on interruption and on
+            failure. `fastbptt.load` reads it as the network of that moment. An existing file is replaced only if it is a
+            checkpoint of this same run: from the same start parameters, seed and `stream_positions`, and not from a longer
+            run.
+        checkpoint_every : float
+            Seconds between two checkpoints.
         resume : bool
-            Go on from the checkpoint, where there is one: to the bit the run that was never interrupted, from the positions
-            of the random streams at which it began. The other arguments must be the same, except those that say when the
-            run ends and what is shown. The seed, the start parameters and `stream_positions` must be the same too; the
-            network may also have the parameters of the checkpoint, and its streams may stand at 0, as in another process. A
-            network that got its start parameters back after the run came to its end is refused: its next run is another
-            one. A network whose random_state was not given begins with other parameters each time: it may go on with a run
-            that was cut off, but not with one that came to its end. A run that is finished returns the finished network,
-            and goes on if `epochs` or `updates` are larger than before. If a callback ended the run, the callbacks are
-            called again for that moment, and the run goes on only if none of them returns True. With a larger number of
-            epochs, a schedule over all epochs, such as "cosine", is that of the new number. Functions given as `batches`
-            and callbacks cannot be compared: a run with others is taken for the same run, and a finished one returns its
-            network without calling the new `batches`.
+            Continue from the checkpoint, if there is one. The result has the bits of a run without interruption, from the same
+            positions of the random streams. What must be the same, and what may change:
+
+            - All other arguments must be the same, except those that say when the run ends and what it shows.
+            - The seed, the start parameters and `stream_positions` must be the same. The network may instead have the
+              parameters of the checkpoint, and its streams may stand at 0, as in another process.
+            - A network that got its start parameters back after the run finished is refused, because its next run is
+              another run.
+            - A network without a random_state has other parameters each time it is created. It may resume a run that was
+              cut off, but not a run that finished.
+            - A finished run returns the finished network. It continues if `epochs` or `updates` are larger than before. A
+              schedule over all epochs, such as "cosine", then has the new number of epochs.
+            - If a callback ended the run, the callbacks are called again for that moment. The run continues only if none of
+              them returns True.
+            - Functions given as `batches`, and callbacks, cannot be compared. A run with other functions counts as the same
+              run. A finished run returns its network without calling the new `batches`.
         overwrite : bool
-            Replace whatever file `checkpoint` is, without a check.
+            Whether to replace an existing file at `checkpoint`, whatever it is, without a check.
         progress : bool, optional
-            Report to standard error, by a bar where tqdm is installed; by default only on a terminal, if it takes long.
-        memory_limit : as of `loss_and_gradients`, for each batch
-        n_threads : as of `forward`
+            Whether to report to standard error, with a bar if tqdm is installed. The default reports only on a terminal,
+            and only if the run takes long.
         callbacks, update_callbacks : functions of a training.Record (epoch, update, losses, gradient_norm, network)
-            Called after each epoch, or each update; one that returns True ends the training. Where they are interrupted,
-            or one raises, all of that moment are called again by the run that goes on from the checkpoint.
+            Functions to call after each epoch, or after each update. If one returns True, the training ends. If they are
+            interrupted, or one raises, the run that resumes from the checkpoint calls all callbacks of that moment again.
+        memory_limit : as in `loss_and_gradients`, for each batch
+        n_threads : as in `forward`
         backend : "core" or "reference"
         communicator : MPI communicator, such as ``mpi4py.MPI.COMM_WORLD``, optional
-            Train one network on the data of several processes, which all call `fit` with the same arguments but for the
-            data: X, D, validation and what goes with them are each rank's own part, of any number of sequences. The run is
-            that of one process on the parts one after another, in the order of ranks, within rounding: `batch_size`,
-            `shuffle`, a share as validation, Σ m and the losses are those of all. Parameters, at the beginning too, and the
-            seed and `stream_positions` are those of rank 0, to the bit on all ranks, and so is the History. `batches` are
-            asked for a share of batch_size, with an rng of each rank's own, ``rng.spawn(ranks)[rank]`` of the one process's.
-            Callbacks are each rank's; one that returns True ends the run of all, and parameters that callbacks change become
-            those of rank 0. Rank 0 alone reads and writes the checkpoint; of arrays it can be resumed by another number of
-            ranks. Ctrl-C and exceptions end the run on all ranks; see docs/scaling.md.
+            Train one network on the data of several processes. All of them call `fit`:
+
+            - X, D, validation and the arrays that belong to them are each rank's own part, with any number of sequences.
+              All other arguments must be the same.
+            - The run is that of one process on all parts in the order of ranks, within rounding. `batch_size`, `shuffle`, a
+              share as validation, Σ m and the losses refer to all parts together.
+            - Parameters, seed and `stream_positions` are those of rank 0, also at the start. Parameters and History have
+              the same bits on all ranks.
+            - `batches` is asked for a share of batch_size, with an rng for each rank: ``rng.spawn(ranks)[rank]`` of the rng
+              that one process would have.
+            - Callbacks belong to their rank. If one returns True, the run ends on all ranks. If callbacks change
+              parameters, those of rank 0 count.
+            - Only rank 0 reads and writes the checkpoint. With arrays, another number of ranks can resume it.
+            - Ctrl-C and exceptions end the run on all ranks; see docs/scaling.md.
 
         Returns
         -------
-        training.History, also kept as the attribute `history`.
+        training.History
+            The record of the run. The attribute `history` keeps it too.
 
         Raises
         ------
-        FloatingPointError : loss or gradient became infinite or NaN; it names epoch, batch, first bad time step and
-            parameter, and the parameters are those before that update.
-        KeyboardInterrupt : Ctrl-C; the parameters are those of the last whole update, `history.stopped` is
-            "interrupted".
-        ValueError : with resume=True the file is no checkpoint, or one of another network or run.
-        FileExistsError : without `resume` and `overwrite` the file is anything but an earlier checkpoint of this run.
-        RuntimeError : another rank of the communicator failed; it says which, and with which words.
+        FloatingPointError
+            If loss or gradient became infinite or NaN. The message names epoch, batch, first bad time step and parameter. The
+            parameters are those before that update.
+        KeyboardInterrupt
+            On Ctrl-C. The parameters are those of the last completed update, and `history.stopped` is "interrupted".
+        ValueError
+            If resume=True and the file is no checkpoint, or one of another network or run.
+        FileExistsError
+            If the file is anything but an earlier checkpoint of this run, and neither `resume` nor `overwrite` is given.
+        RuntimeError
+            If another rank of the communicator failed. The message names the rank and has its error message.
+
+        Examples
+        --------
+        >>> net = RNN(1, 16, 1, random_state=0)
+        >>> history = net.fit(X, D, epochs=50, validation=0.2, patience=5)
         """
         self._engine(backend)
         with _ranks.over(communicator) as ranks:
@@ -166,16 +196,16 @@ class Fitting:
                 if batches is None:
                     data = self._check_data(X, D, weights, initial_state, lengths, resets)
                     if tbptt is not None and self.output == "last":
-                        raise ValueError('tbptt of fit needs output="sequence": most windows have no last step, and so no '
-                                         'error')
+                        raise ValueError('tbptt of fit requires output="sequence": most windows have no last step and '
+                                         'thus no error')
                 else:
                     if any(given is not None for given in (weights, initial_state, lengths, resets)):
-                        raise TypeError("weights, initial_state, lengths and resets belong to X and D; batches give their "
+                        raise TypeError("weights, initial_state, lengths and resets require X and D: batches have their "
                                         "own")
                     if share is not None:
-                        raise TypeError(f"validation={share!r} is a share of X and D, and batches have none: give (X, D)")
+                        raise TypeError(f"validation must be a tuple (X, D) with batches, got the share {share!r}")
                     if tbptt is not None:
-                        raise TypeError("tbptt belongs to X and D: batches of windows have no state to carry on; see `stream`")
+                        raise TypeError("tbptt requires X and D: batches do not carry a state to the next; see `stream`")
                     data = None
                 if share is None:
                     validation = self._check_validation(validation)
@@ -193,7 +223,7 @@ class Fitting:
                                         min_updates=min_updates)
             with ranks.settled():
                 if batches is None:
-                    first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # no batches, so there are data
+                    first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # without batches there are data
                     if share is not None:
                         data, validation, first, total = self._split(data, share, first, total, entropy)
                     source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"),
@@ -211,19 +241,25 @@ class Fitting:
                    initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
                    resets: ArrayLike | None = None, max_grad_norm: Float | None = None, n_threads: Int | None = None,
                    backend: Backend = "core") -> float:
-        """One update by the gradient of this batch, for loops of one's own; the data loss before it.
+        """Make one update by the gradient of this batch, and return the data loss before it.
 
-        What the optimiser carries from step to step stays with the network, until an optimiser of another kind comes. Noise
-        and dropout are new in each step.
+        Use it in your own training loops. The network keeps the optimiser's state from step to step, until a call has another
+        kind of optimiser. Noise and dropout are new in each step.
 
         Parameters
         ----------
-        X, D, weights, initial_state, lengths, resets : as of `loss_and_gradients`
-        optimizer, learning_rate, max_grad_norm, n_threads : as of `fit`
+        X, D, weights, initial_state, lengths, resets : as in `loss_and_gradients`
+        optimizer, learning_rate, max_grad_norm, n_threads, backend : as in `fit`
+
+        Returns
+        -------
+        float
+            The data loss, without penalties.
 
         Raises
         ------
-        FloatingPointError : loss, gradient or update are infinite or NaN; the parameters are those before the step.
+        FloatingPointError
+            If loss, gradient or update is infinite or NaN. The parameters are those before the step.
         """
         self._engine(backend)
         optimizer = optimizers.make(optimizer, learning_rate)
@@ -239,35 +275,41 @@ class Fitting:
                initial_state: ArrayLike | None = None, optimizer: OptimizerLike = "adam",
                learning_rate: Float | None = None, max_grad_norm: Float | None = None, callback: Callback | None = None,
                progress: Bool | None = None, n_threads: Int | None = None, backend: Backend = "core") -> Any:
-        """Train on one pass over a series, or several at once, that may be far larger than memory, by truncated BPTT.
+        """Train by truncated BPTT in one pass over one or several long series, which may be far larger than memory.
 
         Parameters
         ----------
-        X, D, weights, resets : as of `loss_and_gradients`; memory maps are read a piece at a time
-            Or X alone: an iterable of chunks (X, D[, weights[, resets]]) of any lengths T and one B, None where absent.
+        X, D, weights, resets : as in `loss_and_gradients`
+            Memory maps are read piece by piece. Or give only X: an iterable of chunks (X, D[, weights[, resets]]) with any
+            lengths T, the same B, and None for what is absent.
         tbptt : (k1, k2)
-            An update after every k1 steps, and at the end, by the errors since the last one, which go back through the last
-            k2 steps. States are carried on, also from chunk to chunk: how a series is cut into chunks changes no bit.
+            There is an update after every k1 steps, and at the end. The errors of the steps since the last update go back
+            through the last k2 steps. States carry over, also from chunk to chunk. The cuts between chunks change no bit of
+            the result.
         initial_state : array (B, H), optional
-        optimizer, learning_rate, max_grad_norm, progress, n_threads, backend : as of `fit`
-            Noise and dropout differ from those of the last call.
-        callback : function of a training.Record, called after each update; one that returns True ends the stream
+        optimizer, learning_rate, max_grad_norm, progress, n_threads, backend : as in `fit`
+            Noise and dropout are new in each call.
+        callback : function of a training.Record, optional
+            A function to call after each update. If it returns True, the stream ends.
 
         Returns
         -------
-        training.StreamHistory : the losses of all updates, and the final state; also kept as the attribute `history`.
+        training.StreamHistory
+            The losses of all updates, and the final state. The attribute `history` keeps it too.
 
         Raises
         ------
-        FloatingPointError, KeyboardInterrupt : the parameters are those of the last whole update.
+        FloatingPointError, KeyboardInterrupt
+            If a loss, gradient or update is infinite or NaN, or on Ctrl-C. The parameters are those of the last completed
+            update.
         """
         self._engine(backend)
         self._refuse_reverse("stream")
         tbptt = self._check_tbptt(tbptt, whole=self.omega)
         if tbptt is None:
-            raise TypeError("stream needs tbptt=(k1, k2)")
+            raise TypeError("tbptt=(k1, k2) is required by stream")
         if self.output == "last":
-            raise ValueError('stream needs output="sequence": a stream has no last step')
+            raise ValueError('stream requires output="sequence": a stream has no last step')
         optimizer = optimizers.make(optimizer, learning_rate)
         limit = math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0)
         if callback is not None and not callable(callback):
@@ -276,7 +318,7 @@ class Fitting:
         if D is not None:
             chunks, windows = _windows.cut(X, D, weights, resets, tbptt[0]), -(-len(X) // tbptt[0]) if np.ndim(X) else None
         elif weights is not None or resets is not None:
-            raise TypeError("weights and resets belong to X and D; chunks give their own")
+            raise TypeError("weights and resets require X and D: chunks have their own")
         else:
             chunks = X
         if initial_state is not None and self._stacked:
@@ -293,7 +335,7 @@ class Fitting:
         return training.stream(self, chunks, how, tbptt, initial_state, callback=callback, progress=progress, windows=windows)
 
     def _checked_chunks(self, chunks, initial_state):
-        """Yield the chunks of `stream`, checked. A message names the number of the chunk."""
+        """Yield the checked chunks of `stream`. Error messages name the number of the chunk."""
         B = None if initial_state is None else len(initial_state)
         for n, chunk in enumerate(chunks):
             if not isinstance(chunk, (tuple, list)) or not 2 <= len(chunk) <= 4:
@@ -303,7 +345,7 @@ class Fitting:
                 X, D, weights, _, _, resets = self._check_batch(X, D, weights, None, resets)
                 _batches.refuse_nonfinite("", X, D, weights)
                 if B is not None and X.shape[1] != B:
-                    raise ValueError(f"X has {X.shape[1]} sequences, where the stream has {B}")
+                    raise ValueError(f"X must have the stream's {B} sequences, got {X.shape[1]}")
             except (TypeError, ValueError) as error:
                 raise type(error)(f"chunk {n}: {error}") from None
             B = X.shape[1]
@@ -315,7 +357,7 @@ class Fitting:
         return protocol.Batch(X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets)
 
     def _training_data(self, X, D, weights, initial_state, lengths, resets, validation, entropy):
-        """Return checked data and the validation set, which is split off the data if `validation` is a share."""
+        """Return checked data and the validation set. If `validation` is a share, split it off the data."""
         data = self._check_data(X, D, weights, initial_state, lengths, resets)
         if not _is_share(validation):
             return data, self._check_validation(validation)
@@ -324,16 +366,16 @@ class Fitting:
     def _split(self, data, share, first, total, entropy):
         """Split a share of `total` sequences off as the validation set.
 
-        `data` are those of the sequences that begin with number `first`. Return the data that remain, the validation set, the
-        number of the first of the remaining sequences, and how many of the total remain.
+        `data` holds the sequences from number `first` on. Return the remaining data, the validation set, the number of the
+        first remaining sequence, and how many of the total remain.
         """
         share, B = _checks.number("validation", share, 0, 1), data[0].shape[1]
         if data[3] is not None:
-            raise TypeError("a share as validation cannot be judged from an initial_state: give validation=(X, D)")
+            raise TypeError(f"validation must be a tuple (X, D) with an initial_state, got the share {share}")
         count = round(share * total)
         if not 0 < count < total:
-            raise ValueError(f"validation={share} of {total} sequences leaves {total - count} to train and {count} to judge "
-                             "by")
+            raise ValueError("validation must leave sequences to train on and to evaluate, got the share "
+                             f"{share} of {total} sequences: {total - count} to train on, {count} to evaluate")
         order = _batches.generator(entropy, STREAMS.index("validation")).permutation(total)
         is_held = np.zeros(total, bool)
         is_held[order[:count]] = True
@@ -356,7 +398,7 @@ class Fitting:
         return X, D, weights, lengths, resets
 
     def _check_batch(self, X, D, weights=None, lengths=None, resets=None):
-        """Return a checked Batch without an initial state, from what `batches` and `validation` give."""
+        """Return a checked Batch without an initial state from an item of `batches` or from `validation`."""
         X, _, lengths, resets = self._check_inputs(X, None, lengths, resets)
         return protocol.Batch(X, *self._check_targets(X, D, weights, lengths), None, lengths, resets)
 

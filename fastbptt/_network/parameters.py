@@ -1,4 +1,7 @@
-"""The memory of a network's parameters: one aligned flat vector, and a dict of writable views of it."""
+"""The memory of a network's parameters: one aligned flat vector, and a dict of writable views of it.
+
+Add code here if it concerns how parameters lie in memory or how users assign them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from .arguments import _check_shape
 
 
 class _Parameters(dict):
-    """A dict of writable views of the parameters. Assigning copies into the view; names cannot be added or removed."""
+    """A dict of writable views of the parameters. Assignment copies into the view. Names cannot be added or removed."""
 
     def __setitem__(self, name, value):
         if name not in self:
@@ -30,12 +33,12 @@ class _Parameters(dict):
 
     __delitem__ = pop = popitem = clear = setdefault = _refuse
 
-    def __reduce__(self):  # what is unpickled or deeply copied belongs to no network: a plain dict of copies
+    def __reduce__(self):  # an unpickled or deep copy belongs to no network, so it is a plain dict of copies
         return dict, ({name: value.copy() for name, value in self.items()},)
 
 
 def _aligned(size, dtype):
-    """Return zeros (size,) whose memory begins at a multiple of 64 bytes."""
+    """Return zeros (size,) whose memory starts at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
     memory = np.zeros(size * dtype.itemsize + 64, np.uint8)
     offset = -memory.ctypes.data % 64

@@ -1,6 +1,6 @@
 """The random streams of a network: their names, their seed, and the keys of noise and dropout.
 
-A new stream goes to the end of STREAMS: the place of a name is a part of its seed.
+Append a new stream to STREAMS: the index of a name is part of its seed.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ STREAMS = ("initialisation", "shuffling", "noise", "dropout", "validation", "bat
 
 
 class Streams:
-    """Methods of `RNN`: the random streams."""
+    """Methods of `RNN` for its random streams."""
 
     def _stream(self, name):
         """Return the SeedSequence of one random stream. Drawing from one stream never changes another."""
         return np.random.SeedSequence(self._entropy, spawn_key=(STREAMS.index(name),))
 
     def _draws(self, noise, dropout):
-        """Return the Draws of a call from its arguments noise and dropout; None if it has neither."""
+        """Return the Draws for a call's arguments noise and dropout, or None if the call has neither."""
         if not self._draws_something or noise is dropout is False:
             return None
         return self._keys(*(None if given is False else self._entropy if given is True else _entropy(given)
                             for given in (noise, dropout)))
 
     def _keys(self, noise, dropout):
-        """Return the Draws of two seeds, of which each may be None; None if the network has neither noise nor dropout."""
+        """Return the Draws of two seeds, each of which may be None. Return None if the network has no noise and no dropout."""
         if not self._draws_something:
             return None
         return reference.Draws(*(None if entropy is None else _units.key(entropy, STREAMS.index(stream))
@@ -36,7 +36,7 @@ class Streams:
 
 
 def _entropy(random_state):
-    """Return the number that seeds every stream of a network."""
+    """Return the number that seeds all streams of a network."""
     if isinstance(random_state, np.random.Generator):
         return _checks.DrawnSeed(random_state.integers(2**63))
     if random_state is None:

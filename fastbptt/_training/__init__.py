@@ -2,13 +2,15 @@
 
 Modules, in reading order:
 
-- batches: where batches come from, in which order, and the positions of the random streams
-- settings, types: the options of a run, checked
-- state, history: where a run stands, and what it leaves
-- step: single updates, clipping; nonfinite: where NaN comes from, for error messages
+- batches: the source and the order of batches, and the positions of the random streams
+- settings, types: the checked options of a run
+- state, history: where a run stands, and its record
+- step: single updates and clipping; nonfinite: where NaN first appears, for error messages
 - windows: truncated BPTT
 - loop: the loop behind RNN.fit; stream: the loop behind RNN.stream
-- stretch: updates in compiled code
+- stretch: many updates in compiled code
 - ranks, rank_run: training over MPI
-- checkpoint, progress: files, and what is shown during a run
+- checkpoint, progress: files, and what a run shows
+
+Add a module for a new part of training, and its line to this list.
 """

@@ -1,6 +1,6 @@
-"""Where the batches of a run come from: arrays, a function or an iterator. Each batch is a function of seed and position.
+"""The sources of a run's batches: arrays, a function or an iterator. Each batch is a function of seed and position.
 
-A new source of batches goes here, with the methods of `Arrays`; so does a new random stream, into `Positions`.
+Add a new source of batches here, with the methods of `Arrays`. Add a new random stream to `Positions`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Positions(NamedTuple):
 
     shuffling: int = 0  # orders, one for each epoch
     batches: int = 0    # generators given to a function of batches
-    noise: int = 0      # batches, steps or streams with noise or dropout, which share this count
+    noise: int = 0      # batches, steps or streams with noise or dropout: both share this count
 
     def moved(self, by: Positions) -> Positions:
-        """Return the positions after using so much more."""
+        """Return the positions after using `by` more."""
         return Positions(self.shuffling + by.shuffling, self.batches + by.batches, self.noise + by.noise)
 
     def later(self, other: Positions) -> Positions:
@@ -34,7 +34,7 @@ class Positions(NamedTuple):
         return Positions(*(position * use for position, use in zip(self, used)))
 
     def changed(self, name: str, value: Any) -> Positions:
-        """Return the positions with those in a dict that a user gave as `name` in their place."""
+        """Return these positions, with those of the user's dict `value` in their place. Error messages call it `name`."""
         if not isinstance(value, Mapping):
             raise TypeError(f"{name} must be a dict of ints, got {type(value).__name__}")
         for stream in value:
@@ -43,7 +43,7 @@ class Positions(NamedTuple):
 
     @classmethod
     def read(cls, given: Any) -> Positions:
-        """Return the positions in a dict, 0 where it has none; raise ValueError or TypeError if one is not a count."""
+        """Return the positions in a dict, 0 for a missing one. Raise ValueError or TypeError if one is not a count."""
         if given is None:  # as in files of the first versions
             return cls()
         for name, value in dict(given).items():
@@ -53,21 +53,21 @@ class Positions(NamedTuple):
 
 
 def used_streams(shuffle: bool | str, batches: bool, noise: bool) -> Positions:
-    """Return 1 for each random stream on which a run depends, and 0 for the others, as Positions."""
+    """Return Positions with 1 for each random stream on which a run depends, and 0 for the others."""
     return Positions(shuffling=int(bool(shuffle)), batches=int(batches), noise=int(noise))
 
 
 def draws_at(draws, call, first, sequences):
-    """Return the keys of the noise at a place in a run."""
+    """Return the keys of the noise at a position of a run."""
     return draws._replace(call=call % 2**32, first=first, sequences=sequences)
 
 
 class Arrays:
     """Mini-batches of the sequences of `data`, in a new order each epoch.
 
-    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them. They may be a part of
-    `total` sequences, from number `first` on: the order is then that of all sequences, and a batch has those that are here.
-    `begin` holds the positions of the random streams at the start of the run.
+    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them. With several ranks it is
+    a part of `total` sequences, from number `first` on. The order is then that of all sequences, and a batch has those of
+    this rank. `begin` holds the positions of the random streams at the start of the run.
     """
 
     def __init__(self, data, output, batch_size, shuffle, entropy, stream, first=0, total=None, begin=Positions()):
@@ -81,7 +81,7 @@ class Arrays:
             _checks.finite("initial_state", initial_state, "bh")
         self.first, self.total = first, X.shape[1] if total is None else total
         if self.total == 0:
-            raise ValueError(f"X has no sequences to train on: shape {X.shape} was read as (T, B, I)")
+            raise ValueError(f"X must have sequences to train on: shape {X.shape} was read as (T, B, I)")
         self.updates_per_epoch = -(-self.total // self.batch_size)
         self.ordered = None, None  # an epoch and its order
 
@@ -91,25 +91,28 @@ class Arrays:
         X, D, weights, initial_state, lengths, resets = batch
         if lengths is None:
             return batch
-        steps = lengths.max(initial=0)  # cut off what is longer than the longest sequence, as compiled training does
+        steps = lengths.max(initial=0)  # drop steps that no sequence has, as compiled code does
         X, resets = X[:steps], None if resets is None else resets[:steps]
         if self.output == "sequence":
             D, weights = D[:steps], None if weights is None else weights[:steps]
         return X, D, weights, initial_state, lengths, resets
 
     def place(self, epoch, k):
-        """Return the number of batch k in the run, the step at which it begins, and its sequences: noise depends on these."""
+        """Return the number of batch k in the run, the step at which it begins, and its sequences.
+
+        Noise depends on these three.
+        """
         return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
 
     def drawn(self, epoch, k, begun=False):
-        """Return what a run has used of each stream before batch k of an epoch.
+        """Return how much of each stream a run has used before batch k of an epoch.
 
-        With begun=True the order of this epoch counts as used, although none of its batches is done.
+        With begun=True the order of this epoch counts as used, even if none of its batches is done.
         """
         return Positions(shuffling=epoch + (k > 0 or begun), noise=epoch * self.updates_per_epoch + k)
 
     def rows(self, epoch, k):
-        """Return the sequences of batch k that are here, and their places in the batch."""
+        """Return this rank's sequences of batch k, and their places in the batch."""
         rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data[0].shape[1]
         if B == self.total:
             return rows, slice(None)
@@ -118,7 +121,7 @@ class Arrays:
         return rows[places], places
 
     def rest(self, epoch, k, epochs=1):
-        """Return the sequences of an epoch from batch k on, and of the epochs after it; `epochs` counts all of them."""
+        """Return the sequences from batch k of an epoch on. `epochs` counts this epoch and the next ones to include."""
         first = self._order(epoch)[k * self.batch_size:]
         if epochs == 1:
             return first
@@ -139,9 +142,9 @@ def take(data, sequences, output):
 
 
 class Function:
-    """Fresh batches, f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]], or the next of an iterator.
+    """Fresh batches: f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]], or the next item of an iterator.
 
-    With several ranks, each draws its share of the batch with its own generator.
+    With several ranks, each rank draws its share of the batch with its own generator.
     """
 
     def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream, rank=0, ranks=1, begin=Positions()):
@@ -153,20 +156,20 @@ class Function:
         self.function, self.check = batches, check
         self.batch_size, self.ranks = _checks.size("batch_size", batch_size), ranks
         if self.batch_size < ranks:
-            raise ValueError(f"batch_size is that of all ranks together, and {batch_size} is less than one for each of the "
-                             f"{ranks}")
+            raise ValueError(f"batch_size must be at least the number of ranks, {ranks}, got {batch_size}: it counts the "
+                             "sequences of all ranks")
         self.first = self.batch_size * rank // ranks
         self.share, self.sequences = self.batch_size * (rank + 1) // ranks - self.first, None
-        self.child = (rank,) if ranks > 1 else ()  # the key of the generator that rng.spawn(ranks)[rank] would be
+        self.child = (rank,) if ranks > 1 else ()  # the key of the generator rng.spawn(ranks)[rank]
         self.updates_per_epoch = _checks.size("updates_per_epoch", updates_per_epoch)
         self.entropy, self.stream, self.taken, self.begin, self.warned = entropy, stream, 0, begin, False
 
     def place(self, epoch, k):
-        """As `Arrays.place`, for the batch that was drawn last; the sequences are counted in the batch of all ranks."""
+        """Return what `Arrays.place` does, for the last batch drawn. Sequences are numbered in the batch of all ranks."""
         return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.sequences
 
     def drawn(self, epoch, k, begun=False):
-        """As `Arrays.drawn`. An iterator gets no generator."""
+        """Return what `Arrays.drawn` does. An iterator gets no generator."""
         count = epoch * self.updates_per_epoch + k
         return Positions(batches=count if self.iterator is None else 0, noise=count)
 
@@ -175,24 +178,24 @@ class Function:
         if self.iterator is None:
             data = self.function(self.share, generator(self.entropy, self.stream, self.begin.batches + index, *self.child))
         else:
-            while self.taken < index:  # a resumed run has learnt from these already
+            while self.taken < index:  # a resumed run has already used these
                 next(self.iterator, None)
                 self.taken += 1
             try:
                 data = next(self.iterator)
             except StopIteration:
-                raise ValueError(f"batches has ended after {index} batches, before the run did") from None
+                raise ValueError(f"batches must last until the run ends, got only {index}") from None
             self.taken += 1
         if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 5:
-            raise TypeError(f"batches must give X, D[, weights[, lengths[, resets]]]; batch {index} is a {type(data).__name__}"
-                            + (f" of {len(data)}" if isinstance(data, (tuple, list)) else ""))
+            raise TypeError(f"batches must return X, D[, weights[, lengths[, resets]]]; batch {index} is of type "
+                            f"{type(data).__name__}" + (f" with {len(data)} items" if isinstance(data, (tuple, list)) else ""))
         try:
             batch = self.check(*data)
             refuse_nonfinite("", *batch[:3], batch[4])
             self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
-        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # an iterator is not told a size
+        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # an iterator gets no size
             self.warned = True
             self._warn(batch[0].shape)
         return batch
@@ -205,7 +208,7 @@ class Function:
                  f"time-major: {shape[0]} time steps of {shape[1]} sequences")
         if shape[0] == self.share:
             words += ". If its arrays are samples-first, swap their first two axes, as sequences.to_time_major does"
-        warnings.warn(words, UserWarning, stacklevel=9)  # the call of RNN.fit
+        warnings.warn(words, UserWarning, stacklevel=9)  # the caller of RNN.fit
 
 
 def check_shuffle(shuffle):
@@ -225,10 +228,10 @@ def order(shuffle, count, batch_size, rng):
 
 
 def spread(count, batch_size, rng):
-    """Return an order of `count` sequences in which each batch is spread over all of them.
+    """Return an order of `count` sequences that spreads each batch over all of them.
 
-    The sequences are cut into batch_size runs of consecutive ones. Each run is shuffled and gives one sequence to every
-    batch; the shorter runs give none to the last, smaller batch.
+    The sequences are cut into batch_size runs of consecutive ones. Each run is shuffled, and gives one sequence to every
+    batch. The shorter runs give none to the last batch, which is smaller.
     """
     batches = -(-count // batch_size)
     ends = np.arange(batch_size + 1) * count // batch_size
@@ -242,18 +245,21 @@ def spread(count, batch_size, rng):
 
 
 def generator(entropy, stream, *position):
-    """Return a generator that is a function of the seed, the stream and the position."""
+    """Return a generator that depends only on the seed, the stream and the position."""
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream, *position)))
 
 
 def refuse_nonfinite(whose, X, D, weights, lengths=None):
-    """Raise ValueError naming the first place where X, or D at a weight above 0, is NaN or infinite; padding is not read."""
+    """Raise ValueError if X, or D at a weight above 0, is NaN or infinite. The message names the first place.
+
+    Padding is not read.
+    """
     padding = None if lengths is None else np.arange(len(X))[:, None] >= lengths
     if X.dtype.kind == "f":
         _checks.finite(f"{whose}X", X, "tbi", skip=None if padding is None else padding[..., None])
     if D.dtype.kind == "f":
         unread = np.zeros(D.shape, bool)
-        per_step = D.ndim - 1  # axes of steps and sequences, or where D is that of the last steps of sequences alone
+        per_step = D.ndim - 1  # axes of steps and sequences; one axis if D holds only last steps
         if weights is not None:
             unread |= (weights if weights.ndim == D.ndim else weights[..., None]) == 0
         if padding is not None and per_step == 2:

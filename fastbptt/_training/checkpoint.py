@@ -1,6 +1,6 @@
-"""Checkpoints: the state of a training run in a model file, which `fastbptt.load` reads as the network of that moment.
+"""Checkpoints: the state of a training run in a model file. `fastbptt.load` reads the file as the network of that moment.
 
-A new number of `State` is kept by its place in `State.NUMBERS`; a new array needs a line in `write` and in `_contents`.
+A new number of `State` is kept if `State.NUMBERS` names it. A new array needs a line in `write` and in `_contents`.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ import numpy as np
 from .. import _files, _checks
 from .batches import Positions
 
-PREFIX = "run."  # of all arrays that are not the network's parameters
-# What a header of somebody's making leads to, in the code that believes it
+PREFIX = "run."  # prefix of all arrays except the network's parameters
+# Errors that a damaged or forged header can cause in the code that reads it
 DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
-WHOLE = ("epoch", "batch", "updates", "skipped", "averaged")  # numbers that count
-FINISHED = ("epochs", "updates", "patience", "callback")  # a run that ended so came to its own end; others were cut off
-RANKS_DIGITS = 36  # of the fingerprints of data that is divided among ranks, which one process computes in another way
+WHOLE = ("epoch", "batch", "updates", "skipped", "averaged")  # numbers that are counts
+FINISHED = ("epochs", "updates", "patience", "callback")  # reasons of a run that finished; other runs were cut off
+RANKS_DIGITS = 36  # of fingerprints of data divided among ranks; one process computes fingerprints in another way
 
 
-_word = functools.cache(str)  # of a dtype NumPy makes it anew each time, which takes longer than to digest a small array
+_word = functools.cache(str)  # str of a NumPy dtype takes longer than the digest of a small array
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a call of fit asks for: the run of a checkpoint must agree with it.
+    """What a call of fit asks for. The run in a checkpoint must agree with it.
 
     Attributes
     ----------
     identity : dict
-        Options and fingerprints of data that a run shares with its checkpoint.
+        Options, and fingerprints of data, that a run shares with its checkpoint.
     seed : int or None
-        The seed that the call would begin with; None if seeds are not compared.
+        The seed with which the call would begin; None if seeds are not compared.
     begin : Positions
-        The positions of the random streams that the call would begin with.
+        The positions of the random streams at which the call would begin.
     used : Positions
         1 for each random stream on which the run depends, and 0 for the others.
-    most_updates, updates_per_epoch : int
-        Where the call ends.
+    most_updates : int
+        The number of updates after which the call ends.
+    updates_per_epoch : int
     """
 
     identity: dict[str, Any]
@@ -55,15 +56,15 @@ class Call:
 
 
 def path(value):
-    """Return `value` as an absolute path; raise FileNotFoundError if its folder does not exist."""
+    """Return `value` as an absolute path. Raise FileNotFoundError if its folder does not exist."""
     value = os.path.abspath(_files.path_of(value, "checkpoint"))
     if not os.path.isdir(os.path.dirname(value)):
-        raise FileNotFoundError(f"there is no folder {os.path.dirname(value)!r} for the checkpoint")
+        raise FileNotFoundError(f"checkpoint must be in an existing folder: there is no folder {os.path.dirname(value)!r}")
     return value
 
 
 def digest(arrays):
-    """Return a fingerprint of arrays, their shapes and dtypes."""
+    """Return a fingerprint of arrays, with their shapes and dtypes."""
     total = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is not None:
@@ -73,12 +74,12 @@ def digest(arrays):
 
 
 def seed(path, otherwise):
-    """Return the seed of the run that `path` holds, which gives a resumed run its split and order, or `otherwise`."""
+    """Return the seed of the run in the file `path`, for a resumed run's split and order, else `otherwise`."""
     return streams(path, otherwise, None)[0]
 
 
 def streams(path, entropy, begin):
-    """Return the seed of the run that `path` holds and the positions where it began; those given where it holds none."""
+    """Return the seed of the run in the file `path` and its first positions, else the arguments."""
     if not os.path.exists(path):
         return entropy, begin
     run = _files.read(path)[0].get("run")
@@ -91,7 +92,7 @@ def streams(path, entropy, begin):
 
 
 def write(path, network, state, history, *, entropy, identity, seconds, start, begin):
-    """Write where a run stands: its training.State and History, seed, start parameters, and what a resumed run must share.
+    """Write a checkpoint: state and History of a run, its seed, its start parameters, and what a resumed run must share.
 
     `begin` holds the positions of the random streams at the start of the run.
     """
@@ -110,21 +111,25 @@ def write(path, network, state, history, *, entropy, identity, seconds, start, b
 
 
 def read(path, network, state, history, call, *, windows=None, content=None):
-    """Put what `write` wrote into state and history, and return the run's start parameters, or None if there is no file.
+    """Read a checkpoint into state and history. Return the run's start parameters, or None if there is no file.
 
     Parameters
     ----------
+    path : str
+    network : RNN
     state : State
-        It has the parameters that the network has now.
+        It holds the network's current parameters.
+    history : History
     call : Call
     windows : Windows, optional
         The source of batches, if it carries states from one batch to the next.
     content : bytes, optional
-        The content of the file, if it has been read already.
+        The content of the file, if it has already been read.
 
     Raises
     ------
-    ValueError : the file is no checkpoint, is damaged, or belongs to another network or another run; nothing is changed then.
+    ValueError
+        If the file is no checkpoint, is damaged, or belongs to another network or another run. Nothing is changed then.
     """
     if content is None and not os.path.exists(path):
         return None
@@ -164,9 +169,9 @@ def read(path, network, state, history, call, *, windows=None, content=None):
 def check_replaceable(path, network, state, call):
     """Raise FileExistsError unless the run of these arguments may write its checkpoints to `path`.
 
-    It may where there is no file, or nothing in it, and over its own earlier checkpoint.
+    It may if there is no file or an empty file, or if the file is the run's own earlier checkpoint.
     """
-    if not os.path.isfile(path) or os.path.getsize(path) == 0:  # a device is written to, and keeps nothing
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:  # a device keeps nothing, so writing loses nothing
         return
     try:
         header, arrays, _ = _open(path, network, call.identity, None)
@@ -177,12 +182,12 @@ def check_replaceable(path, network, state, call):
         except DAMAGES as error:
             raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
         if run.get("entropy") != call.seed:
-            which = ("it has another random seed, and this network was given none: with random_state= a script that is run "
-                     "again has the same" if isinstance(call.seed, _checks.DrawnSeed)
+            which = ("its random seed is not this network's, which was drawn: give random_state=, so that a repeated script "
+                     "has the same seed" if isinstance(call.seed, _checks.DrawnSeed)
                      else f"random_state is {run.get('entropy')} there and {call.seed} here")
             raise ValueError(f"checkpoint {path!r} is of another run: {which}")
         if start is not None and not is_close(start, state.theta):
-            raise ValueError(f"checkpoint {path!r} is of a run that began with other parameters; resume=True goes on with it if "
+            raise ValueError(f"checkpoint {path!r} is of a run that began with other parameters; resume=True continues it if "
                              "it is this network's own")
         if begun is not None and begun != call.begin.of(call.used):
             raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, call.begin.of(call.used))}")
@@ -192,13 +197,13 @@ def check_replaceable(path, network, state, call):
 
 
 def not_replaced(error):
-    """The FileExistsError for a file that is not this run's, which `error` says."""
+    """Return the FileExistsError for a file that is not this run's. `error` says why."""
     words = f"{error}" if f"{error}".startswith("checkpoint ") else f"checkpoint {error}"
     return FileExistsError(f"{words}. It is not replaced: give checkpoint= another path, or overwrite=True")
 
 
 def _open(path, network, identity, content):
-    """Header, arrays and network of a checkpoint of this network and this run."""
+    """Return header, arrays and network of a checkpoint, which must be of this network and this run."""
     header, arrays = _files.read(path, content)
     if header.get("kind") != "Checkpoint":
         raise ValueError(f"checkpoint {path!r} holds a model, not the checkpoint of a run: fastbptt.load reads it")
@@ -216,25 +221,25 @@ def _open(path, network, identity, content):
 
 
 def _start(arrays, state):
-    """The parameters that the run began with; None in files of earlier versions."""
+    """Return the parameters with which the run began, or None for files of earlier versions."""
     start = arrays.get(f"{PREFIX}start")
     return None if start is None else _like(start, state.theta).copy()
 
 
 def _begin(run, used):
-    """The positions at which the run began in the streams that it uses; None in files of earlier versions."""
+    """Return the positions at which the run began in the streams that it uses, or None for files of earlier versions."""
     return None if run.get("begin") is None else Positions.read(run["begin"]).of(used)
 
 
 def _compare_begin(path, run, start, later, network, theta, seed):
-    """Raise ValueError unless a network with these parameters and this seed may go on with a run.
+    """Return whether the network has only the start parameters of a run. The positions of its streams then count.
 
-    Returns whether the network has the start parameters alone, so that the positions of its streams count.
+    Raise ValueError unless a network with these parameters and this seed may continue the run. It may with the run's seed and
+    start parameters, and with parameters that the run has reached (`later`).
 
-    It may where the run began with both, and where the network has the parameters that the run has come to (`later`).
-    A network without a seed of its own begins anew with others each time that its script is run. It then goes on with a run
-    that was cut off, as nothing says that this is another one, but not with a run that came to its own end: in a loop over
-    such networks every one would be the first.
+    A network without a given seed starts with other parameters each time its script runs. It may continue a run that was
+    cut off, because nothing shows that this is another run. It may not continue a run that finished. Otherwise, in a loop
+    over such networks, every network would become the first one.
     """
     if not isinstance(seed, _checks.DrawnSeed) and run["entropy"] != seed:
         raise ValueError(f"checkpoint {path!r} is of another run: random_state is {run['entropy']} there and {seed} here. "
@@ -245,30 +250,31 @@ def _compare_begin(path, run, start, later, network, theta, seed):
         return True
     if not isinstance(network._entropy, _checks.DrawnSeed):
         raise ValueError(f"checkpoint {path!r} is of another run, which began with other parameters than this network has. "
-                         "Give each run a checkpoint of its own, or go on with fastbptt.load of this one")
+                         "Give each run a checkpoint of its own, or continue from fastbptt.load of this one")
     if run.get("stopped") in FINISHED:
         raise ValueError(f"checkpoint {path!r} is of a finished run (it stopped by {run['stopped']!r}), which began with "
                          "other parameters than this network has. Give each run a checkpoint of its own; give the network a "
-                         "random_state, with which it begins alike when its script is run again; or go on with "
+                         "random_state, so that a repeated script begins with the same parameters; or continue from "
                          "fastbptt.load of this checkpoint")
     return False
 
 
 def _compare_positions(path, run, begun, ended, begin):
-    """Raise ValueError unless a network with the start parameters of a run is at a position from which it may go on.
+    """Raise ValueError unless a network with the start parameters of a run is at a position from which it may continue.
 
-    begun, ended : positions where the run began, None if the file does not say, and where it stands; begin : of this call
+    `begun` holds the positions where the run began, or None if the file does not say. `ended` holds those where it stands, and
+    `begin` those of this call.
     """
     if begun is not None and not may_go_on(begun, ended, begin, run.get("stopped") in FINISHED):
         raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, begin)}. Give each run a checkpoint of its own")
 
 
 def may_go_on(begun, ended, begin, finished):
-    """Whether a network with the start parameters of a run and its streams at `begin` may go on with that run.
+    """Return whether a network with the start parameters of a run and its streams at `begin` may continue that run.
 
-    It may at the position where the run began, and at 0, as a network in another process is. It may at the position where
-    the run ended (`ended`) only if the run was cut off: in a loop that sets the start parameters again, every run would be
-    the first.
+    It may at the position where the run began, and at 0, as a network in another process. It may at the position where the
+    run ended (`ended`) only if the run was cut off. Otherwise, in a loop that sets the start parameters again, every run
+    would be the first.
     """
     return begin in (begun, Positions()) or begin == ended and not finished
 
@@ -279,7 +285,10 @@ def _began_elsewhere(begun, begin):
 
 
 def is_close(a, b):
-    """Whether parameters are equal, except for rounding: LAPACK, which initialisers use, rounds differently elsewhere."""
+    """Return whether parameters are equal, except for rounding.
+
+    Initialisers use LAPACK, which rounds differently on other machines.
+    """
     eps = max(np.finfo(a.dtype).eps, np.finfo(b.dtype).eps)
     return a.shape == b.shape and bool((np.abs(a - b) <= np.sqrt(eps) * np.abs(a).max(initial=0)).all())
 
@@ -288,12 +297,15 @@ def _refuse_longer(path, numbers, call):
     """Raise ValueError if a file holds more updates than the call would make."""
     there = numbers["epoch"] * call.updates_per_epoch + numbers["batch"]
     if there > call.most_updates:
-        raise ValueError(f"checkpoint {path!r} is of a longer run: {there} updates are done there, and epochs= and updates= "
-                         f"end this one after {call.most_updates}")
+        raise ValueError(f"checkpoint {path!r} is of a longer run: it has made {there} updates, and epochs= and updates= "
+                         f"end this run after {call.most_updates}")
 
 
 def _with_starts(kept, network, arrays):
-    """The states of a checkpoint with the S_0 of their time, for which files of version 0.1 have no place: the present one."""
+    """Return the states of a checkpoint with an S_0 for each.
+
+    Files of version 0.1 do not hold the S_0 of that time. The current S_0 stands in for it.
+    """
     if "S_0" not in network._kept_parts or kept.ndim != 2 or kept.shape[1] != network._kept_width - sum(network._widths):
         return kept
     S_0 = np.concatenate([arrays[name] for name in network.parameters if name.startswith("S_0")])
@@ -301,10 +313,10 @@ def _with_starts(kept, network, arrays):
 
 
 def _contents(run, arrays, state, history):
-    """Numbers, slots, best parameters and curves of a checkpoint, each held against what it must be."""
-    numbers = {"owed": (), "refused": False} | dict(run["numbers"])  # which files of earlier versions do not have
+    """Return the checked numbers, slots, best parameters and curves of a checkpoint."""
+    numbers = {"owed": (), "refused": False} | dict(run["numbers"])  # absent from files of earlier versions
     if set(numbers) != set(state.NUMBERS):
-        raise ValueError("its numbers are not those of a run")
+        raise ValueError("it does not hold the numbers of a run")
     for name in WHOLE:
         if type(numbers[name]) is not int or numbers[name] < 0:
             raise ValueError(f"{name} is {numbers[name]!r}")
@@ -313,26 +325,26 @@ def _contents(run, arrays, state, history):
             raise ValueError(f"{name} is {numbers[name]!r}")
     numbers["carried"], numbers["owed"] = tuple(numbers["carried"]), tuple(numbers["owed"])
     if numbers["owed"] and (len(numbers["owed"]) != 6 or numbers["owed"][0] not in ("callbacks", "update_callbacks")):
-        raise ValueError(f"it owes {numbers['owed']}")
+        raise ValueError(f"owed must be a call of callbacks, got {numbers['owed']}")
     if type(numbers["refused"]) is not bool or numbers["refused"] > bool(numbers["owed"]):
-        raise ValueError(f"refused is {numbers['refused']!r} where it owes {numbers['owed']}")
+        raise ValueError(f"refused must be a bool, and True only with owed callbacks, got {numbers['refused']!r}")
     if type(run["entropy"]) is not int or not isinstance(run.get("stopped", ""), str):
-        raise ValueError(f"its seed is {run['entropy']!r}, its end {run.get('stopped')!r}")
+        raise ValueError(f"seed and end must be an int and a string, got {run['entropy']!r} and {run.get('stopped')!r}")
     if run["slots"] != len(state.slots):
-        raise ValueError(f"{run['slots']} slots, where the optimiser has {len(state.slots)}")
+        raise ValueError(f"slots must be {len(state.slots)}, as the optimiser has, got {run['slots']}")
     slots = [_like(arrays[f"{PREFIX}slot_{n}"], slot) for n, slot in enumerate(state.slots)]
     best = arrays.get(f"{PREFIX}best_theta")
     curves = {name: arrays[PREFIX + name].tolist() for name in history.CURVES}
     for name, curve in curves.items():
         if arrays[PREFIX + name].ndim != 1 or len(curve) != numbers["epoch"] and name != "validation_loss":
-            raise ValueError("its history is not as long as its run")
+            raise ValueError("its history must be as long as its run")
     return numbers, slots, None if best is None else _like(best, state.theta).copy(), curves
 
 
 def _like(array, expected):
     if array.shape != expected.shape or array.dtype != expected.dtype:
-        raise ValueError(f"an array of shape {array.shape} and dtype {array.dtype} stands for {expected.shape}, "
-                         f"{expected.dtype}")
+        raise ValueError(f"an array must have shape {expected.shape} and dtype {expected.dtype}, got {array.shape} and "
+                         f"{array.dtype}")
     return array
 
 
@@ -340,17 +352,17 @@ def _compare(path, what, theirs, ours):
     differ = differences(theirs, ours)
     by_ranks = [any(len(str(each.get(name))) == RANKS_DIGITS for name in ("data", "validation")) or "ranks" in each
                 for each in (theirs, ours)]
-    if what == "run" and by_ranks[0] != by_ranks[1]:  # their fingerprints cannot be compared
+    if what == "run" and by_ranks[0] != by_ranks[1]:  # the fingerprints are of two kinds
         for name in ("data", "validation"):
             if name in theirs and name in ours:
                 differ.pop(name, None)
         differ.pop("ranks", None)
         if not differ:
-            how = ("with a communicator, and only such a run goes on from it: in one process give "
+            how = ("with a communicator, and only such a run can resume it: in one process give "
                    "communicator=mpi4py.MPI.COMM_SELF, which has one rank") if by_ranks[0] else (
-                   "without a communicator, and only such a run goes on from it: give none")
+                   "without a communicator, and only such a run can resume it: give none")
             if theirs.get("ranks", 1) != 1:
-                how += f"; its batches are drawn by {theirs['ranks']} ranks, and need as many"
+                how += f"; {theirs['ranks']} ranks draw its batches, and it requires as many"
             raise ValueError(f"checkpoint {path!r} was written by a run {how}")
     if differ:
         raise ValueError(f"checkpoint {path!r} is of another {what}: " + "; ".join(differ.values()))
@@ -358,7 +370,7 @@ def _compare(path, what, theirs, ours):
 
 def differences(theirs, ours):
     """Describe the differences of two dicts, as a dict of messages by name."""
-    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # JSON has lists, and no tuples
+    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # JSON has no tuples, only lists
     return {name: f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
             for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)}
 

@@ -1,6 +1,6 @@
-"""What a run leaves: `History` of fit, `StreamHistory` of stream, and the `Record` that callbacks get.
+"""The records of training: `History` of fit, `StreamHistory` of stream, and the `Record` that callbacks receive.
 
-These classes are public as names of `fastbptt.training`. A curve or a count that users can look at after a run goes here.
+These classes are public names of `fastbptt.training`. Add here a curve or a count that users can read after a run.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ import numpy as np
 
 from .. import _checks, _plots
 
-RECENT = 100  # updates of a stream whose mean loss its history shows
+RECENT = 100  # StreamHistory shows the mean loss of this many latest updates
 
 
 @dataclass(repr=False)
 class History:
-    """What a run did, with one entry for each epoch.
+    """The record of a run, with one entry per epoch in each list.
+
+    If a run ends within an epoch, the last entry is about the updates of this epoch. After an interrupt or an error, these
+    updates have no entry.
 
     Attributes
     ----------
     train_loss : list of float
-        The data losses of the epoch's mini-batches, each before its update: their mean, weighted by each batch's Σ m, with
-        reduction="mean", and their sum with reduction="sum".
+        The data losses of the epoch's mini-batches, each before its update. With reduction="mean" their mean, weighted by each
+        batch's Σ m; with reduction="sum" their sum.
     validation_loss : list of float
-        After the epoch; NaN in epochs that `validation_every` skips; empty without a validation set.
+        The validation loss after the epoch. NaN in epochs that `validation_every` skips; empty without a validation set.
     penalty : list of float
-        The mean over the mini-batches, with either reduction, of all penalties, l1 Σ |w| + l2 Σ w² and those on rates and
-        by Ω, each before its update.
+        All penalties, l1 Σ |w| + l2 Σ w², the one on rates and omega · Ω, each before its update. With either reduction the
+        entry is their mean over the mini-batches.
     gradient_norm : list of float
-        The mean Euclidean norm of the gradients, penalties included, before clipping.
+        The mean Euclidean norm of the gradients with penalties, before clipping.
     learning_rate : list of float
-        Of the epoch.
+        The learning rate of the epoch.
     seconds : list of float
-        Since the start of the run; of a resumed run, with the seconds before.
+        Seconds since the start of the run. A resumed run includes the seconds before it was interrupted.
     stopped : str
-        Why the run ended: "epochs", "updates", "patience", "callback", "time", "interrupted" or "nonfinite"; "error" after any
-        other error.
+        Why the run ended: "epochs", "updates", "patience", "callback", "time", "interrupted" or "nonfinite", or "error"
+        after any other error.
     best_epoch : int or None
         Index of the epoch with the lowest validation loss.
     updates, skipped : int
         Number of updates, and of batches skipped with on_nonfinite="skip".
-
-    If a run ends within an epoch, the updates of this epoch are the last entry; after an interrupt or an error they have no
-    entry.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -71,17 +71,22 @@ class History:
         return f"History({', '.join([*parts, f'stopped={self.stopped!r}', *_in_seconds(self.seconds)])})"
 
     def rows(self) -> dict[str, np.ndarray]:
-        """Return a dict of columns, a row for each epoch: ``pandas.DataFrame(history.rows())``.
+        """Return a dict of columns with one row per epoch, for ``pandas.DataFrame(history.rows())``.
 
-        The columns are "epoch", which counts from 0, and those of the lists above that are not empty.
+        The columns are "epoch", which counts from 0, and those lists above that are not empty.
         """
         return {"epoch": np.arange(len(self.train_loss))} | {
             name: np.array(getattr(self, name), np.float64) for name in self.CURVES if getattr(self, name)}
 
     def plot(self, ax: Any = None, *, gradient_norm: bool = False) -> Any:
-        """Plot the losses by epoch on a logarithmic scale, with the best epoch marked, and return the Axes. Needs matplotlib.
+        """Plot the losses by epoch on a logarithmic scale, mark the best epoch, and return the Axes. Requires matplotlib.
 
-        With gradient_norm=True, also plot the mean norm of the gradient before clipping, dotted, on an axis of its own.
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to plot. The default is a new figure.
+        gradient_norm : bool
+            Whether to plot the mean gradient norm before clipping too, dotted, on its own axis.
         """
         ax = _plots.axes(ax)
         epochs = np.arange(1, len(self.train_loss) + 1)
@@ -113,13 +118,26 @@ class History:
 
 
 def _in_seconds(seconds):
-    """Return the last of these seconds as a list for the end of a repr, empty if there are none."""
+    """Return a list with the last of these seconds for the end of a repr; it is empty if there are none."""
     return [f"{last:.3g} s" for last in seconds[-1:]]
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a callback gets: after an epoch its means; after an update that batch's loss and norm. Epochs count from 0."""
+    """What a callback receives: an epoch's means after an epoch, or a batch's loss and norm after an update.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch, from 0.
+    update : int
+        Number of updates so far.
+    train_loss : float
+    validation_loss : float or None
+    gradient_norm : float
+        Before clipping.
+    network : RNN
+    """
 
     epoch: int
     update: int
@@ -131,20 +149,20 @@ class Record:
 
 @dataclass(repr=False)
 class StreamHistory:
-    """What RNN.stream did.
+    """The record of RNN.stream.
 
     Attributes
     ----------
     loss : list of float
         Data loss of each update's window, before the update.
     gradient_norm : list of float
-        Before clipping, penalties included.
+        Norm of each gradient with penalties, before clipping.
     steps : int
         Number of time steps that were read.
-    final_state : array (B, H)
-        The state after them, from which another stream can go on; None if no step was read.
+    final_state : array (B, H) or None
+        The state after them, from which another stream can continue. None if no step was read.
     stopped : str
-        "end", or "callback", "interrupted", "nonfinite" or "error".
+        "end", "callback", "interrupted", "nonfinite" or "error".
     """
 
     loss: list[float] = field(default_factory=list)
@@ -161,6 +179,6 @@ class StreamHistory:
         return f"StreamHistory({', '.join([*parts, f'stopped={self.stopped!r}'])})"
 
     def rows(self) -> dict[str, np.ndarray]:
-        """Return a dict of columns, a row for each update: ``pandas.DataFrame(history.rows())``."""
+        """Return a dict of columns with one row per update, for ``pandas.DataFrame(history.rows())``."""
         return {"update": np.arange(1, len(self.loss) + 1), "loss": np.array(self.loss, np.float64),
                 "gradient_norm": np.array(self.gradient_norm, np.float64)}

@@ -2,19 +2,19 @@
 
 Design
 ------
-(a) One `State` holds the position of a run and all that it has learnt. There are two: an update, or the end of an epoch,
-    writes the next state into the spare one and then swaps the two in one assignment. An interrupt thus finds a whole
-    state, whenever it comes. A checkpoint is such a state.
-(b) Everything random is a function of the seed and of the position: the order of an epoch's sequences, and the generator
-    that a function of batches gets. So there are no generators to save. A run begins at its network's positions, and
-    moves them behind what its updates have used.
-(c) If none of the user's own functions runs between updates, `Stretch` makes many updates in compiled code, with the same
-    bits. If none runs between epochs, a stretch goes on over many epochs. An update that fails there is made again by
-    `_update`, which raises the detailed error.
+(a) One `State` holds the position of a run and everything that it has learned. There are two of them. An update, or the end
+    of an epoch, writes the next state into the spare one, and then swaps the two in one assignment. An interrupt thus always
+    finds a complete state. A checkpoint is such a state.
+(b) Everything random is a function of seed and position: the order of an epoch's sequences, and the generator that a function
+    of batches receives. So there are no generators to save. A run begins at its network's positions, and moves them past
+    what its updates have used.
+(c) If none of the user's functions runs between updates, `Stretch` makes many updates in compiled code, with the same bits.
+    If none runs between epochs, a stretch spans many epochs. If an update fails there, `_update` repeats it and raises the
+    detailed error.
 (d) The loop uses a network only through its parameters, `_loss_into` and a few more methods, so that `network` may import
     this module.
 
-A new reason to stop a run goes into `_ended` or `_updates`; what is judged after an epoch goes into `_judge`.
+Add a new reason to stop a run to `_ended` or `_updates`. Add a new measurement after an epoch to `_judge`.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from .step import clip, nonfinite_part, update
 from .stretch import Stretch
 from .windows import Windows, compute_window
 
-AIR = 0.05  # seconds that a stretch of compiled updates may take
-MOST_AHEAD = 1024  # epochs of one stretch, at most
+AIR = 0.05  # the most seconds of a stretch of compiled updates
+MOST_AHEAD = 1024  # the most epochs of a stretch
 
 
 def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy: int) -> History:
-    """Train; RNN.fit documents and has checked the arguments. `source` is Arrays, Windows or Function."""
+    """Train a network. `source` is Arrays, Windows or Function. RNN.fit has checked the arguments and documents them."""
     if validation is not None:
         refuse_nonfinite("validation's ", *validation[:4])
         if 0 in validation[0].shape[:2]:
-            raise ValueError(f"validation's X has nothing to judge by: shape {validation[0].shape} was read as (T, B, I)")
+            raise ValueError(f"validation's X must have steps and sequences: shape {validation[0].shape} was read as (T, B, I)")
     run = Run(network, source, validation, settings, entropy)
     if settings.resume:
         run.resume()
@@ -71,11 +71,11 @@ class Run:
     def __init__(self, network, source, validation, settings, entropy):
         self.network, self.source, self.validation, self.settings = network, source, validation, settings
         self.entropy, self.history = entropy, History()
-        self.start = None if settings.checkpoint is None else network.theta  # the parameters that the run began with
+        self.start = None if settings.checkpoint is None else network.theta  # the start parameters
         self.gradient, self.draws = np.empty_like(network._theta), network._keys(entropy, entropy)
         states = [State(network.theta, settings.optimizer.slots(network._theta), carried=settings.schedule.begin())
                   for _ in range(2)]
-        self.states = tuple(states)  # the present one and the spare
+        self.states = tuple(states)  # the current one and the spare
         self.begin = self.saved = time.monotonic()
         most = self._most_updates()
         self.most_epochs = -(-most // source.updates_per_epoch)
@@ -84,7 +84,7 @@ class Run:
         if settings.backend == "core" and not network._stacked and isinstance(source, Arrays) \
                 and not settings.update_callbacks and type(settings.optimizer) in optimizers.OPTIMIZERS.values():
             self.stretch = Stretch(network, source, settings, self.gradient)
-        self.ahead = 1  # epochs of the next stretch, at most
+        self.ahead = 1  # the most epochs of the next stretch
         self.sees_ahead = validation is None and not settings.callbacks and schedules.is_foreseen(settings.schedule)
 
     @property
@@ -92,7 +92,7 @@ class Run:
         return self.states[0]
 
     def _next(self):
-        """Copy the present state into the spare one, with the network's parameters, which callbacks may have changed."""
+        """Copy the current state into the spare one, with the network's parameters, which callbacks may have changed."""
         state, spare = self.states
         spare.take(state, self.network._theta)
         return spare
@@ -107,7 +107,7 @@ class Run:
 
     def loop(self):
         """Make updates and epochs until the run ends, and return why it ended."""
-        if self.state.owed and self._call():  # in a resumed run
+        if self.state.owed and self._call():  # only in a resumed run
             return "callback"
         while True:
             stopped = self._ended() or self._updates()
@@ -119,7 +119,7 @@ class Run:
                 return "time"
 
     def _ended(self):
-        """Return why no epoch begins now, or "" if one does or is going on already, as in a resumed run."""
+        """Return why no further epoch begins, or "". A resumed run may be within an epoch, which then continues."""
         settings, state = self.settings, self.state
         if state.batch > 0:
             return ""
@@ -144,7 +144,7 @@ class Run:
     # ---- Updates
 
     def _updates(self):
-        """Make updates to the end of the epoch, and return ""; if the run ends within the epoch, return why."""
+        """Make updates to the end of the epoch and return "". If the run ends within the epoch, return why."""
         settings = self.settings
         while self.state.batch < self.source.updates_per_epoch:
             if settings.updates is not None and self._drawn() >= settings.updates:
@@ -161,11 +161,12 @@ class Run:
         return ""
 
     def _stretch(self):
-        """Make updates in compiled code for up to a twentieth of a second, and return whether any was made.
+        """Make updates in compiled code for at most a twentieth of a second, and return whether any was made.
 
-        The updates go on into the next epochs if neither callbacks nor a validation set need the end of an epoch: with 8
-        updates an epoch of 2.3 us each, 10 us an epoch were a third of the time. `loop` closes the last of these epochs.
-        No update is made if the next batch cannot be learnt from: `_update` then raises the error, or skips the batch.
+        The updates continue into the next epochs if neither callbacks nor a validation set need the end of an epoch. With 8
+        updates of 2.3 us per epoch, the 10 us at the end of an epoch would be a third of the time. `loop` closes the last
+        of these epochs. If the next batch is not finite, no update is made: `_update` then raises the error, or skips the
+        batch.
         """
         network, settings, source, spare = self.network, self.settings, self.source, self._next()
         epochs = self._epochs_ahead(spare)
@@ -192,17 +193,17 @@ class Run:
         return done > 0
 
     def _epochs_ahead(self, state):
-        """Return how many epochs the next stretch covers, the present one included: as many as fit into half of its time."""
+        """Return how many epochs the next stretch covers, with the current one: as many as fit into half of its time."""
         settings, each = self.settings, self.source.updates_per_epoch
         epochs = self.ahead if self.sees_ahead else 1
         if settings.epochs is not None:
             epochs = min(epochs, settings.epochs - state.epoch)
-        if settings.updates is not None:  # whole ones
+        if settings.updates is not None:  # only complete epochs
             epochs = min(epochs, (settings.updates - state.epoch * each) // each)
         return max(1, epochs)
 
     def _count(self, spare, done, sums, begin):
-        """Add the numbers of a stretch's updates to `spare`, and write down all its finished epochs except the last."""
+        """Add the numbers of a stretch's updates to `spare`. Record all its finished epochs except the last."""
         each, left, seconds = self.source.updates_per_epoch, done, 0.0
         for *of_epoch, until in sums:
             if spare.batch == each:
@@ -215,7 +216,7 @@ class Run:
                 break
 
     def _draws_at(self, epoch, k):
-        """Return the keys of the noise and dropout of batch k, or None if the network draws nothing."""
+        """Return the keys of the noise and dropout of batch k, or None if the network has neither."""
         return None if self.draws is None else draws_at(self.draws, *self.source.place(epoch, k))
 
     def _update(self):
@@ -224,7 +225,7 @@ class Run:
         data = self.source.batch(epoch, k)
         if isinstance(self.source, Windows):
             loss, penalty, weight = self._window(network, data, k, spare)
-            if weight == 0:  # nothing to learn from
+            if weight == 0:  # no errors, no update
                 spare.batch += 1
                 self._commit(spare)
                 return
@@ -247,7 +248,10 @@ class Run:
         self._commit(spare)
 
     def _learn(self, spare, gradient, loss, norm):
-        """Update parameters and slots of `spare` and return ""; if something is not finite, leave them and return what it is."""
+        """Update parameters and slots of `spare` and return "".
+
+        If something is not finite, leave them unchanged and return what it is: "loss", "gradient" or "update".
+        """
         network, settings = self.network, self.settings
         bad = nonfinite_part(loss, norm)
         if bad:
@@ -261,7 +265,7 @@ class Run:
         return "update"
 
     def _window(self, network, data, k, spare):
-        """Compute loss, penalty and Σ m of a window of truncated BPTT; keep in `spare` the states that the next one needs."""
+        """Compute loss, penalty and Σ m of a window of truncated BPTT. Keep the states for the next window in `spare`."""
         source, states = self.source, spare.states
         own_start = states is not None and data[3] is None and source.window(k)[0] == 0
         *found, S = compute_window(network, self.gradient, self.settings, data, k2=source.k2, states=states,
@@ -278,13 +282,13 @@ class Run:
         state.add(loss, penalty, norm, weight)
 
     def _learning_rate(self, state, ahead=0):
-        """Return the learning rate of the epoch of `state`, or of an epoch `ahead` of it if nothing in between changes it."""
+        """Return the learning rate of the epoch of `state`, or of one `ahead` if nothing before it changes the rate."""
         settings = self.settings
         factor = settings.schedule.factor(state.carried, state.epoch + ahead, self.most_epochs)
         return settings.optimizer.learning_rate * float(factor)
 
     def _refuse(self, data, what, loss, norm, whose=""):
-        """Raise FloatingPointError for a batch that cannot be learnt from, unless such batches are skipped."""
+        """Raise FloatingPointError for a batch that is not finite, unless such batches are skipped."""
         if self.settings.on_nonfinite == "skip":
             return
         state = self.state
@@ -292,12 +296,12 @@ class Run:
         raise FloatingPointError(
             f"{what} is not finite in epoch {state.epoch}, batch {state.batch} (update {state.updates}){whose}{culprit}: loss "
             f"{loss}, gradient norm {norm}; the parameters are those before this update. A smaller learning_rate or "
-            'max_grad_norm may help; on_nonfinite="skip" passes such batches over')
+            'max_grad_norm may help; on_nonfinite="skip" skips such batches')
 
     # ---- Epochs
 
     def _close_epoch(self):
-        """Judge the epoch, write it down and call the callbacks; return whether one of them ends the run."""
+        """Evaluate the epoch, record it and call the callbacks. Return whether one of them ends the run."""
         spare = self.state.again()
         due = (spare.epoch + 1) % self.settings.validation_every == 0
         validation_loss = self._judge(spare, spare.epoch) if due else math.nan
@@ -307,7 +311,7 @@ class Run:
         return self._call()
 
     def _tell(self, state):
-        """Show the epoch that was written down last in history and progress."""
+        """Show the last recorded epoch in history and progress."""
         self.tell_history(state)
         _, epoch, _, train_loss, validation_loss, _ = state.owed
         self.progress.epoch(epoch, train_loss, validation_loss)
@@ -315,9 +319,9 @@ class Run:
     def _call(self):
         """Call all callbacks that the state owes, and return whether one of them returned True.
 
-        If the calls are interrupted, the state still owes them, and keeps the parameters from before. If a callback ends the
-        run, a resumed run calls the callbacks again, because it may have others; the parameters stay as the first call left
-        them.
+        If the calls are interrupted, the state still owes them, and keeps the parameters from before. If a callback ends
+        the run, a resumed run calls the callbacks again, because it may have other callbacks. The parameters stay as the
+        first call left them.
         """
         owed = self.state.owed
         if not self._is_called(owed[0]):
@@ -326,7 +330,7 @@ class Run:
         stops = self._ask()
         if self.state.refused:
             self.network._theta[...] = self.state.theta
-        spare = self._next()  # with the parameters as they left them
+        spare = self._next()  # with the parameters that the callbacks left
         spare.owed, spare.refused = (owed, True) if stops else ((), False)
         self._commit(spare)
         return stops
@@ -342,20 +346,20 @@ class Run:
         answers = [callback(record) for callback in callbacks]
         if not np.isfinite(self.network._theta).all():
             self.network._theta[...] = self.state.theta
-            raise FloatingPointError(f"{name} left parameters that are not finite after epoch {record.epoch}; they are those "
-                                     "of before again")
+            raise FloatingPointError(f"{name} must leave finite parameters, but did not after epoch {record.epoch}; the "
+                                     "parameters are again those from before")
         return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
     def close(self):
-        """Write down an unfinished epoch, judge the last epoch, and return to the best parameters.
+        """Record an unfinished epoch, evaluate the last epoch, and return to the best parameters.
 
-        This changes the history and the network, but not the checkpoint: a resumed run goes on from where the run was.
+        This changes the history and the network, but not the checkpoint. A resumed run continues where the run was.
         """
         self._move_streams()
         spare, losses = self._next(), self.history.validation_loss
         if spare.averaged:
             self._write_down(spare, self._judge(spare, spare.epoch), self._seconds())
-        elif losses and math.isnan(losses[-1]):  # it was skipped: nobody knew that it was the last
+        elif losses and math.isnan(losses[-1]):  # validation_every skipped it
             losses[-1] = self._judge(spare, spare.epoch - 1)
         self.tell_history(spare)
         if self.settings.patience is not None and spare.best_theta is not None:
@@ -389,7 +393,10 @@ class Run:
                       None if math.isnan(validation_loss) else validation_loss, history.gradient_norm[-1])
 
     def _judge(self, spare, epoch):
-        """Return the validation loss after this epoch, NaN without a validation set; keep the best loss and its parameters."""
+        """Return the validation loss after this epoch, or NaN without a validation set.
+
+        Keep the best loss and its parameters in `spare`.
+        """
         if self.validation is None:
             return math.nan
         settings, loss = self.settings, self._validation_loss()
@@ -415,11 +422,11 @@ class Run:
         history.best_epoch, history.updates, history.skipped = state.best_epoch, state.updates, state.skipped
 
     def _is_own(self):
-        """Whether the run draws from the network's own streams."""
+        """Return whether the run draws from the network's own streams."""
         return self.entropy == self.network._entropy
 
     def _move_streams(self, begun=False):
-        """Move the network's streams behind what this run has used."""
+        """Move the network's streams past what this run has used."""
         if self._is_own():
             drawn = self.source.drawn(self.state.epoch, self.state.batch, begun)
             if self.draws is None:
@@ -438,14 +445,14 @@ class Run:
         self.saved = time.monotonic()
 
     def resume(self):
-        """Go on from the checkpoint, if the file exists."""
+        """Continue from the checkpoint, if the file exists."""
         self._read()
         self.network._theta[...] = self.state.theta
         self.tell_history(self.state)
         self.progress.update(self._drawn())
 
     def _read(self, content=None, path=None, seed=True):
-        """Read the checkpoint into state and history, if the file exists; without `seed` the seeds are not compared."""
+        """Read the checkpoint into state and history, if the file exists. With seed=False, do not compare the seeds."""
         path = self.settings.checkpoint if path is None else path
         windows = self.source if isinstance(self.source, Windows) else None
         start = _checkpoint.read(path, self.network, self.state, self.history, self._asked(seed),
@@ -459,7 +466,7 @@ class Run:
             _checkpoint.check_replaceable(settings.checkpoint, self.network, self.state, self._asked())
 
     def _asked(self, seed=True):
-        """Return what this call asks for, with which a checkpoint is compared; without `seed` the seeds are not compared."""
+        """Return what this call asks for, to compare a checkpoint with it. With seed=False, do not compare the seeds."""
         settings = self.settings
         return _checkpoint.Call(self._identity(), settings.seed if seed else None, settings.begin, self._used(),
                                 self._most_updates(), self.source.updates_per_epoch)
@@ -472,7 +479,7 @@ class Run:
         return used_streams(False, source.iterator is None, self.draws is not None)
 
     def _identity(self):
-        """Return what a checkpoint must share with the run that goes on from it."""
+        """Return what a checkpoint must share with the run that resumes it."""
         settings, source = self.settings, self.source
         return {"optimizer": described(settings.optimizer), "schedule": described(settings.schedule),
                 "max_grad_norm": settings.max_grad_norm, "batch_size": source.batch_size,
@@ -487,12 +494,12 @@ class Run:
         return self.digests
 
     def fail(self, error):
-        """Record an interrupt or an error in the history, and write the last whole state to the checkpoint."""
+        """Record an interrupt or an error in the history, and write the last complete state to the checkpoint."""
         names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
         self.history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
         self.history._truncate(self.state.epoch)
         self.tell_history(self.state)
-        # The next run does not repeat the order of an epoch that failed. Lanes do not tell in which batch it failed.
+        # The next run has another order than the failed epoch. Lanes do not report the batch that failed.
         self._move_streams(begun=isinstance(error, FloatingPointError))
         try:
             self.save()

@@ -1,4 +1,7 @@
-"""Where numbers first become NaN or infinite in a batch, for error messages."""
+"""Find where NaN or infinity first appears in a batch, for error messages.
+
+Add here what helps to find the cause of a non-finite loss or gradient.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import numpy as np
 
 
 def first_nonfinite(network, data, backend):
-    """Describe where a batch's computation first leaves the finite numbers: in the forward pass, else in the backward pass."""
+    """Describe where a batch's computation first gives NaN or infinity: in the forward pass, else in the backward pass.
+
+    The result is the end of an error message, and empty if everything is finite.
+    """
     X, D, weights, initial_state, lengths, resets = data
     # D may hold NaN or any label where the weight is 0
     D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.clip(D, 0, network.output_size - 1)
@@ -18,7 +24,7 @@ def first_nonfinite(network, data, backend):
         _, gradients = network.loss_and_gradients(X, D, weights=weights, input_gradient=not network.one_hot, **more)
     if weights is not None:
         e = np.where((weights if weights.ndim == e.ndim else weights.max(axis=-1)) == 0, 0, e)
-    if network.output == "last":  # (B,): one error for each sequence, at its last step
+    if network.output == "last":  # e is (B,): one error per sequence
         e = e[None]
     dX = gradients.pop("X", np.zeros((0, 1, 1)))
     names = [name for name, gradient in gradients.items() if not np.isfinite(gradient).all()]

@@ -1,22 +1,29 @@
-"""What a long run shows while it runs: a bar or a line."""
+"""Progress of a long run: a bar or a line.
+
+Add a method to `Progress` for a new kind of run that reports.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 
-DELAY = 0.5  # seconds before a run shows progress that nobody asked for
+DELAY = 0.5  # seconds before a run shows progress by default
 
 
 class Progress:
-    """A bar by tqdm on a terminal if tqdm is installed, else a line now and then; in a pipe nothing, unless asked for.
+    """Progress of a run: on a terminal tqdm's bar if tqdm is installed, else a line now and then.
+
+    By default nothing is shown in a pipe.
 
     Parameters
     ----------
-    epochs, count : int or None
-        At most so many epochs, and so many of what the bar counts, whose name is `unit`.
+    epochs : int or None
+        The most epochs that the run can have.
+    count : int or None
+        The most items that the bar can count. `unit` is the name of an item.
     wanted : bool or None
-        None: only where standard error is a terminal, and the run is long.
+        Whether to show progress. None shows it only if standard error is a terminal and the run is long.
     """
 
     def __init__(self, epochs, count, wanted, unit="update"):
@@ -35,24 +42,24 @@ class Progress:
         return tqdm(total=count, delay=max(0, self.begin - time.monotonic()), unit=unit, dynamic_ncols=True)
 
     def update(self, count=1):
-        """Count so many more as done."""
+        """Count `count` more items as done."""
         self.reach(self.done + count)
 
     def reach(self, count):
-        """Set how many are done in all; a number with a fraction is shown to a tenth."""
+        """Set the total number of done items. A fraction is shown to a tenth."""
         self.done = count
         if self.bar is not None:
             self.bar.update(round(count, 1) - self.bar.n)
 
     def epoch(self, epoch, train_loss, validation_loss):
-        """Show an epoch that is over; epochs count from 0."""
+        """Show a finished epoch. Epochs count from 0."""
         if not self.wanted:
             return
         validation = "" if validation_loss is None else f"  validation {validation_loss:.6g}"
         self._tell(f"epoch {epoch + 1}{self.epochs}  loss {train_loss:.6g}{validation}")
 
     def window(self, steps, losses):
-        """Show a window of a stream that is over, after so many time steps; `losses` are those of all updates."""
+        """Show a finished window of a stream, after this many time steps. `losses` has the losses of all updates."""
         if self.wanted:
             self._tell(f"step {steps}" + "".join(f"  loss {loss:.6g}" for loss in losses[-1:]))
 
@@ -65,7 +72,7 @@ class Progress:
             self._show(end="" if self.terminal else "\n")
 
     def network(self, history):
-        """Count a network that was trained by itself."""
+        """Count a network that was trained separately."""
         self.update()
         if history.train_loss:
             self.epoch(len(history.train_loss) - 1, history.train_loss[-1], (history.validation_loss or [None])[-1])
@@ -77,7 +84,7 @@ class Progress:
             self._show(end="\n")
 
     def part(self):
-        """Return a Progress for a part of this one: its counts are added to what was done before."""
+        """Return a Progress for a part of this run. Its counts are added to what was done before."""
         return _Part(self)
 
     def _due(self):
@@ -101,4 +108,4 @@ class _Part(Progress):
         self.whole.epoch(epoch, train_loss, validation_loss)
 
     def close(self):
-        """The whole goes on."""
+        """Do nothing: the bar of all parts stays open."""

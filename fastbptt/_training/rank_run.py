@@ -1,4 +1,7 @@
-"""One rank's part in a run over MPI: `RankRun`, whose updates rank 0 decides. `ranks` has the exchanges and their design."""
+"""One rank's part in a run over MPI: `RankRun`, whose updates rank 0 decides. `ranks` has the exchanges and their design.
+
+Override a method of `Run` here if it must exchange something between ranks.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,21 @@ from .windows import Windows
 
 
 class Verdict(NamedTuple):
-    """What rank 0 says of an update, to which it adds the parameters."""
+    """Rank 0's decision about an update. The new parameters follow it in the message."""
 
-    outcome: float        # one of OUTCOMES, by number
+    outcome: float        # index into OUTCOMES
     loss: float = 0.0
     penalty: float = 0.0
     norm: float = 0.0
     weight: float = 0.0   # Σ m of all ranks
-    culprits: float = 0.0  # how many ranks had sums that are not finite
+    culprits: float = 0.0  # number of ranks whose sums are not finite
     seconds: float = 0.0  # of the run
     time_is_up: float = 0.0
     save_is_due: float = 0.0
 
 
-OUTCOMES = ("", "loss", "gradient", "update", "nothing", "failed")  # the first: an update; then what was not finite
-SUMS = 4  # numbers behind the gradient in what is summed: loss, Σ m, ranks that failed, ranks with sums that are not finite
+OUTCOMES = ("", "loss", "gradient", "update", "nothing", "failed")  # an update, what was not finite, ...
+SUMS = 4  # numbers that follow the gradient in the Reduce: loss, Σ m, failed ranks, ranks whose sums are not finite
 
 
 class RankRun(_loop.Run):
@@ -51,7 +54,7 @@ class RankRun(_loop.Run):
         self.told_seconds, self.own = 0.0, False
 
     def begin_together(self):
-        """Rank 0's parameters and, where there is one, its checkpoint, on all ranks."""
+        """Give all ranks rank 0's parameters and, if it has one, its checkpoint."""
         network, settings = self.network, self.settings
         if settings.checkpoint is not None:
             self._digest_together()
@@ -66,17 +69,17 @@ class RankRun(_loop.Run):
         self.own, network._positions = rank_0[0], Positions(*rank_0[1])
 
     def _is_own(self):
-        return self.own  # as of rank 0
+        return self.own  # rank 0's answer
 
     # ---- Updates
 
     def _update(self):
-        """One update: the sums of all ranks to rank 0, parameters from there."""
+        """Make one update: send the sums of all ranks to rank 0, and receive the parameters from it."""
         network, spare = self.network, self._next()
         epoch, k, data = spare.epoch, spare.batch, None
         with self.ranks.local() as local:
             data = self.source.batch(epoch, k)
-            with np.errstate(over="ignore"):  # of what float32 does not hold
+            with np.errstate(over="ignore"):  # float32 may overflow
                 self.mine[-SUMS:] = *self._sum(data, k, spare), 0, 0
         if local.error is not None:
             self.mine[-SUMS:] = 0, 0, 1, 0
@@ -109,7 +112,7 @@ class RankRun(_loop.Run):
         self._commit(spare)
 
     def _sum(self, data, k, spare):
-        """Σ m e and Σ m of this rank's part of a batch; the gradient of the former is in `gradient`."""
+        """Return Σ m e and Σ m of this rank's part of a batch. `gradient` receives the gradient of Σ m e."""
         settings = self.settings
         if isinstance(self.source, Windows):
             total, _, weight = self._window(self.summing, data, k, spare)
@@ -119,7 +122,7 @@ class RankRun(_loop.Run):
         return total, self.summing._total_weight(*data)
 
     def _decide(self, spare):
-        """Rank 0's part of an update, from the sums of all ranks into `spare`; the Verdict."""
+        """Make rank 0's update from the sums of all ranks, write it to `spare`, and return the Verdict."""
         network, settings = self.network, self.settings
         gradient, (loss, weight, failed, culprits) = self.sums[:-SUMS], self.sums[-SUMS:].tolist()
         more = {"weight": weight, "culprits": culprits, "time_is_up": super()._time_is_up(),
@@ -136,7 +139,10 @@ class RankRun(_loop.Run):
         return Verdict(OUTCOMES.index(self._learn(spare, gradient, loss + penalty, norm)), loss, penalty, norm, **more)
 
     def _refuse_together(self, data, what, verdict, is_culprit):
-        """`_refuse` on all ranks, in the words of one whose sums are not finite, or of rank 0 where only their sum is not."""
+        """Call `_refuse` on all ranks.
+
+        The message comes from a rank whose sums are not finite. If only the total is not finite, it comes from rank 0.
+        """
         if self.settings.on_nonfinite == "skip":
             return
         with self.ranks.settled():
@@ -180,10 +186,10 @@ class RankRun(_loop.Run):
     def _seconds(self):
         return self.told_seconds
 
-    # ---- What stays
+    # ---- Checkpoint and errors
 
     def save(self):
-        """Rank 0 writes the checkpoint, where there is to be one; what fails there fails on all ranks."""
+        """Write the checkpoint from rank 0, if the run has one. If that fails, it fails on all ranks."""
         if self.settings.checkpoint is None:
             return
         states = self.state.states
@@ -194,20 +200,20 @@ class RankRun(_loop.Run):
                 self._write(dataclasses.replace(self.state, states=states))
 
     def _gathered(self, states):
-        """Rank 0's are then the states (n, B, H) that all ranks carry to the next window, in the order of the mini-batch."""
+        """Return on rank 0 the states (n, B, H) that all ranks carry to the next window, in the mini-batch's order."""
         n, B = self.source.shape(self.state.batch)
         own = np.zeros((n, B, states.shape[2]), states.dtype)
         own[:, self._places()] = states
         whole = np.zeros_like(own)
-        self.ranks.comm.Reduce(own.reshape(-1).view(np.uint8), whole.reshape(-1).view(np.uint8), root=0)  # the others' are 0
+        self.ranks.comm.Reduce(own.reshape(-1).view(np.uint8), whole.reshape(-1).view(np.uint8), root=0)  # others send 0
         return whole
 
     def _places(self):
-        """Where this rank's sequences stand in the mini-batch that is going on."""
+        """Return the places of this rank's sequences in the current mini-batch."""
         return self.source.arrays.rows(self.state.epoch, self.state.batch // self.source.windows)[1]
 
     def resume(self):
-        """Go on from rank 0's checkpoint, where there is one."""
+        """Continue from rank 0's checkpoint, if there is one."""
         path, content, state = self.settings.checkpoint, None, self.state
         with self.ranks.settled():
             if self.ranks.rank == 0 and os.path.exists(path):
@@ -216,7 +222,7 @@ class RankRun(_loop.Run):
         path, content = self.ranks.send_bytes(path.encode(), 0).decode(), self.ranks.send_bytes(content, 0)
         with self.ranks.settled():
             if content is not None:
-                self._read(content, path, seed=self.ranks.rank == 0)  # whose seed and parameters are those of all
+                self._read(content, path, seed=self.ranks.rank == 0)  # rank 0's seed counts for all
             if state.states is not None:
                 state.states = state.states[:, self._places()].copy()
         self.told_seconds = state.seconds
@@ -224,7 +230,7 @@ class RankRun(_loop.Run):
         self.progress.update(self._drawn())
 
     def _digest_together(self):
-        """Fingerprints of all ranks' data, the same however these are divided between ranks."""
+        """Compute fingerprints of all ranks' data. They do not depend on how the data are divided between ranks."""
         found = {}
         with self.ranks.local() as local:
             if isinstance(self.source, (Arrays, Windows)):
@@ -234,7 +240,7 @@ class RankRun(_loop.Run):
                 X, D, weights, lengths, resets = self.validation
                 found["validation"] = _digest((X, D, weights, None, lengths, resets), self.network.output,
                                               self.ranks.first_judged)
-        parts = [number >> shift & 2**48 - 1 for number in found.values() for shift in (0, 48, 96)]  # which floats hold
+        parts = [number >> shift & 2**48 - 1 for number in found.values() for shift in (0, 48, 96)]  # floats hold 48 bits
         table = self.ranks.settle(local.error, *parts or [0] * 6)
         sums = [sum(int(low) + (int(middle) << 48) + (int(high) << 96) for low, middle, high in table[:, n:n + 3])
                 for n in range(0, 3 * len(found), 3)]
@@ -244,17 +250,20 @@ class RankRun(_loop.Run):
         return super()._identity() | ({"ranks": self.ranks.size} if isinstance(self.source, Function) else {})
 
     def fail(self, error):
-        """As ever; but where the others do not know of it, nothing is to be exchanged."""
+        """Record the error as `Run.fail` does. If the other ranks do not know the error, exchange nothing."""
         self.cut_off = not any(error is each for each in self.ranks.told)
         self.network._theta[...] = self.state.theta
         try:
             super().fail(error)
-        except RuntimeError as also:  # rank 0 could not write, and says why
+        except RuntimeError as also:  # rank 0 could not write
             error.add_note(f"and the checkpoint could not be written: {also}")
 
 
 def _digest(data, output, first):
-    """A fingerprint of sequences that are those from number `first` on, under 2**144; those of parts add up to the whole's."""
+    """Return a fingerprint under 2**144 of sequences that have the numbers `first` and up.
+
+    The fingerprints of parts add up to that of all sequences.
+    """
     steps = 0 if output == "last" else 1  # the axis of sequences in D and weights
     lengths, total = data[4], 0
     for b in range(data[0].shape[1]):

@@ -1,16 +1,18 @@
-"""Training over the ranks of an MPI communicator: each has a part of the sequences, and one network is trained on all.
+"""Training over the ranks of an MPI communicator. Each rank has some of the sequences, and all train one network.
 
 Design
 ------
-(a) Rank 0 decides. In every update the ranks' sums (gradient, loss, Σ m, what went wrong) are added up at rank 0 by one
-    Reduce; it divides, adds penalties, clips, updates, looks at the clock, and one Bcast gives all ranks the new parameters
-    and the numbers of a `Verdict`. Parameters and history are thus the same to the bit everywhere, whatever MPI's order of
-    summation, the processors of the ranks or an optimiser of the user's own do. What the optimiser carries is at rank 0.
-(b) Nothing leaves a rank between two exchanges. What is raised in its own part of the work (`local`) is kept, told to the
-    others in the next exchange, and raised on all ranks (`settle`). Ctrl-C is noted, and told in the same way. What is raised
-    elsewhere cannot be told, as the others wait in an exchange of their own: then all processes are ended by Abort.
-(c) The communicator is any object with mpi4py's upper-case methods Reduce, Bcast, Allgather, Dup, Free and Abort, Get_rank
-    and Get_size, whose Reduce sums where no operation is named. mpi4py is not imported, and nothing is pickled.
+(a) Rank 0 decides. In every update, one Reduce adds the ranks' sums at rank 0: gradient, loss, Σ m, failures. Rank 0 divides,
+    adds penalties, clips, updates and checks the time. One Bcast then gives all ranks the new parameters and the numbers of a
+    `Verdict`. Parameters and history thus have the same bits on all ranks. They do not depend on MPI's order of summation,
+    the ranks' processors, or a user's optimiser. Only rank 0 holds the optimiser's state.
+(b) Nothing leaves a rank between two exchanges. `local` keeps an error that is raised in a rank's own work. The next exchange
+    tells the other ranks, and all ranks raise the error (`settle`). Ctrl-C is noted and told in the same way. An error
+    outside `local` cannot be told, because the other ranks wait in another exchange. Abort then ends all processes.
+(c) The communicator is any object with mpi4py's upper-case methods Reduce, Bcast, Allgather, Dup, Free and Abort, and with
+    Get_rank and Get_size. Its Reduce must sum by default. fastbptt does not import mpi4py, and pickles nothing.
+
+Add an exchange here as a method of `Ranks`. All ranks must call it in the same order.
 """
 
 from __future__ import annotations
@@ -36,12 +38,12 @@ from .settings import described
 from .._version import __version__
 
 METHODS = ("Get_rank", "Get_size", "Reduce", "Bcast", "Allgather", "Dup", "Free", "Abort")
-MEANS = ("rate_penalty", "omega")  # penalties that are means of their own, which sums over ranks do not give
-KINDS = (None, KeyboardInterrupt, FloatingPointError, RuntimeError)  # of what a rank tells; any other error is the last
+MEANS = ("rate_penalty", "omega")  # penalties that are means themselves: sums over ranks do not give them
+KINDS = (None, KeyboardInterrupt, FloatingPointError, RuntimeError)  # of an error that a rank tells; the last is for any other
 
 
 def over(communicator):
-    """The ranks of a communicator, or of None the one process; to be entered."""
+    """Return the ranks of a communicator, or one process for None, as a context manager."""
     if communicator is None:
         return ALONE
     missing = [name for name in METHODS if not callable(getattr(communicator, name, None))]
@@ -52,7 +54,7 @@ def over(communicator):
 
 
 class _Alone:
-    """One process, which has nobody to tell anything."""
+    """One process without other ranks."""
 
     rank, size = 0, 1
 
@@ -81,7 +83,7 @@ ALONE = _Alone()
 
 
 class _Local:
-    """A stretch of a rank's own work: what is raised in it is kept in `error`, as is Ctrl-C."""
+    """A part of a rank's own work. `error` keeps what is raised in it, and Ctrl-C."""
 
     def __init__(self, ranks):
         self.ranks, self.error = ranks, None
@@ -97,17 +99,17 @@ class _Local:
 
 
 class Ranks:
-    """The exchanges between the ranks of a communicator, of which all take part in each, in the same order."""
+    """The exchanges between the ranks of a communicator. All ranks take part in each, in the same order."""
 
     def __init__(self, communicator):
-        self.comm = communicator.Dup()  # so that nothing that the user has under way is met
+        self.comm = communicator.Dup()  # apart from the user's messages
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.interrupted, self.told, self.handler = False, [], None
 
     # ---- From the first exchange to the last
 
     def __enter__(self):
-        """From here on Ctrl-C is noted; a second one, while the first is not told yet, is raised at once."""
+        """Start to note Ctrl-C. A second Ctrl-C, before the first is told, is raised immediately."""
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self.handler = signal.signal(signal.SIGINT, self._note)
@@ -122,7 +124,7 @@ class Ranks:
         if self.handler is not None:
             signal.signal(signal.SIGINT, self.handler)
         if error is not None and not any(error is each for each in self.told):
-            print(f"fastbptt: rank {self.rank} of {self.size} failed where it cannot tell the others, which are ended:",
+            print(f"fastbptt: rank {self.rank} of {self.size} failed where it cannot tell the others; all are aborted:",
                   file=sys.stderr)
             traceback.print_exception(error)
             for stream in (sys.stdout, sys.stderr):
@@ -137,13 +139,13 @@ class Ranks:
     # ---- Exchanges
 
     def exchange(self, *numbers):
-        """The numbers of all ranks, float64 (ranks, n)."""
+        """Return the numbers of all ranks, float64 (ranks, n)."""
         table = np.empty((self.size, len(numbers)))
         self.comm.Allgather(np.array(numbers, np.float64), table)
         return table
 
     def send_bytes(self, content, root):
-        """The bytes that `root` has, or None, on all ranks."""
+        """Return on all ranks the bytes, or None, that `root` has."""
         length = np.array([-1 if content is None else len(content)])
         self.comm.Bcast(length, root=root)
         if length[0] < 0:
@@ -156,7 +158,7 @@ class Ranks:
         return _Local(self)
 
     def settle(self, error, *numbers):
-        """The numbers of all ranks, (ranks, n); but where a rank brings an error, it is raised on all of them."""
+        """Return the numbers of all ranks, (ranks, n). If a rank brings an error, raise it on all ranks."""
         other = 0 if error is None else len(KINDS) - 1
         table = self.exchange(next((n for n, kind in enumerate(KINDS) if kind and isinstance(error, kind)), other), *numbers)
         failed = np.flatnonzero(table[:, 0])
@@ -173,7 +175,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def settled(self):
-        """A stretch of a rank's own work that is followed by `settle`."""
+        """Run a rank's own work, and `settle` after it."""
         with self.local() as local:
             yield
         self.settle(local.error)
@@ -181,16 +183,16 @@ class Ranks:
     # ---- The beginning
 
     def path(self, checkpoint):
-        """Rank 0's file: the others need not have a folder for it."""
+        """Return rank 0's file. The other ranks need no folder for it."""
         return checkpoint if self.rank == 0 or checkpoint is None else os.devnull
 
     def meet(self, network, settings, streams, data, validation, **words):
-        """Return rank 0's seed and positions of streams; raise where arguments differ between ranks."""
+        """Return rank 0's seed and positions of streams. Raise if arguments differ between ranks."""
         with self.settled():
             for name in MEANS:
                 if network._config.get(name):
-                    raise ValueError(f"{name}={network._config[name]} has no meaning with a communicator: it is a mean over "
-                                     "the steps of a batch, and no rank knows how many there are")
+                    raise ValueError(f"{name} must be 0 with a communicator, got {network._config[name]}: it is a mean over "
+                                     "the steps of a batch, and no rank knows their number")
             words = {"fastbptt": __version__, "network": json.dumps(network._config, default=_checkpoint._in_words),
                      "X, D or batches": "batches" if data is None else "X, D",
                      "validation": "a set" if isinstance(validation, tuple) else validation,
@@ -205,34 +207,34 @@ class Ranks:
             for name, word, column in zip(words, words.values(), theirs.T):
                 if (column != column[0]).any():
                     other = np.flatnonzero(column != column[0])[0]
-                    raise ValueError(f"{name} must be the same on all ranks, and that of rank {other} is not rank 0's; here, "
-                                     f"on rank {self.rank}, it is {word}")
+                    raise ValueError(f"{name} must be the same on all ranks, but rank {other} differs from rank 0; on rank "
+                                     f"{self.rank} it is {word}")
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
         table = self.exchange(0 if data is None else data[0].shape[1], bool(settings.callbacks),
                               bool(settings.update_callbacks), _number(f"{socket.gethostname()} {sorted(cores)}"))
         self.counts = table[:, 0].astype(np.int64)
         self.calls = dict(zip(("callbacks", "update_callbacks"), table[:, 1:3].any(axis=0).tolist()))
-        self.neighbours = int((table[:, 3] == table[self.rank, 3]).sum())  # ranks that have the same cores
+        self.neighbours = int((table[:, 3] == table[self.rank, 3]).sum())  # ranks on the same cores
         entropy, begin = json.loads(self.send_bytes(json.dumps(streams).encode(), 0))
         return entropy, Positions(*begin)
 
     def place(self, B):
-        """The number of this rank's first sequence among those of all, and how many these are."""
+        """Return the number of this rank's first sequence among those of all ranks, and their total number."""
         return int(self.counts[:self.rank].sum()), int(self.counts.sum())
 
     def fit(self, network, source, validation, settings, entropy):
-        """The loop behind RNN.fit with a communicator."""
+        """Train with a communicator: the loop behind RNN.fit."""
         with self.local() as local:
             if validation is not None:
                 refuse_nonfinite("validation's ", *validation[:4])
                 if len(validation[0]) == 0:
-                    raise ValueError(f"validation's X has no steps: shape {validation[0].shape} was read as (T, B, I)")
+                    raise ValueError(f"validation's X must have steps: shape {validation[0].shape} was read as (T, B, I)")
         judged = self.settle(local.error, 0 if validation is None else validation[0].shape[1])[:, 0].astype(np.int64)
         self.first_judged = int(judged[:self.rank].sum())
         with self.settled():
             if validation is not None and judged.sum() == 0:
-                raise ValueError("validation's X has no sequences on any rank")
-            if settings.threads == 0 and _threading.said() is None:  # the cores are for all ranks that share them
+                raise ValueError("validation's X must have sequences on at least one rank")
+            if settings.threads == 0 and _threading.said() is None:  # ranks share the cores
                 settings = dataclasses.replace(settings, threads=max(1, _threading.default() // self.neighbours))
             if self.rank > 0:
                 settings = dataclasses.replace(settings, progress=False)
@@ -252,5 +254,5 @@ class Ranks:
 
 
 def _number(word):
-    """A number of 48 bits, which a float holds, for a word."""
+    """Return a 48-bit number for a word. A float holds it exactly."""
     return int.from_bytes(hashlib.blake2b(f"{word}".encode(), digest_size=6).digest())

@@ -1,7 +1,7 @@
-"""The options of a run: `Settings`, and `settings` which checks the arguments of RNN.fit that hold no data.
+"""The options of a run: `Settings`, and `settings`, which checks the arguments of RNN.fit that hold no data.
 
-A new option of `fit` goes here: a field of `Settings`, its description, and its check in `settings`. An option that single
-updates have too goes into `UpdateSettings`.
+A new option of `fit` needs a field of `Settings`, its description there, and its check in `settings`. If single updates have
+the option too, add it to `UpdateSettings`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ ON_NONFINITE = ("raise", "skip")
 
 @dataclass(frozen=True)
 class UpdateSettings:
-    """How an update is made from a batch: by RNN.train_step, by RNN.stream, and in a run of RNN.fit.
+    """Options of an update from a batch, in RNN.train_step, RNN.stream and a run of RNN.fit.
 
     Attributes
     ----------
-    optimizer : the update rule and its numbers
+    optimizer : optimizers.Optimizer
+        The update rule and its numbers.
     max_grad_norm : float
-        Norm to which a gradient is clipped; inf if it is not.
+        The norm to which a gradient is clipped; inf for no clipping.
     threads : int
         Number of threads; 0 for the default.
     backend : "core" or "reference"
@@ -43,13 +44,16 @@ class UpdateSettings:
 
 @dataclass(frozen=True)
 class Settings(UpdateSettings):
-    """The options of a run: arguments of RNN.fit, checked. `_training.checkpoint` says what a resumed run must share.
+    """The options of a run: the checked arguments of RNN.fit.
+
+    `_training.checkpoint` says which of them a resumed run must share.
 
     Attributes
     ----------
-    schedule : factor of the learning rate by epoch
+    schedule : schedules.Schedule
+        Factor of the learning rate in each epoch.
     epochs, updates : int or None
-        The run ends after this many, whichever comes first; None is no limit.
+        The run ends after this many, whichever comes first. None is no limit.
     patience : int or None
         The run ends after this many epochs without a better validation loss.
     min_improvement : float
@@ -57,23 +61,23 @@ class Settings(UpdateSettings):
     validation_every : int
         Epochs from one validation to the next.
     time_limit : float
-        Seconds after which the run ends; may be inf.
+        Seconds after which the run ends. It may be inf.
     on_nonfinite : "raise" or "skip"
-        What happens with a batch that cannot be learnt from.
+        What to do with a batch whose loss, gradient or update is not finite.
     checkpoint : path or None
     checkpoint_every : float
         Seconds from one checkpoint to the next.
     resume, overwrite : bool
-        Whether the run goes on from the checkpoint, or may replace that of another run.
+        Whether the run continues from the checkpoint, or may replace that of another run.
     seed : int
-        The seed that this call would begin with. A resumed run has the seed of its checkpoint.
+        The seed with which this call would begin. A resumed run has the seed of its checkpoint.
     begin : Positions
-        The positions of the random streams that this call would begin with.
+        The positions of the random streams at which this call would begin.
     progress : bool or None
-        Whether progress is shown; None decides by the terminal.
+        Whether to show progress. None decides by the terminal.
     callbacks, update_callbacks : tuples of functions of a Record
     memory_limit : int
-        Bytes that the computation of a batch may need; 0 is no limit.
+        The most bytes of workspace for a batch; 0 for no limit.
     """
 
     schedule: schedules.Schedule
@@ -102,18 +106,18 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
              checkpoint: FilePath | None, checkpoint_every: Float, resume: Bool, overwrite: Bool, seed: int,
              begin: Positions, progress: Bool | None, callbacks: Callbacks, update_callbacks: Callbacks, threads: int,
              backend: Backend, memory_limit: int) -> Settings:
-    """Check the arguments of RNN.fit that hold no data, and return them as Settings; RNN.fit documents them."""
+    """Check the arguments of RNN.fit that hold no data, and return them as Settings. RNN.fit documents them."""
     if epochs is None and updates is None:
         epochs = 100
     if patience is not None and validation is None:
-        raise ValueError("patience needs validation=(X, D), whose loss it watches")
+        raise ValueError("patience requires validation=(X, D): it watches the validation loss")
     schedule = schedules.make(schedule)
-    schedule.factor(schedule.begin(), 0, 1)  # raises here if a function returns no factor
+    schedule.factor(schedule.begin(), 0, 1)  # raises if a function returns no factor
     if checkpoint is None and resume:
-        raise ValueError("resume=True needs checkpoint=, the file to go on from")
+        raise ValueError("resume=True requires checkpoint=, the file to continue from")
     if _checks.flag("overwrite", overwrite) and (checkpoint is None or resume):
-        raise ValueError("overwrite=True needs checkpoint=, the file to replace" if checkpoint is None else
-                         "overwrite=True replaces the checkpoint and resume=True goes on from it: give one of them")
+        raise ValueError("overwrite=True requires checkpoint=, the file to replace" if checkpoint is None else
+                         "overwrite=True replaces the checkpoint and resume=True continues it: give one of them")
     return Settings(
         optimizer=optimizers.make(optimizer, learning_rate),
         schedule=schedule,
@@ -141,33 +145,33 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
 
 
 def with_least_updates(settings: Settings, least: Int | None, updates_per_epoch: int) -> Settings:
-    """Return the settings with as many epochs as make `least` updates, at least; None changes nothing."""
+    """Return the settings with enough epochs for at least `least` updates. None changes nothing."""
     if least is None:
         return settings
     least = check_least(least, settings.updates)
-    if settings.epochs is None:  # a number of updates alone ends the run
+    if settings.epochs is None:  # only `updates` ends the run
         return settings
     return replace(settings, epochs=least_epochs(settings.epochs, least, updates_per_epoch))
 
 
 def check_least(least: Int | None, updates: int | None) -> int | None:
-    """Return min_updates as an int, or None; raise ValueError if it is more than the number of updates that ends the run."""
+    """Return min_updates as an int, or None. Raise ValueError if it is larger than `updates`."""
     if least is None:
         return None
     least = _checks.size("min_updates", least)
     if updates is not None and updates < least:
-        raise ValueError(f"min_updates={least} is more than updates={updates}")
+        raise ValueError(f"min_updates must not exceed updates={updates}, got {least}")
     return least
 
 
 def least_epochs(epochs: int | None, least: Int | None, updates_per_epoch: int) -> int:
-    """Return the number of epochs, or as many more as make `least` updates; None stands for 100 epochs, and for no least."""
+    """Return `epochs`, 100 for None, or more if `least` updates need more. least=None is no minimum."""
     epochs = 100 if epochs is None else epochs
     return epochs if least is None else max(epochs, -(-_checks.size("min_updates", least) // max(1, updates_per_epoch)))
 
 
 def functions(name, given, of="a record"):
-    """Return a function, or several, as a tuple."""
+    """Return a function, or several, as a tuple. Raise TypeError if one is not callable."""
     found = (given,) if callable(given) else tuple(given)
     for function in found:
         if not callable(function):
@@ -176,7 +180,10 @@ def functions(name, given, of="a record"):
 
 
 def described(rule):
-    """Describe an optimiser or a schedule as its repr does. After an interrupt within it, a dataclass's repr is "..."."""
+    """Describe an optimiser or a schedule in the form of its repr.
+
+    It does not use the dataclass's repr, which returns "..." after an interrupt within it.
+    """
     if isinstance(rule, schedules._Given):
         return repr(rule)
     return f"{type(rule).__qualname__}({', '.join(f'{each.name}={getattr(rule, each.name)!r}' for each in fields(rule))})"

@@ -1,6 +1,6 @@
-"""Where a run stands: `State`, all that its continuation depends on. A checkpoint is such a state.
+"""Where a run stands: `State` holds everything that its continuation depends on. A checkpoint is such a state.
 
-A number or an array that an update changes goes here; a number also into `State.NUMBERS`, which checkpoints keep.
+Add here a number or an array that updates change. Add a number also to `State.NUMBERS`, which checkpoints keep.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class State:
 
     theta: np.ndarray
     slots: list[np.ndarray]
-    epoch: int = 0            # the present epoch
-    batch: int = 0            # number of its batches that are done
+    epoch: int = 0            # the current epoch
+    batch: int = 0            # its finished batches
     updates: int = 0
     skipped: int = 0
     loss: float = 0.0         # sums over the batches of the epoch
@@ -26,15 +26,15 @@ class State:
     penalty: float = 0.0
     norm: float = 0.0
     averaged: int = 0         # batches in those sums
-    carried: tuple = ()       # by the schedule
+    carried: tuple = ()       # the schedule's own state
     best_loss: float = math.inf
     best_epoch: int | None = None
     best_theta: np.ndarray | None = None  # never written to
     target: float = math.inf  # the loss that the next ones must beat, for patience
     target_epoch: int = -1    # the epoch that set it
     seconds: float = 0.0      # before this call
-    states: np.ndarray | None = None  # of the network, for the next window; never written to
-    owed: tuple = ()          # which callbacks are still to be called, and the numbers of their Record
+    states: np.ndarray | None = None  # the network's, for the next window; never written to
+    owed: tuple = ()          # callbacks still to call, and the numbers of their Record
     refused: bool = False     # whether they were called and ended the run
 
     NUMBERS = ("epoch", "batch", "updates", "skipped", "loss", "weight", "penalty", "norm", "averaged", "carried",
@@ -49,14 +49,14 @@ class State:
         self.averaged += 1
 
     def take(self, other: State, theta: np.ndarray) -> None:
-        """Become a copy of `other` with these parameters; the arrays stay this state's own."""
+        """Become a copy of `other` with these parameters. This state keeps its own arrays."""
         vars(self).update({**vars(other), "theta": self.theta, "slots": self.slots})
         self.theta[...] = theta
         for mine, its in zip(self.slots, other.slots):
             mine[...] = its
 
     def again(self) -> State:
-        """Return a copy that shares the arrays, for changes of numbers alone."""
+        """Return a copy that shares the arrays, for changes of numbers only."""
         other = object.__new__(State)
         vars(other).update(vars(self))
         return other

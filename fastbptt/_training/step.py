@@ -1,6 +1,6 @@
-"""Single updates: clipping, the update itself and its check, which all loops share, and `Stepper`.
+"""Single updates: clipping, the update itself and its check, and `Stepper`.
 
-What every update does, in `fit`, `train_step` and `stream`, goes here.
+Add here what every update does, in `fit`, `train_step` and `stream`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .settings import UpdateSettings
 
 
 def clip(gradient: np.ndarray, how: UpdateSettings) -> tuple[np.ndarray, float]:
-    """Clip a gradient to the norm of the settings, and return it with the norm that it had."""
+    """Clip a gradient to the norm of the settings. Return it, and its norm before clipping."""
     clip_norm = _core.clip_norm if how.backend == "core" else reference.clip_norm
     return clip_norm(gradient, how.max_grad_norm)
 
 
 def nonfinite_part(loss: float, norm: float) -> str:
-    """Return "loss" or "gradient" if that is not finite, else ""; `norm` is the norm of the gradient."""
+    """Return "loss" or "gradient", whichever is not finite first, else "". `norm` is the norm of the gradient."""
     if math.isfinite(loss):
         return "" if math.isfinite(norm) else "gradient"
     return "loss"
@@ -32,7 +32,7 @@ def nonfinite_part(loss: float, norm: float) -> str:
 
 def update(network: Any, how: UpdateSettings, theta: np.ndarray, slots: Any, gradient: np.ndarray, *, count: int,
            learning_rate: float) -> bool:
-    """Update parameters and slots in place, as update number `count`; return whether all parameters are finite."""
+    """Update parameters and slots in place, as update number `count`. Return whether all parameters are finite."""
     how.optimizer._update(theta, gradient, slots, count, learning_rate=learning_rate, backend=how.backend)
     network._hold(theta)
     return bool(np.isfinite(theta).all())
@@ -41,7 +41,7 @@ def update(network: Any, how: UpdateSettings, theta: np.ndarray, slots: Any, gra
 class Stepper:
     """What an optimiser carries from one call of RNN.train_step, or one window of a stream, to the next.
 
-    It keeps two sets of slots: an update is made in the spare one, and the two are swapped if the update is whole.
+    It keeps two sets of slots. An update is made in the spare set, and the two are swapped if the update is complete.
     """
 
     def __init__(self, network: Any, optimizer: optimizers.Optimizer) -> None:
@@ -51,20 +51,21 @@ class Stepper:
 
     def step(self, network: Any, how: UpdateSettings, data: Any,
              compute: Callable[[], tuple[float, float]] | None = None, sequences: np.ndarray | None = None) -> float:
-        """Make one update, whole or not at all, and return the data loss before it.
+        """Make one update, completely or not at all, and return the data loss before it.
 
         Parameters
         ----------
         data : tuple
             X, D, weights, initial_state, lengths, resets, checked.
         compute : function, optional
-            Returns loss and penalty, and writes the gradient into `gradient`; it replaces the loss of `data`.
+            Returns loss and penalty, and writes the gradient into `gradient`. It replaces the loss of `data`.
         sequences : array of int, optional
-            Indices of the batch's sequences in the data that they were taken from. Noise is a function of them.
+            Indices of the batch's sequences in the data from which they were taken. Noise depends on them.
 
         Raises
         ------
-        FloatingPointError : loss, gradient or update are not finite; parameters and slots are those before the step.
+        FloatingPointError
+            If loss, gradient or update is not finite. Parameters and slots are those before the step.
         """
         slots, spare = self.slots
         for mine, its in zip(spare, slots):

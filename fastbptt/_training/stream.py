@@ -1,4 +1,7 @@
-"""The loop behind RNN.stream: one pass over a series of any length, by truncated BPTT."""
+"""The loop behind RNN.stream: one pass over a series of any length, by truncated BPTT.
+
+`windows.StreamWindow` cuts the series into windows; `step.Stepper` makes the updates.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,13 @@ if TYPE_CHECKING:
 def stream(network: Any, chunks: Iterable[tuple[Any, ...]], how: UpdateSettings, tbptt: tuple[int, int],
            initial_state: np.ndarray | None = None, *, callback: Callback | None = None, progress: bool | None = None,
            windows: int | None = None) -> StreamHistory:
-    """Train on a stream; RNN.stream documents and has checked the arguments.
+    """Train on a stream. RNN.stream has checked the arguments and documents them.
 
     Parameters
     ----------
-    chunks : iterable of X, D, weights, resets, checked, of any lengths
-    tbptt : k1, k2
+    chunks : iterable of (X, D, weights, resets)
+        Checked chunks of any lengths.
+    tbptt : (k1, k2)
     windows : int, optional
         Number of windows in all chunks, if it is known.
     """
@@ -54,7 +58,7 @@ def stream(network: Any, chunks: Iterable[tuple[Any, ...]], how: UpdateSettings,
 
 
 def _learn(network, window, steps, stepper, history, shown, callback):
-    """Make the update of the window that ends with these new steps; return whether the callback ends the stream."""
+    """Make the update of the window that ends with these new steps. Return whether the callback ends the stream."""
     loss, penalty, weight = window.compute(steps)
     if weight > 0:
         stepper.step(network, window.how, window.data(), lambda: (loss, penalty))

@@ -1,4 +1,7 @@
-"""A stretch of updates in compiled code, for runs in which none of the user's own functions runs between updates."""
+"""Many updates in compiled code, for runs in which none of the user's functions runs between updates.
+
+`loop.Run` decides how long a stretch may be.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from .batches import take
 
 
 class Stretch:
-    """Update after update in compiled code, and the memory for it."""
+    """Consecutive updates in compiled code, and their memory."""
 
     def __init__(self, network, source, settings, gradient):
         self.settings, self.gradient, self.numbers = settings, gradient, vars(settings.optimizer)
@@ -18,10 +21,16 @@ class Stretch:
         self.batch = [None if array is None else np.empty_like(array) for array in first]
 
     def run(self, network, source, state, rows, rates, seconds, draws):
-        """Change the arrays of `state` by as many updates as can be made, at the learning rates of their epochs.
+        """Make as many updates as possible in the arrays of `state`, at the learning rates of their epochs.
 
-        Returns how many, what Ctrl-C raised or None, and of each epoch the sums of loss, weight, penalty and norm, and the
-        seconds to its last update.
+        Returns
+        -------
+        done : int
+            The number of updates.
+        error : exception or None
+            What Ctrl-C raised.
+        sums : list of five numbers per epoch
+            The sums of loss, weight, penalty and norm, and the seconds until the epoch's last update.
         """
         settings, sums = self.settings, np.zeros((len(rates), 5))
         sums[0, :4] = state.loss, state.weight, state.penalty, state.norm

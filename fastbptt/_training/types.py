@@ -1,6 +1,7 @@
-"""Types of arguments that start a run, for type checkers and editors: nothing imports this module at run time.
+"""Types of arguments that start a run, for type checkers and editors. No module imports this one at run time.
 
-They name optimizers, schedules and records, so they stand above those modules; `fastbptt._types` stands below them.
+They name optimizers, schedules and records, so this module stands above theirs. `fastbptt._types` stands below them. Add a
+type here if several functions share it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Callbacks: TypeAlias = Callback | Iterable[Callback]
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of RNN.fit that `fit` of the estimators hands on."""
+    """Options of RNN.fit that `fit` of the estimators passes on."""
 
     update_callbacks: Callbacks
     validation_every: Int
@@ -38,7 +39,7 @@ class RunOptions(TypedDict, total=False):
 
 
 class ManyOptions(TypedDict, total=False):
-    """Options of RNN.fit with which fit_many runs one network at a time."""
+    """Options of RNN.fit with which fit_many trains one network at a time."""
 
     resets: ArrayLike | None
     batches: Batches | None

@@ -1,8 +1,8 @@
 """Windows of truncated BPTT: of mini-batches (`Windows`), and of a stream (`StreamWindow`).
 
-An update after every k1 steps learns from the errors of these steps, which go back through the last k2 steps. A window thus
-reads its k1 new steps and up to k2 − k1 steps before them, whose states the window before has computed. Everything about
-windows above the engines is here; `window_into` of the engines computes one.
+An update after every k1 steps uses the errors of these steps, which go back through the last k2 steps. A window thus reads its
+k1 new steps and up to k2 − k1 steps before them, whose states the previous window has computed. All code on windows above the
+engines is here. The engines' `window_into` computes one window.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .. import _checks
 from .batches import draws_at, take
 from .settings import UpdateSettings
 
-CUT = 2**22  # numbers of X that are read at a time
+CUT = 2**22  # numbers of X read at a time
 
 
 class Windows:
@@ -26,7 +26,7 @@ class Windows:
         self.k1, self.k2, self.shuffle, self.begin = k1, k2, arrays.shuffle, arrays.begin
         self.windows = max(1, -(-len(self.data[0]) // k1))
         self.updates_per_epoch = arrays.updates_per_epoch * self.windows
-        self.taken = None, None  # a mini-batch that was asked for last, and which
+        self.taken = None, None  # the last mini-batch, and its number
 
     def window(self, k):
         """Return the first step that batch k reads, the first step whose error counts, and the end."""
@@ -45,16 +45,16 @@ class Windows:
         return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
 
     def place(self, epoch, k):
-        """As `Arrays.place`; all windows of a mini-batch count as one batch."""
+        """Return what `Arrays.place` does. All windows of a mini-batch count as one batch."""
         number, _, sequences = self.arrays.place(epoch, k // self.windows)
         return number, self.window(k)[0], sequences
 
     def drawn(self, epoch, k, begun=False):
-        """As `Arrays.drawn`; a mini-batch counts from its first window on."""
+        """Return what `Arrays.drawn` does. A mini-batch counts from its first window on."""
         return self.arrays.drawn(epoch, -(-k // self.windows), begun)
 
     def carried(self, k, S):
-        """Return those states S of batch k that the next window needs, or None after the last window of a mini-batch."""
+        """Return the states of S, of batch k, that the next window needs, or None after a mini-batch's last window."""
         if (k + 1) % self.windows == 0:
             return None
         return S[self.window(k + 1)[0] - self.window(k)[0]:].copy()
@@ -67,7 +67,7 @@ class Windows:
 
 
 def cut(X, D, weights, resets, k1):
-    """Yield pieces of series, each of some windows of k1 steps, so that a series may be larger than memory."""
+    """Yield pieces of a series, each of some windows of k1 steps. The series may thus be larger than memory."""
     for name, array in (("X", X), ("D", D)):
         for ndim in (2, 3):
             _checks.refuse_list_of_sequences(name, array, ndim)
@@ -84,24 +84,28 @@ def cut(X, D, weights, resets, k1):
 
 def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data: tuple[Any, ...], *, k2: int,
                    states: np.ndarray | None, own_start: bool, draws: Any) -> tuple[float, float, float, np.ndarray]:
-    """Compute loss and gradient of a window: of the errors of its new steps, which go back through k2 steps.
+    """Compute loss and gradient of a window. The errors of its new steps go back through k2 steps.
 
     Parameters
     ----------
     gradient : array (P,), overwritten
-    data : X, D, weights, initial_state, lengths, resets of all steps that are read, checked
+    data : tuple
+        X, D, weights, initial_state, lengths, resets of all steps that the window reads, checked.
     states : array (n + 1, B, kept width) or None
-        The state before the first step that is read, and the states after the first n steps, whose errors earlier windows
-        have learnt from. None at the start of the sequences.
+        The state before the first step, and the states after the first n steps. Earlier windows have used the errors of
+        these n steps. None at the start of the sequences.
     own_start : bool
         Whether the first of these states is the network's own S_0.
-    draws : keys of the noise and dropout of the window, or None
+    draws : Draws or None
+        The keys of the window's noise and dropout.
 
     Returns
     -------
     loss, penalty : float
-    weight : float, Σ m of the new steps
-    S : array (T + 1, B, kept width), the states, of which the next window needs some
+    weight : float
+        Σ m of the new steps.
+    S : array (T + 1, B, kept width)
+        The states. The next window needs some of them.
     """
     X, D, weights, initial_state, lengths, resets = data
     S = np.empty((len(X) + 1, X.shape[1], network._kept_width), network.dtype)
@@ -114,15 +118,15 @@ def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data
 
 
 class StreamWindow:
-    """The last steps of a stream: steps of earlier windows, whose states are known, and then the steps to learn from."""
+    """The last steps of a stream: steps of earlier windows, whose states are known, then the new steps."""
 
     def __init__(self, network, gradient, how, k1, k2, initial_state):
         self.network, self.gradient, self.how, self.k1, self.k2 = network, gradient, how, k1, k2
         self.draws = network._keys(network._entropy, network._entropy)
         self.call = network._positions.noise
         self.own_start, self.states = initial_state is None, None if initial_state is None else initial_state[None]
-        self.known = None     # X, D, weights, resets of the steps that the states but the first stand behind
-        self.waiting = []     # chunks that do not make a window yet
+        self.known = None     # X, D, weights, resets of the steps before states[1:]
+        self.waiting = []     # chunks that do not fill a window yet
         self.read = 0
 
     def add(self, chunk):
@@ -133,7 +137,7 @@ class StreamWindow:
         self.waiting = [_joined([part]) for part in self.waiting]
 
     def rest(self):
-        """Return the steps that no window has taken, or None if there are none."""
+        """Return the steps that no window has used, or None if there are none."""
         left = sum(len(part[0]) for part in self.waiting)
         return self._take(left) if left else None
 
@@ -150,11 +154,11 @@ class StreamWindow:
         return _joined(taken)
 
     def compute(self, new):
-        """Compute loss, penalty and Σ m of the new steps; the gradient is in `gradient`."""
+        """Return loss, penalty and Σ m of the new steps. `gradient` receives the gradient."""
         self.new = len(new[0])
         self._forget(max(0, self.k2 - self.new))
         self.steps = new if self.known is None else _joined([self.known, new])
-        n = 0 if self.states is None else len(self.states) - 1  # steps of earlier windows
+        n = 0 if self.states is None else len(self.states) - 1  # number of known steps
         draws = None if self.draws is None else draws_at(self.draws, self.call, self.read - n, None)
         own = self.own_start and self.states is not None and self.read == n
         *found, self.S = compute_window(self.network, self.gradient, self.how, self.data(), k2=self.k2, states=self.states,
@@ -162,7 +166,7 @@ class StreamWindow:
         return found
 
     def _forget(self, most):
-        """Forget all known steps except the last `most`, and all states except those before and after these steps."""
+        """Drop all known steps except the last `most`, and all states except those before and after these steps."""
         first = max(0, len(self.known[0]) - most) if self.known is not None else 0
         if first > 0:
             self.states = self.states[first:].copy()
@@ -174,16 +178,16 @@ class StreamWindow:
         return X, D, weights, None if self.states is None else self.states[0], None, resets
 
     def move_on(self):
-        """Keep the steps and states that the next window goes back through."""
+        """Keep the steps and states through which the next window goes back."""
         self.read += self.new
         self.known, self.states = self.steps, self.S
-        self._forget(self.k2 - 1)  # the last window may be of one step
+        self._forget(self.k2 - 1)  # the last window may have only one step
 
 
 def _joined(parts):
     """Join pieces of (X, D, weights, resets). If only some of them have weights or resets, the others get neutral values."""
     if len(parts) == 1:
-        return tuple(None if array is None else array.copy() for array in parts[0])  # its owner may write to it again
+        return tuple(None if array is None else array.copy() for array in parts[0])  # the caller may overwrite the original
     joined = []
     for n, arrays in enumerate(zip(*parts)):
         if all(array is None for array in arrays):

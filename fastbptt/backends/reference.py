@@ -1,7 +1,7 @@
 """The backend that calls `fastbptt.reference`, the specification: `backend="reference"` of the methods of `RNN`.
 
-An operation that joins `protocol.Backend` gets a method here, which converts flat parameters and packed states to the form
-that the functions of `fastbptt.reference` take. The mathematics stays there.
+A new operation of `protocol.Backend` needs a method here. It converts flat parameters and concatenated states to the form of
+`fastbptt.reference`, which has the mathematics.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from .stack import split
 
 
 class ReferenceBackend:
-    """The operations of `protocol.Backend` by the functions of `fastbptt.reference`; n_threads and memory_limit have no effect."""
+    """The operations of `protocol.Backend` by the functions of `fastbptt.reference`.
+
+    n_threads and memory_limit have no effect.
+    """
 
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
@@ -27,7 +30,7 @@ class ReferenceBackend:
         return views_of(theta, self.shapes)
 
     def _states(self, packed):
-        """Return states as the reference takes them: a tuple for several recurrences."""
+        """Return states in the reference's form: a tuple for several recurrences."""
         return packed if len(self.widths) == 1 else split(packed, self.widths)
 
     def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,

@@ -1,19 +1,22 @@
-"""Several recurrences, layer upon layer and in both directions, as calls of the one that `_core.Engine` compiles.
+"""Several recurrences, in layers and in both directions, as calls of the recurrence that `_core.Engine` compiles.
+
+Add here what concerns several recurrences together. What one recurrence computes belongs to the engine.
 
 Design
 ------
-(a) A `Stack` has the operations of `protocol.Compiled`, as an Engine has, so that `network` only chooses one of them. It is one
-    engine for each recurrence, without a readout, and one readout, without a recurrence. Each reads its slice of theta and
-    writes its slice of the gradient. Arguments come checked.
-(b) Going up, the states S of a recurrence are the X of the layer above: S[1:] as it is, or those of both directions side by
-    side. Going down, a layer's ∂E/∂X is the ∂E/∂S of the layer below. Nothing is computed twice: what lies between layers is
-    kept, in a scratch that a call borrows, so that a second call at the same time has another. With fresh arrays, whose
-    pages the system must find, a call of 3.2 ms took 4.9 (2 layers of 64, B = 32, T = 100, float32, AMD Zen 4, 2026-11).
-(c) Truncated BPTT is the same way down, window by window: slices of the arrays are the shorter call.
-(d) Inside, the states of several recurrences are one array (..., H of all together), so that batches, streams and
-    checkpoints handle them like those of one; `RNN` takes and gives tuples.
-(e) Of leaky units each recurrence has rates R too, and in the current form it is they that a layer above reads, as does the
-    readout; ∂E/∂ what is read goes down.
+(a) A `Stack` has the operations of `protocol.Compiled`, like an Engine, so `network` only chooses between the two. It has one
+    engine without a readout for each recurrence, and one readout without a recurrence. Each reads its slice of theta, and
+    writes its slice of the gradient. Arguments are already checked.
+(b) In the forward pass, the states S of a recurrence are the X of the layer above: S[1:], or those of both directions
+    concatenated. In the backward pass, a layer's ∂E/∂X is the ∂E/∂S of the layer below. Nothing is computed twice, because
+    the arrays between layers are kept. They lie in a scratch that a call borrows; a simultaneous call borrows another one.
+    Fresh arrays are slower, because the system must find their pages: a call of 3.2 ms took 4.9 (2 layers of 64, B = 32,
+    T = 100, float32, AMD Zen 4, 2026-11).
+(c) Truncated BPTT is the same backward pass, window by window, on slices of the arrays.
+(d) Inside, the states of several recurrences are one array (..., sum of all H). Batches, streams and checkpoints thus handle
+    them like the states of one. `RNN` takes and returns tuples.
+(e) With leaky units, each recurrence also has rates R. In the current form, the layer above and the readout read the rates.
+    The backward pass carries the gradient with respect to what is read.
 """
 
 from __future__ import annotations
@@ -28,13 +31,13 @@ from ..options.shapes import views_of, widths_of
 
 
 def split(packed, widths):
-    """States (..., H of all together) as a tuple of (..., H); None is None."""
+    """Return states (..., sum of all H) as a tuple of arrays (..., H), or None for None."""
     if packed is None:
         return None
     return tuple(np.ascontiguousarray(part) for part in np.split(packed, np.cumsum(widths)[:-1], axis=-1))
 
 
-# Arguments of an Engine that is a part of a stack: those of a whole network that its part does not have
+# Engine arguments that switch off what a part of a stack does not have
 NO_RECURRENCE = {"learn_initial_state": False, "one_hot": False, "rate_penalty": 0.0, "omega": 0.0, "leak": 1.0,
                  "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
 NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_parameter": None, "mean": False, "last": False,
@@ -44,13 +47,13 @@ NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_pa
 class _Recurrence(NamedTuple):
     engine: _core.Engine
     own: slice    # of theta
-    units: slice  # of the states of all together
+    units: slice  # of the concatenated states
 
 
 class _Scratch:
-    """Arrays by name, which a call borrows from `free` and gives back."""
+    """Arrays by name, which a call borrows from `free` and returns."""
 
-    KEPT, KEPT_BYTES = 4, 2**28  # more go back to the system after their call
+    KEPT, KEPT_BYTES = 4, 2**28  # limits; the system gets the rest back after a call
 
     def __init__(self, free, dtype):
         self.free, self.dtype, self.arrays = free, dtype, {}
@@ -67,14 +70,14 @@ class _Scratch:
     def __exit__(self, *error):
         if sum(array.nbytes for array in self.arrays.values()) <= self.KEPT_BYTES:
             self.free.append(self)
-            del self.free[self.KEPT:]  # and not asked before: another thread may append at once
+            del self.free[self.KEPT:]  # without checking first: another thread may append in between
 
 
 class Stack:
-    """The operations of `protocol.Compiled` for networks of several recurrences. Arguments come checked."""
+    """The operations of `protocol.Compiled` for networks with several recurrences. Arguments are already checked."""
 
     def __init__(self, shapes: Any, options: dict[str, Any]) -> None:
-        """Take the shapes of all parameters, and the keyword arguments of an Engine, for all recurrences together."""
+        """Take the shapes of all parameters, and an Engine's keyword arguments for all recurrences together."""
         self.rate_penalty, self.omega = options["rate_penalty"], options["omega"]
         self.shapes, self.widths, self.last = shapes, widths_of(shapes), options["last"]
         self.dtype = np.dtype(options["dtype"])
@@ -88,7 +91,7 @@ class Stack:
         slices = {name: slice(begin, end) for name, begin, end in zip(shapes, [0, *ends], ends)}
 
         def part(names, suffix=""):
-            """The slice of theta that these parameters are; and as arguments their maps, and the penalties on them."""
+            """Return the slice of theta with these parameters, and their maps and penalties as arguments."""
             found = {name: name + suffix for name in names if name + suffix in shapes}
             own = slice(min(slices[name].start for name in found.values()), max(slices[name].stop for name in found.values()))
             penalties = {kind: {name: options[kind][full] for name, full in found.items() if full in options[kind]}
@@ -129,7 +132,7 @@ class Stack:
         return results if return_states else results[:2]
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
-        """As `forward` of one step; out is None."""
+        """Return y and the new states after one step, by `forward`. out is None."""
         y, states = self.forward(theta, x[None], None, None, state, None, None, False, n_threads)
         return y if self.last else y[0], states
 
@@ -176,17 +179,17 @@ class Stack:
                     past: np.ndarray, own_start: bool, k2: int, gradient: np.ndarray, S: np.ndarray, n_threads: int,
                     past_rates: Any = None, R: Any = None, draws: reference.Draws | None = None,
                     past_S_0: Any = None) -> tuple[float, float, float]:
-        """As of Engine; past, past_S_0, S and rates are (..., H of all together)."""
+        """Return what `protocol.Backend.window_into` says. past, past_S_0, S and rates are (..., sum of all H)."""
         T, n = len(X), len(past)
         own_start = own_start or (initial_state is None and n == 0)
         late = None if lengths is None else np.clip(lengths - n, 0, T - n)
         inputs, states, rates = [X], [], []
         with self._scratch() as scratch:
-            for r in self.recurrences:  # one a layer
+            for r in self.recurrences:  # one per layer
                 all_states = np.empty((T + 1, X.shape[1], r.units.stop - r.units.start), self.dtype)
                 all_rates: Any = np.empty_like(all_states[1:]) if self.leaky else None
                 first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.units])
-                if n > 0:  # the last of those that are known is where the new ones begin, and is written again
+                if n > 0:  # the last known state is the new steps' initial state, and is rewritten
                     all_states[0], all_states[1:n + 1] = first, past[..., r.units]
                     first = all_states[n].copy()
                 r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads,
@@ -224,14 +227,14 @@ class Stack:
     def workspace(self, theta: np.ndarray, T: int, B: int, lengths: Any, resets: bool, labels: bool, weight_width: int,
                   sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
                   dropout: bool = False) -> int:
-        """The bytes of what lies between layers, and of the largest workspace of one, which memory_limit bounds."""
+        """Return the bytes of the arrays between layers and of the largest workspace of one, which memory_limit bounds."""
         numbers = ((T + 1) + (T if self.leaky else 0)) * B * sum(self.widths)  # S, R
         tops = [sum(r.units.stop - r.units.start for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
-        numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, by turns
-        if self.rate_penalty:  # what it adds to ∂E/∂S
+        numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, in two alternating arrays
+        if self.rate_penalty:  # its term of ∂E/∂S
             numbers += T * B * max(self.widths)
-        if self.both:  # both directions side by side, and ∂E/∂S and ∂E/∂X of one of them
+        if self.both:  # both directions concatenated, and ∂E/∂S and ∂E/∂X of one
             numbers += T * B * (sum(tops) + max(tops) // 2 + max(tops[:-1], default=0))
         largest = self.readout.workspace(theta[self.own_y], 1 if self.last else T, B, None if self.last else lengths, False,
                                          labels, weight_width, sparse, None, 0, n_threads)
@@ -240,18 +243,18 @@ class Stack:
                                                       n_threads, dropout))
         return numbers * self.dtype.itemsize + largest
 
-    # ---- Up and down
+    # ---- Forward and backward pass
 
     def _scratch(self):
         try:
-            return self.free.pop()  # another thread may be as quick: no look before the leap
+            return self.free.pop()  # without checking first: another thread may empty it in between
         except IndexError:
             return _Scratch(self.free, self.dtype)
 
     def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
-        """States S and rates R of each recurrence, `own` or in the scratch; their final states; what each layer reads.
+        """Return states S and rates R of each recurrence, their final states, and the inputs of each layer.
 
-        Without a leak each R is None.
+        With own=True, S and R are new arrays, else they are in the scratch. Without a leak each R is None.
         """
         S, R, finals, inputs, given = [], [], [], [X], split(initial_state, self.widths)
         for n, layer in enumerate(self.layers):
@@ -271,31 +274,31 @@ class Stack:
         return S, R, finals, inputs
 
     def _read(self, states, R, finals, lengths):
-        """What the readout reads, and the lengths of that: all states (T, B, H), or the final ones (1, B, H)."""
+        """Return what the readout reads, and its lengths: all states (T, B, H), or the final ones (1, B, H)."""
         if not self.last:
             return states, lengths
         if self.current:
             T, B = states.shape[:2]
-            ends = (np.full(B, T) if lengths is None else lengths) - 1, np.zeros(B, int)  # a reverse one ends with step 0
+            ends = (np.full(B, T) if lengths is None else lengths) - 1, np.zeros(B, int)  # the reverse one ends at step 0
             finals = [rates[end, np.arange(B)] for rates, end in zip(R[-len(self.layers[-1]):], ends)]
         return np.concatenate(finals[-len(self.layers[-1]):], axis=1)[None], None
 
     def _read_back(self, scratch, dR, T, lengths):
-        """∂E/∂S (T, B, H) of the highest layer for the ∂E/∂ of what `_read` gave."""
+        """Return ∂E/∂S (T, B, H) of the top layer, from the gradient with respect to what `_read` returned."""
         if not self.last:
             return dR
         B, H = dR.shape[1], self.widths[-1]
         dS = scratch.take("dS", T, B, dR.shape[2])
         dS[...] = 0
         dS[(np.full(B, T) if lengths is None else lengths) - 1, np.arange(B), :H] = dR[0, :, :H]
-        dS[:1, :, H:] = dR[:, :, H:]  # the reverse recurrence ends with the first step
+        dS[:1, :, H:] = dR[:, :, H:]  # the reverse direction ends with the first step
         return dS
 
     def _gradient(self, theta, X, D, dY, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit, input_gradient,
                   initial_state_gradient, n_threads, draws):
-        """The reduced error, the penalties on rates and by Ω, and a dict of ∂E/∂X and ∂E/∂S_0 where asked for.
+        """Return the reduced error, the penalties on rates and by Ω, and a dict of the requested ∂E/∂X and ∂E/∂S_0.
 
-        The flat gradient overwrites `gradient`. Where dY is given there are no penalties.
+        The flat gradient overwrites `gradient`. If dY is given, there are no penalties.
         """
         with self._scratch() as scratch:
             S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
@@ -316,14 +319,20 @@ class Stack:
         return loss, penalty + of_flow, more
 
     def _unscaled(self, unscale, *arrays):
-        """What is still to be undone of the scale of weights: nothing beside penalties that are not linear in them."""
+        """Undo the scale of weights if penalties require it now, and return the scale that is still to undo.
+
+        rate_penalty and omega are not linear in the scaled arrays.
+        """
         if unscale == 1 or not (self.rate_penalty or self.omega):
             return unscale
         _multiply(unscale, *arrays)
         return 1
 
     def _rates(self, S, R, steps, past=0):
-        """The slope 2 rate_penalty / n of the penalty on n rates, and the penalty; `steps` are those after the past."""
+        """Return the slope 2 rate_penalty / n of the penalty on n rates, and the penalty.
+
+        `steps` counts the steps after the past.
+        """
         if not self.rate_penalty:
             return 0.0, 0.0
         count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.widths)
@@ -331,14 +340,15 @@ class Stack:
         return 2 * self.rate_penalty / max(count, 1), self.rate_penalty * squares / max(count, 1)
 
     def _read_by_W(self, states, rates):
-        """What W_s and W_y read (T, B, H) of a recurrence."""
+        """Return what W_s and W_y read (T, B, H) of a recurrence."""
         return rates if self.current else states[1:]
 
     def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
               initial_state_gradient, n_threads, draws, slope=0.0, since=0, spreads=False, past_S_0=None):
-        """∂E/∂X and the tuple of ∂E/∂S_0, each where asked for, and omega Ω if `spreads`.
+        """Return ∂E/∂X and the tuple of ∂E/∂S_0, each if requested, and omega Ω if `spreads`.
 
-        The gradient of all recurrences overwrites their slices. `slope` is of a penalty on the rates from step `since` on.
+        The gradient of all recurrences overwrites their slices. `slope` is that of a penalty on the rates from step `since`
+        on.
         """
         dS_0, S, R, penalty = [], list(S), list(R), 0.0
         for n, layer in reversed(list(enumerate(self.layers))):
@@ -372,7 +382,7 @@ class Stack:
 
     def _down_from(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, input_gradient,
                    initial_state_gradient, n_threads, draws, begin, end, slope, since, past_S_0=None):
-        """`_down` from step `end` to step `begin`, where it stops; dS is of these steps."""
+        """Run `_down` from step `end` back to step `begin`. dS holds these steps."""
         inputs, R = ([_cut(array, begin, end) for array in arrays] for arrays in (inputs, R))
         S = [states[begin:end + 1] for states in S]
         lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
@@ -382,7 +392,7 @@ class Stack:
 
     def _down_windows(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
                       initial_state_gradient, n_threads, draws, slope, spreads):
-        """`_down` of the errors of each window by themselves, summed."""
+        """Run `_down` on the errors of each window separately, and sum the results."""
         total, part = np.zeros_like(gradient), np.zeros_like(gradient)
         dX = np.zeros_like(inputs[0]) if input_gradient else None
         dS_0 = tuple(np.zeros((dS.shape[1], H), self.dtype) for H in self.widths)
@@ -407,13 +417,13 @@ class Stack:
 
 
 def _multiply(factor, *arrays):
-    with np.errstate(over="ignore", under="ignore"):  # as in compiled code: infinity and zero are the answers
+    with np.errstate(over="ignore", under="ignore"):  # as in compiled code, results may be infinity and zero
         for array in arrays:
             array *= factor
 
 
 def _later(draws, steps):
-    """The draws of a call that begins so many steps later."""
+    """Return the draws of a call that begins this many steps later."""
     return None if draws is None else draws._replace(first=draws.first + steps)
 
 

@@ -645,7 +645,7 @@ def test_what_has_no_meaning_raises(backend):
         with pytest.raises(ValueError, match="requires bidirectional=False"):
             call()
     for other in (net, RNN(I, (5, 4), I, dtype="float64", random_state=0)):
-        with pytest.raises(ValueError, match="gradient_terms are of a network of one recurrence; this one has 2"):
+        with pytest.raises(ValueError, match="gradient_terms requires a network with one recurrence, got one with 2"):
             other.gradient_terms(X, X, 0, backend=backend)
     with pytest.raises(ValueError, match="tbptt requires bidirectional=False"):
         reference.loss_and_gradients(dict(net.parameters), X, X, tbptt=(2, 2))
@@ -659,7 +659,7 @@ def test_arrays_that_a_step_cannot_write_into():
                               ((y, states[::-1]), ValueError, r"out's state\[0\] must have shape"),
                               ((y, (states[0], states[1].astype("f4"))), TypeError, r"out's state\[1\] must have the netw"),
                               ((y, (shared[:, :5], states[1])), ValueError, "must be C-contiguous"),
-                              ((y, (net._theta[:20].reshape(B, 5), states[1])), ValueError, "overlaps the parameters")):
+                              ((y, (net._theta[:20].reshape(B, 5), states[1])), ValueError, "overlap the parameters")):
         with pytest.raises(error, match=words):
             net.step(x, out=out)
 
@@ -679,5 +679,5 @@ def test_maps_by_the_names_of_parameters_act_on_their_recurrence(sizes, both):
     assert_same(operations(net, X, D, more, "core"), truth, 1e-11)
     assert not truth["loss_and_gradients"][1][last][~present].any() and not truth["loss_and_gradients"][1]["b_s"].any()
     for options in ({"dale_ratio": 0.8}, {"autapses": False}):
-        with pytest.raises(ValueError, match="are of a network of one recurrence; for others name each parameter"):
+        with pytest.raises(ValueError, match="require a network with one recurrence; for others name each parameter"):
             network(sizes, both, **options)

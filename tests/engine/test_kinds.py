@@ -838,8 +838,8 @@ BAD = [
     ("sequence", {"resets": np.zeros(4, bool)}, ValueError, ("resets must have shape (T, B) = (4, 3), got (4,)",)),
     ("sequence", {"resets": np.ma.masked_array(np.zeros((4, 3), bool))}, ValueError, ("resets is a masked array",)),
     ("sequence", {"resets": [[True], [True, False]]}, ValueError, ("resets must be an array of True and False",)),
-    ("last", {"lengths": [1, 0, 2]}, ValueError, ("sequence 1 has no steps", 'output="last"')),
-    ("last", {"X": np.zeros((0, 3, 2))}, ValueError, ("sequence 0 has no steps", 'output="last"')),
+    ("last", {"lengths": [1, 0, 2]}, ValueError, ("no steps in sequence 1", 'output="last"')),
+    ("last", {"X": np.zeros((0, 3, 2))}, ValueError, ("no steps in sequence 0", 'output="last"')),
     ("last", {"D": np.zeros((4, 3, 2))}, ValueError, ("D must have shape (B, O) = (3, 2), got (4, 3, 2)",)),
     ("last", {"D": np.zeros((2, 2))}, ValueError, ("D must have shape (B, O) = (3, 2), got (2, 2)",)),
     ("last", {"weights": np.ones((4, 3))}, ValueError, ("weights must have shape of D = (3, 2), got (4, 3)",)),
@@ -852,9 +852,9 @@ BAD = [
     ("ids", {"X": np.array([[0, 1, 0]] * 3 + [[1, 1, -1]])}, ValueError, ("X has id -1 at (t, b) = (3, 2)",)),
     ("ids", {"X": np.zeros((4, 3))}, TypeError, ("X must hold integers, got dtype float64",)),
     ("ids", {"X": np.zeros((4, 3, 2))}, TypeError, ("X must hold integers",)),
-    ("ids", {"X": np.zeros((4, 3, 2), int)}, ValueError, ("X must be ids, 2-D (T, B)", "one_hot=True", "3-D")),
-    ("ids", {"X": np.zeros(4, int)}, ValueError, ("X must be ids, 2-D (T, B)", "1-D")),
-    ("ids", {"input_gradient": True}, ValueError, ("input_gradient=True", "ids have no gradient")),
+    ("ids", {"X": np.zeros((4, 3, 2), int)}, ValueError, ("X must be token ids, 2-D (T, B)", "one_hot=True", "3-D")),
+    ("ids", {"X": np.zeros(4, int)}, ValueError, ("X must be token ids, 2-D (T, B)", "1-D")),
+    ("ids", {"input_gradient": True}, ValueError, ("input_gradient must be False", "token ids have no gradient")),
 ]
 
 

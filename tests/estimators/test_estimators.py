@@ -953,7 +953,7 @@ BAD_REGRESSOR = [
     ({"loss": ("huber", -1)}, ValueError, "the threshold of huber"),
     ({"loss": ("quantile", ())}, ValueError, "quantile"),
     ({"loss": ("quantile", (0.5, 2))}, ValueError, "quantile level"),
-    ({"loss": "poisson", "output_activation": "identity"}, ValueError, "needs output_activation='exp'"),
+    ({"loss": "poisson", "output_activation": "identity"}, ValueError, "requires output_activation='exp'"),
     ({"output_activation": "soft"}, ValueError, "unknown output_activation"),
 ]
 

@@ -182,9 +182,9 @@ STATE = network().to_torch()
     (STATE | {"linear.bias": np.ones(O + 1)}, {}, ValueError, "b_y must have shape"),
     (STATE | {"h_0": np.ones((2, 1, H))}, {}, ValueError, "h_0 must have shape"),
     (STATE | {"linear.bias": np.full(O, np.nan)}, {}, ValueError, "b_y contains NaN"),
-    (STATE, {"hidden_size": 7}, ValueError, "hidden_size is 5 in what was given, got hidden_size=7"),
-    (STATE, {"bias": False}, ValueError, "bias is True in what was given"),
-    (STATE, {"initializer": "identity"}, TypeError, "takes no initializer"),
+    (STATE, {"hidden_size": 7}, ValueError, "hidden_size must be 5 as in the converted network, got 7"),
+    (STATE, {"bias": False}, ValueError, "bias must be True as in the converted network"),
+    (STATE, {"initializer": "identity"}, TypeError, "initializer must not be given"),
     (STATE, {"linear": STATE}, ValueError, "must hold one nn.Linear"),
     (STATE, {"linear": {"weight": np.ones((O, H))}}, ValueError, "rnn must hold only an nn.RNN if linear is given; it also has 'linear.weight'"),
 ])
@@ -292,7 +292,7 @@ def test_a_keras_model_makes_a_network_that_says_what_its_layers_said():
     assert found.options["output"] == "last"  # of both directions the final state, there and here
     net = RNN.from_keras(rnn)
     np.testing.assert_array_equal(net.parameters["W_y"], np.eye(H))
-    with pytest.raises(ValueError, match="activation is 'relu' in what was given, got activation='tanh'"):
+    with pytest.raises(ValueError, match="activation must be 'relu' as in the converted network, got 'tanh'"):
         RNN.from_keras(rnn, activation="tanh")
 
 
@@ -430,7 +430,7 @@ def test_bad_files_of_psychrnn_are_refused(tmp_path):
             RNN.from_psychrnn(weights | change, leak=0.2)
     with pytest.raises(ValueError, match="it has no W_in, W_rec"):
         RNN.from_psychrnn({"W_f": np.ones(3)}, leak=0.2)
-    with pytest.raises(TypeError, match="needs dt and tau"):
+    with pytest.raises(TypeError, match="dt and tau, or leak"):
         RNN.from_psychrnn(weights)
     path = tmp_path / "weights.npz"
     np.savez(path, **weights | {"W_rec": np.array([[None]])})

@@ -268,22 +268,22 @@ def test_out_that_overlaps_is_refused(backend):
 
     one, other, third, own = at(0), at(B), at(2 * B), net.parameters["W_s"][:B]
     for x, state, out, words in (
-            (one, other, (third, third), "out's y overlaps out's state"),
-            (one, other, (third, at(2 * B + 1)), "out's y overlaps out's state"),
-            (one, other, (one, third), "out's y overlaps x"),
-            (one, other, (other, third), "out's y overlaps state"),
-            (one, other, (at(1), third), "out's y overlaps x"),
-            (one, other, (third, one), "out's state overlaps x"),
-            (one, one, (third, one), "out's state overlaps x"),
-            (one, third, (other, at(2 * B + 1)), "out's state overlaps state, and is not that very array"),
-            (one, None, (one, third), "out's y overlaps x"),
-            (one, other, (third, own), "out's state overlaps the parameters"),
-            (one, other, (own, third), "out's y overlaps the parameters")):
+            (one, other, (third, third), "out's y must not overlap out's state"),
+            (one, other, (third, at(2 * B + 1)), "out's y must not overlap out's state"),
+            (one, other, (one, third), "out's y must not overlap x"),
+            (one, other, (other, third), "out's y must not overlap state"),
+            (one, other, (at(1), third), "out's y must not overlap x"),
+            (one, other, (third, one), "out's state must not overlap x"),
+            (one, one, (third, one), "out's state must not overlap x"),
+            (one, third, (other, at(2 * B + 1)), "out's state must not overlap state, unless it is the same array"),
+            (one, None, (one, third), "out's y must not overlap x"),
+            (one, other, (third, own), "out's state must not overlap the parameters"),
+            (one, other, (own, third), "out's y must not overlap the parameters")):
         with refused(net, ValueError, words, untouched=(memory,)):
             net.step(x, state, out=out, backend=backend)
     ids = network(one_hot=True)
     shared = np.zeros(max(B * O, B * H))
-    with refused(ids, ValueError, "out's y overlaps x", untouched=(shared,)):
+    with refused(ids, ValueError, "out's y must not overlap x", untouched=(shared,)):
         ids.step(shared.view(np.intp)[:B], out=(shared[:B * O].reshape(B, O), np.zeros((B, H))), backend=backend)
     side_by_side = net.step(one, other, out=(third, other), backend=backend)
     assert side_by_side[0] is third and side_by_side[1] is other
@@ -342,7 +342,7 @@ def test_a_bad_argument_of_a_step_is_refused(bad, backend):
 @both_backends
 @pytest.mark.parametrize(("x", "error", "words"), [
     (np.zeros((B, I)), TypeError, ("x must hold integers", "float64")),
-    (np.zeros((1, B), int), ValueError, ("x must be ids, 1-D (B,)", "2-D", "(1, 5)")),
+    (np.zeros((1, B), int), ValueError, ("x must be token ids, 1-D (B,)", "2-D", "(1, 5)")),
     (np.array([0, 1, I, 0, 0]), ValueError, ("x has id 3 at (b) = (2,)", "0 to 2")),
     (np.array([0, 1, 1, 0, -1]), ValueError, ("x has id -1", "0 to 2 (input_size=3)")),
 ])
@@ -605,7 +605,7 @@ def test_sampled_transitions_of_a_network_have_its_probabilities():
 
 SQUARE = {"prefix": np.ones((T, B, I))}
 BAD_LOOPS = {
-    "no prefix": ({}, {"prefix": None}, TypeError, ("generate needs a prefix", "there is none")),
+    "no prefix": ({}, {"prefix": None}, TypeError, ("prefix is required", "no output to feed back")),
     "an empty prefix": ({}, {"prefix": np.ones((0, B, I))}, ValueError, ("prefix must have at least one step", "(0, 5, 3)")),
     "a prefix without a batch": ({}, {"prefix": np.ones((T, I))}, ValueError, ("prefix must be 3-D (T, B, I)", "(7, 3)")),
     "a prefix too wide": ({}, {"prefix": np.ones((T, B, 4))}, ValueError, ("prefix has 4 features", "input_size=3")),
@@ -616,11 +616,11 @@ BAD_LOOPS = {
     "a cold temperature": ({}, {"temperature": -1}, ValueError, ("temperature must be finite and >= 0",)),
     "a hot temperature": ({}, {"temperature": np.inf}, ValueError, ("temperature must be finite",)),
     "a word for a temperature": ({}, {"temperature": "hot"}, TypeError, ("temperature must be a number",)),
-    "a temperature without ids": ({}, {"temperature": 0.5}, TypeError, ("temperature=0.5 belongs to ids that are sampled",)),
+    "a temperature without ids": ({}, {"temperature": 0.5}, TypeError, ("temperature must be 1 unless token ids", "got 0.5")),
     "a seed of text": ({}, {"random_state": "x"}, TypeError, ("random_state must be None, an int",)),
     "a feed that is none": ({}, {"feed": np.ones((B, I))}, TypeError, ("feed must be a function f(y, rng) -> x", "ndarray")),
-    "other outputs than inputs": ({"output_size": 2}, {}, ValueError, ("output_size=2", "input_size=3", "give feed")),
-    "quantiles": ({"loss": "quantile"}, {}, ValueError, ("3 quantile levels", "1 targets", "give feed")),
+    "other outputs than inputs": ({"output_size": 2}, {}, ValueError, ("output_size=2", "input_size=3", "feed is required")),
+    "quantiles": ({"loss": "quantile"}, {}, ValueError, ("3 quantile levels", "1 targets", "feed is required")),
     "feed without a batch": ({}, {"feed": lambda y, rng: y[0]}, ValueError, ("what feed returned must be 2-D (B, I)",)),
     "feed of too few": ({}, {"feed": lambda y, rng: y[1:]}, ValueError, ("what feed returned has 4 sequences", "prefix has 5")),
     "feed too narrow": ({}, {"feed": lambda y, rng: y[:, 1:]}, ValueError, ("what feed returned has 2 features",)),
@@ -641,13 +641,13 @@ def test_a_bad_argument_of_generate_is_refused(bad, backend):
 @both_backends
 @pytest.mark.parametrize(("options", "arguments", "error", "words"), [
     ({}, {"prefix": np.ones((T, B, 5))}, TypeError, ("prefix must hold integers",)),
-    ({}, {"prefix": np.zeros(B, int)}, ValueError, ("prefix must be ids, 2-D (T, B)", "1-D")),
+    ({}, {"prefix": np.zeros(B, int)}, ValueError, ("prefix must be token ids, 2-D (T, B)", "1-D")),
     ({}, {"prefix": np.array([[0, 5]])}, ValueError, ("prefix has id 5 at (t, b) = (0, 1)",)),
     ({}, {"feed": lambda y, rng: [5] * B}, ValueError, ("what feed returned has id 5", "0 to 4")),
     ({}, {"feed": lambda y, rng: y}, TypeError, ("what feed returned must hold integers", "float64")),
-    ({}, {"feed": lambda y, rng: y.argmax(1), "temperature": 2}, TypeError, ("temperature=2.0 belongs to",)),
-    ({"output_size": 4}, {}, ValueError, ("output_size=4", "input_size=5", "give feed")),
-    ({"output_activation": "sigmoid", "loss": "squared_error"}, {}, ValueError, ("softmax", "'sigmoid'", "give feed")),
+    ({}, {"feed": lambda y, rng: y.argmax(1), "temperature": 2}, TypeError, ("temperature must be 1 unless", "got 2.0")),
+    ({"output_size": 4}, {}, ValueError, ("output_size=4", "input_size=5", "feed is required")),
+    ({"output_activation": "sigmoid", "loss": "squared_error"}, {}, ValueError, ("softmax", "'sigmoid'", "feed is required")),
 ])
 def test_a_bad_argument_of_generated_ids_is_refused(options, arguments, error, words, backend):
     net = letters(**options)

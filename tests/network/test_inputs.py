@@ -391,7 +391,7 @@ def test_no_sequences_are_legal_but_in_fit(method, backend):
     net = network()
     X, D = np.zeros((T, 0, I)), np.zeros((T, 0, O))
     if method == "fit":
-        with refused(net, ValueError, "X has no sequences", str((T, 0, I))):
+        with refused(net, ValueError, "X must have sequences", str((T, 0, I))):
             net.fit(X, D, backend=backend)
         return
     theta, result = net.theta, METHODS[method](net, X, D, backend)
@@ -664,7 +664,7 @@ def test_a_bad_option_of_fit_is_refused(backend, options, error, words):
     (lambda X, D: (X, D, None, None, None, None), TypeError, ("validation", "(X, D)")),
     (lambda X, D: (X, D, None, np.full(B, T + 1)), ValueError, ("validation's lengths", f"T = {T}", str(T + 1))),
     (lambda X, D: 1.0, ValueError, ("validation", "< 1", "1.0")),
-    (lambda X, D: 0.001, ValueError, ("validation=0.001", f"of {B} sequences", "0 to judge by")),
+    (lambda X, D: 0.001, ValueError, ("validation must leave", f"share 0.001 of {B} sequences", "0 to evaluate")),
     (lambda X, D: True, TypeError, ("validation", "(X, D)")),
     (lambda X, D: (X[..., :2], D), ValueError, ("validation's X has 2 features", "input_size=3")),
     (lambda X, D: (X, D[:2]), ValueError, ("validation's D", str((T, B, O)), str((2, B, O)))),

@@ -126,21 +126,21 @@ BAD = [
     (lambda n: fit_many(n, np.zeros((2, 2, 3)), np.zeros((2, 2, 1))), "network 0: X has 3 features"),
     (lambda n: fit_many(n, [np.zeros((2, 2, 2))] * 7 + [np.zeros((2, 2, 3))], np.zeros((2, 2, 1))), "network 7: X has 3"),
     (lambda n: fit_many(n, np.zeros((2, 2, 2)), [np.zeros((2, 2, 1))] * 7 + [np.full((2, 2, 1), np.nan)]), "network 7: D con"),
-    (lambda n: fit_many(n, np.zeros((7, 2, 2, 2)), np.zeros((2, 2, 1))), "its first axis must be that of the 8 networks"),
+    (lambda n: fit_many(n, np.zeros((7, 2, 2, 2)), np.zeros((2, 2, 1))), "X must have a first axis of 8, one entry per network"),
     (lambda n: fit_many(n, np.zeros((2, 2, 2))), "give X and D"),
     (lambda n: fit_many(n, np.zeros((2, 2, 2)), np.zeros((2, 2, 1)), learning_rate=[1e-3] * 7), "learning_rate must have"),
     (lambda n: fit_many(n, np.zeros((2, 2, 2)), np.zeros((2, 2, 1)), random_state=3), "a list of 8 seeds"),
-    (lambda n: fit_many(n, np.zeros((2, 2, 2)), np.zeros((2, 2, 1)), patience=2), "patience needs validation"),
+    (lambda n: fit_many(n, np.zeros((2, 2, 2)), np.zeros((2, 2, 1)), patience=2), "patience requires validation"),
     (lambda n: fit_many(n, np.zeros((2, 2, 2)), np.zeros((2, 2, 1)), epoch=2), "takes no 'epoch'"),
     (lambda n: fit_many(n, np.zeros((2, 2, 2)), np.zeros((2, 2, 1)), executor=3), "executor must be"),
-    (lambda n: fit_many(n, np.zeros((2, 2, 2)), np.zeros((2, 2, 1)), resume=True), "needs checkpoint"),
-    (lambda n: fit_many([RNNRegressor(2)], np.zeros((4, 3, 1)), np.zeros((4, 3)), epochs=2), "belongs to their constructors"),
+    (lambda n: fit_many(n, np.zeros((2, 2, 2)), np.zeros((2, 2, 1)), resume=True), "requires checkpoint"),
+    (lambda n: fit_many([RNNRegressor(2)], np.zeros((4, 3, 1)), np.zeros((4, 3)), epochs=2), "must be given to the constructors"),
     (lambda n: fit_many([RNNRegressor(2), RNNRegressor(0)], np.zeros((4, 3, 1)), np.zeros((4, 3))), "estimator 1: hidden"),
     (lambda n: fit_many([RNNRegressor(2), RNNRegressor(3)], [np.zeros((4, 3, 1))] * 2, np.zeros((4, 3))), "D must be a list"),
     (lambda n: cross_validate(3, np.zeros((4, 3, 1)), np.zeros((4, 3))), "must be an RNNRegressor"),
     (lambda n: cross_validate(RNNRegressor(2), np.zeros((4, 3, 1)), np.zeros((4, 3)), {"hidden_size": 3}), "a list of values"),
-    (lambda n: cross_validate(RNNRegressor(2), np.zeros((4, 3, 1)), np.zeros((4, 3)), cv=5), "more than the 4 sequences"),
-    (lambda n: cross_validate(RNNRegressor(2), np.zeros((4, 3, 1)), np.zeros((4, 3)), cv=[([0], [4])]), "indices of the 4"),
+    (lambda n: cross_validate(RNNRegressor(2), np.zeros((4, 3, 1)), np.zeros((4, 3)), cv=5), "must not exceed the number of sequences, 4"),
+    (lambda n: cross_validate(RNNRegressor(2), np.zeros((4, 3, 1)), np.zeros((4, 3)), cv=[([0], [4])]), "at least one index of the 4"),
 ]
 
 
@@ -332,9 +332,9 @@ def test_the_rest_is_kept_and_resume_goes_on_with_what_failed(tmp_path):
     for k in range(24):
         assert np.array_equal(copies[k].theta, right[k].theta) and np.array_equal(anew[k].theta, right[k].theta)
     np.testing.assert_array_equal(other.train_loss, whole.train_loss)
-    with pytest.raises(ValueError, match="no checkpoint of these networks: it holds 24 networks, and these are 8"):
+    with pytest.raises(ValueError, match="no checkpoint of these networks: it holds 24 networks, not 8"):
         fit_many(networks(8), X[:8], D[:8], checkpoint=path, resume=True)
-    with pytest.raises(ValueError, match="resume has 24 networks"):
+    with pytest.raises(ValueError, match="resume must hold 8 networks, as this call has, got 24"):
         fit_many(networks(8), X[:8], D[:8], resume=whole)
 
 
@@ -574,7 +574,7 @@ def test_many_networks_replace_no_foreign_file(content, tmp_path):
     assert path.read_bytes() == before
     path.write_bytes(b"")
     fit_many(three(), **given, checkpoint=path)
-    for more, words in (({"overwrite": True}, "needs checkpoint="),
+    for more, words in (({"overwrite": True}, "requires checkpoint="),
                         ({"overwrite": True, "resume": True, "checkpoint": path}, "give one of them")):
         with pytest.raises(ValueError, match=words):
             fit_many(three(), **given, **more)

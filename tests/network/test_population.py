@@ -488,7 +488,7 @@ def test_maps_go_with_every_network(tmp_path):
     for k, net in enumerate(other):
         assert np.array_equal(net.theta, population.theta[k]) and not net.effective_parameters()["W_s"][~present].any()
         assert losses[k] > net.evaluate(X, D)
-    with pytest.raises(ValueError, match="other options"):
+    with pytest.raises(ValueError, match="options and dt of networks"):
         Population.from_networks([population[0], fastbptt.RNN(2, 4, 1, dtype="float64")])
 
 
@@ -507,7 +507,7 @@ def test_networks_go_in_and_come_out(tmp_path):
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda p: p.forward(np.zeros((5, 6, 2, 2))), "first axis must be that of the 4 networks"),
+    (lambda p: p.forward(np.zeros((5, 6, 2, 2))), "must have a first axis of 4, one entry per network"),
     (lambda p: p.forward(np.zeros((6, 2, 3))), "expects input_size=2"),
     (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 2))), r"D must have shape \(T, B, O\)"),
     (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), weights=np.ones((3, 2))), "weights must have"),
@@ -515,7 +515,7 @@ def test_networks_go_in_and_come_out(tmp_path):
     (lambda p: p.fit(np.full((6, 2, 2), np.nan), np.zeros((6, 2, 1))), "X contains NaN"),
     (lambda p: p.fit(np.zeros((6, 2, 2)), np.full((4, 6, 2, 1), np.inf)), "D contains infinity"),
     (lambda p: p.loss_and_gradients(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), weights=-np.ones((4, 6, 2))), "not be negative"),
-    (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), patience=3), "patience needs validation"),
+    (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), patience=3), "patience requires validation"),
     (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), learning_rate=[1, 2]), "learning_rate must have shape"),
     (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), shuffle="spred"), 'shuffle, where it is not "spread"'),
     (lambda p: p.fit(np.zeros((6, 2, 2)), np.zeros((6, 2, 1)), callbacks=[3]), r"callbacks must be functions of \(epoch, pop"),
@@ -526,7 +526,7 @@ def test_networks_go_in_and_come_out(tmp_path):
     (lambda p: Population(0, 1, 1, 1), "n must be from 1"),
     (lambda p: Population(2, 1, 1, 1, random_state=[1]), "must hold 2 seeds"),
     (lambda p: Population(2, 1, 1, 1, alpha=1), "takes no alpha"),
-    (lambda p: Population.from_networks([RNN(1, 1, 1), RNN(1, 2, 1)]), "other options"),
+    (lambda p: Population.from_networks([RNN(1, 1, 1), RNN(1, 2, 1)]), "options and dt of networks"),
 ])
 def test_bad_arguments_are_named(call, words):
     population = Population(4, 2, 3, 1, random_state=0)
@@ -687,6 +687,6 @@ def test_networks_with_another_time_step_are_not_of_one_population():
     """The same leak may be that of another dt, which diagnostics draws and prints."""
     networks = [RNN(2, 4, 1, dt=dt, tau=5 * dt, random_state=0) for dt in (20, 20, 10)]
     assert [net.dt for net in Population.from_networks(networks[:2])] == [20, 20]
-    with pytest.raises(ValueError, match="other options"):
+    with pytest.raises(ValueError, match="options and dt of networks"):
         Population.from_networks(networks)
     assert [net.dt for net in fit_many(networks, np.zeros((3, 2, 2)), np.zeros((3, 2, 1)), epochs=1).networks] == [20, 20, 10]

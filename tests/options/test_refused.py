@@ -38,7 +38,7 @@ GRADIENTS, UNEXPECTED = ("loss_and_gradients", "backward"), "unexpected keyword 
 REFUSED = {
     "a `loss` of `binary_cross_entropy`, `cross_entropy` or `poisson` with an `output_activation` other than its own": [
         ({}, [lambda net, loss=loss: RNN(2, 5, 2, loss=loss, output_activation="tanh")], ValueError,
-         f"loss='{loss}' needs output_activation='{fused}', got 'tanh'")
+         f"loss='{loss}' requires output_activation='{fused}', got 'tanh'")
         for loss, fused in (("binary_cross_entropy", "sigmoid"), ("cross_entropy", "softmax"), ("poisson", "exp"))],
     "`l1`, `l2` or `initializer` by the name of a parameter that `bias=False` or `learn_initial_state=False` leaves out": [
         ({}, [lambda net: RNN(2, 5, 2, bias=False, l1={"b_y": 1.0})], ValueError, "l1 names 'b_y', but this network's"),
@@ -53,49 +53,49 @@ REFUSED = {
          ValueError, "weights must have shape (T, B) = (4, 3), got (4, 3, 2)"),
         (LABELS, calls(("stream",), weights=np.ones((T, B, 2)), tbptt=(2, 2)), ValueError, "weights must have shape")],
     "`one_hot=True` with `input_gradient=True`, or with `input_noise_std`": [
-        ({"one_hot": True}, calls(GRADIENTS, IDS, D, input_gradient=True), ValueError, "ids have no gradient (one_hot=True)"),
-        ({}, [lambda net: RNN(2, 5, 2, one_hot=True, input_noise_std=0.1)], ValueError, "ids have no noise (one_hot=True)")],
+        ({"one_hot": True}, calls(GRADIENTS, IDS, D, input_gradient=True), ValueError, "input_gradient must be False with one_hot"),
+        ({}, [lambda net: RNN(2, 5, 2, one_hot=True, input_noise_std=0.1)], ValueError, "token ids cannot have noise")],
     '`output="last"` with a sequence of no steps, and with `tbptt` of `fit`, and with `stream`': [
         ({"output": "last"}, calls(("losses", "evaluate", *GRADIENTS, "objective", "fit", "train_step"), X, D[0],
-                                   lengths=[1, 0, 2]), ValueError, 'sequence 1 has no steps, and with output="last" each'),
-        ({"output": "last"}, [lambda net: net.forward(X, lengths=[0, 1, 2])], ValueError, "sequence 0 has no steps"),
-        ({"output": "last"}, calls(("fit",), X, D[0], tbptt=(2, 2)), ValueError, 'tbptt of fit needs output="sequence"'),
-        ({"output": "last"}, calls(("stream",), X, D[0], tbptt=(2, 2)), ValueError, 'stream needs output="sequence"')],
+                                   lengths=[1, 0, 2]), ValueError, 'output="last", got no steps in sequence 1'),
+        ({"output": "last"}, [lambda net: net.forward(X, lengths=[0, 1, 2])], ValueError, "no steps in sequence 0"),
+        ({"output": "last"}, calls(("fit",), X, D[0], tbptt=(2, 2)), ValueError, 'tbptt of fit requires output="sequence"'),
+        ({"output": "last"}, calls(("stream",), X, D[0], tbptt=(2, 2)), ValueError, 'stream requires output="sequence"')],
     "`tbptt` with `memory_limit`": [
         ({}, calls((*GRADIENTS, "fit"), tbptt=(2, 2), memory_limit="auto"), ValueError, "give tbptt or memory_limit, not both"),
         ({}, calls(("memory_estimate",), T, B, tbptt=(2, 2), memory_limit=10**9), ValueError, "not both")],
     "`sparse=True` of `memory_estimate` without `weights`": [
-        ({}, calls(("memory_estimate",), T, B, sparse=True), ValueError, 'it needs weights="step" or "output", got None')],
+        ({}, calls(("memory_estimate",), T, B, sparse=True), ValueError, 'requires weights="step" or "output", got None')],
     "`omega` with `tbptt`, and so with `stream`": [
         ({"omega": 0.5}, calls(("loss_and_gradients", "fit", "stream"), tbptt=(2, 2)), ValueError,
-         "tbptt=(2, 2) leaves omega=0.5 without a meaning"),
-        ({"omega": 0.5}, calls(("memory_estimate",), T, B, tbptt=(2, 2)), ValueError, "leaves omega=0.5 without a meaning")],
+         "tbptt must be None with omega=0.5, got (2, 2)"),
+        ({"omega": 0.5}, calls(("memory_estimate",), T, B, tbptt=(2, 2)), ValueError, "tbptt must be None with omega=0.5")],
     "`omega` with a leak or `recurrent_dropout`": [
-        ({}, [lambda net, more=more: RNN(2, 5, 2, omega=0.5, **more)], ValueError, "omega=0.5 is of plain units")
+        ({}, [lambda net, more=more: RNN(2, 5, 2, omega=0.5, **more)], ValueError, "omega=0.5 requires plain units")
         for more in ({"leak": 0.5}, {"dt": 1.0, "tau": 2.0}, {"leak_form": "current"}, {"recurrent_dropout": 0.5})],
     "`rate_penalty` or `omega` with `communicator`": [
         ({name: 0.25}, [lambda net: net.fit(X, D, communicator=ranks.Communicator(ranks.World(1), 0))], ValueError,
-         f"{name}=0.25 has no meaning with a communicator") for name in ("rate_penalty", "omega")],
+         f"{name} must be 0 with a communicator, got 0.25") for name in ("rate_penalty", "omega")],
     "`stream` without `tbptt`, or with `lengths` or `memory_limit`": [
-        ({}, calls(("stream",), tbptt=None), TypeError, "stream needs tbptt=(k1, k2)"),
+        ({}, calls(("stream",), tbptt=None), TypeError, "tbptt=(k1, k2) is required by stream"),
         *[({}, calls(("stream",), tbptt=(2, 2), **{name: value}), TypeError, UNEXPECTED.format(name))
           for name, value in (("lengths", LENGTHS), ("memory_limit", "auto"))]],
     "chunks of a `stream` with `weights` or `resets` beside them": [
-        ({}, calls(("stream",), [(X, D)], tbptt=(2, 2), **more), TypeError, "weights and resets belong to X and D; chunks")
+        ({}, calls(("stream",), [(X, D)], tbptt=(2, 2), **more), TypeError, "weights and resets require X and D: chunks")
         for more in ({"weights": WEIGHTS}, {"resets": RESETS})],
     "`batches` of `fit` with X and D, `weights`, `initial_state`, `lengths`, `resets`, `tbptt` or a share as `validation`": [
         ({}, [lambda net: net.fit(X, D, batches=batches)], TypeError, "give X and D, or batches, not both"),
-        *[({}, [lambda net, more=more: net.fit(batches=batches, **more)], TypeError, "belong to X and D; batches give their")
+        *[({}, [lambda net, more=more: net.fit(batches=batches, **more)], TypeError, "require X and D: batches have their")
           for more in ({"weights": WEIGHTS}, {"initial_state": STATE}, {"lengths": LENGTHS}, {"resets": RESETS})],
-        ({}, [lambda net: net.fit(batches=batches, tbptt=(2, 2))], TypeError, "tbptt belongs to X and D"),
-        ({}, [lambda net: net.fit(batches=batches, validation=0.5)], TypeError, "validation=0.5 is a share of X and D")],
+        ({}, [lambda net: net.fit(batches=batches, tbptt=(2, 2))], TypeError, "tbptt requires X and D"),
+        ({}, [lambda net: net.fit(batches=batches, validation=0.5)], TypeError, "tuple (X, D) with batches, got the share 0.5")],
     "a share as `validation` with `initial_state`": [
-        ({}, calls(("fit",), validation=0.3, initial_state=STATE), TypeError, "cannot be judged from an initial_state")],
+        ({}, calls(("fit",), validation=0.3, initial_state=STATE), TypeError, "a tuple (X, D) with an initial_state")],
     "`patience` without `validation`, `resume` or `overwrite` without `checkpoint`, `overwrite` with `resume`": [
-        ({}, calls(("fit",), overwrite=True), ValueError, "overwrite=True needs checkpoint="),
+        ({}, calls(("fit",), overwrite=True), ValueError, "overwrite=True requires checkpoint="),
         ({}, calls(("fit",), overwrite=True, checkpoint="run.npz", resume=True), ValueError, "give one of them"),
-        ({}, calls(("fit",), patience=3), ValueError, "patience needs validation=(X, D)"),
-        ({}, calls(("fit",), resume=True), ValueError, "resume=True needs checkpoint=")],
+        ({}, calls(("fit",), patience=3), ValueError, "patience requires validation=(X, D)"),
+        ({}, calls(("fit",), resume=True), ValueError, "resume=True requires checkpoint=")],
     "`learning_rate` beside an optimiser that is an object": [
         ({}, calls(("fit", "train_step"), optimizer=optimizers.SGD(), learning_rate=0.1), ValueError, "which has its own"),
         ({}, calls(("stream",), tbptt=(2, 2), optimizer=optimizers.SGD(), learning_rate=0.1), ValueError, "which has its own")],
@@ -114,11 +114,11 @@ REFUSED = {
                             ({"leak": 0.1, "tau": 10}, "leak is given with dt or tau"),
                             ({"dt": 1}, "dt and tau must be given together"), ({"tau": 1}, "dt and tau must be given together"))],
     "`temperature` of `generate` with `feed`, or without `one_hot=True`": [
-        ({}, calls(("generate",), 3, prefix=X, temperature=2), TypeError, "temperature=2.0 belongs to ids that are sampled"),
+        ({}, calls(("generate",), 3, prefix=X, temperature=2), TypeError, "temperature must be 1 unless token ids"),
         ({"one_hot": True, **LABELS}, calls(("generate",), 3, prefix=IDS, temperature=2, feed=lambda y, rng: y), TypeError,
-         "temperature=2.0 belongs to ids that are sampled")],
+         "temperature must be 1 unless token ids")],
     "`generate` without `feed` where O is not I, of several quantile levels, and of `one_hot=True` without softmax": [
-        ({"output_size": 3}, calls(("generate",), 3, prefix=X), ValueError, "output_size=3 outputs are no input of input_size"),
+        ({"output_size": 3}, calls(("generate",), 3, prefix=X), ValueError, "output_size=3 outputs cannot be the input_size=2"),
         ({"loss": ("quantile", (0.25, 0.75))}, calls(("generate",), 3, prefix=X), ValueError, "are 2 quantile levels"),
         ({"one_hot": True}, calls(("generate",), 3, prefix=IDS), ValueError, "output_activation='softmax', and this network")],
     "`bidirectional=True` with `step`, `generate`, `stream` or `tbptt`": [
@@ -127,9 +127,9 @@ REFUSED = {
                                    *calls(("memory_estimate",), T, B, tbptt=(2, 2))],
          ValueError, "requires bidirectional=False: each output would depend on future inputs")],
     "several layers, or `bidirectional=True`, with `gradient_terms`, `dale_ratio`, `dale_signs` or `autapses=False`": [
-        *[(options, calls(("gradient_terms",), X, D, 1), ValueError, "gradient_terms are of a network of one recurrence")
+        *[(options, calls(("gradient_terms",), X, D, 1), ValueError, "gradient_terms requires a network with one recurrence")
           for options in ({"bidirectional": True}, {"hidden_size": (5, 4)})],
-        *[({}, [lambda net, more=more: RNN(2, (5, 5), 2, **more)], ValueError, "are of a network of one recurrence; for others")
+        *[({}, [lambda net, more=more: RNN(2, (5, 5), 2, **more)], ValueError, "require a network with one recurrence; for")
           for more in ({"dale_ratio": 0.8}, {"dale_signs": [1, 1, 1, 1, -1]}, {"autapses": False})]],
 }
 

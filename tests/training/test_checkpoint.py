@@ -468,9 +468,9 @@ def test_a_longer_run_is_neither_resumed_nor_replaced(fewer, tmp_path):
     path, options = tmp_path / "run.npz", RUNS["arrays"]()
     network().fit(**options, checkpoint=path)
     bytes_ = path.read_bytes()
-    with pytest.raises(ValueError, match="of a longer run: 15 updates are done there"):
+    with pytest.raises(ValueError, match="of a longer run: it has made 15 updates"):
         network().fit(**options | fewer, checkpoint=path, resume=True)
-    with pytest.raises(FileExistsError, match="of a longer run: 15 updates are done there.*overwrite=True"):
+    with pytest.raises(FileExistsError, match="of a longer run: it has made 15 updates.*overwrite=True"):
         network().fit(**options | fewer, checkpoint=path)
     assert path.read_bytes() == bytes_
 
@@ -524,7 +524,7 @@ def test_parameters_that_a_callback_spoils_reach_neither_network_nor_checkpoint(
 
     net, right = network(), network()
     X, D = data()
-    with pytest.raises(FloatingPointError, match="callbacks left parameters that are not finite after epoch 2"):
+    with pytest.raises(FloatingPointError, match="callbacks must leave finite parameters, but did not after epoch 2"):
         net.fit(X, D, epochs=5, batch_size=4, callbacks=[spoil], checkpoint=tmp_path / "run.npz")
     right.fit(X, D, epochs=3, batch_size=4)
     assert np.array_equal(net.theta, right.theta)

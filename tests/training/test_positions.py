@@ -479,7 +479,7 @@ def test_min_updates_of_a_population_and_of_fit_many_is_that_of_each_alone(kind)
     assert [net.stream_positions["batches"] for net in fresh] == [8, 8]
     for run, more in ((population.fit, {}), (lambda *data, **more: fit_many(together, *data, **more), {"updates": 8})):
         for bad, error, words in ((0, ValueError, "min_updates must be from 1"), (2.0, TypeError, "min_updates must be an int"),
-                                  *([(9, ValueError, "min_updates=9 is more than updates=8")] if more else [])):
+                                  *([(9, ValueError, "min_updates must not exceed updates=8, got 9")] if more else [])):
             with pytest.raises(error, match=words):
                 run(X, D, min_updates=bad, **more)
 

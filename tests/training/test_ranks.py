@@ -382,7 +382,7 @@ def test_a_checkpoint_that_cannot_be_written_fails_on_all_ranks(tmp_path, monkey
 
 
 @pytest.mark.parametrize("bad, words", [
-    ({"batch_size": 4}, "batch_size must be the same on all ranks, and that of rank 1 is not rank 0's"),
+    ({"batch_size": 4}, "batch_size must be the same on all ranks, but rank 1 differs from rank 0"),
     ({"learning_rate": 0.5}, "optimizer must be the same on all ranks"),
     ({"validation": 0.5}, "validation must be the same on all ranks"),
     ({"tbptt": (2, 2)}, "tbptt must be the same on all ranks"),
@@ -444,19 +444,19 @@ def test_penalties_that_are_means_over_the_batch_are_refused(name):
     for net in nets:
         net._config[name] = 0.1
     outcomes, world = run(2, lambda comm: fit_part(nets[comm.rank], arrays, share(2, comm.rank, B), communicator=comm))
-    assert all(str(each).startswith(f"{name}=0.1 has no meaning with a communicator") for each in outcomes)
+    assert all(str(each).startswith(f"{name} must be 0 with a communicator, got 0.1") for each in outcomes)
     assert not world.aborted
 
 
 def test_what_is_needed_of_all_ranks_together():
     arrays = {"X": data()["X"], "D": data()["D"]}
     outcomes, _ = run(2, lambda comm: fit_part(network(), arrays, slice(0), communicator=comm))
-    assert all("no sequences to train on" in str(each) for each in outcomes)
+    assert all("must have sequences to train on" in str(each) for each in outcomes)
     outcomes, _ = run(2, lambda comm: fit_part(network(), arrays, slice(None), communicator=comm,
                                                validation=(arrays["X"][:, :0], arrays["D"][:, :0])))
-    assert all("no sequences on any rank" in str(each) for each in outcomes)
+    assert all("must have sequences on at least one rank" in str(each) for each in outcomes)
     outcomes, _ = run(3, lambda comm: network().fit(batches=fresh, updates=1, batch_size=2, communicator=comm))
-    assert all("2 is less than one for each of the 3" in str(each) for each in outcomes)
+    assert all("at least the number of ranks, 3, got 2" in str(each) for each in outcomes)
     with pytest.raises(TypeError, match="communicator must be an MPI communicator .* object has no Get_rank, Get_size"):
         network().fit(**arrays, communicator=object())
 
@@ -622,7 +622,7 @@ def test_a_checkpoint_of_fresh_batches_of_ranks_says_how_many_go_on(tmp_path):
     path = tmp_path / "run.npz"
     arguments = {"batches": fresh, "updates": 4, "updates_per_epoch": 2, "batch_size": 6, "checkpoint": path}
     run(2, lambda comm: network().fit(**arguments, communicator=comm))
-    with pytest.raises(ValueError, match="drawn by 2 ranks, and need as many"):
+    with pytest.raises(ValueError, match="2 ranks draw its batches, and it requires as many"):
         network().fit(**arguments, resume=True)
 
 

@@ -302,12 +302,12 @@ def test_a_callback_ends_a_stream_and_nan_leaves_the_last_whole_update():
 
 
 @pytest.mark.parametrize(("arguments", "error", "words"), [
-    ({"X": X, "D": D, "tbptt": None}, TypeError, "needs tbptt"),
+    ({"X": X, "D": D, "tbptt": None}, TypeError, "is required by stream"),
     ({"X": X, "D": D[:5], "tbptt": (1, 1)}, ValueError, "the same T"),
     ({"X": X, "D": D, "weights": np.ones((5, B)), "tbptt": (1, 1)}, ValueError, "weights must have the T of X"),
-    ({"X": [(X, D)], "resets": np.zeros((T, B), bool), "tbptt": (1, 1)}, TypeError, "chunks give their own"),
+    ({"X": [(X, D)], "resets": np.zeros((T, B), bool), "tbptt": (1, 1)}, TypeError, "chunks have their own"),
     ({"X": [(X, D), X], "tbptt": (1, 1)}, TypeError, "chunk 1 must be"),
-    ({"X": [(X, D), (X[:, :2], D[:, :2])], "tbptt": (1, 1)}, ValueError, "chunk 1: X has 2 sequences, where the stream has 7"),
+    ({"X": [(X, D), (X[:, :2], D[:, :2])], "tbptt": (1, 1)}, ValueError, "chunk 1: X must have the stream's 7 sequences, got 2"),
     ({"X": [(X * np.nan, D)], "tbptt": (1, 1)}, ValueError, "chunk 0: X contains NaN"),
     ({"X": X, "D": D, "tbptt": (1, 1), "initial_state": np.ones((B, 4))}, ValueError, "initial_state"),
     ({"X": X, "D": D, "tbptt": (1, 1), "callback": 3}, TypeError, "callback must be a function"),
@@ -319,13 +319,13 @@ def test_a_bad_stream_is_refused(arguments, error, words):
 
 def test_what_has_no_meaning_is_refused():
     last = network(output="last")
-    with pytest.raises(ValueError, match='tbptt of fit needs output="sequence"'):
+    with pytest.raises(ValueError, match='tbptt of fit requires output="sequence"'):
         last.fit(X, D[0], tbptt=(2, 2))
-    with pytest.raises(ValueError, match='stream needs output="sequence"'):
+    with pytest.raises(ValueError, match='stream requires output="sequence"'):
         last.stream(X, D[0], tbptt=(2, 2))
     with pytest.raises(ValueError, match="not both"):
         network().fit(X, D, tbptt=(2, 2), memory_limit="auto")
-    with pytest.raises(TypeError, match="tbptt belongs to X and D"):
+    with pytest.raises(TypeError, match="tbptt requires X and D"):
         network().fit(batches=lambda n, rng: (X, D), updates=1, tbptt=(2, 2))
 
 

@@ -183,7 +183,7 @@ def test_min_updates_raises_the_number_of_epochs(backend):
     before = net.theta
     for options, error, words in (({"min_updates": 0}, ValueError, "min_updates must be from 1"),
                                   ({"min_updates": 2.0}, TypeError, "min_updates must be an int"),
-                                  ({"min_updates": 9, "updates": 8}, ValueError, "min_updates=9 is more than updates=8")):
+                                  ({"min_updates": 9, "updates": 8}, ValueError, "min_updates must not exceed updates=8, got 9")):
         with pytest.raises(error, match=words):
             net.fit(X, D, **options)
     assert np.array_equal(net.theta, before)
@@ -859,13 +859,13 @@ def test_fresh_batches_may_change_in_length_and_number_and_come_from_an_iterator
     stream = ((X, X[..., :O]) for X in (rng.standard_normal((3 + n % 4, 1 + n % 5, I)) for n in range(30)))
     history = net.fit(batches=stream, epochs=3, updates_per_epoch=10)
     assert history.updates == 30 and history.stopped == "epochs" and np.isfinite(history.train_loss).all()
-    with pytest.raises(ValueError, match="ended after 2 batches"):
+    with pytest.raises(ValueError, match="until the run ends, got only 2"):
         net.fit(batches=iter([fresh(2, rng)] * 2), updates=5)
 
 
 @pytest.mark.parametrize(("bad", "error", "words"), [
-    (lambda n, rng: 3, TypeError, "batch 0 is a int"),
-    (lambda n, rng: (np.zeros((T, n, I)),), TypeError, "tuple of 1"),
+    (lambda n, rng: 3, TypeError, "batch 0 is of type int"),
+    (lambda n, rng: (np.zeros((T, n, I)),), TypeError, "tuple with 1 items"),
     (lambda n, rng: (np.zeros((T, n, I + 1)), np.zeros((T, n, O))), ValueError, "batch 0: X has 4 features"),
     (lambda n, rng: (np.zeros((T, n, I)), np.zeros((T, n, O)), -np.ones((T, n))), ValueError, "batch 0: weights"),
     (lambda n, rng: (np.full((T, n, I), np.nan), np.zeros((T, n, O))), ValueError, "batch 0: X contains NaN"),
