@@ -125,6 +125,11 @@ cdef class EngineArguments:
         return True
 
     @cython.final
+    cdef bint has_rates(self) noexcept nogil:
+        """Return whether the rates of the units differ from their public states, so that calls return them as well."""
+        return cell_rows[self.plan.units.form].direct
+
+    @cython.final
     cdef void take_dropout(self, Call *c) noexcept nogil:
         """Put the probability of dropout into the call.
 

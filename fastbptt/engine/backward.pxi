@@ -5,7 +5,7 @@
 # between two states belongs in cells.pxi, penalties in regularizers.pxi.
 #
 # delta (rows, H) is ∂E/∂ the pre-activations of the hidden units, delta_y (rows, O) that of the outputs. `delta_next` is
-# delta of the step after a block, dcarry the gradient that leaky units carry beside it.
+# delta of the step after a block, dcarry the gradient that goes back directly, beside it.
 # batching.pxi explains row, shard, block, run, packed, segment, border and window; plan.pxi explains the letters.
 
 cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w,
@@ -24,11 +24,11 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     cdef floating *table = <floating *> w.table
     cdef floating *dcarry = <floating *> w.dcarry
     cdef floating *first_dcarry = <floating *> w.first_dcarry
-    cdef bint leaky = c.units.form != PLAIN
+    cdef bint direct = cell_of(c).direct
 
     if c.packed:
-        memset(w.reset_sums, 0, (B if leaky else 1) * ldh * sizeof(double))
-    if c.packed and leaky:
+        memset(w.reset_sums, 0, (B if direct else 1) * ldh * sizeof(double))
+    if c.packed and direct:
         memset(w.reset_dcarry_sums, 0, B * ldh * sizeof(double))
         memset(w.old_start_sums, 0, ldh * sizeof(double))
     if p.one_hot:
@@ -42,7 +42,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block, <floating *> NULL)
     else:
         memset(first_delta, 0, B * ldh * sizeof(floating))
-        if leaky:
+        if direct:
             memset(first_dcarry, 0, B * ldh * sizeof(floating))
         while since < c.most:  # one window: errors of since ... end, through k2 steps
             end = min(since + c.k1, c.T)
@@ -52,11 +52,11 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
                 begun = True
                 for i in range(rows_at(c, w, 0) * ldh):
                     first_delta[i] += first[i]
-                for i in range(rows_at(c, w, 0) * ldh if leaky else 0):
+                for i in range(rows_at(c, w, 0) * ldh if direct else 0):
                     first_dcarry[i] += dcarry[i]
             since = end
         first = first_delta
-        if leaky:
+        if direct:
             memcpy(dcarry, first_dcarry, B * ldh * sizeof(floating))
     if read_flag(c.stop):
         return
@@ -70,7 +70,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             memset(c.dS_0, 0, B * H * sizeof(floating))
     elif to_first_state(p, c):
         first = cut_at_resets(p, c, k, w, 0, Q_s, first)
-        if leaky:
+        if direct:
             # dcarry = ∂E/∂ the states before step 0                                                       (B, H)
             memset(delta, 0, B * ldh * sizeof(floating))
             back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.S, first, delta)
@@ -82,7 +82,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             scatter(k, 1, B, H, first, ldh, <floating *> c.dS_0, 0, H, c.order)
         if p.S_0 >= 0 and (c.initial_state == NULL or c.own_start):
             column_sums(k, B, H, first, ldh, gradient + p.S_0)
-    if p.S_0 >= 0 and c.packed and leaky:
+    if p.S_0 >= 0 and c.packed and direct:
         # dS_0 += the same from the rows that were reset: W_s read S_0 there                            (H,)
         for i in range(B):
             memcpy(<floating *> w.after_resets + i * ldh, w.initial, ldh * sizeof(floating))
@@ -117,15 +117,16 @@ cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared 
     Return whether an error came back to the first step. Delta of that step is then in w.delta_next (B, H).
     """
     cdef Py_ssize_t i, begin, end, before, ldh = w.ldh
+    cdef const floating *saved
     cdef const floating *delta_next = NULL
     for i in range(w.segments - 1, -1, -1):
         begin, end = w.borders[i], w.borders[i + 1]
         before = rows_at(c, w, begin - 1) if begin > 0 else c.rows
         w.origin = rows_before(c, w, begin)
-        memcpy(<floating *> w.S + (c.rows - before) * ldh, <floating *> w.border_states + i * c.rows * ldh,
-               before * ldh * sizeof(floating))
-        if c.units.form == CURRENT:
-            memcpy(w.auxiliary, <floating *> w.border_auxiliary + i * c.rows * ldh, before * ldh * sizeof(floating))
+        saved = <floating *> w.border_states + i * cell_of(c).carries * c.rows * ldh
+        memcpy(<floating *> w.S + (c.rows - before) * ldh, saved, before * ldh * sizeof(floating))
+        if cell_of(c).carries > 1:
+            memcpy(w.auxiliary, saved + c.rows * ldh, before * ldh * sizeof(floating))
         if forward_through(p, c, k, shared, w, theta, begin, end, True) != DONE:
             return False
         if (not backward_through(p, c, k, shared, w, theta, begin, begin, end, w.border_blocks[i + 1], delta_next)
@@ -173,16 +174,15 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.precomputed:
             w.origin = rows_before(c, w, t)
         A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
-        R = <floating *> w.auxiliary + (rows_before(c, w, t) - w.origin) * ldh if c.units.form == RATE else A
+        R = saved_rates(c, w, rows_before(c, w, t) - w.origin, A)
         S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # states of the step before
         if c.precomputed:
             read_precomputed(p, c, k, w, t, S)
         row_index = find_row_index(p, c, w, t, end)
         if c.precomputed:
             read(c, k, t, rows, row_index, H, <const floating *> c.past_states, A, ldh)
-        if c.precomputed and c.units.form == CURRENT:
-            to_rates(c, k, rows, ldh, A)
-        elif c.precomputed and c.units.form == RATE:
+            start_carries(c, k, rows, ldh, A, <floating *> NULL)
+        if c.precomputed and cell_of(c).saves > 0:
             read(c, k, t, rows, row_index, H, <const floating *> c.past_rates, R, ldh)
         # dS = delta_y @ W_y                                                                          (rows, H)
         if not p.reads:
@@ -244,14 +244,13 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
 
 cdef void read_precomputed(const Plan *p, const Call *c, const Kernels *k, Workspace *w, Py_ssize_t t,
                            floating *S) noexcept nogil:
-    """Read the precomputed states before step t to S (rows, H); in the current form, their rates."""
+    """Write the first carry of the precomputed states before step t to S (rows, H)."""
     if t > 0:
         read(c, k, t - 1, rows_at(c, w, t - 1), find_row_index(p, c, w, t - 1, t), p.H, <const floating *> c.past_states, S,
              w.ldh)
     else:
         gather(k, 1, c.rows, p.H, <const floating *> c.initial_state, 0, p.H, c.order, S, w.ldh)
-    if c.units.form == CURRENT:
-        to_rates(c, k, rows_at(c, w, t - 1) if t > 0 else c.rows, w.ldh, S)
+    start_carries(c, k, rows_at(c, w, t - 1) if t > 0 else c.rows, w.ldh, S, <floating *> NULL)
 
 
 cdef void readout_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,

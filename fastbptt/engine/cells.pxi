@@ -1,11 +1,14 @@
 # Cells: the recurrence of a block, forward and backward.
 #
-# Each function goes through a block run by run, so that one kernel call computes as many steps as possible. Add here what a
-# new kind of unit needs between two steps.
+# Each function goes through a block run by run, so that one kernel call computes as many steps as possible.
 #
-# Plain units: S[t] = g1(A[t] + S[t - 1] @ W_s.T). Leaky units are described in kernels.h. S is what W_s and the output read:
-# the state in the rate form, the rate in the current form. The auxiliary state (w.auxiliary) is the other of the two. Its
-# gradient dcarry, the gradient by the state, goes back beside delta. delta (rows, H) is ∂E/∂ the pre-activations.
+# kernels/defs/cells.def is the table of cells: how many carries a cell has, what it saves, and whether a gradient goes back
+# directly. CELLS below has the forward and the backward function of each. A new cell is a row of both tables. No other file
+# of the engine names a cell.
+#
+# S is the first carry, which W_s and the output read. w.auxiliary is the second carry, or what the cell saves in addition:
+# the state in the current form, the rate in the rate form. dcarry is the gradient that goes back directly, beside delta.
+# delta (rows, H) is ∂E/∂ the pre-activations.
 #
 # batching.pxi explains row, block, run, packed and reset; plan.pxi explains the letters.
 
@@ -18,12 +21,17 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
         memset(S, 0, rows * ldh * sizeof(floating))
 
 
+cdef inline const CellRow *cell_of(const Call *c) noexcept nogil:
+    """Return the row of the call's cell in the table of cells."""
+    return &cell_rows[c.units.form]
+
+
 cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
     """Return whether W_s reads only zeros at the first step.
 
     Its product with W_s and its part of ∂E/∂W_s are then zero and need no computation.
     """
-    return c.initial_state == NULL and p.S_0 < 0 and c.units.form == PLAIN
+    return c.initial_state == NULL and p.S_0 < 0 and not cell_of(c).direct
 
 
 cdef inline bint to_first_state(const Plan *p, const Call *c) noexcept nogil:
@@ -52,14 +60,86 @@ cdef void to_rates(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t 
     error(k, &what, rows, <const floating *> NULL, 0, NULL, <const floating *> NULL, 0, A, ldh, <floating *> NULL)
 
 
+# The functions of each cell, for both types. forward: `recur_through` for steps with the same rows; S, `integrated` and
+# `auxiliary` as there. backward: `back`.
+ctypedef void (*Forward_f32)(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps,
+                             Py_ssize_t rows, const float *P_s, const float *before, const float *integrated, float *S,
+                             float *auxiliary) noexcept nogil
+ctypedef void (*Forward_f64)(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps,
+                             Py_ssize_t rows, const double *P_s, const double *before, const double *integrated, double *S,
+                             double *auxiliary) noexcept nogil
+ctypedef void (*Backward_f32)(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps,
+                              Py_ssize_t row, Py_ssize_t rows, const float *Q_s, const float *R, const float *delta_next,
+                              float *delta) noexcept nogil
+ctypedef void (*Backward_f64)(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps,
+                              Py_ssize_t row, Py_ssize_t rows, const double *Q_s, const double *R, const double *delta_next,
+                              double *delta) noexcept nogil
+
+
+cdef struct Cell:
+    Forward_f32 forward_f32
+    Forward_f64 forward_f64
+    Backward_f32 backward_f32
+    Backward_f64 backward_f64
+
+
+cdef Cell[CELL_COUNT] CELLS
+CELLS[PLAIN] = Cell(plain_forward[float], plain_forward[double], plain_backward[float], plain_backward[double])
+CELLS[RATE] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
+CELLS[CURRENT] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
+
+
+cdef void plain_forward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t rows,
+                        const floating *P_s, const floating *before, const floating *integrated, floating *S,
+                        floating *auxiliary) noexcept nogil:
+    """Compute S[t] = g1(S[t] + S[t - 1] @ W_s.T)."""
+    recur(k, p.activation, steps, rows, p.H, P_s, w.ldh, before, S)
+
+
+cdef void plain_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
+                         Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *delta_next,
+                         floating *delta) noexcept nogil:
+    """Compute delta[t] = (delta[t] + delta[t + 1] @ W_s) * g1'(R[t])."""
+    recur_back(k, p.activation, steps, rows, p.H, Q_s, w.ldh, R, delta_next, delta)
+
+
+cdef void leaky_forward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t rows,
+                        const floating *P_s, const floating *before, const floating *integrated, floating *S,
+                        floating *auxiliary) noexcept nogil:
+    """Compute both forms of leaky units, and dropout: kernels.h has the formulas."""
+    integrate(k, &c.units, steps, rows, p.H, P_s, w.ldh, <const floating *> w.mask, <floating *> w.masked, before, integrated,
+              S, auxiliary)
+
+
+cdef void leaky_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
+                         Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *delta_next,
+                         floating *delta) noexcept nogil:
+    """Compute the backward steps of both forms of leaky units: kernels.h has the formulas."""
+    integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
+                   <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
+                   <floating *> w.masked, R, delta_next, <floating *> w.dcarry + row * w.ldh, delta)
+
+
+cdef void start_carries(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t ldh, floating *S,
+                        floating *auxiliary) noexcept nogil:
+    """Turn public states S (rows, H) into the carries of the cell: S becomes the first, `auxiliary` the second, if any.
+
+    `auxiliary` may be NULL if only the first carry is needed.
+    """
+    if cell_of(c).carries > 1:
+        if auxiliary != NULL:
+            memcpy(auxiliary, S, rows * ldh * sizeof(floating))
+        to_rates(c, k, rows, ldh, S)
+
+
 cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
                         const floating *P_s, const floating *before, floating *S, floating *auxiliary) noexcept nogil:
     """Compute S[t] = g1(S[t] + S[t - 1] @ W_s.T) for the steps t ... end, whose rows begin at S.
 
-    On entry S holds the inputs' part of the pre-activations, on return the states. `before` are the states before step t. P_s
-    is W_s, packed. For leaky units the kernel `integrate` does this and writes the auxiliary states to `auxiliary`.
+    On entry S holds the inputs' part of the pre-activations, on return the first carry. `before` is the first carry before
+    step t. P_s is W_s, packed. `auxiliary` receives the second carry, or what the cell saves.
     """
-    cdef Py_ssize_t rows, next, ldh = w.ldh
+    cdef Py_ssize_t rows, next, ldh = w.ldh, resets = c.rows * w.ldh
     cdef const floating *integrated = <floating *> w.auxiliary
     if t == 0 and from_zero(p, c):
         before = NULL
@@ -68,14 +148,14 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
         if before != NULL and any_reset(c, w, t):
             apply_resets(c, w, t, before, w.initial, <floating *> w.after_resets)
             before = <floating *> w.after_resets
-            if c.units.form == CURRENT:
-                apply_resets(c, w, t, integrated, w.initial_auxiliary, <floating *> w.auxiliary_after_resets)
-                integrated = <floating *> w.auxiliary_after_resets
-        if c.units.form == PLAIN:
-            recur(k, p.activation, next - t, rows, p.H, P_s, ldh, before, S)
+            if cell_of(c).carries > 1:
+                apply_resets(c, w, t, integrated, <floating *> w.initial + ldh, <floating *> w.after_resets + resets)
+                integrated = <floating *> w.after_resets + resets
+        if floating is float:
+            CELLS[c.units.form].forward_f32(p, c, k, w, next - t, rows, P_s, before, integrated, S, auxiliary)
         else:
-            integrate(k, &c.units, next - t, rows, p.H, P_s, ldh, <const floating *> w.mask, <floating *> w.masked, before,
-                      integrated, S, auxiliary)
+            CELLS[c.units.form].forward_f64(p, c, k, w, next - t, rows, P_s, before, integrated, S, auxiliary)
+        if cell_of(c).direct:
             integrated = auxiliary + (next - t - 1) * rows * ldh
             auxiliary += (next - t) * rows * ldh
         before = S + (next - t - 1) * rows * ldh
@@ -104,18 +184,17 @@ cdef void find_old_start(const Plan *p, const Call *c, const Kernels *k, Py_ssiz
                          floating *row) noexcept nogil:
     """Compute what W_s read after a reset at step t < c.old, and write it to row (H,).
 
-    Such a reset brought an earlier S_0 (c.past_S_0). In the current form W_s reads its rate.
+    Such a reset brought an earlier S_0 (c.past_S_0). W_s reads the first carry.
     """
     gather(k, 1, 1, p.H, <const floating *> c.past_S_0 + t * p.H, 0, p.H, NULL, row, ldh)
-    if c.units.form == CURRENT:
-        to_rates(c, k, 1, ldh, row)
+    start_carries(c, k, 1, ldh, row, <floating *> NULL)
 
 
 cdef void add_to_old_start(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t, Py_ssize_t row,
                            const floating *Q_s, const floating *delta) noexcept nogil:
     """Add the gradient by the S_0 of step t < c.old, from one reset row, to w.old_start_sums (H,).
 
-    Only the current form needs this: there the gradient depends on g1' of that earlier S_0. `delta` (H,) is the row's.
+    Only cells with two carries need this: there the gradient depends on g1' of that earlier S_0. `delta` (H,) is the row's.
     """
     cdef Py_ssize_t ldh = w.ldh
     cdef floating *rates = <floating *> w.old
@@ -131,26 +210,27 @@ cdef const floating *cut_at_resets(const Plan *p, const Call *c, const Kernels *
     """Return delta of step t as the step before receives it: rows that are reset are 0.
 
     `delta_next` is delta (rows, H) of step t. Adds the delta of reset rows to w.reset_sums, from which `backward` computes
-    ∂E/∂S_0. Plain units need only one sum (H,). Leaky units have one sum per row, and dcarry (rows, H) is treated likewise.
+    ∂E/∂S_0. One sum (H,) is enough, unless a gradient goes back directly: then each row has its own, and dcarry (rows, H) is
+    treated likewise.
     """
     cdef Py_ssize_t row, own, ldh = w.ldh
     cdef floating *kept = <floating *> w.after_resets
     cdef floating *dcarry = <floating *> w.dcarry
-    cdef bint leaky = c.units.form != PLAIN
+    cdef bint direct = cell_of(c).direct
     if not any_reset(c, w, t):
         return delta_next
     memmove(kept, delta_next, rows_at(c, w, t) * ldh * sizeof(floating))
     for row in range(rows_at(c, w, t)):
         if is_reset(c, t, row):
-            own = row * ldh if leaky else 0
-            if t < c.old and c.units.form == CURRENT:
+            own = row * ldh if direct else 0
+            if t < c.old and cell_of(c).carries > 1:
                 add_to_old_start(p, c, k, w, t, row, Q_s, kept + row * ldh)
             else:
                 add_in_double(p.H, kept + row * ldh, <double *> w.reset_sums + own)
-                if leaky:
+                if direct:
                     add_in_double(p.H, dcarry + row * ldh, <double *> w.reset_dcarry_sums + own)
             memset(kept + row * ldh, 0, ldh * sizeof(floating))
-            if leaky:
+            if direct:
                 memset(dcarry + row * ldh, 0, ldh * sizeof(floating))
     return kept
 
@@ -158,17 +238,20 @@ cdef const floating *cut_at_resets(const Plan *p, const Call *c, const Kernels *
 cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
                       Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *delta_next,
                       floating *delta) noexcept nogil:
-    """Compute delta of the sequences row ... row + rows for some steps in place, by `recur_back` or `integrate_back`.
+    """Compute delta of the sequences row ... row + rows for some steps in place, by the cell's backward function.
 
-    On entry delta (steps, rows, H) holds ∂E/∂S by the outputs. `delta_next` is delta of the next step, or NULL.
-    R are the states, or the rates of the rate form. Leaky units also read and update w.dcarry.
+    On entry delta (steps, rows, H) holds ∂E/∂S by the outputs. `delta_next` is delta of the next step, or NULL. R is what the
+    derivative of g1 reads (see `saved_rates`). Cells with a direct gradient also read and update w.dcarry.
     """
-    if c.units.form == PLAIN:
-        recur_back(k, p.activation, steps, rows, p.H, Q_s, w.ldh, R, delta_next, delta)
+    if floating is float:
+        CELLS[c.units.form].backward_f32(p, c, k, w, steps, row, rows, Q_s, R, delta_next, delta)
     else:
-        integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
-                       <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
-                       <floating *> w.masked, R, delta_next, <floating *> w.dcarry + row * w.ldh, delta)
+        CELLS[c.units.form].backward_f64(p, c, k, w, steps, row, rows, Q_s, R, delta_next, delta)
+
+
+cdef inline floating *saved_rates(const Call *c, const Workspace *w, Py_ssize_t row, floating *A) noexcept nogil:
+    """Return what the derivative of g1 reads, from row `row` of the saved rows on: what the cell saves, else A, its states."""
+    return <floating *> w.auxiliary + row * w.ldh if cell_of(c).saves > 0 else A
 
 
 cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,

@@ -24,14 +24,10 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
         own_states(p, k, theta, c.rows, ldh, S)
     if not c.packed and c.S != NULL:
         scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
-    if c.units.form == CURRENT:
-        memcpy(w.auxiliary, S, c.rows * ldh * sizeof(floating))
-        to_rates(c, k, c.rows, ldh, S)
+    start_carries(c, k, c.rows, ldh, S, <floating *> w.auxiliary)
     if c.packed:
         own_states(p, k, theta, 1, ldh, <floating *> w.initial)
-    if c.packed and c.units.form == CURRENT:
-        memcpy(w.initial_auxiliary, w.initial, ldh * sizeof(floating))
-        to_rates(c, k, 1, ldh, <floating *> w.initial)
+        start_carries(c, k, 1, ldh, <floating *> w.initial, <floating *> w.initial + ldh)
     if w.mask != NULL:
         draw_masks(p, c, w, <floating *> w.mask)
     w.origin = w.segments = 0
@@ -77,8 +73,9 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef floating *weights = <floating *> w.weights
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
-    cdef floating *auxiliary = <floating *> w.auxiliary + (c.rows * ldh if c.units.form == CURRENT else 0)
-    cdef floating *states  # of the block: A, or `auxiliary` in the current form, where A holds the rates
+    cdef bint saves = cell_of(c).saves > 0, second = cell_of(c).carries > 1
+    cdef floating *auxiliary = <floating *> w.auxiliary + (c.rows * ldh if second else 0)
+    cdef floating *states  # public states of the block: the second carry if there is one, else A
 
     while t < until:
         if t > 0 and stopped(c):
@@ -95,10 +92,8 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         # A = X @ W_x.T + b_s, in the memory of S[1:]                                                   (rows, H)
         if t < c.past:
             read(c, k, t, rows, row_index, H, <const floating *> c.past_states, A, ldh)
-            if c.units.form == CURRENT:
-                memcpy(auxiliary, A, rows * ldh * sizeof(floating))
-                to_rates(c, k, rows, ldh, A)
-            elif c.units.form == RATE:
+            start_carries(c, k, rows, ldh, A, auxiliary)
+            if saves:
                 read(c, k, t, rows, row_index, H, <const floating *> c.past_rates, auxiliary, ldh)
         elif not p.recurs:
             read(c, k, t, rows, row_index, H, <const floating *> c.X, A, ldh)
@@ -113,11 +108,11 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
         if t >= c.past and p.recurs and not c.has_saved:
             recur_through(p, c, k, w, t, end, P_s, S, A, auxiliary)
-        states = auxiliary if c.units.form == CURRENT else A
+        states = auxiliary if second else A
         if c.S != NULL and not again:
             write(c, k, t, rows, row_index, H, states, ldh, <floating *> c.S + B * H)
         if c.R != NULL and not again:
-            write(c, k, t, rows, row_index, H, A if states == auxiliary else auxiliary, ldh, <floating *> c.R)
+            write(c, k, t, rows, row_index, H, A if second else auxiliary, ldh, <floating *> c.R)
         if c.rates != 0 and t >= c.past and not again:
             c.squares += sum_of_squares(rows, H, A, ldh)
 
@@ -161,9 +156,9 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             write_last_states(p, c, k, w, t, end, states)
 
         A += (rows - after) * ldh  # the states of the block's last step
-        if c.units.form == CURRENT:
+        if second:
             memmove(w.auxiliary, auxiliary + (rows - after) * ldh, after * ldh * sizeof(floating))
-        elif c.units.form == RATE and keeps:
+        elif saves and keeps:
             auxiliary += rows * ldh
         if keeps:
             S = A
@@ -176,7 +171,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         w.borders[w.segments] = until
         w.border_blocks[w.segments] = block
     if c.final_state != NULL and not c.packed:
-        scatter(k, 1, before, H, <floating *> w.auxiliary if c.units.form == CURRENT else S, ldh,
+        scatter(k, 1, before, H, <floating *> w.auxiliary if second else S, ldh,
                 <floating *> c.final_state, 0, H, NULL)
     return DONE
 
@@ -185,16 +180,19 @@ cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end,
                       Py_ssize_t rows) noexcept nogil:
     """Begin a new segment with the block t ... end if the present segment has no room for it.
 
-    Saves the states before the block, S (rows, H), in w.border_states: `backward` recomputes the segment from them.
+    Saves the carries before the block, of which S (rows, H) is the first, in w.border_states: `backward` recomputes the segment
+    from them.
     """
+    cdef floating *saved
     cdef Py_ssize_t begin = w.borders[w.segments - 1] if w.segments > 0 else 0
     if w.segments > 0 and rows_before(c, w, end) - rows_before(c, w, begin) <= max(w.rows, c.segment_rows):
         return
     w.borders[w.segments] = t
     w.border_blocks[w.segments] = block
-    memcpy(<floating *> w.border_states + w.segments * c.rows * w.ldh, S, rows * w.ldh * sizeof(floating))
-    if c.units.form == CURRENT:
-        memcpy(<floating *> w.border_auxiliary + w.segments * c.rows * w.ldh, w.auxiliary, rows * w.ldh * sizeof(floating))
+    saved = <floating *> w.border_states + w.segments * cell_of(c).carries * c.rows * w.ldh
+    memcpy(saved, S, rows * w.ldh * sizeof(floating))
+    if cell_of(c).carries > 1:
+        memcpy(saved + c.rows * w.ldh, w.auxiliary, rows * w.ldh * sizeof(floating))
     w.segments += 1
 
 

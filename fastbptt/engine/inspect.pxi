@@ -65,12 +65,12 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
         if c.begin == 0:  # the first shard
             memset(W_s + i * H * H, 0, H * H * sizeof(floating))
             memset(W_x + i * H * I, 0, H * I * sizeof(floating))
-        R = <floating *> w.auxiliary + i * B * ldh if c.units.form == RATE else S + (i + 1) * B * ldh
-        if c.units.form == PLAIN:
+        R = saved_rates(c, w, i * B, S + (i + 1) * B * ldh)
+        if not cell_of(c).direct:
             scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
         # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
         back(p, c, k, w, 1, 0, B, Q_s, R, delta_next, delta)
-        if c.units.form != PLAIN:
+        if cell_of(c).direct:
             scatter(k, 1, B, H, <floating *> w.dcarry, ldh, dS + i * c.B * H, 0, H, NULL)
         # W_s[i] = delta[i].T @ S[i] ;  W_x[i] = delta[i].T @ X[i]                                  (H, H) ; (H, I)
         accumulate(k, B, H, H, delta, ldh, S + i * B * ldh, ldh, W_s + i * H * H, H)
@@ -82,7 +82,7 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
             gather(k, 1, B, I, <const floating *> c.X + i * c.B * I, 0, I, NULL, X, ldi)
             accumulate(k, B, H, I, delta, ldh, X, ldi, W_x + i * H * I, I)
         # dS[i - 1] = delta[i] @ W_s                                                                  (B, H)
-        if c.units.form != PLAIN:
+        if cell_of(c).direct:
             memcpy(w.delta_next, delta, B * ldh * sizeof(floating))
             memset(delta, 0, B * ldh * sizeof(floating))
             delta_next = <floating *> w.delta_next
@@ -123,8 +123,8 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     cdef floating *norm
     cdef floating *Q_s = <floating *> shared.Q_s
     cdef floating *Q_y = <floating *> shared.Q_y
-    if c.units.form != PLAIN:
-        flow_back_leaky(p, c, k, shared, w, begin, end, together, norms)
+    if cell_of(c).direct:
+        flow_back_direct(p, c, k, shared, w, begin, end, together, norms)
         return
     for i in range(end - 1, -1, -1):
         if stopped(c):
@@ -148,9 +148,9 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         dS, delta = delta, dS
 
 
-cdef void flow_back_leaky(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
+cdef void flow_back_direct(const Plan *p, Call *c, const Kernels *k, const Shared *shared, Workspace *w, Py_ssize_t begin,
                           Py_ssize_t end, bint together, floating *norms) noexcept nogil:
-    """Do what `flow_back` does, for leaky units: there ∂E/∂S is dcarry.
+    """Do what `flow_back` does, for cells with a direct gradient: there ∂E/∂S is dcarry.
 
     The kernel finds dcarry and delta of a step together, so the error that begins is the last of the `errors` blocks.
     """
@@ -165,7 +165,7 @@ cdef void flow_back_leaky(const Plan *p, Call *c, const Kernels *k, const Shared
     for i in range(end - 1, -1, -1):
         if stopped(c):
             return
-        R = <floating *> w.auxiliary + i * B * ldh if c.units.form == RATE else <floating *> w.S + (i + 1) * B * ldh
+        R = saved_rates(c, w, i * B, <floating *> w.S + (i + 1) * B * ldh)
         if i >= begin:
             errors = 1 if together else errors + 1
         for n in range(errors):

@@ -24,7 +24,7 @@ cdef class Engine(EngineCalls):
         Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
         final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
         S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
-        R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and self.plan.units.form != PLAIN else None
+        R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and self.has_rates() else None
         self.run(&c, n_threads)
         if R is not None:
             return Y, final_state, S, R
@@ -115,7 +115,7 @@ cdef class Engine(EngineCalls):
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
             raise ValueError("states requires a recurrence, and C-contiguous arrays of the right dtypes and shapes")
         c.S = cnp.PyArray_DATA(S)
-        if self.plan.units.form != PLAIN:
+        if self.has_rates():
             if not self.is_ready_out(R, c.T, c.B, self.plan.H):
                 raise ValueError("R must be a writable, C-contiguous array (T, B, H) of the network's dtype")
             c.R = cnp.PyArray_DATA(R)
@@ -144,7 +144,7 @@ cdef class Engine(EngineCalls):
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
         c.past_rates = c.past_states  # plain units with dropout: their states are their rates
-        if self.plan.units.form == RATE:
+        if cell_rows[self.plan.units.form].saves > 0:
             if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.plan.H)):
                 raise ValueError("R must be a C-contiguous array (T, B, H) of the network's dtype")
             c.past_rates = cnp.PyArray_DATA(R)
@@ -243,7 +243,7 @@ cdef class Engine(EngineCalls):
             return NotImplemented
         c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
         c.past_rates = c.past_states  # plain units with dropout: their states are their rates
-        if self.plan.units.form == RATE:
+        if cell_rows[self.plan.units.form].saves > 0:
             if not (is_ready(past_rates, self.type, 3) and has_shape(past_rates, c.past, c.B, self.plan.H)
                     and self.is_ready_out(R, c.T, c.B, self.plan.H)):
                 raise ValueError("past_rates (past, B, H) and R (T, B, H) must be C-contiguous arrays of the network's dtype, "

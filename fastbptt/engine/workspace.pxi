@@ -32,7 +32,7 @@ cdef struct Workspace:
     # The memory of one thread, for the shard that it works on.
     #
     # An array is either saved from forward to backward, or scratch of one block. `kept` is the number of rows of all steps.
-    # Fields from `auxiliary` on belong to leaky units; `mask` and `masked` also serve plain units with dropout.
+    # Fields from `auxiliary` on belong to cells with a direct gradient (cells.pxi); `mask` and `masked` to dropout.
     Py_ssize_t rows                   #                                most rows of a block
     Py_ssize_t ldi, ldh, ldo, ldk     #                                leading dimensions
     Py_ssize_t saved                  #                                bytes of S and delta_y, if they lie in external memory
@@ -55,15 +55,15 @@ cdef struct Workspace:
     Py_ssize_t segments               #                                number of segments
     Py_ssize_t *borders               # saved   (segments + 1,)        first step of each segment
     Py_ssize_t *border_blocks         # saved   (segments + 1,)        number of blocks before each segment
-    void *border_states               # saved   (segments, B, ldh)     states before each segment
+    void *border_states               # saved   (segments, carries, B, ldh)  carries before each segment
     void *first_delta                 # scratch (B, ldh)               delta of the first step, summed over windows
     Py_ssize_t *row_index             # scratch (rows,)                index of each row of a block in the caller's arrays
     Py_ssize_t indexed, indexed_until #                                begin and end of the steps that this index is for
     void *before                      # scratch (rows, ldh)            state before each step of a block
-    void *initial                     # scratch (ldh,)                 the state that a reset brings
-    void *after_resets                # scratch (B, ldh)               rows of one step, some of which are reset
-    void *reset_sums                  # scratch (ldh,) double          Σ delta of the rows that are reset; of leaky units (B,
-                                      #                                ldh)
+    void *initial                     # scratch (carries, ldh)         the carries that a reset brings
+    void *after_resets                # scratch (carries, B, ldh)      rows of one step, some of which are reset
+    void *reset_sums                  # scratch (ldh,) double          Σ delta of the rows that are reset; (B, ldh) with a
+                                      #                                direct gradient
     Py_ssize_t *error_rows            # scratch (rows,)                rows of a block that have an error
     Py_ssize_t *error_index           # scratch (rows,)                index of these rows in the caller's arrays
     void *R                           # scratch (rows, ldh)            their states, or ∂E/∂S
@@ -75,18 +75,14 @@ cdef struct Workspace:
                                       #                                two
     void *back                        # scratch (rows, ldh)            delta @ W_s of a block
     void *back_next                   # scratch (B, ldh)               delta @ W_s of the step after the block
-    void *auxiliary                   # saved   (kept, ldh)            auxiliary state: rate form, the rates, in the order of S
-                                      #                                without the first states; current form, scratch (B +
-                                      #                                rows, ldh), the states before a block and those of the
-                                      #                                block
-    void *border_auxiliary            # saved   (segments, B, ldh)     beside border_states, of the current form
-    void *dcarry                      # scratch (B, ldh)               gradient that leaky units carry: ∂E/∂ the states of the
-                                      #                                step after the block, or of the first step
+    void *auxiliary                   # saved   (kept, ldh)            what the cell saves, in the order of S without the first
+                                      #                                states; or, of cells with a second carry, scratch (B +
+                                      #                                rows, ldh), that carry before a block and in the block
+    void *dcarry                      # scratch (B, ldh)               gradient that goes back directly: ∂E/∂ the public states
+                                      #                                of the step after the block, or of the first step
     void *first_dcarry                # scratch (B, ldh)               beside first_delta
-    void *initial_auxiliary           # scratch (ldh,)                 beside `initial`, of the current form
-    void *auxiliary_after_resets      # scratch (B, ldh)               beside `after_resets`
     void *reset_dcarry_sums           # scratch (B, ldh) double        beside `reset_sums`
-    void *old                         # scratch (2, ldh)               rates of an earlier S_0, and zeros; of the current form
+    void *old                         # scratch (2, ldh)               first carry of an earlier S_0, and zeros; for two carries
     void *old_start_sums              # scratch (ldh,) double          gradient that goes back to the earlier S_0
     void *flow_dcarry                 # scratch (flow_errors * B, ldh) beside flow_delta
     void *mask                        # saved   (B, ldh)               dropout mask; NULL without dropout
@@ -110,12 +106,12 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     If `base` is NULL, only the bytes are counted. `of` is never read: its type selects float32 or float64.
     """
     cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
-    cdef bint leaky = c.units.form != PLAIN
+    cdef const CellRow *cell = cell_of(c)
     w.mask = NULL
     w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
-    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.packed else 0) + (1 if c.sparse else 0) + (1 if leaky else 0)) * w.ldh
+    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.packed else 0) + (1 if c.sparse else 0) + (1 if cell.direct else 0)) * w.ldh
                               + w.ldo + w.ldk) * size)
     if (w.ldi + w.ldh + w.ldo) * w.ldh * size > 4 * BLOCK_BYTES:
         # Each block reads all weights and updates the whole gradient, so longer blocks save memory traffic.
@@ -143,9 +139,9 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     w.delta_next = take(base, &used, B, w.ldh, size)
     if c.packed:
         w.first = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
-        w.initial = take(base, &used, 1, w.ldh, size)
-        w.after_resets = take(base, &used, B, w.ldh, size)
-        w.reset_sums = take(base, &used, B if leaky else 1, w.ldh, sizeof(double))
+        w.initial = take(base, &used, cell.carries, w.ldh, size)
+        w.after_resets = take(base, &used, cell.carries * B, w.ldh, size)
+        w.reset_sums = take(base, &used, B if cell.direct else 1, w.ldh, sizeof(double))
     if c.packed or c.dropout > 0:
         w.before = take(base, &used, w.rows, w.ldh, size)
     if c.packed or c.k1 > 0:
@@ -157,7 +153,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     if c.segments > 0:
         w.borders = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
         w.border_blocks = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
-        w.border_states = take(base, &used, c.segments * B, w.ldh, size)
+        w.border_states = take(base, &used, c.segments * cell.carries * B, w.ldh, size)
     if c.sparse:
         w.error_rows = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
         w.error_index = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
@@ -172,17 +168,14 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.dS = take(base, &used, w.rows, w.ldh, size)
         w.back = take(base, &used, w.rows, w.ldh, size)
         w.back_next = take(base, &used, B, w.ldh, size)
-    if leaky:
-        w.auxiliary = take(base, &used, kept if c.units.form == RATE else B + w.rows, w.ldh, size)
+    if cell.direct:
+        w.auxiliary = take(base, &used, kept if cell.saves > 0 else B + w.rows, w.ldh, size)
         w.dcarry = take(base, &used, B, w.ldh, size)
-        w.border_auxiliary = take(base, &used, c.segments * B, w.ldh, size)
         w.first_dcarry = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)
         w.flow_dcarry = take(base, &used, w.flow_errors * B if c.flow != NULL else 0, w.ldh, size)
         w.mask = take(base, &used, B, w.ldh, size) if c.dropout > 0 else NULL
         w.masked = take(base, &used, B if c.dropout > 0 else 0, w.ldh, size)
         if c.packed:
-            w.initial_auxiliary = take(base, &used, 1, w.ldh, size)
-            w.auxiliary_after_resets = take(base, &used, B, w.ldh, size)
             w.reset_dcarry_sums = take(base, &used, B, w.ldh, sizeof(double))
             w.old = take(base, &used, 2, w.ldh, size)
             w.old_start_sums = take(base, &used, 1, w.ldh, sizeof(double))

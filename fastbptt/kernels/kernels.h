@@ -49,7 +49,10 @@ static inline int fastbptt_outputs_of(int loss)
 /* The state U of a unit, with its pre-activation A and its rate R:
  *     RATE     R[t] = g1(A[t]);  U[t] = (1 - leak) U[t - 1] + leak R[t];  W_s and the output read S = U
  *     CURRENT  U[t] = (1 - leak) U[t - 1] + leak A[t];  R[t] = g1(U[t]);  W_s and the output read S = R */
-enum fastbptt_form { FASTBPTT_PLAIN, FASTBPTT_RATE, FASTBPTT_CURRENT };
+enum fastbptt_form {
+#define CELL(CONSTANT, name, gates, carries, saves, direct) FASTBPTT_##CONSTANT,
+#include "defs/cells.def"
+};
 
 /* Arguments of `error`. */
 typedef struct {

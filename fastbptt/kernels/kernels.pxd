@@ -37,6 +37,7 @@ cdef extern from "defs/tables.h" nogil:
         HIDDEN "FASTBPTT_HIDDEN"
         OUTPUT "FASTBPTT_OUTPUT"
         NONE "FASTBPTT_NONE"
+        CELL_COUNT "FASTBPTT_CELL_COUNT"
         ACTIVATION_COUNT "FASTBPTT_ACTIVATION_COUNT"
         LOSS_COUNT "FASTBPTT_LOSS_COUNT"
         RULE_COUNT "FASTBPTT_RULE_COUNT"
@@ -55,6 +56,12 @@ cdef extern from "defs/tables.h" nogil:
         const char *name
         int slots
 
+    ctypedef struct CellRow "struct fastbptt_cell_row":
+        const char *name
+        Py_ssize_t gates, carries, saves
+        bint direct
+
+    const CellRow *cell_rows "fastbptt_cells"
     const ActivationRow *activation_rows "fastbptt_activations"
     const LossRow *loss_rows "fastbptt_losses"
     const RuleRow *rule_rows "fastbptt_rules"

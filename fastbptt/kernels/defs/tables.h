@@ -40,7 +40,17 @@ static const struct fastbptt_rule_row {
 #include "rules.def"
 };
 
+static const struct fastbptt_cell_row {
+    const char *name;
+    ptrdiff_t gates, carries, saves;
+    int direct;
+} fastbptt_cells[] = {
+#define CELL(CONSTANT, name, gates, carries, saves, direct) {#name, gates, carries, saves, direct},
+#include "cells.def"
+};
+
 enum {
+    FASTBPTT_CELL_COUNT = sizeof fastbptt_cells / sizeof *fastbptt_cells,
     FASTBPTT_ACTIVATION_COUNT = sizeof fastbptt_activations / sizeof *fastbptt_activations,
     FASTBPTT_LOSS_COUNT = sizeof fastbptt_losses / sizeof *fastbptt_losses,
     FASTBPTT_RULE_COUNT = sizeof fastbptt_rules / sizeof *fastbptt_rules
