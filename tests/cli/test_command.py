@@ -209,7 +209,7 @@ def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, interru
 def test_ctrl_c_leaves_a_model_that_was_there(folder, interrupted_in_update, capsys):
     Path("sunspots.npz").write_bytes(b"the work of last week")
     assert main(SHORT) == 130
-    assert "saved: sunspots.interrupted.npz" in capsys.readouterr().out
+    assert "last completed update: sunspots.interrupted.npz" in capsys.readouterr().out
     assert Path("sunspots.npz").read_bytes() == b"the work of last week"
     np.testing.assert_array_equal(fastbptt.load("sunspots.interrupted.npz").network.theta,
                                   interrupted_in_update["thetas"][-1])
@@ -304,7 +304,7 @@ def test_a_csv_with_a_trend_is_forecast_as_changes_better_than_repeating(airline
     assert main(["train", airline]) == 0
     out = capsys.readouterr().out
     assert "air.csv: passengers; 144 months" in out and re.search(r"test +1958-08 to 1960-12 +29 months", out)
-    assert "levels are not tried: the held-out part lies 2.2 standard deviations off" in out
+    assert "levels are not tried: the held-out part is 2.2 standard deviations from" in out
     assert "on changes over 12 months: 150 epochs" in out and "% under repeating the last value" in out
     assert sorted(os.listdir()) == ["air.csv", "air.npz"]
     assert main(["predict", "air.npz"]) == 0
@@ -319,7 +319,7 @@ def test_many_series_of_unequal_lengths_are_forecast_by_one_network(shops, capsy
     columns = ["--id", "shop", "--target", "sold", "visits", "--inputs", "rain"]
     assert main([*SHORT, shops, *columns, "--horizon", "6"]) == 0
     out = capsys.readouterr().out
-    assert "6 series of sold, visits, beside rain; 50 to 100 months each" in out
+    assert "6 series of sold, visits, with inputs rain; 50 to 100 months each" in out
     header, *rows = out[out.index("root mean squared error"):].splitlines()[1:5]
     assert header.split() == ["sold", "visits", "all,", "in", "s.d."]
     assert [len(re.findall(r" \d[\d.]*(?= |$)", row.split("(")[0])) for row in rows] == [3, 3, 3]
@@ -376,16 +376,16 @@ def test_the_line_that_it_proposes_for_a_file_says_its_columns(shops, no_matplot
 @pytest.mark.parametrize("arguments, words", [
     (["absent.csv"], "'absent.csv' cannot be read: No such file or directory"),
     (["."], "'.' cannot be read: Is a directory"),
-    (["shops.csv"], "--id COLUMN says that rows belong to several series"),
+    (["shops.csv"], "use --id COLUMN if the rows belong to several series"),
     (["shops.csv", "--id", "shops"], "did you mean 'shop'?"),
-    (["shops.csv", "--id", "shop", "--target", "sales"], "--target 'sales' is no column of it"),
+    (["shops.csv", "--id", "shop", "--target", "sales"], "--target 'sales' is not a column of the file"),
     (["shops.csv", "--id", "shop", "--horizon", "40"], "'shop 0' has 50 months, and a horizon of 40 needs"),
     (["shops.csv", "--id", "shop", "--model", "./shops.csv"], "--model './shops.csv' is the file that the data come"),
     (["--target", "sold", "shops.csv"], "which comes first: fastbptt train shops.csv --target"),
     (["--id", "shop"], "--id needs a CSV file, which comes first"),
-    (["--length", "20"], "--length belongs to --task"),
-    (["shops.csv", "--task", "parity"], "--task makes its own data: CSV cannot be given with it"),
-    (["--task", "adding", "--plot", "x.png"], "--task makes its own data: --plot"),
+    (["--length", "20"], "--length needs --task"),
+    (["shops.csv", "--task", "parity"], "CSV cannot be combined with --task, which makes its own data"),
+    (["--task", "adding", "--plot", "x.png"], "--plot cannot be combined with --task"),
     (["--task", "adding", "--length", "9"], "--length must be at least 10 for adding, got 9"),
     (["--task", "add"], "'add'"),
     (["--solver", "newton"], "'newton'"),
@@ -415,7 +415,7 @@ def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
     monkeypatch.setattr(_solve, "JUDGED", 1000)
     assert main(["train", "--task", "temporal_order", "--max-iter", "5", "--hidden-size", "20"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"Of 1000 fresh sequences (99|100)\.\d\d % are told right: solved \(at most 1 % wrong\)", out)
+    assert re.search(r"Of 1000 new sequences (99|100)\.\d\d % are answered correctly: solved \(at most 1 % wrong\)", out)
     assert fastbptt.load("temporal_order.npz").hidden_size == 20
 
 
@@ -483,9 +483,9 @@ def test_predict_writes_its_file_whole_or_not_at_all(model, monkeypatch, capsys)
 @pytest.mark.parametrize("arguments, words", [
     (["absent.npz"], "'absent.npz' cannot be read: No such file or directory"),
     (["air.csv"], "'air.csv' is not a fastbptt model"),
-    (["rnn.npz"], "'rnn.npz' holds no forecaster but an object of RNN"),
+    (["rnn.npz"], "'rnn.npz' contains an object of RNN, not a forecaster"),
     (["model.npz", "absent.csv"], "'absent.csv' cannot be read"),
-    (["model.npz", "other.csv"], "--target 'passengers' is no column of it"),
+    (["model.npz", "other.csv"], "--target 'passengers' is not a column of the file"),
     (["model.npz", "short.csv"], "short.csv: the series has 3 rows; this model needs at least"),
     (["model.npz", "--steps", "0"], "--steps: expected a whole number from 1"),
     (["model.npz", "--output", "absent/x.csv"], "--output 'absent/x.csv' cannot be written"),
@@ -528,8 +528,8 @@ def test_more_steps_than_the_inputs_allow_are_refused_by_the_name_of_the_option(
     assert main([*SHORT, "two.csv", "--target", "price", "--inputs", "volume", "--horizon", "3", "--model", "m.npz"]) == 0
     capsys.readouterr()
     assert main(["predict", "m.npz", "--steps", "8"]) == 2
-    assert capsys.readouterr().err == ("fastbptt: --steps must be at most 3, the horizon of this model, got 8: for more steps, volume "
-                                       "would have to be known ahead\n")
+    assert capsys.readouterr().err == ("fastbptt: --steps must be at most 3, the horizon of this model, got 8: more steps need future "
+                                       "values of volume\n")
 
 
 # ---- gradcheck and info

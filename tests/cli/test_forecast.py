@@ -149,7 +149,7 @@ def test_a_new_series_is_scaled_by_itself_and_a_known_one_as_in_training(several
     ((np.zeros((30, 2)),), r"series\[0\] must be \(T, 3\), of a, b, c; got shape \(30, 2\)"),
     ((np.zeros((7, 3)),), r"series\[0\] has 7 steps; a forecast 4 steps ahead needs 8"),
     ((np.full((30, 3), np.nan),), r"series\[0\] contains NaN, first at \(t, c\) = \(0, 0\)"),
-    ((None, 5), "steps must be at most 4, the horizon, got 5: for more steps, c would have to be known ahead"),
+    ((None, 5), "steps must be at most 4, the horizon, got 5: more steps need future values of c"),
     ((None, 0), "steps must be from 1"),
 ])
 def test_what_cannot_be_forecast_is_refused(several, arguments, words):
@@ -323,7 +323,7 @@ def test_what_never_changes_is_refused(several):
     several = [x.copy() for x in several]
     several[1][:len(several[1]) * 7 // 10, 2] = 4.5
     assert refusal(several, 4, name_of="series {}".format).startswith(
-        "column 'c' of series 1 is 4.5 in all of the first 70 % of its rows, which train")
+        "column 'c' of series 1 is 4.5 in all of the first 70 % of its rows, the training part")
 
 
 def test_numbers_whose_squares_are_infinite_are_refused():

@@ -84,7 +84,7 @@ def test_a_date_column_that_is_named_as_a_target_is_one(read):
 
 def test_text_columns_are_left_out_and_named(read):
     series = read("when,shop,a\n01/02/2020,x,1\n02/02/2020,x,2\n")
-    assert series.notes == ["ignored, as they are no numbers: when, shop"]
+    assert series.notes == ["ignored, as they have no numbers: when, shop"]
 
 
 def test_a_file_of_many_parts_is_read_as_one(read):
@@ -94,12 +94,12 @@ def test_a_file_of_many_parts_is_read_as_one(read):
     series = read("id,day,a\n" + "".join(rows), id="id")
     assert [x[:, 0].tolist() for x in series.values] == [[k + 0.5 for k in range(n, 6000, 2)] for n in (0, 1)]
     assert all(dates.astype(str).tolist() == days.tolist() for dates in series.dates)
-    for change, words in (("x,2009-01-01,wrong", "line 4002, column 'a': 'wrong' is no number"),
+    for change, words in (("x,2009-01-01,wrong", "line 4002, column 'a': 'wrong' is not a number"),
                           ("x,2009-01-01,1e999", "line 4002, column 'a': '1e999' is too large"),
                           ("x,2009-01-01,", "column 'a': no value in line 4002;"),
                           (",2009-01-01,1", "column 'id': no value in line 4002;"),
                           ("x,1999-01-01,1", "line 4002, column 'day': 1999-01-01 does not come after 2005-06-22 of"),
-                          ("x,wrong,1", "line 4002, column 'day': 'wrong' is no date such as those before it"),
+                          ("x,wrong,1", "line 4002, column 'day': 'wrong' is not a date like those before it"),
                           ("x,1", "line 4002: 2 fields where line 1 has 3")):
         with pytest.raises(ValueError) as found:
             read("id,day,a\n" + "".join([*rows[:4000], change + "\n", *rows[4001:]]), id="id")
@@ -150,30 +150,30 @@ def test_uneven_dates_are_steps_and_have_no_next(read):
 
 @pytest.mark.parametrize("text, words", [
     ("", ": the file is empty"),
-    ("a,b\n", ": there is a header and nothing under it"),
+    ("a,b\n", ": the file has a header and no rows"),
     ("a,b\n1,2\n3\n", ", line 3: 1 field where line 1 has 2"),
     ("a,b\n1,2\n\n3,4,5\n", ", line 4: 3 fields where line 1 has 2"),
     ("a,a\n1,2\n", ", line 1: two columns are named 'a'"),
-    ("a,b\n1,2\n3,x\n", ", line 3, column 'b': 'x' is no number"),
-    ("1,2\n3,x\n", ", line 2, column 2: 'x' is no number"),
-    ("a,b\n1,2\n3,0x1F\n", "'0x1F' is no number"),
-    ("a,b\n1,2\n3,1_000\n", "'1_000' is no number"),
-    ("a,b\n1,2\n3,inf\n", "'inf' is no number"),
+    ("a,b\n1,2\n3,x\n", ", line 3, column 'b': 'x' is not a number"),
+    ("1,2\n3,x\n", ", line 2, column 2: 'x' is not a number"),
+    ("a,b\n1,2\n3,0x1F\n", "'0x1F' is not a number"),
+    ("a,b\n1,2\n3,1_000\n", "'1_000' is not a number"),
+    ("a,b\n1,2\n3,inf\n", "'inf' is not a number"),
     ("a,b\n1,2\n3,1e999\n", ", line 3, column 'b': '1e999' is too large a number"),
     ("a,b\n1,\n2,3\n4,NA\n5,nan\n", ", column 'b': 3 values are missing in lines 2, 4, 5;"),
     ("a,b\n1,2\n,3\n", ", column 'a': no value in line 3;"),
     ("a,b\n1,2\n,\n3,4\n", ", column 'a': no value in line 3;"),
     ("a\n" + "1\n-\n" * 9, ", column 'a': 9 values are missing in lines 3, 5, 7, 9, 11 and 4 more;"),
-    ("a;b\n1,5;2\n", ", line 2, column 'a': '1,5' is no number: a comma within a number"),
-    ('a,b\n"1,234.5",2\n', "'1,234.5' is no number: a comma within a number"),
+    ("a;b\n1,5;2\n", ", line 2, column 'a': '1,5' is not a number: a comma may be a decimal comma"),
+    ('a,b\n"1,234.5",2\n', "'1,234.5' is not a number: a comma may be a decimal comma"),
     ('a,b\n1,2\n3,"4\n', ", line 3: unexpected end of data"),
-    ('a,b\n"1\n",2\n3,x\n', ", line 4, column 'b': 'x' is no number"),
-    ("12.5,x\n1,2\n", ", line 1: 'x' is no number, and '12.5' no column's name"),
-    ("d\n2020-01-01\n2020-01-02\n", ": no column of numbers is in it; the columns are d"),
-    ("d,a\n2020-01,1\n2020-13,2\n", ", line 3, column 'd': '2020-13' is no date such as those before it"),
-    ("d,a\n2020-01,1\nlater,2\n", ", line 3, column 'd': 'later' is no date such as those before it"),
+    ('a,b\n"1\n",2\n3,x\n', ", line 4, column 'b': 'x' is not a number"),
+    ("12.5,x\n1,2\n", ", line 1: 'x' is not a number and '12.5' is not a column name"),
+    ("d\n2020-01-01\n2020-01-02\n", ": the file has no column of numbers; the columns are d"),
+    ("d,a\n2020-01,1\n2020-13,2\n", ", line 3, column 'd': '2020-13' is not a date like those before it"),
+    ("d,a\n2020-01,1\nlater,2\n", ", line 3, column 'd': 'later' is not a date like those before it"),
     ("d,a\n2020-02,1\n2020-01,2\n", ", line 3, column 'd': 2020-01 does not come after 2020-02 of line 2: rows"),
-    ("d,a\n2020-02,1\n2020-02,2\n", "--id COLUMN says that rows belong to several series"),
+    ("d,a\n2020-02,1\n2020-02,2\n", "use --id COLUMN if the rows belong to several series"),
     (b"a,b\n1,2\n\xe9,3\n", ", line 3: the byte 0xe9 is not UTF-8"),
     (b"\xef\xbb\xbfa,b\n1,2\n\n\xe9,3\n", ", line 4: the byte 0xe9 is not UTF-8"),
     ("a,b\n1,2\n".encode("utf-16"), "is not UTF-8"),
@@ -185,11 +185,11 @@ def test_what_can_be_no_series_is_refused_in_a_line_with_its_place(read, text, w
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"targets": ["sale"]}, "--target 'sale' is no column of it; did you mean 'sales'? its columns are shop, sales,"),
-    ({"inputs": ["SHOP"]}, "--inputs 'SHOP' is no column of it; did you mean 'shop'?"),
-    ({"id": "3"}, "--id '3' is no column of it; its columns are shop, sales, text"),
+    ({"targets": ["sale"]}, "--target 'sale' is not a column of the file; did you mean 'sales'? its columns are shop, sales,"),
+    ({"inputs": ["SHOP"]}, "--inputs 'SHOP' is not a column of the file; did you mean 'shop'?"),
+    ({"id": "3"}, "--id '3' is not a column of the file; its columns are shop, sales, text"),
     ({"targets": ["sales"], "inputs": ["sales"]}, "column 'sales' is given more than once"),
-    ({"targets": ["text"]}, "line 2, column 'text': 'p' is no number"),
+    ({"targets": ["text"]}, "line 2, column 'text': 'p' is not a number"),
     ({"inputs": ["sales"]}, "no column of numbers is left to forecast; the columns are shop, sales, text"),
 ], ids=lambda value: "" if isinstance(value, str) else str(value))
 def test_a_column_that_cannot_be_used_so_is_refused_with_those_that_there_are(read, options, words):
