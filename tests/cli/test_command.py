@@ -1,4 +1,4 @@
-"""The command does its main job without a look ahead, and says plainly what it did and what it cannot do."""
+"""The command trains, forecasts and reports errors in one line, without use of future values."""
 
 import csv
 import math
@@ -45,7 +45,7 @@ def no_training(monkeypatch):
 
 
 def run_outside(arguments, program=("-m", "fastbptt"), stdout=subprocess.PIPE, **environment):
-    """The command in a process of its own, which finds the package that these tests run with (-P: not this folder's)."""
+    """Start the command in a new process, with the package that these tests use (-P: not that of this folder)."""
     environment = os.environ | {"PYTHONPATH": str(Path(fastbptt.__file__).parents[1])} | environment
     return subprocess.Popen([sys.executable, "-P", *program, *arguments], stdout=stdout, stderr=subprocess.PIPE,
                             text=True, env=environment)
@@ -55,7 +55,7 @@ def run_outside(arguments, program=("-m", "fastbptt"), stdout=subprocess.PIPE, *
 
 
 @pytest.mark.quick
-def test_train_prints_its_error_beside_the_naive_forecasts_and_saves_network_and_picture(folder, capsys):
+def test_train_prints_errors_and_saves_network_and_picture(folder, capsys):
     pytest.importorskip("matplotlib")
     assert main([*SHORT, "--model", "net.npz", "--plot", "net.png"]) == 0
     out = capsys.readouterr().out
@@ -74,7 +74,7 @@ def test_train_prints_its_error_beside_the_naive_forecasts_and_saves_network_and
 
 
 @pytest.mark.thorough
-def test_the_same_seed_gives_the_same_file_and_another_seed_another(folder, no_matplotlib):
+def test_the_seed_determines_the_file(folder, no_matplotlib):
     for seed, name in ((1, "a"), (1, "b"), (2, "c")):
         assert main([*SHORT, "--max-iter", "1", "--random-state", str(seed), "--model", name]) == 0
     theta = {name: fastbptt.load(name).network.theta for name in "abc"}
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(folder, no_m
 
 
 @pytest.mark.thorough
-def test_the_lines_that_it_proposes_run(folder, no_matplotlib, capsys):
+def test_the_proposed_commands_run(folder, no_matplotlib, capsys):
     assert main([*SHORT, "--max-iter", "1", "--horizon", "7", "--model", "it's.npz"]) == 0
     out = capsys.readouterr().out
     pattern = r"^Next: fastbptt (.*) prints the months to come; fastbptt (.*) tries"
@@ -99,7 +99,7 @@ def test_the_lines_that_it_proposes_run(folder, no_matplotlib, capsys):
 
 
 @pytest.mark.thorough
-def test_without_matplotlib_it_says_so_draws_text_and_succeeds(folder, no_matplotlib, capsys):
+def test_without_matplotlib_train_draws_text(folder, no_matplotlib, capsys):
     assert main([*SHORT, "--max-iter", "1"]) == 0
     out = capsys.readouterr().out
     assert 'pip install "fastbptt[plot]"' in out
@@ -116,7 +116,7 @@ def test_the_shortest_and_the_longest_horizon_work(folder, no_matplotlib, capsys
 
 
 def panel_csv(path, targets, lengths):
-    """Series of these names and lengths with these targets, each of a size of its own, in a CSV file; their values."""
+    """Write series with these names, lengths and targets, each of another size, to a CSV file. Return their values."""
     rng, rows, values = np.random.default_rng(0), [["date", "place", *targets]], {}
     for k, (place, T) in enumerate(lengths.items()):
         t = np.arange(T)[:, None]
@@ -136,7 +136,7 @@ LONG = "a name of a quantity, in $ per m^2 and $ per hour, that is far longer th
     (["load"], {"north": 120, "south": 150}), (["load", LONG], {"north": 120, LONG: 150}),
     ([f"x{k}" for k in range(5)], {"only": 130}), ([f"x{k}" for k in range(14)], {"north": 120, "south": 130}),
 ], ids=lambda value: f"{len(value)}")
-def test_the_picture_shows_every_target_of_one_named_series_with_its_own_error(folder, monkeypatch, capsys, targets, lengths):
+def test_the_picture_shows_every_target_with_its_error(folder, monkeypatch, capsys, targets, lengths):
     figure_module = pytest.importorskip("matplotlib.figure")
     drawn, save = [], figure_module.Figure.savefig
     monkeypatch.setattr(figure_module.Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
@@ -183,7 +183,7 @@ def test_without_matplotlib_the_text_shows_every_target(folder, no_matplotlib, c
 
 @pytest.fixture
 def interrupted_in_update(monkeypatch):
-    """Ctrl-C in an update whose number is set; the network's parameters after each."""
+    """Raise Ctrl-C in the update with the number `at`, and record the network's parameters after each update."""
     update, state = _loop.Run._update, {"at": 15, "thetas": []}
 
     def interrupted(self, *args):
@@ -198,7 +198,7 @@ def interrupted_in_update(monkeypatch):
     return state
 
 
-def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, interrupted_in_update, capsys):
+def test_ctrl_c_saves_the_network_of_the_last_update(folder, interrupted_in_update, capsys):
     assert main(SHORT) == 130
     assert "Interrupted after 1 whole epoch" in capsys.readouterr().out
     assert len(interrupted_in_update["thetas"]) == 15
@@ -206,7 +206,7 @@ def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, interru
     assert fastbptt.load("sunspots.npz").forecast().shape == (12, 1)
 
 
-def test_ctrl_c_leaves_a_model_that_was_there(folder, interrupted_in_update, capsys):
+def test_ctrl_c_does_not_replace_an_existing_model(folder, interrupted_in_update, capsys):
     Path("sunspots.npz").write_bytes(b"the work of last week")
     assert main(SHORT) == 130
     assert "last completed update: sunspots.interrupted.npz" in capsys.readouterr().out
@@ -215,7 +215,7 @@ def test_ctrl_c_leaves_a_model_that_was_there(folder, interrupted_in_update, cap
                                   interrupted_in_update["thetas"][-1])
 
 
-def test_ctrl_c_while_changes_train_keeps_what_was_learnt_of_levels(folder, interrupted_in_update, capsys):
+def test_ctrl_c_in_training_on_changes_saves_the_network_of_levels(folder, interrupted_in_update, capsys):
     interrupted_in_update["at"] = 30  # three epochs of seven or eight updates, and some more
     assert main([*SHORT, "--model", "net.npz"]) == 130
     assert "on levels: 3 epochs" in capsys.readouterr().out
@@ -223,20 +223,20 @@ def test_ctrl_c_while_changes_train_keeps_what_was_learnt_of_levels(folder, inte
     assert loaded.difference == 0 and len(loaded.regressor.history_.train_loss) == 3
 
 
-def test_ctrl_c_before_the_first_update_saves_the_network_as_drawn(folder, interrupted_in_update, capsys):
+def test_ctrl_c_before_the_first_update_saves_the_initial_network(folder, interrupted_in_update, capsys):
     interrupted_in_update["at"] = 0
     assert main(SHORT) == 130
     assert "after 0 whole epochs" in capsys.readouterr().out
     assert fastbptt.load("sunspots.npz").forecast().shape == (12, 1)
 
 
-def test_train_fails_where_a_gradient_is_off(folder, no_matplotlib, monkeypatch, capsys):
+def test_train_fails_if_a_gradient_is_wrong(folder, no_matplotlib, monkeypatch, capsys):
     monkeypatch.setattr(diagnostics.GradientCheck, "LIMITS", {"float64": 1e-10, "float32": 1e-30})
     assert main([*SHORT, "--max-iter", "1"]) == 1
     assert "GRADIENTS DISAGREE" in capsys.readouterr().out
 
 
-def test_training_that_diverges_ends_in_one_line_and_leaves_what_was_there(folder, monkeypatch, capsys):
+def test_divergence_is_reported_and_keeps_existing_files(folder, monkeypatch, capsys):
     monkeypatch.setattr(_forecast, "LEARNING_RATE", 1e38)
     Path("sunspots.npz").write_bytes(b"the work of last week")
     assert main(SHORT) == 1
@@ -257,7 +257,7 @@ def test_training_that_diverges_ends_in_one_line_and_leaves_what_was_there(folde
     (["--models", "x"], "--help"),
     (["--mod", "x"], "--help"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_what_cannot_be_done_is_refused_in_one_line_before_training(folder, no_training, capsys, arguments, words):
+def test_invalid_arguments_are_refused_before_training(folder, no_training, capsys, arguments, words):
     assert main(["train", *arguments]) == 2
     captured = capsys.readouterr()
     assert words in captured.err and captured.err.count("\n") == 1 and captured.out == ""
@@ -288,7 +288,7 @@ def airline(folder):
 
 @pytest.fixture
 def shops(folder):
-    """Six shops of 50 to 100 months that end at different times; two targets on levels far apart, and an input."""
+    """Write a CSV of six shops with 50 to 100 months that end at different times; two targets on different levels, one input."""
     rng, rows = np.random.default_rng(0), []
     for n, length in enumerate((50, 60, 70, 80, 90, 100)):
         months = np.datetime64("2010-01") + np.arange(length)
@@ -348,7 +348,7 @@ def test_a_straight_line_is_forecast_without_error(folder, capsys):
     (slice(None), 1e-200, 2, "fastbptt: the numbers are too small: their standard deviation is 0"),
     (slice(70, 80), 1e25, 1, "fastbptt: training failed: the error on the held-out 10 % is not finite"),
 ])
-def test_numbers_beyond_what_can_be_computed_with_end_in_one_line(folder, no_matplotlib, capsys, part, factor, code,
+def test_numbers_too_large_or_small_are_reported_in_one_line(folder, no_matplotlib, capsys, part, factor, code,
                                                                   words):
     values = np.random.default_rng(0).standard_normal(100).cumsum()
     values[part] *= factor
@@ -367,7 +367,7 @@ def test_rows_without_dates_are_steps(folder, no_matplotlib, capsys):
     assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["step", "1", "2", "3", "4", "5"]
 
 
-def test_the_line_that_it_proposes_for_a_file_says_its_columns(shops, no_matplotlib, capsys):
+def test_the_proposed_command_for_a_file_names_its_columns(shops, no_matplotlib, capsys):
     assert main([*SHORT, shops, "--id", "shop", "--target", "sold", "--horizon", "6"]) == 0
     line = re.search(r"; fastbptt (train .*) tries a larger network", capsys.readouterr().out)[1]
     assert line == "train shops.csv --hidden-size 8 --target sold --id shop --horizon 6"
@@ -390,7 +390,7 @@ def test_the_line_that_it_proposes_for_a_file_says_its_columns(shops, no_matplot
     (["--task", "add"], "'add'"),
     (["--solver", "newton"], "'newton'"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_a_file_that_cannot_be_used_is_refused_before_training(shops, no_training, capsys, arguments, words):
+def test_an_invalid_file_is_refused_before_training(shops, no_training, capsys, arguments, words):
     before = Path(shops).read_bytes()
     assert main(["train", *arguments]) == 2
     captured = capsys.readouterr()
@@ -398,7 +398,7 @@ def test_a_file_that_cannot_be_used_is_refused_before_training(shops, no_trainin
     assert os.listdir() == ["shops.csv"] and Path(shops).read_bytes() == before
 
 
-def test_values_that_cannot_be_read_are_refused_with_their_line(folder, no_training, capsys):
+def test_invalid_values_are_refused_with_their_line(folder, no_training, capsys):
     Path("bad.csv").write_text("a,b\n" + "1,2\n" * 70 + "3,\n4,five\n")
     assert main(["train", "bad.csv"]) == 2
     assert capsys.readouterr().err == (
@@ -419,13 +419,13 @@ def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
     assert fastbptt.load("temporal_order.npz").hidden_size == 20
 
 
-def test_a_task_that_is_not_solved_says_so(folder, monkeypatch, capsys):
+def test_an_unsolved_task_is_reported(folder, monkeypatch, capsys):
     monkeypatch.setattr(_solve, "JUDGED", 1000)
     assert main(["train", "--task", "copy_memory", "--max-iter", "1", "--hidden-size", "2", "--model", "c.npz"]) == 0
     assert "NOT solved" in capsys.readouterr().out and os.listdir() == ["c.npz"]
 
 
-def test_ctrl_c_in_a_task_keeps_the_last_whole_update(folder, interrupted_in_update, capsys):
+def test_ctrl_c_in_a_task_saves_the_last_update(folder, interrupted_in_update, capsys):
     interrupted_in_update["at"] = 120
     assert main(["train", "--task", "parity", "--hidden-size", "3"]) == 130
     assert "Interrupted after 1 whole epoch" in capsys.readouterr().out
@@ -455,7 +455,7 @@ def test_predict_reads_newer_data_of_the_same_columns(model, airline, capsys):
     np.testing.assert_allclose([float(row[1]) for row in rows[1:]], expected, rtol=1e-6)
 
 
-def test_numbers_too_large_to_forecast_from_are_refused_in_words(model, airline, capsys):
+def test_predict_refuses_numbers_that_are_too_large(model, airline, capsys):
     lines = Path(airline).read_text().splitlines()
     rows = [f"{line.split(',')[0]},{n}e60" for n, line in enumerate(lines[1:])]
     Path("new.csv").write_text("\n".join([lines[0], *rows]))
@@ -491,7 +491,7 @@ def test_predict_writes_its_file_whole_or_not_at_all(model, monkeypatch, capsys)
     (["model.npz", "--output", "absent/x.csv"], "--output 'absent/x.csv' cannot be written"),
     ([], "MODEL"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_what_cannot_be_predicted_is_refused_in_one_line(model, capsys, arguments, words):
+def test_predict_refuses_invalid_arguments(model, capsys, arguments, words):
     fastbptt.RNN(1, 2, 1).save("rnn.npz")
     Path("other.csv").write_text("a\n1\n2\n")
     Path("short.csv").write_text("passengers\n1\n2\n3\n")
@@ -502,7 +502,7 @@ def test_what_cannot_be_predicted_is_refused_in_one_line(model, capsys, argument
 
 @pytest.mark.parametrize("spelled", ["{}", "./{}", "sub/../{}", "link", "hard"])
 @pytest.mark.parametrize("read, what", [("model.npz", "the model that is read"), ("new.csv", "the file that the data come from")])
-def test_predict_does_not_replace_what_it_reads(model, airline, no_matplotlib, capsys, spelled, read, what):
+def test_predict_does_not_replace_its_input_files(model, airline, no_matplotlib, capsys, spelled, read, what):
     Path("new.csv").write_bytes(Path(airline).read_bytes())
     os.mkdir("sub")
     os.symlink(read, "link")
@@ -522,7 +522,7 @@ def test_predict_does_not_replace_what_it_reads(model, airline, no_matplotlib, c
     assert Path(read).read_bytes() == before[read]
 
 
-def test_more_steps_than_the_inputs_allow_are_refused_by_the_name_of_the_option(folder, no_matplotlib, capsys):
+def test_predict_refuses_steps_beyond_the_horizon_with_inputs(folder, no_matplotlib, capsys):
     x = np.random.default_rng(0).standard_normal((80, 2)).cumsum(axis=0)
     Path("two.csv").write_text("price,volume\n" + "".join(f"{a},{b}\n" for a, b in x))
     assert main([*SHORT, "two.csv", "--target", "price", "--inputs", "volume", "--horizon", "3", "--model", "m.npz"]) == 0
@@ -553,13 +553,13 @@ def test_gradcheck_of_one_network_lists_its_parameters(capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--activation", "tanh"], ["--activation", "tanh", "--loss", "huber"]])
-def test_gradcheck_fails_where_a_gradient_is_off(capsys, monkeypatch, arguments):
+def test_gradcheck_fails_if_a_gradient_is_wrong(capsys, monkeypatch, arguments):
     monkeypatch.setattr(diagnostics.GradientCheck, "LIMITS", {"float64": 1e-10, "float32": 1e-30})
     assert main(["gradcheck", "--hidden-size", "2", *arguments]) == 1
     assert "DISAGREE" in capsys.readouterr().out
 
 
-def test_gradcheck_refuses_an_unknown_name_with_those_that_there_are(capsys):
+def test_gradcheck_refuses_an_unknown_name_with_the_valid_names(capsys):
     assert main(["gradcheck", "--activation", "tan"]) == 2
     err = capsys.readouterr().err
     assert "'tan'" in err and "tanh" in err and err.count("\n") == 1  # some Pythons write the choices without quotes
@@ -582,7 +582,7 @@ def test_info_runs_without_matplotlib(no_matplotlib, capsys):
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["gradcheck", "--activation", "tanh", "--loss", "huber"]])
-def test_more_units_than_memory_holds_end_in_one_line(folder, no_matplotlib, capsys, arguments):
+def test_too_many_units_for_memory_are_reported_in_one_line(folder, no_matplotlib, capsys, arguments):
     assert main([*arguments, "--hidden-size", "2000000000"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("fastbptt: not enough memory: ") and err.count("\n") == 1
@@ -599,7 +599,7 @@ def test_version_and_help_exit_with_0(capsys):
     assert fastbptt.__version__ in capsys.readouterr().out
 
 
-def test_an_encoding_without_greek_does_not_end_the_program():
+def test_an_encoding_without_greek_letters_works():
     process = run_outside(["gradcheck", "--activation", "tanh", "--loss", "huber", "--hidden-size", "2"],
                           PYTHONIOENCODING="ascii")
     out, err = process.communicate(timeout=60)
@@ -609,14 +609,14 @@ def test_an_encoding_without_greek_does_not_end_the_program():
 @pytest.mark.thorough
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_an_output_that_is_full_is_named_in_one_line():
+def test_a_full_output_device_is_reported_in_one_line():
     with open("/dev/full", "w") as full:
         process = run_outside(["info"], stdout=full)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 1 and err == "fastbptt: standard output cannot be written: No space left on device\n"
 
 
-def test_without_standard_output_it_works_and_predict_says_where_to_write(model, monkeypatch, capsys):
+def test_closed_standard_output_works_and_predict_proposes_a_file(model, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", None)
     assert main(["info"]) == 0
     assert main(["predict", model]) == 2
@@ -626,7 +626,7 @@ def test_without_standard_output_it_works_and_predict_says_where_to_write(model,
 
 
 @pytest.mark.thorough
-def test_a_reader_that_leaves_early_causes_no_traceback():
+def test_a_closed_pipe_causes_no_traceback():
     process = run_outside(["info"])
     process.stdout.close()
     assert process.stderr.read() == "" and process.wait(timeout=60) == 1
@@ -636,7 +636,7 @@ def test_a_reader_that_leaves_early_causes_no_traceback():
 
 
 @pytest.mark.quick
-def test_explain_works_out_by_hand_what_a_pencil_finds(capsys):
+def test_explain_matches_a_calculation_by_hand(capsys):
     assert main(["explain"]) == 0
     out = capsys.readouterr().out
     w_x, w_s, w_y, s0, x, d = 0.5, 0.8, 1.5, 0.5, (1.0, 0.5, -1.0), 1.0
