@@ -1,6 +1,6 @@
 """Define the extensions, how Cython and the C compiler translate them, and how many files at a time.
 
-All other facts about the package stand in pyproject.toml. A new extension or C file is a row of EXTENSIONS.
+pyproject.toml has all other facts about the package. A new extension or C file is a row of EXTENSIONS.
 """
 
 import importlib.metadata
@@ -46,7 +46,7 @@ from setuptools import Extension, setup  # noqa: E402
 from setuptools.command.build_ext import build_ext  # noqa: E402
 from setuptools.modified import newer_group  # noqa: E402
 
-# FASTBPTT_DEBUG=1: bounds-checked Cython. FASTBPTT_CFLAGS, FASTBPTT_LDFLAGS: added last, for sanitizers.
+# FASTBPTT_DEBUG=1 adds bounds checks to Cython. FASTBPTT_CFLAGS and FASTBPTT_LDFLAGS come last, for sanitizers.
 DEBUG = os.environ.get("FASTBPTT_DEBUG") == "1"
 DIRECTIVES = {
     "language_level": 3,
@@ -57,9 +57,9 @@ DIRECTIVES = {
     "cdivision": True,
     "freethreading_compatible": True,
 }
-# Nothing specific to the builder's processor. -ffast-math would change the process's floating-point mode, and cancel what
-# elementary.h adds to round; the two flags of it here change no result, and let loops with a comparison or a root be
-# vectorised (tanh in float32: 21 ns an element without, 3.9 with).
+# No flag is specific to the builder's processor. -ffast-math would change the process's floating-point mode, and remove the
+# additions by which elementary.h rounds. Its two flags here change no result, and let the compiler vectorise loops with a
+# comparison or a root (tanh in float32: 21 ns per element without, 3.9 with).
 FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall",
                                                  "-Wno-unused-function", "-pthread"]
 # CPython's own flags may contain -g. Nobody debugs an installed extension, and debug information takes a sixth of the
@@ -70,7 +70,7 @@ LINK_FLAGS = [] if sys.platform == "win32" else ["-pthread"]
 
 
 def blas_int(folder):
-    """Write _blas_int.pxi: SciPy names the integer of cython_blas from 1.18 on, and before that it is int."""
+    """Write _blas_int.pxi, and return its folder. SciPy names the integer of cython_blas from 1.18 on; before that it is int."""
     named = "blas_int" in (Path(scipy.__file__).parent / "linalg" / "cython_blas.pxd").read_text()
     text = "from scipy.linalg.cython_blas cimport blas_int\n" if named else "ctypedef int blas_int\n"
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def blas_int(folder):
     return str(folder)
 
 
-# name, and the C sources that belong to it. The first ones take longest, and the compiler begins with them.
+# The C sources of each extension. The compiler begins with the first ones, which take longest.
 EXTENSIONS = {
     "fastbptt._core": ["fastbptt/kernels/sets/avx512.c", "fastbptt/kernels/sets/baseline.c", "fastbptt/kernels/sets/avx2.c",
                        "fastbptt/kernels/dispatch.c"],
@@ -107,7 +107,7 @@ def extensions():
 
 
 def processors():
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -146,7 +146,7 @@ class BuildExtensions(build_ext):
         pool, tasks, compile_files = ThreadPoolExecutor(self.parallel), {}, self.compiler.compile
 
         def start(extension, sources):
-            """Compile these sources, and the extension's library is to be linked, if any of them is newer than it."""
+            """Start to compile the C files of the extension, if any of these sources is newer than its library."""
             path = self.get_ext_fullpath(extension.name)
             if self.force or newer_group([*sources, *extension.depends], path, "newer"):
                 for source in extension.sources:
@@ -157,7 +157,7 @@ class BuildExtensions(build_ext):
                             extra_postargs=extension.extra_compile_args, depends=extension.depends)
 
         def compiled(sources, **options):
-            """Take the place of the compiler's method, which build_extension calls."""
+            """Return object files. This replaces the compiler's method, which build_extension calls."""
             return [path for source in sources for path in tasks[source].result()]
 
         try:

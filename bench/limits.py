@@ -1,8 +1,9 @@
-"""What back-propagation through time does well and badly: sentences for docs/explained.md, each with its figure.
+"""Measure strengths and weaknesses of back-propagation through time, as sentences for docs/explained.md.
 
     python bench/limits.py
 
-One thread, fastbptt alone. Times are the processor's, the least of several rounds; all else is the same in every run.
+It runs fastbptt alone, on one thread. Times are processor times, the minimum of several rounds. All other figures are the same
+in every run.
 """
 
 import platform
@@ -26,7 +27,7 @@ def data(T, B=1, seed=0):
 
 
 def least(call):
-    """Milliseconds of the quickest of several calls."""
+    """Return the minimum time of several calls in milliseconds."""
     times = []
     for _ in range(ROUNDS):
         begin = time.process_time()
@@ -36,7 +37,7 @@ def least(call):
 
 
 def timed():
-    """Sentences about time."""
+    """Return sentences about time."""
     net, lengths = network(), (1000, 10_000, 100_000)
     took = [least(gradient_of(net, T)) for T in lengths]
     X = data(1000)[0].astype("float32")
@@ -45,21 +46,22 @@ def timed():
     return [
         f"Time is proportional to T: the gradient through 1,000, 10,000 and 100,000 steps takes {took[0]:.2g}, {took[1]:.2g} and "
         f"{took[2]:.2g} ms (one sequence, I, H, O = {I}, {H}, {O}, float32).",
-        f"It does not grow with the number of parameters as differences do: all {net.theta.size:,} derivatives together cost "
-        f"{took[0] / forward:.1f} times the forward pass, where differences need {net.theta.size:,} of those.",
-        f"One sweep serves all errors: to go back 20 steps from each step anew (`tbptt=(1, 20)`) takes {windows / took[0]:.0f} "
-        "times as long as to go back through all 1,000.",
+        f"The cost does not grow with the number of parameters, unlike that of finite differences: all {net.theta.size:,} "
+        f"derivatives together take {took[0] / forward:.1f} times the forward pass; differences need {net.theta.size:,} forward "
+        "passes.",
+        f"One backward pass serves all errors: a separate pass of 20 steps from each step (`tbptt=(1, 20)`) takes "
+        f"{windows / took[0]:.0f} times as long as one pass through all 1,000.",
     ]
 
 
 def gradient_of(net, T, **options):
-    """The call, ready to be made."""
+    """Return a function without arguments that makes the call."""
     X, D = (array.astype("float32") for array in data(T))
     return lambda: net.loss_and_gradients(X, D, n_threads=1, **options)
 
 
 def lasting():
-    """Sentences whose figures are the same in every run."""
+    """Return sentences whose figures are the same in every run."""
     X, D = data(200, 4)
     orthogonal = network(dtype="float64")
     identity = network(dtype="float64", activation="relu", initializer="identity")
@@ -75,19 +77,19 @@ def lasting():
     _, gradients = growing.loss_and_gradients(X, D)
     norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
     return [
-        f"It is exact: in float64 no gradient of the network above is off by more than {ceil(error)} of its largest entry, by "
-        "complex steps.",
-        f"Memory is proportional to T too, {memory[0]:.3g} MiB for 10,000 and {memory[1]:.3g} MiB for 1,000,000 steps in "
-        f"float64; computing states again on the way back (`memory_limit=\"auto\"`) takes {limited:.2g} MiB for these.",
+        f"The gradient is exact: in float64 it differs from complex-step derivatives by at most {ceil(error)} of its largest "
+        "entry, in a network of these sizes.",
+        f"Memory is also proportional to T: {memory[0]:.3g} MiB for 10,000 and {memory[1]:.3g} MiB for 1,000,000 steps in "
+        f"float64; with states computed again in the backward pass (`memory_limit=\"auto\"`) the latter takes {limited:.2g} MiB.",
         f"Gradients vanish: in a tanh network with an orthogonal W_s, on random inputs, each step back multiplies the gradient "
         f"by {flows[0].factor:.2f}, and {gone} steps back less than 1 % of it is left.",
-        f"They need not: with relu and the identity (Le, Jaitly and Hinton 2015) the factor is {flows[1].factor:.2f}, and "
-        f"after 199 steps {flows[1].by_distance[-1]:.1f} times the gradient is there.",
+        f"Gradients can persist: with relu and the identity (Le, Jaitly and Hinton 2015) the factor is {flows[1].factor:.2f}, and "
+        f"after 199 steps {flows[1].by_distance[-1]:.1f} times the gradient is left.",
         f"Gradients explode: with 1.1 times the identity the factor is {flows[2].factor:.2f}, the gradient is over 100 times as "
-        f"large {large} steps back, and that of the whole error has the norm {norm:.1e}; `max_grad_norm=1` takes the same "
-        "direction with a norm of 1.",
-        f"Truncation to 20 steps back is a bargain where gradients vanish and a fault where they do not: ∂E/∂W_s is then off by "
-        f"{100 * cut[0]:.2g} % in the tanh network, and by {100 * cut[1]:.2g} % in the relu network with the identity.",
+        f"large {large} steps back, and the gradient of the whole error has the norm {norm:.1e}; `max_grad_norm=1` keeps "
+        "the direction with a norm of 1.",
+        f"Truncation to 20 steps back is accurate only if gradients vanish: the error of ∂E/∂W_s is "
+        f"{100 * cut[0]:.2g} % in the tanh network, and {100 * cut[1]:.2g} % in the relu network with the identity.",
     ]
 
 

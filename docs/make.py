@@ -1,4 +1,4 @@
-"""Make what the pages of this folder show: docs/explained.md and its picture, and the gallery's pictures.
+"""Make docs/explained.md with its picture, and the pictures of docs/gallery.md.
 
     python docs/make.py
 
@@ -14,11 +14,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "bench"))
 
-PAGE = """# Back-propagation through time, explained by its numbers
+PAGE = """# Back-propagation through time by hand
 
-`fastbptt explain` prints what follows, and `fastbptt explain --svg unrolled.svg` draws it; every number is what
-`RNN.gradient_terms` returns, and the tests compare this page with that. The general formulas are in the README, a network of
-two units to work with in [examples.md](examples.md).
+`fastbptt explain` prints the following computation, and `fastbptt explain --svg unrolled.svg` draws it. Every number comes from
+`RNN.gradient_terms`, and the tests compare this page with it. The README has the general formulas, and
+[examples.md](examples.md) a network of two units.
 
 ```text
 {by_hand}
@@ -26,15 +26,15 @@ two units to work with in [examples.md](examples.md).
 
 ![The network unrolled over three steps, with the terms of the three weights in three colours](unrolled.svg)
 
-## What it does well and badly
+## Strengths and weaknesses
 
 {limits}
 
 {where}
 """
 
-WHERE = ("Measured by `python bench/limits.py` ({where}); times are those of the processor. [gallery.md](gallery.md) shows "
-         "vanishing and exploding as pictures.")
+WHERE = ("Measured by `python bench/limits.py` ({where}); times are processor times. [gallery.md](gallery.md) has "
+         "pictures of vanishing and exploding gradients.")
 
 
 def wrapped(line):

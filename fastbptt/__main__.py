@@ -1,6 +1,6 @@
 """The command line: `fastbptt train`, `predict`, `explain`, `gradcheck` and `info`; also `python -m fastbptt`.
 
-`main` and the parser are here; `cli/` has each command. A new command gets a parser here and a module there.
+This module has `main` and the parser; `cli/` has the commands. A new command needs a parser here and a module there.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from .cli.train import HIDDEN_SIZE, HORIZON, _train
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options):
-        super().__init__(**options, allow_abbrev=False)  # else a new option changes what old command lines mean
+        super().__init__(**options, allow_abbrev=False)  # with abbreviations, a new option could change old command lines
 
     def error(self, message):  # one line; argparse would print the usage above it
-        raise Refusal(f"{message} ({self.prog} --help shows what can be given)")
+        raise Refusal(f"{message} ({self.prog} --help lists the options)")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with `argv` (default: the process's) and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a ∂ must not end the program where the encoding lacks it
+            stream.reconfigure(errors="replace")  # print ∂ as ? if the encoding lacks it
     try:
         args = _parser().parse_args(argv)
         code = args.run(args)
-        if sys.stdout is not None:  # None where it is closed
-            sys.stdout.flush()  # here, where a closed pipe is met below, and not as the process ends
+        if sys.stdout is not None:  # None if it is closed
+            sys.stdout.flush()  # raise BrokenPipeError here, not at the end of the process
         return code
     except SystemExit as exit:  # --help and --version
         return int(exit.code or 0)
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     except MemoryError as error:
         print(f"fastbptt: not enough memory: {error}", file=sys.stderr)
         return FAILED
-    except BrokenPipeError:  # the reader, `head` say, has what it wanted: what is still buffered goes nowhere, silently
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe: drop the remaining output
         _drop_output()
         return FAILED
     except OSError as error:
@@ -74,16 +74,16 @@ def _parser():
     _add_predict(commands)
 
     explain = commands.add_parser(
-        "explain", help="back-propagation through time by hand: three steps, one unit",
-        description="Work back-propagation through time out for a network of one unit and three steps, number by number, "
+        "explain", help="compute back-propagation through time by hand: three steps, one unit",
+        description="Compute back-propagation through time for a network of one unit and three steps, number by number, "
                     "down to one update that lowers the error.")
-    explain.add_argument("--svg", metavar="FILE", help="file that the unrolled network is drawn to, with what flows back")
+    explain.add_argument("--svg", metavar="FILE", help="draw the unrolled network with its gradients to this file")
     explain.set_defaults(run=explain_by_hand)
 
     check = commands.add_parser(
         "gradcheck", help="compare gradients with complex-step derivatives",
         description="Compare the gradients of the reference and of the core with complex-step derivatives, for every "
-                    "activation and every loss, or for those given. Exit code 1 where any disagrees.")
+                    "activation and every loss, or for those given. The exit code is 1 if any disagrees.")
     check.add_argument("--activation", choices=reference.ACTIVATIONS, metavar="NAME",
                        help=f"one of {', '.join(reference.ACTIVATIONS)} (default: all)")
     check.add_argument("--loss", choices=reference.LOSSES, metavar="NAME",
@@ -92,7 +92,7 @@ def _parser():
     _option(check, "--random-state", _whole(0), 0, "seed of parameters and data")
     check.set_defaults(run=_gradcheck)
 
-    info = commands.add_parser("info", help="versions, BLAS, processor, kernel set",
+    info = commands.add_parser("info", help="print versions, BLAS, processor, kernel set",
                                description="Print versions, BLAS libraries, processor and kernel set.")
     info.set_defaults(run=_info)
     return parser
@@ -100,43 +100,43 @@ def _parser():
 
 def _add_train(commands):
     train = commands.add_parser(
-        "train", help="train a network to forecast series, and judge it on steps it never saw",
-        description="Train a network to forecast the series of a CSV file, or without one the monthly sunspot numbers "
-                    "of 1749 to 2008. Of each series the first 70 % train, the next 10 % decide when to stop and all "
-                    "other choices, the last 20 % give the figures. A column of ISO dates is the axis. With --id the "
-                    "rows belong to several series, and one network learns from all of them; without, each column is "
-                    "forecast from all columns.")
-    train.add_argument("csv", nargs="?", metavar="CSV", help="file of columns of numbers, with dates or without")
+        "train", help="train a network to forecast series, and test it on steps it never saw",
+        description="Train a network to forecast the series of a CSV file, or without a file the monthly sunspot numbers "
+                    "of 1749 to 2008. The first 70 % of each series are for training. The next 10 % decide when to stop and "
+                    "all other choices. The last 20 % give the printed errors. A column of ISO dates is the axis. With --id "
+                    "the rows belong to several series, and one network learns from all of them. Without --id each target "
+                    "column is forecast from all columns.")
+    train.add_argument("csv", nargs="?", metavar="CSV", help="file with columns of numbers, with or without dates")
     train.add_argument("--target", nargs="+", metavar="COLUMN",
-                       help="columns to forecast; by number, from 1, where there is no header (default: all numbers)")
-    train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read beside them (default: none)")
-    train.add_argument("--id", metavar="COLUMN", help="column that says which series a row belongs to (default: one)")
-    _option(train, "--horizon", _whole(1), HORIZON, "steps ahead that are forecast")
+                       help="columns to forecast; numbers from 1 if there is no header (default: all columns of numbers)")
+    train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
+    train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
+    _option(train, "--horizon", _whole(1), HORIZON, "number of steps to forecast ahead")
     _option(train, "--hidden-size", _whole(1), None,
             f"hidden units (default: {HIDDEN_SIZE}; with --task {_solve.HIDDEN_SIZE})")
-    _option(train, "--max-iter", _whole(1), 150, "epochs; with --task of 100 updates each", metavar="EPOCHS")
+    _option(train, "--max-iter", _whole(1), 150, "epochs; with --task 100 updates each", metavar="EPOCHS")
     train.add_argument("--solver", choices=list(optimizers.OPTIMIZERS), metavar="NAME", default="adam",
                        help=f"one of {', '.join(optimizers.OPTIMIZERS)} (default: adam)")
     _option(train, "--random-state", _whole(0), 0, "seed; the same seed gives the same run")
-    train.add_argument("--model", metavar="FILE", help="file that what was learnt is saved to, with the last "
+    train.add_argument("--model", metavar="FILE", help="save the model to this file, with the last "
                        f"{_forecast.KEPT} rows of each series (default: the CSV's name, ending in .npz)")
     train.add_argument("--plot", metavar="FILE",
-                       help="file that the picture is drawn to, .png, .svg ... (default: the CSV's name with .png)")
+                       help="draw the picture to this file, .png, .svg ... (default: the CSV's name, ending in .png)")
     train.add_argument("--task", choices=list(_solve.TASKS), metavar="NAME",
                        help=f"train on a synthetic task instead: {', '.join(_solve.TASKS)}")
-    _option(train, "--length", _whole(1), None, "steps of a task's sequences, or of its delay")
+    _option(train, "--length", _whole(1), None, "number of steps of a task's sequences, or of its delay")
     train.set_defaults(run=_train)
 
 
 def _add_predict(commands):
     predict = commands.add_parser(
-        "predict", help="forecast what comes after the end of the data, as CSV",
-        description="Forecast, with a model that `fastbptt train` has saved, what comes after the end of a CSV file "
-                    "with the same columns, or without one after the data that it was trained on.")
+        "predict", help="forecast beyond the end of the data, as CSV",
+        description="Forecast beyond the end of a CSV file, with a model that `fastbptt train` has saved. The file needs the "
+                    "same columns as the training data. Without a file, forecast beyond the end of the training data.")
     predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` has written")
-    predict.add_argument("csv", nargs="?", metavar="CSV", help="file with the columns that it was trained on")
-    predict.add_argument("--steps", type=_whole(1), metavar="N", help="steps ahead (default: the model's horizon)")
-    predict.add_argument("--output", metavar="FILE", help="file that the CSV is written to (default: standard output)")
+    predict.add_argument("csv", nargs="?", metavar="CSV", help="file with the columns of the training data")
+    predict.add_argument("--steps", type=_whole(1), metavar="N", help="number of steps (default: the model's horizon)")
+    predict.add_argument("--output", metavar="FILE", help="write the CSV to this file (default: standard output)")
     predict.set_defaults(run=_predict)
 
 

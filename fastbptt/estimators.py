@@ -1,13 +1,13 @@
-"""RNNRegressor and RNNClassifier: the network as scikit-learn's users expect it, without scikit-learn.
+"""RNNRegressor and RNNClassifier: recurrent networks with scikit-learn's interface, which do not need scikit-learn.
 
 Design
 ------
-(a) Samples first: X (N, T, I), or a list of (T_n, I). What the user gives is read once, into `sequences.Sequences` and
-    rows, one a target: targets (M, O) or class numbers (M,), and weights (M,). `_to_engine` alone makes padding and
-    zero weights of them, and `_outputs` alone brings the network's outputs back to rows.
-(b) Nothing of a fitted estimator changes before the training begins; from then on, also where an interrupt or a
-    FloatingPointError ends it, the estimator has the network of the last whole update.
-(c) Constructor arguments are kept as they came and are checked by `fit`: scikit-learn's clone needs it so.
+(a) Samples come first: X is (N, T, I), or a list of (T_n, I). The user's arrays are read once, into `sequences.Sequences` and
+    rows, one per target: targets (M, O) or class indices (M,), and weights (M,). Only `_to_engine` makes padding and zero
+    weights from them. Only `_outputs` converts the network's outputs back to rows.
+(b) A fitted estimator does not change before the training begins. From then on it has the network of the last completed
+    update, also if an interrupt or a FloatingPointError ends the training.
+(c) The constructor keeps its arguments as given, and `fit` checks them. scikit-learn's clone requires this.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ._sklearn import NotFittedError
 from .network import _KINDS
 from .sequences import SequenceScaler
 
-_KINDS.update({kind.__name__: kind for kind in (RNNRegressor, RNNClassifier, SequenceScaler)})  # `load` reads them
+_KINDS.update({kind.__name__: kind for kind in (RNNRegressor, RNNClassifier, SequenceScaler)})  # `load` can read these
 
 __all__ = ["RNNRegressor", "RNNClassifier", "NotFittedError"]
 
-for _public in (RNNClassifier, RNNRegressor, Scaling):  # pickles name them by this module
+for _public in (RNNClassifier, RNNRegressor, Scaling):  # pickles refer to them by this module
     _public.__module__ = __name__

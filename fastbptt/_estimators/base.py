@@ -1,4 +1,4 @@
-"""What the estimators share of training: `fit`, `partial_fit` and their arguments.
+"""Training shared by both estimators: `fit`, `partial_fit` and their arguments.
 
 A new argument of both estimators is checked here.
 """
@@ -33,57 +33,63 @@ if TYPE_CHECKING:
 
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
 SCALES = ("standard",)
-# What None stands for, chosen by bench/estimators.py --choose; docs/estimators.md has the table.
-BATCH, LEAST_STEPS = 8, 32  # sequences of an update, and the steps that they have at least together
-EPOCHS, MOST_UPDATES = 100, 1000  # so many epochs, or as many updates as the data have steps, up to the latter
-NO_IMPROVEMENT = 1e-3  # share of a constant's loss by which a fit must be better
+# What None means. bench/estimators.py --choose selected these values; docs/estimators.md has the table.
+BATCH, LEAST_STEPS = 8, 32  # sequences per update, and the least number of steps that they have together
+EPOCHS, MOST_UPDATES = 100, 1000  # epochs, raised until there are as many updates as the data have steps, at most 1000
+NO_IMPROVEMENT = 1e-3  # relative improvement on a constant's loss below which `fit` warns
 NETWORK_OPTIONS = _options.names(lambda option: option.estimators)
 RUN_OPTIONS = ("update_callbacks", "validation_every", "time_limit", "on_nonfinite", "checkpoint", "checkpoint_every",
-               "resume", "overwrite", "n_threads")  # of RNN.fit, which `fit` hands on
+               "resume", "overwrite", "n_threads")  # `fit` passes these on to RNN.fit
 
 
 class Estimator(_Data, Saved, Parametric):
-    """Base class of regressor and classifier. Each learns its own `coding` of y: see `_learn_coding`."""
+    """Base class of regressor and classifier. Each learns its own `coding` of y (see `_learn_coding`)."""
 
     _weighted = ("fit", "partial_fit", "score")
     _ONE_COLUMN = False  # whether y has a single column, as labels have
-    _ACTIVATION: str  # what None stands for
-    _IDENTITY: float  # W_s is this multiple of the identity, if the activation is not bounded
+    _ACTIVATION: str  # the activation if None is given
+    _IDENTITY: float  # W_s starts as this multiple of the identity, if the activation is not bounded
 
     # ---- Training
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
             validation: Batch | None = None, callbacks: Callbacks = (), **options: Unpack[RunOptions]) -> Self:
-        """Train a new network, or with warm_start the last one further; returns self.
+        """Train a new network, or with warm_start=True continue training the last one.
 
-        Warns if the network is no better on its training data than a constant: the mean of the targets (the median or the
-        quantiles with these losses), or the largest class.
+        Warns if the network is no better on its training data than a constant. For regression that is the mean of the targets
+        (the median or the quantiles with these losses), for classification the largest class.
 
         Parameters
         ----------
         X : array (N, T, I), or list of (T_n, I)
-            NaN and infinity are refused. DataFrames of a list must have the same columns in the same order, also in later
-            calls, those of warm_start too. A list of (T_n,) of unequal lengths has one feature. Later calls of a model of one
-            feature, and `validation`, take such lists of any lengths, unless two_d says what two dimensions mean.
+            NaN and infinity are refused. DataFrames of a list must have the same columns in the same order. Later calls must
+            have them too, also with warm_start. A list of (T_n,) of unequal lengths has one feature. Later calls of a model
+            with one feature, and `validation`, take such lists of any lengths, unless two_d defines two dimensions.
         y : array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O); with output="last" array (N,) or (N, O)
-            Not read where the weight is 0. Labels have no axis of outputs. The columns of DataFrames are compared as those
-            of X are, also by `score`.
+            Entries of weight 0 are never read. Labels have no axis of outputs. The columns of DataFrames are checked as those
+            of X, also by `score`.
         sample_weight : array (N,) or (N, T), or list of (T_n,), optional
-            Weights of the errors; with output="last" (N,). A sequence without any weight counts as not given. They also
-            weigh the statistics of `scale`.
+            Weights of the errors; with output="last" (N,). A sequence without any weight is left out. The weights also
+            apply to the statistics of `scale`.
         validation : tuple (X, y) or (X, y, sample_weight), optional
-            Takes the place of the share that early_stopping splits off; without early_stopping it is only watched.
+            Replaces the sequences that early_stopping would split off. Without early_stopping its loss is only recorded.
         callbacks : functions of a training.Record
-            Called after each epoch; one that returns True ends the training.
+            Called after each epoch. Training ends if one returns True.
         **options : update_callbacks, validation_every, time_limit, on_nonfinite, checkpoint, checkpoint_every, resume,
             overwrite
-            As of RNN.fit. `fastbptt.load` of a checkpoint returns the network alone, without classes and scaling: `save` writes
+            As in RNN.fit. `fastbptt.load` of a checkpoint returns only the network, without classes and scaling. `save` writes
             the estimator.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
-        TypeError, ValueError : an argument, of the constructor too, is of the wrong kind or value.
-        FloatingPointError, KeyboardInterrupt : as of RNN.fit; the estimator has the network of the last whole update.
+        TypeError, ValueError
+            If an argument, also of the constructor, has a wrong type or value.
+        FloatingPointError, KeyboardInterrupt
+            As in RNN.fit. The estimator then has the network of the last completed update.
         """
         fitting = self._begin(X, y, sample_weight, validation, callbacks, options)
         X, D, weights, lengths = fitting.data
@@ -95,9 +101,9 @@ class Estimator(_Data, Saved, Parametric):
         return self
 
     def _begin(self, X, y, sample_weight, validation, callbacks, options, split_seed=None):
-        """Return a _Fitting: what `fit` prepares before the training. The estimator itself does not change.
+        """Return a _Fitting: what `fit` prepares before the training. The estimator does not change.
 
-        `split_seed` takes the place of a seed that nobody gave, for the validation share.
+        `split_seed` replaces a seed that the user did not give, for the validation split.
         """
         settings = self._settings(callbacks, options)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
@@ -109,7 +115,7 @@ class Estimator(_Data, Saved, Parametric):
         network = self._new_network(examples.inputs, coding, last)
         scaled = last is not None and self.scaling_ is not None and self.scaling_.y_mean is not None
         if scaled and not self._scales_targets(network):
-            raise ValueError("warm_start=True goes on with the statistics of the first fit, which scales the targets, but "
+            raise ValueError("warm_start=True continues with the statistics of the first fit, which scales the targets, but "
                              f"loss={self.loss!r} with output_activation={network.output_activation!r} needs targets that are "
                              "not scaled; set warm_start=False")
         data = with_weight(self._to_engine(examples, coding, network), self.output)
@@ -130,7 +136,7 @@ class Estimator(_Data, Saved, Parametric):
         return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
 
     def _end(self, fitting, stacklevel=4):
-        """Take the result of the training; `stacklevel` is that of the user's call, seen from a warning."""
+        """Take the result of the training. `stacklevel` is the stack level of the user's call in a warning."""
         history = fitting.network.history
         if history.stopped == "callback" and any(isinstance(each, Patience) and each.stops(history.train_loss)
                                                  for each in fitting.settings["callbacks"]):
@@ -182,7 +188,7 @@ class Estimator(_Data, Saved, Parametric):
         return self
 
     def _epoch(self, source, optimizer, max_grad_norm):
-        """One epoch of single updates, with the optimiser of the last call; the mean of the losses before them."""
+        """Train one epoch by single updates, with the optimiser of the last call. Return the mean of the losses before them."""
         if self._stepper is None or self._stepper.kind is not type(optimizer):
             self._stepper = training.Stepper(self.network_, optimizer)
         max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
@@ -192,12 +198,12 @@ class Estimator(_Data, Saved, Parametric):
             batch = source.batch(0, k)
             losses.append(self._stepper.step(self.network_, how, batch, sequences=source.rows(0, k)[0]))
             order = source.begin.moved(_batches.Positions(shuffling=1))
-            self.network_._positions = self.network_._positions.later(order)  # the step has moved the noise
+            self.network_._positions = self.network_._positions.later(order)  # the step has advanced the noise stream
             shares.append(self.network_._total_weight(*batch))
         return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
 
     def _become(self, network, coding, names, scaling):
-        """Be fitted."""
+        """Set the fitted attributes."""
         self.__dict__.pop("feature_names_in_", None)
         self.scaling_ = scaling
         if names.features is not None:
@@ -205,7 +211,7 @@ class Estimator(_Data, Saved, Parametric):
         self._target_names = names.targets
         self.network_, self.n_features_in_ = network, network.input_size
         self._take_coding(coding)
-        self._stepper = None  # what partial_fit's optimiser carries
+        self._stepper = None  # the state of partial_fit's optimiser
 
     def _take_curves(self, loss_curve, validation_loss_curve, history):
         self.loss_curve_, self.validation_loss_curve_, self.history_ = loss_curve, validation_loss_curve, history
@@ -215,13 +221,13 @@ class Estimator(_Data, Saved, Parametric):
         self.best_loss_ = min(watched, default=math.nan)
 
     def _curves_before(self, history, resumed):
-        """The curves so far; without what the last `fit` added, where `history` is that of its run, resumed."""
+        """Return the loss curves so far, without those of the last `fit` if `history` is of its run, resumed."""
         curves, known = (self.loss_curve_, self.validation_loss_curve_), self.history_
         if not resumed or known is None:
             return curves
         if known.seconds:
             is_its_run = known.seconds[0] in history.seconds[:1]
-        else:  # of fit_many, which keeps no seconds
+        else:  # from fit_many, which records no seconds
             is_its_run = not history.seconds and np.array_equal(known.train_loss, history.train_loss, equal_nan=True)
         if not is_its_run:
             return curves
@@ -231,7 +237,7 @@ class Estimator(_Data, Saved, Parametric):
     # ---- The constructor's arguments
 
     def _settings(self, callbacks, options):
-        """Arguments of RNN.fit, checked under the names that the user knows."""
+        """Return the arguments for RNN.fit, checked under the estimator's names."""
         for name in options:
             if name not in RUN_OPTIONS:
                 hint = foreign(type(self), name) or _checks.unknown_argument(
@@ -297,7 +303,7 @@ class Estimator(_Data, Saved, Parametric):
         return self.learning_rate
 
     def _batch_size(self, T, sample_weight=None):
-        """Sequences of an update, for sequences of at most T steps.
+        """Return the number of sequences per update, for sequences of at most T steps.
 
         The loss of a batch is divided by its own sum of weights. In a small batch a rare class or a light sequence would
         therefore count almost as much as any other, so data with sample_weight or class_weight have large batches.
@@ -312,7 +318,7 @@ class Estimator(_Data, Saved, Parametric):
         return _checks.size("batch_size", self.batch_size)
 
     def _epochs(self, updates_per_epoch, steps):
-        """Epochs of a fit on sequences of so many steps together: max_iter, or as many more as min_updates needs."""
+        """Return the epochs of a fit on this many steps in total: max_iter, or more if min_updates needs them."""
         least = None if self.min_updates is None else _checks.size("min_updates", self.min_updates)
         if self.max_iter is not None:
             epochs = _checks.size("max_iter", self.max_iter)
@@ -321,15 +327,15 @@ class Estimator(_Data, Saved, Parametric):
         return epochs if least is None else max(epochs, -(-least // updates_per_epoch))
 
     def _class_weight(self):
-        """The constructor's class_weight; a regressor has none."""
+        """Return the constructor's class_weight. A regressor has none."""
         return None
 
     def _unit_options(self):
-        """Activation and initialiser, None resolved."""
+        """Return activation and initialiser, with None resolved."""
         activation = self._ACTIVATION if self.activation is None else self.activation
         if self.initializer is not None:
             return {"activation": activation, "initializer": self.initializer}
-        # Maps on W_s would leave little of a multiple of the identity
+        # Parametrizations of W_s would leave little of a multiple of the identity.
         plain = (self.connectivity is None and self.dale_ratio is None and self.dale_signs is None and not self.nonnegative
                  and self.autapses)
         identity = isinstance(activation, str) and activation in ("relu", "elu") and plain
@@ -349,7 +355,7 @@ class Estimator(_Data, Saved, Parametric):
         try:
             network.load_state_dict(last.state_dict())
         except ValueError as error:
-            raise ValueError(f"warm_start=True goes on from the last network, which does not fit: {error}") from None
+            raise ValueError(f"warm_start=True continues from the last network, which does not fit: {error}") from None
         network._positions = last._positions
         return network
 
@@ -362,15 +368,15 @@ class Estimator(_Data, Saved, Parametric):
                     input_tags=self._input_tags(), **own)
 
     def set_fit_request(self, *, sample_weight: bool | str | None) -> Self:
-        """Whether scikit-learn's metadata routing hands sample_weight to `fit`: True, False, None or its other name."""
+        """Set whether scikit-learn's metadata routing passes sample_weight to `fit`: True, False, None or an alias."""
         return self._request("fit", sample_weight)
 
     def set_partial_fit_request(self, *, sample_weight: bool | str | None) -> Self:
-        """As `set_fit_request`, for `partial_fit`."""
+        """Set the routing of sample_weight to `partial_fit`. See `set_fit_request`."""
         return self._request("partial_fit", sample_weight)
 
     def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
-        """As `set_fit_request`, for `score`."""
+        """Set the routing of sample_weight to `score`. See `set_fit_request`."""
         return self._request("score", sample_weight)
 
     def _request(self, method, sample_weight):
@@ -382,7 +388,7 @@ class Estimator(_Data, Saved, Parametric):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Fitting:
-    """A `fit` on its way: the network to train, and what RNN.fit gets. `goes_on`: with the parameters of the last one."""
+    """A prepared `fit`: the network to train, and the arguments of RNN.fit. `goes_on`: warm_start continues the last network."""
 
     network: RNN
     data: tuple      # X, D, weights, lengths

@@ -27,27 +27,37 @@ if TYPE_CHECKING:
 
 @_checks.names_our_arguments("partial_fit", "predict", "predict_proba", "score")
 class RNNClassifier(Estimator):
-    """A plain recurrent network that gives a label to each sequence, or to each step.
+    """Classify each sequence, or each step, by a plain recurrent network.
 
-    The loss is the cross-entropy, of softmax outputs, one a class, two classes included.
+    The loss is the cross-entropy of softmax outputs. There is one output per class, also for two classes.
 
     Parameters
     ----------
     hidden_size : int or tuple of int
-        H, or that of each layer.
+        H, or H of each layer.
     output : "last" or "sequence"
-        Whether y has one label for each sequence, at its last step, or one for each step.
+        "last": y has one label for each sequence, at its last step. "sequence": y has one label for each step.
     class_weight : None, "balanced" or dict of labels and weights
-        Multiplies the weights of the errors by label; labels that the dict does not have count once. "balanced": so that
-        all classes have the same sum of weights. It weighs neither `score` nor the statistics of `scale`.
+        Factors of the weights of the errors, by label. Labels missing from the dict have factor 1. "balanced": all classes
+        have the same sum of weights. Class weights do not affect `score` or the statistics of `scale`.
     others : as of RNNRegressor
-        With output="last" the sequences that early_stopping splits off have the labels in their proportions.
+        With output="last" the sequences that early_stopping splits off are stratified by label.
 
     Attributes
     ----------
-    classes_ : array (K,) of the labels, sorted; they may be of any kind that can be sorted
-    n_outputs_ : int, K
+    classes_ : array (K,)
+        The labels, sorted. They may have any type that can be sorted.
+    n_outputs_ : int
+        K.
     others : as of RNNRegressor
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).standard_normal((40, 10, 2))  # 40 sequences of 10 steps
+    >>> y = X.sum(axis=(1, 2)) > 0
+    >>> model = RNNClassifier(8, random_state=0).fit(X, y)
+    >>> model.predict(X).shape, model.predict_proba(X).shape
+    ((40,), (40, 2))
     """
 
     _estimator_type = "classifier"  # scikit-learn before 1.6 reads it
@@ -77,40 +87,64 @@ class RNNClassifier(Estimator):
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None,
                     sample_weight: ArrayLike | None = None) -> Self:
-        """Train for one epoch on X, y, from the parameters and with the optimiser of the last call; see `fit`.
+        """Train for one epoch on X, y, from the parameters and with the optimiser of the last call. See `fit`.
+
+        The learning rate is learning_rate_init. Changed options of the network take effect in the next `fit`.
 
         Parameters
         ----------
-        classes : array of all labels that will ever come
-            Needed by the first call.
+        X, y, sample_weight : as in `fit`
+        classes : array of all labels that will ever occur
+            Required in the first call.
 
-        The learning rate is learning_rate_init throughout; changed options of the network wait for the next `fit`.
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `fit`, or if classes are missing in the first call or change later.
         """
         if not self.__sklearn_is_fitted__():
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
         elif classes is not None and not np.array_equal(unique(np.asarray(classes)), self.classes_):
-            raise ValueError(f"classes={classes!r} is not what it was on the first call, or in fit: {self.classes_}")
+            raise ValueError(f"classes={classes!r} must be the classes of the first call or of fit, {self.classes_}")
         return self._partial_fit(X, y, sample_weight, classes)
 
     def predict(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
-        """Return the most probable label of each sequence (N,), or of each step, (N, T) or a list of (T_n,).
+        """Return the most probable label of each sequence, or of each step.
 
-        initial_state (N, H) is that of RNN.forward, one state for each sequence.
+        Parameters
+        ----------
+        X : as in `fit`
+        initial_state : array (N, H), or tuple of one for each recurrence, optional
+            As in RNN.forward, one state for each sequence.
+
+        Returns
+        -------
+        array (N,); with output="sequence" (N, T), or list of (T_n,) if X is a list
         """
         rows, inputs = self._outputs(X, "predict", initial_state)
         return self._restore(self.classes_[rows.argmax(axis=1)], inputs)
 
     def predict_proba(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
-        """Return the probabilities of the K classes, in the order of `classes_`: (N, K), (N, T, K) or a list of (T_n, K).
+        """Return the probabilities of the K classes, in the order of `classes_`.
 
-        initial_state is as of `predict`.
+        Parameters
+        ----------
+        X, initial_state : as in `predict`
+
+        Returns
+        -------
+        array (N, K); with output="sequence" (N, T, K), or list of (T_n, K) if X is a list
         """
         return self._restore(*self._outputs(X, "predict_proba", initial_state))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
               initial_state: ArrayLike | None = None) -> float:
-        """Return the share of right labels among all real steps, or sequences, weighted. initial_state is as of `predict`."""
+        """Return the weighted accuracy over all sequences or real steps. initial_state is as in `predict`."""
         rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight, self.n_features_in_)
         check_names("y", examples.names.targets, self._names().targets)
@@ -202,7 +236,7 @@ class RNNClassifier(Estimator):
                 f"({self.classes_.tolist()[sums.argmax()]!r}) has a {weighted}share of {share:.4g}")
 
     def _encode(self, examples, coding, network):
-        """Class numbers (M,), −1 where they have no weight."""
+        """Return class indices (M,), −1 where they have no weight."""
         used = np.ones(len(examples.targets), bool) if examples.weights is None else examples.weights > 0
         labels = examples.targets[used]
         check_labels(labels)

@@ -1,4 +1,4 @@
-"""What the estimators share of data: reading, scaling, splitting, and predictions in the users' units."""
+"""Reading, scaling and splitting of data, shared by both estimators, and predictions in the user's units."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OUTPUTS = ("sequence", "last")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scaling:
-    """What an estimator with scale="standard" subtracts from its data, and divides them by.
+    """Statistics of an estimator with scale="standard", which subtracts the mean and divides by the scale.
 
     Attributes
     ----------
@@ -32,10 +32,10 @@ class Scaling:
 
 
 class _Data:
-    """How an estimator reads X and y, scales and splits them, and computes outputs."""
+    """Base class that reads X and y, scales and splits them, and computes outputs."""
 
     def _read(self, X, y, sample_weight, features=None):
-        """X, y and weights as Examples. `features` is their number where it is known."""
+        """Return X, y and weights as Examples. `features` is the number of features of X, if known."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         inputs = self._read_inputs(X, features)
@@ -45,7 +45,7 @@ class _Data:
         return Examples(inputs, targets, self._without_washout(inputs, weights), names)
 
     def _without_washout(self, inputs, weights):
-        """Weights (M,) that are 0 at the first `washout` steps of each sequence."""
+        """Return weights (M,) that are 0 at the first `washout` steps of each sequence."""
         if _checks.size("washout", self.washout, smallest=0) == 0 or self.output == "last":
             return weights
         washed = np.where(inputs.steps()[0] < self.washout, 0, 1.0 if weights is None else weights)
@@ -62,7 +62,7 @@ class _Data:
         return inputs
 
     def _read_weights(self, inputs, sample_weight):
-        """Weights (M,) in float64."""
+        """Return weights (M,) in float64."""
         if self.output == "sequence" and inputs.form in ("array", "list") and entries_are_single(sample_weight):
             weights = array_of_numbers("sample_weight", sample_weight)
             if len(weights) != len(inputs.lengths):
@@ -81,21 +81,21 @@ class _Data:
             raise ValueError(f"sample_weight must be finite and not negative, got {weights[m]}, first at "
                              f"{self._place(inputs, m)}")
         if not weights.any():
-            raise ValueError("sample_weight is zero everywhere")
+            raise ValueError("sample_weight is zero everywhere; at least one weight must be positive")
         return weights.astype(np.float64)
 
     def _unit(self):
         return "step" if self.output == "sequence" else "sequence"
 
     def _place(self, inputs, m):
-        """Row m in the user's own words."""
+        """Describe row m by the user's indices."""
         t, n = _places(inputs, self.output)
         return f"sequence {n[m]}" if self.output == "last" and inputs.form != "steps" else inputs.place(t[m], n[m])
 
     def _to_engine(self, examples, coding, network):
-        """X (T, N, I), D (T, N, O) or class numbers (T, N), weights (T, N) or None, and lengths (N,), None if all are T.
+        """Return X (T, N, I), D (T, N, O) or class indices (T, N), weights (T, N) or None, lengths (N,) or None if all are T.
 
-        With output="last" D and weights have no T. All are as they were read: neither scaled nor in the network's dtype.
+        With output="last" D and weights have no axis T. The arrays are as read: neither scaled nor in the network's dtype.
         """
         inputs, weights = examples.inputs, examples.weights
         targets = self._encode(examples, coding, network)
@@ -111,7 +111,7 @@ class _Data:
         return X, D, m, lengths
 
     def _learn_scaling(self, data, network):
-        """Scaling by the statistics of what has weight; None if there is none."""
+        """Return the Scaling by the statistics of all data with weight, or None if scale=None."""
         if self.scale is None:
             return None
         X, D, m, lengths = data
@@ -126,15 +126,15 @@ class _Data:
         return dataclasses.replace(scaling, **dict(zip(("y_mean", "y_scale"), _mean_and_scale(rows, weights, "y"))))
 
     def _scales_targets(self, network):
-        """Whether targets of this network are scaled too. The constructor's arguments may have changed since `fit`."""
+        """Return whether targets of this network are scaled. The constructor's arguments may have changed since `fit`."""
         return False
 
     def _weighing(self, data, coding):
-        """Weights of the classes (K,), or None."""
+        """Return the weights of the classes (K,), or None."""
         return None
 
     def _prepared(self, data, scaling, weighing, dtype):
-        """Data for the network: scaled, with class weights, in its dtype."""
+        """Return the data for the network: scaled, with class weights, in the network's dtype."""
         X, D, m, lengths = data
         padding = None if lengths is None else np.arange(len(X))[:, None] >= lengths
         if scaling is not None:
@@ -166,12 +166,12 @@ class _Data:
             raise type(error)(f"validation's {error}") from None
 
     def _split(self, data, entropy):
-        """What to train on and what to judge by: whole sequences at random; of labels, if one each, the same shares."""
+        """Return training and validation data: whole sequences at random, stratified if each sequence has one label."""
         N = data[0].shape[1]
         count = max(1, round(self.validation_fraction * N))
         if count >= N:
-            raise ValueError(f"early_stopping with validation_fraction={self.validation_fraction} holds out {count} of "
-                             f"{N} sequence(s) and leaves none to train on; give validation=(X, y)")
+            raise ValueError(f"validation_fraction={self.validation_fraction} holds out {count} of {N} sequence(s) and leaves "
+                             "none to train on; give validation=(X, y)")
         order = _batches.generator(entropy, STREAMS.index("validation")).permutation(N)
         if self.output == "last" and data[1].dtype.kind == "i":
             order = order[np.argsort(data[1][order], kind="stable")]
@@ -182,7 +182,7 @@ class _Data:
     # ---- Results
 
     def _outputs(self, X, method, initial_state=None):
-        """The network's outputs as rows (M, O), in the targets' units, and the sequences that they belong to."""
+        """Return the network's outputs as rows (M, O), in the targets' units, and the sequences that they belong to."""
         self._check_fitted(method)
         self._check_output()
         inputs = self._read_inputs(X, self.n_features_in_)
@@ -195,7 +195,7 @@ class _Data:
         return self._unscaled(Y if self.output == "last" else Y[inputs.steps()]), inputs
 
     def _check_state(self, state, N):
-        """Raise TypeError or ValueError if it is no initial state of N sequences. RNN's message is about time-major arrays."""
+        """Raise TypeError or ValueError for a wrong initial state of N sequences. RNN's message is about time-major arrays."""
         widths = self.network_._widths
         several = len(widths) > 1
         if several and (not isinstance(state, (tuple, list)) or len(state) != len(widths)):
@@ -210,16 +210,16 @@ class _Data:
                                  f"got {found}")
 
     def _scaled_inputs(self, name, X, lengths):
-        """Inputs (T, N, I) as the network reads them."""
+        """Return inputs (T, N, I) as the network reads them."""
         if self.scaling_ is not None:
             padding = np.arange(len(X))[:, None] >= lengths
             X = _scaled(name, X, self.scaling_.X_mean, self.scaling_.X_scale, self.network_.dtype, padding)
         return _cast(name, X, self.network_.dtype)
 
     def _unscaled(self, Y):
-        """Outputs (..., O) of the network in the targets' units; of L quantile levels (..., L·O).
+        """Return outputs (..., O) of the network in the targets' units; with L quantile levels (..., L·O).
 
-        Scaled targets are returned in float64: float32 has too few digits where their mean is far larger than their
+        Outputs for scaled targets are float64. float32 has too few digits if the mean of the targets is far larger than their
         deviation.
         """
         if self.scaling_ is None or self.scaling_.y_mean is None:
@@ -229,7 +229,7 @@ class _Data:
         return Y * scale + mean
 
     def _check_output(self):
-        """Raise ValueError if `output` was set after `fit`: the network gives an output for each step, or it does not."""
+        """Raise ValueError if `output` was changed after `fit`, which fixes whether the network has an output at each step."""
         if self.output != self.network_.output:
             raise ValueError(f"output={self.output!r} was set after fit, whose network has output={self.network_.output!r}: "
                              "call fit again, or set it back")
@@ -238,11 +238,11 @@ class _Data:
         return rows if self.output == "last" else inputs.restore(rows)
 
     def _names(self):
-        """The ColumnNames of the last fit; estimators that were pickled by earlier versions have none of targets."""
+        """Return the ColumnNames of the last fit. Estimators pickled by earlier versions have none of targets."""
         return ColumnNames(getattr(self, "feature_names_in_", None), getattr(self, "_target_names", None))
 
     def _check_inputs_and_names(self, examples):
-        """Raise ValueError if they do not suit what is fitted; return the ColumnNames, as far as they are known."""
+        """Raise ValueError if the examples do not match the fit. Return the ColumnNames, as far as they are known."""
         self._check_features(examples.inputs)
         known, found = self._names(), examples.names
         check_names("X", found.features, known.features)

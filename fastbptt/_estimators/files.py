@@ -1,4 +1,4 @@
-"""What the estimators share of saving: their arguments and fitted attributes in a model file.
+"""Files of both estimators: their arguments and fitted attributes.
 
 A new fitted attribute is written and read here.
 """
@@ -22,25 +22,35 @@ if TYPE_CHECKING:
 
 
 class Saved:
-    """How an estimator is written to a file, and read."""
+    """Base class that writes an estimator to a file, and reads it."""
 
     def save(self, path: FilePath) -> None:
-        """Write the estimator to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside.
+        """Write the estimator to one .npz file, without pickle. `fastbptt.load` reads it.
 
-        The loaded one predicts the same to the bit. What the optimiser carries between calls of `partial_fit` is lost.
+        The file is written whole or not at all. The loaded estimator predicts the same bits. The state of `partial_fit`'s
+        optimiser is not saved.
+
+        Parameters
+        ----------
+        path : str or path-like
 
         Raises
         ------
-        TypeError : an argument of the constructor is a function, a generator or an object that the file cannot hold.
+        TypeError
+            If an argument of the constructor is a function, a generator or an object that the file cannot hold.
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If a parameter of the network is not finite.
         """
         self._check_fitted("save")
         for name, value in self.network_.parameters.items():
-            _checks.finite(name, value, "ij")  # `load` would refuse it
+            _checks.finite(name, value, "ij")  # `load` refuses such values
         header, arrays = self._to_file()
         _files.write(path, header | {"kind": type(self).__name__}, arrays)
 
     def _to_file(self):
-        """Header and arrays; what SequenceScaler._to_file gives fits into the same file."""
+        """Return header and arrays. Those of SequenceScaler._to_file fit into the same file."""
         names = self._names()
         fitted = {
             "coding": self._coding_to_file(),
@@ -60,16 +70,16 @@ class Saved:
     def _from_file(cls, header, arrays):
         try:
             output = header["params"]["output"]
-            # Files of the first versions have it nowhere else. It differs if it was set after `fit`.
+            # Files of the first versions have `output` only here. It differs if the user changed it after `fit`.
             config = {"output": output, **header["config"]}
             return cls._from_header(header, RNN._from_file({**header, "config": config}, arrays), arrays)
-        except (AttributeError, OverflowError, RecursionError) as error:  # what a made-up header can lead to
-            raise ValueError(f"its header is no estimator's: {error}") from None
+        except (AttributeError, OverflowError, RecursionError) as error:  # a made-up header can cause these
+            raise ValueError(f"its header is not one of an estimator: {error}") from None
 
     @classmethod
     def _from_header(cls, header, network, arrays):
         params, fitted = header["params"], header["fitted"]
-        # Files of the first versions do not have `scale`: their networks read what the user gave
+        # Files of the first versions have no `scale`: their networks read unscaled data.
         estimator = cls(**{"scale": None} | {name: _unpack(value) for name, value in params.items()})
         coding = estimator._coding_from_file(fitted["coding"], network)
         columns = 1 if cls._ONE_COLUMN else network.target_size  # of y
@@ -103,7 +113,7 @@ def _names_from_file(names, count, what):
 
 
 def _pack(name, value, depth=0):
-    """Return a constructor argument in a form that JSON holds; raise TypeError naming the argument if there is none."""
+    """Return a constructor argument in a form that JSON holds. Raise TypeError with the argument's name if there is none."""
     if isinstance(value, np.generic):
         value = value.item()
     if name == "dtype" and value is not None:

@@ -1,4 +1,4 @@
-"""The labels of a classifier, checked."""
+"""Checks of a classifier's labels."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ LABEL_DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits i
 
 
 def unique(labels):
-    """Return the classes among labels."""
+    """Return the sorted classes that occur in labels."""
     check_labels(labels)
     try:
         return np.unique(labels)
     except TypeError as error:
-        raise TypeError(f"y has labels that cannot be sorted, so there is no order of classes: {error}") from None
+        raise TypeError(f"y has labels that cannot be sorted, so the classes have no order: {error}") from None
 
 
 def check_labels(labels):
-    """Raise ValueError for values that are no labels: NaN, None, numbers with a fraction."""
+    """Raise ValueError for values that are not labels: NaN, None, numbers with a fraction."""
     if labels.dtype.kind == "O":
         missing = np.array([label is None or label != label for label in labels], bool)
     else:
         missing = np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(0, bool)
     if missing.any():
-        raise ValueError(f"y contains {labels[np.argmax(missing)]}, which is no label")
+        raise ValueError(f"y contains {labels[np.argmax(missing)]}, which is not a label")
     if labels.dtype.kind == "c" or labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
         raise ValueError("Unknown label type: continuous. y of a classifier holds labels, not numbers with a fraction")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise ValueError("y contains infinity, which is no label")
+        raise ValueError("y contains infinity, which is not a label")

@@ -1,4 +1,4 @@
-"""Early stopping by the training loss, as of scikit-learn's MLPRegressor."""
+"""Early stopping by the training loss, as in scikit-learn's MLPRegressor."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 
 
 class Patience:
-    """Callback that ends training after `epochs` epochs without a training loss that is lower by more than `tol`.
+    """Callback that ends training if the training loss has not improved by more than `tol` for `epochs` epochs.
 
-    As in MLPRegressor: an epoch counts if its loss is above the lowest one before minus tol. It reads the history, so it
-    carries nothing that a resumed run would lose.
+    As in MLPRegressor, an epoch does not count as an improvement if its loss is above the lowest earlier one minus tol. The
+    callback reads the history, so it has no state that a resumed run would lose.
     """
 
     def __init__(self, epochs, tol):
         self.epochs, self.tol = epochs, tol
         self.seen, self.best, self.bad = 0, math.inf, 0
 
-    def __repr__(self):  # checkpoints keep it, and compare it
+    def __repr__(self):  # checkpoints store and compare it
         return f"_Patience({self.epochs}, {self.tol})"
 
     def __call__(self, record):

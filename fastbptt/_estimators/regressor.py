@@ -1,4 +1,4 @@
-"""`RNNRegressor`, and its forecasts. It is public as a name of `fastbptt.estimators`."""
+"""`RNNRegressor` and its forecasts. Users import it from `fastbptt.estimators`."""
 
 from __future__ import annotations
 
@@ -27,100 +27,107 @@ if TYPE_CHECKING:
 
 @_checks.names_our_arguments("partial_fit", "predict", "score", "forecast")
 class RNNRegressor(Estimator):
-    """A plain recurrent network that gives a number, or numbers, for each step or each sequence.
+    """Predict one or several numbers for each step or each sequence, by a plain recurrent network.
 
     Parameters
     ----------
     hidden_size : int or tuple of int
-        H, or that of each layer.
+        H, or H of each layer.
     activation, initializer : as of RNN
-        None: "relu" for RNNRegressor and "elu" for RNNClassifier. With these two, W_s begins as 0.5 (RNNRegressor) or 0.95
-        (RNNClassifier) times the identity; with other activations, and with connectivity, Dale's law, `nonnegative` or
-        autapses=False, as "orthogonal".
+        None: "relu" for RNNRegressor and "elu" for RNNClassifier. With these two, W_s starts as 0.5 (RNNRegressor) or 0.95
+        (RNNClassifier) times the identity. With other activations, connectivity, Dale's law, `nonnegative` or
+        autapses=False, the initializer is "orthogonal".
     reduction, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity, trainable, dale_ratio,
     dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout : as of RNN
     output_activation : str, optional
-        As of RNN; by default "exp" with loss="poisson", else "identity".
+        As of RNN. The default is "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
-        "squared_error", "absolute_error", "huber", "quantile" or "poisson", as of RNN. With L > 1 quantile levels
-        every prediction has one axis more, the last, of L; `score`, and `forecast` where it goes on from its own
-        forecasts, take the level nearest to 0.5. If targets are scaled, the threshold of "huber" is in scaled units.
+        "squared_error", "absolute_error", "huber", "quantile" or "poisson", as of RNN. With L > 1 quantile levels,
+        predictions have a last axis of L. `score` uses the level nearest to 0.5, and so does `forecast` where its own
+        forecasts are inputs. If targets are scaled, the threshold of "huber" is in scaled units.
     scale : "standard" or None
-        "standard": subtract each feature's mean and divide by its standard deviation, of the steps of the training data
-        that have a weight. A feature that is constant except for rounding is only shifted. Targets are scaled too if the
+        "standard": subtract each feature's mean and divide by its standard deviation, over the steps of the training data
+        that have a weight. A feature that is constant within rounding is only shifted. Targets are scaled too if the
         output activation is "identity" (not with loss="poisson").
         `predict`, `score` and `forecast` take and return the user's units; losses are in scaled units. `partial_fit` and
-        warm_start keep the first statistics, which are the attribute `scaling_`. If these scale the targets, a warm start
-        with a loss or output activation whose targets are not scaled is refused.
+        warm_start keep the statistics of the first fit, the attribute `scaling_`. If these scale the targets, a warm start
+        with a loss or output activation that needs unscaled targets is refused.
     dtype : None, "float32" or "float64"
-        None: float32 where the X of `fit` is, else float64, as scikit-learn does. float32 takes two thirds of the time.
+        None: float32 if the X of `fit` is float32, else float64, as in scikit-learn. float32 takes two thirds of the time.
     output : "sequence" or "last"
-        Whether y has an entry for each step, or one for each sequence, at its last step.
+        "sequence": y has an entry for each step. "last": y has one entry for each sequence, at its last step.
     two_d : "raise", "steps" or "series"
-        What two dimensions of X mean: N sequences of one step (N, I), with y (N,) or (N, O); or one sequence (T, I),
-        with y (T,) or (T, O), or with output="last" of length 1. N sequences of one feature (N, T) are X[:, :, None].
+        The meaning of an X with two dimensions. "steps": N sequences of one step (N, I), with y (N,) or (N, O). "series": one
+        sequence (T, I), with y (T,) or (T, O), or of length 1 with output="last". Give N sequences of one feature (N, T) as
+        X[:, :, None].
     horizon : int
-        How far ahead the targets of `fit` lie, for `forecast`: see sequences.forecast_pairs.
+        Number of steps between the inputs and the targets of `fit`, for `forecast`. See sequences.forecast_pairs.
     solver : str or optimizers.Optimizer
-        "adam", "sgd", "rmsprop", "adagrad" or "adamw" with the numbers below, or an object with its own.
+        "adam", "sgd", "rmsprop", "adagrad" or "adamw" with the hyperparameters below, or an object with its own.
     learning_rate_init, momentum, nesterovs_momentum, beta_1, beta_2, epsilon : float, bool
-        Numbers of a solver given by name, as far as it has them.
+        Hyperparameters of a solver given by name, as far as it has them.
     learning_rate : str, schedules.Schedule or function
-        How the learning rate changes by epoch: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an object,
-        or f(epoch) -> factor.
+        Schedule of the learning rate by epoch: "constant", "step", "exponential", "cosine", "invscaling", "plateau", an
+        object, or f(epoch) -> factor.
     max_iter : int, optional
-        Epochs. None: 100, or as many more as `min_updates` needs.
+        Number of epochs. None: 100, or more if `min_updates` needs them.
     min_updates : int, optional
-        Raises the number of epochs until at least so many updates are made. None: no more than max_iter, if that is
+        Raises the number of epochs until there are at least this many updates. None: no more than max_iter, if that is
         given; else as many updates as the training data have steps, up to 1,000.
     batch_size : int, "auto" or None
-        Sequences of an update. None: 8, or more until they have 32 steps together, but 200 with sample_weight or
-        class_weight, as the loss of a batch is divided by the sum of its own weights; "auto": 200.
+        Number of sequences per update. None: 8, or more until they have 32 steps together. With sample_weight or
+        class_weight None means 200, because the loss of a batch is divided by the sum of its own weights. "auto": 200.
     max_grad_norm : float or None
-        The gradient is scaled down to this Euclidean norm.
+        Largest Euclidean norm of the gradient. A larger gradient is scaled down to it.
     early_stopping : bool
-        Stop after n_iter_no_change epochs without a validation loss that is lower by more than tol (None is 0) than that
-         of the last such epoch, and in any case return to the parameters of the lowest one.
+        Stop if the validation loss has not improved by more than tol (None is 0) for n_iter_no_change epochs, then restore
+        the parameters with the lowest validation loss. They are also restored if the training ends for another reason.
     validation_fraction : float
-        Share of the sequences that is then split off at random, where `fit` is given no validation set.
+        Fraction of the sequences that early_stopping splits off at random, if `fit` gets no validation set.
     tol : float, optional
-        Without early_stopping, a tol stops the training after more than n_iter_no_change epochs in a row whose training loss
-        was above the lowest one so far minus tol, as in MLPRegressor. With neither nothing stops before max_iter, and there
-        is no ConvergenceWarning.
+        Without early_stopping, training stops after more than n_iter_no_change epochs in a row whose training loss was above
+        the lowest one so far minus tol, as in MLPRegressor. With neither, training ends at max_iter, without a
+        ConvergenceWarning.
     n_iter_no_change : int
-        Another value than 20 warns if neither early_stopping nor tol is set, as it then has no effect.
+        See early_stopping and tol. `fit` warns if it is not 20 and neither is set, as it then has no effect.
     washout : int
-        The first `washout` steps of each sequence have no weight, in `fit` and in `score`. Needs output="sequence".
+        Number of steps at the start of each sequence that have no weight, in `fit` and in `score`. Needs output="sequence".
     shuffle : bool
-        Draw the sequences of an epoch in random order.
+        Whether to shuffle the sequences in each epoch.
     random_state : None, int, numpy.random.Generator or numpy.random.RandomState
-        Seed of initial parameters, order and split. `fit` starts from it each time, but for warm_start. With warm_start and
-        in `partial_fit` the orders, noise and dropout go on where the last call ended, and the split stays.
+        Seed of initial parameters, order and split. Each `fit` starts from it. With warm_start and in `partial_fit` the
+        orders, noise and dropout continue after the last call, and the split stays the same.
     warm_start : bool
-        `fit` begins with the parameters of the last one, with a new optimiser and the options as they are now.
+        Whether `fit` starts from the parameters of the last fit, with a new optimiser and the current options.
     verbose : bool
-        Show the progress.
+        Whether to show the progress.
 
     Attributes
     ----------
-    network_ : RNN, time-major
+    network_ : RNN
+        The network. Its arrays are time-major.
     n_features_in_, n_outputs_ : int
-    feature_names_in_ : array of str, if X was a DataFrame or a list of DataFrames
+    feature_names_in_ : array of str
+        Only if X was a DataFrame or a list of DataFrames.
     scaling_ : estimators.Scaling or None
-        The statistics X_mean, X_scale (I,) and y_mean, y_scale (O,), the latter None if targets are not scaled.
+        The statistics X_mean, X_scale (I,) and y_mean, y_scale (O,). The latter two are None if targets are not scaled.
     loss_curve_, validation_loss_curve_ : lists of float
-        Data losses of each epoch, without penalties, in scaled units; warm_start and partial_fit add to them. The second is
+        Data losses of each epoch, without penalties, in scaled units. warm_start and partial_fit extend them. The second is
         empty without a validation set.
     loss_, best_loss_ : float
-        The last of loss_curve_; the lowest of validation_loss_curve_, or of loss_curve_ where that is empty.
-    n_iter_ : int, epochs
-    history_ : training.History of the last `fit`, or None
+        The last of loss_curve_; the lowest of validation_loss_curve_, or of loss_curve_ if that is empty.
+    n_iter_ : int
+        Number of epochs.
+    history_ : training.History or None
+        The history of the last `fit`.
 
     Examples
     --------
-    >>> X, y = fastbptt.sequences.forecast_pairs(series, 12)  # series (N, T, 1)
-    >>> model = RNNRegressor(16, horizon=12, early_stopping=True, random_state=0).fit(X, y)
-    >>> model.forecast(series, 12)  # (N, 12, 1)
+    >>> series, _ = fastbptt.datasets.load_airline_passengers(return_dates=True)  # (1, 144, 1)
+    >>> X, y = fastbptt.sequences.forecast_pairs(series, 12)
+    >>> model = RNNRegressor(16, horizon=12, random_state=0).fit(X, y)
+    >>> model.forecast(series, 12).shape
+    (1, 12, 1)
     """
 
     _estimator_type = "regressor"  # scikit-learn before 1.6 reads it
@@ -149,18 +156,34 @@ class RNNRegressor(Estimator):
         pass
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train for one epoch on X, y, from the parameters and with the optimiser of the last call; see `fit`.
+        """Train for one epoch on X, y, from the parameters and with the optimiser of the last call. See `fit`.
 
-        The learning rate is learning_rate_init throughout; changed options of the network wait for the next `fit`.
+        The learning rate is learning_rate_init. Changed options of the network take effect in the next `fit`.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+
+        Returns
+        -------
+        self
         """
         return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
-        """Return the outputs for X, as `fit` was given y: (N, T) or (N, T, O), or with output="last" (N,) or (N, O).
+        """Return the outputs for X, in the form of `fit`'s y.
 
-        With output="sequence" it is a list of (T_n,) or (T_n, O) if X is a list. With L > 1 quantile levels there is a last
-        axis of L. The dtype is float64 if targets are scaled, else the network's. initial_state (N, H) is that of
-        RNN.forward, one state for each sequence.
+        Parameters
+        ----------
+        X : as in `fit`
+        initial_state : array (N, H), or tuple of one for each recurrence, optional
+            As in RNN.forward, one state for each sequence.
+
+        Returns
+        -------
+        array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O) if X is a list; with output="last" (N,) or (N, O)
+            With L > 1 quantile levels there is a last axis of L. The dtype is float64 if targets are scaled, else the
+            network's.
         """
         rows, inputs = self._outputs(X, "predict", initial_state)
         rows = self._with_levels(rows)
@@ -170,8 +193,8 @@ class RNNRegressor(Estimator):
               initial_state: ArrayLike | None = None) -> float:
         """Return R² over all real steps, weighted, as a mean over the outputs: 1 − Σ w (y − ŷ)² / Σ w (y − ȳ)².
 
-        If an output is constant, it is 1 where that is predicted exactly, else 0. For fewer than two steps it is NaN. The
-        `washout` has no weight. initial_state is as of `predict`.
+        A constant output scores 1 if it is predicted exactly, else 0. With fewer than two steps the score is NaN. Steps of the
+        `washout` have no weight. initial_state is as in `predict`.
         """
         rows, _ = self._outputs(X, "score", initial_state)
         examples = self._read(X, y, sample_weight, self.n_features_in_)
@@ -188,12 +211,12 @@ class RNNRegressor(Estimator):
         return float(np.where(spread == 0, error == 0, r2).mean())
 
     def _with_levels(self, Y):
-        """Y (..., O), or with L > 1 quantile levels (..., O, L) of (..., L·O), where l·O + k is level l of target k."""
+        """Return Y (..., O); with L > 1 quantile levels (..., O, L) from (..., L·O), where l·O + k is level l of target k."""
         levels = Y.shape[-1] // self.n_outputs_
         return Y if levels == 1 else Y.reshape(*Y.shape[:-1], levels, self.n_outputs_).swapaxes(-1, -2).copy()
 
     def _middle(self, Y):
-        """Y (..., O), of several quantile levels that nearest to 0.5."""
+        """Return Y (..., O); with several quantile levels, the level nearest to 0.5."""
         loss = self.network_.loss
         if not isinstance(loss, tuple) or loss[0] != "quantile":
             return Y
@@ -203,38 +226,45 @@ class RNNRegressor(Estimator):
     # ---- Forecasting
 
     def forecast(self, series: ArrayLike, steps: Int, *, exogenous: ArrayLike | None = None) -> Any:
-        """The next `steps` values of each series, as `series` is: (N, steps, O), (steps, O) or a list of (steps, O).
+        """Forecast the next `steps` values of each series.
 
-        For a network that was fitted to sequences.forecast_pairs(series, horizon), of these series or others. Its last
-        `horizon` outputs are the first `horizon` steps; for those beyond, the forecasts are its next inputs.
+        The network must be fitted to sequences.forecast_pairs(series, horizon), of these or other series. The first `horizon`
+        steps are its last `horizon` outputs. For later steps its inputs are its own forecasts.
 
         Parameters
         ----------
         series : array (N, T, O) or (T, O), or list of (T_n, O)
-            With at least `horizon` steps. With O = 1 a list of (T_n,) too.
+            With at least `horizon` steps. With O = 1 also a list of (T_n,).
         steps : int
+            Number of steps to forecast.
         exogenous : array (N, T, E) or (T, E), or list of (T_n, E)
-            What `forecast_pairs` was given so; if steps > horizon, for at least steps − horizon steps more than the
-            series have.
+            Required if `forecast_pairs` got exogenous inputs. If steps > horizon, they must have at least steps − horizon
+            steps more than the series.
 
         Returns
         -------
-        array or list; with L > 1 quantile levels (..., L). The dtype is as of `predict`.
+        array (N, steps, O) or (steps, O), or list of (steps, O), in the form of `series`
+            With L > 1 quantile levels there is a last axis of L. The dtype is as in `predict`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the series or the exogenous inputs do not match the fit, or output="last", or bidirectional=True.
         """
         self._check_fitted("forecast")
         steps, horizon = _checks.size("steps", steps), _checks.size("horizon", self.horizon)
         if self.output != "sequence":
-            raise ValueError('forecast needs output="sequence": an output at each step')
+            raise ValueError('forecast needs output="sequence": it uses an output at each step')
         self._check_output()
         if self.network_.bidirectional:
-            raise ValueError("forecast requires bidirectional=False: with it a pair's input would contain its target")
+            raise ValueError("forecast requires bidirectional=False: otherwise a pair's input would contain its target")
         past = read_series("series", series, self.n_outputs_)
         self._check_series(past, horizon)
         names, O = self._names(), self.n_outputs_  # noqa: E741
         known = feature_names("series", series)
         check_names("series", known, None if names.features is None else names.features[:O])
         if names.features is None and names.targets is not None and set(names.targets) == set(() if known is None else known):
-            check_names("series", known, names.targets)  # y may have other names, but not the same in another order
+            check_names("series", known, names.targets)  # y may have other names, but not the same in a different order
         check_names("exogenous", feature_names("exogenous", exogenous), None if names.features is None else names.features[O:])
         beyond = max(0, steps - horizon)
         known = self._read_exogenous(past, exogenous, beyond)
@@ -244,7 +274,7 @@ class RNNRegressor(Estimator):
         outputs = [self._unscaled(Y[past.lengths - horizon + k, n]) for k in range(min(steps, horizon))]
         S = states.S
         state = tuple(each[past.lengths, n] for each in S) if isinstance(S, tuple) else S[past.lengths, n]
-        for k in range(beyond):  # step T_n + k, whose input is the forecast for it
+        for k in range(beyond):  # step T_n + k, whose input is the forecast for that step
             x = np.concatenate([self._middle(outputs[k]), known[past.lengths + k, n]], axis=1)
             y, state = self.network_.forward(self._scaled_inputs("series", x[None], np.ones(len(x))), state)
             outputs.append(self._unscaled(y[0]))
@@ -267,13 +297,13 @@ class RNNRegressor(Estimator):
                              "least as many")
 
     def _read_exogenous(self, past, exogenous, beyond):
-        """Exogenous inputs (at least the steps of the longest series, N, E), E = 0 where there are none."""
+        """Return exogenous inputs (at least the steps of the longest series, N, E); E = 0 if there are none."""
         E = self.n_features_in_ - self.n_outputs_
         if exogenous is None and E == 0:
             return np.zeros((len(past.padded) + beyond, len(past.lengths), 0), past.padded.dtype)
         if exogenous is None or E == 0:
-            raise ValueError(f"fit's X had {self.n_features_in_} features and its y {self.n_outputs_}: "
-                             + (f"forecast needs exogenous, of {E} features" if E else "there were no exogenous ones"))
+            raise ValueError((f"exogenous must have {E} features, got None" if E else "exogenous must be None")
+                             + f": fit's X had {self.n_features_in_} features and its y {self.n_outputs_}")
         known = read_series("exogenous", exogenous, E)
         if known.padded.shape[1:] != (len(past.lengths), E):
             raise ValueError(f"exogenous must be {len(past.lengths)} series of {E} features, got "
@@ -286,7 +316,7 @@ class RNNRegressor(Estimator):
                              f"{past.lengths[n]} of the series" + (f" and the {beyond} after them" if beyond else ""))
         return known.padded
 
-    # ---- Targets. The coding is (O, whether y had no axis of outputs)
+    # ---- Targets. The coding is the pair (O, whether y had no axis of outputs)
 
     def _read_targets(self, rows):
         targets = array_of_numbers("y", rows)
@@ -351,7 +381,7 @@ class RNNRegressor(Estimator):
         return f"its loss on the training data is {loss:.4g}, that of the targets' {which} is {constant:.4g}{units}"
 
     def _encode(self, examples, coding, network):
-        """Targets (M, O), 0 where they have no weight."""
+        """Return targets (M, O), 0 where they have no weight."""
         targets = examples.targets if examples.targets.ndim == 2 else examples.targets[:, None]
         if targets.shape[1] != coding[0]:
             raise ValueError(f"y has {targets.shape[1]} outputs, but this {type(self).__name__} has {coding[0]}")

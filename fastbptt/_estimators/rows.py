@@ -1,4 +1,4 @@
-"""X and y of the estimators: sequences of rows, their places and weights.
+"""X and y of the estimators as rows, one per target, with their steps, sequences and weights.
 
 A new form that X or y may have is read here.
 """
@@ -16,7 +16,7 @@ from ..sequences import Sequences
 
 
 class ColumnNames(NamedTuple):
-    """Names of the columns of X and y: arrays of str, or None if they were no data frames."""
+    """Names of the columns of X and y: arrays of str, or None if they are not data frames."""
 
     features: np.ndarray | None
     targets: np.ndarray | None
@@ -24,7 +24,7 @@ class ColumnNames(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """The training data as given: sequences, targets (M, ...), weights (M,) or None, names of columns."""
+    """The training data as given: sequences, targets (M, ...), weights (M,) or None, column names."""
 
     inputs: Sequences
     targets: np.ndarray
@@ -38,7 +38,7 @@ def _places(inputs, output):
 
 
 def _rows(name, value, inputs, output):
-    """Return `value`, given as (N, T, ...), a list of (T_n, ...), or (M, ...), as rows (M, ...), one for each target."""
+    """Return `value`, an array (N, T, ...), a list of (T_n, ...), or (M, ...), as rows (M, ...), one per target."""
     _checks.refuse_masked(name, value)
     if not isinstance(value, (list, tuple)):
         value = np.asarray(value)
@@ -99,7 +99,7 @@ def with_weight(data, output):
 
 
 def _cast(name, value, dtype):
-    """Return finite `value` in `dtype`; raise ValueError if that makes it infinite."""
+    """Return finite `value` in `dtype`. Raise ValueError if the conversion makes it infinite."""
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(value, dtype)
     if cast.dtype != value.dtype and not np.isfinite(cast).all():
@@ -108,7 +108,7 @@ def _cast(name, value, dtype):
 
 
 def _scaled(name, A, mean, scale, dtype, unread):
-    """Return (A − mean) / scale in `dtype`, computed in float64 block by block to save memory; 0 where `unread`."""
+    """Return (A − mean) / scale in `dtype`, 0 where `unread`. Computes in float64, block by block to save memory."""
     made = np.empty(A.shape, dtype)
     block = max(1, 2**18 // max(1, A[:1].size))
     for begin in range(0, len(A), block):
@@ -124,12 +124,12 @@ def _scaled(name, A, mean, scale, dtype, unread):
 
 
 def is_column(value):
-    """Return whether sample weights are data frames of one column."""
+    """Return whether sample weights are data frames with one column."""
     return hasattr(value[0] if isinstance(value, (list, tuple)) and len(value) else value, "columns")
 
 
 def training_weights(data):
-    """Return the weights of the targets, 0 in padding, in the shape of D without outputs."""
+    """Return the weights of the targets, 0 in padding, with the shape of D without outputs."""
     X, D, m, lengths = data
     per_sequence = D.ndim == (2 if D.dtype.kind == "f" else 1)
     shape = X.shape[1:2] if per_sequence else X.shape[:2]
@@ -144,7 +144,7 @@ def _steps(data):
 
 
 def _parts(data, output):
-    """Yield the data in parts of some sequences, so that their outputs need little memory."""
+    """Yield the data in parts of some sequences each, so that the outputs need little memory."""
     X = data[0]
     N, each = X.shape[1], max(1, 2**20 // max(1, len(X)))
     for begin in range(0, N, each):

@@ -1,4 +1,4 @@
-"""The dates of a series' steps: how far apart they are, what comes after the last, how one is written."""
+"""Dates of a series' steps: their distance, the dates after the last, and their format."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import _checks
 
-DATE = re.compile(r"\d{4}([-/])\d{2}(\1\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?Z?)?)?")  # years alone are numbers too
-DAY, MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")  # NumPy is about to take no bare number for them
+DATE = re.compile(r"\d{4}([-/])\d{2}(\1\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?Z?)?)?")  # not a year alone: it may be a number
+DAY, MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")  # NumPy will no longer accept plain integers for these
 WORDS = {("Y", 1): "years", ("M", 1): "months", ("M", 12): "years", ("D", 1): "days"}
 
 
@@ -21,11 +21,11 @@ class Calendar:
     Attributes
     ----------
     unit : str
-        NumPy's letter of the dates' precision: "Y", "M", "D", "s" ...; "M" too for days a whole number of months apart.
+        NumPy's letter of the dates' precision: "Y", "M", "D", "s" ... It is "M" also for days a whole number of months apart.
     step : int or None
-        Units from one step to the next; None where the dates are not evenly spaced.
+        Number of units from one step to the next, or None if the dates are not evenly spaced.
     day : str
-        What a month is written with: "", "-07" for the seventh, "end" for its last day.
+        Suffix of months: "", "-07" for the seventh day, "end" for the last day.
     """
 
     unit: str
@@ -34,7 +34,7 @@ class Calendar:
 
     @classmethod
     def of(cls, series):
-        """The calendar of lists of rising dates, and the dates in its unit."""
+        """Return the calendar of lists of increasing dates, and the dates in its unit."""
         unit = np.datetime_data(series[0].dtype)[0]
         months = [dates.astype("datetime64[M]") for dates in series]
         day = ""
@@ -53,29 +53,29 @@ class Calendar:
 
     @property
     def word(self) -> str:
-        """What a step is called."""
+        """The name of a step, in the plural."""
         return "steps" if self.step is None else WORDS.get((self.unit, self.step), "steps")
 
     def ahead(self, last, steps):
-        """The dates of the steps after `last`; None where they cannot be known."""
+        """Return the dates of the steps after `last`, or None if they are not evenly spaced."""
         return None if self.step is None else last + self.step * np.arange(1, steps + 1)
 
     def text(self, date: np.datetime64) -> str:
-        """A date as the file writes it, with "-" between its parts; a month too short for the day has its last."""
+        """Format a date as in the file, with "-" between its parts. A month too short for the day has its last day."""
         if not self.day:
             return str(date)
         last = (date.astype("datetime64[M]") + MONTH).astype("datetime64[D]") - DAY
         return str(last if self.day == "end" else min(date.astype("datetime64[D]") + (int(self.day[1:]) - 1) * DAY, last))
 
     def header(self):
-        """What JSON can hold of it."""
+        """Return the calendar as a dict for JSON."""
         return asdict(self)
 
     @classmethod
     def from_header(cls, header):
-        """The calendar of `header()`, read from a file without trust."""
+        """Return the calendar of `header()`. The header comes from a file and is checked."""
         calendar = cls(**header)
-        np.datetime64("2000", calendar.unit)  # TypeError, where there is no such unit
+        np.datetime64("2000", calendar.unit)  # TypeError if there is no such unit
         if calendar.step is not None:
             _checks.size("step", calendar.step)
         if not re.fullmatch(r"(-\d\d|end)?", calendar.day):

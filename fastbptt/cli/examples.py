@@ -1,4 +1,4 @@
-"""`fastbptt train --task`, `explain` and `gradcheck`: commands that need no table."""
+"""`fastbptt train --task`, `explain` and `gradcheck`: the commands that read no table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def train_task(args):
     for option, value in (("CSV", args.csv), ("--target", args.target), ("--inputs", args.inputs), ("--id", args.id),
                           ("--plot", args.plot)):
         if value is not None:
-            raise Refusal(f"--task makes its own data: {option} cannot be given with it")
+            raise Refusal(f"{option} cannot be combined with --task, which makes its own data")
     task = _solve.TASKS[args.task]
     model, length = args.model or f"{args.task}.npz", args.length or task.length
     if length < task.shortest:
@@ -32,9 +32,9 @@ def train_task(args):
     save(network, model)
     print(f"trained {history.updates} updates in {time.perf_counter() - start:.1f} s\n")
     wrong = _solve.judge(network, task, length)
-    print(f"Of {_solve.JUDGED} fresh sequences {100 * (1 - wrong):.2f} % are told right: "
+    print(f"Of {_solve.JUDGED} new sequences {100 * (1 - wrong):.2f} % are answered correctly: "
           + ("solved" if wrong <= _solve.SOLVED else "NOT solved") + f" (at most {100 * _solve.SOLVED:g} % wrong)\n")
-    print(f"Saved the network: {model}\n\nNext: fastbptt train --task {args.task} --length {2 * length} asks for a "
+    print(f"Saved the network: {model}\n\nNext: fastbptt train --task {args.task} --length {2 * length} needs a "
           "longer memory.")
     return 0
 
@@ -45,10 +45,10 @@ def explain_by_hand(args):
     found = _explain.example()
     print(f"{_explain.text(found)}\n")
     if args.svg is None:
-        print("Next: fastbptt explain --svg unrolled.svg draws this; fastbptt gradcheck proves the gradients of any size.")
+        print("Next: fastbptt explain --svg unrolled.svg draws this; fastbptt gradcheck checks networks of any size.")
     else:
         _write("--svg", args.svg, _explain.svg(found).encode())
-        print(f"Drew the unrolled network: {args.svg}\nNext: fastbptt gradcheck proves the gradients of any size.")
+        print(f"Drew the unrolled network: {args.svg}\nNext: fastbptt gradcheck checks networks of any size.")
     return 0
 
 
@@ -63,7 +63,7 @@ def _gradcheck(args):
     if len(checks) == 1:
         (check,) = checks.values()
         print(check.describe())
-        print("Next: fastbptt gradcheck, with neither, checks all activations with all losses.")
+        print("Next: fastbptt gradcheck without options checks all activations with all losses.")
         return 0 if check.passed else FAILED
     print("Largest relative error of any gradient against the complex-step derivative:\n")
     columns = list(next(iter(checks.values())).errors)
@@ -78,6 +78,6 @@ def _gradcheck(args):
 
 
 def _network(activation, loss, args):
-    """Three inputs, and three outputs: as many as there are levels of `quantile`."""
+    """Return a network of three inputs and three outputs, as many as `quantile` has levels."""
     return RNN(3, args.hidden_size, 3, activation=activation, loss=loss, random_state=args.random_state,
                output_activation=reference.FUSED.get(loss, "identity"))

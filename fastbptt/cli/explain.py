@@ -1,4 +1,4 @@
-"""Back-propagation through time by hand: three steps, one unit, each number from the network itself."""
+"""Back-propagation through time by hand: three steps, one unit. The network itself computes each number."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Example(NamedTuple):
     S: list      # S_0 ... S_3
     Y: float     # Y_3
     E: float     # E_3
-    terms: dict  # of `gradient_terms`: lists of W_s, W_x, S, and the number W_y
-    after: dict  # the weights after one step down the gradient
+    terms: dict  # from `gradient_terms`: lists of W_s, W_x, S, and the number W_y
+    after: dict  # the weights after one step of gradient descent
     E_after: float
 
     @property
@@ -29,7 +29,7 @@ class Example(NamedTuple):
 
 
 def example():
-    """The network of three steps and one unit, its terms, and one update."""
+    """Return the network of three steps and one unit, its terms, and one update."""
     net = RNN(1, 1, 1, bias=False, dtype="float64", reduction="sum", random_state=0)
     for name, value in (("W_x", W_X), ("W_s", W_S), ("W_y", W_Y)):
         net.parameters[name] = [[value]]
@@ -47,7 +47,7 @@ def example():
 
 
 def text(found=None):
-    """The example, line by line."""
+    """Return the example as text."""
     found = example() if found is None else found
     S, Y, E, terms, after, E_after = found
     dS, slopes = terms["S"], [1 - s * s for s in S]
@@ -93,7 +93,7 @@ def text(found=None):
 
 
 def _n(number, digits=4):
-    """A number as a factor or a summand: in brackets where it is negative."""
+    """Format a number as a factor or a summand: in brackets if it is negative."""
     return f"{number:.{digits}f}" if number >= 0 else f"({number:.{digits}f})"
 
 
@@ -102,7 +102,7 @@ def _sum(numbers):
 
 
 def svg(found=None):
-    """The network unrolled, with the paths of W_x, W_s and W_y in their colours and what flows back along them."""
+    """Return an SVG of the unrolled network. Colours mark the paths of W_x, W_s and W_y and their gradient terms."""
     found = example() if found is None else found
     S, Y, E, terms, _, _ = found
     column, states, inputs, outputs = (90, 290, 490, 690), 230, 390, 90
@@ -136,7 +136,7 @@ def svg(found=None):
 
 
 def _arrow(x0, y0, x1, y1, color):
-    """To the right, or upwards."""
+    """Return an arrow to the right, or upwards."""
     head = f"{x1},{y1} {x1 - 12},{y1 - 6} {x1 - 12},{y1 + 6}" if y0 == y1 else f"{x1},{y1} {x1 - 6},{y1 + 12} {x1 + 6},{y1 + 12}"
     end = (x1 - 8, y1) if y0 == y1 else (x1, y1 + 8)
     return [f'<line x1="{x0}" y1="{y0}" x2="{end[0]}" y2="{end[1]}" stroke="{color}" stroke-width="3"/>',

@@ -1,11 +1,11 @@
-"""The command's main job: a network that forecasts series, trained and judged without a look ahead.
+"""The forecaster of the command: training and tests without future values.
 
-Each series is split by time: its first 70 % train (and give mean and deviation), the next 10 % decide every choice (the
-epoch, levels or changes, the autoregression's order), the last 20 % are for figures alone. The forecast for step
-t + horizon is made at step t, by a network that ran through the series from its start to t and no further.
+Each series is split by time. Its first 70 % are for training, also of mean and deviation. The next 10 % decide every choice:
+the epoch, levels or changes, the autoregression's order. The last 20 % give the printed errors. The forecast for step
+t + horizon is made at step t, by a network that has read the series from its start to t and no further.
 
-Series are lists of arrays (T_n, C), whose first O columns are forecast. What is done here can be done with
-`sequences.forecast_pairs`, `sequences.SequenceScaler` and `RNNRegressor` in a few lines, and is.
+Series are lists of arrays (T_n, C), whose first O columns are forecast. This module uses only `sequences.forecast_pairs`,
+`sequences.SequenceScaler` and `RNNRegressor`; users can do the same in a few lines.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from ..estimators import RNNRegressor
 from ..network import _KINDS
 from ..sequences import SequenceScaler, forecast_pairs
 
-# Chosen by errors within the first 80 % of the monthly sunspots and of shorter series.
-SEQUENCES = 80  # training sequences that a series is cut into, overlapping, where it is long enough
-UPDATES = 10  # of an epoch, at least, where there are sequences enough
+# These settings were chosen by errors within the first 80 % of the monthly sunspots and of shorter series.
+SEQUENCES = 80  # number of overlapping training sequences cut from a series, if it is long enough
+UPDATES = 10  # least number of updates per epoch, if there are enough sequences
 BATCH_SIZES = 8, 128
-LEARNING_RATE = 5e-3  # where the cosine begins
+LEARNING_RATE = 5e-3  # at the start of the cosine
 L2 = 3e-3
 MAX_GRAD_NORM = 1.0
-# Not bounded, so it follows a series beyond the range it trained on: held-out error, in standard deviations, on levels,
-# of the sunspots 0.55 (tanh 0.61), of the passengers 0.17 (tanh 0.53); medians of 8 seeds.
+# An unbounded activation follows a series beyond its training range. The held-out error on levels, in standard deviations, is
+# 0.55 for the sunspots (tanh 0.61) and 0.17 for the passengers (tanh 0.53); medians of 8 seeds.
 ACTIVATION, INITIALIZER = "elu", ("identity", 0.95)
 LARGEST_SHIFT = 1.0  # in standard deviations; a straight trend shifts the held-out part by two
-FEWEST = 8  # pairs of input and target that a series must have to train on
-KEPT = 10_000  # last steps of each series that the model file keeps, to go on from
+FEWEST = 8  # least number of pairs of input and target to train on in a series
+KEPT = 10_000  # number of last steps of each series in the model file, for later forecasts
 
 
 @dataclass(frozen=True)
 class Split:
-    """Where a series of `length` steps is divided: training before `train_end`, held out from there to `test_start`."""
+    """Split of a series of `length` steps: training before `train_end`, held out from there to `test_start`, then test."""
 
     length: int
 
@@ -53,20 +53,20 @@ class Split:
 
     @property
     def longest_horizon(self) -> int:
-        """The longest that leaves enough to train on."""
+        """The longest horizon that leaves enough pairs to train on."""
         return self.train_end - FEWEST
 
     @staticmethod
     def shortest(horizon: int) -> int:
-        """The length that this horizon needs."""
+        """Return the length that this horizon needs."""
         return -(-10 * (horizon + FEWEST) // 7)
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How training sequences are cut from what `longest` pairs the longest series has, and `total` all have.
+    """How training sequences are cut. The longest series has `longest` pairs, all series together have `total`.
 
-    A sequence's first steps, its warm-up, have no weight: its state starts at zero, the series' own does not.
+    The first steps of a sequence, its warm-up, have no weight, because its state starts at zero and the series' state does not.
     """
 
     longest: int
@@ -82,11 +82,11 @@ class Windows:
 
     @property
     def stride(self) -> int:
-        """From the end of one sequence to the end of the next."""
+        """Distance between the ends of consecutive sequences."""
         return min(max(self.total // SEQUENCES, 1), self.length - self.warm_up)
 
     def cut(self, X, D):
-        """Lists of inputs, targets and weights of the sequences of one series; the last one ends where it ends."""
+        """Return lists of inputs, targets and weights of the sequences of one series. The last sequence ends at its end."""
         length = min(self.length, len(X))
         weights = np.ones(length)
         weights[:min(self.warm_up, length // 4) if length < self.length else self.warm_up] = 0
@@ -95,23 +95,29 @@ class Windows:
 
 
 class Forecaster:
-    """A network with all that it takes to forecast in the units of the data. `fastbptt train` makes and saves one.
+    """A network with everything needed to forecast in the units of the data. `fastbptt train` makes and saves one.
 
     Parameters
     ----------
-    targets, inputs : lists of str, names of the columns that are forecast, and of those that are read beside them
+    targets, inputs : lists of str
+        Names of the columns to forecast, and of the columns to read in addition.
     horizon : int
+        Number of steps to forecast ahead.
     difference : int
-        0, or the steps over which what the network sees are changes, x[t] − x[t − difference]; at least the horizon.
-    ids : list of str, or None where there is one series
-    id_column : str or None, the column that holds them
+        0: the network reads levels. Otherwise it reads changes over this many steps, x[t] − x[t − difference], at least the
+        horizon.
+    ids : list of str, or None if there is one series
+    id_column : str or None
+        Name of the column with the ids.
     calendar : Calendar or None
 
     Attributes
     ----------
     regressor : RNNRegressor
-    mean, scale : arrays (N, C), by which the network's input and output are scaled: of each series' training part
-    series : list of arrays (T_n, C), the last steps of the series trained on
+    mean, scale : arrays (N, C)
+        Statistics of each series' training part, which scale the network's inputs and outputs.
+    series : list of arrays (T_n, C)
+        The last steps of the training series.
     ends : array (N,) of their last dates, or None
     """
 
@@ -128,7 +134,7 @@ class Forecaster:
         return self.regressor.network_
 
     def fit(self, series, dates=None, **options):
-        """Train on the first 80 % of each series, as the module says; `options` are RNNRegressor's."""
+        """Train on the first 80 % of each series (see the module). `options` are those of RNNRegressor."""
         self.series = [x[-max(KEPT, self.shortest):].copy() for x in series]
         self.ends = None if dates is None else np.array([part[-1] for part in dates])
         d, h, O = self.difference, self.horizon, len(self.targets)
@@ -141,7 +147,7 @@ class Forecaster:
         windows = Windows(max(len(X) for X, _ in pairs), sum(len(X) for X, _ in pairs))
         X, D, weights = (sum(parts, []) for parts in zip(*(windows.cut(X, D[:, :O]) for X, D in pairs)))
 
-        # The held-out part as it will be met in use: one run from the series' start, judged on that part's targets.
+        # Validate as in use: one run from the start of the series, with weight only on the held-out targets.
         held = [forecast_pairs(z[:s.test_start - d], h) for z, s in zip(scaled, splits)]
         judged = [(np.arange(len(X)) >= s.train_end - d - h).astype(float) for (X, _), s in zip(held, splits)]
 
@@ -151,14 +157,14 @@ class Forecaster:
                   "learning_rate_init": LEARNING_RATE, "learning_rate": "cosine", "max_grad_norm": MAX_GRAD_NORM,
                   "batch_size": batch_size, "early_stopping": True, "n_iter_no_change": options["max_iter"]}
         self.regressor = RNNRegressor(horizon=h, **chosen | options)
-        with warnings.catch_warnings():  # the command prints the network's errors beside those of simple forecasts
+        with warnings.catch_warnings():  # the command prints the network's errors next to those of simple forecasts
             warnings.filterwarnings("ignore", "fit ended no better than a constant")
             self.regressor.fit(X, D, sample_weight=weights,
                                validation=([X for X, _ in held], [D[:, :O] for _, D in held], judged))
         return self
 
     def scaled(self, series):
-        """What the network reads of the series trained on."""
+        """Return the training series as the network reads them."""
         return [(self._changes(x) - mean) / scale for x, mean, scale in zip(series, self.mean, self.scale)]
 
     def _changes(self, x):
@@ -167,9 +173,9 @@ class Forecaster:
     # ---- Forecasts
 
     def made(self, series):
-        """Of each series trained on an array (T_n, O): entry t is the forecast for step t, made at t − horizon, or NaN.
+        """Return an array (T_n, O) for each training series. Entry t is the forecast for step t, made at t − horizon, or NaN.
 
-        All come from one run through the series, as the held-out and the test part are judged.
+        All come from one run through the series, in the same way as for the held-out and the test errors.
         """
         d, h, O = self.difference, self.horizon, len(self.targets)
         outputs = self.regressor.predict([z[:-h] for z in self.scaled(series)])
@@ -182,28 +188,31 @@ class Forecaster:
         return found
 
     def forecast(self, series=None, steps=None, ids=None):
-        """What comes after the end of series, in their own units.
+        """Forecast beyond the end of series, in their own units.
 
         Parameters
         ----------
-        series : array (T, C), or list of arrays (T_n, C), of targets and inputs; by default those trained on
+        series : array (T, C), or list of arrays (T_n, C), of targets and inputs
+            By default the training series.
         steps : int, optional
-            The horizon by default. Beyond it forecasts are made from forecasts, which inputs rule out.
+            Number of steps, by default the horizon. Later forecasts use earlier ones as inputs. They need a network without
+            `inputs`.
         ids : list of str, optional
-            Which of the series trained on they are; one that is none of them is scaled by its own mean and deviation.
+            Ids of the series. A series with an unknown id is scaled by its own mean and deviation.
 
         Returns
         -------
-        array (steps, O), or a list of them where there are several series
+        array (steps, O), or a list of them if there are several series
 
         Raises
         ------
-        TypeError, ValueError : a series is too short, or has other columns, NaN or infinity.
+        TypeError, ValueError
+            If a series is too short, has other columns, or contains NaN or infinity.
         """
         steps = self.horizon if steps is None else _checks.size("steps", steps)
         if self.inputs and steps > self.horizon:
-            raise ValueError(f"steps must be at most {self.horizon}, the horizon, got {steps}: for more steps, "
-                             f"{', '.join(self.inputs)} would have to be known ahead")
+            raise ValueError(f"steps must be at most {self.horizon}, the horizon, got {steps}: more steps need future "
+                             f"values of {', '.join(self.inputs)}")
         if series is None:
             single, series, ids = self.ids is None, self.series, self.ids
         else:
@@ -224,7 +233,7 @@ class Forecaster:
 
     @property
     def shortest(self) -> int:
-        """The steps that a forecast of the whole horizon needs to be made from."""
+        """The number of steps that a forecast of the whole horizon needs."""
         return self.difference + self.horizon
 
     def _ahead(self, x, steps, id):
@@ -248,7 +257,7 @@ class Forecaster:
     # ---- Files
 
     def save(self, path):
-        """Write the forecaster to one .npz file, whole or not at all; `fastbptt.load` reads it. No pickle inside."""
+        """Write the forecaster to one .npz file, whole or not at all, without pickle. `fastbptt.load` reads it."""
         header, arrays = self.regressor._to_file()
         header |= {"kind": "Forecaster", "forecaster": {
             "targets": self.targets, "inputs": self.inputs, "ids": self.ids, "id_column": self.id_column,
@@ -278,7 +287,7 @@ class Forecaster:
         return forecaster
 
     def _check_loaded(self, lengths, series):
-        """Raise ValueError where what a file held does not go together."""
+        """Raise ValueError if the parts of a file are inconsistent."""
         N, O, C = len(lengths), len(self.targets), len(self.targets) + len(self.inputs)
         shapes = {"mean": (N, C), "scale": (N, C), "series": (sum(lengths), C)}
         for name, array in (("mean", self.mean), ("scale", self.scale), ("series", series)):
@@ -288,7 +297,7 @@ class Forecaster:
         if (rnn.input_size, rnn.output_size) != (C, O) or self.regressor.horizon != self.horizon:
             raise ValueError(f"its network and horizon are not those of {O} targets and {C - O} inputs")
         if not (self.scale > 0).all() or min(lengths) < self.shortest or 0 < self.difference < self.horizon:
-            raise ValueError("its scale, series or difference cannot be forecast from")
+            raise ValueError("its scale, series or difference are not valid for a forecast")
         if len(self.ids or [""]) != N or len(set(self.ids or [""])) != N:
             raise ValueError(f"its ids are not those of {N} series")
         if (self.ends is None) != (self.calendar is None) or self.ends is not None and self.ends.shape != (N,):
@@ -305,9 +314,9 @@ def _strings(values):
 
 
 def refuse(series, names, horizon, name_of=lambda n: "", unit="steps"):
-    """Raise ValueError for series that are too short for the horizon, or have nothing to learn from.
+    """Raise ValueError for series that are too short for the horizon, or constant.
 
-    `names` are those of the columns; `name_of(n)` names series n, "" where there is one.
+    `names` are the names of the columns. `name_of(n)` names series n, or is "" if there is one.
     """
     short = [n for n, x in enumerate(series) if len(x) < Split.shortest(horizon)]
     if short:
@@ -324,21 +333,21 @@ def refuse(series, names, horizon, name_of=lambda n: "", unit="steps"):
         if len(constant):
             place = f" of {name_of(n)}" if name_of(n) else ""
             raise ValueError(f"column {names[constant[0]]!r}{place} is {part[0, constant[0]]:g} in all of the first "
-                             "70 % of its rows, which train: there is nothing to learn from; leave it out")
+                             "70 % of its rows, the training part; leave the column out")
         with np.errstate(over="ignore", invalid="ignore"):
             if not np.isfinite(x.std(axis=0)).all():
                 place = f" of {name_of(n)}" if name_of(n) else ""
                 raise ValueError(f"the numbers{place} are too large: their standard deviation is not finite")
             if not (part.std(axis=0) > 0).all():
                 place = f" of {name_of(n)}" if name_of(n) else ""
-                raise ValueError(f"the numbers{place} are too small: their standard deviation is 0 to a computer")
+                raise ValueError(f"the numbers{place} are too small: their standard deviation is 0 within rounding")
 
 
 def differences(series, outputs, horizon):
-    """What `difference` is to be tried: 0, levels, and the horizon, changes over it.
+    """Return the values of `difference` to try: 0 for levels, and the horizon for changes over it.
 
-    Changes need series that are long enough. Where the level has shifted by more than a deviation, levels are not
-    tried: a network would be asked for what it has never seen, and the held-out part is often too short to show it.
+    Changes need series that are long enough. If the level has shifted by more than a deviation, levels are not tried: the
+    network would have to forecast values that it has never seen, and the held-out part is often too short to show this.
     """
     pairs = [Split(len(x)).train_end - 2 * horizon for x in series]
     if min(pairs) < 2 or max(pairs) < FEWEST:
@@ -347,7 +356,7 @@ def differences(series, outputs, horizon):
 
 
 def shift(series):
-    """How far the means of the held-out parts lie off those of the training parts, in the latter's deviations."""
+    """Return the distance of the held-out means from the training means, in the training parts' standard deviations."""
     squares = []
     for x in series:
         split = Split(len(x))
@@ -362,14 +371,14 @@ def shift(series):
 
 @dataclass(frozen=True)
 class Errors:
-    """Root mean squared errors on one part of all series: of each target (O,); of all, in standard deviations."""
+    """Root mean squared errors on one part of all series: of each target (O,), and of all in standard deviations."""
 
     by_target: np.ndarray
     all: float
 
 
 def errors(made, series, part):
-    """Errors of forecasts (T_n, O) where `part` is "held out" or "test"."""
+    """Return the Errors of forecasts (T_n, O) in the `part` "held out" or "test"."""
     O = made[0].shape[1]
     raw, standard = [], []
     for Y, x in zip(made, series):
@@ -382,17 +391,17 @@ def errors(made, series, part):
 
 
 def held_out_error(forecaster, series):
-    """Of all targets in the held-out parts, in standard deviations: what decides between forecasters."""
+    """Return the error of all targets in the held-out parts, in standard deviations. It decides between forecasters."""
     return errors(forecaster.made(series), series, "held out").all
 
 
 def repeated(series, outputs, horizon):
-    """The forecasts that repeat the last value, in the form of `Forecaster.made`."""
+    """Return the forecasts that repeat the last value, in the form of `Forecaster.made`."""
     return [np.concatenate([np.full((horizon, outputs), np.nan), x[:-horizon, :outputs]]) for x in series]
 
 
 def autoregression(series, outputs, horizon):
-    """The forecasts of the linear autoregression chosen on the held-out part, its order, and the orders tried."""
+    """Return the forecasts of the linear autoregression chosen on the held-out part, its order, and the orders tried."""
     splits = [Split(len(x)) for x in series]
     moments = [(x[:s.train_end, :outputs].mean(axis=0), x[:s.train_end, :outputs].std(axis=0))
                for x, s in zip(series, splits)]
@@ -402,15 +411,15 @@ def autoregression(series, outputs, horizon):
 
 
 def pairs(forecaster, series, steps):
-    """Inputs and targets (at most `steps`, 1, ...) of the network, from the beginning of the first series."""
+    """Return inputs and targets (at most `steps`, 1, ...) of the network, from the start of the first series."""
     X, D = forecast_pairs(forecaster.scaled(series[:1])[0], forecaster.horizon)
     return X[:steps, None], D[:steps, None, :len(forecaster.targets)]
 
 
 def reach(forecaster, series, *, steps=241, samples=48):
-    """How strongly the error at step t depends on the state k steps back: ‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖, (steps,).
+    """Return how strongly the error at step t depends on the state k steps back: ‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖, (steps,).
 
-    The mean over at most `samples` targets spread over the test parts. Divided so, the size of an error does not count.
+    It is the mean over at most `samples` targets spread over the test parts. The ratio is independent of an error's size.
     """
     rnn, d, h, O = forecaster.network, forecaster.difference, forecaster.horizon, len(forecaster.targets)
     scaled = forecaster.scaled(series)
@@ -433,4 +442,4 @@ def reach(forecaster, series, *, steps=241, samples=48):
     return (norms / norms[0]).mean(axis=1) if norms.size else np.zeros(steps)
 
 
-_KINDS["Forecaster"] = Forecaster  # so that `load` reads one
+_KINDS["Forecaster"] = Forecaster  # so that `load` can read it

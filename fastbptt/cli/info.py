@@ -1,4 +1,4 @@
-"""`fastbptt info`: versions, BLAS, processor, kernel set."""
+"""`fastbptt info`: print versions, BLAS, processor, kernel set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .. import _core, __version__
 
 
 def _info(args):
-    import scipy.linalg  # its BLAS, which may be another than NumPy's, is loaded only now
+    import scipy.linalg  # loads SciPy's BLAS, which may differ from NumPy's
     import threadpoolctl
 
     rows = [("fastbptt", __version__), ("Python", f"{platform.python_version()}, {platform.platform()}"),
@@ -27,7 +27,7 @@ def _info(args):
         rows.append(("compiler", _core.compiler()))
     for name, value in rows:
         print(f"{name:11} {value}")
-    print("Next: fastbptt train, which forecasts the monthly sunspots; fastbptt gradcheck, which checks gradients.")
+    print("Next: fastbptt train forecasts the monthly sunspots; fastbptt gradcheck checks gradients.")
     return 0
 
 
@@ -35,7 +35,7 @@ def _version_of_matplotlib():
     try:
         import matplotlib
     except ImportError:
-        return 'not installed (pip install "fastbptt[plot]" brings it)'
+        return 'not installed (pip install "fastbptt[plot]" installs it)'
     return matplotlib.__version__
 
 

@@ -1,4 +1,4 @@
-"""The linear forecast that a network is measured against: an autoregression, fitted by least squares."""
+"""The linear baseline of the command: an autoregression, fitted by least squares."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ORDERS = (12, 24, 36, 60, 132)  # one to three years of months, five, and one cycle of the sun
+ORDERS = (12, 24, 36, 60, 132)  # one, two, three and five years of months, and one solar cycle
 
 
 @dataclass(frozen=True)
 class Autoregression:
-    """x[t] = intercept + Σ_k coefficients[k] x[t − horizon − k], k < order: one for each column of all series."""
+    """x[t] = intercept + Σ_k coefficients[k] x[t − horizon − k] for k < order, for each column of all series."""
 
     horizon: int
     order: int
@@ -19,9 +19,9 @@ class Autoregression:
 
     @classmethod
     def fit(cls, series, ends, horizon, order):
-        """Fitted on what comes before `ends` (N,) in a list of series (T_n, C), on a common scale.
+        """Fit to the steps before `ends` (N,) of a list of series (T_n, C), on a common scale.
 
-        Least squares, by NumPy's lstsq: O(n order²) flops for n targets.
+        The solver is NumPy's lstsq (least squares): O(n order²) flops for n targets.
         """
         coefficients = []
         for column in range(series[0].shape[1]):
@@ -30,7 +30,7 @@ class Autoregression:
         return cls(horizon, order, np.stack(coefficients, axis=1))
 
     def forecasts(self, x):
-        """Entry t (T, C) is the forecast for step t, made at step t − horizon; NaN where it had too few steps."""
+        """Return an array (T, C). Entry t is the forecast for step t, made at step t − horizon, or NaN without enough steps."""
         made = np.full(x.shape, np.nan)
         for column in range(x.shape[1]):
             lags, _ = _design(x[:, column], self.horizon, self.order)
@@ -39,8 +39,11 @@ class Autoregression:
 
 
 def orders(ends, horizon):
-    """Those of ORDERS whose lags all series have before their first held-out target, at `ends`, and that have more
-    targets to be fitted to than coefficients; the longest such order where none of ORDERS is one."""
+    """Return the orders of ORDERS that can be fitted, or the longest possible order if none of them can.
+
+    An order needs that all series have its lags before their first held-out target, at `ends`, and more targets to fit than
+    coefficients.
+    """
     longest = min(ends) - horizon + 1  # the forecast for step t = end reads x[end − horizon − order + 1]
     fitting = [order for order in range(1, min(longest, max(ORDERS)) + 1)
                if sum(max(end - horizon - order + 1, 0) for end in ends) > order + 1]
@@ -48,7 +51,7 @@ def orders(ends, horizon):
 
 
 def choose(series, ends, test_starts, horizon):
-    """The autoregression with the lowest mean squared error from `ends` to `test_starts`, and the orders tried."""
+    """Return the autoregression with the lowest mean squared error from `ends` to `test_starts`, and the orders tried."""
     tried = orders(ends, horizon)
     fitted = [Autoregression.fit(series, ends, horizon, order) for order in tried]
 
@@ -60,7 +63,7 @@ def choose(series, ends, test_starts, horizon):
 
 
 def _design(x, horizon, order):
-    """Lags (n, order + 1), a one last, and targets (n,) of a column (T,)."""
+    """Return lags (n, order + 1), with a one last, and targets (n,) of a column (T,)."""
     n = max(len(x) - horizon - order + 1, 0)
     if n == 0:
         return np.empty((0, order + 1)), np.empty(0)

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, `Refusal`, and files that are written whole or not at all."""
+"""Exit codes, `Refusal`, and files that are written whole or not at all. All commands share them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for C
 
 
 class Refusal(Exception):
-    """The command cannot do what was asked; the message is all that the user needs."""
+    """The command cannot do what was asked. The message is printed without a traceback."""
 
 
 def refuse_own_input(option, path, source, what):
-    """Refuse to write to the file that something is read from, however it is spelled; `source` may be None."""
+    """Raise Refusal if `path` is the file `source` in any spelling. `source` may be None."""
     if source is None:
         return
     try:
@@ -31,7 +31,7 @@ def refuse_own_input(option, path, source, what):
 
 
 def refuse_unwritable(option, path):
-    """Find out now, not after the training, that `path` cannot be written."""
+    """Raise Refusal if `path` cannot be written. Call this before the training."""
     folder = os.path.dirname(os.path.abspath(path))
     if not path or os.path.isdir(path):
         raise Refusal(f"{option} must name a file, got {path!r}" + (", which is a folder" if path else ""))
@@ -46,7 +46,7 @@ def refuse_unwritable(option, path):
 
 
 def can_draw(model, picture):
-    """Whether matplotlib is there; if so, --plot must be a file that it can draw to."""
+    """Return whether matplotlib is installed. If so, raise Refusal if it cannot draw to the file of --plot."""
     try:
         types = _picture.file_types()
     except ImportError:
@@ -76,7 +76,7 @@ def _draw(path, **panels):
 def _write(option, path, data):
     """Write bytes to a file, whole or not at all."""
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device, which nothing can take the place of
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device cannot be replaced
             with open(path, "wb") as file:
                 file.write(data)
             return
@@ -106,8 +106,8 @@ def save_interrupted(trained, model, history):
         model = f"{stem}.interrupted{ending}"
     save(trained[0], model)
     epochs = len(history.train_loss)
-    print(f"Interrupted after {epochs} whole epoch{'' if epochs == 1 else 's'}; the network as of its last whole "
-          f"update is saved: {model}")
+    print(f"Interrupted after {epochs} whole epoch{'' if epochs == 1 else 's'}; saved the network of the last completed "
+          f"update: {model}")
     return INTERRUPTED
 
 

@@ -1,4 +1,4 @@
-"""What `fastbptt train` draws: a picture where matplotlib is installed, else lines of text."""
+"""Pictures of `fastbptt train`: by matplotlib if it is installed, else as lines of text."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ import numpy as np
 
 from .._plots import BLUE, ORANGE
 
-# Okabe and Ito's colours, told apart by colour-blind eyes too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 OBSERVED, FORECAST = "0.45", ORANGE
 
 
 def file_types():
-    """Endings of file names that `draw` can write, without the dot. Raises ImportError without matplotlib."""
-    import matplotlib  # noqa: F401  where it is missing, say so of the package, not of a part of it
+    """Return the endings of file names that `draw` can write, without the dot. Raise ImportError without matplotlib."""
+    import matplotlib  # noqa: F401  so that the ImportError names the package
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     return FigureCanvasAgg.get_supported_filetypes().keys()
 
 
 def draw(file, ending, *, axis, test_start, end, unit, panels, history, reach):
-    """Write a picture to a binary file: a panel of forecasts for each target, losses, and how far back the gradient reaches.
+    """Write a picture to a binary file: forecasts of each target, losses, and how far back the gradient reaches.
 
     Parameters
     ----------
     ending : str, one of `file_types`
     axis : (N,) of dates, datetime64, or of step numbers
-    test_start, end : int, where the last 20 % begin, and where what nobody has seen begins
+    test_start, end : int
+        Indices where the last 20 % and the unobserved steps begin.
     unit : str, of the steps
-    panels : list of dicts of "observed" and "forecast" (N,), NaN where a step is not observed yet, or none was forecast;
-        "title" and "quantity", str, of the panel and of its values
+    panels : list of dicts
+        "observed" and "forecast" (N,) are NaN at steps without a value. "title" and "quantity" (str) name the panel and its
+        values.
     history : training.History
     reach : (K,), ‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖
     """
-    from matplotlib.figure import Figure  # with a canvas of its own: no display is needed, no state of pyplot's touched
+    from matplotlib.figure import Figure  # has its own canvas: needs no display, does not change pyplot's state
 
     columns = 1 + (len(panels) > 3) + (len(panels) > 12)
     rows = -(-len(panels) // columns)
@@ -52,7 +54,7 @@ def draw(file, ending, *, axis, test_start, end, unit, panels, history, reach):
     handles, labels = axes[0].get_legend_handles_labels()
     if len(panels) == 1:
         axes[0].legend(handles, labels, ncols=4, loc="upper left", edgecolor="none", borderaxespad=0)
-    else:  # one for all
+    else:  # one legend for all panels
         figure.legend(handles, labels, ncols=4, loc="outside upper left", edgecolor="none")
     _draw_losses(axes["loss"], history, len(panels))
     _draw_reach(axes["reach"], reach, unit)
@@ -62,12 +64,12 @@ def draw(file, ending, *, axis, test_start, end, unit, panels, history, reach):
 
 
 def _wrapped(words, inches, lines):
-    """Words in lines that fit into so many inches of medium text; "…" stands for what has no room."""
+    """Wrap words to this many inches of medium text. "…" replaces text that does not fit."""
     return "\n".join(textwrap.wrap(words, max(8, int(13 * inches)), max_lines=lines, placeholder=" …"))
 
 
 def _draw_series(ax, axis, observed, forecast, test_start, end, unit, inches, room):
-    """`inches` is the width of the axes; `room` is for a legend above the values."""
+    """Draw one series. `inches` is the width of the axes; `room` leaves space for a legend above the values."""
     from matplotlib.dates import AutoDateFormatter, AutoDateLocator
 
     ax.plot(axis, observed, color=OBSERVED, linewidth=0.9, label="observed")
@@ -80,7 +82,7 @@ def _draw_series(ax, axis, observed, forecast, test_start, end, unit, inches, ro
     low, high = np.nanmin(values), np.nanmax(values)
     margin = 0.05 * (high - low)
     bottom = min(0, low) if low - 0.5 * (high - low) < 0 <= high else low - margin
-    if axis.dtype.kind == "M":  # as many dates as have room
+    if axis.dtype.kind == "M":  # as many dates as fit
         locator = AutoDateLocator(minticks=2, maxticks=max(3, int(inches / 1.1)))
         ax.xaxis.set(major_locator=locator, major_formatter=AutoDateFormatter(locator))
     ax.set(xlim=(axis[0], axis[-1]), ylim=(bottom, high + (0.2 * (high - bottom) if room else margin)))
@@ -96,7 +98,7 @@ def _draw_losses(ax, history, targets):
 def _draw_reach(ax, reach, unit):
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-    seen = max([min(24, len(reach) - 1), *np.flatnonzero(reach >= 1e-4)[-1:]])  # what lies further back is too small
+    seen = max([min(24, len(reach) - 1), *np.flatnonzero(reach >= 1e-4)[-1:]])  # later values are too small to see
     ax.plot(np.arange(len(reach)), reach, color=BLUE)
     ax.axhline(0.01, color="0.45", linestyle="--", linewidth=1)
     ax.annotate("1 %", (1, 0.01), xycoords=("axes fraction", "data"), xytext=(-4, 3), textcoords="offset points",
@@ -109,12 +111,12 @@ def _draw_reach(ax, reach, unit):
 
 
 def text(axis, observed, forecast, *, columns=66, rows=12):
-    """The last steps as lines of ASCII, a column for one or two of them: o observed, + forecast, * both.
+    """Draw the last steps as lines of ASCII, one or two steps per column: o observed, + forecast, * both.
 
     Parameters
     ----------
     axis : (N,) of dates, datetime64, or of step numbers
-    observed, forecast : (N,); NaN where there is none
+    observed, forecast : (N,); NaN at steps without a value
     """
     each = 1 if len(axis) <= columns else 2
     columns = min(columns, len(axis) // each)
@@ -135,7 +137,7 @@ def text(axis, observed, forecast, *, columns=66, rows=12):
 
 
 def _bounds(values):
-    """Round numbers under and over all values; 0 is the lower one where it is not far."""
+    """Return round numbers below and above all values. The lower one is 0 if 0 is near."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     bottom = 0.0 if 0 <= low < high - low or low == high >= 0 else low
     step = max(high - bottom, 1e-9 * max(abs(high), 1e-290)) / 16
@@ -146,7 +148,7 @@ def _bounds(values):
 
 
 def _labels(axis, each, columns):
-    """What stands under the columns: Januaries' years where steps are months, else now and then a date or number."""
+    """Return the labels under the columns: the year at each January for months, else a date or number every 16 columns."""
     line = [" "] * (columns + 12)
     months = axis.dtype.kind == "M" and np.datetime_data(axis.dtype)[0] == "M"
     free = 0

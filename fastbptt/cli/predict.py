@@ -1,4 +1,4 @@
-"""`fastbptt predict`: a forecast by a saved model, as CSV."""
+"""`fastbptt predict`: forecast by a saved model, as CSV."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _predict(args):
         refuse_own_input("--output", args.output, args.csv, "the file that the data come from")
     forecaster = _load(args.model)
     if forecaster.inputs and args.steps is not None and args.steps > forecaster.horizon:
-        raise Refusal(f"--steps must be at most {forecaster.horizon}, the horizon of this model, got {args.steps}: for more steps, "
-                      f"{_table.listed(forecaster.inputs)} would have to be known ahead")
+        raise Refusal(f"--steps must be at most {forecaster.horizon}, the horizon of this model, got {args.steps}: more steps "
+                      f"need future values of {_table.listed(forecaster.inputs)}")
     if args.csv is None:
         ids, calendar, ends = forecaster.ids, forecaster.calendar, forecaster.ends
         series = forecaster.series
@@ -41,7 +41,7 @@ def _predict(args):
         if sys.stdout is None:
             raise Refusal("standard output is closed; --output FILE writes to a file")
         print(text, end="")
-        if sys.stdout.isatty():  # else it is a file that other programs are to read
+        if sys.stdout.isatty():  # otherwise another program reads the output
             print("Next: --output FILE writes this to a file, --steps N looks further ahead.", file=sys.stderr)
         return 0
     refuse_unwritable("--output", args.output)
@@ -59,13 +59,13 @@ def _load(path):
     except ValueError as error:
         raise Refusal(str(error)) from None
     if not isinstance(model, _forecast.Forecaster):
-        raise Refusal(f"{path!r} holds no forecaster but an object of {type(model).__name__}: `fastbptt train` without "
-                      "--task makes one that can be asked for a forecast")
+        raise Refusal(f"{path!r} contains an object of {type(model).__name__}, not a forecaster: `fastbptt train` without "
+                      "--task makes a forecaster")
     return model
 
 
 def _as_csv(forecaster, made, ids, calendar, ends):
-    """Rows of id, date or step, and targets; columns as they stood in the file."""
+    """Return rows of id, date or step, and targets, with the columns of the file."""
     dated = calendar is not None and calendar.step is not None
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

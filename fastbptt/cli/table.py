@@ -1,7 +1,7 @@
-"""Series from a CSV file, or a refusal that says in one line what stands where.
+"""Read series from a CSV file. Errors are one line with the place and the reason.
 
-Nothing is guessed that two readers could read differently: numbers have a decimal point, dates are ISO 8601's, and what
-is missing, ragged or no number is refused with its line.
+Ambiguous content is refused: numbers have a decimal point, dates are ISO 8601, and missing values, rows of unequal length
+and text in place of a number are refused with their line. A new form of cells is read here.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ import numpy as np
 from .calendar import DATE, Calendar
 
 SEPARATORS = ",;\t"
-SAMPLE = 200  # rows that decide the separator
-CELLS = 600  # about so many are text at one time, or those of one row
+SAMPLE = 200  # number of rows that decide the separator
+CELLS = 600  # about this many cells are text at one time, or those of one row
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "-", ".", "?"))
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-COMMA = re.compile(r"[+-]?[\d.,]*\d,\d[\d.,]*")  # a decimal comma, or commas between thousands: nobody knows which
-END = re.compile("\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")  # of a line
+COMMA = re.compile(r"[+-]?[\d.,]*\d,\d[\d.,]*")  # ambiguous: a decimal comma, or a thousands separator
+END = re.compile("\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")  # the end of a line
 YEAR = re.compile(r"[12]\d{3}")
 
 
 @dataclass
 class Series:
-    """One or more series of the same columns.
+    """One or more series with the same columns.
 
     Attributes
     ----------
     values : list of arrays (T_n, C) float64, targets first, then inputs
-    targets, inputs : lists of column names; the first O of the C columns, and the others
-    ids : list of str, or None where the file holds one series
-    calendar : Calendar, or None where there are no dates
+    targets, inputs : lists of column names: the first O of the C columns, and the others
+    ids : list of str, or None if the file has one series
+    calendar : Calendar, or None without dates
     dates : list of arrays (T_n,) datetime64, or None
-    notes : list of str, what was left out and why
+    notes : list of str: what was ignored, and why
     """
 
     values: list[np.ndarray]
@@ -53,35 +53,37 @@ class Series:
 
     @property
     def unit(self) -> str:
-        """The word for steps."""
+        """The name of a step, in the plural."""
         return self.calendar.word if self.calendar else "steps"
 
     def steps(self, number: int) -> str:
-        """A number of steps in words."""
+        """Format a number of steps with its unit."""
         return f"{number} {self.unit.removesuffix('s') if number == 1 else self.unit}"
 
     def name(self, n: int) -> str:
-        """Series n in words; "" where there is no other."""
+        """Describe series n; "" if there is only one."""
         return f"series {self.ids[n]!r}" if self.ids else ""
 
 
 def read(path: str, targets: list[str] | None = None, inputs: list[str] | None = None, id: str | None = None,
          header: bool | None = None) -> Series:
-    """The series of the CSV file at `path`.
+    """Read the series of the CSV file at `path`.
 
     Parameters
     ----------
     targets, inputs : lists of column names, optional
-        What is forecast, and what is read beside it. By default all columns of numbers are targets.
+        The columns to forecast, and the columns to read in addition. By default all columns of numbers are targets.
     id : str, optional
-        The column that says which series a row belongs to; rows of a series need not stand together.
+        The column with the name of each row's series. The rows of a series need not be adjacent.
     header : bool, optional
-        Whether the first row names the columns; by default that is seen. Without, their names are 1, 2, ...
+        Whether the first row names the columns. By default this is detected. Without a header their names are 1, 2, ...
 
     Raises
     ------
-    OSError : the file cannot be opened.
-    ValueError : anything else; the message is one line, and names file, line and column.
+    OSError
+        If the file cannot be opened.
+    ValueError
+        For all other errors. The message is one line with file, line and column.
     """
     table = _parse(path, header)
     return _series(table, *_roles(table, targets, inputs, id))
@@ -92,9 +94,9 @@ def read(path: str, targets: list[str] | None = None, inputs: list[str] | None =
 
 @dataclass
 class Table:
-    """A file whose rows are all of one length.
+    """A file whose rows all have the same length.
 
-    Each pass over the cells reads them anew: kept as text they would take a hundred times their size.
+    Each pass reads the cells again: kept as text they would take a hundred times their size.
     """
 
     path: str
@@ -104,10 +106,10 @@ class Table:
     width: int = 0
     length: int = 0  # rows, without the header
     has_header: bool = False
-    places: dict[str, int] = field(default_factory=dict)  # of the names
+    places: dict[str, int] = field(default_factory=dict)  # the column number of each name
 
     def records(self):
-        """(line it begins in, cells) of each row below the header."""
+        """Iterate over (first line, cells) of each row below the header."""
         records = _records(self.path, self.data, self.separator)
         if self.has_header:
             next(records)
@@ -121,10 +123,10 @@ class Table:
 
 
 def _parse(path, header):
-    """The file as a Table, all rows of one length."""
+    """Return the file as a Table. Raise ValueError if its rows differ in length."""
     data = _data(path)
     table = Table(path, data, _separator(data), [])
-    first, ragged = [], None  # the first two rows with their lines; what the row of another length is refused with
+    first, ragged = [], None  # the first two rows with their lines; the error about the first row of another length
     for line, row in _records(path, data, table.separator):
         if len(first) < 2:
             first.append((line, row))
@@ -146,7 +148,7 @@ def _parse(path, header):
             twice = next(name for name in table.names if counts[name] > 1)
             table.refuse(f"two columns are named {_short(twice, 60)}", 1)
         if not table.length:
-            table.refuse("there is a header and nothing under it")
+            table.refuse("the file has a header and no rows")
     else:
         table.names = [str(n) for n in range(1, table.width + 1)]
     table.places = {name: n for n, name in enumerate(table.names)}
@@ -154,7 +156,7 @@ def _parse(path, header):
 
 
 def _data(path):
-    """The file's bytes, which are UTF-8."""
+    """Return the file's bytes. Raise ValueError if they are not UTF-8."""
     with open(path, "rb") as file:
         data = file.read()
     try:
@@ -167,13 +169,15 @@ def _data(path):
 
 
 def _lines(data):
-    """The lines of text as csv is to have them, none kept."""
+    """Return an iterator over the lines of text, as the csv module needs them."""
     return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
 
 
 def _records(path, data, separator):
-    """(line it begins in, cells) of each row that is not blank; one of separators alone counts if it is as long as the
-    first."""
+    """Iterate over (first line, cells) of each row that is not blank.
+
+    A row of separators only counts if it is as long as the first.
+    """
     reader, line, width = csv.reader(_lines(data), delimiter=separator, strict=True), 1, 0
     try:
         for row in reader:
@@ -186,7 +190,7 @@ def _records(path, data, separator):
 
 
 def _sample(data):
-    """The first lines, as str.splitlines counts them, which knows more ends of lines than csv."""
+    """Iterate over the first lines. Lines end as in str.splitlines, which knows more line ends than csv."""
     left = SAMPLE
     for line in _lines(data):
         ends = [end.end() for end in islice(END.finditer(line), left)]
@@ -197,7 +201,7 @@ def _sample(data):
 
 
 def _separator(data):
-    """The separator under which the first rows have equally many fields, and the most fields that can be read."""
+    """Return the separator that gives the first rows equal numbers of fields, and the most readable fields."""
     best, found = (0.0, 0.0), SEPARATORS[0]
     for separator in SEPARATORS:
         widths, readable = [], 0
@@ -227,9 +231,9 @@ def _is_value(cell):
 
 
 def _has_header(table, top, below=None):
-    """Whether the first row is text over a column of numbers or dates, or nothing but text.
+    """Return whether the first row is text above a column of numbers or dates, or only text.
 
-    top, below: the first rows, each with its line.
+    top, below : the first two rows, each with its line.
     """
     first = [cell.strip() for cell in top[1]]
     text = [not _is_missing(cell) and not _is_value(cell) and not COMMA.fullmatch(cell)
@@ -239,23 +243,23 @@ def _has_header(table, top, below=None):
     over = [n for n, cell in enumerate(first) if text[n] and below and _is_value(below[1][n].strip())]
     if not over:
         return False
-    for n, cell in enumerate(first):  # years may name columns, 12.5 does not
+    for n, cell in enumerate(first):  # a year may be a column's name, 12.5 may not
         if not text[n] and NUMBER.fullmatch(cell) and not cell.isdigit():
             table.has_header, table.names = False, []
-            table.refuse(f"{_short(first[over[0]])} is no number, and {cell!r} no column's name: is it a header or a row?",
-                         top[0])
+            table.refuse(f"{_short(first[over[0]])} is not a number and {cell!r} is not a column name: the first row must be "
+                         "either a header or numbers", top[0])
     return True
 
 
-# ---- The columns' parts
+# ---- The roles of columns
 
 
 def _roles(table, targets, inputs, id):
-    """Names of targets and inputs, the Groups of rows and the name of the date column (or None of each), and notes."""
+    """Return names of targets and inputs, the Groups of rows, the name of the date column (or None of each), and notes."""
     for option, names in (("--target", targets), ("--inputs", inputs), ("--id", [id] if id is not None else None)):
         for name in names or ():
             if name not in table.names:
-                table.refuse(f"{option} {name!r} is no column of it{_near(name, table)}")
+                table.refuse(f"{option} {name!r} is not a column of the file{_near(name, table)}")
     named = [*(targets or ()), *(inputs or ()), *([id] if id is not None else ())]
     twice = next((name for name in named if named.count(name) > 1), None)
     if twice is not None:
@@ -269,11 +273,11 @@ def _roles(table, targets, inputs, id):
         targets = [name for name in others if kinds[name] == "numbers"]
         if any(kind == "text" for kind in kinds.values()):
             ignored = ", ".join(name for name in others if kinds[name] == "text")
-            notes.append(f"ignored, as they are no numbers: {ignored}")
+            notes.append(f"ignored, as they have no numbers: {ignored}")
         if any(kind == "rows" for kind in kinds.values()):
-            notes.append("ignored, as it counts the rows: the first column")
+            notes.append("ignored, as it only counts the rows: the first column")
         if not targets:
-            table.refuse("no column of numbers" + (" is left to forecast" if named else " is in it")
+            table.refuse(("no column of numbers is left to forecast" if named else "the file has no column of numbers")
                          + f"; the columns are {listed(table.names)}")
     return list(targets), list(inputs or ()), groups, date, notes
 
@@ -281,39 +285,39 @@ def _roles(table, targets, inputs, id):
 def _near(name, table):
     near = difflib.get_close_matches(name, table.names, n=2, cutoff=0.5)
     near += [other for other in table.names if other.lower() == name.lower() and other not in near]
-    columns = f"its columns are {listed(table.names)}" + ("" if table.has_header else ", as it has no header")
+    columns = f"its columns are {listed(table.names)}" + ("" if table.has_header else " (it has no header)")
     return (f"; did you mean {' or '.join(_short(other, 60) for other in near)}? " if near else "; ") + columns
 
 
 def listed(names, most=12):
-    """Names in a line, the first of them where they are many."""
+    """Join names in a line, at most the first `most`."""
     shown = [name if len(name) <= 60 else name[:60] + "..." for name in names[:most]]
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @dataclass
 class Groups:
-    """The ids in the order in which they come, and the place among them of each row's."""
+    """The ids in order of first occurrence, and for each row the index of its id."""
 
     ids: list[str]
     codes: np.ndarray
 
     def rows(self):
-        """The rows of each series."""
+        """Return the rows of each series."""
         order = np.argsort(self.codes, kind="stable")
         return np.split(order, np.cumsum(np.bincount(self.codes))[:-1])
 
 
 def _survey(table, id, names, kinds_asked):
-    """The Groups of column `id` (None without), the name of the column of dates among `names` (or None), {name: kind}.
+    """Return the Groups of column `id` (None without), the name of the date column among `names` (or None), {name: kind}.
 
-    Dates are the first column whose first cell is one; years alone are only where they follow one another. Kinds, if
-    they are asked for, are "numbers" (some at least), "text", "nothing", or "rows": pandas' unnamed count of rows.
+    The date column is the first one whose first cell is a date. Plain years count as dates only if they are consecutive.
+    Kinds, if requested, are "numbers" (at least some), "text", "nothing", or "rows": the unnamed row index of pandas.
     """
     places = table.places
     ids, codes, missing = {}, None if id is None else array("i"), Missing()
     kinds, unknown, filled = dict.fromkeys(names, "text"), list(names) if kinds_asked else [], set()
-    years, dated, repeated, count = {}, None, False, None  # years: of a column, what each series should go on with
+    years, dated, repeated, count = {}, None, False, None  # years: by column, the next year expected in each series
     for k, (line, row) in enumerate(table.records()):
         code = 0
         if id is not None:
@@ -380,7 +384,7 @@ def _series(table, targets, inputs, groups, date, notes):
 
 @dataclass
 class Missing:
-    """Cells of a column without a value: how many, and the lines of the first."""
+    """The number of cells of a column without a value, and the lines of the first."""
 
     number: int = 0
     lines: list[int] = field(default_factory=list)
@@ -398,7 +402,7 @@ class Missing:
 
 
 class Column:
-    """The cells of one column of numbers as they come: into values[:, k]; what is wrong with the first that is none."""
+    """Reader of one column of numbers, into values[:, k]. It records the first cell that is not a number."""
 
     __slots__ = "name", "place", "values", "k", "missing", "wrong", "large"
 
@@ -426,16 +430,16 @@ class Column:
             self.missing.refuse(table, self.name)
         if self.wrong is not None:
             line, cell = self.wrong
-            hint = (": a comma within a number is a decimal comma to some and stands between thousands to others; "
-                    "write 1234.5" if COMMA.fullmatch(cell) else "")
-            table.refuse(f"{_short(cell)} is no number{hint}", line, self.name)
+            hint = (": a comma may be a decimal comma or a thousands separator; write 1234.5" if COMMA.fullmatch(cell)
+                    else "")
+            table.refuse(f"{_short(cell)} is not a number{hint}", line, self.name)
         if self.large is not None:
             line, cell = self.large
             table.refuse(f"{_short(cell)} is too large a number", line, self.name)
 
 
 class Dates:
-    """The cells of a column of dates as they come, and the first that is none."""
+    """Reader of a column of dates. It records the first cell that is not a date."""
 
     def __init__(self, place):
         self.place, self.parts, self.wrong = place, [], None
@@ -455,7 +459,7 @@ class Dates:
 
 
 def _values(table, names, date):
-    """The columns `names` as an array (T, C), and the dates, or None."""
+    """Return the columns `names` as an array (T, C), and the dates, or None."""
     values, begin = np.empty((table.length, len(names))), 0
     columns = [Column(name, table.places[name], values, k) for k, name in enumerate(names)]
     dates = None if date is None else Dates(table.places[date])
@@ -472,26 +476,26 @@ def _values(table, names, date):
         return values, None
     if dates.wrong is not None:
         line, cell, later = dates.wrong
-        table.refuse(f"{_short(cell)} is no date{' such as those before it' if later else ''}", line, date)
+        table.refuse(f"{_short(cell)} is not a date{' like those before it' if later else ''}", line, date)
     return values, np.concatenate(dates.parts)
 
 
 def _calendar(table, name, ids, rows, dates, notes):
-    """The calendar, and the dates of each series, which must rise."""
+    """Return the calendar, and the dates of each series. Raise ValueError if they do not increase."""
     for n, of in enumerate(rows):
         falls = np.flatnonzero(dates[of][1:] <= dates[of][:-1])
         if len(falls):
             _refuse_falling(table, name, np.arange(table.length)[of][falls[0]:][:2], ids and ids[n])
     calendar, series = Calendar.of([dates[of] for of in rows])
     if calendar.step is None:
-        notes.append("the dates are not evenly spaced: each row counts as one step, whatever lies between")
+        notes.append("the dates are not evenly spaced: each row counts as one step")
     return calendar, series
 
 
 def _refuse_falling(table, name, rows, id):
     (before, earlier), (line, later) = [
         (line, row[table.places[name]].strip()) for k, (line, row) in enumerate(table.records()) if k in rows]
-    hint = f" of {id!r}" if id is not None else "; --id COLUMN says that rows belong to several series"
+    hint = f" of {id!r}" if id is not None else "; use --id COLUMN if the rows belong to several series"
     table.refuse(f"{later} does not come after {earlier} of line {before}: rows must go from the oldest to the "
                  f"newest{hint}", line, name)
 

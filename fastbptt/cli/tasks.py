@@ -1,4 +1,4 @@
-"""Training on the synthetic tasks: fresh sequences for every update, and the share that is told right at the end."""
+"""Training on the synthetic tasks: new sequences for every update, and the fraction answered correctly at the end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ HIDDEN_SIZE = 50  # as Pascanu et al. 2013
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
 MAX_GRAD_NORM = 1.0
-JUDGED = 10_000  # fresh sequences, as Pascanu et al. 2013
-SOLVED = 0.01  # at most this share of them wrong
-HELD_OUT = 500  # sequences that choose the parameters to keep
+JUDGED = 10_000  # number of new sequences, as in Pascanu et al. 2013
+SOLVED = 0.01  # largest fraction of them that may be wrong
+HELD_OUT = 500  # number of sequences that decide when to stop
 
 
 @dataclass(frozen=True)
 class Task:
-    """A function of datasets, and the network that it asks for."""
+    """A function of datasets, and the network for it."""
 
     words: str
     draw: Callable
@@ -38,21 +38,21 @@ TASKS = {
                    options={"activation": "relu", "initializer": "identity"}),  # Le, Jaitly and Hinton 2015
     "temporal_order": Task("Temporal order: which two symbols of a stream were A or B, and in which order",
                            datasets.temporal_order, 6, 4, 20, 10, options=LABELS),
-    "copy_memory": Task("Copy memory: ten symbols, to be told again after a delay", datasets.copy_memory, 10, 9, 10, 1,
+    "copy_memory": Task("Copy memory: repeat ten symbols after a delay", datasets.copy_memory, 10, 9, 10, 1,
                         unit="delay", options=LABELS),
-    "parity": Task("Parity: whether the ones of a stream so far are odd in number", datasets.parity, 1, 2, 10, 1,
+    "parity": Task("Parity: whether the number of ones of a stream so far is odd", datasets.parity, 1, 2, 10, 1,
                    options=LABELS),
 }
 
 
 def network(task, hidden_size=None, seed=0):
-    """A network of the sizes, loss and outputs that the task needs."""
+    """Return a network with the sizes, loss and outputs of the task."""
     H = HIDDEN_SIZE if hidden_size is None else hidden_size
     return RNN(task.input_size, H, task.output_size, random_state=seed, **task.options)
 
 
 def fit(network, task, length, *, epochs, solver="adam", progress=None):
-    """Train in place, an epoch of 100 updates, until held-out sequences are told right as often as `SOLVED` asks."""
+    """Train in place, in epochs of 100 updates, until at most SOLVED / 2 of the held-out sequences are wrong."""
     rng = np.random.default_rng(0)
     held = task.draw(HELD_OUT, length, random_state=rng)
 
@@ -65,12 +65,12 @@ def fit(network, task, length, *, epochs, solver="adam", progress=None):
 
 
 def wrong(network, data):
-    """The share of sequences with a wrong answer."""
+    """Return the fraction of sequences with a wrong answer."""
     X, D, weights = data
     return datasets.fraction_wrong(network.forward(X)[0], D, weights)
 
 
 def judge(network, task, length, *, seed=1):
-    """That share of `JUDGED` fresh sequences, drawn a thousand at a time."""
+    """Return the fraction of `JUDGED` new sequences with a wrong answer, drawn a thousand at a time."""
     rng = np.random.default_rng(seed)
     return float(np.mean([wrong(network, task.draw(1000, length, random_state=rng)) for _ in range(JUDGED // 1000)]))

@@ -1,4 +1,7 @@
-"""`fastbptt train` on a table: training, the table of errors, the picture."""
+"""`fastbptt train` on a table: training, the table of errors, the picture.
+
+A new line of its output belongs here. What is fitted belongs to forecast.py.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from .examples import train_task
 from .output import FAILED, Refusal, can_draw, _draw, _failed, refuse_own_input, refuse_unwritable, save, save_interrupted
 
 HIDDEN_SIZE, HORIZON = 16, 12
-SHOWN = 6  # targets whose errors are printed, where there are more
-DRAWN = 60  # targets that have a panel in the picture, where there are more
+SHOWN = 6  # number of targets whose errors are printed, if there are more
+DRAWN = 60  # number of targets with a panel in the picture, if there are more
 
 
 def _train(args):
     if args.task is not None:
         return train_task(args)
     if args.length is not None:
-        raise Refusal("--length belongs to --task")
+        raise Refusal("--length needs --task")
     data, heading, quantity = _data(args)
     model, picture = _files(args)
     print(heading)
@@ -43,21 +46,21 @@ def _train(args):
     reach = _print_reach(forecaster, data)
     place, panels = _panels(forecaster, data, made, naive, shown, quantity)
     if picture is None:
-        print('No picture, as matplotlib is not installed: pip install "fastbptt[plot]" brings it.')
+        print('No picture: matplotlib is not installed. pip install "fastbptt[plot]" installs it.')
         for k, panel in enumerate(panels[:SHOWN]):
             print(f"The last {data.unit}{_of(data, shown, k)} as text:\n\n"
                   f"{_picture.text(place['axis'], panel['observed'], panel['forecast'])}\n")
     else:
         _draw(picture, **place, panels=panels[:DRAWN], unit=data.unit, reach=reach, history=forecaster.regressor.history_)
         print(f"Drew {_drawn(data, shown)}, the losses and the gradient's reach: {picture}")
-    print(f"Saved the network, and all that it takes to forecast: {model}\n")
+    print(f"Saved the network and all that a forecast needs: {model}\n")
     print(f"Next: fastbptt predict {shlex.quote(model)} prints the {data.unit} to come; {_variant(args)} tries a "
           "larger network.")
     return 0 if agreed else FAILED
 
 
 def _variant(args):
-    """The command line of this run with twice the hidden units."""
+    """Return the command line of this run with twice as many hidden units."""
     words = ["fastbptt", "train", *([args.csv] if args.csv is not None else ()), "--hidden-size",
              str(2 * (args.hidden_size or HIDDEN_SIZE))]
     for option, given in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id)):
@@ -66,7 +69,7 @@ def _variant(args):
 
 
 def _data(args):
-    """The series, a line about them, and what their values are called."""
+    """Return the series, a line about them, and the name of their values."""
     if args.csv is None:
         _refuse_lost_csv(args)
         values, dates = datasets.load_sunspots(return_dates=True)
@@ -100,16 +103,16 @@ def _read(path, targets=None, inputs=None, id=None):
 
 
 def _heading(path, data):
-    """What was found in a file, in a line."""
+    """Return a line about the content of a file."""
     lengths = sorted({len(x) for x in data.values})
     size = f"{lengths[0]} to {lengths[-1]} {data.unit} each" if len(lengths) > 1 else data.steps(lengths[0])
     count = f"{len(data.values)} series of " if data.ids else ""
-    beside = f", beside {_table.listed(data.inputs)}" if data.inputs else ""
+    beside = f", with inputs {_table.listed(data.inputs)}" if data.inputs else ""
     return f"{os.path.basename(path)}: {count}{_table.listed(data.targets)}{beside}; {size}"
 
 
 def _files(args):
-    """Where the model and the picture go; the picture is None without matplotlib. Refused, if they cannot."""
+    """Return the files of the model and the picture, None without matplotlib. Raise Refusal if they cannot be written."""
     stem = args.task or ("sunspots" if args.csv is None else os.path.splitext(os.path.basename(args.csv))[0])
     model = f"{stem}.npz" if args.model is None else args.model
     picture = f"{stem}.png" if args.plot is None else args.plot
@@ -121,7 +124,7 @@ def _files(args):
 
 def _print_parts(data):
     if data.ids:
-        print("  of each series the first 70 % train, the next 10 % decide, the last 20 % test")
+        print("  each series: the first 70 % for training, the next 10 % for all choices, the last 20 % for the test")
         return
     T, split = len(data.values[0]), _forecast.Split(len(data.values[0]))
     for part, begin, end in (("training", 0, split.train_end), ("early stopping", split.train_end, split.test_start),
@@ -130,16 +133,16 @@ def _print_parts(data):
 
 
 def _step(data, t, n=0):
-    """A step of series n in words."""
+    """Describe a step of series n: its date, or its number."""
     return data.calendar.text(data.dates[n][t]) if data.calendar else f"step {t + 1}"
 
 
 def _fit(args, data, model):
-    """The better of the forecasters of levels and of changes, or None, and the exit code."""
+    """Return the better of the forecasters of levels and of changes, or None, and the exit code."""
     candidates, start = [], time.perf_counter()
     try:
         _train_candidates(args, data, candidates)
-    except KeyboardInterrupt:  # the first is done, or is all that there is
+    except KeyboardInterrupt:  # keep the first: it is finished, or the only one
         regressor = candidates[0].regressor if candidates else None
         return None, save_interrupted(candidates[:1], model, getattr(regressor, "history_", None))
     except FloatingPointError as error:
@@ -154,14 +157,14 @@ def _fit(args, data, model):
 
 
 def _train_candidates(args, data, candidates):
-    """Train on levels, on changes, or on both, as the series allow, and add the forecasters to `candidates`."""
+    """Train on levels, on changes, or on both, depending on the series. Append the forecasters to `candidates`."""
     outputs, H = len(data.targets), args.hidden_size or HIDDEN_SIZE
     print(f"RNN of {H} {_forecast.ACTIVATION} units, {_parameters(H, outputs + len(data.inputs), outputs)} parameters, "
           f"{data.steps(args.horizon)} ahead, seed {args.random_state}", flush=True)
     differences = _forecast.differences(data.values, outputs, args.horizon)
     if differences == (args.horizon,):
         shift = _forecast.shift([x[:, :outputs] for x in data.values])
-        print(f"  levels are not tried: the held-out part lies {shift:.1f} standard deviations off what trains")
+        print(f"  levels are not tried: the held-out part is {shift:.1f} standard deviations from the training part")
     for difference in differences:
         candidates.append(_forecast.Forecaster(
             data.targets, data.inputs, horizon=args.horizon, difference=difference, ids=data.ids, id_column=args.id,
@@ -183,13 +186,13 @@ def _sees(forecaster, data):
 
 def _print_candidate(forecaster, data):
     history = forecaster.regressor.history_
-    print(f"  on {_sees(forecaster, data)}: {len(history.train_loss)} epochs, held-out error "
-          f"{_forecast.held_out_error(forecaster, data.values):.3f} standard deviations at its lowest, epoch "
+    print(f"  on {_sees(forecaster, data)}: {len(history.train_loss)} epochs, lowest held-out error "
+          f"{_forecast.held_out_error(forecaster, data.values):.3f} standard deviations, in epoch "
           f"{history.best_epoch + 1}", flush=True)
 
 
 def _print_errors(args, data, made):
-    """Print the errors on the last 20 %, of the network, of repeating the last value and of an autoregression.
+    """Print the errors on the last 20 %: of the network, of repeating the last value and of an autoregression.
 
     Return the forecasts that repeat the last value.
     """
@@ -212,7 +215,7 @@ def _print_errors(args, data, made):
 
 
 def _print_table(targets, rows, naive):
-    """A line for each (name, errors, words); with the names of targets over the figures, one of all comes last."""
+    """Print a line for each (name, errors, words). With names of targets there is a header, and a last column for all."""
     widths = [max(9, 2 + len(name)) for name in targets[:SHOWN]] or [9]
     more = "   ..." if len(targets) > SHOWN else ""
     if targets:
@@ -226,7 +229,7 @@ def _print_table(targets, rows, naive):
 
 
 def _figure(error, like):
-    """An error as text, with as many decimals as give `like` three figures."""
+    """Format an error with the number of decimals that gives `like` three significant digits."""
     if not 1e-6 < like < 1e9:
         return f"{error:.3g}"
     return f"{error:.{max(0, 2 - int(np.floor(np.log10(like))))}f}"
@@ -250,18 +253,18 @@ def _print_reach(forecaster, data):
 
 
 def _largest(data):
-    """The series that is drawn: the longest, and of those the first."""
+    """Return the index of the series to draw: the first of the longest."""
     return int(np.argmax([len(x) for x in data.values]))
 
 
 def _of(data, n, k):
-    """Which column, if there are several targets, and which series, if there are several."""
+    """Describe the column, if there are several targets, and the series, if there are several."""
     column = f" of {data.targets[k]}" if len(data.targets) > 1 else ""
     return column + (f" of {data.name(n)}" if data.ids else "")
 
 
 def _subject(data, n, k, most=48):
-    """What a panel shows: the names of its target and series, long ones shortened, if there are several."""
+    """Describe a panel by its target and series, if there are several. Long names are shortened."""
     target, series = (name if len(name) <= most else f"{name[:most]}…" for name in (data.targets[k], data.name(n)))
     if len(data.targets) > 1:
         return f"{target} of {series}," if series else f"{target},"
@@ -277,7 +280,7 @@ def _drawn(data, n):
 
 
 def _panels(forecaster, data, made, naive, n, quantity, most=600):
-    """Of series n the axis and its marks, and a panel for each target: all steps, or of a long series the test part.
+    """Return the axis of series n with its marks, and a panel for each target. Of a long series only the test part is shown.
 
     `made` and `naive` are the forecasts of the network and of repeating the last value. The errors are those of series n.
     """

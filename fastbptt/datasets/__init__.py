@@ -1,4 +1,7 @@
-"""Small real data that the package ships, samples-first, and tasks that are drawn afresh, time-major."""
+"""Small packaged data sets, samples-first, and tasks that draw new sequences, time-major.
+
+Loaders are in _loaders, tasks of long memory in _tasks, tasks of neuroscience in _trials.
+"""
 
 from ._loaders import load_airline_passengers, load_japanese_vowels, load_sunspots
 from ._tasks import adding_problem, copy_memory, fraction_wrong, parity, temporal_order

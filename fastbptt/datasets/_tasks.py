@@ -1,11 +1,11 @@
-"""Tasks of long memory that are drawn afresh for every update: time-major, as the engine takes them.
+"""Tasks of long memory that draw new sequences for every update: time-major, as the engine takes them.
 
-Each is f(batch_size, length or delay, *, random_state) -> X (T, B, I), D, weights (T, B), made for fresh batches:
+Each is f(batch_size, length or delay, *, random_state) -> X (T, B, I), D, weights (T, B), made for new batches:
 
     net.fit(batches=lambda batch_size, rng: adding_problem(batch_size, 50, random_state=rng), updates=2000)
 
-Where no answer is due the weight is 0 and D holds NaN, or label −1, so that training without the weights is refused.
-With one answer a sequence, at its end, D[-1] is all of them.
+Where no answer is due the weight is 0 and D is NaN, or label −1, so that training without the weights is refused.
+If a sequence has one answer, at its end, D[-1] has all answers. A new task of long memory belongs here.
 """
 
 from __future__ import annotations
@@ -24,40 +24,44 @@ if TYPE_CHECKING:
 
 def adding_problem(batch_size: Int, length: Int, *,
                    random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two numbers of a stream are marked; their mean is to be told at the end.
+    """Draw the adding problem: report the mean of two marked numbers of a stream at the end.
 
     Parameters
     ----------
     batch_size : int, B
     length : int, T, at least 10
     random_state : None, int or numpy.random.Generator
-        An int gives the same batch each time, a Generator the next one.
+        An int gives the same batch each time, a Generator a new batch.
 
     Returns
     -------
-    X : array (T, B, 2) float64, numbers of U(0, 1), and a marker that is 1 at two steps and else 0
-    D : array (T, B, 1) float64, (x_i + x_j) / 2 of the marked steps at t = T − 1; NaN before
-    weights : array (T, B) float64, 1 at t = T − 1; 0 before
+    X : array (T, B, 2) float64
+        Numbers of U(0, 1), and a marker that is 1 at two steps and else 0.
+    D : array (T, B, 1) float64
+        (x_i + x_j) / 2 of the marked steps at t = T − 1; NaN before.
+    weights : array (T, B) float64
+        1 at t = T − 1; 0 before.
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind, or too small.
+    TypeError, ValueError
+        If an argument has a wrong type, or is too small.
 
     Notes
     -----
-    The form of Pascanu, Mikolov and Bengio 2013 (On the difficulty of training recurrent neural networks, ICML), as
+    This is the form of Pascanu, Mikolov and Bengio 2013 (On the difficulty of training recurrent neural networks, ICML), as
     their published code draws it: with n = ⌊T/10⌋ the first marked step is uniform in [0, n), the second in
     [n, n + ⌊4T/10⌋), about the first half. Their code also draws T itself, from [T, 1.1 T), for each batch; here T is
-    what is asked for.
+    fixed.
 
-    It comes from Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735, experiment 4),
-    where the numbers are of U(−1, 1), the first marked step is one of the first ten and the second one of the first
-    T/2 − 1 others, a marker of −1 stands at both ends, and the target is 0.5 + (x_i + x_j) / 4.
+    The task comes from Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735, experiment 4).
+    There the numbers are of U(−1, 1), the first marked step is one of the first ten and the second one of the first
+    T/2 − 1 others, both ends have a marker of −1, and the target is 0.5 + (x_i + x_j) / 4.
 
-    A sequence is right, in 1997, where the absolute error at its end is below 0.04. The code of 2013 is more lenient:
-    its *squared* error is to be at most 0.04, which the constant 0.5 reaches in 64 % of the sequences; it says solved
-    when none of 10,000 fresh sequences is wrong. `fraction_wrong` takes 0.04 for the absolute error, or with
-    tolerance=0.2 the squared one. The constant 0.5 has a mean squared error of 1/24, and 84.6 % wrong by 0.04.
+    In 1997 a sequence was right if the absolute error at its end was below 0.04. The code of 2013 is more lenient: its
+    *squared* error must be at most 0.04, which the constant 0.5 reaches in 64 % of the sequences. It calls the task solved
+    if none of 10,000 new sequences is wrong. `fraction_wrong` takes 0.04 for the absolute error, or with tolerance=0.2 the
+    squared one. The constant 0.5 has a mean squared error of 1/24, and 84.6 % wrong by 0.04.
     """
     rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=10)
     X = np.zeros((T, B, 2))
@@ -72,38 +76,42 @@ def adding_problem(batch_size: Int, length: Int, *,
 
 def temporal_order(batch_size: Int, length: Int, *,
                    random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two of a stream of symbols are A or B; which they were, and in which order, is to be told at the end.
+    """Draw the temporal order task: report at the end which two symbols of a stream were A or B, and in which order.
 
     Parameters
     ----------
     batch_size : int, B
     length : int, T, at least 10
     random_state : None, int or numpy.random.Generator
-        An int gives the same batch each time, a Generator the next one.
+        An int gives the same batch each time, a Generator a new batch.
 
     Returns
     -------
-    X : array (T, B, 6) float64, one-hot symbols A, B, c, d, e, f
-    D : array (T, B) int, at t = T − 1 the class, 0 to 3 for AA, AB, BA, BB; −1 before
-    weights : array (T, B) float64, 1 at t = T − 1; 0 before
+    X : array (T, B, 6) float64
+        One-hot symbols A, B, c, d, e, f.
+    D : int array (T, B)
+        The class at t = T − 1, 0 to 3 for AA, AB, BA, BB; −1 before.
+    weights : array (T, B) float64
+        1 at t = T − 1; 0 before.
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind, or too small.
+    TypeError, ValueError
+        If an argument has a wrong type, or is too small.
 
     Notes
     -----
-    The form of Pascanu, Mikolov and Bengio 2013 (On the difficulty of training recurrent neural networks, ICML), as
-    their published code draws it: with n = ⌊T/10⌋ the first of the two stands at a step uniform in [n, 2n), the second
-    in [⌊T/2⌋, ⌊T/2⌋ + n), each is A or B with probability ½, and all others are uniform among c, d, e and f. (Their
+    This is the form of Pascanu, Mikolov and Bengio 2013 (On the difficulty of training recurrent neural networks, ICML), as
+    their published code draws it: with n = ⌊T/10⌋ the first of the two is at a step uniform in [n, 2n), the second in
+    [⌊T/2⌋, ⌊T/2⌋ + n), each is A or B with probability ½, and all others are uniform among c, d, e and f. (Their
     classes are numbered AA, BA, AB, BB.)
 
-    It comes from Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735, experiment 6a),
-    where T is from 100 to 110, the two stand in 10 to 20 and 50 to 60, and two further symbols open and end a sequence.
+    The task comes from Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735, experiment 6a).
+    There T is from 100 to 110, the two are at steps 10 to 20 and 50 to 60, and two further symbols open and end a sequence.
 
-    A sequence is right where the most probable class is the true one; the code of 2013 says solved when none of 10,000
-    fresh sequences is wrong. (In 1997 every output had to be within 0.3 of its target.) Loss: cross_entropy,
-    log 4 = 1.386 for a guess.
+    A sequence is right if the most probable class is the true one. The code of 2013 calls the task solved if none of 10,000
+    new sequences is wrong. (In 1997 every output had to be within 0.3 of its target.) Loss: cross_entropy, log 4 = 1.386 for
+    a guess.
     """
     rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=10)
     symbols = rng.integers(2, 6, size=(T, B))
@@ -118,40 +126,42 @@ def temporal_order(batch_size: Int, length: Int, *,
 
 def copy_memory(batch_size: Int, delay: Int, *, symbols: Int = 10, categories: Int = 8,
                 random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A sequence of symbols is to be repeated after a delay.
+    """Draw the copy memory task: repeat a sequence of symbols after a delay.
 
     Parameters
     ----------
     batch_size : int, B
     delay : int, at least 1
-        Steps from the last symbol to the delimiter: symbol k, shown at step k, is to be told at delay + symbols + k.
+        Steps from the last symbol to the delimiter. Symbol k is shown at step k and due at step delay + symbols + k.
     symbols : int
-        How many are to be remembered.
+        Number of symbols to remember.
     categories : int
-        How many kinds of them there are.
+        Number of different symbols.
     random_state : None, int or numpy.random.Generator
-        An int gives the same batch each time, a Generator the next one.
+        An int gives the same batch each time, a Generator a new batch.
 
     Returns
     -------
-    X : array (T, B, categories + 2) float64, T = delay + 2 symbols: one-hot symbols, blank (the last but one) and
-        delimiter (the last)
-    D : array (T, B) int, the blank (`categories`), and at the last `symbols` steps the symbols
-    weights : array (T, B) float64, ones: a blank is an answer too
+    X : array (T, B, categories + 2) float64
+        T = delay + 2 symbols. One-hot symbols, blank (the second last) and delimiter (the last).
+    D : int array (T, B)
+        The blank (`categories`), and at the last `symbols` steps the symbols.
+    weights : array (T, B) float64
+        Ones: a blank is an answer too.
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind, or too small.
+    TypeError, ValueError
+        If an argument has a wrong type, or is too small.
 
     Notes
     -----
-    The form of Arjovsky, Shah and Bengio 2016 (Unitary evolution recurrent neural networks, ICML): 10 symbols, uniform
-    among 8; delay − 1 blanks; the delimiter; 10 blanks, during which the symbols are to be told in their order. It goes
-    back to the tasks of Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735).
+    This is the form of Arjovsky, Shah and Bengio 2016 (Unitary evolution recurrent neural networks, ICML): 10 symbols, uniform
+    among 8; delay − 1 blanks; the delimiter; 10 blanks, during which the symbols are due in their order. It goes back to the
+    tasks of Hochreiter and Schmidhuber 1997 (Long short-term memory, Neural Computation 9:1735).
 
-    Without a memory the mean cross-entropy is symbols · log(categories) / T at best, by telling blanks and then any of
-    the symbols. No threshold for solved is defined; a sequence is right where every answer is. A network needs
-    output_size = categories + 1.
+    Without memory the best mean cross-entropy is symbols · log(categories) / T: answer blanks, then random symbols. No
+    threshold for solved is defined. A sequence is right if every answer is. A network needs output_size = categories + 1.
     """
     symbols, categories = _checks.size("symbols", symbols), _checks.size("categories", categories)
     rng, delay, B = _prepare(batch_size, delay, random_state, "delay", smallest=1)
@@ -166,29 +176,33 @@ def copy_memory(batch_size: Int, delay: Int, *, symbols: Int = 10, categories: I
 
 
 def parity(batch_size: Int, length: Int, *, random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether the number of ones so far is odd is to be told at each step of a stream of 1 and −1.
+    """Draw the parity task: report at each step whether the number of ones so far in a stream of 1 and −1 is odd.
 
     Parameters
     ----------
     batch_size : int, B
     length : int, T, at least 1
     random_state : None, int or numpy.random.Generator
-        An int gives the same batch each time, a Generator the next one.
+        An int gives the same batch each time, a Generator a new batch.
 
     Returns
     -------
-    X : array (T, B, 1) float64, 1 or −1 with probability ½
-    D : array (T, B) int, 1 where the number of ones in X[:t + 1] is odd, else 0
-    weights : array (T, B) float64, ones
+    X : array (T, B, 1) float64
+        1 or −1 with probability ½.
+    D : int array (T, B)
+        1 if the number of ones in X[:t + 1] is odd, else 0.
+    weights : array (T, B) float64
+        Ones.
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind, or too small.
+    TypeError, ValueError
+        If an argument has a wrong type, or is too small.
 
     Notes
     -----
     Bengio, Simard and Frasconi 1994 (Learning long-term dependencies with gradient descent is difficult, IEEE
-    Transactions on Neural Networks 5:157) ask only at the end, which is far harder: ``weights[:-1] = 0``. Loss:
+    Transactions on Neural Networks 5:157) score only the end, which is far harder: ``weights[:-1] = 0``. Loss:
     cross_entropy with two outputs, log 2 = 0.693 for a guess.
     """
     rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=1)
@@ -197,25 +211,27 @@ def parity(batch_size: Int, length: Int, *, random_state: Seed = None) -> tuple[
 
 
 def fraction_wrong(Y: ArrayLike, D: ArrayLike, weights: ArrayLike | None = None, *, tolerance: Float = 0.04) -> float:
-    """The share of sequences with a wrong answer: a float from 0 to 1.
+    """Return the fraction of sequences with a wrong answer, a float from 0 to 1.
 
     Parameters
     ----------
-    Y : array (T, B, O), a network's outputs
+    Y : array (T, B, O)
+        A network's outputs.
     D : array (T, B) of integer labels, or (T, B, O) of numbers
-        A label is told right by the largest output, a number by one nearer than `tolerance`.
+        A label is right if its output is the largest, a number if the output differs by less than `tolerance`.
     weights : array (T, B), optional
-        Answers are due where it is above 0; D is not read elsewhere.
+        Answers are due where the weight is above 0. D is not read elsewhere.
     tolerance : float
-        0.04 after the adding problem of Hochreiter and Schmidhuber 1997.
+        0.04 as in the adding problem of Hochreiter and Schmidhuber 1997.
 
     Raises
     ------
-    ValueError : the shapes do not go together, or there is nothing to judge.
+    ValueError
+        If the shapes do not match, or there is nothing to score.
 
     Notes
     -----
-    NaN is a wrong answer. A sequence of which no answer is due counts as right.
+    NaN is a wrong answer. A sequence without due answers counts as right.
     """
     tolerance = _checks.number("tolerance", tolerance, 0)
     Y, D = _checks.array("Y", Y, np.float64), np.asarray(D)
@@ -237,15 +253,15 @@ def fraction_wrong(Y: ArrayLike, D: ArrayLike, weights: ArrayLike | None = None,
 
 
 def _prepare(batch_size, length, random_state, name, smallest):
-    """A generator, and the sizes T (or delay) and B, checked."""
-    _checks.size("batch_size", batch_size)  # which comes first
+    """Return a generator, and the sizes T (or delay) and B, checked."""
+    _checks.size("batch_size", batch_size)  # the first argument is checked first
     T = _checks.size(name, length, smallest)
     rng, B = _generator(batch_size, random_state)
     return rng, T, B
 
 
 def _generator(batch_size, random_state):
-    """A generator, and the size B, checked."""
+    """Return a generator, and the size B, checked."""
     B = _checks.size("batch_size", batch_size)
     if isinstance(random_state, np.random.Generator):
         return random_state, B
@@ -253,7 +269,7 @@ def _generator(batch_size, random_state):
 
 
 def _only_last(T, B):
-    """Weights (T, B) of an answer that is due at the end."""
+    """Return weights (T, B) of an answer that is due at the end."""
     weights = np.zeros((T, B))
     weights[-1] = 1
     return weights

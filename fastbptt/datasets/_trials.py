@@ -1,11 +1,12 @@
-"""Tasks of neuroscience that are drawn afresh for every update: time-major, as the engine takes them.
+"""Tasks of neuroscience that draw new trials for every update: time-major, as the engine takes them.
 
-Each is f(batch_size, ..., *, random_state) -> X (T, B, I), D, weights (T, B), made for fresh batches:
+Each is f(batch_size, ..., *, random_state) -> X (T, B, I), D, weights (T, B), made for new batches:
 
     net.fit(batches=lambda batch_size, rng: perceptual_decision(batch_size, random_state=rng), updates=1000)
 
-Where no answer is due the weight is 0 and D holds NaN, or label −1, so that training without the weights is refused.
-Trials last a number of ms, of which each step is dt, as in the papers; the defaults are shorter than those of monkeys.
+Where no answer is due the weight is 0 and D is NaN, or label −1, so that training without the weights is refused.
+Durations are in ms, as in the papers, with steps of dt. The defaults are shorter than in experiments with monkeys. A new task
+with trials belongs here.
 """
 
 from __future__ import annotations
@@ -22,54 +23,57 @@ if TYPE_CHECKING:
 
     from .._types import Float, Int, Seed
 
-LOW, HIGH = 0.2, 1.0  # of outputs: Song, Yang and Wang 2016
+LOW, HIGH = 0.2, 1.0  # targets of outputs, from Song, Yang and Wang 2016
 
 
 def perceptual_decision(batch_size: Int, *, fixation: Float = 100, stimulus: Float = 600,
                         delay: Float | tuple[Float, Float] = (0, 400), decision: Float = 200,
                         coherences: ArrayLike = (0.032, 0.064, 0.128, 0.256, 0.512), noise: Float = 0.2, dt: Float = 20,
                         random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of two noisy inputs is the larger on average is to be told when the fixation cue ends.
+    """Draw a perceptual decision: report which of two noisy inputs is larger on average when the fixation cue ends.
 
     Parameters
     ----------
     batch_size : int, B
     fixation, stimulus, decision : float, ms
-        How long the cue stands alone, how long the evidence is shown, how long the choice is asked for.
+        Durations of the cue before the evidence, of the evidence, and of the period in which the choice is due.
     delay : float or (float, float), ms
-        From the end of the evidence to that of the cue; from a range each sequence draws its own.
+        Time from the end of the evidence to the end of the cue. From a range each sequence draws its own.
     coherences : tuple of float from 0 to 1
-        Which a sequence draws its own c from. With c = 0 either choice is right with probability ½.
+        Each sequence draws its c from these. With c = 0 either choice is right with probability ½.
     noise : float
-        Standard deviation of each step of both evidence inputs, from the first step to the last.
-    dt : float, ms a step
+        Standard deviation of the noise on both evidence inputs at every step.
+    dt : float, ms per step
     random_state : None, int or numpy.random.Generator
-        An int gives the same batch each time, a Generator the next one.
+        An int gives the same batch each time, a Generator a new batch.
 
     Returns
     -------
-    X : array (T, B, 3) float64, evidence for choice 0 and for choice 1, during the stimulus (1 + c)/2 for the right one
-        and (1 − c)/2 for the other, else 0, both with noise; and a cue, 1 until the choice is asked for, then 0
-    D : array (T, B, 2) float64, 0.2 and 0.2 in the fixation period; 1 for the right choice and 0.2 for the other in the
-        decision period; NaN elsewhere
-    weights : array (T, B) float64, 1 in the fixation and the decision period; 0 elsewhere: during stimulus and delay, and
-        after the decision in sequences of a shorter delay than the longest
+    X : array (T, B, 3) float64
+        Evidence for choice 0 and for choice 1: during the stimulus (1 + c)/2 for the right one and (1 − c)/2 for the other,
+        else 0, both with noise. The third input is the cue, 1 until the choice is due, then 0.
+    D : array (T, B, 2) float64
+        0.2 and 0.2 in the fixation period; 1 for the right choice and 0.2 for the other in the decision period; NaN elsewhere.
+    weights : array (T, B) float64
+        1 in the fixation and the decision period. 0 elsewhere: during stimulus and delay, and after the decision in sequences
+        with a shorter delay than the longest.
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind, or too small.
+    TypeError, ValueError
+        If an argument has a wrong type, or is too small.
 
     Notes
     -----
-    After Song, Yang and Wang 2016 (Training excitatory-inhibitory recurrent neural networks for cognitive tasks, PLoS
-    Computational Biology 12:e1004792), from whose published code the coherences, the inputs and the targets are: there the
-    fixation lasts 100 ms, the stimulus from 80 to 1500, drawn from an exponential distribution of mean 330, the decision 300,
-    without a delay, noise is given in continuous time, and the cue begins with the stimulus. The experiment is that of
-    Britten, Shadlen, Newsome and Movshon 1992 (The analysis of visual motion, Journal of Neuroscience 12:4745).
+    Coherences, inputs and targets are those of the published code of Song, Yang and Wang 2016 (Training excitatory-inhibitory
+    recurrent neural networks for cognitive tasks, PLoS Computational Biology 12:e1004792). There the fixation lasts 100 ms,
+    the stimulus 80 to 1500, drawn from an exponential distribution of mean 330, and the decision 300. There is no delay, noise
+    is given in continuous time, and the cue begins with the stimulus. The experiment is that of Britten, Shadlen, Newsome and
+    Movshon 1992 (The analysis of visual motion, Journal of Neuroscience 12:4745).
 
     The choice is ``Y[t, b].argmax()`` at a step of the decision period. ``fraction_wrong(Y, D, weights, tolerance=0.4)``
-    counts what is nearer to the other target, at any step that is judged. An observer who adds the evidence up is right in a
-    share Φ(c √(n/2) / noise) of the trials with n steps of stimulus.
+    counts the trials with an output nearer to the other target at any step with a weight. An observer who sums the evidence
+    is right in a fraction Φ(c √(n/2) / noise) of the trials with n steps of stimulus.
     """
     rng, B = _generator(batch_size, random_state)
     dt = _checks.number("dt", dt, 0)
@@ -102,40 +106,45 @@ def delayed_match_to_sample(batch_size: Int, *, items: Int = 4, fixation: Float 
                             delay: Float | tuple[Float, Float] = (200, 600), test: Float = 200, decision: Float = 100,
                             noise: Float = 0.1, dt: Float = 20,
                             random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether the second of two items, shown after a delay, is the first again is to be told when the fixation cue ends.
+    """Draw a delayed match to sample: report whether a second item, shown after a delay, equals the first.
+
+    The answer is due when the fixation cue ends.
 
     Parameters
     ----------
     batch_size : int, B
     items : int, at least 2
-        How many there are.
+        Number of different items.
     fixation, sample, test, decision : float, ms
-        How long the cue stands alone, how long each item is shown, how long the answer is asked for.
+        Durations of the cue before the first item, of each item, and of the period in which the answer is due.
     delay : float or (float, float), ms
-        Between the items; from a range each sequence draws its own.
+        Time between the items. From a range each sequence draws its own.
     noise : float
-        Standard deviation of each step of the items' inputs, from the first step to the last.
-    dt : float, ms a step
+        Standard deviation of the noise on the items' inputs at every step.
+    dt : float, ms per step
     random_state : None, int or numpy.random.Generator
-        An int gives the same batch each time, a Generator the next one.
+        An int gives the same batch each time, a Generator a new batch.
 
     Returns
     -------
-    X : array (T, B, items + 1) float64, an input for each item, 1 while it is shown, with noise; and a cue, 1 until the
-        answer is asked for, then 0
-    D : array (T, B) int, 1 for a match and 0 for none in the decision period; −1 elsewhere
-    weights : array (T, B) float64, 1 in the decision period; 0 elsewhere
+    X : array (T, B, items + 1) float64
+        An input for each item, 1 while it is shown, with noise. The last input is the cue, 1 until the answer is due, then 0.
+    D : int array (T, B)
+        1 for a match and 0 for none in the decision period; −1 elsewhere.
+    weights : array (T, B) float64
+        1 in the decision period; 0 elsewhere.
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind, or too small.
+    TypeError, ValueError
+        If an argument has a wrong type, or is too small.
 
     Notes
     -----
-    A match has probability ½; else the second item is uniform among the others. The experiment, with pictures, is that of
-    Miyashita 1988 (Neuronal correlate of visual associative long-term memory in the primate temporal cortex, Nature 335:817);
-    a model circuit is in Engel and Wang 2011 (Same or different? Journal of Neuroscience 31:6982). Loss: cross_entropy with two
-    outputs, log 2 = 0.693 for a guess; without a memory of the first item nothing better can be had.
+    A match has probability ½; otherwise the second item is uniform among the others. The experiment, with pictures, is that of
+    Miyashita 1988 (Neuronal correlate of visual associative long-term memory in the primate temporal cortex, Nature 335:817).
+    Engel and Wang 2011 has a model circuit (Same or different? Journal of Neuroscience 31:6982). Loss: cross_entropy with two
+    outputs, log 2 = 0.693 for a guess. Nothing better is possible without a memory of the first item.
     """
     items = _checks.size("items", items, 2)
     rng, B = _generator(batch_size, random_state)
@@ -161,35 +170,40 @@ def delayed_match_to_sample(batch_size: Int, *, items: Int = 4, fixation: Float 
 
 def flip_flop(batch_size: Int, length: Int, *, bits: Int = 3, probability: Float = 0.1,
               random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The sign of the last pulse of each input is to be told at each step.
+    """Draw the flip-flop task: report the sign of the last pulse of each input at each step.
 
     Parameters
     ----------
     batch_size : int, B
     length : int, T, at least 1
     bits : int
-        Inputs and outputs.
+        Number of inputs and outputs.
     probability : float
-        Of a pulse at a step of an input.
+        Probability of a pulse at a step of an input.
     random_state : None, int or numpy.random.Generator
-        An int gives the same batch each time, a Generator the next one.
+        An int gives the same batch each time, a Generator a new batch.
 
     Returns
     -------
-    X : array (T, B, bits) float64, pulses of 1 or −1 with probability ½ each, else 0; every input begins with one
-    D : array (T, B, bits) float64, the last pulse, this step's too: 1 or −1
-    weights : array (T, B) float64, ones
+    X : array (T, B, bits) float64
+        Pulses of 1 or −1 with probability ½ each, else 0. Every input begins with a pulse.
+    D : array (T, B, bits) float64
+        The last pulse, 1 or −1, including that of the current step.
+    weights : array (T, B) float64
+        Ones.
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind, or too small.
+    TypeError, ValueError
+        If an argument has a wrong type, or is too small.
 
     Notes
     -----
-    The three-bit flip-flop of Sussillo and Barak 2013 (Opening the black box: low-dimensional dynamics in high-dimensional
-    recurrent neural networks, Neural Computation 25:626), whose trained networks have a stable fixed point for each of the
-    2^bits memories; steps, and so the probability, are a choice made here. ``fraction_wrong(Y, D, tolerance=1.0)`` counts the
-    sequences with a wrong sign anywhere. Y = 0 has a mean squared error of `bits`.
+    This is the three-bit flip-flop of Sussillo and Barak 2013 (Opening the black box: low-dimensional dynamics in
+    high-dimensional recurrent neural networks, Neural Computation 25:626). Their trained networks have a stable fixed point
+    for each of the 2^bits memories. Discrete steps, and so the probability, are choices made here.
+    ``fraction_wrong(Y, D, tolerance=1.0)`` counts the sequences with a wrong sign anywhere. Y = 0 has a mean squared error of
+    `bits`.
     """
     bits, probability = _checks.size("bits", bits), _checks.number("probability", probability, 0, np.nextafter(1, 2))
     rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=1)
@@ -202,31 +216,35 @@ def flip_flop(batch_size: Int, length: Int, *, bits: Int = 3, probability: Float
 
 def sine_generation(batch_size: Int, length: Int, *, frequencies: Int = 51,
                     random_state: Seed = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A sine is to be generated, of the frequency that a constant input stands for.
+    """Draw the sine generation task: generate a sine with the frequency that a constant input encodes.
 
     Parameters
     ----------
     batch_size : int, B
     length : int, T, at least 1
     frequencies : int, at least 2
-        How many there are, at equal distances from 0.1 to 0.6 radians a step, periods of 63 to 10 steps.
+        Number of frequencies, equally spaced from 0.1 to 0.6 radians per step (periods of 63 to 10 steps).
     random_state : None, int or numpy.random.Generator
-        An int gives the same batch each time, a Generator the next one.
+        An int gives the same batch each time, a Generator a new batch.
 
     Returns
     -------
-    X : array (T, B, 1) float64, j / frequencies + 0.25 at all steps, j uniform in 0 ... frequencies − 1
-    D : array (T, B, 1) float64, sin(ω_j t), t = 0 ... T − 1
-    weights : array (T, B) float64, ones
+    X : array (T, B, 1) float64
+        j / frequencies + 0.25 at all steps, with j uniform in 0 ... frequencies − 1.
+    D : array (T, B, 1) float64
+        sin(ω_j t), t = 0 ... T − 1.
+    weights : array (T, B) float64
+        Ones.
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind, or too small.
+    TypeError, ValueError
+        If an argument has a wrong type, or is too small.
 
     Notes
     -----
     Sussillo and Barak 2013 (Opening the black box: low-dimensional dynamics in high-dimensional recurrent neural networks,
-    Neural Computation 25:626) train 51 frequencies with these inputs; their time is continuous, here a step is one of their
+    Neural Computation 25:626) train 51 frequencies with these inputs. Their time is continuous; here a step is one of their
     time constants. Y = 0 has a mean squared error near ½.
     """
     n = _checks.size("frequencies", frequencies, 2)
@@ -238,15 +256,15 @@ def sine_generation(batch_size: Int, length: Int, *, frequencies: Int = 51,
 
 
 def _steps(name, duration, dt, smallest=1):
-    """Steps of dt that are nearest to a duration, both in ms."""
+    """Return the number of steps of dt nearest to a duration. Both are in ms."""
     steps = round(_checks.number(name, duration, 0, low_allowed=True) / dt)
     if steps < smallest:
-        raise ValueError(f"{name} must last {smallest} step of dt={dt:g} ms at least, got {duration} ms")
+        raise ValueError(f"{name} must last at least {smallest} step of dt={dt:g} ms, got {duration} ms")
     return _checks.size(f"{name} in steps", steps, smallest)
 
 
 def _range(name, duration, dt):
-    """Least and most steps of a duration, or of a pair of them."""
+    """Return the least and largest number of steps of a duration, or of a pair of durations."""
     pair = duration if isinstance(duration, (tuple, list)) else (duration, duration)
     if len(pair) != 2:
         raise ValueError(f"{name} must be a number or a pair of them, got {duration!r}")

@@ -1,4 +1,7 @@
-"""What can be known of a gradient: whether it is right, and where it goes."""
+"""Diagnostics of a network: whether its gradients are correct, how they propagate, and what its states do.
+
+A new diagnostic returns a frozen dataclass with arrays, `describe` and `plot`. Drawing belongs to `fastbptt/_plots.py`.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ if TYPE_CHECKING:
     from .._types import Backend, Float, Int, Seed
     from ..network import RNN
 
-STEP = 1e-30  # of the complex-step derivative: no difference is taken, so nothing cancels however small it is
+STEP = 1e-30  # of the complex-step derivative; it takes no difference, so a small step causes no cancellation
 CONSTRAINTS = _options.names(lambda option: option.constrains)
-ZERO = 1e-45  # derivatives under it are 0: far over what the step adds to one that is, of the order of STEP²
+ZERO = 1e-45  # smaller derivatives count as 0; the step changes a zero derivative by about STEP², which is far less
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,11 @@ class GradientCheck:
     Attributes
     ----------
     errors : dict of dict
-        errors[column][parameter]; the columns are "reference float64", "core float64" and "core float32".
+        errors[column][parameter]. The columns are "reference float64", "core float64" and "core float32".
     entries : dict
-        How many entries of each parameter were checked.
+        Number of entries of each parameter that were checked.
     left_out : int
-        Errors e(Y_tb, D_tb) that were given no weight, because rounding decides on which side of a kink they are.
+        Number of errors e(Y_tb, D_tb) that got weight 0, because rounding decides on which side of a kink they are.
     omega : float
         The network's omega. Above 0, the check compares the immediate derivative of Ω, by W_s alone, with all S_t and ∂E/∂S_t
         held fixed, as `loss_and_gradients` does. Central differences of the whole loss give another number.
@@ -55,7 +58,7 @@ class GradientCheck:
                    for column, errors in self.errors.items() for error in errors.values())
 
     def describe(self) -> str:
-        """A table of the errors."""
+        """Return a table of the errors."""
         head = f"{'':14}{'entries':>8}" + "".join(f"{column:>20}" for column in self.errors)
         rows = [f"∂E/∂{name:<11}{self.entries[name]:>7}" + "".join(f"{errors[name]:>20.1e}"
                 for errors in self.errors.values()) for name in self.entries]
@@ -63,25 +66,25 @@ class GradientCheck:
         note = [f"errors left out, because rounding decides on which side of a kink they are: {self.left_out}"] * (
             self.left_out > 0)
         if self.omega > 0:
-            note.append(f"omega = {self.omega:g}: of Ω the immediate derivative by W_s, with all S_t and ∂E/∂S_t held fixed, on "
-                        "both sides; not that of the whole loss")
+            note.append(f"omega = {self.omega:g}: both sides use the immediate derivative of Ω by W_s, with all S_t and ∂E/∂S_t "
+                        "held fixed, not that of the whole loss")
         return "\n".join(["largest relative error against the complex-step derivative:", head, *rows, *note, verdict])
 
 
 def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = None, *,
               initial_state: ArrayLike | None = None, weights: ArrayLike | None = None, entries: Int = 100,
               random_state: Seed = 0) -> GradientCheck:
-    """As `RNN.gradcheck`, which calls this.
+    """Compare gradients with complex-step derivatives. `RNN.gradcheck` calls this and documents the arguments.
 
     The derivative of the reference's forward pass by one entry is Im E(θ + ih) / h, exact to rounding (Squire and Trapp
-    1998). With omega > 0, Ω enters both sides by its immediate derivative alone: by W_s, with all S_t and ∂E/∂S_t held fixed
+    1998). With omega > 0, Ω enters both sides only by its immediate derivative: by W_s, with all S_t and ∂E/∂S_t held fixed
     (Pascanu, Mikolov and Bengio 2013). Differences of the whole loss, Ω included, therefore disagree with the gradient.
 
-    The network's own parameters are used, in float64; "core float32" is the same network in float32.
+    The check uses the network's own parameters, in float64. "core float32" is the same network in float32.
 
-    At a kink the reference's forward pass has the documented subgradient as its derivative: 0 of |w| of the l1 penalty, of
-    the absolute error, the quantile loss and ReLU at 0. A gradient that has another one does not pass. Where the three networks
-    are on different sides of a kink, because they round differently, no gradient is wrong: such errors get the weight 0.
+    At a kink the derivative of the reference's forward pass is the documented subgradient: 0 for |w| of the l1 penalty, the
+    absolute error, the quantile loss and ReLU at 0. A gradient with another subgradient does not pass. Rounding can put the
+    three networks on different sides of a kink. No gradient is wrong then, so such errors get the weight 0.
     """
     entries = _checks.size("entries", entries)
     rng = np.random.default_rng(random_state)
@@ -113,7 +116,7 @@ def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = No
             loss = reference.loss(parameters, **data, **options)
             derivative[name][k] = (loss + _penalties(parameters, data, options, held)).imag / STEP
             value.flat[j] = value.flat[j].real
-        if name in options["maps"]:  # what is frozen has no gradient
+        if name in options["maps"]:  # frozen entries have no gradient
             derivative[name] *= options["maps"][name].trainable.flat[chosen[name]]
 
     errors = {}
@@ -130,7 +133,7 @@ KINKED_UNITS, KINKED_LOSSES = ("relu", "leaky_relu"), ("absolute_error", "quanti
 
 
 def _torn(networks, data):
-    """Which errors (T, B), or (B,), the networks see from different sides of a kink: their own, or one of a unit before."""
+    """Return which errors (T, B), or (B,), lie on different sides of a kink in the networks: of the loss, or of a unit before."""
     units, outputs = [], []
     for backend, dtype in BACKENDS:
         net = networks[dtype]
@@ -147,7 +150,7 @@ def _torn(networks, data):
     if loss in KINKED_LOSSES:
         torn |= (_differ(outputs)).any(axis=-1)
     if net.activation in KINKED_UNITS:
-        of_units = _differ(units).any(axis=-1)  # (T, B); what comes later depends on them
+        of_units = _differ(units).any(axis=-1)  # (T, B); later errors depend on these units
         torn |= (np.logical_or.accumulate(of_units) if torn.ndim == 2 and not net.bidirectional else of_units.any(axis=0))
     return torn
 
@@ -157,7 +160,7 @@ def _differ(signs):
 
 
 def _penalties(parameters, data, options, held):
-    """Of the reference, with what Ω's derivative holds fixed."""
+    """Return the penalties of the reference, with the states and gradients of Ω held fixed."""
     effective = reference.effective(parameters, options["maps"])
     total = reference.penalty(effective, options["l1"], options["l2"])
     if options["rate_penalty"]:
@@ -174,7 +177,7 @@ def _relative_error(value, truth):
 
 
 def _random_data(network, rng, T=12, B=3):
-    """Inputs, an initial state and targets that the network's loss can take."""
+    """Return inputs, an initial state and targets that are valid for the network's loss."""
     if network.one_hot:
         X = rng.integers(network.input_size, size=(T, B))
     else:
@@ -190,7 +193,7 @@ def _random_data(network, rng, T=12, B=3):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Where the gradient goes
+# How the gradient propagates
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -200,8 +203,8 @@ class Spectrum:
 
     Attributes
     ----------
-    eigenvalues : complex array (H,), the largest first
-    singular_values : array (H,), the largest first
+    eigenvalues : complex array (H,), in order of decreasing magnitude
+    singular_values : array (H,), in decreasing order
     leak : float
         Leak λ of the units. Units of slope 1 multiply a disturbance along the eigenvector of ν by 1 − λ + λν in each step.
         It grows if ν lies outside the circle |1 − λ + λν| = 1, which is the unit circle for units without a leak. The
@@ -234,13 +237,15 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class States:
-    """What units do over time.
+    """States of the units over time.
 
     Attributes
     ----------
-    S : (T+1, B, H), S[0] the initial state, S[t+1] the state after X[t]; 0 behind a sequence's end
-    saturated : (T,), the fraction of units whose slope g1' is under a tenth of its largest value (of tanh: |S| > 0.949),
-        over the sequences that have step t; NaN where none has
+    S : array (T+1, B, H)
+        S[0] is the initial state, S[t+1] the state after X[t]. States after a sequence's end are 0.
+    saturated : array (T,)
+        The fraction of units whose slope g1' is under a tenth of its largest value (for tanh: |S| > 0.949), over the
+        sequences that have step t; NaN if none has.
     dt : float or None
         Time step of the network, if it was created with dt and tau. Pictures then show time in place of steps.
     """
@@ -250,7 +255,7 @@ class States:
     dt: float | None = None
 
     def describe(self) -> str:
-        """One line."""
+        """Return one line."""
         return _describe_saturation(self.saturated)
 
     def plot(self, ax: Any = None, sequence: int = 0) -> Any:
@@ -263,25 +268,27 @@ class States:
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """How large the gradient of each error E_t = Σ_b m_tb e(Y_tb, D_tb) is at each state on its way back, in float64.
+    """Gradients of each error E_t = Σ_b m_tb e(Y_tb, D_tb) with respect to the earlier states, in float64.
 
     Attributes
     ----------
-    errors : (n,) of int
-        The steps t whose errors were followed.
-    norms : (n, T)
-        ‖∂E_t/∂S_i‖, Euclidean over sequences and units; S_i is the state after X[i]. 0 where i > t.
-    whole : (T,)
-        ‖∂E/∂S_i‖ of E = Σ_t E_t, all errors together; not divided.
+    errors : int array (n,)
+        The steps t whose errors were propagated back.
+    norms : array (n, T)
+        ‖∂E_t/∂S_i‖, Euclidean over sequences and units. S_i is the state after X[i]. Entries with i > t are 0.
+    whole : array (T,)
+        ‖∂E/∂S_i‖ of E = Σ_t E_t, all errors together, not divided by Σ m.
     t : int
-        The error that the next three belong to: the one asked for, else the last that has a gradient.
-    terms_W_s, terms_W_x : (t+1,)
-        Norms (Frobenius) of the source's terms of ∂E_t/∂W_s and ∂E_t/∂W_x, those of `RNN.gradient_terms`.
-    products : (t+1, m)
-        ‖∂S_t/∂S_i‖₂, the largest singular value of the product of the step Jacobians i+1 ... t, of m sequences: by
-        singular values up to H = 64, by power iteration, from below and mostly within 1 %, above.
-    saturated : (T,), as of `States`
-    spectrum : Spectrum of W_s
+        The error of the next three attributes: the requested one, else the last that has a gradient.
+    terms_W_s, terms_W_x : arrays (t+1,)
+        Frobenius norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x, those of `RNN.gradient_terms`.
+    products : array (t+1, m)
+        ‖∂S_t/∂S_i‖₂, the largest singular value of the product of the step Jacobians i+1 ... t, for m sequences. Up to
+        H = 64 it comes from singular values, above from a power iteration, which gives a lower bound, mostly within 1 %.
+    saturated : array (T,)
+        As in `States`.
+    spectrum : Spectrum
+        Of W_s.
     dt : float or None
         Time step of the network, if it was created with dt and tau. Pictures then show time in place of steps: S_i, the
         state after X[i], has time (i + 1) dt.
@@ -300,7 +307,7 @@ class GradientFlow:
 
     @property
     def ratios(self) -> np.ndarray:
-        """‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖ (n', K): a row for each error that has a gradient, NaN where k > t."""
+        """‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖, array (n', K): a row for each error that has a gradient, NaN where k > t."""
         ratios = np.full((len(self.errors), self.errors.max(initial=-1) + 1), np.nan)
         with np.errstate(over="ignore"):
             for row, t, norms in zip(ratios, self.errors, self.norms):
@@ -310,7 +317,7 @@ class GradientFlow:
 
     @property
     def by_distance(self) -> np.ndarray:
-        """The median over errors of `ratios`, for k = 0 ... K − 1."""
+        """The median of `ratios` over errors, array (K,) for k = 0 ... K − 1."""
         ratios = self.ratios
         if not ratios.size:
             return np.ones(0)
@@ -318,18 +325,19 @@ class GradientFlow:
 
     @property
     def factor(self) -> float:
-        """By what the gradient is multiplied with each step back.
+        """The fitted factor by which each step back multiplies the gradient.
 
-        exp of the slope of log `by_distance`, by least squares over k >= 1, each distance weighted by the errors that
-        reach it. NaN where there are not two distances at which the gradient is neither 0 nor infinite.
+        It is exp of the slope of log `by_distance`, by least squares over k >= 1. Each distance is weighted by the number of
+        errors that reach it. It is NaN if the gradient is finite and not 0 at fewer than two distances.
         """
         return float(np.exp(self._fit()[0]))
 
     @property
     def verdict(self) -> str:
-        """"vanishes" or "explodes" where the fitted rate makes it 10 times smaller, or larger, over the longest way.
+        """"vanishes" or "explodes" if the fitted factor makes the gradient 10 times smaller or larger over the longest distance.
 
-        Else "persists"; also "vanishes" where nothing is left at half of the distances, "unknown" where nothing can be said.
+        Otherwise "persists". It is also "vanishes" if the gradient is 0 at more than half of the distances, and "unknown"
+        if the factor cannot be fitted.
         """
         curve = self.by_distance
         if len(curve) > 1 and (curve == 0).sum() > len(curve) / 2:
@@ -340,7 +348,7 @@ class GradientFlow:
         return "vanishes" if total < -np.log(10) else "explodes" if total > np.log(10) else "persists"
 
     def _fit(self):
-        """Slope and intercept of log `by_distance`."""
+        """Return slope and intercept of log `by_distance`."""
         curve = self.by_distance
         k = np.arange(len(curve))
         fitted = (k > 0) & (curve > 0) & (curve < np.inf)
@@ -350,7 +358,7 @@ class GradientFlow:
         return np.polyfit(k[fitted], np.log(curve[fitted]), 1, w=np.sqrt(reached[fitted]))
 
     def describe(self) -> str:
-        """What becomes of the gradient, over how many steps and at which rate, and what lies behind it."""
+        """Return the factor of the gradient, the verdict, the terms, the step Jacobians, the spectrum and the saturation as text."""
         lines = [self._describe_rate(), self._describe_terms(), self._describe_products(), self.spectrum.describe(),
                  _describe_saturation(self.saturated)]
         return "\n".join(line for line in lines if line)
@@ -396,7 +404,7 @@ class GradientFlow:
                 + ", ".join(f"{norms[k]:.2g} at k = {k}" for k in shown) + ".")
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw `norms` as a heat map, errors by states, or as a line for one error, and return the Axes. Needs matplotlib."""
+        """Draw `norms` as a heat map of errors by states, or as a line for one error, and return the Axes. Needs matplotlib."""
         if len(self.errors) == 1:
             return _plots.one_error(ax, self.t, self.norms[0, :self.t + 1], self.dt)
         return _plots.heat_map(ax, self.errors, self.norms, self.dt)
@@ -415,19 +423,21 @@ class GradientFlow:
 def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None, *,
                   initial_state: ArrayLike | None = None, weights: ArrayLike | None = None,
                   lengths: ArrayLike | None = None, sequences: Int = 4, backend: Backend = "core") -> GradientFlow:
-    """How large the gradient of each error, or of that at step t, is at each state before it: does it vanish or explode?
+    """Compute the gradient of each error, or of the error at step t, with respect to each earlier state.
 
-    Computed in float64 whatever the network's dtype.
+    The result shows whether gradients vanish or explode. It is computed in float64, whatever the network's dtype.
 
     Parameters
     ----------
-    network : RNN, with any output; with output="last" a sequence's one error stands at its last step
-    X, D, initial_state, lengths : as of `RNN.loss_and_gradients`
-    weights : as there, but not of each output: (T, B), or (B,) with output="last"
+    network : RNN
+        With one layer and one direction. With output="last" the only error of a sequence is at its last step.
+    X, D, initial_state, lengths : as in `RNN.loss_and_gradients`
+    weights : as there, but not for each output: (T, B), or (B,) with output="last"
     t : int, optional
-        A Python index into Y. By default every error is followed: (T, T) norms in T²/2 steps of B rows.
+        A Python index into Y. By default all errors are propagated: (T, T) norms in T²/2 steps of B rows.
     sequences : int
-        Of how many, the first that have step t, the products of step Jacobians are made: 2 t H³ multiplications each.
+        Number of sequences for the products of step Jacobians, the first that have step t. Each takes 2 t H³
+        multiplications.
     backend : "core" or "reference"
 
     Returns
@@ -436,12 +446,14 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
 
     Raises
     ------
-    TypeError, ValueError : an argument is of the wrong kind or shape, or there are no steps
-    IndexError : t is outside −T ... T−1
+    TypeError, ValueError
+        If an argument has a wrong type or shape, or there are no steps.
+    IndexError
+        If t is outside −T ... T−1.
 
     Notes
     -----
-    The matrix takes 8 T² bytes; errors go back together, as many as fill half of a second-level cache.
+    The matrix takes 8 T² bytes. Errors are propagated together, as many as fill half of a second-level cache.
     Vanishing and exploding: Bengio, Simard and Frasconi 1994, IEEE Transactions on Neural Networks 5:157; Pascanu, Mikolov
     and Bengio 2013, ICML.
     """
@@ -467,7 +479,7 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
 
 
 def spectrum(network: RNN) -> Spectrum:
-    """Eigenvalues and singular values of W_s, in float64."""
+    """Return the eigenvalues and singular values of W_s, in float64."""
     W_s = _one_layer(network).parameters["W_s"].astype(np.float64)
     values, singular_values = _threading.interruptible(
         W_s.size, lambda: (np.linalg.eigvals(W_s).astype(complex), np.linalg.svd(W_s, compute_uv=False)))
@@ -476,7 +488,7 @@ def spectrum(network: RNN) -> Spectrum:
 
 def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
            backend: Backend = "core") -> States:
-    """The states of a network over time, in float64, and how many units are saturated."""
+    """Compute the states of a network over time, in float64, and the fraction of saturated units. Arguments as in `forward`."""
     network = _with(_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
     _, _, run = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)
@@ -485,10 +497,26 @@ def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *
 
 
 def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
-    """∂S_t/∂S_{t−1} (..., H, H) at the states S = S_{t−1} (..., H), where the inputs are X (..., I), or ids (...).
+    """Return the Jacobian ∂S_t/∂S_{t−1} of a step at given states and inputs, in float64.
 
-    Entry (h, j) is the derivative of unit h by unit j before. Leading axes are broadcast against each other: with S (n, H)
-    and X (I,) there is one input for all. In float64.
+    Parameters
+    ----------
+    network : RNN
+        With one layer and one direction.
+    S : array (..., H)
+        The states S_{t−1}.
+    X : array (..., I), or category indices (...)
+        The inputs X_t. The leading axes of S and X are broadcast: S (n, H) and X (I,) have one input for all states.
+
+    Returns
+    -------
+    array (..., H, H)
+        Entry (h, j) is the derivative of unit h by unit j one step before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network, a shape or a category index is wrong.
     """
     network = _with(_one_layer(network), dtype="float64")
     return reference.jacobian(network.parameters, *_states_and_inputs(network, S, X), **network._engines["reference"].options)
@@ -496,22 +524,33 @@ def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
 
 def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Float = 1e-6,
                  distance: Float = 1e-4) -> FixedPoints:
-    """Find the states that stand still under a constant input, and whether the network returns to them when pushed.
+    """Find states that are fixed or slow under a constant input, and whether they are stable.
 
     From each start, scipy.optimize.least_squares (Levenberg and Marquardt) minimises q = ½‖(F(S, x) − S) / λ‖² with the exact
     Jacobian, in float64. F is one step of the network and λ the leak of each unit, 1 without a leak. As q is ½‖τ dS/dt‖²,
-    the points and their q do not depend on dt, in both leak forms. Ends that lie together are one point.
+    the points and their q do not depend on dt, in both leak forms. Results that are close together are merged.
 
     Parameters
     ----------
-    X : array (I,), or one id
-        The input that does not change.
+    network : RNN
+        With one layer and one direction.
+    X : array (I,), or one category index
+        The constant input.
     starts : array (n, H)
-        Where the search begins: states of trajectories, such as ``states(net, X).S.reshape(-1, H)[::10]``.
+        Starts of the search, such as states of trajectories: ``states(net, X).S.reshape(-1, H)[::10]``.
     max_speed : float
         Points with a larger q are left out. Points that are slow but not fixed can guide trajectories too.
     distance : float
-        Euclidean distance up to which two points are one.
+        Euclidean distance up to which two points are merged.
+
+    Returns
+    -------
+    FixedPoints
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network, a shape, a category index or a number is wrong.
 
     References
     ----------
@@ -530,10 +569,10 @@ def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Fl
 def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
     """Draw a weight matrix in colours, red for positive and blue for negative weights, and return the Axes.
 
-    A row is the unit or output that a connection leads to, a column the unit or input that it leaves. The weights are those
-    of `network.effective_parameters()`: signs are fixed as Dale's law says, and absent connections are hatched, which tells
-    them from weights of 0. Under Dale's law, marks above the columns of a matrix that reads the hidden units are red for
-    excitatory and blue for inhibitory units.
+    Row and column of an entry are the target and the source of the connection. The weights are those of
+    `network.effective_parameters()`: Dale's law fixes the signs. Absent connections are hatched, to distinguish them from
+    weights of 0. Under Dale's law, marks above the columns of a matrix that reads the hidden units are red for excitatory
+    and blue for inhibitory units.
 
     Parameters
     ----------
@@ -545,8 +584,10 @@ def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
 
     Raises
     ------
-    TypeError : network is not an RNN
-    ValueError : the network has no weight matrix of this name
+    TypeError
+        If network is not an RNN.
+    ValueError
+        If the network has no weight matrix of this name.
 
     Examples
     --------
@@ -588,8 +629,8 @@ def _one_layer(network):
     if not hasattr(network, "gradient_terms"):
         raise TypeError(f"network must be an RNN, got {type(network).__name__}")
     if not isinstance(network.hidden_size, int) or getattr(network, "bidirectional", False):
-        raise ValueError(f"diagnostics look at networks of one layer and one direction, got {network!r}")
-    if network._maps:  # what the network computes with
+        raise ValueError(f"network must have one layer and one direction for diagnostics, got {network!r}")
+    if network._maps:  # replace the parameters by the effective ones
         state, other = network.__getstate__(), network.copy()
         theta = np.concatenate([value.ravel() for value in network.effective_parameters().values()])
         config = {**state["config"], **{name: _options.kept_defaults()[name] for name in CONSTRAINTS}}
@@ -599,7 +640,7 @@ def _one_layer(network):
 
 
 def _in_steps(network, X, D, weights, initial_state, lengths):
-    """A float64 network with an error at every step, and arguments for it; steps (B,) are those of each sequence."""
+    """Return a float64 network with an error at every step, arguments for it, and the number of steps (B,) of each sequence."""
     given = _with(_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = given._check_inputs(X, initial_state, lengths)
     D, weights = given._check_targets(X, D, weights, lengths)
@@ -623,7 +664,7 @@ def _in_steps(network, X, D, weights, initial_state, lengths):
 
 
 def _term_norms(network, X, D, weights, initial_state, t, backend):
-    """Norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x. E_t is linear in its weights: sequences of one weight at a time."""
+    """Return norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x. E_t is linear in its weights: group sequences by weight."""
     m = np.ones(X.shape[1]) if weights is None else weights[t]
     sums = {"W_s": 0.0, "W_x": 0.0}
     for weight in np.unique(m[m > 0]):
@@ -635,12 +676,12 @@ def _term_norms(network, X, D, weights, initial_state, t, backend):
 
 
 def _readable(D, t):
-    """D, where what stands at other steps than t, which may be no target, is that of step t."""
+    """Return D with the targets of step t at all steps, as other steps may have no valid targets."""
     return np.ascontiguousarray(np.broadcast_to(D[t], D.shape))
 
 
 def _product_norms(network, S, X, t):
-    """‖∂S_t/∂S_i‖₂ (t+1, n) for the states S (T+1, n, H), kept as logarithms until the end: products overflow."""
+    """Return ‖∂S_t/∂S_i‖₂ (t+1, n) for the states S (T+1, n, H). Norms are kept as logarithms, as products overflow."""
     p, options, H = network.parameters, network._engines["reference"].options, network.hidden_size
     n = S.shape[1]
     logarithms = np.zeros((t + 1, n))
@@ -656,7 +697,7 @@ def _product_norms(network, S, X, t):
 
 
 def _spectral_norms(product, v, *, exact=64, iterations=12):
-    """The largest singular value of each of the matrices (n, H, H), and the vectors that a power iteration ends with."""
+    """Return the largest singular value of each matrix (n, H, H), and the final vectors of the power iteration."""
     if product.shape[-1] <= exact:
         return np.linalg.svd(product, compute_uv=False)[:, 0] if len(product) else np.zeros(0), v
     for _ in range(iterations):
@@ -666,12 +707,12 @@ def _spectral_norms(product, v, *, exact=64, iterations=12):
     return np.linalg.norm(np.einsum("nij,nj->ni", product, v), axis=1), v
 
 
-LARGEST_SLOPES = {"sigmoid": 0.25}  # of g1', where it is not 1
+LARGEST_SLOPES = {"sigmoid": 0.25}  # of g1', if it is not 1
 SATURATED = 0.1
 
 
 def _saturated(network, R, steps):
-    """The fraction of units (T,) whose slope is under a tenth of the largest."""
+    """Return the fraction of units (T,) whose slope is under a tenth of the largest."""
     _, dg = reference.ACTIVATIONS[network.activation]
     flat = dg(R) < SATURATED * LARGEST_SLOPES.get(network.activation, 1)
     there = np.arange(len(R))[:, None] < steps
@@ -692,7 +733,7 @@ def _steps(n):
 
 
 def _with(network, **options):
-    """The network with other options, its parameters converted."""
+    """Return the network with other options and its parameters converted."""
     other = network.copy()
     state = network.__getstate__()
     other.__setstate__({**state, "config": {**state["config"], **options}})

@@ -1,4 +1,4 @@
-"""Points where the states of a network stand still: minima of ½‖(F(S, x) − S) / λ‖² (Sussillo and Barak 2013)."""
+"""Search for fixed and slow points: minima of ½‖(F(S, x) − S) / λ‖² (Sussillo and Barak 2013)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .. import _plots, _checks, reference
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# Times H, eps and the norm of the Jacobian: how far rounding may move an eigenvalue. LAPACK's eigenvalues are those of a matrix
-# that differs by a modest multiple of eps ‖∂F/∂S‖, and the Jacobian's own entries are rounded too.
+# Factor of H, eps and the norm of the Jacobian in the bound on an eigenvalue's rounding error. LAPACK's eigenvalues are those
+# of a matrix that differs by a modest multiple of eps ‖∂F/∂S‖, and the Jacobian's own entries are rounded too.
 ROUNDING = 10
-STILL = 1e-20  # q below which a point is fixed, except for rounding
+STILL = 1e-20  # q below which a point counts as fixed
 
 
 @dataclass(frozen=True)
 class FixedPoints:
-    """Points where the state hardly changes under a constant input, the slowest first.
+    """Fixed and slow points of the state under a constant input, the slowest first.
 
     Attributes
     ----------
@@ -28,23 +28,23 @@ class FixedPoints:
         States. With leak_form="current" they are currents.
     speed : array (n,)
         q = ½‖(F(S, x) − S) / λ‖², where F is one step of the network and λ the leak of each unit (1 without a leak). Since
-        leaky units approximate τ dS/dt, q is ½‖τ dS/dt‖² and does not depend on dt. Below 1e-20 the point is fixed, above it
-        is only slow.
+        leaky units approximate τ dS/dt, q is ½‖τ dS/dt‖² and does not depend on dt. Below 1e-20 the point is fixed, otherwise
+        slow.
     eigenvalues : complex array (n, H)
-        Eigenvalues of the Jacobian ∂F/∂S of one step, the largest first. They are per step: they approach 1 as dt
-        approaches 0. `time_constants` expresses them as times.
+        Eigenvalues of the Jacobian ∂F/∂S of one step, in order of decreasing magnitude. They are per step: they approach 1
+        as dt approaches 0. `time_constants` expresses them as times.
     stable : bool array (n,)
-        Whether all eigenvalues lie within the unit circle by more than `tolerance`, so that small disturbances die out in
-        the network as it is. A large dt can make a point unstable that a smaller dt leaves stable.
+        Whether all eigenvalues lie within the unit circle by more than `tolerance`, so that small disturbances decay in
+        this network. A large dt can make a point unstable that a smaller dt leaves stable.
     tolerance : array (n,)
-        10 H eps ‖∂F/∂S‖, with the Frobenius norm and eps of float64. Where an |eigenvalue| differs from 1 by no more, rounding
+        10 H eps ‖∂F/∂S‖, with the Frobenius norm and eps of float64. If an |eigenvalue| differs from 1 by no more, rounding
         would decide whether it is below 1, and the linear part does not tell whether a disturbance along it shrinks or grows.
-        Eigenvalues of a Jacobian that is far from normal may err by more.
+        Eigenvalues of a Jacobian that is far from normal may have larger errors.
     found : int array (n,)
-        How many starts ended there.
+        Number of starts that ended there.
     starts : array (m, H)
     lost : int
-        How many starts ended in faster points, or nowhere. These are left out.
+        Number of starts that ended in faster points, or did not converge. These are left out.
     mean : array (H,)
         Mean of `starts` and `points` together.
     axes : array (k, H)
@@ -75,8 +75,8 @@ class FixedPoints:
     def time_constants(self) -> np.ndarray:
         """Times (n, H) in which a disturbance along each eigenvector shrinks to 1/e: −1 / ln |eigenvalue|.
 
-        They are in the unit of dt, or in steps if the network has no dt. Negative ones belong to disturbances that grow, and
-        inf to those where |eigenvalue| is 1 within `tolerance`.
+        They are in the unit of dt, or in steps if the network has no dt. They are negative for disturbances that grow, and
+        inf if |eigenvalue| is 1 within `tolerance`.
         """
         radius = np.abs(self.eigenvalues)
         with np.errstate(divide="ignore"):
@@ -89,9 +89,9 @@ class FixedPoints:
         Parameters
         ----------
         states : array (..., H), or an object with such an array `S`
-            What `forward(return_states=True)` or `diagnostics.states` returned, or any part of its S.
+            A result of `forward(return_states=True)` or `diagnostics.states`, or any part of its S.
         dimensions : int
-            How many axes. Coordinates along axes that do not exist are 0.
+            Number of axes. Coordinates along axes that do not exist are 0.
 
         Examples
         --------
@@ -123,7 +123,7 @@ class FixedPoints:
         return "\n".join([head, *lines])
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the points on the first two principal axes, or those of one unit by |eigenvalue|, and return the Axes.
+        """Draw the points on the first two principal axes (for one unit, by |eigenvalue|), and return the Axes.
 
         Stable points are filled, and marginal ones have the colour of stable ones as their edge. `project` gives the
         coordinates of other states in the same picture. Needs matplotlib.
@@ -135,11 +135,11 @@ class FixedPoints:
 
 
 def find(network, x, starts, max_speed, distance):
-    """As `diagnostics.fixed_points`; the network is of float64 and the arguments are checked."""
-    import scipy.optimize  # which takes a fifth of a second
+    """Find the points for `diagnostics.fixed_points`. The network is float64 and the arguments are checked."""
+    import scipy.optimize  # slow to import: a fifth of a second
 
     p, options = network.parameters, network._engines["reference"].options
-    # (F(S) − S) / λ is F(S) − S of the same network with λ = 1. Computed so, it is the same numbers for every dt, and
+    # (F(S) − S) / λ is F(S) − S of the same network with λ = 1. Computed like this, it has the same bits for every dt, and
     # nothing cancels if λ is small.
     whole = options | {"leak": 1.0}
 
@@ -153,7 +153,7 @@ def find(network, x, starts, max_speed, distance):
             for start in starts]
     slow = sorted((end for end in ends if end.cost <= max_speed), key=lambda end: end.cost)
     points, speed, found = [], [], []
-    for end in slow:  # the slowest of those that lie together stands for all
+    for end in slow:  # the slowest of several close points represents all
         near = [n for n, point in enumerate(points) if np.linalg.norm(end.x - point) <= distance]
         if near:
             found[near[0]] += 1
@@ -172,7 +172,7 @@ def find(network, x, starts, max_speed, distance):
 
 
 def _principal_axes(states):
-    """Mean (H,) and principal axes (k, H) of states (n, H); signs do not depend on the LAPACK."""
+    """Return the mean (H,) and principal axes (k, H) of states (n, H). Signs do not depend on the LAPACK."""
     mean = states.mean(axis=0)
     _, _, axes = np.linalg.svd(states - mean, full_matrices=False)
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)

@@ -1,4 +1,4 @@
-"""The command does its main job without a look ahead, and says plainly what it did and what it cannot do."""
+"""The command trains, forecasts and reports errors in one line, without use of future values."""
 
 import csv
 import math
@@ -45,7 +45,7 @@ def no_training(monkeypatch):
 
 
 def run_outside(arguments, program=("-m", "fastbptt"), stdout=subprocess.PIPE, **environment):
-    """The command in a process of its own, which finds the package that these tests run with (-P: not this folder's)."""
+    """Start the command in a new process, with the package that these tests use (-P: not that of this folder)."""
     environment = os.environ | {"PYTHONPATH": str(Path(fastbptt.__file__).parents[1])} | environment
     return subprocess.Popen([sys.executable, "-P", *program, *arguments], stdout=stdout, stderr=subprocess.PIPE,
                             text=True, env=environment)
@@ -55,7 +55,7 @@ def run_outside(arguments, program=("-m", "fastbptt"), stdout=subprocess.PIPE, *
 
 
 @pytest.mark.quick
-def test_train_prints_its_error_beside_the_naive_forecasts_and_saves_network_and_picture(folder, capsys):
+def test_train_prints_errors_and_saves_network_and_picture(folder, capsys):
     pytest.importorskip("matplotlib")
     assert main([*SHORT, "--model", "net.npz", "--plot", "net.png"]) == 0
     out = capsys.readouterr().out
@@ -74,7 +74,7 @@ def test_train_prints_its_error_beside_the_naive_forecasts_and_saves_network_and
 
 
 @pytest.mark.thorough
-def test_the_same_seed_gives_the_same_file_and_another_seed_another(folder, no_matplotlib):
+def test_the_seed_determines_the_file(folder, no_matplotlib):
     for seed, name in ((1, "a"), (1, "b"), (2, "c")):
         assert main([*SHORT, "--max-iter", "1", "--random-state", str(seed), "--model", name]) == 0
     theta = {name: fastbptt.load(name).network.theta for name in "abc"}
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(folder, no_m
 
 
 @pytest.mark.thorough
-def test_the_lines_that_it_proposes_run(folder, no_matplotlib, capsys):
+def test_the_proposed_commands_run(folder, no_matplotlib, capsys):
     assert main([*SHORT, "--max-iter", "1", "--horizon", "7", "--model", "it's.npz"]) == 0
     out = capsys.readouterr().out
     pattern = r"^Next: fastbptt (.*) prints the months to come; fastbptt (.*) tries"
@@ -99,7 +99,7 @@ def test_the_lines_that_it_proposes_run(folder, no_matplotlib, capsys):
 
 
 @pytest.mark.thorough
-def test_without_matplotlib_it_says_so_draws_text_and_succeeds(folder, no_matplotlib, capsys):
+def test_without_matplotlib_train_draws_text(folder, no_matplotlib, capsys):
     assert main([*SHORT, "--max-iter", "1"]) == 0
     out = capsys.readouterr().out
     assert 'pip install "fastbptt[plot]"' in out
@@ -116,7 +116,7 @@ def test_the_shortest_and_the_longest_horizon_work(folder, no_matplotlib, capsys
 
 
 def panel_csv(path, targets, lengths):
-    """Series of these names and lengths with these targets, each of a size of its own, in a CSV file; their values."""
+    """Write series with these names, lengths and targets, each of another size, to a CSV file. Return their values."""
     rng, rows, values = np.random.default_rng(0), [["date", "place", *targets]], {}
     for k, (place, T) in enumerate(lengths.items()):
         t = np.arange(T)[:, None]
@@ -136,7 +136,7 @@ LONG = "a name of a quantity, in $ per m^2 and $ per hour, that is far longer th
     (["load"], {"north": 120, "south": 150}), (["load", LONG], {"north": 120, LONG: 150}),
     ([f"x{k}" for k in range(5)], {"only": 130}), ([f"x{k}" for k in range(14)], {"north": 120, "south": 130}),
 ], ids=lambda value: f"{len(value)}")
-def test_the_picture_shows_every_target_of_one_named_series_with_its_own_error(folder, monkeypatch, capsys, targets, lengths):
+def test_the_picture_shows_every_target_with_its_error(folder, monkeypatch, capsys, targets, lengths):
     figure_module = pytest.importorskip("matplotlib.figure")
     drawn, save = [], figure_module.Figure.savefig
     monkeypatch.setattr(figure_module.Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
@@ -183,7 +183,7 @@ def test_without_matplotlib_the_text_shows_every_target(folder, no_matplotlib, c
 
 @pytest.fixture
 def interrupted_in_update(monkeypatch):
-    """Ctrl-C in an update whose number is set; the network's parameters after each."""
+    """Raise Ctrl-C in the update with the number `at`, and record the network's parameters after each update."""
     update, state = _loop.Run._update, {"at": 15, "thetas": []}
 
     def interrupted(self, *args):
@@ -198,7 +198,7 @@ def interrupted_in_update(monkeypatch):
     return state
 
 
-def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, interrupted_in_update, capsys):
+def test_ctrl_c_saves_the_network_of_the_last_update(folder, interrupted_in_update, capsys):
     assert main(SHORT) == 130
     assert "Interrupted after 1 whole epoch" in capsys.readouterr().out
     assert len(interrupted_in_update["thetas"]) == 15
@@ -206,16 +206,16 @@ def test_ctrl_c_keeps_the_last_whole_update_in_the_saved_network(folder, interru
     assert fastbptt.load("sunspots.npz").forecast().shape == (12, 1)
 
 
-def test_ctrl_c_leaves_a_model_that_was_there(folder, interrupted_in_update, capsys):
+def test_ctrl_c_does_not_replace_an_existing_model(folder, interrupted_in_update, capsys):
     Path("sunspots.npz").write_bytes(b"the work of last week")
     assert main(SHORT) == 130
-    assert "saved: sunspots.interrupted.npz" in capsys.readouterr().out
+    assert "last completed update: sunspots.interrupted.npz" in capsys.readouterr().out
     assert Path("sunspots.npz").read_bytes() == b"the work of last week"
     np.testing.assert_array_equal(fastbptt.load("sunspots.interrupted.npz").network.theta,
                                   interrupted_in_update["thetas"][-1])
 
 
-def test_ctrl_c_while_changes_train_keeps_what_was_learnt_of_levels(folder, interrupted_in_update, capsys):
+def test_ctrl_c_in_training_on_changes_saves_the_network_of_levels(folder, interrupted_in_update, capsys):
     interrupted_in_update["at"] = 30  # three epochs of seven or eight updates, and some more
     assert main([*SHORT, "--model", "net.npz"]) == 130
     assert "on levels: 3 epochs" in capsys.readouterr().out
@@ -223,20 +223,20 @@ def test_ctrl_c_while_changes_train_keeps_what_was_learnt_of_levels(folder, inte
     assert loaded.difference == 0 and len(loaded.regressor.history_.train_loss) == 3
 
 
-def test_ctrl_c_before_the_first_update_saves_the_network_as_drawn(folder, interrupted_in_update, capsys):
+def test_ctrl_c_before_the_first_update_saves_the_initial_network(folder, interrupted_in_update, capsys):
     interrupted_in_update["at"] = 0
     assert main(SHORT) == 130
     assert "after 0 whole epochs" in capsys.readouterr().out
     assert fastbptt.load("sunspots.npz").forecast().shape == (12, 1)
 
 
-def test_train_fails_where_a_gradient_is_off(folder, no_matplotlib, monkeypatch, capsys):
+def test_train_fails_if_a_gradient_is_wrong(folder, no_matplotlib, monkeypatch, capsys):
     monkeypatch.setattr(diagnostics.GradientCheck, "LIMITS", {"float64": 1e-10, "float32": 1e-30})
     assert main([*SHORT, "--max-iter", "1"]) == 1
     assert "GRADIENTS DISAGREE" in capsys.readouterr().out
 
 
-def test_training_that_diverges_ends_in_one_line_and_leaves_what_was_there(folder, monkeypatch, capsys):
+def test_divergence_is_reported_and_keeps_existing_files(folder, monkeypatch, capsys):
     monkeypatch.setattr(_forecast, "LEARNING_RATE", 1e38)
     Path("sunspots.npz").write_bytes(b"the work of last week")
     assert main(SHORT) == 1
@@ -257,7 +257,7 @@ def test_training_that_diverges_ends_in_one_line_and_leaves_what_was_there(folde
     (["--models", "x"], "--help"),
     (["--mod", "x"], "--help"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_what_cannot_be_done_is_refused_in_one_line_before_training(folder, no_training, capsys, arguments, words):
+def test_invalid_arguments_are_refused_before_training(folder, no_training, capsys, arguments, words):
     assert main(["train", *arguments]) == 2
     captured = capsys.readouterr()
     assert words in captured.err and captured.err.count("\n") == 1 and captured.out == ""
@@ -288,7 +288,7 @@ def airline(folder):
 
 @pytest.fixture
 def shops(folder):
-    """Six shops of 50 to 100 months that end at different times; two targets on levels far apart, and an input."""
+    """Write a CSV of six shops with 50 to 100 months that end at different times; two targets on different levels, one input."""
     rng, rows = np.random.default_rng(0), []
     for n, length in enumerate((50, 60, 70, 80, 90, 100)):
         months = np.datetime64("2010-01") + np.arange(length)
@@ -304,7 +304,7 @@ def test_a_csv_with_a_trend_is_forecast_as_changes_better_than_repeating(airline
     assert main(["train", airline]) == 0
     out = capsys.readouterr().out
     assert "air.csv: passengers; 144 months" in out and re.search(r"test +1958-08 to 1960-12 +29 months", out)
-    assert "levels are not tried: the held-out part lies 2.2 standard deviations off" in out
+    assert "levels are not tried: the held-out part is 2.2 standard deviations from" in out
     assert "on changes over 12 months: 150 epochs" in out and "% under repeating the last value" in out
     assert sorted(os.listdir()) == ["air.csv", "air.npz"]
     assert main(["predict", "air.npz"]) == 0
@@ -319,7 +319,7 @@ def test_many_series_of_unequal_lengths_are_forecast_by_one_network(shops, capsy
     columns = ["--id", "shop", "--target", "sold", "visits", "--inputs", "rain"]
     assert main([*SHORT, shops, *columns, "--horizon", "6"]) == 0
     out = capsys.readouterr().out
-    assert "6 series of sold, visits, beside rain; 50 to 100 months each" in out
+    assert "6 series of sold, visits, with inputs rain; 50 to 100 months each" in out
     header, *rows = out[out.index("root mean squared error"):].splitlines()[1:5]
     assert header.split() == ["sold", "visits", "all,", "in", "s.d."]
     assert [len(re.findall(r" \d[\d.]*(?= |$)", row.split("(")[0])) for row in rows] == [3, 3, 3]
@@ -348,7 +348,7 @@ def test_a_straight_line_is_forecast_without_error(folder, capsys):
     (slice(None), 1e-200, 2, "fastbptt: the numbers are too small: their standard deviation is 0"),
     (slice(70, 80), 1e25, 1, "fastbptt: training failed: the error on the held-out 10 % is not finite"),
 ])
-def test_numbers_beyond_what_can_be_computed_with_end_in_one_line(folder, no_matplotlib, capsys, part, factor, code,
+def test_numbers_too_large_or_small_are_reported_in_one_line(folder, no_matplotlib, capsys, part, factor, code,
                                                                   words):
     values = np.random.default_rng(0).standard_normal(100).cumsum()
     values[part] *= factor
@@ -367,7 +367,7 @@ def test_rows_without_dates_are_steps(folder, no_matplotlib, capsys):
     assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["step", "1", "2", "3", "4", "5"]
 
 
-def test_the_line_that_it_proposes_for_a_file_says_its_columns(shops, no_matplotlib, capsys):
+def test_the_proposed_command_for_a_file_names_its_columns(shops, no_matplotlib, capsys):
     assert main([*SHORT, shops, "--id", "shop", "--target", "sold", "--horizon", "6"]) == 0
     line = re.search(r"; fastbptt (train .*) tries a larger network", capsys.readouterr().out)[1]
     assert line == "train shops.csv --hidden-size 8 --target sold --id shop --horizon 6"
@@ -376,21 +376,21 @@ def test_the_line_that_it_proposes_for_a_file_says_its_columns(shops, no_matplot
 @pytest.mark.parametrize("arguments, words", [
     (["absent.csv"], "'absent.csv' cannot be read: No such file or directory"),
     (["."], "'.' cannot be read: Is a directory"),
-    (["shops.csv"], "--id COLUMN says that rows belong to several series"),
+    (["shops.csv"], "use --id COLUMN if the rows belong to several series"),
     (["shops.csv", "--id", "shops"], "did you mean 'shop'?"),
-    (["shops.csv", "--id", "shop", "--target", "sales"], "--target 'sales' is no column of it"),
+    (["shops.csv", "--id", "shop", "--target", "sales"], "--target 'sales' is not a column of the file"),
     (["shops.csv", "--id", "shop", "--horizon", "40"], "'shop 0' has 50 months, and a horizon of 40 needs"),
     (["shops.csv", "--id", "shop", "--model", "./shops.csv"], "--model './shops.csv' is the file that the data come"),
     (["--target", "sold", "shops.csv"], "which comes first: fastbptt train shops.csv --target"),
     (["--id", "shop"], "--id needs a CSV file, which comes first"),
-    (["--length", "20"], "--length belongs to --task"),
-    (["shops.csv", "--task", "parity"], "--task makes its own data: CSV cannot be given with it"),
-    (["--task", "adding", "--plot", "x.png"], "--task makes its own data: --plot"),
+    (["--length", "20"], "--length needs --task"),
+    (["shops.csv", "--task", "parity"], "CSV cannot be combined with --task, which makes its own data"),
+    (["--task", "adding", "--plot", "x.png"], "--plot cannot be combined with --task"),
     (["--task", "adding", "--length", "9"], "--length must be at least 10 for adding, got 9"),
     (["--task", "add"], "'add'"),
     (["--solver", "newton"], "'newton'"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_a_file_that_cannot_be_used_is_refused_before_training(shops, no_training, capsys, arguments, words):
+def test_an_invalid_file_is_refused_before_training(shops, no_training, capsys, arguments, words):
     before = Path(shops).read_bytes()
     assert main(["train", *arguments]) == 2
     captured = capsys.readouterr()
@@ -398,7 +398,7 @@ def test_a_file_that_cannot_be_used_is_refused_before_training(shops, no_trainin
     assert os.listdir() == ["shops.csv"] and Path(shops).read_bytes() == before
 
 
-def test_values_that_cannot_be_read_are_refused_with_their_line(folder, no_training, capsys):
+def test_invalid_values_are_refused_with_their_line(folder, no_training, capsys):
     Path("bad.csv").write_text("a,b\n" + "1,2\n" * 70 + "3,\n4,five\n")
     assert main(["train", "bad.csv"]) == 2
     assert capsys.readouterr().err == (
@@ -415,17 +415,17 @@ def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
     monkeypatch.setattr(_solve, "JUDGED", 1000)
     assert main(["train", "--task", "temporal_order", "--max-iter", "5", "--hidden-size", "20"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"Of 1000 fresh sequences (99|100)\.\d\d % are told right: solved \(at most 1 % wrong\)", out)
+    assert re.search(r"Of 1000 new sequences (99|100)\.\d\d % are answered correctly: solved \(at most 1 % wrong\)", out)
     assert fastbptt.load("temporal_order.npz").hidden_size == 20
 
 
-def test_a_task_that_is_not_solved_says_so(folder, monkeypatch, capsys):
+def test_an_unsolved_task_is_reported(folder, monkeypatch, capsys):
     monkeypatch.setattr(_solve, "JUDGED", 1000)
     assert main(["train", "--task", "copy_memory", "--max-iter", "1", "--hidden-size", "2", "--model", "c.npz"]) == 0
     assert "NOT solved" in capsys.readouterr().out and os.listdir() == ["c.npz"]
 
 
-def test_ctrl_c_in_a_task_keeps_the_last_whole_update(folder, interrupted_in_update, capsys):
+def test_ctrl_c_in_a_task_saves_the_last_update(folder, interrupted_in_update, capsys):
     interrupted_in_update["at"] = 120
     assert main(["train", "--task", "parity", "--hidden-size", "3"]) == 130
     assert "Interrupted after 1 whole epoch" in capsys.readouterr().out
@@ -455,7 +455,7 @@ def test_predict_reads_newer_data_of_the_same_columns(model, airline, capsys):
     np.testing.assert_allclose([float(row[1]) for row in rows[1:]], expected, rtol=1e-6)
 
 
-def test_numbers_too_large_to_forecast_from_are_refused_in_words(model, airline, capsys):
+def test_predict_refuses_numbers_that_are_too_large(model, airline, capsys):
     lines = Path(airline).read_text().splitlines()
     rows = [f"{line.split(',')[0]},{n}e60" for n, line in enumerate(lines[1:])]
     Path("new.csv").write_text("\n".join([lines[0], *rows]))
@@ -483,15 +483,15 @@ def test_predict_writes_its_file_whole_or_not_at_all(model, monkeypatch, capsys)
 @pytest.mark.parametrize("arguments, words", [
     (["absent.npz"], "'absent.npz' cannot be read: No such file or directory"),
     (["air.csv"], "'air.csv' is not a fastbptt model"),
-    (["rnn.npz"], "'rnn.npz' holds no forecaster but an object of RNN"),
+    (["rnn.npz"], "'rnn.npz' contains an object of RNN, not a forecaster"),
     (["model.npz", "absent.csv"], "'absent.csv' cannot be read"),
-    (["model.npz", "other.csv"], "--target 'passengers' is no column of it"),
+    (["model.npz", "other.csv"], "--target 'passengers' is not a column of the file"),
     (["model.npz", "short.csv"], "short.csv: the series has 3 rows; this model needs at least"),
     (["model.npz", "--steps", "0"], "--steps: expected a whole number from 1"),
     (["model.npz", "--output", "absent/x.csv"], "--output 'absent/x.csv' cannot be written"),
     ([], "MODEL"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_what_cannot_be_predicted_is_refused_in_one_line(model, capsys, arguments, words):
+def test_predict_refuses_invalid_arguments(model, capsys, arguments, words):
     fastbptt.RNN(1, 2, 1).save("rnn.npz")
     Path("other.csv").write_text("a\n1\n2\n")
     Path("short.csv").write_text("passengers\n1\n2\n3\n")
@@ -502,7 +502,7 @@ def test_what_cannot_be_predicted_is_refused_in_one_line(model, capsys, argument
 
 @pytest.mark.parametrize("spelled", ["{}", "./{}", "sub/../{}", "link", "hard"])
 @pytest.mark.parametrize("read, what", [("model.npz", "the model that is read"), ("new.csv", "the file that the data come from")])
-def test_predict_does_not_replace_what_it_reads(model, airline, no_matplotlib, capsys, spelled, read, what):
+def test_predict_does_not_replace_its_input_files(model, airline, no_matplotlib, capsys, spelled, read, what):
     Path("new.csv").write_bytes(Path(airline).read_bytes())
     os.mkdir("sub")
     os.symlink(read, "link")
@@ -522,14 +522,14 @@ def test_predict_does_not_replace_what_it_reads(model, airline, no_matplotlib, c
     assert Path(read).read_bytes() == before[read]
 
 
-def test_more_steps_than_the_inputs_allow_are_refused_by_the_name_of_the_option(folder, no_matplotlib, capsys):
+def test_predict_refuses_steps_beyond_the_horizon_with_inputs(folder, no_matplotlib, capsys):
     x = np.random.default_rng(0).standard_normal((80, 2)).cumsum(axis=0)
     Path("two.csv").write_text("price,volume\n" + "".join(f"{a},{b}\n" for a, b in x))
     assert main([*SHORT, "two.csv", "--target", "price", "--inputs", "volume", "--horizon", "3", "--model", "m.npz"]) == 0
     capsys.readouterr()
     assert main(["predict", "m.npz", "--steps", "8"]) == 2
-    assert capsys.readouterr().err == ("fastbptt: --steps must be at most 3, the horizon of this model, got 8: for more steps, volume "
-                                       "would have to be known ahead\n")
+    assert capsys.readouterr().err == ("fastbptt: --steps must be at most 3, the horizon of this model, got 8: more steps need future "
+                                       "values of volume\n")
 
 
 # ---- gradcheck and info
@@ -553,13 +553,13 @@ def test_gradcheck_of_one_network_lists_its_parameters(capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--activation", "tanh"], ["--activation", "tanh", "--loss", "huber"]])
-def test_gradcheck_fails_where_a_gradient_is_off(capsys, monkeypatch, arguments):
+def test_gradcheck_fails_if_a_gradient_is_wrong(capsys, monkeypatch, arguments):
     monkeypatch.setattr(diagnostics.GradientCheck, "LIMITS", {"float64": 1e-10, "float32": 1e-30})
     assert main(["gradcheck", "--hidden-size", "2", *arguments]) == 1
     assert "DISAGREE" in capsys.readouterr().out
 
 
-def test_gradcheck_refuses_an_unknown_name_with_those_that_there_are(capsys):
+def test_gradcheck_refuses_an_unknown_name_with_the_valid_names(capsys):
     assert main(["gradcheck", "--activation", "tan"]) == 2
     err = capsys.readouterr().err
     assert "'tan'" in err and "tanh" in err and err.count("\n") == 1  # some Pythons write the choices without quotes
@@ -583,7 +583,7 @@ def test_info_runs_without_matplotlib(no_matplotlib, capsys):
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["gradcheck", "--activation", "tanh", "--loss", "huber"]])
-def test_more_units_than_memory_holds_end_in_one_line(folder, no_matplotlib, capsys, arguments):
+def test_too_many_units_for_memory_are_reported_in_one_line(folder, no_matplotlib, capsys, arguments):
     assert main([*arguments, "--hidden-size", "2000000000"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("fastbptt: not enough memory: ") and err.count("\n") == 1
@@ -600,7 +600,7 @@ def test_version_and_help_exit_with_0(capsys):
     assert fastbptt.__version__ in capsys.readouterr().out
 
 
-def test_an_encoding_without_greek_does_not_end_the_program():
+def test_an_encoding_without_greek_letters_works():
     process = run_outside(["gradcheck", "--activation", "tanh", "--loss", "huber", "--hidden-size", "2"],
                           PYTHONIOENCODING="ascii")
     out, err = process.communicate(timeout=60)
@@ -610,14 +610,14 @@ def test_an_encoding_without_greek_does_not_end_the_program():
 @pytest.mark.thorough
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_an_output_that_is_full_is_named_in_one_line():
+def test_a_full_output_device_is_reported_in_one_line():
     with open("/dev/full", "w") as full:
         process = run_outside(["info"], stdout=full)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 1 and err == "fastbptt: standard output cannot be written: No space left on device\n"
 
 
-def test_without_standard_output_it_works_and_predict_says_where_to_write(model, monkeypatch, capsys):
+def test_closed_standard_output_works_and_predict_proposes_a_file(model, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", None)
     assert main(["info"]) == 0
     assert main(["predict", model]) == 2
@@ -627,7 +627,7 @@ def test_without_standard_output_it_works_and_predict_says_where_to_write(model,
 
 
 @pytest.mark.thorough
-def test_a_reader_that_leaves_early_causes_no_traceback():
+def test_a_closed_pipe_causes_no_traceback():
     process = run_outside(["info"])
     process.stdout.close()
     assert process.stderr.read() == "" and process.wait(timeout=60) == 1
@@ -637,7 +637,7 @@ def test_a_reader_that_leaves_early_causes_no_traceback():
 
 
 @pytest.mark.quick
-def test_explain_works_out_by_hand_what_a_pencil_finds(capsys):
+def test_explain_matches_a_calculation_by_hand(capsys):
     assert main(["explain"]) == 0
     out = capsys.readouterr().out
     w_x, w_s, w_y, s0, x, d = 0.5, 0.8, 1.5, 0.5, (1.0, 0.5, -1.0), 1.0

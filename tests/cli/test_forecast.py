@@ -1,4 +1,4 @@
-"""Forecasters are trained and judged without a look ahead, go through files unharmed, and meet fair rivals."""
+"""Forecasters use no future values, survive files unchanged, and are compared with fair baselines."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def sunspots():
 
 @pytest.fixture(scope="module")
 def several():
-    """Five series of two targets and one input, 40 to 100 steps, on levels far apart."""
+    """Return five series of two targets and one input, 40 to 100 steps, on levels far apart."""
     rng = np.random.default_rng(0)
     return [10.0**n * (2 + np.cumsum(rng.standard_normal((40 + 15 * n, 3)), axis=0)) for n in range(5)]
 
@@ -34,7 +34,7 @@ def trained(series, *, targets=("a",), inputs=(), horizon=12, difference=0, date
 
 
 @pytest.mark.parametrize("difference", [0, 12])
-def test_nothing_of_the_last_fifth_enters_scale_or_training(sunspots, difference):
+def test_the_test_part_does_not_affect_scale_or_training(sunspots, difference):
     found = []
     for tail in (0, 1e3):
         series = sunspots.copy()
@@ -47,7 +47,7 @@ def test_nothing_of_the_last_fifth_enters_scale_or_training(sunspots, difference
 
 
 @pytest.mark.parametrize("difference", [0, 12])
-def test_the_held_out_tenth_decides_but_does_not_train(sunspots, difference):
+def test_the_held_out_part_affects_only_the_validation_loss(sunspots, difference):
     series = sunspots.copy()
     series[2184:] += 100
     one, other = (trained([data], difference=difference) for data in (sunspots, series))
@@ -57,7 +57,7 @@ def test_the_held_out_tenth_decides_but_does_not_train(sunspots, difference):
 
 
 @pytest.mark.quick
-def test_a_forecast_uses_no_step_after_the_one_in_which_it_is_made(sunspots):
+def test_a_forecast_uses_no_later_step(sunspots):
     forecaster = trained([sunspots])
     later = sunspots.copy()
     later[1000:] += 10
@@ -68,8 +68,8 @@ def test_a_forecast_uses_no_step_after_the_one_in_which_it_is_made(sunspots):
 
 
 @pytest.mark.parametrize("difference", [0, 4])
-def test_the_held_out_loss_is_that_of_the_held_out_targets_in_runs_from_the_start(several, difference):
-    """The run's own figure, in units of what the network sees, against errors computed from the forecasts."""
+def test_the_held_out_loss_is_that_of_runs_from_the_start(several, difference):
+    """Compare the loss of the run, in the network's units, with errors computed from the forecasts."""
     forecaster = trained(several, targets=("a", "b"), inputs=("c",), horizon=4, difference=difference, dtype="float64")
     squares = []
     for x, made, scale in zip(several, forecaster.made(several), forecaster.scale):
@@ -79,8 +79,8 @@ def test_the_held_out_loss_is_that_of_the_held_out_targets_in_runs_from_the_star
     assert history.validation_loss[history.best_epoch] == pytest.approx(np.concatenate(squares).mean(), rel=1e-9)
 
 
-def test_training_weighs_the_steps_after_each_sequences_warm_up_alone(sunspots):
-    """One update an epoch: its loss is the initial network's."""
+def test_steps_of_the_warm_up_have_no_weight(sunspots):
+    """With one update per epoch, its loss is that of the initial network."""
     forecaster = trained([sunspots], max_iter=1, batch_size=1000, dtype="float64", learning_rate_init=1e-300)
     found = forecaster.regressor.history_.train_loss[0]
     z = forecaster.scaled([sunspots])[0]
@@ -111,16 +111,16 @@ def test_sequences_cover_the_pairs_and_keep_steps_with_weight(longest, total):
 
 
 @pytest.mark.parametrize("difference", [0, 6])
-def test_forecasts_beyond_the_end_are_those_that_would_have_been_made_there(several, difference):
-    """Cut `horizon` steps short, a series' forecast is the one made for those steps when all of it is there."""
+def test_forecasts_beyond_the_end_match_those_within_a_longer_series(several, difference):
+    """The forecast of a series without its last `horizon` steps equals the forecast for these steps in the whole series."""
     forecaster = trained(several, targets=("a", "b"), inputs=("c",), horizon=6, difference=difference, dtype="float64")
     cut = forecaster.forecast([x[:-6] for x in several], ids=forecaster.ids)
     for x, found, made in zip(several, cut, forecaster.made(several)):
         np.testing.assert_allclose(found, made[-6:], rtol=1e-9)
 
 
-def test_forecasting_from_forecasts_repeats_with_changes_what_one_step_does():
-    """On a straight line the changes are constant, so whatever is forecast beyond the horizon continues the line."""
+def test_forecasts_from_forecasts_continue_a_straight_line():
+    """On a straight line the changes are constant, so forecasts beyond the horizon continue the line."""
     line = np.arange(100.0)[:, None]
     forecaster = trained([line], horizon=5, difference=5, dtype="float64", max_iter=1)
     forecaster.network.parameters["W_y"] = np.zeros((1, 3))
@@ -128,7 +128,7 @@ def test_forecasting_from_forecasts_repeats_with_changes_what_one_step_does():
     np.testing.assert_allclose(forecaster.forecast(steps=12)[:, 0], np.arange(100.0, 112), rtol=1e-12)
 
 
-def test_without_series_it_goes_on_from_those_trained_on(several):
+def test_without_series_forecast_continues_the_training_series(several):
     forecaster = trained(several, targets=("a", "b", "c"), horizon=4)
     for found, expected in zip(forecaster.forecast(steps=9), forecaster.forecast(several, 9, ids=forecaster.ids)):
         np.testing.assert_array_equal(found, expected)
@@ -149,10 +149,10 @@ def test_a_new_series_is_scaled_by_itself_and_a_known_one_as_in_training(several
     ((np.zeros((30, 2)),), r"series\[0\] must be \(T, 3\), of a, b, c; got shape \(30, 2\)"),
     ((np.zeros((7, 3)),), r"series\[0\] has 7 steps; a forecast 4 steps ahead needs 8"),
     ((np.full((30, 3), np.nan),), r"series\[0\] contains NaN, first at \(t, c\) = \(0, 0\)"),
-    ((None, 5), "steps must be at most 4, the horizon, got 5: for more steps, c would have to be known ahead"),
+    ((None, 5), "steps must be at most 4, the horizon, got 5: more steps need future values of c"),
     ((None, 0), "steps must be from 1"),
 ])
-def test_what_cannot_be_forecast_is_refused(several, arguments, words):
+def test_forecast_refuses_invalid_arguments(several, arguments, words):
     forecaster = trained(several[:1], targets=("a", "b"), inputs=("c",), horizon=4, difference=4)
     with pytest.raises(ValueError, match=words):
         forecaster.forecast(*arguments)
@@ -162,7 +162,7 @@ def test_what_cannot_be_forecast_is_refused(several, arguments, words):
 
 
 @pytest.mark.parametrize("calendar", [None, Calendar("M", 1, "end"), Calendar("D", None)])
-def test_a_file_keeps_all_that_a_forecast_needs(several, tmp_path, calendar):
+def test_a_loaded_forecaster_forecasts_the_same(several, tmp_path, calendar):
     dates = None if calendar is None else [np.arange(len(x)).astype(f"M8[{calendar.unit}]") for x in several]
     forecaster = trained(several, targets=("a", "b"), inputs=("c",), horizon=4, difference=4, dates=dates,
                          calendar=calendar)
@@ -177,7 +177,7 @@ def test_a_file_keeps_all_that_a_forecast_needs(several, tmp_path, calendar):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_long_series_keeps_its_last_steps_alone(monkeypatch, sunspots):
+def test_a_long_series_keeps_only_its_last_steps(monkeypatch, sunspots):
     monkeypatch.setattr(_forecast, "KEPT", 500)
     forecaster = trained([sunspots])
     assert len(forecaster.series[0]) == 500
@@ -189,7 +189,7 @@ def test_a_long_series_keeps_its_last_steps_alone(monkeypatch, sunspots):
     ("ids", ["x"]), ("lengths", [40]), ("lengths", [1] * 5), ("ends", ["2020"]), ("calendar", {"unit": "M"}),
     ("calendar", 7),
 ])
-def test_a_file_whose_parts_do_not_go_together_is_refused(several, tmp_path, monkeypatch, name, value):
+def test_an_inconsistent_file_is_refused(several, tmp_path, monkeypatch, name, value):
     forecaster = trained(several, targets=("a", "b"), inputs=("c",), horizon=4)
     write = _forecast._files.write
     monkeypatch.setattr(_forecast._files, "write", lambda path, header, arrays: write(
@@ -202,14 +202,14 @@ def test_a_file_whose_parts_do_not_go_together_is_refused(several, tmp_path, mon
 # ---- Rivals and figures
 
 
-def test_changes_are_tried_where_every_series_leaves_some_pairs_and_the_longest_enough():
+def test_changes_are_tried_if_the_series_are_long_enough():
     lengths = [40, 60], [37, 60], [45, 45], [44, 44]  # 28 + 42, 25 + 42, 31 + 31, 30 + 30 steps train
     found = [len(_forecast.differences([np.cos(np.arange(T))[:, None] for T in pair], 1, 12)) for pair in lengths]
     assert found == [2, 1, 1, 1]
     assert _forecast.differences([np.cos(np.arange(46))[:, None]], 1, 12) == (0, 12)
 
 
-def test_levels_are_not_tried_where_the_targets_have_shifted(several):
+def test_levels_are_not_tried_if_the_targets_have_shifted(several):
     level = np.cos(np.arange(100.0))
     x = np.stack([level, np.arange(100.0), level], axis=1)
     assert _forecast.shift([x[:, 1:2]]) == pytest.approx((74.5 - 34.5) / np.arange(70).std())
@@ -248,7 +248,7 @@ def test_the_autoregression_finds_the_coefficients_of_a_linear_process():
     np.testing.assert_allclose(made[6:], x[6:], atol=1e-9)
 
 
-def test_the_autoregressions_order_is_chosen_on_the_held_out_part_and_read_from_nothing_later(sunspots):
+def test_the_autoregressions_order_is_chosen_on_the_held_out_part(sunspots):
     made, order, tried = _forecast.autoregression([sunspots], 1, 12)
     assert order == 132 and tried == [12, 24, 36, 60, 132]
     assert f"{_forecast.errors(made, [sunspots], 'test').by_target[0]:.1f}" == "27.1"
@@ -259,7 +259,7 @@ def test_the_autoregressions_order_is_chosen_on_the_held_out_part_and_read_from_
     np.testing.assert_array_equal(other[0][144:2496], made[144:2496])
 
 
-def test_short_series_have_the_longest_autoregression_that_they_allow():
+def test_short_series_have_the_longest_possible_autoregression():
     assert _linear.orders([100], 12) == [12, 24, 36]
     assert _linear.orders([28, 84], 12) == [12]
     assert _linear.orders([20, 84], 12) == [9]
@@ -279,7 +279,7 @@ def test_the_gradients_reach_is_the_mean_over_single_targets_of_whole_runs(sunsp
     assert found[0] == 1
 
 
-def test_the_reach_of_short_series_is_followed_as_far_as_they_go(several):
+def test_the_reach_of_short_series_has_all_their_steps(several):
     forecaster = trained(several, targets=("a", "b"), inputs=("c",), horizon=4, difference=4)
     assert len(_forecast.reach(forecaster, several)) == 80 - 4 - 4
 
@@ -309,7 +309,7 @@ def refusal(series, horizon=12, names=("a", "b", "c"), **options):
     return str(found.value)
 
 
-def test_series_that_are_too_short_are_refused_with_the_horizon_that_would_do(several):
+def test_series_that_are_too_short_are_refused_with_a_valid_horizon(several):
     assert refusal(several[:1], 24, unit="months") == (
         "the series has 40 months, and a horizon of 24 needs at least 46; --horizon must be from 1 to 20 here")
     assert refusal(several, 40, name_of="series {}".format) == (
@@ -319,11 +319,11 @@ def test_series_that_are_too_short_are_refused_with_the_horizon_that_would_do(se
         "the series has 5 steps, and a horizon of 12 needs at least 29; even a horizon of 1 needs 13")
 
 
-def test_what_never_changes_is_refused(several):
+def test_constant_columns_are_refused(several):
     several = [x.copy() for x in several]
     several[1][:len(several[1]) * 7 // 10, 2] = 4.5
     assert refusal(several, 4, name_of="series {}".format).startswith(
-        "column 'c' of series 1 is 4.5 in all of the first 70 % of its rows, which train")
+        "column 'c' of series 1 is 4.5 in all of the first 70 % of its rows, the training part")
 
 
 def test_numbers_whose_squares_are_infinite_are_refused():
@@ -333,7 +333,7 @@ def test_numbers_whose_squares_are_infinite_are_refused():
 # ---- The text chart
 
 
-def test_the_chart_of_text_puts_values_in_their_months_and_rows():
+def test_the_text_chart_places_values_by_month_and_size():
     dates = np.arange("1998-01", "2010-01", dtype="datetime64[M]")
     observed, forecast = np.full(144, 10.0), np.full(144, 91.0)
     observed[-12:] = np.nan
@@ -346,7 +346,7 @@ def test_the_chart_of_text_puts_values_in_their_months_and_rows():
     assert years.index("2009") - years.index("1999") == 60
 
 
-def test_the_chart_of_text_shows_negative_short_and_constant_series():
+def test_the_text_chart_shows_negative_short_and_constant_series():
     for values in (np.sin(np.arange(50)) - 9, np.full(7, 3.0), np.full(7, -3.0), np.zeros(7), 1e6 + np.arange(20.0)):
         chart = _picture.text(np.arange(1, len(values) + 1), values, np.full(len(values), np.nan))
         *lines, _, steps, _ = chart.splitlines()
@@ -367,7 +367,7 @@ def test_every_task_has_a_network_that_fits_it(name):
     assert history.updates == 100 and 0 <= _solve.wrong(network, task.draw(50, task.shortest, random_state=0)) <= 1
 
 
-def test_temporal_order_is_solved_and_training_ends_then():
+def test_training_ends_when_temporal_order_is_solved():
     task = _solve.TASKS["temporal_order"]
     network = _solve.network(task)
     history = _solve.fit(network, task, task.length, epochs=20)

@@ -1,4 +1,4 @@
-"""A CSV file becomes exactly the series that its writer meant, or is refused in one line that says where and why."""
+"""A CSV file is read as its writer meant it, or refused in one line with the place and the reason."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def values(series):
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
-def test_separator_header_and_dates_are_seen(read, separator):
+def test_separator_header_and_dates_are_detected(read, separator):
     series = read("month,sold,price\n2020-01,1,2.5\n2020-02,-3,4e1\n2020-03,.5,+6.\n".replace(",", separator))
     assert series.targets == ["sold", "price"] and series.inputs == [] and series.ids is None and series.notes == []
     assert values(series) == [[[1, 2.5], [-3, 40], [0.5, 6]]]
@@ -51,12 +51,12 @@ def test_separator_header_and_dates_are_seen(read, separator):
 ], ids=["none", "header", "one column", "header with numbers", "years name columns", "dates without a header",
         "blank lines", "a separator too many", "the index pandas writes", "quoted", "Windows", "spaces",
         "text column with commas"])
-def test_header_or_none_and_the_columns_of_numbers(read, text, names, rows):
+def test_header_and_columns_of_numbers_are_detected(read, text, names, rows):
     series = read(text)
     assert series.targets == names and values(series) == [rows]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
+def test_a_byte_order_mark_is_not_part_of_the_first_name(read):
     assert read("a,b\n1,2\n", encoding="utf-8-sig").targets == ["a", "b"]
 
 
@@ -68,38 +68,38 @@ def test_targets_inputs_and_id_choose_columns_in_the_order_given(read):
     assert [len(dates) for dates in series.dates] == [2, 1] and series.unit == "days"
 
 
-def test_inputs_alone_leave_the_other_columns_as_targets(read):
+def test_without_targets_all_other_columns_are_targets(read):
     series = read("a,b,c\n1,2,3\n", inputs=["b"])
     assert series.targets == ["a", "c"] and values(series) == [[[1, 3, 2]]]
 
 
-def test_columns_without_a_header_go_by_number(read):
+def test_columns_without_a_header_have_numbers_as_names(read):
     series = read("x,1,2\nx,3,4\ny,5,6\n", ["3"], id="1")
     assert values(series) == [[[2], [4]], [[6]]] and series.ids == ["x", "y"]
 
 
-def test_a_date_column_that_is_named_as_a_target_is_one(read):
+def test_a_date_column_may_be_a_target(read):
     assert read("year,a\n2000,1\n2001,2\n", ["year"]).targets == ["year"]
 
 
-def test_text_columns_are_left_out_and_named(read):
+def test_text_columns_are_ignored_with_a_note(read):
     series = read("when,shop,a\n01/02/2020,x,1\n02/02/2020,x,2\n")
-    assert series.notes == ["ignored, as they are no numbers: when, shop"]
+    assert series.notes == ["ignored, as they have no numbers: when, shop"]
 
 
-def test_a_file_of_many_parts_is_read_as_one(read):
-    """Rows are read some hundreds at a time: values, dates, ids and lines go on from part to part."""
+def test_a_large_file_is_read_in_parts(read):
+    """Rows are read some hundreds at a time. Values, dates, ids and line numbers continue across parts."""
     days = (np.datetime64("2000-01-01") + np.arange(3000)).astype(str)
     rows = [f"{'xy'[k % 2]},{days[k // 2]},{k}.5\n" for k in range(6000)]
     series = read("id,day,a\n" + "".join(rows), id="id")
     assert [x[:, 0].tolist() for x in series.values] == [[k + 0.5 for k in range(n, 6000, 2)] for n in (0, 1)]
     assert all(dates.astype(str).tolist() == days.tolist() for dates in series.dates)
-    for change, words in (("x,2009-01-01,wrong", "line 4002, column 'a': 'wrong' is no number"),
+    for change, words in (("x,2009-01-01,wrong", "line 4002, column 'a': 'wrong' is not a number"),
                           ("x,2009-01-01,1e999", "line 4002, column 'a': '1e999' is too large"),
                           ("x,2009-01-01,", "column 'a': no value in line 4002;"),
                           (",2009-01-01,1", "column 'id': no value in line 4002;"),
                           ("x,1999-01-01,1", "line 4002, column 'day': 1999-01-01 does not come after 2005-06-22 of"),
-                          ("x,wrong,1", "line 4002, column 'day': 'wrong' is no date such as those before it"),
+                          ("x,wrong,1", "line 4002, column 'day': 'wrong' is not a date like those before it"),
                           ("x,1", "line 4002: 2 fields where line 1 has 3")):
         with pytest.raises(ValueError) as found:
             read("id,day,a\n" + "".join([*rows[:4000], change + "\n", *rows[4001:]]), id="id")
@@ -123,7 +123,7 @@ def test_a_file_of_many_parts_is_read_as_one(read):
     (["2000-01-01T22:00", "2000-01-01T23:00"], "steps", "2000-01-02T00:00"),
     (["2000-01-01 22:00:00", "2000-01-01 23:30:00"], "steps", "2000-01-02T01:00:00"),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_dates_say_what_a_step_is_and_what_comes_next(read, dates, unit, later):
+def test_dates_determine_the_step_and_the_next_date(read, dates, unit, later):
     series = read("when,a\n" + "".join(f"{date},5\n" for date in dates))
     assert series.targets == ["a"] and series.unit == unit
     assert series.calendar.text(series.calendar.ahead(series.dates[0][-1], 2)[0]) == later
@@ -131,7 +131,7 @@ def test_dates_say_what_a_step_is_and_what_comes_next(read, dates, unit, later):
 
 
 @pytest.mark.parametrize("cells", [["2000", "2002", "2003"], ["1999", "1999", "2000"], ["1500", "1400", "1300"]])
-def test_four_digits_that_are_no_run_of_years_are_numbers(read, cells):
+def test_four_digits_that_are_not_consecutive_years_are_numbers(read, cells):
     assert read("a,b\n" + "".join(f"{cell},5\n" for cell in cells)).targets == ["a", "b"]
 
 
@@ -139,7 +139,7 @@ def test_years_may_start_again_with_each_series(read):
     assert read("id,year,a\nx,2000,1\nx,2001,2\ny,1990,3\ny,1991,4\n", id="id").unit == "years"
 
 
-def test_uneven_dates_are_steps_and_have_no_next(read):
+def test_uneven_dates_are_steps_without_a_next_date(read):
     series = read("day,a\n2020-01-03,1\n2020-01-06,2\n2020-01-07,3\n")
     assert series.unit == "steps" and series.calendar.ahead(series.dates[0][-1], 1) is None
     assert len(series.notes) == 1 and "evenly" in series.notes[0]
@@ -150,55 +150,55 @@ def test_uneven_dates_are_steps_and_have_no_next(read):
 
 @pytest.mark.parametrize("text, words", [
     ("", ": the file is empty"),
-    ("a,b\n", ": there is a header and nothing under it"),
+    ("a,b\n", ": the file has a header and no rows"),
     ("a,b\n1,2\n3\n", ", line 3: 1 field where line 1 has 2"),
     ("a,b\n1,2\n\n3,4,5\n", ", line 4: 3 fields where line 1 has 2"),
     ("a,a\n1,2\n", ", line 1: two columns are named 'a'"),
-    ("a,b\n1,2\n3,x\n", ", line 3, column 'b': 'x' is no number"),
-    ("1,2\n3,x\n", ", line 2, column 2: 'x' is no number"),
-    ("a,b\n1,2\n3,0x1F\n", "'0x1F' is no number"),
-    ("a,b\n1,2\n3,1_000\n", "'1_000' is no number"),
-    ("a,b\n1,2\n3,inf\n", "'inf' is no number"),
+    ("a,b\n1,2\n3,x\n", ", line 3, column 'b': 'x' is not a number"),
+    ("1,2\n3,x\n", ", line 2, column 2: 'x' is not a number"),
+    ("a,b\n1,2\n3,0x1F\n", "'0x1F' is not a number"),
+    ("a,b\n1,2\n3,1_000\n", "'1_000' is not a number"),
+    ("a,b\n1,2\n3,inf\n", "'inf' is not a number"),
     ("a,b\n1,2\n3,1e999\n", ", line 3, column 'b': '1e999' is too large a number"),
     ("a,b\n1,\n2,3\n4,NA\n5,nan\n", ", column 'b': 3 values are missing in lines 2, 4, 5;"),
     ("a,b\n1,2\n,3\n", ", column 'a': no value in line 3;"),
     ("a,b\n1,2\n,\n3,4\n", ", column 'a': no value in line 3;"),
     ("a\n" + "1\n-\n" * 9, ", column 'a': 9 values are missing in lines 3, 5, 7, 9, 11 and 4 more;"),
-    ("a;b\n1,5;2\n", ", line 2, column 'a': '1,5' is no number: a comma within a number"),
-    ('a,b\n"1,234.5",2\n', "'1,234.5' is no number: a comma within a number"),
+    ("a;b\n1,5;2\n", ", line 2, column 'a': '1,5' is not a number: a comma may be a decimal comma"),
+    ('a,b\n"1,234.5",2\n', "'1,234.5' is not a number: a comma may be a decimal comma"),
     ('a,b\n1,2\n3,"4\n', ", line 3: unexpected end of data"),
-    ('a,b\n"1\n",2\n3,x\n', ", line 4, column 'b': 'x' is no number"),
-    ("12.5,x\n1,2\n", ", line 1: 'x' is no number, and '12.5' no column's name"),
-    ("d\n2020-01-01\n2020-01-02\n", ": no column of numbers is in it; the columns are d"),
-    ("d,a\n2020-01,1\n2020-13,2\n", ", line 3, column 'd': '2020-13' is no date such as those before it"),
-    ("d,a\n2020-01,1\nlater,2\n", ", line 3, column 'd': 'later' is no date such as those before it"),
+    ('a,b\n"1\n",2\n3,x\n', ", line 4, column 'b': 'x' is not a number"),
+    ("12.5,x\n1,2\n", ", line 1: 'x' is not a number and '12.5' is not a column name"),
+    ("d\n2020-01-01\n2020-01-02\n", ": the file has no column of numbers; the columns are d"),
+    ("d,a\n2020-01,1\n2020-13,2\n", ", line 3, column 'd': '2020-13' is not a date like those before it"),
+    ("d,a\n2020-01,1\nlater,2\n", ", line 3, column 'd': 'later' is not a date like those before it"),
     ("d,a\n2020-02,1\n2020-01,2\n", ", line 3, column 'd': 2020-01 does not come after 2020-02 of line 2: rows"),
-    ("d,a\n2020-02,1\n2020-02,2\n", "--id COLUMN says that rows belong to several series"),
+    ("d,a\n2020-02,1\n2020-02,2\n", "use --id COLUMN if the rows belong to several series"),
     (b"a,b\n1,2\n\xe9,3\n", ", line 3: the byte 0xe9 is not UTF-8"),
     (b"\xef\xbb\xbfa,b\n1,2\n\n\xe9,3\n", ", line 4: the byte 0xe9 is not UTF-8"),
     ("a,b\n1,2\n".encode("utf-16"), "is not UTF-8"),
 ], ids=lambda value: "" if isinstance(value, str) and value.startswith((",", ":")) else None)
-def test_what_can_be_no_series_is_refused_in_a_line_with_its_place(read, text, words):
+def test_an_invalid_file_is_refused_with_file_line_and_column(read, text, words):
     with pytest.raises(ValueError) as found:
         read(text)
     assert words in str(found.value) and "data.csv" in str(found.value) and "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"targets": ["sale"]}, "--target 'sale' is no column of it; did you mean 'sales'? its columns are shop, sales,"),
-    ({"inputs": ["SHOP"]}, "--inputs 'SHOP' is no column of it; did you mean 'shop'?"),
-    ({"id": "3"}, "--id '3' is no column of it; its columns are shop, sales, text"),
+    ({"targets": ["sale"]}, "--target 'sale' is not a column of the file; did you mean 'sales'? its columns are shop, sales,"),
+    ({"inputs": ["SHOP"]}, "--inputs 'SHOP' is not a column of the file; did you mean 'shop'?"),
+    ({"id": "3"}, "--id '3' is not a column of the file; its columns are shop, sales, text"),
     ({"targets": ["sales"], "inputs": ["sales"]}, "column 'sales' is given more than once"),
-    ({"targets": ["text"]}, "line 2, column 'text': 'p' is no number"),
+    ({"targets": ["text"]}, "line 2, column 'text': 'p' is not a number"),
     ({"inputs": ["sales"]}, "no column of numbers is left to forecast; the columns are shop, sales, text"),
 ], ids=lambda value: "" if isinstance(value, str) else str(value))
-def test_a_column_that_cannot_be_used_so_is_refused_with_those_that_there_are(read, options, words):
+def test_an_invalid_column_is_refused_with_the_valid_names(read, options, words):
     with pytest.raises(ValueError, match="data.csv") as found:
         read("shop,sales,text\nx,1,p\ny,2,q\n", **options)
     assert words in str(found.value)
 
 
-def test_a_refusal_is_short_however_long_a_name_is(read):
+def test_errors_about_long_names_are_short(read):
     long = "x" * 5000
     for text, options in ((f"{long},b\n1,1\n,3\n", {"targets": [long]}), (f"{long},{long}\n1,2\n", {}),
                           (f"{long},b\n1,1\n2,3\n", {"targets": ["c"]}), (f"{long},1.5\n1,2\n", {})):
@@ -207,17 +207,17 @@ def test_a_refusal_is_short_however_long_a_name_is(read):
         assert len(str(found.value)) < 500
 
 
-def test_an_id_that_is_missing_is_refused_with_its_line(read):
+def test_a_missing_id_is_refused_with_its_line(read):
     with pytest.raises(ValueError, match="column 'id': no value in line 3"):
         read("id,a\nx,1\n,2\n", id="id")
 
 
-def test_missing_values_of_columns_that_are_not_used_do_not_matter(read):
+def test_missing_values_in_unused_columns_are_ignored(read):
     assert values(read("a,b\n1,\n2,3\n", ["a"])) == [[[1], [2]]]
 
 
 @pytest.mark.parametrize("header", [{"unit": "Q", "step": 1, "day": ""}, {"unit": "M", "step": -1, "day": ""},
                                     {"unit": "M", "step": 1, "day": "x"}, {"unit": "M", "step": 1.5, "day": ""}])
-def test_a_calendar_that_no_file_can_have_is_refused(header):
+def test_an_invalid_calendar_is_refused(header):
     with pytest.raises((TypeError, ValueError)):
         Calendar.from_header(header)

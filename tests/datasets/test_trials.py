@@ -181,8 +181,8 @@ def test_sines_have_the_frequency_that_the_input_stands_for():
 
 
 @pytest.mark.parametrize("draw, words", [
-    (lambda: datasets.perceptual_decision(2, fixation=5), "fixation must last 1 step of dt=20 ms at least, got 5 ms"),
-    (lambda: datasets.perceptual_decision(2, stimulus=0), "stimulus must last 1 step"),
+    (lambda: datasets.perceptual_decision(2, fixation=5), "fixation must last at least 1 step of dt=20 ms, got 5 ms"),
+    (lambda: datasets.perceptual_decision(2, stimulus=0), "stimulus must last at least 1 step"),
     (lambda: datasets.perceptual_decision(2, decision=-1), "decision must be finite and >= 0"),
     (lambda: datasets.perceptual_decision(2, delay=(200, 100)), "delay must go from the shorter to the longer"),
     (lambda: datasets.perceptual_decision(2, delay=(1, 2, 3)), "delay must be a number or a pair of them"),
@@ -192,8 +192,8 @@ def test_sines_have_the_frequency_that_the_input_stands_for():
     (lambda: datasets.perceptual_decision(2, noise=-0.1), "noise must be finite and >= 0"),
     (lambda: datasets.perceptual_decision(2, dt=0), "dt must be finite and > 0"),
     (lambda: datasets.delayed_match_to_sample(2, items=1), "items must be from 2"),
-    (lambda: datasets.delayed_match_to_sample(2, sample=0), "sample must last 1 step"),
-    (lambda: datasets.delayed_match_to_sample(2, test=0), "test must last 1 step"),
+    (lambda: datasets.delayed_match_to_sample(2, sample=0), "sample must last at least 1 step"),
+    (lambda: datasets.delayed_match_to_sample(2, test=0), "test must last at least 1 step"),
     (lambda: datasets.flip_flop(2, 0), "length must be from 1"),
     (lambda: datasets.flip_flop(2, 5, bits=0), "bits must be from 1"),
     (lambda: datasets.flip_flop(2, 5, probability=1.1), "probability must be finite and > 0"),

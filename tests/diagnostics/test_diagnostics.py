@@ -507,7 +507,7 @@ def test_a_check_says_that_the_gradient_of_omega_is_the_immediate_one():
     net = RNN(2, 4, 1, dtype="float64", omega=0.5, random_state=1)
     check = net.gradcheck()
     assert check.passed and check.omega == 0.5
-    assert "omega = 0.5: of Ω the immediate derivative by W_s, with all S_t and ∂E/∂S_t held fixed" in check.describe()
+    assert "omega = 0.5: both sides use the immediate derivative of Ω by W_s, with all S_t and ∂E/∂S_t held fixed" in check.describe()
     plain = RNN(2, 4, 1, random_state=1).gradcheck()
     assert plain.omega == 0 and "Ω" not in plain.describe()
     # The statement is true: differences of the whole loss give other gradients than those that pass

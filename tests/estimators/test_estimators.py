@@ -515,7 +515,7 @@ def test_a_warm_start_of_another_shape_or_with_new_labels_is_refused_and_changes
     X = ragged()
     model = regressor(warm_start=True).fit(X, targets(X))
     before = model.network_.theta
-    with pytest.raises(ValueError, match="warm_start=True goes on from the last network, which does not fit"):
+    with pytest.raises(ValueError, match="warm_start=True continues from the last network, which does not fit"):
         model.set_params(hidden_size=H + 1).fit(X, targets(X))
     with pytest.raises(ValueError, match="y has 1 outputs, but this RNNRegressor has 2"):
         model.set_params(hidden_size=H).fit(X, [x[:, 0] for x in X])
@@ -730,7 +730,7 @@ def test_a_forecast_can_be_scaled_back():
     ({}, {"series": np.zeros(4)}, r"series must be an array \(N, T, I\)"),
     ({}, {"series": np.full((4, 2), np.nan)}, "series contains NaN, first at step 0, feature 0"),
     ({}, {"series": "abc"}, "series must be an array of numbers"),
-    ({}, {"exogenous": np.zeros((12, 1))}, "there were no exogenous ones"),
+    ({}, {"exogenous": np.zeros((12, 1))}, "exogenous must be None: fit's X had"),
 ])
 def test_a_forecast_that_cannot_be_made_says_why(change, call, words):
     model = regressor(horizon=3).fit(*forecast_pairs(cube(O), 3)).set_params(**change)
@@ -743,7 +743,7 @@ def test_a_forecast_with_exogenous_inputs_needs_them_as_far_as_it_goes():
     series, known = cube(O), cube(2, seed=1)
     model = regressor(horizon=3).fit(*forecast_pairs(series, 3, known))
     assert model.forecast(series, 3, exogenous=known).shape == (N, 3, O)
-    for exogenous, words in ((None, "forecast needs exogenous, of 2 features"),
+    for exogenous, words in ((None, "exogenous must have 2 features, got None"),
                              (known, f"exogenous has {T} steps, but this forecast needs {T + 2}: the {T} of the series "
                               "and the 2 after them"),
                              (known[:, :, :1], f"exogenous must be {N} series of 2 features, got {N} of 1"),
@@ -1086,9 +1086,9 @@ def test_a_bad_y_is_refused_with_its_place(X, y, options, error, words):
 
 BAD_LABELS = [
     (np.arange(N) + 0.5, {}, "Unknown label type: continuous"),
-    (one_bad(np.ones(N), 3, np.nan), {}, "y contains nan, which is no label"),
-    (one_bad(np.ones(N), 3, np.inf), {}, "y contains infinity, which is no label"),
-    (np.array([None, "a"] * 4, dtype=object), {}, "y contains None, which is no label"),
+    (one_bad(np.ones(N), 3, np.nan), {}, "y contains nan, which is not a label"),
+    (one_bad(np.ones(N), 3, np.inf), {}, "y contains infinity, which is not a label"),
+    (np.array([None, "a"] * 4, dtype=object), {}, "y contains None, which is not a label"),
     (np.array([3, "a"] * 4, dtype=object), {}, "labels that cannot be sorted"),
     (np.ones((N, 2), int), {}, r"y must have one label for each sequence, got entries of shape \(2,\)"),
     (np.ones((N, T, 2), int), {"output": "sequence"}, r"y must have one label for each step, got entries of shape"),
@@ -1106,7 +1106,7 @@ def test_labels_that_are_none_of_the_classes_are_named_with_their_place():
     model = classifier().partial_fit(X, [1] * N, classes=[1, 2])
     with pytest.raises(ValueError, match=r"y has label np.int64\(3\), first at sequence 5, which is none of .* \[1 2\]"):
         model.partial_fit(X, [1] * 5 + [3] * 3)
-    with pytest.raises(ValueError, match="classes=.* is not what it was on the first call"):
+    with pytest.raises(ValueError, match="classes=.* must be the classes of the first call"):
         model.partial_fit(X, [1] * N, classes=[1, 2, 3])
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         classifier().partial_fit(X, [1] * N)

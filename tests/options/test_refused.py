@@ -55,7 +55,7 @@ REFUSED = {
     "`one_hot=True` with `input_gradient=True`, or with `input_noise_std`": [
         ({"one_hot": True}, calls(GRADIENTS, IDS, D, input_gradient=True), ValueError, "input_gradient must be False with one_hot"),
         ({}, [lambda net: RNN(2, 5, 2, one_hot=True, input_noise_std=0.1)], ValueError, "token ids cannot have noise")],
-    '`output="last"` with a sequence of no steps, and with `tbptt` of `fit`, and with `stream`': [
+    '`output="last"` with a sequence of no steps, with `tbptt` of `fit`, or with `stream`': [
         ({"output": "last"}, calls(("losses", "evaluate", *GRADIENTS, "objective", "fit", "train_step"), X, D[0],
                                    lengths=[1, 0, 2]), ValueError, 'output="last", got no steps in sequence 1'),
         ({"output": "last"}, [lambda net: net.forward(X, lengths=[0, 1, 2])], ValueError, "no steps in sequence 0"),
@@ -80,23 +80,23 @@ REFUSED = {
         ({}, calls(("stream",), tbptt=None), TypeError, "tbptt=(k1, k2) is required by stream"),
         *[({}, calls(("stream",), tbptt=(2, 2), **{name: value}), TypeError, UNEXPECTED.format(name))
           for name, value in (("lengths", LENGTHS), ("memory_limit", "auto"))]],
-    "chunks of a `stream` with `weights` or `resets` beside them": [
+    "`weights` or `resets` of `stream` with an iterator of chunks": [
         ({}, calls(("stream",), [(X, D)], tbptt=(2, 2), **more), TypeError, "weights and resets require X and D: chunks")
         for more in ({"weights": WEIGHTS}, {"resets": RESETS})],
-    "`batches` of `fit` with X and D, `weights`, `initial_state`, `lengths`, `resets`, `tbptt` or a share as `validation`": [
+    "`batches` of `fit` with X and D, `weights`, `initial_state`, `lengths`, `resets`, `tbptt` or a fraction as `validation`": [
         ({}, [lambda net: net.fit(X, D, batches=batches)], TypeError, "give X and D, or batches, not both"),
         *[({}, [lambda net, more=more: net.fit(batches=batches, **more)], TypeError, "require X and D: batches have their")
           for more in ({"weights": WEIGHTS}, {"initial_state": STATE}, {"lengths": LENGTHS}, {"resets": RESETS})],
         ({}, [lambda net: net.fit(batches=batches, tbptt=(2, 2))], TypeError, "tbptt requires X and D"),
         ({}, [lambda net: net.fit(batches=batches, validation=0.5)], TypeError, "tuple (X, D) with batches, got the share 0.5")],
-    "a share as `validation` with `initial_state`": [
+    "a fraction as `validation` with `initial_state`": [
         ({}, calls(("fit",), validation=0.3, initial_state=STATE), TypeError, "a tuple (X, D) with an initial_state")],
     "`patience` without `validation`, `resume` or `overwrite` without `checkpoint`, `overwrite` with `resume`": [
         ({}, calls(("fit",), overwrite=True), ValueError, "overwrite=True requires checkpoint="),
         ({}, calls(("fit",), overwrite=True, checkpoint="run.npz", resume=True), ValueError, "give one of them"),
         ({}, calls(("fit",), patience=3), ValueError, "patience requires validation=(X, D)"),
         ({}, calls(("fit",), resume=True), ValueError, "resume=True requires checkpoint=")],
-    "`learning_rate` beside an optimiser that is an object": [
+    "`learning_rate` with an optimiser object": [
         ({}, calls(("fit", "train_step"), optimizer=optimizers.SGD(), learning_rate=0.1), ValueError, "which has its own"),
         ({}, calls(("stream",), tbptt=(2, 2), optimizer=optimizers.SGD(), learning_rate=0.1), ValueError, "which has its own")],
     "`lengths` or `resets` with `step`, `generate`, `gradient_terms` or `gradcheck`": [
@@ -108,7 +108,7 @@ REFUSED = {
         ({"noise_std": 0.1}, [call], TypeError, UNEXPECTED.format(name)) for name in ("noise", "dropout")
         for call in (*calls(("step",), X[0], **{name: 1}), *calls(("generate",), 3, prefix=X, **{name: 1}),
                      *calls(("gradient_terms",), X, D, 1, **{name: 1}), *calls(("gradcheck", "objective"), **{name: 1}))],
-    "`leak` with `dt` or `tau`, and one of these without the other": [
+    "`leak` with `dt` or `tau`; `dt` without `tau`, or `tau` without `dt`": [
         ({}, [lambda net, more=more: RNN(2, 5, 2, **more)], TypeError, words)
         for more, words in (({"leak": 0.1, "dt": 1, "tau": 10}, "leak is given with dt or tau"),
                             ({"leak": 0.1, "tau": 10}, "leak is given with dt or tau"),
@@ -117,7 +117,7 @@ REFUSED = {
         ({}, calls(("generate",), 3, prefix=X, temperature=2), TypeError, "temperature must be 1 unless token ids"),
         ({"one_hot": True, **LABELS}, calls(("generate",), 3, prefix=IDS, temperature=2, feed=lambda y, rng: y), TypeError,
          "temperature must be 1 unless token ids")],
-    "`generate` without `feed` where O is not I, of several quantile levels, and of `one_hot=True` without softmax": [
+    "`generate` without `feed` if O is not I, with several quantile levels, or with `one_hot=True` without softmax": [
         ({"output_size": 3}, calls(("generate",), 3, prefix=X), ValueError, "output_size=3 outputs cannot be the input_size=2"),
         ({"loss": ("quantile", (0.25, 0.75))}, calls(("generate",), 3, prefix=X), ValueError, "are 2 quantile levels"),
         ({"one_hot": True}, calls(("generate",), 3, prefix=IDS), ValueError, "output_activation='softmax', and this network")],

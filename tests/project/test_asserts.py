@@ -1,7 +1,7 @@
 """Each test asserts something: an assert, pytest.raises or a helper that has one, and not only inside an `if`.
 
-This reads the source of the tests and runs none. What it cannot see is a loop over nothing, or an assertion that holds
-whatever the package does; mutate.py is for that.
+This reads the source of the tests and runs none. It cannot detect a loop over nothing, or an assertion that always holds;
+mutate.py does that.
 """
 
 import ast
@@ -17,14 +17,14 @@ ASSERT = "assert"
 
 
 def said(node):
-    """What may assert in a statement: ASSERT, names of what is called, and of an `if` a pair of such lists, for its branches."""
+    """Return what may assert in a statement: ASSERT, names of called functions, and for an `if` a pair of lists, one per branch."""
     if isinstance(node, ast.Assert):
         constant = isinstance(node.test, (ast.Constant, ast.Tuple, ast.GeneratorExp, ast.Lambda))
         return said(node.test) if constant else [ASSERT]
     if isinstance(node, ast.If):
         return [tuple([each for part in branch for each in said(part)] for branch in (node.body, node.orelse))]
     if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
-        return []  # it may never be called; where it is, its name counts
+        return []  # it may never be called; a call counts by its name
     found = []
     if isinstance(node, ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -33,7 +33,7 @@ def said(node):
 
 
 def asserts(found, helpers):
-    """Whether a list of `said` asserts, by these helpers; of an `if` both branches must."""
+    """Return whether a list of `said` asserts, with these helpers. Both branches of an `if` must."""
     return any(all(asserts(branch, helpers) for branch in each) if isinstance(each, tuple) else each == ASSERT or each in helpers
                for each in found)
 
@@ -43,7 +43,7 @@ def functions_in(tree):
 
 
 def asserting(trees):
-    """Names of functions that assert, by module: its own ones, and those that it imports from another."""
+    """Return names of functions that assert, by module: its own and imported ones."""
     functions = [(name, node.name, [each for part in node.body for each in said(part)])
                  for name, tree in trees.items() for node in functions_in(tree)]
     imports = [(name, each.asname or each.name, node.module, each.name) for name, tree in trees.items() for node in ast.walk(tree)
@@ -61,7 +61,7 @@ def asserting(trees):
 
 
 def silent(sources):
-    """Tests that assert nothing, of {module: source}."""
+    """Return the tests that assert nothing, from {module: source}."""
     trees = {name: ast.parse(source) for name, source in sources.items()}
     found = asserting(trees)
     return [f"{name}.{node.name}" for name, tree in trees.items() if name.startswith("test_") for node in functions_in(tree)
@@ -80,7 +80,7 @@ def test_each_test_asserts_something():
     ("np.testing.assert_allclose(f(1), 1)", False), ("check(f(1))", False), ("twice(f(1))", False),
     ("if f(1):\n  assert f(2)\n else:\n  check(3)", False), ("def inner():\n  assert f(1)\n inner()", False),
 ])
-def test_a_test_that_asserts_nothing_is_named(body, expected):
+def test_a_test_without_an_assertion_is_reported(body, expected):
     sources = {"helpers": "def check(x):\n assert x\ndef twice(x):\n check(x)\ndef f(x):\n return x",
                "test_it": f"from helpers import check, f, twice\ndef test_one():\n {body}\n"}
     assert silent(sources) == ["test_it.test_one"] * expected

@@ -1,6 +1,6 @@
-"""The benchmark: whoever lets padding into the error is refused, and what is measured stands in the tables.
+"""The benchmark refuses contenders with wrong results, and its tables contain the measurements.
 
-Its programs run as such, in processes of their own; where they must refuse, from a copy with one line broken.
+The programs run in separate processes. To test a refusal, they run from a copy with one broken line.
 """
 
 import csv
@@ -20,7 +20,7 @@ import fastbptt
 
 BENCH = Path(__file__).parents[2] / "bench"
 pytestmark = [pytest.mark.skipif(not (BENCH.exists() and hasattr(signal, "SIGSTOP")),
-                                 reason="no bench beside the tests, or no SIGSTOP, by which it stops who has no turn"),
+                                 reason="no bench beside the tests, or no SIGSTOP, which pauses the contenders"),
               pytest.mark.skipif(not cases.ALL, reason="times things: FASTBPTT_TESTS is not all")]
 
 TINY = ["--cells", "4,20,3,5,2", "--seconds", "0"]
@@ -34,7 +34,7 @@ def program(name, *arguments, folder=BENCH):
 
 
 def broken_copy(folder, name, right, wrong):
-    """bench with one line of the file changed."""
+    """Return a copy of bench with one line of the file changed."""
     shutil.copytree(BENCH, folder / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "bench" / name
     text = file.read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_lengths_are_timed_checked_and_reported(tmp_path):
     assert [path.name for path in tmp_path.glob("*.png")] == ["lengths_gradients_float32_1.png"]
 
 
-def test_lengths_refuse_what_they_are_not_of():
+def test_lengths_refuse_unsupported_arguments():
     done = program("run.py", *TINY, "--lengths", "uniform", "--what", "forward")
     assert done.returncode == 2 and "--lengths is of gradients" in done.stderr
 
@@ -114,7 +114,7 @@ def test_an_option_whose_gradients_are_wrong_is_not_timed(tmp_path):
     assert done.returncode == 1 and "it was not timed" in done.stderr
 
 
-def test_what_threads_cost_is_measured_in_every_table():
+def test_busy_prints_every_table():
     done = program("busy.py", "--cells", "20,30,3,5,2", "--seconds", "0.2", "--tables", "busy", "idle", "spaced", "processes")
     if "needs two cores" in done.stderr:
         pytest.skip("one core")

@@ -1,4 +1,4 @@
-"""What setup.py builds and how, and what it and pyproject.toml say of versions."""
+"""setup.py: what it builds and how. setup.py and pyproject.toml: versions."""
 
 import ast
 import importlib.metadata
@@ -23,7 +23,7 @@ def project():
 
 
 def check_requirements():
-    """The function of setup.py, which calls it before it imports what may be too old."""
+    """Return the function of setup.py, which must call it before it imports packages that may be too old."""
     path = ROOT / "setup.py"
     body = ast.parse(path.read_text(encoding="utf-8")).body
     call, = (k for k, node in enumerate(body) if isinstance(node, ast.Expr) and "check_requirements(" in ast.unparse(node))
@@ -57,7 +57,7 @@ def test_a_build_with_old_setuptools_says_what_to_upgrade(version, refused, monk
 
 
 def test_each_package_has_one_minimum_version():
-    """And each has one, so that .ci/run can install it."""
+    """.ci/run installs the minimum versions, so each package needs one."""
     parts = project()
     extras = parts["project"]["optional-dependencies"].values()
     every = [*parts["build-system"]["requires"], *parts["project"]["dependencies"], *(each for extra in extras for each in extra)]
@@ -71,7 +71,7 @@ def test_each_package_has_one_minimum_version():
 
 @pytest.fixture(scope="module")
 def build_script():
-    """The names that setup.py defines; nothing is built."""
+    """Return the names that setup.py defines, without a build."""
     pytest.importorskip("Cython.Build")
     setuptools = pytest.importorskip("setuptools")
     with pytest.MonkeyPatch.context() as patch:
@@ -86,7 +86,7 @@ def test_each_c_file_of_the_package_is_compiled_once(build_script):
 
 
 def waiting_compiler(at_once):
-    """Return a compiler that runs no program: a file is compiled once so many are, and what is linked is kept in `linked`."""
+    """Return a compiler that runs no program. It waits for `at_once` files at the same time, and records links in `linked`."""
     from distutils.ccompiler import new_compiler  # setuptools' own
 
     barrier, compiler = threading.Barrier(at_once), new_compiler()
@@ -106,7 +106,7 @@ def waiting_compiler(at_once):
 
 
 def build(build_script, folder, compiler, threads, **files):
-    """Build extensions, given as name=list of C files, by this compiler and so many threads."""
+    """Build extensions, given as name=list of C files, by this compiler and this number of threads."""
     from setuptools import Distribution, Extension
 
     for name in {name for names in files.values() for name in names}:

@@ -1,6 +1,6 @@
-"""What makes the source hard to change grows no further: each count of support/counts.py has an upper bound.
+"""Each count of support/counts.py, which measures how hard the source is to change, has an upper bound.
 
-A bound is what holds now. Lower it when a change lowers the count.
+A bound is the current count. Lower it when a change lowers the count.
 """
 
 import counts

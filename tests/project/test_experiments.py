@@ -1,4 +1,4 @@
-"""The experiments run, say what they found, and draw it. Their figures stand in bench/experiments/README.md."""
+"""The experiments run, print their results, and draw them. bench/experiments/README.md has the figures."""
 
 import importlib
 import sys
@@ -48,7 +48,7 @@ def test_an_experiment_with_many_networks_runs(experiment, monkeypatch, capsys, 
     assert words in capsys.readouterr().out
 
 
-def test_no_block_is_both_learnt_and_judged(experiment):
+def test_training_and_test_blocks_are_disjoint(experiment):
     for outer, test, train, held in experiment("bandit").nested(23):
         assert sorted([*test, *train, *held]) == list(range(23)) and len(test) >= 4 and len(held) >= 4
 
@@ -61,7 +61,7 @@ def test_the_learner_learns(experiment):
     assert not X[0].any() and np.array_equal(X[5, :, 0] > 0, choices[4] == 1) and np.array_equal(X[5, :, 1] > 0, rewards[4] == 1)
 
 
-def test_columns_of_the_text_are_its_pieces_side_by_side(experiment):
+def test_columns_of_the_text_are_consecutive_pieces(experiment):
     characters = experiment("characters")
     text = "".join(chr(32 + n % 90) for n in range(32 * 70 + 5)) + "é"
     X = characters.columns(text)
@@ -77,7 +77,7 @@ def test_clipping_and_omega_together_solve_the_temporal_order(experiment):
     assert order.wrong(net, *order.draw(10_000, 20, np.random.default_rng(1))) < 0.01
 
 
-def test_the_last_of_the_numbers_asked_for_are_what_the_adding_problem_judges(experiment):
+def test_adding_problem_scores_the_last_numbers(experiment):
     X, D = experiment("adding").draw(50, np.random.default_rng(0))
     assert X.shape == (100, 50, 2) and D.shape == (50, 1)
     np.testing.assert_allclose(D[:, 0], (X[..., 0] * X[..., 1]).sum(axis=0) / 2)

@@ -1,4 +1,4 @@
-"""Where the tests lie: shared helpers are in support/, and every test file that is named somewhere exists."""
+"""Layout of the tests: shared helpers are in support/, and every test file that is named somewhere exists."""
 
 import ast
 import re
@@ -29,13 +29,13 @@ def test_no_test_imports_from_another():
 
 
 def test_no_two_files_of_tests_have_one_name():
-    """pytest imports each by its name alone, and helpers come before the package's modules."""
+    """pytest imports each file only by its name, and helpers come before the package's modules."""
     names = [path.stem for path in TESTS.rglob("test_*.py")] + [path.stem for path in SUPPORT.glob("*.py")]
     assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("path", NAMING, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_test_file_that_is_named_exists(path):
+def test_every_named_test_file_exists(path):
     named = set(re.findall(r"\btests/[\w/]*\w\.(?:py|c|h|pyx|json)\b", path.read_text(encoding="utf-8")))
     missing = {name for name in named if not (ROOT / name).exists()}
     assert not missing

@@ -1,4 +1,4 @@
-"""What README shows runs, and what it lists is what there is."""
+"""The code of README and docs runs, and their lists and figures match the package."""
 
 import importlib
 import inspect
@@ -46,13 +46,13 @@ def test_the_gallery_draws_its_pictures(tmp_path, monkeypatch, capsys):
     assert "9 fixed, of which 4 stable" in capsys.readouterr().out  # as the page says
 
 
-def test_what_is_explained_by_hand_is_what_the_network_computes():
+def test_explained_page_matches_the_network():
     page = (DOCS / "explained.md").read_text(encoding="utf-8")
     assert f"```text\n{_explain.text()}\n```" in page
     assert (DOCS / "unrolled.svg").read_text(encoding="utf-8") == _explain.svg()
 
 
-def test_what_is_said_of_back_propagation_is_what_comes_out(monkeypatch):
+def test_strengths_and_weaknesses_match_the_measurement(monkeypatch):
     bench = README.parent / "bench"
     if not bench.exists():
         pytest.skip("no bench beside the tests")
@@ -85,7 +85,7 @@ def test_table_of_options_lists_every_option_with_its_default():
     assert rows == {name: repr(default).replace("'", '"') for name, default in options.items()}
 
 
-def test_options_missing_from_the_c_interface_are_those_without_a_setter():
+def test_listed_options_of_the_c_interface_match_its_setters():
     serves = {"learn_initial_state": "learnt_initial_state", "l1": "penalty", "l2": "penalty", "dtype": "f32"}
     of_a_call = {"huber", "quantile", "truncation", "f64"}  # numbers of a loss, an argument of methods, the other dtype
     setters = set(re.findall(r"cdef int plan_(?:set|init)_(\w+)\(", (Path(network.__file__).parent / "_core.pxd").read_text()))
@@ -98,7 +98,7 @@ def test_options_missing_from_the_c_interface_are_those_without_a_setter():
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # of infinity in the reference
 @pytest.mark.parametrize("backend", network.BACKENDS)
-def test_numbers_of_activations_and_losses_are_those_of_the_code(backend):
+def test_numbers_of_activations_and_losses_match_the_code(backend):
     levels = re.search(r"the levels q are \((.*?)\) by default, so O is then a multiple of (\d)", text())
     levels, multiple = [float(level) for level in levels[1].split(",")], int(levels[2])
     threshold = float(re.search(r"the threshold is ([\d.]+) by default", text())[1])
@@ -106,7 +106,7 @@ def test_numbers_of_activations_and_losses_are_those_of_the_code(backend):
     assert multiple == len(levels)
 
     def output(Z, D, **options):
-        """E and ∂E/∂b_y with outputs of Z."""
+        """Return E and ∂E/∂b_y with outputs of Z."""
         net = RNN(1, 1, len(Z), reduction="sum", initializer=lambda shape, rng: np.zeros(shape), random_state=0, **options)
         net.parameters["b_y"] = Z
         E, gradients = net.loss_and_gradients(np.zeros((1, 1, 1)), np.reshape(D, (1, 1, -1)), backend=backend)

@@ -1,4 +1,4 @@
-"""The command that measures reliability: it finds the package, and says by its exit code what failed."""
+"""The reliability command finds the package, and its exit code and last line report failures."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ def run(*arguments):
 
 
 @pytest.mark.thorough
-def test_small_checks_pass_by_the_command():
+def test_the_command_runs_small_checks():
     result = run("--quick", "--only", *SMALL)
     assert result.returncode == 0, result.stdout + result.stderr
     assert [line.split()[1] for line in result.stdout.splitlines()[:-1]] == SMALL
@@ -23,7 +23,7 @@ def test_small_checks_pass_by_the_command():
 
 
 @pytest.mark.parametrize("what", ["a bar that is not met", "an error"])
-def test_what_fails_is_named_and_ends_with_1(what, monkeypatch, capsys):
+def test_a_failed_check_is_named_and_exits_with_1(what, monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT / "tests")
     from reliability import __main__, table
 
@@ -44,6 +44,6 @@ def test_what_fails_is_named_and_ends_with_1(what, monkeypatch, capsys):
     assert output.splitlines()[-1] == "0 of 1 passed; failed: fails"
 
 
-def test_an_unknown_check_is_refused_with_those_that_there_are():
+def test_an_unknown_check_is_refused_with_the_valid_names():
     result = run("--only", "kill-8")
     assert result.returncode == 2 and "kill-9" in result.stderr

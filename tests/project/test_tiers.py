@@ -1,4 +1,4 @@
-"""Which tests a run takes: support/tiers.py."""
+"""support/tiers.py selects the tests of a run."""
 
 import sys
 import threading
@@ -38,7 +38,7 @@ def test_tests_are_counted_one_by_one():
     assert [sum(item not in left_out for item in items[part]) for part in (slice(4), slice(4, 8))] == [1, 1]
 
 
-def test_all_and_a_test_that_is_named_take_every_instance(monkeypatch):
+def test_all_and_a_named_test_take_every_instance(monkeypatch):
     monkeypatch.delenv("FASTBPTT_TESTS", raising=False)
     assert not tiers.takes_all(SimpleNamespace(args=["tests"]))
     assert tiers.takes_all(SimpleNamespace(args=["tests/engine", "tests/engine/test_it.py::test_one"]))

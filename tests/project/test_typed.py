@@ -1,6 +1,6 @@
-"""Types for users: public functions say what they take and what they return, and the names in _types.py are the code's.
+"""Types for users: public functions have types of arguments and results, and the names in _types.py match the code.
 
-tests/project/typed_use.py is a user's program that `mypy --strict` accepts; tests/support/packages.py has mypy look at it.
+tests/project/typed_use.py is a user's program that `mypy --strict` accepts; tests/support/packages.py runs mypy on it.
 """
 
 import ast
@@ -22,15 +22,15 @@ from fastbptt import (
 from fastbptt._training import types as _run_types
 from fastbptt.options import declaration, units as _units
 
-INTERNAL = ("backends", "cli", "kernels", "options", "threads")  # folders that hold no public function
+INTERNAL = ("backends", "cli", "kernels", "options", "threads")  # folders without public functions
 MODULES = ["fastbptt", *(f"fastbptt.{module.name}" for module in pkgutil.iter_modules(fastbptt.__path__)
                          if not module.name.startswith("_") and module.name not in INTERNAL)]
-ALSO = ("fastbptt.diagnostics._fixed_points",)  # private modules whose public names are shown elsewhere, in diagnostics
-SPECIAL = ("__init__", "__getitem__", "__iter__", "__len__")  # of the others' arguments and results nobody need be told
+ALSO = ("fastbptt.diagnostics._fixed_points",)  # private modules whose public names another module exports
+SPECIAL = ("__init__", "__getitem__", "__iter__", "__len__")  # other special methods need no types
 
 
 def without_types(function, name):
-    """The parameters of a function that have no annotation, and "return", in words."""
+    """Return the parameters of a function without annotation, and "return", as text."""
     parameters = list(inspect.signature(function).parameters.values())
     if parameters and parameters[0].name in ("self", "cls"):
         parameters = parameters[1:]
@@ -41,7 +41,7 @@ def without_types(function, name):
 
 
 def functions_of(kind):
-    """(name, function) of what a user can call of a class, private bases' included; of properties the setters too."""
+    """Yield (name, function) of everything a user can call of a class, including private bases and setters of properties."""
     for name in dir(kind):
         if name.startswith("_") and name not in SPECIAL:
             continue
@@ -53,7 +53,7 @@ def functions_of(kind):
 
 
 def public_functions(module):
-    """(name, function) of every public function of a module and of its public classes."""
+    """Yield (name, function) of every public function of a module and of its public classes."""
     for name in getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]:
         found = getattr(module, name)
         home = getattr(found, "__module__", "")
@@ -72,18 +72,18 @@ def test_every_public_function_says_what_it_takes_and_returns(module):
     assert [words for name, function in found for words in without_types(function, name)] == []
 
 
-def test_what_has_no_types_is_named():
+def test_parameters_without_types_are_reported():
     class Kind:
         def method(self, a: int, b, *rest, c=0, **options: int):
-            """Without three of its types, and without that of its result."""
+            """Lack three types of parameters, and that of the result."""
 
         @property
         def value(self) -> int:
-            """Whose setter has no type."""
+            """Have a setter without a type."""
 
         @value.setter
         def value(self, number) -> None:
-            """It would be set."""
+            """Set the value."""
 
     Kind.__module__ = Kind.method.__module__ = "fastbptt.kinds"
     for function in (Kind.value.fget, Kind.value.fset):
@@ -92,7 +92,7 @@ def test_what_has_no_types_is_named():
         "Kind.method: b", "Kind.method: rest", "Kind.method: c", "Kind.method: return", "Kind.value: number"]
 
 
-def test_the_functions_that_users_call_are_among_those_looked_at():
+def test_the_functions_that_users_call_are_checked():
     names = {name for module in MODULES for name, _ in public_functions(importlib.import_module(module))}
     assert {"RNN.__init__", "RNN.fit", "RNN.theta", "RNN.from_torch", "RNNRegressor.__init__", "RNNClassifier.fit",
             "RNNRegressor.set_params", "Population.__getitem__", "SGD.update", "Fits.history", "FixedPoints.plot",
@@ -110,7 +110,7 @@ def test_literals_are_the_names_that_the_code_knows(literal, names):
     assert sorted(get_args(getattr(_types, literal))) == sorted(names)
 
 
-def test_options_that_are_handed_on_are_those_of_rnn_and_its_fit():
+def test_options_of_wrappers_match_rnn_and_its_fit():
     without = {"input_size", "hidden_size", "output_size", "random_state"}
     assert set(_types.PopulationOptions.__annotations__) == set(declaration.BY_NAME) - without
     assert set(_run_types.RunOptions.__annotations__) == set(estimators.RUN_OPTIONS)
@@ -125,14 +125,14 @@ def test_options_that_are_handed_on_are_those_of_rnn_and_its_fit():
 
 
 @pytest.mark.parametrize("kind", [fastbptt.RNNRegressor, fastbptt.RNNClassifier])
-def test_estimators_take_the_types_of_the_network_that_they_hand_them_to(kind):
+def test_estimators_have_the_types_of_the_networks_options(kind):
     own, network_s = (inspect.signature(each).parameters for each in (kind, fastbptt.RNN))
     for name in ("hidden_size", *declaration.names(lambda option: option.estimators)):
         choice = " | None" if name in ("activation", "initializer") else ""  # None: the estimator's own choice
         assert own[name].annotation == network_s[name].annotation + choice, name
 
 
-def test_what_an_optimizer_holds_has_types():
+def test_fields_of_optimizers_have_types():
     for kind in (*optimizers.OPTIMIZERS.values(), *schedules.SCHEDULES.values()):
         assert all(field.type for field in dataclasses.fields(kind))
 
@@ -143,7 +143,7 @@ def test_the_program_with_types_runs(capsys):
 
 
 def imported(path, names):
-    """The modules of fastbptt that a file imports, those for type checkers included."""
+    """Return the modules of fastbptt that a file imports, including imports for type checkers."""
     package, found = path.relative_to(Path(fastbptt.__file__).parents[1]).with_suffix("").parts[:-1], set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -170,7 +170,7 @@ def test_no_modules_import_each_other_not_even_for_types():
     ("many", "CrossValidation Fits WorkersFailed"), ("population", "Population PopulationHistory"),
     ("estimators", "RNNClassifier RNNRegressor Scaling")])
 def test_public_classes_are_named_by_the_module_that_users_import(module, names):
-    """Pickles and error messages have this name, wherever the class is defined."""
+    """Pickles and error messages use this name, wherever the class is defined."""
     module = importlib.import_module(f"fastbptt.{module}")
     for name in names.split():
         kind = getattr(module, name)

@@ -1,4 +1,4 @@
-"""A user's program with types: `mypy --strict` accepts it, and it runs. tests/support/packages.py checks the first."""
+"""A user's program with types. It runs, and `mypy --strict` accepts it, which tests/support/packages.py checks."""
 
 import concurrent.futures
 import tempfile
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 def train(X: Array, D: Array, hidden_size: int) -> float:
-    """The loss after a short training, saved and loaded on the way."""
+    """Return the loss after a short training with a save and a load in between."""
     net = fastbptt.RNN(X.shape[2], hidden_size, D.shape[2], activation="tanh", random_state=0)
     history: fastbptt.History = net.fit(X, D, epochs=5, learning_rate=1e-2)
     losses: list[float] = history.train_loss
@@ -33,7 +33,7 @@ def train(X: Array, D: Array, hidden_size: int) -> float:
 
 
 def options(I: int, O: int) -> list[fastbptt.RNN]:  # noqa: E741
-    """Networks of every kind of option."""
+    """Return networks with options of every kind."""
 
     def start(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return 0.1 * rng.standard_normal(shape)
@@ -55,7 +55,7 @@ def options(I: int, O: int) -> list[fastbptt.RNN]:  # noqa: E741
 
 
 def compute(net: fastbptt.RNN, X: Array, D: Array) -> None:
-    """All that a network computes without a training."""
+    """Call every method that computes without training."""
     T, B = X.shape[:2]
     lengths, resets = np.full(B, T), np.zeros((T, B), bool)
     Y, state, run = net.forward(X, np.zeros((B, 8)), lengths=lengths, resets=resets, return_states=True, n_threads=1)
@@ -84,7 +84,7 @@ def compute(net: fastbptt.RNN, X: Array, D: Array) -> None:
 
 
 def look(net: fastbptt.RNN, X: Array, D: Array) -> str:
-    """Where the gradient goes, and where the states stand still."""
+    """Call the diagnostics of gradients and fixed points."""
     flow = diagnostics.gradient_flow(net, X, D, t=-1, weights=np.ones(X.shape[:2]), sequences=2)
     states: np.ndarray = diagnostics.states(net, X, lengths=[len(X)] * X.shape[1]).S
     points = diagnostics.fixed_points(net, np.zeros(X.shape[2]), states.reshape(-1, 8)[::9], max_speed=1e-8,
@@ -96,7 +96,7 @@ def look(net: fastbptt.RNN, X: Array, D: Array) -> str:
 
 @dataclass(frozen=True)
 class Signs(optimizers.Optimizer):
-    """An optimiser of one's own."""
+    """A user-defined optimiser."""
 
     def update(self, theta: np.ndarray, gradient: np.ndarray, slots: list[np.ndarray], count: int,
                learning_rate: float) -> None:
@@ -136,7 +136,7 @@ def print_nothing(record: training.Record) -> None:
 
 
 def train_many(X: Array, D: Array, series: Array) -> None:
-    """Populations, fits of networks of any shape, and cross-validation."""
+    """Use populations, fits of networks of any shape, and cross-validation."""
     population = fastbptt.Population(3, X.shape[2], 4, D.shape[2], random_state=[1, 2, 3],
                                      l2=[0.0, 1e-4, {"W_s": 1e-3}], activation="tanh")
     history: fastbptt.PopulationHistory = population.fit(
@@ -208,7 +208,7 @@ def forecast(series: Array) -> Array:
 
 
 def draw() -> None:
-    """Data and tasks."""
+    """Use data sets and tasks."""
     series, dates = datasets.load_sunspots(return_dates=True)
     utterances, speakers = datasets.load_japanese_vowels("test")
     assert series.shape == (1, len(dates), 1) and len(utterances) == len(speakers)
