@@ -747,7 +747,10 @@ def lanes(str dtype):
 
 
 cdef void *data_of(array, int type, Py_ssize_t size) except? NULL:
-    """Return the memory of a C-contiguous array, NULL for None. Raise ValueError for another type number, size or layout."""
+    """Return the memory of an array, or NULL for None. The caller keeps the array alive.
+
+    Raise ValueError unless it is a C-contiguous np.ndarray of NumPy's type number `type` with `size` numbers.
+    """
     if array is None:
         return NULL
     if not (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(array) == type and cnp.PyArray_ISCARRAY_RO(array)

@@ -283,9 +283,14 @@ class Fit:
             self.judged = [_keep(array, kept, ndim) for array, ndim in zip(self.judged, (4, 4, None, 2))]
 
     def train(self, epoch, count):
-        """Train `count` epochs and evaluate the validation set after each.
+        """Train the networks of `places` for `count` epochs in one compiled call. Evaluate the validation set after each.
 
-        Return training and validation losses, each (n, count). The latter is None without a validation set.
+        `epoch` epochs were trained before. Return training and validation losses, each an array (p.n, count) with a row for
+        each network of the population: NaN for networks that are not in `places` and for epochs that a network did not
+        complete. The validation losses are None without a validation set.
+
+        Also updates theta, slots, `going`, the best and target epochs, `updates`, the random streams, `columns`,
+        `history.stopped` and `out_of_patience` (the networks that ended with the last of these epochs).
         """
         settings = self.settings
         p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
@@ -293,7 +298,7 @@ class Fit:
         self.out_of_patience = []
         order, held, judge = None, None, None
         if settings.shuffle and settings.batch_size < B:
-            # A stopped network gets an order too, which is not read
+            # A stopped network gets an order of sequences too, but does not read it
             seeds = p.seeds if settings.seeds is None else settings.seeds
             order = np.stack([[_batches.order(settings.shuffle, B, settings.batch_size, _batches.generator(
                 seeds[k], STREAMS.index("shuffling"), self.begin[k].shuffling + int(self.orders[k]) + e))
@@ -316,6 +321,7 @@ class Fit:
         self.updates += count * -(-B // settings.batch_size)
         if self.theta is not p._theta:
             p._theta[:, self.places] = self.theta[:, :n]
+        # ended[k]: the epochs that the network in lane k completed; -1 minus that number if a value became NaN or infinite
         stopped, ended = went & (self.going[:n] == 0), ended[:n]
         for k in np.flatnonzero(stopped):
             if ended[k] < 0:

@@ -84,28 +84,39 @@ def cut(X, D, weights, resets, k1):
 
 def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data: tuple[Any, ...], *, k2: int,
                    states: np.ndarray | None, own_start: bool, draws: Any) -> tuple[float, float, float, np.ndarray]:
-    """Compute loss and gradient of a window. The errors of its new steps go back through k2 steps.
+    """Compute loss and gradient of one window of truncated BPTT.
+
+    A window has T steps. The states of the first n are known, and earlier windows have used their errors. Only the other,
+    new, steps are computed forward and add to the loss. Their errors go back to the last k2 steps of the window, which may
+    include some of the n.
 
     Parameters
     ----------
+    network : RNN
     gradient : array (P,), overwritten
+        Receives the gradient with respect to theta.
+    how : UpdateSettings
+        Only its number of threads and its backend are used.
     data : tuple
-        X, D, weights, initial_state, lengths, resets of all steps that the window reads, checked.
+        X, D, weights, initial_state, lengths, resets of all T steps, checked. initial_state is used only without `states`.
+    k2 : int
+        Number of steps from the window's end that errors go back.
     states : array (n + 1, B, kept width) or None
-        The state before the first step, and the states after the first n steps. Earlier windows have used the errors of
-        these n steps. None at the start of the sequences.
+        The state before the first step, and the states after the first n steps. None at the start of the sequences.
+        The kept width is the number of values that a sequence keeps per step: H, or more with several layers.
     own_start : bool
-        Whether the first of these states is the network's own S_0.
+        Whether the state before the first step is the network's own S_0, which then receives a gradient.
     draws : Draws or None
-        The keys of the window's noise and dropout.
+        The keys of the window's noise and dropout. Earlier steps draw the same numbers again.
 
     Returns
     -------
     loss, penalty : float
+        The reduced loss of the new steps, and the penalty, which is not part of it.
     weight : float
-        Σ m of the new steps.
+        Σ m, the sum of the loss weights of the new steps.
     S : array (T + 1, B, kept width)
-        The states. The next window needs some of them.
+        The state before the first step and after each. The last ones are the `states` of the next window.
     """
     X, D, weights, initial_state, lengths, resets = data
     S = np.empty((len(X) + 1, X.shape[1], network._kept_width), network.dtype)

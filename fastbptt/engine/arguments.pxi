@@ -161,9 +161,11 @@ cdef class EngineArguments:
 
     @cython.final
     cdef bint take_out(self, Call *c, theta, x, state, out) noexcept:
-        """Put the arrays of out = (y, next state) into the call. Return False if their dtype, shape or layout is wrong.
+        """Put the arrays of out = (y, next state) into the call, after its B and initial_state. Return whether they are usable.
 
-        Neither may overlap what the step reads, except that the next state may be the very array `state`.
+        out must be a tuple of two writable, C-contiguous arrays of the network's dtype, y (B, O) and next state (B, H). They
+        must overlap neither each other nor theta, x or state, with one exception: the next state may be the memory of `state`,
+        which the step then updates in place. If the result is False, the call may hold their addresses and must not run.
         """
         if not (cpython.PyTuple_Check(out) and cpython.PyTuple_GET_SIZE(out) == 2):
             return False

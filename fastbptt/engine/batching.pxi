@@ -219,7 +219,7 @@ cdef inline bint is_reset(const Call *c, Py_ssize_t t, Py_ssize_t row) noexcept 
 
 
 cdef bint find_reset(const Call *c, const Workspace *w, Py_ssize_t t) noexcept nogil:
-    """Return whether any row of step t is reset. The call must have resets."""
+    """Return whether any sequence that has step t is reset before it. c.resets must not be NULL."""
     cdef Py_ssize_t row
     for row in range(rows_at(c, w, t)):
         if is_reset(c, t, row):

@@ -94,7 +94,10 @@ cdef int batch_set_initial_state_f64(void *batch, const double *state) noexcept 
 
 
 cdef int set_targets(void *batch, Py_ssize_t size, const void *D) noexcept nogil:
-    """Set the targets D (T, B, K), of numbers of `size` bytes."""
+    """Let the batch point to the targets D (T, B, K), which have numbers of `size` bytes. Return a status code.
+
+    K is the number of targets per step. D is not copied: the caller keeps it while the batch is used.
+    """
     cdef int status = array_status(batch, size, D, size)
     if status == STATUS_OK:
         (<Batch *> batch).D = D
