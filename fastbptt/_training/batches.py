@@ -208,7 +208,7 @@ class Function:
                  f"time-major: {shape[0]} time steps of {shape[1]} sequences")
         if shape[0] == self.share:
             words += ". If its arrays are samples-first, swap their first two axes, as sequences.to_time_major does"
-        warnings.warn(words, UserWarning, stacklevel=9)  # the caller of RNN.fit
+        warnings.warn(words, UserWarning, stacklevel=10)  # the caller of RNN.fit
 
 
 def check_shuffle(shuffle):

@@ -52,17 +52,7 @@ def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy:
         run.resume()
     else:
         run.check_replaceable()
-    network.history = run.history
-    try:
-        run.history.stopped = run.loop()
-        run.save()
-        run.close()
-    except BaseException as error:
-        run.fail(error)
-        raise
-    finally:
-        run.progress.close()
-    return run.history
+    return run.complete()
 
 
 class Run:
@@ -86,6 +76,20 @@ class Run:
             self.stretch = Stretch(network, source, settings, self.gradient)
         self.ahead = 1  # the most epochs of the next stretch
         self.sees_ahead = validation is None and not settings.callbacks and schedules.is_foreseen(settings.schedule)
+
+    def complete(self) -> History:
+        """Train to the end, save and close. The network has the history from the start; an error is recorded and raised again."""
+        self.network.history = self.history
+        try:
+            self.history.stopped = self.loop()
+            self.save()
+            self.close()
+        except BaseException as error:
+            self.fail(error)
+            raise
+        finally:
+            self.progress.close()
+        return self.history
 
     @property
     def state(self):

@@ -240,17 +240,7 @@ class Ranks:
                 settings = dataclasses.replace(settings, progress=False)
             run = RankRun(network, source, validation, settings, entropy, self)
         run.begin_together()
-        network.history = run.history
-        try:
-            run.history.stopped = run.loop()
-            run.save()
-            run.close()
-        except BaseException as error:
-            run.fail(error)
-            raise
-        finally:
-            run.progress.close()
-        return run.history
+        return run.complete()
 
 
 def _number(word):

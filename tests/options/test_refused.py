@@ -1,4 +1,4 @@
-"""Pairs of options that have no meaning: README lists them, and each of them raises, in words, before anything is touched."""
+"""README lists the pairs of options that have no meaning. Each raises an error that names them, before anything changes."""
 
 import inspect
 import re
@@ -211,10 +211,10 @@ def test_every_value_of_other_packages_names_one_that_there_is():
                "schedule": schedules.SCHEDULES, "learning_rate": schedules.SCHEDULES, "reduction": network.REDUCTIONS,
                "output": network.OUTPUTS}
     assert choices.keys() == _checks.FOREIGN_VALUES.keys()
-    for option, words in _checks.FOREIGN_VALUES.items():
-        for word, ours in words.items():
-            assert word == word.lower() and word not in choices[option]
-            assert (ours if isinstance(ours, str) else ours[0]) in choices[option], (option, word)
+    for option, hints in _checks.FOREIGN_VALUES.items():
+        for foreign, ours in hints.items():
+            assert foreign == foreign.lower() and foreign not in choices[option]
+            assert (ours if isinstance(ours, str) else ours[0]) in choices[option], (option, foreign)
     for loss, fused in reference.FUSED.items():
         named = [ours for ours in _checks.FOREIGN_VALUES["loss"].values() if loss in (ours, ours[0])]
         assert named and all(more == f'with output_activation="{fused}"' for _, more in named)
