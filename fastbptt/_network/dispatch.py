@@ -14,7 +14,7 @@ from .. import _checks, _core
 from ..backends import stack as _stack
 from ..backends.protocol import Batch
 from ..backends.reference import ReferenceBackend
-from ..options import for_backends as _for_backends, parametrizations as _maps
+from ..options import cells as _cells, for_backends as _for_backends, parametrizations as _maps
 from .arguments import _threads
 
 BACKENDS = ("core", "reference")
@@ -28,11 +28,11 @@ class Dispatch:
         options = _for_backends.for_core(self._config, shapes, self._maps)
         self._held = None if options["maps"] is None else np.flatnonzero(options["maps"] & _maps.TRAINABLE == 0)
         self._engines = {
-            "core": (_stack.Stack(shapes, options) if self._stacked
+            "core": (_NotCompiled() if _cells.is_gated(self._config) else _stack.Stack(shapes, options) if self._stacked
                      else _core.Engine(I=self.input_size, H=self.hidden_size, O=self.output_size, **options)),
             "reference": ReferenceBackend(shapes, **_for_backends.for_reference(self._config, shapes, self._maps)),
         }
-        self._at_once = _Unchecked() if self._stacked else self._engines["core"]
+        self._at_once = self._engines["core"] if type(self._engines["core"]) is _core.Engine else _Unchecked()
 
     def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
         """Run an operation. If the core takes the arguments unchanged, run it directly; else check and convert them first.
@@ -77,28 +77,30 @@ class Dispatch:
         `protocol.Backend.window_into` describes the arguments. `past`, `initial_state` and S hold the parts of
         `_kept_parts` side by side: states, rates, learnable initial states.
         """
-        window_into, width = self._engines[backend].window_into, sum(self._widths)
+        window_into, width, parts = self._engines[backend].window_into, sum(self._widths), self._kept_parts
         if self._kept_width == width:
             return window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S,
                                threads, draws=draws)
         if initial_state is not None:
             initial_state = np.ascontiguousarray(initial_state[:, :width])
-        n, parts = len(past), self._kept_parts
-        kept = {name: np.ascontiguousarray(past[..., i * width:(i + 1) * width] if n else past[..., :width])
-                for i, name in enumerate(parts)}  # a given initial state holds only states
+        n, end, place = len(past), 0, {}
+        for name, of_part in parts.items():
+            place[name], end = slice(end, end + of_part), end + of_part
+        kept = {name: np.ascontiguousarray(past[..., place[name]]) if n  # a given initial state holds only states
+                else np.empty((*past.shape[:-1], of_part), self.dtype) for name, of_part in parts.items()}
         new = {"S": np.empty((*S.shape[:2], width), self.dtype), "rates": None}
         if "rates" in parts:
-            new["rates"] = np.empty((*X.shape[:2], width), self.dtype)
+            new["rates"] = np.empty((*X.shape[:2], parts["rates"]), self.dtype)
         past_S_0 = np.ascontiguousarray(kept["S_0"][:, 0]) if n and "S_0" in parts and X.shape[1] else None
         found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, kept["S"], own_start, k2, gradient,
                             new["S"], threads, kept.get("rates"), new["rates"], draws, past_S_0)
         S[...] = 0
-        S[..., :width] = new["S"]
+        S[..., place["S"]] = new["S"]
         if "rates" in parts:
-            S[1:, :, width:2 * width] = new["rates"]
+            S[1:, :, place["rates"]] = new["rates"]
         if "S_0" in parts:
-            S[1:n + 1, :, -width:] = kept["S_0"]
-            S[n + 1:, :, -width:] = np.concatenate([value for name, value in self._named(self._theta).items()
+            S[1:n + 1, :, place["S_0"]] = kept["S_0"]
+            S[n + 1:, :, place["S_0"]] = np.concatenate([value for name, value in self._named(self._theta).items()
                                                     if name.startswith("S_0")])  # `_summing` has no parameters of its own
         return found
 
@@ -112,6 +114,13 @@ class Dispatch:
         except (KeyError, TypeError):
             _checks.choose("backend", backend, BACKENDS)
             raise
+
+
+class _NotCompiled:
+    """The core of a network whose cell has no compiled kernels yet."""
+
+    def __getattr__(self, operation: str) -> Any:
+        raise NotImplementedError("the core has no gated cells yet; give backend='reference'")
 
 
 class _Unchecked:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import reference
+from ..options import cells
 from ..options.shapes import views_of, widths_of
 from .stack import split
 
@@ -23,7 +24,10 @@ class ReferenceBackend:
 
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
-        self.widths = widths_of(shapes)
+        units = widths_of(shapes)
+        self.widths = [len(cells.of(options).states) * H for H in units]  # of public states
+        saves = cells.saves(options) if cells.is_gated(options) else 1
+        self.saved_widths = [saves * H for H in units]  # of rates, or of what a gated cell saves
         self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
 
     def _parameters(self, theta):
@@ -32,6 +36,10 @@ class ReferenceBackend:
     def _states(self, packed):
         """Return states in the reference's form: a tuple for several recurrences."""
         return packed if len(self.widths) == 1 else split(packed, self.widths)
+
+    def _saved(self, packed):
+        """Return rates, or what a gated cell saves, in the reference's form."""
+        return packed if len(self.widths) == 1 else split(packed, self.saved_widths)
 
     def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
                 resets: Any, return_states: bool, n_threads: int, draws: Any = None) -> tuple[Any, ...]:
@@ -88,7 +96,8 @@ class ReferenceBackend:
                     past_S_0: Any = None) -> tuple[float, float, float]:
         p = self._parameters(theta)
         given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
-                 "past": self._states(past), "past_rates": self._states(past if past_rates is None else past_rates),
+                 "past": self._states(past),
+                 "past_rates": self._states(past) if past_rates is None else self._saved(past_rates),
                  "past_S_0": None if past_S_0 is None else self._states(past_S_0), "draws": draws, **self.options}
         run, _, _ = reference._forward_and_error(p, X, D, **given)
         error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
