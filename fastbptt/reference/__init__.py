@@ -16,7 +16,7 @@ T is the number of time steps, B the batch size, I the number of inputs, H of hi
 X is (T, B, I), Y is (T, B, O) and S is (T+1, B, H). S[0] is S_0, so S[t] is the state before X[t] and S[t+1] the state after it.
 
 `parameters` is a dict of W_x (H, I), W_s (H, H) and W_y (O, H). It also holds b_s (H,), b_y (O,) and a learnable S_0 (H,) if
-the network has them.
+the network has them. Gated cells have taller matrices, see below.
 
 **Sequences.** Each option can be used alone or with any other, except where this text says otherwise:
 
@@ -75,6 +75,26 @@ current form uses R in place of S. Initial, final, past and returned states are 
 that W_y would read. With leak = 1 the rate form is the plain network. The current form is then the same network, with its
 states taken before g1.
 
+**Gated cells.** Each gate has H rows in W_x (G·H, I), W_s (G·H, H) and b_s (G·H,), in PyTorch's order. Below, A is
+X_t W_xᵀ + b_s, with a part for each gate, and h is h_{t-1}; σ is the sigmoid; ∘ multiplies element by element:
+
+    cell="gru"           Gates r, z, n (Cho et al. 2014), with the reset after the product as in PyTorch and Keras. b_n (H,) is a
+                         parameter of its own; without b_s it is absent:
+                             r = σ(A_r + W_s,r h) ;  z = σ(A_z + W_s,z h) ;  hn = W_s,n h + b_n ;  n = g1(A_n + r ∘ hn)
+                             h_t = (1 - z) ∘ n + z ∘ h
+                             dn = δh ∘ (1 - z) ∘ g1'(n) ;  dz = δh ∘ (h - n) ∘ z (1 - z) ;  dhn = dn ∘ r
+                             dr = dn ∘ hn ∘ r (1 - r) ;  ∂E/∂h = z ∘ δh + [dr dz dhn] W_s
+                         W_x and b_s take [dr dz dn]; W_s takes [dr dz dhn]ᵀ h, and b_n takes Σ dhn.
+    reset_after=False    The reset before the product, as in Cho et al. 2014: n = g1(A_n + W_s,n (r ∘ h)), without b_n.
+    cell="lstm"          Gates i, f, g, o (Hochreiter and Schmidhuber 1997; Gers et al. 2000), without peepholes:
+                             i, f, o = σ(A + W_s h) ;  g = g1(A_g + W_s,g h) ;  c_t = f ∘ c + i ∘ g ;  h_t = o ∘ g1(c_t)
+                             δc + δh ∘ o ∘ g1'(c_t) replaces δc ;  di = δc ∘ g ∘ i (1 - i) ;  df = δc ∘ c ∘ f (1 - f)
+                             dg = δc ∘ i ∘ g1'(g) ;  do = δh ∘ g1(c_t) ∘ o (1 - o)
+                             ∂E/∂h = [di df dg do] W_s ;  ∂E/∂c = f ∘ δc
+
+W_y, a layer above and rate_penalty read h. A public state (initial, final, past, returned; S_0) is h, and [h c] (2H numbers) for
+the LSTM; ∂E/∂c then holds h fixed. Gated cells have no leak, noise_std and omega. For input_noise_std the leak is 1.
+
 **Noise and dropout** need `draws` in a call. ξ are independent standard normal numbers. The gradients are those above:
 
     noise_std=σ            The pre-activation is A_t + sqrt(2 / leak) σ ξ_t (B, H). In the current form this gives
@@ -83,6 +103,7 @@ states taken before g1.
     input_noise_std=σ      The inputs are X_t + sqrt(2 / leak) σ ξ_t (B, I).
     recurrent_dropout=p    A_t = X_t W_xᵀ + (M ∘ S_{t-1}) W_sᵀ + b_s, and δ_t W_s ∘ M on the way back. M (B, H) is 0 with
                            probability p, else 1 / (1 - p). All steps of a sequence share it (Gal and Ghahramani 2016, NIPS).
+                           All gates share it as well. z ∘ h of a GRU uses h without M.
 
 Each random number depends only on a key, the call, the sequence, the step, the recurrence and the unit (see `Draws`).
 
@@ -108,17 +129,19 @@ Every function accepts any float or complex dtype. Functions that are not analyt
 branch on the real part. The complex-step derivative Im f(x + ih) / h of the forward pass is therefore exact to rounding, and
 tests compare the gradients below with it.
 
-Modules, in reading order: `elementary`, `tables` (activations and losses), `maps` (parametrizations), `products`, `plain` (the
-recurrence), `draws` (random numbers), `units` (leaky units), `heads` (the error), `penalties`, `passes` (forward through all
-layers), `outputs` and `gradients` (the operations of a network), `inspection`, `updates`. Each module imports only from earlier
-ones. Add a public function to the imports and to __all__ below.
+Modules, in reading order: `elementary`, `tables` (activations and losses), `maps` (parametrizations), `products`, `draws`
+(random numbers), `cells` (the steps of each cell), `units` (the options of units), `recurrence` (the loop over steps), `heads`
+(the error), `penalties`, `passes` (forward through all layers), `outputs` and `gradients` (the operations of a network),
+`inspection`, `updates`. Each module imports only from earlier ones. Add a public function to the imports and to __all__ below.
 
 The compiled counterpart of this package is `_core.pyx`; that of the updates is `engine/train.pxi`. Kernels have the same names
 in both.
 
 Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the IEEE 78:1550; Williams and Peng 1990,
-Neural Computation 2:490 (truncation); Pascanu, Mikolov and Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song,
-Yang and Wang 2016, PLoS Computational Biology 12:e1004792 (Dale's law by an absolute value, leaky units, a penalty on rates).
+Neural Computation 2:490 (truncation); Cho et al. 2014, EMNLP:1724 (GRU); Hochreiter and Schmidhuber 1997, Neural Computation
+9:1735, and Gers, Schmidhuber and Cummins 2000, Neural Computation 12:2451 (LSTM and its forget gate); Pascanu, Mikolov and
+Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song, Yang and Wang 2016, PLoS Computational Biology 12:e1004792
+(Dale's law by an absolute value, leaky units, a penalty on rates).
 """
 
 from __future__ import annotations
@@ -129,9 +152,10 @@ from .products import (
     accumulate, affine, column_sums, gather, only, pack, product_settled, read, read_back, restart, scatter, settled,
     turn, windows,
 )
-from .plain import recur, recur_back, recur_back_settled, recur_back_windows
 from .draws import Draws, dropout_mask, INPUT, noise_scale, normals, philox, polar
-from .units import integrate, integrate_back, integrate_back_windows, to_the_step_before, Units
+from .cells import Cell, cell_of, CELLS, Through
+from .units import Units
+from .recurrence import recur, recur_back, recur_back_settled, recur_back_windows
 from .heads import _normal, error, weighted_losses  # noqa: F401
 from .penalties import d_penalty, d_spread, LEAST_FLOW, penalty, spread
 from .passes import _forward_and_error, recurrences  # noqa: F401
@@ -143,9 +167,9 @@ from .updates import clip_norm, update, UPDATE_RULES
 __all__ = [
     "LEAKY_SLOPE", "ACTIVATIONS", "OUTPUT_ACTIVATIONS", "NOISE", "LOSSES", "FUSED", "LOSS_PARAMETERS", "Map",
     "effective", "pulled_back", "gather", "pack", "affine", "only", "settled", "product_settled", "restart", "turn",
-    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "recur", "recur_back", "recur_back_settled",
-    "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals", "dropout_mask", "noise_scale", "Units",
-    "integrate", "integrate_back", "to_the_step_before", "integrate_back_windows", "error", "weighted_losses",
+    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "cell_of", "Through", "recur",
+    "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals", "dropout_mask",
+    "noise_scale", "Units", "error", "weighted_losses",
     "LEAST_FLOW", "penalty", "d_penalty", "spread", "d_spread", "recurrences", "forward", "step", "sample", "losses",
     "loss", "loss_and_gradients", "flows", "mean_square_rate", "backward", "gradient_terms", "gradient_flow",
     "next_state", "jacobian", "clip_norm", "UPDATE_RULES", "update",

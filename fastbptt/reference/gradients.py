@@ -14,10 +14,10 @@ from .heads import _in_time
 from .maps import effective, Map, pulled_back
 from .passes import _forward, _forward_and_error, _one_or_all, _read, _read_back
 from .penalties import _wide, d_penalty, d_spread, penalty, spread
-from .plain import recur_back_settled
-from .products import accumulate, affine, column_sums, only, product_settled, restart, scatter, windows
+from .products import accumulate, affine, column_sums, only, product_settled, scatter, windows
+from .recurrence import recur_back_settled
 from .tables import OUTPUT_ACTIVATIONS
-from .units import _units, to_the_step_before, Units
+from .units import _units, Units
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -101,8 +101,8 @@ def _loss_and_gradients(parameters, X, D, weights, initial_state, tbptt=None, in
     run, scale, (_, _, total, delta_y) = _forward_and_error(parameters, X, D, weights, initial_state, maps=maps,
                                                             settles=omega != 0, **options)
     if omega and not run.units.is_plain:
-        raise ValueError("omega requires units without leak and dropout; got "
-                         f"leak={run.units.leak}, leak_form={run.units.leak_form!r}, "
+        raise ValueError("omega requires plain units without leak and dropout; got "
+                         f"cell={run.units.cell!r}, leak={run.units.leak}, leak_form={run.units.leak_form!r}, "
                          f"recurrent_dropout={run.units.recurrent_dropout}")
     gradients, flows = _backward(run, delta_y, tbptt, initial_state is None or own_start, input_gradient,
                                  initial_state_gradient, rate_penalty, omega != 0)
@@ -169,7 +169,8 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
     gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
     if "b_y" in p:
         gradients["b_y"] = column_sums(delta_y)
-    deltas, dS_t = ({r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences} for _ in range(2))  # x + -0.0 is x
+    deltas = {r.suffix: np.full((*r.F.shape[:2], len(r.p["W_s"])), -0.0, r.F.dtype) for r in run.recurrences}  # x + -0.0 is x
+    dS_t = {r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences}
     dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
     dX = np.full_like(layers[0][0].X, -0.0)
     slope, flows = 2 * rate_penalty / max(run.rates, 1), {}
@@ -186,7 +187,7 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
                     counts = run.counts[begin:end] & (np.arange(begin, end)[:, None] >= since)
                     own = own + slope * only(counts, run.units.read(r.S[begin + 1:end + 1]))
                 if settles:
-                    delta, carried, of_states = recur_back_settled(run.units.activation, own, r.R, r.p["W_s"], r.resets)
+                    delta, of_states, carried = recur_back_settled(run.units, own, r.R, r.p["W_s"], r.resets)
                     flows[r.suffix] = of_states, delta
                 else:
                     delta, of_states, carried = r.back(own, begin, end, None if several else tbptt)
@@ -199,22 +200,17 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
         dX[begin:end] += errors
 
     for r in run.recurrences:
-        delta, initial = deltas[r.suffix], r.initial
+        delta, row = deltas[r.suffix], run.units.row
         gradients["W_x" + r.suffix] = accumulate(delta, r.X)
-        gradients["W_s" + r.suffix] = accumulate(delta, r.mask * run.units.read(restart(r.S[:-1], r.resets, initial)))
-        if "b_s" in r.p:
-            gradients["b_s" + r.suffix] = column_sums(delta)
+        gradients["W_s" + r.suffix], gradients["b_n" + r.suffix] = row.to_weights(delta, r.R, r.F, r.through)
+        gradients["b_s" + r.suffix] = column_sums(delta)
         if "S_0" in r.p:  # the sum over all steps that start from it
             begins = r.resets.copy()
             if from_S_0:
                 begins[:1] = True
-            if run.units.is_plain:
-                gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
-            else:
-                before = run.units.g(restart(r.S[:-1], r.resets, initial))
-                gradients["S_0" + r.suffix] = column_sums(to_the_step_before(
-                    run.units, delta[begins], dS_t[r.suffix][begins], before[begins], r.p["W_s"],
-                    np.broadcast_to(r.mask, delta.shape)[begins]))
+            through = r.through._replace(mask=np.broadcast_to(r.through.mask, r.F.shape)[begins])
+            gradients["S_0" + r.suffix] = column_sums(row.to_before(
+                run.units, delta[begins], dS_t[r.suffix][begins], r.R[begins], r.F[begins], through))
     gradients = {name: gradients[name] for name in p}
     if input_gradient:
         gradients["X"] = dX

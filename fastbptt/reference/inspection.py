@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cells import Through
 from .heads import _default, _in_time, _normal, error
 from .maps import effective, Map, pulled_back
 from .passes import _forward, recurrences
 from .products import accumulate, affine, pack
-from .units import _units, integrate_back, Units
+from .recurrence import recur_back
+from .units import _units, Units
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -41,9 +43,9 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
 
     Returns
     -------
-    dict of arrays: "W_s" (t+1, H, H) and "W_x" (t+1, H, I), the terms of each step; "W_y" (O, H), which has a single term;
-    "S" (t+1, B, H), ∂E_t/∂S_i for the state after X[i]. The terms are summed over the batch, without weights and reduction.
-    Their sum over i and t is the gradient for reduction="sum".
+    dict of arrays: "W_s" (t+1, G·H, H) and "W_x" (t+1, G·H, I), the terms of each step; "W_y" (O, H), which has a single term;
+    "S" (t+1, B, states·H), ∂E_t/∂S_i for the state after X[i]. The terms are summed over the batch, without weights and
+    reduction. Their sum over i and t is the gradient for reduction="sum".
 
     Raises
     ------
@@ -54,22 +56,23 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
     t = range(len(X))[t]
     run = _forward(effective(parameters, maps), X[:t + 1], initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
-    X, S, F = r.X, r.S, run.units.read(r.S)
     D = _in_time(D, output)[t if output == "sequence" else 0:][:1]
     _, _, _, delta_y = error(Z[t:], D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
-    dF = np.zeros_like(S[1:])
+    dF = np.zeros_like(r.F)
     dF[t] = affine(delta_y[0], p["W_y"])
-    delta, dS, _ = integrate_back(run.units, dF, r.R, run.units.g(r.S[0]), p["W_s"], r.resets)
-    W_s, W_x = (np.stack([accumulate(delta[i], read[i]) for i in range(t + 1)]) for read in (F, X))
-    return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, F[t + 1:]), "S": dS}, parameters, maps)
+    delta, dS, _ = recur_back(run.units, dF, r.R, r.F, r.through, r.resets)
+    W_s, W_x = zip(*((run.units.row.to_weights(delta[i], r.R[i], r.F[i], r.through)[0], accumulate(delta[i], r.X[i]))
+                     for i in range(t + 1)))
+    W_y = accumulate(delta_y, run.units.read(r.S[t + 1:]))
+    return pulled_back({"W_s": np.stack(W_s), "W_x": np.stack(W_x), "W_y": W_y, "S": dS}, parameters, maps)
 
 
 def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: Sequence[int] | None = None, *,
                   weights: ArrayLike | None = None, initial_state: ArrayLike | None = None,
                   activation: Activation = "tanh", output_activation: OutputActivation = "identity",
                   loss: LossName = "squared_error", loss_parameter: Any = None,
-                  **units: Any) -> tuple[np.ndarray, np.ndarray]:
+                  **units: Any) -> tuple[np.ndarray, ...]:
     """Return ‖∂E_t/∂S_i‖ for each error E_t = Σ_b m_tb e(Y_tb, D_tb) and each state S_i.
 
     Parameters
@@ -81,6 +84,8 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
     -------
     norms : array (len(errors), T), Euclidean norms over sequences and units, for the state S_i after X[i]; 0 if i > t
     whole : array (T,), ‖∂E/∂S_i‖ with E = Σ_t E_t, not divided by Σ m
+
+    For the LSTM, both are of h, and the norms and `whole` of c follow. ∂E_t/∂c_i holds h_i fixed, so it is 0 at i = t.
     """
     run = _forward(parameters, X, initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
@@ -89,18 +94,19 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
     _, _, _, delta_y = error(Z, np.asarray(D), weights, 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
     dF = affine(delta_y, p["W_y"])
-    norms = np.zeros((len(errors), len(X)), dF.real.dtype)
+    norms = np.zeros((run.units.width, len(errors), len(X)), dF.real.dtype)
     for n, t in enumerate(errors):
         alone = np.zeros_like(dF)
         alone[t] = dF[t]
-        norms[n] = _flow_back(r, alone)
-    return norms, _flow_back(r, dF)
+        norms[:, n] = _flow_back(r, alone)
+    return tuple(both for part in zip(norms, _flow_back(r, dF)) for both in part)
 
 
 def _flow_back(r, dF):
-    """Return ‖∂E/∂S‖ of every step."""
-    _, dS, _ = integrate_back(r.units, dF, r.R, r.units.g(r.S[0]), r.p["W_s"], r.resets)
-    return np.array([_norm(of_step) for of_step in dS], dS.real.dtype)
+    """Return ‖∂E/∂S‖ of every step, (T,) for each part of a public state."""
+    _, dS, _ = recur_back(r.units, dF, r.R, r.F, r.through, r.resets)
+    return [np.array([_norm(of_step) for of_step in part], dS.real.dtype)
+            for part in np.split(dS, r.units.width, axis=-1)]
 
 
 def _norm(A):
@@ -110,31 +116,56 @@ def _norm(A):
 
 
 def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh",
-               leak: float = 1.0, leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
-    """Return S_t (..., H) for S = S_{t-1} (..., H) and X (..., I), or token ids (...). Leading axes are broadcast."""
-    units = Units(activation, leak, leak_form)
-    X = np.asarray(X)
-    inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
-    A = affine(units.read(S), pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0)
+               leak: float = 1.0, leak_form: LeakForm = "rate", cell: str = "plain", reset_after: bool = True,
+               **_: Any) -> np.ndarray:
+    """Return the public state S_t (..., states·H) for S = S_{t-1} (..., states·H) and X (..., I), or token ids (...).
+
+    Leading axes are broadcast.
+    """
+    units = Units(activation, leak, leak_form, cell=cell, reset_after=reset_after)
+    if len(units.row.gates) > 1:
+        return _step(units, parameters, S, X)[0]
+    A = affine(units.read(S), pack(parameters["W_s"])) + _inputs(parameters, X) + parameters.get("b_s", 0)
     if units.is_plain:
         return units.g(A)
     return (1 - leak) * S + leak * (units.g(A) if leak_form == "rate" else A)
 
 
 def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
-             leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
-    """Return the Jacobian ∂S_t/∂S_{t-1} (..., H, H) of `next_state` at S = S_{t-1} and X. Row h belongs to unit h of S_t.
+             leak_form: LeakForm = "rate", cell: str = "plain", reset_after: bool = True, **_: Any) -> np.ndarray:
+    """Return the Jacobian ∂S_t/∂S_{t-1} (..., states·H, states·H) of `next_state` at S = S_{t-1} and X.
 
-    The Jacobian is
+    Row h belongs to number h of S_t. The Jacobian is
 
     - diag(g1'(R_t)) W_s for plain units, with R_t = S_t,
     - (1 - leak) 1 + leak diag(g1'(R_t)) W_s in the rate form,
-    - (1 - leak) 1 + leak W_s diag(g1'(R_{t-1})) in the current form.
+    - (1 - leak) 1 + leak W_s diag(g1'(R_{t-1})) in the current form,
+    - the backward step of `cells` for each row of the unit matrix, for gated cells.
     """
-    units = Units(activation, leak, leak_form)
+    units = Units(activation, leak, leak_form, cell=cell, reset_after=reset_after)
+    if len(units.row.gates) > 1:
+        new, saved, F, through = _step(units, parameters, S, X)
+        every, row = np.eye(new.shape[-1], dtype=new.dtype), units.row
+        saved, F = saved[..., None, :], F[..., None, :]
+        return row.to_before(units, row.to_delta(units, every, saved, F, through), every, saved, F, through)
     if leak_form == "current":
         slopes = units.dg(units.g(np.asarray(S)))[..., None, :]
     else:
         slopes = units.dg(next_state(parameters, S, X, activation=activation))[..., None]
     step = slopes * parameters["W_s"]
     return step if units.is_plain else (1 - leak) * np.eye(step.shape[-1], dtype=step.dtype) + leak * step
+
+
+def _inputs(parameters, X):
+    """Return X W_xᵀ (..., G·H)."""
+    X = np.asarray(X)
+    return pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
+
+
+def _step(units, parameters, S, X):
+    """Return the state after a step, what the step keeps, what W_s reads, and W_s with b_n. Leading axes are broadcast."""
+    A, S, through = _inputs(parameters, X) + parameters.get("b_s", 0), np.asarray(S), Through(parameters["W_s"],
+                                                                                             parameters.get("b_n"))
+    axes = np.broadcast_shapes(A.shape[:-1], S.shape[:-1])
+    A, S = (np.broadcast_to(array, (*axes, array.shape[-1])) for array in (A, S))
+    return *units.row.forward(units, A, S, through), units.read(S), through

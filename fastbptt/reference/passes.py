@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .cells import Through
 from .draws import INPUT
 from .heads import _default, _in_time, _normal, _scale, error
 from .maps import effective
-from .plain import recur, recur_back_windows
-from .products import affine, gather, only, pack, read, read_back, turn
-from .units import _units, integrate, integrate_back_windows, Units
+from .products import affine, gather, only, pack, read, read_back, restart, turn
+from .recurrence import recur, recur_back_windows
+from .units import _units, Units
 
 if TYPE_CHECKING:
     from .._types import Parameters
@@ -31,8 +32,8 @@ def recurrences(parameters: Parameters) -> list[list[str]]:
     return layers
 
 
-def _prepare(parameters, X, initial_state):
-    """Return parameters and X in the parameters' dtype, and S_0 (B, H) by suffix.
+def _prepare(parameters, X, initial_state, width):
+    """Return parameters and X in the parameters' dtype, and S_0 (B, width · H) by suffix.
 
     The dtype is the corresponding complex one if X or an initial state is complex.
     """
@@ -49,7 +50,7 @@ def _prepare(parameters, X, initial_state):
     first = {}
     for suffix, S_0 in zip(suffixes, initial_state, strict=True):
         S_0 = np.asarray(S_0, dtype) if S_0 is not None else p.get("S_0" + suffix, np.zeros((), dtype))
-        first[suffix] = np.broadcast_to(S_0, (X.shape[1], len(p["W_s" + suffix])))
+        first[suffix] = np.broadcast_to(S_0, (X.shape[1], width * p["W_s" + suffix].shape[1]))
     return p, X, first
 
 
@@ -57,26 +58,22 @@ class _Recurrence(NamedTuple):
     """One recurrence and its arrays, with the steps in the order in which it runs."""
 
     suffix: str
-    p: dict              # W_x, W_s, b_s, S_0, without a suffix
+    p: dict              # W_x, W_s, b_s, b_n, S_0, without a suffix
     X: np.ndarray        # (T, B, I)
-    S: np.ndarray        # (T+1, B, H)
-    R: np.ndarray        # (T, B, H), the rates; S[1:] for plain units
+    S: np.ndarray        # (T+1, B, states·H)
+    R: np.ndarray        # (T, B, saves·H), what the steps keep: the rates of leaky units, the gates of gated ones
+    F: np.ndarray        # (T, B, H), what W_s reads at each step, before dropout
     resets: np.ndarray   # (T, B) of bool
-    initial: np.ndarray  # (T, 1, H), the S_0 that a reset at each step starts from
     units: Units
-    mask: np.ndarray     # (B, H), or 1
+    through: Through
 
     def back(self, dF, begin, end, tbptt=None):
         """Return delta, ∂E/∂S and the gradient with respect to the previous state, for the steps begin ... end - 1.
 
         dF (end - begin, B, H) is the gradient from the outputs and from layers above.
         """
-        P, R, resets = self.p["W_s"], self.R[begin:end], self.resets[begin:end]
-        if not self.units.is_plain:
-            R_0 = self.R[begin - 1] if begin > 0 else self.units.g(self.S[0])
-            return integrate_back_windows(self.units, dF, R, R_0, P, resets, tbptt, self.mask)
-        delta, carried = recur_back_windows(self.units.activation, dF, R, P, resets, tbptt)
-        return delta, dF, carried
+        return recur_back_windows(self.units, dF, self.R[begin:end], self.F[begin:end], self.through,
+                                  self.resets[begin:end], tbptt)
 
     def turn(self, A, lengths):
         """Convert A (T, B, ...) between the caller's order of steps and the order of this recurrence."""
@@ -103,7 +100,7 @@ class _Run(NamedTuple):
     @property
     def rates(self):
         """The number of rates in the mean of rate_penalty: all units at all steps in `counts`."""
-        return int(self.counts.sum()) * sum(r.S.shape[-1] for r in self.recurrences)
+        return int(self.counts.sum()) * sum(r.F.shape[-1] for r in self.recurrences)
 
     @property
     def S(self):
@@ -121,7 +118,7 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
     lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
     alive = np.arange(T)[:, None] < lengths
     resets = alive & (False if resets is None else np.asarray(resets, bool))
-    p, X, first = _prepare(parameters, only(alive, X), initial_state)
+    p, X, first = _prepare(parameters, only(alive, X), initial_state, units.width)
     past, past_rates, past_S_0 = ({suffix: () if of_all is None else np.asarray(states, X.dtype)
                                    for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
                                                              else [of_all] * len(first))}
@@ -140,22 +137,20 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
 
 def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, past_S_0, kind):
     """Run one recurrence over the inputs X of its layer."""
-    p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "S_0") if name + suffix in p}
+    p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "b_n", "S_0") if name + suffix in p}
     reverse = suffix.endswith("_reverse")
     if reverse:
         parted = np.zeros_like(resets)
         parted[:-1] = resets[1:]  # a reset separates a step from the next one, where this recurrence comes from
         X, resets = turn(X, lengths), turn(parted, lengths) & alive
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    A, mask = units.noisy(A, units.noise_std, kind, alive, lengths if reverse else None), units.mask(kind, A)
-    initial = np.zeros((len(A), 1, A.shape[-1]), X.dtype) + p.get("S_0", np.zeros((), X.dtype))
+    A = units.noisy(A, units.noise_std, kind, alive, lengths if reverse else None)
+    through = Through(p["W_s"], p.get("b_n"), units.mask(kind, X.shape[1], p["W_s"].shape[1], X.real.dtype))
+    initial = np.zeros((len(A), 1, S_0.shape[1]), X.dtype) + p.get("S_0", np.zeros((), X.dtype))
     if len(past_S_0):
         initial[:len(past_S_0), 0] = past_S_0
-    through = S_0, pack(p["W_s"]), alive, resets, initial, past
-    if units.is_plain:
-        S = recur(units.activation, A, *through)
-        return _Recurrence(suffix, p, X, S, S[1:], resets, initial, units, mask)
-    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates, mask), resets, initial, units, mask)
+    S, R = recur(units, A, S_0, through, alive, resets, initial, past, past_rates)
+    return _Recurrence(suffix, p, X, S, R, units.read(restart(S[:-1], resets, initial)), resets, units, through)
 
 
 def _read(layer, lengths, output):

@@ -1,6 +1,6 @@
-"""Units with a leak, noise or dropout: the recurrence `integrate`, forward and backward.
+"""The units of a network: activation, cell, leak, noise and dropout, as every operation of the reference takes them.
 
-To add a form of unit, add a branch to these functions.
+To add a property of the units, add a field to `Units`. What a cell computes is in `cells`, the loop over steps in `recurrence`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .cells import Cell, cell_of, CELLS
 from .draws import Draws, dropout_mask, noise_scale, normals
-from .products import only, restart, turn, windows
+from .products import only, turn
 from .tables import ACTIVATIONS
 
 
 class Units(NamedTuple):
-    """Activation g1, leak and its form, noise and dropout. Noise and dropout act only if `draws` is given."""
+    """Activation g1, cell, leak and its form, noise and dropout. Noise and dropout act only if `draws` is given."""
 
     activation: str
     leak: float = 1.0
@@ -25,6 +26,8 @@ class Units(NamedTuple):
     input_noise_std: float = 0.0
     recurrent_dropout: float = 0.0
     draws: Draws | None = None
+    cell: str = "plain"
+    reset_after: bool = True
 
     @property
     def g(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -35,8 +38,19 @@ class Units(NamedTuple):
         return ACTIVATIONS[self.activation][1]
 
     @property
+    def row(self) -> Cell:
+        """The row of the table of cells. Plain units with dropout are the rate form with leak 1, which has a mask."""
+        row = cell_of(self.cell, self.reset_after, self.leak, self.leak_form)
+        return CELLS["rate"] if row is CELLS["plain"] and self.drops else row
+
+    @property
     def is_plain(self) -> bool:
-        return self.leak == 1 and self.leak_form == "rate" and not self.drops
+        return self.row is CELLS["plain"]
+
+    @property
+    def width(self) -> int:
+        """Numbers per unit of a public state."""
+        return len(self.row.states)
 
     @property
     def drops(self) -> bool:
@@ -53,84 +67,19 @@ class Units(NamedTuple):
         noise = only(there, noise_scale(std, self.leak) * normals(self.draws, kind, *A.shape)).astype(A.real.dtype)
         return A + (noise if lengths is None else turn(noise, lengths))
 
-    def mask(self, kind: int, A: np.ndarray) -> Any:
-        """Return the dropout mask M (B, H) for pre-activations A (T, B, H), or 1 without dropout."""
+    def mask(self, kind: int, B: int, H: int, dtype: Any) -> Any:
+        """Return the dropout mask M (B, H) in a real dtype, or 1 without dropout."""
         if not self.drops:
-            return A.real.dtype.type(1)
-        return dropout_mask(  # type: ignore[call-arg]
-            self.draws, kind, *A.shape[1:], self.recurrent_dropout).astype(A.real.dtype)  # type: ignore[arg-type]
+            return dtype.type(1)
+        return dropout_mask(self.draws, kind, B, H, self.recurrent_dropout).astype(dtype)  # type: ignore[arg-type]
 
     def read(self, S: np.ndarray) -> np.ndarray:
-        """Return what W_s, W_y and a layer above read: the states S, or the rates g1(S) in the current form."""
-        return S if self.leak_form == "rate" else self.g(S)
+        """Return what W_s, W_y and a layer above read of states S (..., states·H): h, or g1(S) in the current form."""
+        return self.row.read(self, S)
 
 
 def _units(activation, options):
-    return Units(activation, **{name: options[name] for name in Units._fields[1:] if name in options})
-
-
-def integrate(units: Units, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
-              initial: np.ndarray, past: Any = (), past_rates: Any = (),
-              mask: Any = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return S (T+1, B, H) and the rates R (T, B, H) after each step: `recur` for leaky units.
-
-    The first states of S[1:] are those of `past`; the rate form takes their rates from `past_rates`.
-    """
-    keep, form = 1 - units.leak, units.leak_form
-    S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
-    S[0] = S_0
-    for t in range(len(A)):
-        before = restart(S[t], resets[t], initial[t])
-        if t < len(past):
-            now, rate = past[t], past_rates[t] if form == "rate" else units.g(past[t])
-        elif form == "rate":
-            rate = units.g(A[t] + (before * mask) @ P)
-            now = keep * before + units.leak * rate
-        else:
-            now = keep * before + units.leak * (A[t] + (units.g(before) * mask) @ P)
-            rate = units.g(now)
-        S[t + 1], R[t] = only(alive[t], now), only(alive[t], rate)
-    return S, R
-
-
-def integrate_back(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray, P: np.ndarray, resets: np.ndarray,
-                   mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return delta (T, B, H), ∂E/∂S (T, B, H) and `to_the_step_before` of the first step (B, H): `recur_back` for leaky units.
-
-    dF (T, B, H) is the gradient with respect to what W_y reads. R_0 (B, H) are the rates before the first step.
-    """
-    delta, dS = np.empty_like(dF), np.empty_like(dF)
-    carried = np.zeros(dF.shape[1:], dF.dtype)
-    for t in reversed(range(len(dF))):
-        if units.leak_form == "rate":
-            dS[t] = dF[t] + carried
-            delta[t] = units.leak * dS[t] * units.dg(R[t])
-        else:
-            dS[t] = dF[t] * units.dg(R[t]) + carried
-            delta[t] = units.leak * dS[t]
-        carried = only(~resets[t], to_the_step_before(units, delta[t], dS[t], R[t - 1] if t > 0 else R_0, P, mask))
-    return delta, dS, carried
-
-
-def to_the_step_before(units: Units, delta: np.ndarray, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
-                       mask: Any = 1) -> np.ndarray:
-    """Return the term that a step adds to ∂E/∂S of the previous step, whose rates are R."""
-    back = delta @ P * mask if units.leak_form == "rate" else delta @ P * mask * units.dg(R)
-    return back if units.leak == 1 else back + (1 - units.leak) * dS
-
-
-def integrate_back_windows(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray, P: np.ndarray,
-                           resets: np.ndarray, tbptt: tuple[int, int] | None,
-                           mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sums over windows of the results of `integrate_back`. Each window takes back only its own errors."""
-    delta, dS, dS_0 = np.full_like(dF, -0.0), np.full_like(dF, -0.0), np.zeros(dF.shape[1:], dF.dtype)
-    for begin, since, end in windows(len(dF), tbptt):
-        errors = dF[begin:end].copy()
-        errors[:max(0, since - begin)] = 0
-        part, of_states, carried = integrate_back(units, errors, R[begin:end], R[begin - 1] if begin > 0 else R_0, P,
-                                                  resets[begin:end], mask)
-        delta[begin:end] += part
-        dS[begin:end] += of_states
-        if begin == 0:
-            dS_0 += carried
-    return delta, dS, dS_0
+    units = Units(activation, **{name: options[name] for name in Units._fields[1:] if name in options})
+    if units.noise_std and len(units.row.gates) > 1:
+        raise ValueError(f"noise_std requires cell='plain', got cell={units.cell!r} with noise_std={units.noise_std}")
+    return units

@@ -9,7 +9,7 @@ import pytest
 from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close
 
 from fastbptt import RNN, History, diagnostics, reference
-from fastbptt.reference import gradients as reference_gradients, plain as reference_plain
+from fastbptt.reference import gradients as reference_gradients, recurrence as reference_recurrence
 
 I, H, O = 3, 5, 4
 LIMIT = 1e-12
@@ -145,16 +145,16 @@ def test_errors_that_rounding_puts_on_either_side_of_a_kink_are_left_out(options
 def test_a_wrong_back_propagation_fails(monkeypatch, fault):
     right = reference.recur_back
 
-    def wrong(activation, dS, R, P, *rest):
+    def wrong(units, dF, R, F, through, resets):
         if fault == "untransposed":
-            return right(activation, dS, R, P.T, *rest)
+            return right(units, dF, R, F, through._replace(W_s=through.W_s.T), resets)
         if fault == "wrong state":
-            return right(activation, dS, np.roll(R, 1, axis=0), P, *rest)
-        dS = dS.copy()
-        dS[-1] = 0
-        return right(activation, dS, R, P, *rest)
+            return right(units, dF, np.roll(R, 1, axis=0), F, through, resets)
+        dF = dF.copy()
+        dF[-1] = 0
+        return right(units, dF, R, F, through, resets)
 
-    monkeypatch.setattr(reference_plain, "recur_back", wrong)
+    monkeypatch.setattr(reference_recurrence, "recur_back", wrong)
     check = network().gradcheck()
     assert not check.passed
     assert check.errors["reference float64"]["W_s"] > 1e-3

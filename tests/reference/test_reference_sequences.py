@@ -580,11 +580,12 @@ def test_one_window_is_the_plain_gradient_to_the_bit(seed):
 
 
 def test_one_window_keeps_the_sign_of_a_zero():
-    dS, R, P, resets = -np.ones((3, 2, 2)), np.zeros((3, 2, 2)), np.eye(2), np.zeros((3, 2), bool)  # δ is -1 · 0
-    expected = reference.recur_back("relu", dS, R, P, resets)
+    dF, R, through, resets = -np.ones((3, 2, 2)), np.zeros((3, 2, 2)), reference.Through(np.eye(2)), np.zeros((3, 2), bool)
+    units = reference.Units("relu")  # δ is -1 · 0
+    expected = reference.recur_back(units, dF, R, R, through, resets)
     assert np.signbit(expected[0]).all()
     for tbptt in (None, (3, 3)):
-        for result, truth in zip(reference.recur_back_windows("relu", dS, R, P, resets, tbptt), expected, strict=True):
+        for result, truth in zip(reference.recur_back_windows(units, dF, R, R, through, resets, tbptt), expected, strict=True):
             assert result.tobytes() == truth.tobytes()
 
 

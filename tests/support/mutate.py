@@ -63,7 +63,12 @@ REFERENCE_FUNCTIONS = ("effective", "pulled_back", "_map", "_pull_back", "_d_hub
                        "_mean_square_rate", "spread", "d_spread", "_relative", "_length", "settled", "product_settled",
                        "recur_back_settled", "_softmax_back_settled", "_sizes", "_normal", "penalty", "d_penalty",
                        "backward", "_backward",
-                       "gradient_terms", "gradient_flow", "_flow_back", "_norm", "next_state", "jacobian",
+                       "gradient_terms", "gradient_flow", "_flow_back", "_norm", "next_state", "jacobian", "_step", "_inputs",
+                       "_plain_to_delta", "_plain_to_before", "_one_gate_to_weights", "_rate_to_delta", "_rate_to_before",
+                       "_current_to_delta", "_current_to_before", "_leaked", "_slope",
+                       "_gru_to_delta", "_gru_products", "_gru_to_before", "_gru_to_weights",
+                       "_gru_before_to_delta", "_gru_before_to_before", "_gru_before_to_weights",
+                       "_lstm_read_back", "_lstm_of_c", "_lstm_to_delta", "_lstm_to_before",
                        "_forward_and_error", "_in_time", "_per_output", "_scale")
 REFERENCE_TABLES = ("ACTIVATIONS", "OUTPUT_ACTIVATIONS", "LOSSES")  # the second of each pair
 
@@ -245,13 +250,11 @@ EQUIVALENT = {
         "any number may stand for a target that is not read",
     ("reference:error", "if loss == 'cross_entropy' and D.ndim == Z.ndim - 1:", "if D.ndim == Z.ndim - 1:"):
         "only the D of cross_entropy may have that rank",
-    ("reference:recur_back", "carried = np.zeros(*)", "*dS.shape[[]2:]*"): "zeros of any shape are added alike",
     ("reference:windows", "k1, k2 = (T + 1, T + 1) *", "k1, k2 = (T + 2, T + 1) *"): "one window, of all steps",
     ("reference:accumulate", "*reshape(-1,*", "*reshape(-2,*"): "NumPy takes any negative length for -1",
     ("reference:column_sums", "*reshape(-1,*", "*reshape(-2,*"): "NumPy takes any negative length for -1",
     ("reference:gradient_terms", "*np.ones(D.shape[[]:2])*", "*np.ones(D.shape[[]:4])*"):
         "a weight of one for every output is that of the step",
-    ("reference:gradient_terms", "dS = np.zeros_like(S[[]1:])", "dS = np.*_like(S[[]*"): "every step is overwritten",
     ("core:*", "* theta + p.W_x, *", "* theta, *"): "p.W_x is 0",
     ("core:*", "* gradient + p.W_x, *", "* gradient, *"): "p.W_x is 0",
     ("core:*", "* p.maps + p.W_x, *", "* p.maps, *"): "p.W_x is 0",
