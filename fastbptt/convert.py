@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _files, _checks
+from . import _files, _checks, reference
 from .options import cells
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np
         state["linear.bias"] = parameters["b_y"].copy()
     if "S_0" in parameters:
         S_0 = np.stack([parameters["S_0" + suffix] for suffix in suffixes])[:, None]
-        state |= zip(("h_0", "c_0"), (part.copy() for part in np.split(S_0, len(cells.CELLS[cell].states), axis=-1)))
+        state |= zip(("h_0", "c_0"), (part.copy() for part in np.split(S_0, len(reference.cell_of(cell).states), axis=-1)))
     return state
 
 
@@ -280,7 +280,7 @@ def _keras_found(pairs, head, options, cell):
     found = _sizes(parameters, [array.T for array in head], "the kernel of the first recurrent layer")
     cell = found.get("cell", cells.PLAIN) if cell is None else cell
     if cell != found.get("cell", cells.PLAIN):
-        raise ValueError(f"layers: the recurrent kernel of a {cell} must have {len(cells.CELLS[cell].gates)} square blocks, got "
+        raise ValueError(f"layers: the recurrent kernel of a {cell} must have {len(reference.cell_of(cell).gates)} square blocks, got "
                          f"shape {parameters['W_s'].T.shape}")
     for suffix, bias in biases.items():
         if bias.ndim == 2:
@@ -454,7 +454,7 @@ def _sizes(parameters, head, first):
     return options | ({"bidirectional": True} if both else {})
 
 
-_CELL_WITH = {len(row.gates): name for name, row in cells.CELLS.items()}
+_CELL_WITH = {len(reference.cell_of(name).gates): name for name in cells.NAMES}
 
 
 def _gates_of(W_s):

@@ -276,7 +276,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         # form, nor the gates. A reset may have brought an older value of the learnable S_0.
         self._kept_parts = {"S": sum(self._widths)}
         if _cells.is_gated(config):
-            self._kept_parts["rates"] = _cells.saves(config) * sum(_widths_of(shapes))
+            self._kept_parts["rates"] = len(_cells.of(config).saves) * sum(_widths_of(shapes))
         elif self._leaky and self.leak_form == "rate":
             self._kept_parts["rates"] = sum(self._widths)
         if self.learn_initial_state:

@@ -25,9 +25,9 @@ class ReferenceBackend:
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
         units = widths_of(shapes)
-        self.widths = [len(cells.of(options).states) * H for H in units]  # of public states
-        saves = cells.saves(options) if cells.is_gated(options) else 1
-        self.saved_widths = [saves * H for H in units]  # of rates, or of what a gated cell saves
+        row = cells.of(options)
+        self.widths = [len(row.states) * H for H in units]       # of public states
+        self.saved_widths = [len(row.saves) * H for H in units]  # of rates, or of what a gated cell saves
         self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
 
     def _parameters(self, theta):

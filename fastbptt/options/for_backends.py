@@ -10,7 +10,7 @@ from .. import reference
 from . import cells, checks, parametrizations
 from .declaration import OPTIONS
 
-OF_GATES = ("cell", "reset_after")  # left out for plain cells, which backends have by default
+OF_GATES = ("cell", "reset_after")  # the core does not take them yet
 
 
 def loss_of(config):
@@ -37,7 +37,7 @@ def for_core(config, shapes, maps):
 def for_reference(config, shapes, maps):
     """Return the keyword arguments of the functions of `fastbptt.reference`."""
     loss, loss_parameter = loss_of(config)
-    return {option.reference: config[option.name] for option in OPTIONS if option.reference and _has(config, option)} | {
+    return {option.reference: config[option.name] for option in OPTIONS if option.reference} | {
         "loss": loss, "loss_parameter": loss_parameter, "maps": maps, **_penalties(config, shapes)}
 
 
