@@ -32,7 +32,7 @@ def shapes_of(config):
 
 def widths_of(shapes):
     """Return the number of hidden units of each recurrence."""
-    return [shape[0] for name, shape in shapes.items() if name.startswith("W_s")]
+    return [shape[1] for name, shape in shapes.items() if name.startswith("W_s")]
 
 
 def views_of(theta, shapes):
