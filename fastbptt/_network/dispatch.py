@@ -14,7 +14,7 @@ from .. import _checks, _core
 from ..backends import stack as _stack
 from ..backends.protocol import Batch
 from ..backends.reference import ReferenceBackend
-from ..options import cells as _cells, for_backends as _for_backends, parametrizations as _maps
+from ..options import for_backends as _for_backends, parametrizations as _maps
 from .arguments import _threads
 
 BACKENDS = ("core", "reference")
@@ -28,11 +28,11 @@ class Dispatch:
         options = _for_backends.for_core(self._config, shapes, self._maps)
         self._held = None if options["maps"] is None else np.flatnonzero(options["maps"] & _maps.TRAINABLE == 0)
         self._engines = {
-            "core": (_NotCompiled() if _cells.is_gated(self._config) else _stack.Stack(shapes, options) if self._stacked
+            "core": (_stack.Stack(shapes, options) if self._stacked
                      else _core.Engine(I=self.input_size, H=self.hidden_size, O=self.output_size, **options)),
             "reference": ReferenceBackend(shapes, **_for_backends.for_reference(self._config, shapes, self._maps)),
         }
-        self._at_once = self._engines["core"] if type(self._engines["core"]) is _core.Engine else _Unchecked()
+        self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
     def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
         """Run an operation. If the core takes the arguments unchanged, run it directly; else check and convert them first.
@@ -114,13 +114,6 @@ class Dispatch:
         except (KeyError, TypeError):
             _checks.choose("backend", backend, BACKENDS)
             raise
-
-
-class _NotCompiled:
-    """The core of a network whose cell has no compiled kernels yet."""
-
-    def __getattr__(self, operation: str) -> Any:
-        raise NotImplementedError("the core has no gated cells yet; give backend='reference'")
 
 
 class _Unchecked:

@@ -14,8 +14,8 @@ from fastbptt import RNN, Population
 
 T, B, I, H, O = 9, 4, 2, 5, 2
 CELLS = {"gru": {"cell": "gru"}, "gru before": {"cell": "gru", "reset_after": False}, "lstm": {"cell": "lstm"}}
-LAYERS = {"one": {}, "two": {"hidden_size": (5, 4)}}
-BACKENDS = ["reference"]
+LAYERS = {"one layer": {}, "stacked": {"hidden_size": (5, 4)}}
+BACKENDS = ["core", "reference"]
 cells = pytest.mark.parametrize("options", CELLS.values(), ids=CELLS)
 layers = pytest.mark.parametrize("more", LAYERS.values(), ids=LAYERS)
 backends = pytest.mark.parametrize("backend", BACKENDS)
