@@ -29,7 +29,7 @@ from .options import (
 from .options.checks import DTYPES, by_parameter as _by_parameter  # noqa: F401
 from .options.declaration import OUTPUTS, REDUCTIONS  # noqa: F401
 from .options.shapes import (
-    shapes_of as _shapes_of, state_widths_of as _state_widths_of, views_of as _views_of, widths_of as _widths_of,
+    save_widths_of as _save_widths_of, shapes_of as _shapes_of, state_widths_of as _state_widths_of, views_of as _views_of,
 )
 from .threads import policy as _threading
 
@@ -266,7 +266,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         self._config, self._entropy, self._positions = config, entropy, _batches.Positions()
         I, H, O = self.input_size, self.hidden_size, self.output_size
         shapes = _shapes_of(config)
-        self._widths = _state_widths_of(config, shapes)
+        self._widths = _state_widths_of(shapes, _cells.of(config))
         self._stacked = len(self._widths) > 1
         if self.input_noise_std and self.one_hot:
             raise ValueError("input_noise_std requires one_hot=False: token ids cannot have noise")
@@ -275,10 +275,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         # What truncated training keeps per sequence and step, and its width. The states do not determine the rates of the rate
         # form, nor the gates. A reset may have brought an older value of the learnable S_0.
         self._kept_parts = {"S": sum(self._widths)}
-        if _cells.is_gated(config):
-            self._kept_parts["rates"] = _cells.saves(config) * sum(_widths_of(shapes))
-        elif self._leaky and self.leak_form == "rate":
-            self._kept_parts["rates"] = sum(self._widths)
+        if self.leak_form == "rate" and _cells.of(config).saves:
+            self._kept_parts["rates"] = sum(_save_widths_of(shapes, _cells.of(config)))
         if self.learn_initial_state:
             self._kept_parts["S_0"] = sum(self._widths)
         self._kept_width = sum(self._kept_parts.values())

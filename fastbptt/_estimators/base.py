@@ -332,7 +332,7 @@ class Estimator(_Data, Saved, Parametric):
 
     def _unit_options(self):
         """Return activation and initialiser, with None resolved."""
-        if isinstance(self.cell, str) and self.cell in cells.CELLS and cells.is_gated({"cell": self.cell}):
+        if self.cell != cells.PLAIN:
             return {"activation": self.activation, "initializer": self.initializer}
         activation = self._ACTIVATION if self.activation is None else self.activation
         if self.initializer is not None:

@@ -32,7 +32,7 @@ class Dispatch:
                      else _core.Engine(I=self.input_size, H=self.hidden_size, O=self.output_size, **options)),
             "reference": ReferenceBackend(shapes, **_for_backends.for_reference(self._config, shapes, self._maps)),
         }
-        self._at_once = self._engines["core"] if type(self._engines["core"]) is _core.Engine else _Unchecked()
+        self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
     def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
         """Run an operation. If the core takes the arguments unchanged, run it directly; else check and convert them first.

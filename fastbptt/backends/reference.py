@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import reference
 from ..options import cells
-from ..options.shapes import views_of, widths_of
+from ..options.shapes import save_widths_of, state_widths_of, views_of
 from .stack import split
 
 
@@ -24,11 +24,9 @@ class ReferenceBackend:
 
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
-        units = widths_of(shapes)
-        self.widths = [len(cells.of(options).states) * H for H in units]  # of public states
-        saves = cells.saves(options) if cells.is_gated(options) else 1
-        self.saved_widths = [saves * H for H in units]  # of rates, or of what a gated cell saves
-        self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
+        self.cell = cells.of(options)
+        self.widths = state_widths_of(shapes, self.cell)
+        self.save_widths = save_widths_of(shapes, self.cell)
 
     def _parameters(self, theta):
         return views_of(theta, self.shapes)
@@ -37,14 +35,16 @@ class ReferenceBackend:
         """Return states in the reference's form: a tuple for several recurrences."""
         return packed if len(self.widths) == 1 else split(packed, self.widths)
 
-    def _saved(self, packed):
-        """Return rates, or what a gated cell saves, in the reference's form."""
-        return packed if len(self.widths) == 1 else split(packed, self.saved_widths)
+    def _rates(self, packed):
+        """Return what past steps kept in the reference's form, None for None or if the units keep no more than their state."""
+        if packed is None or not self.cell.saves:
+            return None
+        return packed if len(self.save_widths) == 1 else split(packed, self.save_widths)
 
     def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
                 resets: Any, return_states: bool, n_threads: int, draws: Any = None) -> tuple[Any, ...]:
         results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
-                                    return_rates=self.leaky, draws=draws, **self.options)
+                                    return_rates=bool(self.cell.saves), draws=draws, **self.options)
         return results if return_states else results[:2]
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
@@ -96,8 +96,7 @@ class ReferenceBackend:
                     past_S_0: Any = None) -> tuple[float, float, float]:
         p = self._parameters(theta)
         given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
-                 "past": self._states(past),
-                 "past_rates": self._states(past) if past_rates is None else self._saved(past_rates),
+                 "past": self._states(past), "past_rates": self._rates(past_rates),
                  "past_S_0": None if past_S_0 is None else self._states(past_S_0), "draws": draws, **self.options}
         run, _, _ = reference._forward_and_error(p, X, D, **given)
         error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,

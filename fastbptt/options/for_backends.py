@@ -7,10 +7,8 @@ option that a backend takes in another form.
 from __future__ import annotations
 
 from .. import reference
-from . import cells, checks, parametrizations
+from . import checks, parametrizations
 from .declaration import OPTIONS
-
-OF_GATES = ("cell", "reset_after")  # left out for plain cells, which backends have by default
 
 
 def loss_of(config):
@@ -27,7 +25,7 @@ def target_size_of(config):
 def for_core(config, shapes, maps):
     """Return the keyword arguments of `_core.Engine`, without the sizes I, H and O, which differ between layers."""
     loss, loss_parameter = loss_of(config)
-    return {option.core: config[option.name] for option in OPTIONS if option.core and _has(config, option)} | {
+    return {option.core: config[option.name] for option in OPTIONS if option.core} | {
         "K": target_size_of(config), "loss": loss, "loss_parameter": loss_parameter, "mean": config["reduction"] == "mean",
         "last": config["output"] == "last", "maps": parametrizations.codes(maps, shapes), **_penalties(config, shapes),
         "noise": float(reference.noise_scale(config["noise_std"], config["leak"])),
@@ -37,12 +35,8 @@ def for_core(config, shapes, maps):
 def for_reference(config, shapes, maps):
     """Return the keyword arguments of the functions of `fastbptt.reference`."""
     loss, loss_parameter = loss_of(config)
-    return {option.reference: config[option.name] for option in OPTIONS if option.reference and _has(config, option)} | {
+    return {option.reference: config[option.name] for option in OPTIONS if option.reference} | {
         "loss": loss, "loss_parameter": loss_parameter, "maps": maps, **_penalties(config, shapes)}
-
-
-def _has(config, option):
-    return option.name not in OF_GATES or cells.is_gated(config)
 
 
 def _penalties(config, shapes):

@@ -39,9 +39,14 @@ def widths_of(shapes):
     return [shape[1] for name, shape in shapes.items() if name.startswith("W_s")]
 
 
-def state_widths_of(config, shapes):
-    """Return the width of the public state of each recurrence: H, or 2H = [h | c] of an LSTM."""
-    return [len(cells.of(config).states) * H for H in widths_of(shapes)]
+def state_widths_of(shapes, cell):
+    """Return the width of the public state of each recurrence: H, or 2H = [h | c] of an LSTM. `cell` is a reference.Cell."""
+    return [len(cell.states) * H for H in widths_of(shapes)]
+
+
+def save_widths_of(shapes, cell):
+    """Return the width of what each recurrence keeps of a step besides its state: 0 for plain units."""
+    return [len(cell.saves) * H for H in widths_of(shapes)]
 
 
 def views_of(theta, shapes):

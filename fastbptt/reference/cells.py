@@ -128,6 +128,10 @@ def _current_to_before(units, delta, dS, saved, F, through):
     return _leaked(units, delta @ through.W_s * through.mask * units.dg(F), dS)
 
 
+def _rate_recall(units, new, past_rates):
+    return new if units.leak == 1 else _kept(units, new, past_rates)
+
+
 def _leaked(units, back, dS):
     return back if units.leak == 1 else back + (1 - units.leak) * dS
 
@@ -283,7 +287,7 @@ def _as_it_is(units, dF, saved):
 CELLS = {
     "plain": Cell(("",), ("h",), (), _plain, lambda units, new, past_rates: new, _state, _as_it_is,
                   _plain_to_delta, _plain_to_before, _one_gate_to_weights),
-    "rate": Cell(("",), ("h",), ("rate",), _rate, _kept, _state, _as_it_is,
+    "rate": Cell(("",), ("h",), ("rate",), _rate, _rate_recall, _state, _as_it_is,
                  _rate_to_delta, _rate_to_before, _one_gate_to_weights),
     "current": Cell(("",), ("h",), ("rate",), _current, lambda units, new, past_rates: units.g(new),
                     lambda units, S: units.g(S), lambda units, dF, saved: dF * units.dg(saved),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fastbptt import RNN, Population, RNNClassifier, RNNRegressor
-from fastbptt.options import cells
+from fastbptt import RNN, Population, RNNClassifier, RNNRegressor, reference
+from fastbptt.options import cells, declaration
 
 GATES = {"gru": 3, "lstm": 4}
 I, H, O = 3, 5, 2
@@ -167,10 +167,11 @@ def test_options_at_values_that_every_cell_has_are_accepted():
     assert net._config == RNN(I, H, O, cell="gru")._config
 
 
-def test_the_table_of_cells_has_a_name_for_each_gate_and_state():
-    assert {name: (len(row.gates), len(row.states)) for name, row in cells.CELLS.items()} == {
-        "plain": (1, 1), "gru": (3, 1), "lstm": (4, 2)}
-    assert {option for row in cells.CELLS.values() for option in row.options} == set(cells.OWN_DEFAULTS)
+def test_every_cell_has_a_row_of_the_reference_and_no_other_has():
+    rows = {id(cells.of(config)) for config in ({"cell": "plain"}, {"leak": 0.5}, {"leak_form": "current"}, {"cell": "gru"},
+                                                {"cell": "gru", "reset_after": False}, {"cell": "lstm"})}
+    assert rows == {id(row) for row in reference.CELLS.values()}
+    assert set(cells.PLAIN_ONLY) | set(cells.OWN) <= set(declaration.BY_NAME)
 
 
 @pytest.mark.parametrize("kind", [RNNRegressor, RNNClassifier])

@@ -104,7 +104,7 @@ def test_the_functions_that_users_call_are_checked():
     ("LossName", reference.LOSSES), ("RegressionLossName", estimators.REGRESSION_LOSSES),
     ("InitializerName", initializers.INITIALIZERS), ("OptimizerName", optimizers.OPTIMIZERS),
     ("ScheduleName", schedules.SCHEDULES), ("Reduction", network.REDUCTIONS), ("Output", network.OUTPUTS),
-    ("Backend", network.BACKENDS), ("LeakForm", _units.FORMS), ("Cell", _cells.CELLS), ("TwoD", sequences.TWO_D),
+    ("Backend", network.BACKENDS), ("LeakForm", _units.FORMS), ("Cell", _cells.NAMES), ("TwoD", sequences.TWO_D),
     ("OnNonfinite", training.ON_NONFINITE)])
 def test_literals_are_the_names_that_the_code_knows(literal, names):
     assert sorted(get_args(getattr(_types, literal))) == sorted(names)

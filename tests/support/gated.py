@@ -1,0 +1,70 @@
+"""Random parameters of gated networks, data for them, and each cell by its formulas for one sequence."""
+
+import numpy as np
+
+from fastbptt import reference
+
+# All sizes differ. The states are not zero at the start, and there is an error at every step.
+T, B, I, H, O = 6, 4, 3, 5, 2
+
+CELLS = {"gru": {"cell": "gru"}, "gru_before": {"cell": "gru", "reset_after": False}, "lstm": {"cell": "lstm"}}
+
+
+def row_of(name):
+    """The row of the table of cells."""
+    return reference.CELLS[name]
+
+
+def suffixes(sizes, both):
+    """The names' suffixes with the hidden units of each recurrence, and the inputs that it has."""
+    width = I
+    for layer, H in enumerate(sizes):
+        for end in ("", "_reverse") if both else ("",):
+            yield (f"_l{layer}" if layer else "") + end, H, width
+        width = H * (2 if both else 1)
+
+
+def parameters(name, seed=0, *, sizes=(H,), both=False, bias=True, learnt=False, outputs=O):
+    """Random parameters in theta's order within a layer."""
+    rng, row, p = np.random.default_rng(seed), row_of(name), {}
+    G, carries = len(row.gates), len(row.states)
+    for suffix, H, width in suffixes(sizes, both):
+        shapes = {"W_x": (G * H, width), "W_s": (G * H, H)}
+        shapes |= {"b_s": (G * H,)} if bias else {}
+        shapes |= {"b_n": (H,)} if bias and name == "gru" else {}
+        shapes |= {"S_0": (carries * H,)} if learnt else {}
+        p |= {each + suffix: rng.normal(0, 0.7, shape) for each, shape in shapes.items()}
+    p["W_y"] = rng.normal(0, 0.7, (outputs, sizes[-1] * (2 if both else 1)))
+    if bias:
+        p["b_y"] = rng.normal(0, 0.5, outputs)
+    return p
+
+
+def states(name, rng, *, sizes=(H,), both=False, batch=B):
+    """A random initial state, a tuple for several recurrences."""
+    drawn = tuple(rng.standard_normal((batch, len(row_of(name).states) * H)) for _, H, _ in suffixes(sizes, both))
+    return drawn if len(drawn) > 1 else drawn[0]
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def by_hand(name, p, x, S, g=np.tanh, mask=1):
+    """The state after one step of one sequence, and what the step keeps, by the formulas of each gate."""
+    H, b = p["W_s"].shape[1], p.get("b_s", np.zeros(len(p["W_s"])))
+    h = S[:H]
+    W_x, W_s, b_s = ([array[k * H:(k + 1) * H] for k in range(len(array) // H)] for array in (p["W_x"], p["W_s"], b))
+    A = [u @ x + v for u, v in zip(W_x, b_s)]
+    if name == "lstm":
+        i, f, o = (sigmoid(A[k] + W_s[k] @ (mask * h)) for k in (0, 1, 3))
+        candidate = g(A[2] + W_s[2] @ (mask * h))
+        c = f * S[H:] + i * candidate
+        return np.concatenate([o * g(c), c]), np.concatenate([i, f, candidate, o, g(c), S[H:]])
+    r, z = (sigmoid(A[k] + W_s[k] @ (mask * h)) for k in (0, 1))
+    if name == "gru":
+        hn = W_s[2] @ (mask * h) + p.get("b_n", 0)
+        n = g(A[2] + r * hn)
+        return (1 - z) * n + z * h, np.concatenate([r, z, n, hn])
+    n = g(A[2] + W_s[2] @ (r * mask * h))
+    return (1 - z) * n + z * h, np.concatenate([r, z, n])
