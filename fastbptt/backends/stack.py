@@ -14,9 +14,10 @@ Design
     T = 100, float32, AMD Zen 4, 2026-11).
 (c) Truncated BPTT is the same backward pass, window by window, on slices of the arrays.
 (d) Inside, the states of several recurrences are one array (..., sum of all H). Batches, streams and checkpoints thus handle
-    them like the states of one. `RNN` takes and returns tuples.
-(e) With leaky units, each recurrence also has rates R. In the current form, the layer above and the readout read the rates.
-    The backward pass carries the gradient with respect to what is read.
+    them like the states of one. `RNN` takes and returns tuples. The state of an LSTM is [h | c] with 2 H numbers.
+(e) With leaky units and gated cells, each recurrence also has R: the rates, or what a step keeps of its gates. The layer above
+    and the readout read the rates in the current form, and h of an LSTM. The backward pass carries the gradient with respect
+    to what is read.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core, reference
-from ..options.shapes import views_of, widths_of
+from ..options import cells
+from ..options.shapes import save_widths_of, state_widths_of, views_of, widths_of
 
 
 def split(packed, widths):
@@ -39,7 +41,7 @@ def split(packed, widths):
 
 # Engine arguments that switch off what a part of a stack does not have
 NO_RECURRENCE = {"learn_initial_state": False, "one_hot": False, "rate_penalty": 0.0, "omega": 0.0, "leak": 1.0,
-                 "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
+                 "leak_form": "rate", "cell": "plain", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
 NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_parameter": None, "mean": False, "last": False,
               "rate_penalty": 0.0}
 
@@ -47,7 +49,9 @@ NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_pa
 class _Recurrence(NamedTuple):
     engine: _core.Engine
     own: slice    # of theta
-    units: slice  # of the concatenated states
+    units: int    # H
+    state: slice  # of the concatenated states
+    saves: slice  # of the concatenated rates
 
 
 class _Scratch:
@@ -79,12 +83,14 @@ class Stack:
     def __init__(self, shapes: Any, options: dict[str, Any]) -> None:
         """Take the shapes of all parameters, and an Engine's keyword arguments for all recurrences together."""
         self.rate_penalty, self.omega = options["rate_penalty"], options["omega"]
-        self.shapes, self.widths, self.last = shapes, widths_of(shapes), options["last"]
+        self.cell = cells.of(options)
+        self.shapes, self.widths, self.last = shapes, state_widths_of(shapes, self.cell), options["last"]
+        self.units, saves = widths_of(shapes), save_widths_of(shapes, self.cell)
         self.dtype = np.dtype(options["dtype"])
         self.free: list[_Scratch] = []
         self.activation = options["activation"]
         self.current = options["leak_form"] == "current"
-        self.leaky = options["leak"] < 1 or self.current
+        self.keeps = bool(self.cell.saves)  # R beside the states
         suffixes = reference.recurrences(shapes)
         self.both = len(suffixes[0]) == 2
         ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
@@ -103,17 +109,16 @@ class Stack:
         self.readout = _core.Engine(I=top, H=top, O=O, **options | NO_RECURRENCE | of_readout, recurs=False,
                                     drops_noise=self.omega != 0)
         self.layers: list[list[_Recurrence]] = []
-        begin = 0
+        own_states, own_saves = (_slices(widths) for widths in (self.widths, saves))
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
             for suffix in ends:
-                H, width = shapes["W_x" + suffix]
-                own, of_recurrence = part(("W_x", "W_s", "b_s", "S_0"), suffix)
+                H, width, n = shapes["W_s" + suffix][1], shapes["W_x" + suffix][1], len(self.recurrences)
+                own, of_recurrence = part(("W_x", "W_s", "b_s", "b_n", "S_0"), suffix)
                 lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
                 engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
-                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=len(self.recurrences))
-                self.layers[-1].append(_Recurrence(engine, own, slice(begin, begin + H)))
-                begin += H
+                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=n)
+                self.layers[-1].append(_Recurrence(engine, own, H, own_states[n], own_saves[n]))
 
     @property
     def recurrences(self):
@@ -128,7 +133,7 @@ class Stack:
                                             own=return_states)
             read, steps = self._read(inputs[-1], R, finals, lengths)
             Y = self.readout.outputs(theta[self.own_y], read, steps, n_threads)
-        results = (Y, tuple(finals), tuple(S), tuple(R)) if self.leaky else (Y, tuple(finals), tuple(S))
+        results = (Y, tuple(finals), tuple(S), tuple(R)) if self.keeps else (Y, tuple(finals), tuple(S))
         return results if return_states else results[:2]
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
@@ -186,25 +191,25 @@ class Stack:
         inputs, states, rates = [X], [], []
         with self._scratch() as scratch:
             for r in self.recurrences:  # one per layer
-                all_states = np.empty((T + 1, X.shape[1], r.units.stop - r.units.start), self.dtype)
-                all_rates: Any = np.empty_like(all_states[1:]) if self.leaky else None
-                first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.units])
+                all_states = np.empty((T + 1, X.shape[1], _width(r.state)), self.dtype)
+                all_rates: Any = np.empty((T, X.shape[1], _width(r.saves)), self.dtype) if self.keeps else None
+                first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.state])
                 if n > 0:  # the last known state is the new steps' initial state, and is rewritten
-                    all_states[0], all_states[1:n + 1] = first, past[..., r.units]
+                    all_states[0], all_states[1:n + 1] = first, past[..., r.state]
                     first = all_states[n].copy()
                 r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads,
                                 _cut(all_rates, n, T), _later(draws, n))
                 if self.current and n > 0:
                     all_rates[:n] = reference.ACTIVATIONS[self.activation][0](  # type: ignore[operator]
                         all_states[1:n + 1])
-                elif self.leaky and n > 0:
-                    all_rates[:n] = past_rates[..., r.units]
-                S[..., r.units] = all_states
+                elif self.keeps and n > 0:
+                    all_rates[:n] = past_rates[..., r.saves]
+                S[..., r.state] = all_states
                 if R is not None:
-                    R[..., r.units] = all_rates
+                    R[..., r.saves] = all_rates
                 states.append(all_states)
                 rates.append(all_rates)
-                inputs.append(all_rates if self.current else all_states[1:])
+                inputs.append(np.ascontiguousarray(self._read_by_W(all_states, all_rates)))
             dS = np.zeros_like(inputs[-1])
             loss, weight, unscale = self.readout.outputs_back(theta[self.own_y], inputs[-1][n:], _cut(D, n, T), None,
                                                               _cut(weights, n, T), late, gradient[self.own_y], dS[n:],
@@ -228,12 +233,14 @@ class Stack:
                   sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
                   dropout: bool = False) -> int:
         """Return the bytes of the arrays between layers and of the largest workspace of one, which memory_limit bounds."""
-        numbers = ((T + 1) + (T if self.leaky else 0)) * B * sum(self.widths)  # S, R
-        tops = [sum(r.units.stop - r.units.start for r in layer) for layer in self.layers]
+        numbers = ((T + 1) * sum(self.widths) + T * sum(_width(r.saves) for r in self.recurrences)) * B  # S, R
+        if len(self.cell.states) > 1 and not self.both:  # h of each layer
+            numbers += T * B * sum(self.units)
+        tops = [sum(r.units for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
         numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, in two alternating arrays
         if self.rate_penalty:  # its term of ∂E/∂S
-            numbers += T * B * max(self.widths)
+            numbers += T * B * max(self.units)
         if self.both:  # both directions concatenated, and ∂E/∂S and ∂E/∂X of one
             numbers += T * B * (sum(tops) + max(tops) // 2 + max(tops[:-1], default=0))
         largest = self.readout.workspace(theta[self.own_y], 1 if self.last else T, B, None if self.last else lengths, False,
@@ -254,22 +261,23 @@ class Stack:
     def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
         """Return states S and rates R of each recurrence, their final states, and the inputs of each layer.
 
-        With own=True, S and R are new arrays, else they are in the scratch. Without a leak each R is None.
+        With own=True, S and R are new arrays, else they are in the scratch. For plain units each R is None.
         """
         S, R, finals, inputs, given = [], [], [], [X], split(initial_state, self.widths)
         for n, layer in enumerate(self.layers):
             for r in layer:
-                shape = len(X) + 1, X.shape[1], r.units.stop - r.units.start
+                shape = len(X) + 1, X.shape[1], _width(r.state)
                 S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
-                R.append(None if not self.leaky else np.empty((len(X), *shape[1:]), self.dtype) if own
-                         else scratch.take(f"R {len(R)}", len(X), *shape[1:]))
+                shape = len(X), X.shape[1], _width(r.saves)
+                R.append(None if not self.keeps else np.empty(shape, self.dtype) if own
+                         else scratch.take(f"R {len(R)}", *shape))
                 finals.append(r.engine.states(theta[r.own], inputs[-1], None if given is None else given[len(finals)], lengths,
                                               resets, S[-1], n_threads, R[-1], draws))
-            parts = R[-len(layer):] if self.current else [states[1:] for states in S[-len(layer):]]
-            if len(layer) == 1:
+            parts = [self._read_by_W(*both) for both in zip(S[-len(layer):], R[-len(layer):])]
+            if len(layer) == 1 and parts[0].flags.c_contiguous:
                 inputs.append(parts[0])
             else:
-                both = scratch.take(f"both {n}", len(X), X.shape[1], 2 * shape[2])
+                both = scratch.take(f"both {n}", len(X), X.shape[1], sum(r.units for r in layer))
                 inputs.append(np.concatenate(parts, axis=2, out=both))
         return S, R, finals, inputs
 
@@ -281,13 +289,13 @@ class Stack:
             T, B = states.shape[:2]
             ends = (np.full(B, T) if lengths is None else lengths) - 1, np.zeros(B, int)  # the reverse one ends at step 0
             finals = [rates[end, np.arange(B)] for rates, end in zip(R[-len(self.layers[-1]):], ends)]
-        return np.concatenate(finals[-len(self.layers[-1]):], axis=1)[None], None
+        return np.concatenate([final[:, :self.units[-1]] for final in finals[-len(self.layers[-1]):]], axis=1)[None], None
 
     def _read_back(self, scratch, dR, T, lengths):
         """Return ∂E/∂S (T, B, H) of the top layer, from the gradient with respect to what `_read` returned."""
         if not self.last:
             return dR
-        B, H = dR.shape[1], self.widths[-1]
+        B, H = dR.shape[1], self.units[-1]
         dS = scratch.take("dS", T, B, dR.shape[2])
         dS[...] = 0
         dS[(np.full(B, T) if lengths is None else lengths) - 1, np.arange(B), :H] = dR[0, :, :H]
@@ -335,13 +343,13 @@ class Stack:
         """
         if not self.rate_penalty:
             return 0.0, 0.0
-        count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.widths)
-        squares = sum(_core.sum_of_all_squares(self._read_by_W(*both)[past:]) for both in zip(S, R))
+        count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.units)
+        squares = sum(_core.sum_of_all_squares(np.ascontiguousarray(self._read_by_W(*both)[past:])) for both in zip(S, R))
         return 2 * self.rate_penalty / max(count, 1), self.rate_penalty * squares / max(count, 1)
 
     def _read_by_W(self, states, rates):
         """Return what W_s and W_y read (T, B, H) of a recurrence."""
-        return rates if self.current else states[1:]
+        return rates if self.current else states[1:, :, :states.shape[2] // len(self.cell.states)]
 
     def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
               initial_state_gradient, n_threads, draws, slope=0.0, since=0, spreads=False, past_S_0=None):
@@ -370,7 +378,7 @@ class Stack:
                 first, of_flow = r.engine.states_back(
                     theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own], memory_limit, dX,
                     initial_state_gradient, spreads, n_threads, rates, draws,
-                    None if past_S_0 is None else np.ascontiguousarray(past_S_0[:, r.units]))
+                    None if past_S_0 is None else np.ascontiguousarray(past_S_0[:, r.state]))
                 dS_0.insert(0, first)
                 penalty += of_flow
                 if below is None:
@@ -414,6 +422,16 @@ class Stack:
     def penalize(self, theta: np.ndarray, gradient: np.ndarray) -> float:
         parts = [(r.engine, r.own) for r in self.recurrences] + [(self.readout, self.own_y)]
         return sum(engine.penalize(theta[own], gradient[own]) for engine, own in parts)
+
+
+def _slices(widths):
+    """Return the slices of parts of these widths, side by side."""
+    ends = np.cumsum(widths).tolist()
+    return [slice(end - width, end) for end, width in zip(ends, widths)]
+
+
+def _width(part):
+    return part.stop - part.start
 
 
 def _multiply(factor, *arrays):

@@ -79,11 +79,14 @@ cdef void write_saves(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t
 
 cdef void read_saves(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows,
                      const Py_ssize_t *row_index, const floating *source, floating *saves, Py_ssize_t lds) noexcept nogil:
-    """Do the reverse of `write_saves`."""
-    cdef Py_ssize_t i, n = cell_of(c).saves, ldh = lds // n
-    for i in range(n):
-        read_part(c, k, t, rows, row_index, p.H, n * p.H, source + i * p.H,
-                  saves + (slot_of(p, i) if i < p.gates else i) * ldh, lds)
+    """Do the reverse of `write_saves`. `gather` would not do: it writes zeros up to the next row."""
+    cdef Py_ssize_t i, row, at, n = cell_of(c).saves, ldh = lds // n
+    memset(saves, 0, rows * lds * sizeof(floating))
+    for row in range(rows):
+        at = row_index[row] if row_index != NULL else (t + row // c.rows) * c.B + row % c.rows
+        for i in range(n):
+            memcpy(saves + row * lds + (slot_of(p, i) if i < p.gates else i) * ldh, source + (at * n + i) * p.H,
+                   p.H * sizeof(floating))
 
 
 cdef inline const CellRow *cell_of(const Call *c) noexcept nogil:
