@@ -27,6 +27,7 @@ class Engine:
         loss_parameter: Any, mean: bool, bias: bool, learn_initial_state: bool, l1: dict[str, Any], l2: dict[str, Any],
         last: bool, one_hot: bool, maps: _Given = None, rate_penalty: float = 0, omega: float = 0, *, recurs: bool = True,
         reads: bool = True, reverse: bool = False, pool_of: Engine | None = None, leak: float = 1, leak_form: str = "rate",
+        cell: str = "plain", reset_after: bool = True,
         noise: float = 0, input_noise: float = 0, dropout: float = 0, stream: Any = 0,
         drops_noise: bool = False,
     ) -> None: ...

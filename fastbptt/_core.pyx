@@ -82,11 +82,11 @@ cimport numpy as cnp
 from .kernels.blas cimport blas_kernels, hold_blas, release_blas
 from .threads.workers cimport run_shares
 from .kernels.kernels cimport (
-    ACTIVATION_COUNT, ADAM, CELL_COUNT, CROSS_ENTROPY, CURRENT, GIVEN, HIDDEN, HUBER, IDENTITY, LOSS_COUNT, NOISE, NONE, OUTPUT,
-    PLAIN, QUANTILE, RATE, RULE_COUNT, SGD, SQUARED_ERROR, TANH,
+    ACTIVATION_COUNT, ADAM, APART, BOTH_CARRIES, CELL_COUNT, CROSS_ENTROPY, CURRENT, GATED, GIVEN, GRU, GRU_BEFORE, HIDDEN, HUBER, IDENTITY, LOSS_COUNT, NOISE, NONE, OUTPUT,
+    LSTM, PLAIN, QUANTILE, RATE, RULE_COUNT, SECOND, SGD, SQUARED_ERROR, TANH,
     activation_rows, cell_rows, loss_rows, outputs_of, rule_rows,
     CellRow, ErrorOptions, Kernels, Units, UpdateOptions,
-    accumulate, add_normals, affine, column_sums, draw_mask, error, gather, halves_vectors, hold, integrate, integrate_back,
+    accumulate, add_normals, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold, integrate, integrate_back,
     map_parameters, pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
 )
 

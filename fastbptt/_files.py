@@ -18,7 +18,7 @@ import zipfile
 import numpy as np
 
 FORMAT = "fastbptt"
-VERSION = 1
+VERSION = 2  # 1: files of version 0.1, whose networks have no option `cell`
 SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 # Exactly the header of an array that numpy.savez writes. NumPy's own reader is not used: it passes the text to Python's

@@ -3,55 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
+WORDS = "the states that forward returns are an object: "
 
-@dataclass(frozen=True, eq=False, repr=False)
+
 class NetworkStates:
-    """States and rates of a network at every step, as `forward` returns them with return_states=True.
+    """States of a network at every step, as `forward` returns them with return_states=True.
 
     Attributes
     ----------
-    S : array (T+1, B, H)
+    S : array (T+1, B, H), or (T+1, B, 2H) for an LSTM
         S[0] is the initial state and S[t+1] the state after X[t]. It is the integrated variable of leaky units, in both
-        forms. After a sequence's end it is 0.
-    rates : array (T, B, H)
+        forms, and [h | c] of an LSTM. After a sequence's end it is 0.
+    rates : array (T, B, H), only for plain and leaky units
         What the units fire: rates[t] is g1 of the pre-activation at X[t], or g1(S[t+1]) with leak_form="current". Units
         without a leak have rates equal to S[1:], and the array is then that view of S.
+    h : array (T+1, B, H), only with cell="gru" or "lstm"
+        What W_s and the output read: a view of S.
+    c : array (T+1, B, H), only with cell="lstm"
+        The memory of the cells: a view of S.
 
     Notes
     -----
-    With several layers or two directions, `S` and `rates` are tuples of such arrays: layer by layer, forward before reverse,
-    as the final state is. A population adds a first axis of n networks to each array. Arrays have the network's dtype.
+    With several layers or two directions, each attribute is a tuple of such arrays: layer by layer, forward before reverse, as
+    the final state is. A population adds a first axis of n networks to each array. Arrays have the network's dtype. The
+    attributes cannot be assigned.
     """
 
     S: Any
     rates: Any
+    h: Any
+    c: Any
+
+    def __init__(self, S: Any, **parts: Any) -> None:
+        self.__dict__.update(S=S, **parts)
 
     @classmethod
-    def of(cls, S: Any, rates: Any = None) -> NetworkStates:
-        """Return the object for what an engine computed; `rates` is None for units without a leak."""
-        if rates is None:
-            rates = tuple(each[1:] for each in S) if isinstance(S, tuple) else S[1:]
-        return cls(S, rates)
+    def of(cls, cell: str, S: Any, rates: Any = None) -> NetworkStates:
+        """Return the object for what an engine computed with a cell; `rates` is None for units without a leak."""
+        if cell == "gru":
+            return cls(S, h=S)
+        if cell == "lstm":
+            return cls(S, h=_each(S, lambda s: s[..., :s.shape[-1] // 2]), c=_each(S, lambda s: s[..., s.shape[-1] // 2:]))
+        return cls(S, rates=_each(S, lambda s: s[1:]) if rates is None else rates)
 
     @classmethod
-    def stack(cls, each: Iterable[NetworkStates]) -> NetworkStates:
+    def stack(cls, cell: str, each: Iterable[NetworkStates]) -> NetworkStates:
         """Return the states of several networks of one shape, with a first axis of networks."""
         each = list(each)
-        return cls(stack([states.S for states in each]), stack([states.rates for states in each]))
+        S = stack([states.S for states in each])
+        return cls.of(cell, S, stack([states.rates for states in each]) if cell == "plain" else None)
 
     def __repr__(self) -> str:
-        return f"NetworkStates(S={_shapes(self.S)}, rates={_shapes(self.rates)})"
+        return f"NetworkStates({', '.join(f'{name}={_shapes(value)}' for name, value in vars(self).items())})"
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"{name} of the states that forward returns cannot be assigned")
+
+    def __getattr__(self, name: str) -> NoReturn:  # only for an attribute that is not there
+        raise AttributeError(f"the states of this network have {', '.join(vars(self))}, and no {name!r}")
 
     def __getitem__(self, index: Any) -> NoReturn:  # else an index meant for the array would give an obscure message
-        raise TypeError("the states that forward returns are an object: index states.S (T+1, B, H) or states.rates (T, B, H)")
+        raise TypeError(WORDS + f"index states.S (T+1, B, {self._width()})"
+                        + (" or states.rates (T, B, H)" if "rates" in vars(self) else ""))
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:  # else NumPy would make an array of one object
-        raise TypeError("the states that forward returns are an object: take states.S (T+1, B, H) or states.rates (T, B, H)")
+        raise TypeError(WORDS + f"take states.S (T+1, B, {self._width()})"
+                        + (" or states.rates (T, B, H)" if "rates" in vars(self) else ""))
+
+    def _width(self):
+        return "2H" if "c" in vars(self) else "H"
 
 
 def stack(arrays: Sequence[Any]) -> Any:
@@ -59,6 +83,11 @@ def stack(arrays: Sequence[Any]) -> Any:
     if isinstance(arrays[0], tuple):
         return tuple(np.stack(parts) for parts in zip(*arrays))
     return np.stack(arrays)
+
+
+def _each(arrays, function):
+    """Return function(array), or a tuple of the results for a tuple of arrays."""
+    return tuple(map(function, arrays)) if isinstance(arrays, tuple) else function(arrays)
 
 
 def _shapes(value):

@@ -25,6 +25,7 @@ Seed: TypeAlias = Int | np.random.Generator | None
 Noise: TypeAlias = bool | Seed  # whether noise acts, or its seed
 
 # Names
+Cell: TypeAlias = Literal["plain", "gru", "lstm"]
 Activation: TypeAlias = Literal["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign"]
 OutputActivation: TypeAlias = Literal["identity", "sigmoid", "tanh", "softmax", "exp"]
 LossName: TypeAlias = Literal["squared_error", "absolute_error", "huber", "quantile", "binary_cross_entropy",
@@ -71,12 +72,15 @@ class Splitter(Protocol):
 class PopulationOptions(TypedDict, total=False):
     """Options of RNN that Population passes on. Each network may have its own penalties."""
 
-    activation: Activation
+    cell: Cell
+    reset_after: Bool
+    forget_bias: Float
+    activation: Activation | None
     output_activation: OutputActivation
     loss: Loss
     reduction: Reduction
     dtype: DTypeLike
-    initializer: Initializer
+    initializer: Initializer | None
     bias: Bool
     learn_initial_state: Bool
     output: Output

@@ -4,7 +4,9 @@ Modules and layers are recognised by their methods, and NumPy converts their ten
 the options that the other network states, its parameters under our names, and their dtype. A converter for another package is
 one such function here and one method in `_network/conversion.py`.
 
-Names of parameters of layer k >= 1 end in `_l{k}`. Those of the reverse direction also end in `_reverse`.
+Names of parameters of layer k >= 1 end in `_l{k}`. Those of the reverse direction also end in `_reverse`. The gates have PyTorch's
+order. A GRU of both packages has two biases, and the reset gate multiplies the one of n: it is b_n, and b_s is the sum of the
+others.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _files, _checks
+from . import _files, _checks, reference
+from .options import cells
 
 if TYPE_CHECKING:
     from ._types import FilePath, Parameters
@@ -32,33 +35,41 @@ class Found(NamedTuple):
 
 # ---- PyTorch
 
+_TORCH_MODULES = {"plain": "nn.RNN", "gru": "nn.GRU", "lstm": "nn.LSTM"}
 _RECURRENT = re.compile(r"((?:.*\.)?)(weight|bias)_(ih|hh)_l(\d+)(_reverse)?")
 
 
 def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the state dict of a module that has an nn.RNN as `rnn` and an nn.Linear as `linear`. All arrays are copies.
+    """Return the state dict of a module with nn.RNN, nn.GRU or nn.LSTM as `rnn` and nn.Linear as `linear`. All arrays are copies.
 
-    nn.RNN adds two biases: bias_ih is b_s, bias_hh is zero. Learnable initial states are `h_0` (layers · directions, 1, H),
-    which nn.RNN takes as an argument.
+    PyTorch adds two biases: bias_ih is b_s, bias_hh is zero except for b_n. Learnable initial states are `h_0` (layers ·
+    directions, 1, H) and, of an LSTM, `c_0`, which the module takes as arguments.
 
     Parameters
     ----------
     parameters : dict of arrays by name, as `RNN.parameters`
-    options : dict with "activation" and, if the network has them, "leak" and "leak_form"
+    options : dict with "activation" and, if the network has them, "cell", "reset_after", "leak" and "leak_form"
 
     Raises
     ------
-    ValueError : nn.RNN does not have the activation, the leak, or hidden sizes that differ between layers.
+    ValueError : the module does not have the activation, the reset gate before the product, the leak, or hidden sizes that
+        differ between layers.
     """
-    if options["activation"] not in ("tanh", "relu"):
+    cell = options.get("cell", cells.PLAIN)
+    module = _TORCH_MODULES[cell]
+    if cell == cells.PLAIN and options["activation"] not in ("tanh", "relu"):
         raise ValueError(f"activation must be 'tanh' or 'relu' for nn.RNN, got {options['activation']!r}")
+    if cell != cells.PLAIN and options["activation"] != "tanh":
+        raise ValueError(f"activation must be 'tanh' for {module}, got {options['activation']!r}")
+    if not options.get("reset_after", True):
+        raise ValueError("reset_after must be True for nn.GRU, which has no other form; got False")
     if options.get("leak", 1) != 1 or options.get("leak_form", "rate") != "rate":
         raise ValueError("leak must be 1 in the rate form for nn.RNN, which has no leak; got "
                          f"leak={options['leak']} in the {options['leak_form']} form")
     suffixes = [name.removeprefix("W_s") for name in parameters if name.startswith("W_s")]
-    sizes = {len(parameters["W_s" + suffix]) for suffix in suffixes}
+    sizes = {parameters["W_s" + suffix].shape[1] for suffix in suffixes}
     if len(sizes) > 1:
-        raise ValueError(f"hidden_size must be the same for all layers for nn.RNN, got {sorted(sizes)}")
+        raise ValueError(f"hidden_size must be the same for all layers for {module}, got {sorted(sizes)}")
     state = {}
     for suffix in suffixes:
         theirs = suffix if suffix.startswith("_l") else "_l0" + suffix
@@ -67,11 +78,14 @@ def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np
         if "b_s" + suffix in parameters:
             state[f"rnn.bias_ih{theirs}"] = parameters["b_s" + suffix].copy()
             state[f"rnn.bias_hh{theirs}"] = np.zeros_like(parameters["b_s" + suffix])
+        if "b_n" + suffix in parameters:
+            state[f"rnn.bias_hh{theirs}"][-len(parameters["b_n" + suffix]):] = parameters["b_n" + suffix]
     state["linear.weight"] = parameters["W_y"].copy()
     if "b_y" in parameters:
         state["linear.bias"] = parameters["b_y"].copy()
     if "S_0" in parameters:
-        state["h_0"] = np.stack([parameters["S_0" + suffix] for suffix in suffixes])[:, None]
+        S_0 = np.stack([parameters["S_0" + suffix] for suffix in suffixes])[:, None]
+        state |= zip(("h_0", "c_0"), (part.copy() for part in np.split(S_0, len(reference.cell_of(cell).states), axis=-1)))
     return state
 
 
@@ -81,25 +95,42 @@ def from_torch(rnn: Any, linear: Any = None) -> Found:
     matches = {name: match for name in state if (match := _RECURRENT.fullmatch(name))}
     prefixes = sorted({match[1] for match in matches.values()})
     if len(prefixes) != 1:
-        raise ValueError(f"rnn must hold one nn.RNN, with keys such as weight_ih_l0; it holds {len(prefixes)}, and its keys are "
-                         f"{', '.join(map(repr, state)) or 'none'}")
+        raise ValueError("rnn must hold one nn.RNN, nn.GRU or nn.LSTM, with keys such as weight_ih_l0; it holds "
+                         f"{len(prefixes)}, and its keys are {', '.join(map(repr, state)) or 'none'}")
+    projections = [name for name in state if "weight_hr_l" in name]
+    if projections:
+        raise ValueError(f"rnn must be an nn.LSTM without projections (proj_size=0), got {projections[0]!r}")
     parameters: dict[str, Any] = {}
+    biases: dict[str, Any] = {}
     for name, (_, kind, side, layer, reverse) in ((name, match.groups("")) for name, match in matches.items()):
         suffix = (f"_l{layer}" if int(layer) else "") + reverse
         if kind == "bias":
-            parameters["b_s" + suffix] = parameters.get("b_s" + suffix, 0) + state[name]
+            biases.setdefault(suffix, {})[side] = state[name]
         else:
             parameters[("W_x" if side == "ih" else "W_s") + suffix] = state[name]
     others = {name: value for name, value in state.items() if name not in matches}
-    initial = others.pop("h_0", None)
+    initial, memory = others.pop("h_0", None), others.pop("c_0", None)
     head = _torch_head("rnn", others) if linear is None else _torch_head("linear", _torch_state("linear", linear))
     if linear is not None and others:
         raise ValueError(f"rnn must hold only an nn.RNN if linear is given; it also has {', '.join(map(repr, others))}")
     options = _sizes(parameters, head, "weight_ih_l0 of rnn")
+    cell = options.get("cell", cells.PLAIN)
+    if cell != cells.PLAIN:
+        options |= {"activation": "tanh"} | ({"reset_after": True} if cell == "gru" else {})
+    for suffix, of in biases.items():
+        parameters |= _merged(cell, suffix, *(of.get(side, np.zeros_like(next(iter(of.values())))) for side in ("ih", "hh")),
+                              f"the biases of layer {suffix or '_l0'} of rnn")
+    if (memory is None) != (cell != "lstm" or initial is None):
+        raise ValueError("h_0 and c_0 must be given together for nn.LSTM, and h_0 alone for others; got "
+                         f"{', '.join(name for name in ('h_0', 'c_0') if name in state)}")
     if initial is not None:
         suffixes = [name.removeprefix("W_s") for name in _recurrent_names(parameters)]
         if initial.shape[:-1] != (len(suffixes), 1):
             raise ValueError(f"h_0 must have shape (layers · directions, 1, H) = ({len(suffixes)}, 1, H), got {initial.shape}")
+        if memory is not None:
+            if memory.shape != initial.shape:
+                raise ValueError(f"c_0 must have the shape of h_0, {initial.shape}, got {memory.shape}")
+            initial = np.concatenate([initial, memory], axis=-1)
         parameters |= {"S_0" + suffix: S_0 for suffix, S_0 in zip(suffixes, initial[:, 0])}
         options["learn_initial_state"] = True
     said = {module.nonlinearity for module in _modules(rnn) if hasattr(module, "nonlinearity")}
@@ -114,6 +145,18 @@ def _torch_state(name, given):
     if not isinstance(state, Mapping):
         raise TypeError(f"{name} must be a module or a state dict, got {type(given).__name__}")
     return {str(key): _array(f"{name}[{key!r}]", value) for key, value in state.items()}
+
+
+def _merged(cell, suffix, of_inputs, of_states, name):
+    """Return b_s, and b_n of a GRU, from the biases of another package: those beside W_x, and those beside W_s."""
+    if of_inputs.shape != of_states.shape or of_inputs.ndim != 1 or (cell == "gru" and len(of_inputs) % 3):
+        raise ValueError(f"{name} must have the same shape (G·H,), got {of_inputs.shape} and {of_states.shape}")
+    if cell != "gru":
+        return {"b_s" + suffix: of_inputs + of_states}
+    H = len(of_inputs) // 3
+    b_s = of_inputs.copy()
+    b_s[:2 * H] += of_states[:2 * H]
+    return {"b_s" + suffix: b_s, "b_n" + suffix: of_states[2 * H:].copy()}
 
 
 def _torch_head(name, state):
@@ -135,6 +178,7 @@ _KERAS_NAMES = {"linear": "identity", "exponential": "exp"} | {
     name: name for name in ("tanh", "relu", "sigmoid", "softplus", "elu", "softsign", "softmax")}
 _KERAS_ACTIVATIONS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not in ("exp", "softmax")}
 _KERAS_OUTPUTS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not in ("relu", "softplus", "elu", "softsign")}
+_KERAS_CELLS = {"SimpleRNN": cells.PLAIN, "GRU": "gru", "LSTM": "lstm"}
 _KERAS_SKIPPED = ("InputLayer", "Dropout", "SpatialDropout1D")  # without effect on predictions
 
 
@@ -156,60 +200,120 @@ def from_keras(layers: Any) -> Found:
         head = _keras_arrays(dense)
         options["output_activation"] = _keras_activation(dense, _KERAS_OUTPUTS)
     pairs = [_keras_directions(layer) for layer in layers]
-    if not pairs or len({len(pair) for pair in pairs}) != 1:
-        raise ValueError("layers must be SimpleRNN, all of them or none in Bidirectional, and optionally a last Dense; got "
-                         f"{', '.join(type(layer).__name__ for layer in layers) or 'no SimpleRNN'}")
-    activations = {_keras_activation(layer, _KERAS_ACTIVATIONS) for pair in pairs for layer in pair}
+    each = [layer for pair in pairs for layer in pair]
+    kinds = {_keras_kind(layer) for layer in each}
+    if not pairs or len({len(pair) for pair in pairs}) != 1 or len(kinds) != 1:
+        raise ValueError("layers must be SimpleRNN, GRU or LSTM, all of one kind, all of them or none in Bidirectional, and "
+                         "optionally a last Dense; got "
+                         f"{', '.join(type(layer).__name__ for layer in layers) or 'no recurrent layer'}")
+    activations = {_keras_activation(layer, _KERAS_ACTIVATIONS) for layer in each}
     if len(activations) != 1:
         raise ValueError(f"layers must have the same activation, got activations {', '.join(sorted(activations))}")
-    sequences = [layer.get_config()["return_sequences"] for pair in pairs for layer in pair]
+    sequences = [layer.get_config()["return_sequences"] for layer in each]
     if not all(sequences[:-len(pairs[-1])]):
-        raise ValueError(f"layers must have return_sequences=True, except the last SimpleRNN; got {sequences}")
+        raise ValueError(f"layers must have return_sequences=True, except the last recurrent one; got {sequences}")
     options |= {"activation": activations.pop(), "output": "sequence" if sequences[-1] else "last"}
-    return _keras_found([[_keras_arrays(layer) for layer in pair] for pair in pairs], head, options)
+    kind = kinds.pop()
+    if kind != "SimpleRNN":
+        gates = {layer.get_config()["recurrent_activation"] for layer in each}
+        if gates != {"sigmoid"}:
+            raise ValueError(f"layers: recurrent_activation must be 'sigmoid', got {', '.join(sorted(map(repr, gates)))}")
+    if kind == "GRU":
+        after = {layer.get_config()["reset_after"] for layer in each}
+        if len(after) != 1:
+            raise ValueError("layers: all GRU must have the same reset_after, got both")
+        options["reset_after"] = after.pop()
+    return _keras_found([[_keras_arrays(layer) for layer in pair] for pair in pairs], head, options, _KERAS_CELLS[kind])
 
 
 def _from_keras_weights(arrays):
     """Return the network in a list of weights.
 
-    For each layer and direction the list has a kernel, a recurrent kernel and an optional bias. The kernel and the optional
-    bias of a Dense may follow.
+    For each layer and direction the list has a kernel, a recurrent kernel and an optional bias, which has two rows for a GRU
+    with reset_after=True. The kernel and the optional bias of a Dense may follow.
     """
     groups = []
     for array in arrays:
-        if groups and (array.ndim == 1 or (len(groups[-1]) == 1 and array.ndim == 2)):
+        if groups and (array.ndim == 1 or (len(groups[-1]) == 1 and array.ndim == 2) or _is_bias_of_gru(array, groups[-1])):
             groups[-1].append(array)
         else:
             groups.append([array])
     *groups, head = groups if groups and (len(groups[-1]) == 1 or groups[-1][1].ndim == 1) else [*groups, []]
-    if not groups or any([array.ndim for array in group] not in ([2, 2], [2, 2, 1]) for group in groups) or (
+    if not groups or any([array.ndim for array in group] not in ([2, 2], [2, 2, 1], [2, 2, 2]) for group in groups) or (
             [array.ndim for array in head] not in ([], [2], [2, 1])):
-        raise ValueError("layers, as a list of weights, must be kernel, recurrent_kernel(, bias) for each SimpleRNN, then "
-                         "optionally kernel(, bias) of a Dense; got shapes "
+        raise ValueError("layers, as a list of weights, must be kernel, recurrent_kernel(, bias) for each SimpleRNN, GRU or "
+                         "LSTM, then optionally kernel(, bias) of a Dense; got shapes "
                          f"{', '.join(str(array.shape) for array in arrays) or 'of no arrays'}")
     if not head and len(groups) > 1:
-        raise ValueError(f"layers is a list of weights of {len(groups)} SimpleRNN without a Dense, which may be a stack or two "
-                         "directions: give the layers instead of their weights")
+        raise ValueError(f"layers is a list of weights of {len(groups)} recurrent layers without a Dense, which may be a stack "
+                         "or two directions: give the layers instead of their weights")
     both = bool(head) and len(head[0]) == 2 * len(groups[-1][1])
-    return _keras_found([groups[n:n + 1 + both] for n in range(0, len(groups), 1 + both)], head, {})
+    options = {}
+    if _gates_of(groups[0][1].T) == 3 and len(groups[0]) == 3:
+        options["reset_after"] = groups[0][2].ndim == 2
+        if any(len(group) != 3 or group[2].ndim != groups[0][2].ndim for group in groups):
+            raise ValueError("layers: all GRU must have the same reset_after, which the number of rows of their biases tells")
+    return _keras_found([groups[n:n + 1 + both] for n in range(0, len(groups), 1 + both)], head, options, None)
 
 
-def _keras_found(pairs, head, options):
-    """Return the network. Kernels of Keras are (inputs, units), matrices here (units, inputs)."""
-    parameters = {}
+def _is_bias_of_gru(array, group):
+    """Return whether an array after a kernel and a recurrent kernel is the bias (2, 3H) of a GRU with reset_after=True."""
+    if len(group) != 2 or group[1].ndim != 2 or _gates_of(group[1].T) != 3 or array.shape != (2, group[1].shape[1]):
+        return False
+    if len(group[1]) == 2:
+        raise ValueError(f"layers: the shape {array.shape} after a GRU of 2 units may be that of a bias or of a kernel: give the "
+                         "layers instead of their weights")
+    return True
+
+
+def _keras_found(pairs, head, options, cell):
+    """Return the network. Kernels of Keras are (inputs, units), matrices here (units, inputs). None: see the shapes for the cell.
+
+    The blocks of a GRU are z, r, n in Keras, and r, z, n here. Those of an LSTM have one order.
+    """
+    parameters, biases = {}, {}
     for k, pair in enumerate(pairs):
         for direction, arrays in zip(("", "_reverse"), pair):
             suffix = (f"_l{k}" if k else "") + direction
-            parameters |= {name + suffix: array.T for name, array in zip(("W_x", "W_s", "b_s"), arrays)}
-    return _found(_sizes(parameters, [array.T for array in head], "the kernel of the first SimpleRNN") | options, parameters)
+            parameters |= {name + suffix: array.T for name, array in zip(("W_x", "W_s"), arrays)}
+            biases |= {suffix: array for array in arrays[2:]}
+    found = _sizes(parameters, [array.T for array in head], "the kernel of the first recurrent layer")
+    cell = found.get("cell", cells.PLAIN) if cell is None else cell
+    if cell != found.get("cell", cells.PLAIN):
+        raise ValueError(f"layers: the recurrent kernel of a {cell} must have {len(reference.cell_of(cell).gates)} square blocks, got "
+                         f"shape {parameters['W_s'].T.shape}")
+    for suffix, bias in biases.items():
+        if bias.ndim == 2:
+            parameters |= _merged(cell, suffix, *_ours(cell, bias.T).T, "the bias of a layer")
+        else:
+            parameters["b_s" + suffix] = _ours(cell, bias)
+    for name in parameters:
+        if name.startswith(("W_x", "W_s")):
+            parameters[name] = _ours(cell, parameters[name])
+    return _found(found | options, parameters)
+
+
+def _ours(cell, array):
+    """Return an array whose rows have Keras' order of gates, with the rows in our order."""
+    if cell != "gru":
+        return array
+    if len(array) % 3:
+        raise ValueError(f"layers: the arrays of a GRU must have 3 blocks, got shape {array.shape[::-1]}")
+    z, r, n = np.split(array, 3)
+    return np.concatenate([r, z, n])
+
+
+def _keras_kind(layer):
+    return next((kind for kind in _KERAS_CELLS if _is(layer, kind)), None)
 
 
 def _keras_directions(layer):
-    """Return the list of the one or two SimpleRNN of a layer."""
+    """Return the list of the one or two recurrent layers of a layer."""
     pair = [layer.forward_layer, layer.backward_layer] if _is(layer, "Bidirectional") else [layer]
     for part in pair:
-        if not _is(part, "SimpleRNN"):
-            raise ValueError(f"layers must be SimpleRNN, Bidirectional of SimpleRNN, or a last Dense; got {type(part).__name__}")
+        if _keras_kind(part) is None:
+            raise ValueError("layers must be SimpleRNN, GRU or LSTM, Bidirectional of them, or a last Dense; got "
+                             f"{type(part).__name__}")
     if len(pair) == 2 and layer.get_config()["merge_mode"] != "concat":
         raise ValueError(f"layers: a Bidirectional must have merge_mode='concat', got {layer.get_config()['merge_mode']!r}")
     if [part.get_config()["go_backwards"] for part in pair] != [False, True][:len(pair)]:
@@ -253,6 +357,8 @@ def from_psychrnn(file: FilePath | Mapping[str, Any]) -> Found:
     parameters = {ours: _array(theirs, weights[theirs]) for ours, theirs in names.items()}
     parameters["S_0"] = np.atleast_2d(parameters["S_0"])[0]  # (1, H) in PsychRNN
     options = _sizes(parameters, [parameters["W_y"], parameters["b_y"]], "W_in") | {"learn_initial_state": True}
+    if "cell" in options:
+        raise ValueError(f"W_rec must be square, got shape {parameters['W_s'].shape}")
     there = {}
     for ours, theirs in (("W_x", "input_connectivity"), ("W_s", "rec_connectivity"), ("W_y", "output_connectivity")):
         there[ours] = _array(theirs, weights[theirs]) if theirs in weights else np.ones_like(parameters[ours])
@@ -326,13 +432,16 @@ def _sizes(parameters, head, first):
     given = {name for name in parameters if name.startswith("W_")} - {"W_y"}
     if names != expected or given != {kind + name[3:] for name in names for kind in ("W_x", "W_s")}:
         raise ValueError(f"layers or directions are missing: under our names, there are only {', '.join(sorted(given))}")
-    for name in names:
-        if parameters[name].ndim != 2 or parameters[name].shape[0] != parameters[name].shape[1]:
-            raise ValueError(f"the recurrent weights must be square, got shape {parameters[name].shape} for {name}. Are they "
-                             "the weights of an LSTM or GRU?")
+    gates = [_gates_of(parameters[name]) for name in names]
+    for name, G in zip(names, gates):
+        if G not in _CELL_WITH:
+            raise ValueError("the recurrent weights must be square, or 3 (GRU) or 4 (LSTM) square blocks; got shape "
+                             f"{parameters[name].shape} for {name} in our layout")
+        if G != gates[0]:
+            raise ValueError(f"the layers must have one cell, got a {_CELL_WITH[gates[0]]} and a {_CELL_WITH[G]}")
     if parameters["W_x"].ndim != 2:
         raise ValueError(f"{first} must have two dimensions, got shape {parameters['W_x'].shape}")
-    hidden = [len(parameters[name]) for name in names[::1 + both]]
+    hidden = [parameters[name].shape[1] for name in names[::1 + both]]
     width = hidden[-1] * (1 + both)
     parameters |= dict(zip(("W_y", "b_y"), head if len(head) else [np.eye(width, dtype=parameters["W_s"].dtype)]))
     if parameters["W_y"].ndim != 2 or parameters["W_y"].shape[1] != width:
@@ -340,7 +449,19 @@ def _sizes(parameters, head, first):
                          f"{parameters['W_y'].shape}")
     options = {"input_size": parameters["W_x"].shape[1], "hidden_size": hidden[0] if len(hidden) == 1 else tuple(hidden),
                "output_size": len(parameters["W_y"])}
+    if gates[0] > 1:
+        options["cell"] = _CELL_WITH[gates[0]]
     return options | ({"bidirectional": True} if both else {})
+
+
+_CELL_WITH = {len(reference.cell_of(name).gates): name for name in cells.NAMES}
+
+
+def _gates_of(W_s):
+    """Return the number of square blocks in a recurrent matrix (G·H, H), or 0 if it does not consist of such blocks."""
+    if W_s.ndim != 2 or 0 in W_s.shape or W_s.shape[0] % W_s.shape[1]:
+        return 0
+    return W_s.shape[0] // W_s.shape[1]
 
 
 def _found(options, parameters):

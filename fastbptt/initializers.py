@@ -63,23 +63,26 @@ def _sparse(shape, rng, nonzeros=15):
 
 INITIALIZERS = {"orthogonal": _orthogonal, "glorot_uniform": _glorot_uniform, "torch": None, "identity": _identity,
                 "spectral_radius": _spectral_radius, "sparse": _sparse, "normal": _normal}
+DEFAULT = "orthogonal"  # of W_s, for every cell
 
 
-def draw(initializer: Initializer, parameters: Parameters, seed: np.random.SeedSequence,
-         maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
+def draw(initializer: Initializer | None, parameters: Parameters, seed: np.random.SeedSequence,
+         maps: Mapping[str, Map] | None = None, forget_bias: float | None = None) -> dict[str, np.ndarray]:
     """Return the initial values of all parameters, a dict of arrays by name.
 
     Each parameter has its own stream of random numbers, so that an option does not change the values of other parameters.
-    Values of a named initialiser are adapted to the parameter's reference.Map (see `_fitted`). Values of a function or an
-    array change only where a connection is absent: they become 0.
+    Named initialisers fill the block of each gate in W_x and W_s separately. `forget_bias` is for an LSTM: it fills the rows of
+    gate f in each b_s for which `initializer` has no values. Values of a named initialiser are adapted to the parameter's
+    reference.Map (see `_fitted`). Values of a function or an array change only where a connection is absent: they become 0.
     """
+    initializer = DEFAULT if initializer is None else initializer
     names = dict.fromkeys(parameters)
     recurrent = [name for name in names if name.startswith("W_s")]
     if isinstance(initializer, dict):
         unknown = [name for name in initializer if name not in names]
         if unknown:
             raise ValueError(f"initializer names {unknown}, but this network's parameters are {', '.join(names)}")
-        names |= dict.fromkeys(recurrent, "orthogonal")
+        names |= dict.fromkeys(recurrent, DEFAULT)
         for name, value in initializer.items():
             names[name] = _check_initializer(value, True)
     elif callable(initializer) or _check_initializer(initializer, False) == ("torch",):
@@ -90,16 +93,33 @@ def draw(initializer: Initializer, parameters: Parameters, seed: np.random.SeedS
     for name in recurrent[1:]:  # appended, so that the first recurrence draws the same values for any depth
         streams += [each + name.removeprefix("W_s") for each in ("W_x", "W_s", "b_s", "S_0")]
     fixed_streams = dict(zip(streams, seed.spawn(len(streams))))
+    for name in recurrent:  # b_n came later: its stream is a child of b_s's, whose place does not depend on the depth
+        suffix = name.removeprefix("W_s")
+        fixed_streams["b_n" + suffix] = fixed_streams["b_s" + suffix].spawn(1)[0]
     # The number of units H of the recurrence, or for W_y and b_y the width of the states that W_y reads
-    widths = {name: parameters["W_s" + name[3:]].shape[1] if name[:3] in ("W_x", "W_s", "b_s", "S_0")
+    widths = {name: parameters["W_s" + name[3:]].shape[1] if name[:3] in ("W_x", "W_s", "b_s", "b_n", "S_0")
               else parameters["W_y"].shape[1] for name in parameters}
+    gates = {name: parameters["W_s" + name[3:]].shape[0] // widths[name] if name[:3] in ("W_x", "W_s") else 1
+             for name in parameters}
     # A function of the user runs in the calling thread.
     drawn = {name: _threading.interruptible(0 if callable(names[name]) else view.size, _initial, name, names[name], view.shape,
-                                            np.random.default_rng(fixed_streams[name]), widths[name])
+                                            np.random.default_rng(fixed_streams[name]), widths[name], gates[name])
              for name, view in parameters.items()}
-    return drawn | {name: _threading.interruptible(np.size(drawn[name]), _fitted, name, drawn[name], of,
+    if forget_bias is not None:
+        for name in drawn:
+            if name.startswith("b_s") and names[name] is None:
+                drawn[name][widths[name]:2 * widths[name]] = forget_bias
+    return drawn | {name: _threading.interruptible(np.size(drawn[name]), _fitted_gates, name, drawn[name], of, gates[name],
                                                    not callable(names[name]) and not isinstance(names[name], np.ndarray))
                     for name, of in (maps or {}).items()}
+
+
+def _fitted_gates(name, W, of, gates, by_name):
+    """Return W adapted to the parametrization `of`, the block of each gate separately. See `_fitted`."""
+    if gates == 1 or np.shape(W) != of.present.shape:
+        return _fitted(name, W, of, by_name)
+    parts = zip(np.split(np.asarray(W), gates), *(np.split(array, gates) for array in of))
+    return np.concatenate([_fitted(name, part, type(of)(*arrays), by_name) for part, *arrays in parts])
 
 
 def _fitted(name, W, of, by_name):
@@ -149,11 +169,14 @@ def _check_initializer(initializer, alone):
     return chosen
 
 
-def _initial(name, initializer, shape, rng, hidden_size):
+def _initial(name, initializer, shape, rng, hidden_size, gates):
     if isinstance(initializer, np.ndarray):
         return initializer
     if callable(initializer):
         return initializer(shape, rng)
+    if gates > 1 and (initializer is None or _check_initializer(initializer, True) != ("torch",)):
+        block = shape[0] // gates, shape[1]
+        return np.concatenate([_initial(name, initializer, block, rng, hidden_size, 1) for _ in range(gates)])
     if initializer is None:
         return _glorot_uniform(shape, rng) if len(shape) == 2 else np.zeros(shape)
     chosen, *number = _check_initializer(initializer, True)

@@ -23,17 +23,21 @@ from ._network.parameters import _aligned, _Parameters
 from ._network.streams import STREAMS, Streams, _entropy
 from ._states import NetworkStates
 from ._training import batches as _batches, checkpoint as _checkpoint
-from .options import declaration as _options, for_backends as _for_backends, parametrizations as _maps, units as _units
+from .options import (
+    cells as _cells, declaration as _options, for_backends as _for_backends, parametrizations as _maps, units as _units,
+)
 from .options.checks import DTYPES, by_parameter as _by_parameter  # noqa: F401
 from .options.declaration import OUTPUTS, REDUCTIONS  # noqa: F401
-from .options.shapes import shapes_of as _shapes_of, views_of as _views_of, widths_of as _widths_of
+from .options.shapes import (
+    save_widths_of as _save_widths_of, shapes_of as _shapes_of, state_widths_of as _state_widths_of, views_of as _views_of,
+)
 from .threads import policy as _threading
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from ._types import (
-        Activation, Backend, Bool, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise,
+        Activation, Backend, Bool, Cell, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise,
         Output, OutputActivation, Penalty, Reduction, Seed, Tbptt,
     )
 
@@ -207,6 +211,10 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     output_size: int
     target_size: int
     dtype: str
+    cell: str
+    reset_after: bool
+    forget_bias: float
+    activation: str
     output: str
     one_hot: bool
     bidirectional: bool
@@ -216,9 +224,10 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     dt: float | None = None
 
     @_checks.refuses_unknown_options
-    def __init__(self, input_size: Int, hidden_size: HiddenSize, output_size: Int, *, activation: Activation = "tanh",
+    def __init__(self, input_size: Int, hidden_size: HiddenSize, output_size: Int, *, cell: Cell = "plain",
+                 reset_after: Bool = True, forget_bias: Float = 1.0, activation: Activation | None = None,
                  output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
-                 reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer = "orthogonal",
+                 reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer | None = None,
                  bias: Bool = True, learn_initial_state: Bool = False, output: Output = "sequence",
                  one_hot: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
                  rate_penalty: Float = 0.0, omega: Float = 0.0, connectivity: Mapping[str, ArrayLike] | None = None,
@@ -230,7 +239,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         given = dict(locals())  # by name, as in options/declaration.py
         self._configure(_options.configuration(given), _entropy(random_state))
         self.dt = None if dt is None else float(dt)
-        self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps))
+        self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps,
+                                               self.forget_bias if self.cell == "lstm" else None))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "parameters" and name in self.__dict__:
@@ -256,17 +266,20 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         self._config, self._entropy, self._positions = config, entropy, _batches.Positions()
         I, H, O = self.input_size, self.hidden_size, self.output_size
         shapes = _shapes_of(config)
-        self._widths = _widths_of(shapes)
+        self._widths = _state_widths_of(shapes, _cells.of(config))
         self._stacked = len(self._widths) > 1
         if self.input_noise_std and self.one_hot:
             raise ValueError("input_noise_std requires one_hot=False: token ids cannot have noise")
         self._draws_something = any(config[name] for name in _units.DRAWN)
         self._leaky = self.leak < 1 or self.leak_form == "current"
-        # What truncated training keeps per sequence and step. The states do not determine the rates of the rate form. A reset
-        # may have brought an older value of the learnable S_0.
-        self._kept_parts = (["S"] + (["rates"] if self._leaky and self.leak_form == "rate" else [])
-                            + (["S_0"] if self.learn_initial_state else []))
-        self._kept_width = sum(self._widths) * len(self._kept_parts)
+        # What truncated training keeps per sequence and step, and its width. The states do not determine the rates of the rate
+        # form, nor the gates. A reset may have brought an older value of the learnable S_0.
+        self._kept_parts = {"S": sum(self._widths)}
+        if self.leak_form == "rate" and _cells.of(config).saves:
+            self._kept_parts["rates"] = sum(_save_widths_of(shapes, _cells.of(config)))
+        if self.learn_initial_state:
+            self._kept_parts["S_0"] = sum(self._widths)
+        self._kept_width = sum(self._kept_parts.values())
         size = sum(math.prod(shape) for shape in shapes.values())
         if size > 2**48:  # a processor addresses 2**48 bytes
             raise MemoryError(f"input_size={I}, hidden_size={H}, output_size={O} make {size} parameters")
@@ -334,7 +347,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         """
         results = self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
                             draws=None if noise is dropout is False else self._draws(noise, dropout))
-        return (*results[:2], NetworkStates.of(*results[2:])) if return_states else results
+        return (*results[:2], NetworkStates.of(self.cell, *results[2:])) if return_states else results
 
     def step(self, x: ArrayLike, state: ArrayLike | None = None, *, out: tuple[Any, Any] | None = None,
              n_threads: Int | None = None, backend: Backend = "core") -> tuple[Any, Any]:

@@ -239,10 +239,10 @@ class Population(_Arguments):
                                    lengths=self._of(k, lengths, 1), return_states=return_states, n_threads=n_threads)
                        for k, net in enumerate(self._each())]
             Y, final_states, *states = zip(*results)
-            return (np.stack(Y), stack(final_states), *map(NetworkStates.stack, states))
+            return (np.stack(Y), stack(final_states), *(NetworkStates.stack(self._like.cell, each) for each in states))
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
         results = self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
-        return (*results[:2], NetworkStates(results[2], results[2][:, 1:])) if return_states else results
+        return (*results[:2], NetworkStates(results[2], rates=results[2][:, 1:])) if return_states else results
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,

@@ -18,7 +18,7 @@ from .. import _checks, optimizers, schedules, training
 from .._sklearn import Parametric, foreign
 from .._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
 from ..network import RNN, STREAMS, _entropy as _network_entropy
-from ..options import declaration as _options
+from ..options import cells, declaration as _options
 from ..options.checks import dtype as _check_dtype
 from .data import OUTPUTS, _Data, Scaling
 from .files import Saved
@@ -332,6 +332,8 @@ class Estimator(_Data, Saved, Parametric):
 
     def _unit_options(self):
         """Return activation and initialiser, with None resolved."""
+        if self.cell != cells.PLAIN:
+            return {"activation": self.activation, "initializer": self.initializer}
         activation = self._ACTIVATION if self.activation is None else self.activation
         if self.initializer is not None:
             return {"activation": activation, "initializer": self.initializer}

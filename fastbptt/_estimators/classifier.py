@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, Reduction, Seed, TwoD,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, Reduction, Seed, TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
 
@@ -65,7 +65,8 @@ class RNNClassifier(Estimator):
     _ACTIVATION, _IDENTITY = "elu", 0.95
 
     @takes_parameters
-    def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation | None = None, reduction: Reduction = "mean",
+    def __init__(self, hidden_size: HiddenSize = 32, *, cell: Cell = "plain", reset_after: Bool = True,
+                 forget_bias: Float = 1.0, activation: Activation | None = None, reduction: Reduction = "mean",
                  dtype: DTypeLike | None = None, initializer: Initializer | None = None, bias: Bool = True,
                  learn_initial_state: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
                  rate_penalty: Float = 0.0, omega: Float = 0.0, output: Output = "last", two_d: TwoD = "raise",

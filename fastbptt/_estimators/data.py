@@ -197,16 +197,16 @@ class _Data:
     def _check_state(self, state, N):
         """Raise TypeError or ValueError for a wrong initial state of N sequences. RNN's message is about time-major arrays."""
         widths = self.network_._widths
-        several = len(widths) > 1
+        several, letters = len(widths) > 1, self.network_._state_letters("N")
         if several and (not isinstance(state, (tuple, list)) or len(state) != len(widths)):
             what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
-            raise TypeError(f"initial_state must be a tuple of {len(widths)} arrays (N, H), one for each recurrence, layer by "
+            raise TypeError(f"initial_state must be a tuple of {len(widths)} arrays {letters}, one for each recurrence, layer by "
                             f"layer{', forward before reverse' if self.network_.bidirectional else ''}; got {what}")
         for k, (part, H) in enumerate(zip(state if several else [state], widths)):
             name = f"initial_state[{k}]" if several else "initial_state"
             found = _checks.array(name, part, self.network_.dtype).shape
             if found != (N, H):
-                raise ValueError(f"{name} must have shape (N, H) = {N, H}, one state for each of the {N} sequence(s) of X, "
+                raise ValueError(f"{name} must have shape {letters} = {N, H}, one state for each of the {N} sequence(s) of X, "
                                  f"got {found}")
 
     def _scaled_inputs(self, name, X, lengths):

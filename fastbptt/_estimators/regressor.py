@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty,
         Reduction, RegressionLoss, Seed, TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
@@ -33,10 +33,11 @@ class RNNRegressor(Estimator):
     ----------
     hidden_size : int or tuple of int
         H, or H of each layer.
+    cell, reset_after, forget_bias : as of RNN
     activation, initializer : as of RNN
-        None: "relu" for RNNRegressor and "elu" for RNNClassifier. With these two, W_s starts as 0.5 (RNNRegressor) or 0.95
+        None with cell="plain": "relu" for RNNRegressor and "elu" for RNNClassifier. With these two, W_s starts as 0.5 (RNNRegressor) or 0.95
         (RNNClassifier) times the identity. With other activations, connectivity, Dale's law, `nonnegative` or
-        autapses=False, the initializer is "orthogonal".
+        autapses=False, the initializer is "orthogonal". None with the other cells: "tanh" and "orthogonal".
     reduction, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity, trainable, dale_ratio,
     dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout : as of RNN
     output_activation : str, optional
@@ -134,7 +135,8 @@ class RNNRegressor(Estimator):
     _ACTIVATION, _IDENTITY = "relu", 0.5
 
     @takes_parameters
-    def __init__(self, hidden_size: HiddenSize = 32, *, activation: Activation | None = None,
+    def __init__(self, hidden_size: HiddenSize = 32, *, cell: Cell = "plain", reset_after: Bool = True,
+                 forget_bias: Float = 1.0, activation: Activation | None = None,
                  output_activation: OutputActivation | None = None, loss: RegressionLoss = "squared_error",
                  reduction: Reduction = "mean", dtype: DTypeLike | None = None, initializer: Initializer | None = None,
                  bias: Bool = True, learn_initial_state: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0,

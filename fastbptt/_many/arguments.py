@@ -120,17 +120,18 @@ class _Arguments:
         """Return states (B, H) or (n, B, H), or for several recurrences a tuple of such arrays."""
         net = self._like
         if not net._stacked:
-            return self._check_state("initial_state", given, B, net.hidden_size)
+            return self._check_state("initial_state", given, B, net._widths[0])
         if not isinstance(given, (tuple, list)) or len(given) != len(net._widths):
             what = f"{len(given)} of them" if isinstance(given, (tuple, list)) else type(given).__name__
-            raise TypeError(f"initial_state must be a tuple of {len(net._widths)} arrays (B, H) or (n, B, H), one for each "
-                            f"recurrence, layer by layer{', forward before reverse' if net.bidirectional else ''}; got {what}")
+            raise TypeError(f"initial_state must be a tuple of {len(net._widths)} arrays {net._state_letters()} or "
+                            f"{net._state_letters('n, B')}, one for each recurrence, layer by layer"
+                            f"{', forward before reverse' if net.bidirectional else ''}; got {what}")
         return tuple(self._check_state(f"initial_state[{n}]", part, B, H) for n, (part, H) in enumerate(zip(given, net._widths)))
 
     def _check_state(self, name, given, B, H):
         state = self._array(name, given, self._like.dtype)
         own = self._own(name, state, state.ndim == 3)
-        _network._check_shape(name, state[0] if own else state, (B, H), "(B, H)")
+        _network._check_shape(name, state[0] if own else state, (B, H), self._like._state_letters())
         return state
 
     def _of(self, k, array, ndim):

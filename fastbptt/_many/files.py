@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _files
 from .._training import batches as _batches, checkpoint as _checkpoint
+from ..options import declaration as _options
 from .begun import Begun
 from .results import CURVES, KEPT, Fits
 from .work import Found
@@ -68,7 +69,8 @@ def _read_begun(header, arrays, ended, sizes):
     """Return how the finished runs began, or None for files of earlier versions."""
     if "runs" not in header:
         return None
-    runs, which, seeds = [dict(json.loads(run)) for run in header["runs"]], header["run"], header["seeds"]
+    runs = [_options.completed(json.loads(run)) for run in header["runs"]]  # earlier versions did not have all options
+    which, seeds = header["run"], header["seeds"]
     if (len(which), len(seeds), arrays["start"].shape, arrays["start"].dtype) != (
             len(ended), len(ended), arrays["theta"].shape, np.float64) or any(type(seed) is not int or seed < 0 for seed in seeds):
         raise ValueError("its parts do not belong together")

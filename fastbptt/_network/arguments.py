@@ -39,18 +39,23 @@ class Arguments:
         return X, initial_state, lengths, resets
 
     def _check_state(self, name, state, B, X=None):
-        """Return a state in the backends' form: (B, H), or (B, sum of all H) for several recurrences.
+        """Return a state in the backends' form: (B, H), or (B, sum of all H) for several recurrences; 2H for an LSTM.
 
         X, if given, is the array from which B was read. The error message then says how X was read.
         """
         if not self._stacked:
-            return _check_shape(name, _checks.array(name, state, self.dtype), (B, self.hidden_size), "(B, H)", X)
+            return _check_shape(name, _checks.array(name, state, self.dtype), (B, *self._widths), self._state_letters(), X)
         if not isinstance(state, (tuple, list)) or len(state) != len(self._widths):
             what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
-            raise TypeError(f"{name} must be a tuple of {len(self._widths)} arrays (B, H), one for each recurrence, layer by "
-                            f"layer{', forward before reverse' if self.bidirectional else ''}; got {what}")
-        return np.concatenate([_check_shape(f"{name}[{n}]", _checks.array(f"{name}[{n}]", part, self.dtype), (B, H), "(B, H)", X)
+            raise TypeError(f"{name} must be a tuple of {len(self._widths)} arrays {self._state_letters()}, "
+                            f"one for each recurrence, layer by layer{', forward before reverse' if self.bidirectional else ''}; got {what}")
+        return np.concatenate([_check_shape(f"{name}[{n}]", _checks.array(f"{name}[{n}]", part, self.dtype), (B, H),
+                                            self._state_letters(), X)
                                for n, (part, H) in enumerate(zip(state, self._widths))], axis=1)
+
+    def _state_letters(self, rows="B"):
+        """Return the shape of a public state in letters, for error messages."""
+        return f"({rows}, 2H)" if self.cell == "lstm" else f"({rows}, H)"
 
     def _as_given(self, states):
         """Return states of the backends in the caller's form: a tuple for several recurrences."""
@@ -135,7 +140,8 @@ class Arguments:
                             f"{type(new).__name__}")
         states = {f"out's state[{n}]": array for n, array in enumerate(new)} if self._stacked else {"out's state": new}
         for name, array, width, letters in (("out's y", y, self.output_size, "(B, O)"),
-                                            *((*named, H, "(B, H)") for named, H in zip(states.items(), self._widths))):
+                                            *((*named, width, self._state_letters())
+                                              for named, width in zip(states.items(), self._widths))):
             if type(array) is not np.ndarray:
                 raise TypeError(f"{name} must be a NumPy array to write into, got {type(array).__name__}")
             if array.dtype != self.dtype:

@@ -129,9 +129,10 @@ class Conversion:
     @classmethod
     def _converted(cls, found, options):
         """Return a network with the options and parameters found. Refuse a user's option that contradicts them."""
-        for name in options.keys() & found.options.keys():
-            if isinstance(found.options[name], (dict, np.ndarray)) or options[name] != found.options[name]:
-                raise ValueError(f"{name} must be {found.options[name]!r} as in the converted network, got {options[name]!r}")
+        stated = {"cell": "plain"} | found.options
+        for name in options.keys() & stated.keys():
+            if isinstance(stated[name], (dict, np.ndarray)) or options[name] != stated[name]:
+                raise ValueError(f"{name} must be {stated[name]!r} as in the converted network, got {options[name]!r}")
         if "initializer" in options:
             raise TypeError("initializer must not be given: a converted network has its own parameters")
         network = cls(**{"dtype": found.dtype} | found.options | options, initializer=lambda shape, rng: np.zeros(shape))

@@ -77,28 +77,30 @@ class Dispatch:
         `protocol.Backend.window_into` describes the arguments. `past`, `initial_state` and S hold the parts of
         `_kept_parts` side by side: states, rates, learnable initial states.
         """
-        window_into, width = self._engines[backend].window_into, sum(self._widths)
+        window_into, width, parts = self._engines[backend].window_into, sum(self._widths), self._kept_parts
         if self._kept_width == width:
             return window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S,
                                threads, draws=draws)
         if initial_state is not None:
             initial_state = np.ascontiguousarray(initial_state[:, :width])
-        n, parts = len(past), self._kept_parts
-        kept = {name: np.ascontiguousarray(past[..., i * width:(i + 1) * width] if n else past[..., :width])
-                for i, name in enumerate(parts)}  # a given initial state holds only states
+        n, end, place = len(past), 0, {}
+        for name, of_part in parts.items():
+            place[name], end = slice(end, end + of_part), end + of_part
+        kept = {name: np.ascontiguousarray(past[..., place[name]]) if n  # a given initial state holds only states
+                else np.empty((*past.shape[:-1], of_part), self.dtype) for name, of_part in parts.items()}
         new = {"S": np.empty((*S.shape[:2], width), self.dtype), "rates": None}
         if "rates" in parts:
-            new["rates"] = np.empty((*X.shape[:2], width), self.dtype)
+            new["rates"] = np.empty((*X.shape[:2], parts["rates"]), self.dtype)
         past_S_0 = np.ascontiguousarray(kept["S_0"][:, 0]) if n and "S_0" in parts and X.shape[1] else None
         found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, kept["S"], own_start, k2, gradient,
                             new["S"], threads, kept.get("rates"), new["rates"], draws, past_S_0)
         S[...] = 0
-        S[..., :width] = new["S"]
+        S[..., place["S"]] = new["S"]
         if "rates" in parts:
-            S[1:, :, width:2 * width] = new["rates"]
+            S[1:, :, place["rates"]] = new["rates"]
         if "S_0" in parts:
-            S[1:n + 1, :, -width:] = kept["S_0"]
-            S[n + 1:, :, -width:] = np.concatenate([value for name, value in self._named(self._theta).items()
+            S[1:n + 1, :, place["S_0"]] = kept["S_0"]
+            S[n + 1:, :, place["S_0"]] = np.concatenate([value for name, value in self._named(self._theta).items()
                                                     if name.startswith("S_0")])  # `_summing` has no parameters of its own
         return found
 

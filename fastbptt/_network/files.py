@@ -78,7 +78,7 @@ class Stored:
         if isinstance(config["hidden_size"], tuple) and len(config["hidden_size"]) > sum(
                 array.size for array in arrays.values()):
             raise ValueError(f"it holds fewer parameters than its {len(config['hidden_size'])} layers need")
-        matrices = _shapes_of(config | {"bias": False, "learn_initial_state": False}).values()
+        matrices = _shapes_of(config | {"bias": False, "learn_initial_state": False}).values()  # of version 1: without a cell
         if sum(array.size for name, array in arrays.items() if "." not in name) < sum(map(math.prod, matrices)):
             raise ValueError(f"it holds fewer parameters than its sizes {[sizes[0], config['hidden_size'], sizes[1]]} need")
         network = cls(**config, initializer=lambda shape, rng: np.zeros(shape), random_state=entropy)

@@ -326,8 +326,9 @@ class Fitting:
             initial_state = self._check_state("initial_state", initial_state, B)
         elif initial_state is not None:
             initial_state = _checks.array("initial_state", initial_state, self.dtype)
-            if initial_state.ndim != 2 or initial_state.shape[1] != self.hidden_size:
-                raise ValueError(f"initial_state must have shape (B, H) = (B, {self.hidden_size}), got {initial_state.shape}")
+            if initial_state.ndim != 2 or initial_state.shape[1] != self._widths[0]:
+                raise ValueError(f"initial_state must have shape {self._state_letters()} = (B, {self._widths[0]}), got "
+                                 f"{initial_state.shape}")
         if initial_state is not None:
             _checks.finite("initial_state", initial_state, "bh")
         chunks = self._checked_chunks(chunks, initial_state)

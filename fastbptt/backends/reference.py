@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import reference
-from ..options import units
-from ..options.shapes import views_of
+from ..options import cells
+from ..options.shapes import save_widths_of, state_widths_of, views_of
 from .stack import split
 
 
@@ -24,9 +24,9 @@ class ReferenceBackend:
 
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
-        self.cell = units.cell_of(options)
-        self.widths = units.state_widths_of(shapes, self.cell)
-        self.save_widths = units.save_widths_of(shapes, self.cell)
+        self.cell = cells.of(options)
+        self.widths = state_widths_of(shapes, self.cell)
+        self.save_widths = save_widths_of(shapes, self.cell)
 
     def _parameters(self, theta):
         return views_of(theta, self.shapes)

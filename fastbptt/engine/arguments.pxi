@@ -5,6 +5,15 @@
 # plan.pxi explains the letters.
 
 
+cdef int find_cell(str cell, bint reset_after, double leak, str leak_form) except -1:
+    """Return the row of the table of cells for the options of a network."""
+    if cell == "plain":
+        cell = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
+    elif cell == "gru" and not reset_after:
+        cell = "gru_before"
+    return CELLS_BY_NAME[cell]
+
+
 cdef class EngineArguments:
     """A network's plan and kernels.
 
@@ -24,8 +33,8 @@ cdef class EngineArguments:
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
                  dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
                  bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, double leak=1,
-                 str leak_form="rate", double noise=0, double input_noise=0, double dropout=0, unsigned int stream=0,
-                 bint drops_noise=False):
+                 str leak_form="rate", str cell="plain", bint reset_after=True, double noise=0, double input_noise=0,
+                 double dropout=0, unsigned int stream=0, bint drops_noise=False):
         """Describe a network: one recurrence, one readout or both.
 
         Parameters
@@ -38,6 +47,7 @@ cdef class EngineArguments:
         last : outputs and errors exist only at each sequence's last step
         one_hot : inputs are token ids
         maps : unsigned char (P,), the bits of each entry's parametrization, or None
+        cell : "plain", "gru" or "lstm"
         recurs : if False, there are no W_x, W_s, b_s and S_0; inputs (T, B, H) are states, and I is H
         reads : if False, there are no W_y and b_y, and O is 0; only `states` and `states_back` may then be called
         reverse : run the recurrence from each sequence's last step to its first
@@ -45,7 +55,7 @@ cdef class EngineArguments:
         stream : stream of random numbers of this recurrence
         drops_noise : set rounding noise in ∂E/∂S to 0, because another engine of the network has omega
         """
-        self.plan.units.form = CURRENT if leak_form == "current" else RATE if leak < 1 else PLAIN
+        self.plan.units.form = find_cell(cell, reset_after, leak, leak_form) if recurs else PLAIN
         self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
         self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.stream = noise, input_noise, dropout, stream
         cdef Plan *p = &self.plan
@@ -75,7 +85,7 @@ cdef class EngineArguments:
             p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
         p.rate_penalty, p.omega, p.drops_noise = rate_penalty, omega, drops_noise or omega != 0
         p.penalties, end = 0, p.P
-        for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_s", p.b_s), ("W_s", p.W_s),
+        for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_n", p.b_n), ("b_s", p.b_s), ("W_s", p.W_s),
                             ("W_x", p.W_x)):
             if begin < 0:
                 continue
@@ -102,7 +112,7 @@ cdef class EngineArguments:
         if draws is not None and not self.take_draws(c, draws):
             return False
         if initial_state is not None:
-            if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.H, -1)):
+            if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.width, -1)):
                 return False
             c.initial_state = cnp.PyArray_DATA(initial_state)
         if lengths is not None:
@@ -127,7 +137,13 @@ cdef class EngineArguments:
     @cython.final
     cdef bint has_rates(self) noexcept nogil:
         """Return whether the rates of the units differ from their public states, so that calls return them as well."""
-        return cell_rows[self.plan.units.form].direct
+        return cell_rows[self.plan.units.form].direct and self.plan.gates == 1
+
+    @cython.final
+    cdef Py_ssize_t exchanged(self) noexcept nogil:
+        """Return how many numbers per unit `states` passes on to `states_back`, beside the states."""
+        cdef const CellRow *cell = &cell_rows[self.plan.units.form]
+        return max(cell.saves, 1) if cell.direct else 0
 
     @cython.final
     cdef void take_dropout(self, Call *c) noexcept nogil:
@@ -163,7 +179,7 @@ cdef class EngineArguments:
     cdef bint take_out(self, Call *c, theta, x, state, out) noexcept:
         """Put the arrays of out = (y, next state) into the call, after its B and initial_state. Return whether they are usable.
 
-        out must be a tuple of two writable, C-contiguous arrays of the network's dtype, y (B, O) and next state (B, H). They
+        out must be a tuple of two writable, C-contiguous arrays of the network's dtype, y (B, O) and next state (B, width). They
         must overlap neither each other nor theta, x or state, with one exception: the next state may be the memory of `state`,
         which the step then updates in place. If the result is False, the call may hold their addresses and must not run.
         """
@@ -171,7 +187,7 @@ cdef class EngineArguments:
             return False
         y, next = <object> cpython.PyTuple_GET_ITEM(out, 0), <object> cpython.PyTuple_GET_ITEM(out, 1)
         if not (is_ready(y, self.type, 2) and has_shape(y, c.B, self.plan.O, -1) and cnp.PyArray_ISWRITEABLE(y)
-                and is_ready(next, self.type, 2) and has_shape(next, c.B, self.plan.H, -1) and cnp.PyArray_ISWRITEABLE(next)):
+                and is_ready(next, self.type, 2) and has_shape(next, c.B, self.plan.width, -1) and cnp.PyArray_ISWRITEABLE(next)):
             return False
         c.Y, c.final_state = cnp.PyArray_DATA(y), cnp.PyArray_DATA(next)
         if overlap(y, next) or overlap(y, x) or overlap(y, theta) or overlap(next, x) or overlap(next, theta):
@@ -182,7 +198,7 @@ cdef class EngineArguments:
     cdef bint take_old_starts(self, Call *c, past_S_0) noexcept:
         """Put the S_0 of earlier steps, past_S_0 (old, H), into the call. Return False if it is not ready."""
         if not (is_ready(past_S_0, self.type, 2) and cnp.PyArray_DIM(past_S_0, 0) <= c.T
-                and has_shape(past_S_0, cnp.PyArray_DIM(past_S_0, 0), self.plan.H, -1)):
+                and has_shape(past_S_0, cnp.PyArray_DIM(past_S_0, 0), self.plan.width, -1)):
             return False
         c.old, c.past_S_0 = cnp.PyArray_DIM(past_S_0, 0), cnp.PyArray_DATA(past_S_0)
         return True

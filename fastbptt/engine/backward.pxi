@@ -14,7 +14,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
 
     Adds to c.gradient (P,), and writes c.dX (T, B, I) and c.dS_0 (B, H) if the call asks for them.
     """
-    cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, since = c.past, end, block = 0, i, h
+    cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, ldd = w.ldd, since = c.past, end, block = 0, i, g, h
     cdef bint begun = False  # an error went back to the first step
     cdef const floating *first
     cdef floating *first_delta = <floating *> w.first_delta
@@ -25,14 +25,15 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     cdef floating *dcarry = <floating *> w.dcarry
     cdef floating *first_dcarry = <floating *> w.first_dcarry
     cdef bint direct = cell_of(c).direct
+    cdef Py_ssize_t rows
 
     if c.packed:
-        memset(w.reset_sums, 0, (B if direct else 1) * ldh * sizeof(double))
+        memset(w.reset_sums, 0, (B if direct else 1) * ldd * sizeof(double))
     if c.packed and direct:
         memset(w.reset_dcarry_sums, 0, B * ldh * sizeof(double))
         memset(w.old_start_sums, 0, ldh * sizeof(double))
     if p.one_hot:
-        memset(table, 0, p.I * ldh * sizeof(floating))
+        memset(table, 0, p.I * p.gates * ldh * sizeof(floating))
     first = <floating *> w.delta_next
     if c.k1 == 0:
         if c.segments > 0:
@@ -41,7 +42,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             block = blocks_until(c, w, c.most, 0) if c.packed else 0
             begun = backward_through(p, c, k, shared, w, theta, 0, 0, c.most, block, <floating *> NULL)
     else:
-        memset(first_delta, 0, B * ldh * sizeof(floating))
+        memset(first_delta, 0, B * ldd * sizeof(floating))
         if direct:
             memset(first_dcarry, 0, B * ldh * sizeof(floating))
         while since < c.most:  # one window: errors of since ... end, through k2 steps
@@ -50,7 +51,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             if backward_through(p, c, k, shared, w, theta, max(0, end - c.k2), since, min(end, c.most), block,
                                 <floating *> NULL):
                 begun = True
-                for i in range(rows_at(c, w, 0) * ldh):
+                for i in range(rows_at(c, w, 0) * ldd):
                     first_delta[i] += first[i]
                 for i in range(rows_at(c, w, 0) * ldh if direct else 0):
                     first_dcarry[i] += dcarry[i]
@@ -62,42 +63,35 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         return
 
     for i in range(p.I if p.one_hot else 0):
-        for h in range(H):
-            gradient[p.W_x + h * p.I + i] += table[i * ldh + h]
+        for g in range(p.gates):
+            for h in range(H):
+                gradient[p.W_x + (g * H + h) * p.I + i] += table[(i * p.gates + slot_of(p, g)) * ldh + h]
     # dS_0 = delta[0] @ W_s                                                                           (B, H)
     if not begun:
         if c.dS_0 != NULL and not c.packed:
-            memset(c.dS_0, 0, B * H * sizeof(floating))
+            memset(c.dS_0, 0, B * p.width * sizeof(floating))
     elif to_first_state(p, c):
         first = cut_at_resets(p, c, k, w, 0, Q_s, first)
-        if direct:
-            # dcarry = ∂E/∂ the states before step 0                                                       (B, H)
-            memset(delta, 0, B * ldh * sizeof(floating))
-            back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.S, first, delta)
-            first = dcarry
-        else:
-            affine(k, B, H, H, first, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
-            first = delta
+        first = find_start_gradient(p, c, k, w, B, Q_s, <floating *> w.S, first, delta)
         if c.dS_0 != NULL:
-            scatter(k, 1, B, H, first, ldh, <floating *> c.dS_0, 0, H, c.order)
+            scatter(k, 1, B, H, first, ldd, <floating *> c.dS_0, 0, p.width, c.order)
+            if p.width > H:
+                scatter(k, 1, B, H, dcarry, ldh, <floating *> c.dS_0 + H, 0, p.width, c.order)
         if p.S_0 >= 0 and (c.initial_state == NULL or c.own_start):
-            column_sums(k, B, H, first, ldh, gradient + p.S_0)
-    if p.S_0 >= 0 and c.packed and direct:
+            add_start_gradient(p, c, k, w, B, first, gradient + p.S_0)
+    if p.S_0 >= 0 and c.packed:
         # dS_0 += the same from the rows that were reset: W_s read S_0 there                            (H,)
-        for i in range(B):
+        rows = B if direct else 1
+        for i in range(rows):
             memcpy(<floating *> w.after_resets + i * ldh, w.initial, ldh * sizeof(floating))
-        memset(delta, 0, B * ldh * sizeof(floating))
-        to_dtype(B * ldh, <double *> w.reset_dcarry_sums, dcarry)
-        to_dtype(B * ldh, <double *> w.reset_sums, <floating *> w.delta_next)
-        back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.after_resets, <floating *> w.delta_next, delta)
-        column_sums(k, B, H, dcarry, ldh, gradient + p.S_0)
-        if c.old > 0:
+        if direct:
+            to_dtype(rows * ldh, <double *> w.reset_dcarry_sums, dcarry)
+        to_dtype(rows * ldd, <double *> w.reset_sums, <floating *> w.delta_next)
+        first = find_start_gradient(p, c, k, w, rows, Q_s, <floating *> w.after_resets, <floating *> w.delta_next, delta)
+        add_start_gradient(p, c, k, w, rows, first, gradient + p.S_0)
+        if c.old > 0 and direct:
             to_dtype(ldh, <double *> w.old_start_sums, delta)
             column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
-    elif p.S_0 >= 0 and c.packed:
-        to_dtype(ldh, <double *> w.reset_sums, <floating *> w.delta_next)
-        affine(k, 1, H, H, <floating *> w.delta_next, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
-        column_sums(k, 1, H, delta, ldh, gradient + p.S_0)
 
 
 cdef Py_ssize_t blocks_until(const Call *c, const Workspace *w, Py_ssize_t end, Py_ssize_t block) noexcept nogil:
@@ -126,7 +120,7 @@ cdef bint backward_again(const Plan *p, Call *c, const Kernels *k, const Shared 
         saved = <floating *> w.border_states + i * cell_of(c).carries * c.rows * ldh
         memcpy(<floating *> w.S + (c.rows - before) * ldh, saved, before * ldh * sizeof(floating))
         if cell_of(c).carries > 1:
-            memcpy(w.auxiliary, saved + c.rows * ldh, before * ldh * sizeof(floating))
+            memcpy(w.carry, saved + c.rows * ldh, before * ldh * sizeof(floating))
         if forward_through(p, c, k, shared, w, theta, begin, end, True) != DONE:
             return False
         if (not backward_through(p, c, k, shared, w, theta, begin, begin, end, w.border_blocks[i + 1], delta_next)
@@ -147,7 +141,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     Return whether an error came back to the very first step. Delta of that step is then in w.delta_next (B, H).
     """
     cdef Py_ssize_t I = p.I, H = p.H, O = p.O
-    cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo
+    cdef Py_ssize_t ldi = w.ldi, ldh = w.ldh, ldo = w.ldo, ldd = w.ldd, slots_of_X = p.gates * w.ldh
     cdef Py_ssize_t t, of_block, rows
     cdef const Py_ssize_t *row_index
     cdef floating *S
@@ -180,22 +174,25 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             read_precomputed(p, c, k, w, t, S)
         row_index = find_row_index(p, c, w, t, end)
         if c.precomputed:
-            read(c, k, t, rows, row_index, H, <const floating *> c.past_states, A, ldh)
-            start_carries(c, k, rows, ldh, A, <floating *> NULL)
+            read_states(p, c, k, t, rows, row_index, <const floating *> c.past_states, ldh, A, <floating *> NULL)
         if c.precomputed and cell_of(c).saves > 0:
-            read(c, k, t, rows, row_index, H, <const floating *> c.past_rates, R, ldh)
+            read_saves(p, c, k, t, rows, row_index, <const floating *> c.past_rates, R, w.lds)
         # dS = delta_y @ W_y                                                                          (rows, H)
         if not p.reads:
-            read(c, k, t, rows, row_index, H, <const floating *> c.D, delta, ldh)
+            read(c, k, t, rows, row_index, H, <const floating *> c.D, delta, ldd)
         elif end > since:
-            readout_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta)
+            readout_back(p, c, k, w, <floating *> shared.Q_y, of_block, t, end, delta, ldd)
             if c.rates != 0:
-                add_rates(rows, H, 2 * c.rates, A, ldh, delta)
+                add_rates(rows, H, 2 * c.rates, A, ldh, delta, ldd)
         else:
-            memset(delta, 0, rows * ldh * sizeof(floating))
+            memset(delta, 0, rows * ldd * sizeof(floating))
+        before = S
+        if c.packed:
+            find_states_before(p, c, k, w, t, end, S, A, <floating *> w.before)
+            before = <floating *> w.before
         # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])                                     (rows, H)
         if c.omega == 0:
-            recur_back_through(p, c, k, w, t, end, Q_s, R, delta_next, delta)
+            recur_back_through(p, c, k, w, t, end, Q_s, R, before, delta_next, delta)
         else:
             recur_back_by_steps(p, c, k, w, t, end, Q_s, R, delta_next, delta)
             add_omega_rows(p, c, w, rows, <const floating *> delta)
@@ -205,28 +202,29 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             else:
                 add_products(rows, <floating *> w.dS, <floating *> w.back, ldh, <floating *> c.omega_slope)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
-        before = S
-        if c.packed:
-            find_states_before(p, c, k, w, t, end, S, A, <floating *> w.before)
-            before = <floating *> w.before
         if w.mask != NULL:
             drop_out(c, w, t, end, before, <floating *> w.before)
             before = <floating *> w.before
-        if end > 1 or not from_zero(p, c):
+        if w.gated != NULL:
+            find_gated(p, w, rows, R, before, <floating *> w.gated)
+        if p.gates == 1 and (end > 1 or not from_zero(p, c)):
             accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
         if p.one_hot:
-            add_by_id(c, rows, row_index, delta, ldh, <floating *> w.table)
+            add_by_id(c, rows, row_index, delta, ldd, slots_of_X, <floating *> w.table)
         else:
             if end - t < c.most or c.precomputed or c.has_saved:  # if there is only one block, X still holds its inputs
                 read(c, k, t, rows, row_index, I, <const floating *> c.X, X, ldi)
                 add_noise(c, t, rows, row_index, INPUT, c.input_noise, I, X, ldi)
-            accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
-        if p.b_s >= 0:
+            if p.gates == 1:
+                accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
+        if p.gates > 1:
+            add_gate_gradients(p, k, w, rows, delta, before, X, p.one_hot, gradient)
+        elif p.b_s >= 0:
             column_sums(k, rows, H, delta, ldh, gradient + p.b_s)
         if dX != NULL:
             # dX = delta @ W_x                                                                        (rows, I)
-            affine(k, rows, H, I, delta, ldh, Q_x, ldi, <const floating *> NULL, X, ldi)
+            affine(k, rows, H if p.gates == 1 else slots_of_X, I, delta, ldd, Q_x, ldi, <const floating *> NULL, X, ldi)
             if c.drops_noise:
                 drop_noise_rows(rows, I, X, ldi, H, <const floating *> delta, ldh, c.norm_W_x)
             if c.k1 > 0:
@@ -234,7 +232,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             else:
                 write(c, k, t, rows, row_index, I, X, ldi, dX)
         delta_next = <floating *> w.delta_next
-        memcpy(w.delta_next, delta, rows_at(c, w, t) * ldh * sizeof(floating))
+        memcpy(w.delta_next, delta, rows_at(c, w, t) * ldd * sizeof(floating))
         end = t
     if begin > 0 and delta_next != NULL and c.segments == 0:
         # A reset at the window's start reads S_0, so its gradient still reaches S_0.
@@ -246,16 +244,15 @@ cdef void read_precomputed(const Plan *p, const Call *c, const Kernels *k, Works
                            floating *S) noexcept nogil:
     """Write the first carry of the precomputed states before step t to S (rows, H)."""
     if t > 0:
-        read(c, k, t - 1, rows_at(c, w, t - 1), find_row_index(p, c, w, t - 1, t), p.H, <const floating *> c.past_states, S,
-             w.ldh)
+        read_states(p, c, k, t - 1, rows_at(c, w, t - 1), find_row_index(p, c, w, t - 1, t),
+                    <const floating *> c.past_states, w.ldh, S, <floating *> NULL)
     else:
-        gather(k, 1, c.rows, p.H, <const floating *> c.initial_state, 0, p.H, c.order, S, w.ldh)
-    start_carries(c, k, rows_at(c, w, t - 1) if t > 0 else c.rows, w.ldh, S, <floating *> NULL)
+        gather_states(p, c, k, c.rows, <const floating *> c.initial_state, p.width, c.order, w.ldh, S, <floating *> NULL)
 
 
 cdef void readout_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,
-                       Py_ssize_t of_block, Py_ssize_t t, Py_ssize_t end, floating *dS) noexcept nogil:
-    """Compute dS = delta_y @ W_y, of shape (rows, H), for the steps t ... end of the block of_block ... end.
+                       Py_ssize_t of_block, Py_ssize_t t, Py_ssize_t end, floating *dS, Py_ssize_t ldd) noexcept nogil:
+    """Compute dS = delta_y @ W_y, (rows, H) with rows ldd apart, for the steps t ... end of the block of_block ... end.
 
     If errors are sparse, delta_y holds only the rows with an error. The other rows of dS become 0.
     """
@@ -265,11 +262,11 @@ cdef void readout_back(const Plan *p, const Call *c, const Kernels *k, const Wor
     cdef const floating *delta_y = <floating *> w.delta_y + (rows_before(c, w, of_block) - w.origin) * ldo
     errors = find_error_rows(c, w, of_block, end, <const floating *> c.weights) if c.sparse else above + rows
     if errors == above + rows:
-        affine(k, rows, O, H, delta_y + above * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS, ldh)
+        affine(k, rows, O, H, delta_y + above * ldo, ldo, Q_y, ldh, <const floating *> NULL, dS, ldd)
         if c.drops_noise:
-            drop_noise_rows(rows, H, dS, ldh, O, delta_y + above * ldo, ldo, c.norm_W_y)
+            drop_noise_rows(rows, H, dS, ldd, O, delta_y + above * ldo, ldo, c.norm_W_y)
         return
-    memset(dS, 0, rows * ldh * sizeof(floating))
+    memset(dS, 0, rows * ldd * sizeof(floating))
     while skipped < errors and w.error_rows[skipped] < above:
         skipped += 1
     for i in range(skipped, errors):
@@ -279,4 +276,4 @@ cdef void readout_back(const Plan *p, const Call *c, const Kernels *k, const Wor
                ldh)
         if c.drops_noise:
             drop_noise_rows(errors - skipped, H, <floating *> w.R, ldh, O, delta_y + skipped * ldo, ldo, c.norm_W_y)
-        scatter(k, 1, errors - skipped, H, <floating *> w.R, ldh, dS, 0, ldh, w.error_rows + skipped)
+        scatter(k, 1, errors - skipped, H, <floating *> w.R, ldh, dS, 0, ldd, w.error_rows + skipped)

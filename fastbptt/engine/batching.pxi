@@ -54,9 +54,9 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, P
     Calls of 0.13 to 0.6 ms that SHARD_LEAST divides take 1.00 to 1.02 times as long with one thread and 0.53 with two
     (2026-11).
     """
-    cdef double row = <double> p.H * ((p.I + p.H if p.recurs else 0) + p.O)
+    cdef double row = <double> p.H * (p.gates * (p.I + p.H if p.recurs else 0) + p.O)
     cdef Py_ssize_t fewest = max(8, min(32, p.H // 16))  # 8 rows run at full speed if the weights stay in the cache
-    cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * max(p.I, p.H, p.O))))
+    cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * p.gates * max(p.I, p.H, p.O))))
     cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * steps / SHARD_LEAST)
     shards = min(shards, B // fewest, <Py_ssize_t> (<double> steps / SHARD_LEAST_ROWS),
                  max(1, PARTIALS_BYTES // (p.P * size)))
@@ -153,20 +153,20 @@ cdef void make_shard(const Plan *p, const Call *c, Py_ssize_t i, Py_ssize_t size
     s.begin = b
     s.X = <const char *> c.X + b * p.I * size if c.X != NULL else NULL
     s.ids = c.ids + b if c.ids != NULL else NULL
-    s.initial_state = <const char *> c.initial_state + b * p.H * size if c.initial_state != NULL else NULL
-    s.past_states = <const char *> c.past_states + b * p.H * size if c.past_states != NULL else NULL
-    s.past_rates = <const char *> c.past_rates + b * p.H * size if c.past_rates != NULL else NULL
+    s.initial_state = <const char *> c.initial_state + b * p.width * size if c.initial_state != NULL else NULL
+    s.past_states = <const char *> c.past_states + b * p.width * size if c.past_states != NULL else NULL
+    s.past_rates = <const char *> c.past_rates + b * saved_numbers(c) * p.H * size if c.past_rates != NULL else NULL
     s.D = <const char *> c.D + b * c.error.K * size if c.D != NULL else NULL
     s.labels = c.labels + b if c.labels != NULL else NULL
     s.weights = <const char *> c.weights + b * c.weight_width * size if c.weights != NULL else NULL
     s.Y = <char *> c.Y + b * p.O * size if c.Y != NULL else NULL
-    s.S = <char *> c.S + b * p.H * size if c.S != NULL else NULL
-    s.R = <char *> c.R + b * p.H * size if c.R != NULL else NULL
-    s.final_state = <char *> c.final_state + b * p.H * size if c.final_state != NULL else NULL
+    s.S = <char *> c.S + b * p.width * size if c.S != NULL else NULL
+    s.R = <char *> c.R + b * saved_numbers(c) * p.H * size if c.R != NULL else NULL
+    s.final_state = <char *> c.final_state + b * p.width * size if c.final_state != NULL else NULL
     s.losses = <char *> c.losses + b * size if c.losses != NULL else NULL
     s.dX = <char *> c.dX + b * p.I * size if c.dX != NULL else NULL
-    s.dS_0 = <char *> c.dS_0 + b * p.H * size if c.dS_0 != NULL else NULL
-    s.terms_S = <char *> c.terms_S + b * p.H * size if c.terms_S != NULL else NULL
+    s.dS_0 = <char *> c.dS_0 + b * p.width * size if c.dS_0 != NULL else NULL
+    s.terms_S = <char *> c.terms_S + b * p.width * size if c.terms_S != NULL else NULL
 
 
 cdef void number_rows(const Call *c, Py_ssize_t shards, Py_ssize_t i, Py_ssize_t *first) noexcept nogil:

@@ -17,7 +17,7 @@ cdef struct Call:
     const void *theta            # (P,)           parameters
     const void *X                # (T, B, I)      inputs; NULL if ids are given
     const Py_ssize_t *ids        # (T, B)         token ids, in place of X
-    const void *initial_state    # (B, H)
+    const void *initial_state    # (B, width)
     const void *D                # (T, B, K)      targets; ∂E/∂Y or ∂E/∂S if error.loss is GIVEN
     const Py_ssize_t *labels     # (T, B)         classes, in place of D
     const void *weights          # (T, B[, K])    m, the weights of the errors
@@ -29,9 +29,9 @@ cdef struct Call:
     const char *resets           # (T, B)         1: the state before this step is the network's own initial state
     Py_ssize_t k1, k2            #                truncated BPTT: the errors of k1 steps go back k2 steps; 0: through all steps
     Py_ssize_t past              #                number of first steps whose states are given and which have no error
-    const void *past_states      # (past, B, H)   their states; (T, B, H) if all states are precomputed
-    const void *past_rates       # (past, B, H)   their rates, likewise, for leaky units of the rate form
-    const void *past_S_0         # (old, H)       the S_0 that resets at the first `old` steps brought; later resets bring
+    const void *past_states      # (past, B, width)  their states; (T, B, width) if all states are precomputed
+    const void *past_rates       # (past, B, saves H)  what the cell saved at these steps, likewise
+    const void *past_S_0         # (old, width)       the S_0 that resets at the first `old` steps brought; later resets bring
                                  #                theta's S_0
     Py_ssize_t old               #                number of steps with an earlier S_0
     bint own_start               #                initial_state is the network's own S_0 of that time
@@ -49,19 +49,21 @@ cdef struct Call:
     char *saved                  #                that memory, shard by shard
     ErrorOptions error           #                as in Plan; error.scale is the scale of the reduction
     void *Y                      # (T, B, O)      outputs
-    void *S                      # (T + 1, B, H)  states; S[0] holds the initial states
-    void *R                      # (T, B, H)      rates of leaky units
-    void *final_state            # (B, H)         states after each sequence's last step
+    void *S                      # (T + 1, B, width)  states; S[0] holds the initial states
+    void *R                      # (T, B, saves H)  rates of leaky units, or what the cell saves
+    void *final_state            # (B, width)         states after each sequence's last step
     void *losses                 # (T, B)         errors e, not weighted
     void *gradient               # (P,)           ∂E/∂theta
     void *dX                     # (T, B, I)      ∂E/∂X
-    void *dS_0                   # (B, H)         ∂E/∂ the initial states
-    void *terms_W_s              # (T, H, H)      what each step contributes to ∂E/∂W_s
-    void *terms_W_x              # (T, H, I)      what each step contributes to ∂E/∂W_x
+    void *dS_0                   # (B, width)         ∂E/∂ the initial states
+    void *terms_W_s              # (T, gates H, H)      what each step contributes to ∂E/∂W_s
+    void *terms_W_x              # (T, gates H, I)      what each step contributes to ∂E/∂W_x
     void *terms_W_y              # (O, H)         ∂E/∂W_y; zeros at first
-    void *terms_S                # (T, B, H)      ∂E/∂S of each step
+    void *terms_S                # (T, B, width)      ∂E/∂S of each step
     void *flow                   # (errors, T)    ‖∂E_t/∂S_i‖ of the errors of steps flow_begin ... flow_end; zeros at first
     void *flow_whole             # (T,)           ‖∂E/∂S_i‖ of all errors; zeros at first
+    void *flow_carry             # (errors, T)    likewise of the second carry, if the public state has both
+    void *flow_carry_whole       # (T,)
     Py_ssize_t flow_begin, flow_end  #                the steps whose errors are followed back
     double total                 #                Σ m e
     double penalty               #                sum of the penalties, in a call with a gradient

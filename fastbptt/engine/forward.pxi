@@ -15,19 +15,17 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     If c.gradient is wanted, also saves S and delta_y in the workspace and adds ∂E/∂W_y and ∂E/∂b_y to c.gradient (P,). If all
     states are precomputed, only prepares the workspace for `backward`.
     """
-    cdef Py_ssize_t H = p.H, ldh = w.ldh
+    cdef Py_ssize_t ldh = w.ldh
     cdef floating *S = <floating *> w.S
     # S[0] = S_0                                                                                      (B, H)
     if c.initial_state != NULL and not c.has_saved:
-        gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
+        gather_states(p, c, k, c.rows, <const floating *> c.initial_state, p.width, c.order, ldh, S, <floating *> w.carry)
     elif not c.has_saved:
-        own_states(p, k, theta, c.rows, ldh, S)
+        own_states(p, c, k, theta, c.rows, ldh, S, <floating *> w.carry)
     if not c.packed and c.S != NULL:
-        scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
-    start_carries(c, k, c.rows, ldh, S, <floating *> w.auxiliary)
+        scatter_states(p, c, k, c.rows, S, <floating *> w.carry, ldh, <floating *> c.S, NULL)
     if c.packed:
-        own_states(p, k, theta, 1, ldh, <floating *> w.initial)
-        start_carries(c, k, 1, ldh, <floating *> w.initial, <floating *> w.initial + ldh)
+        own_states(p, c, k, theta, 1, ldh, <floating *> w.initial, <floating *> w.initial + ldh)
     if w.mask != NULL:
         draw_masks(p, c, w, <floating *> w.mask)
     w.origin = w.segments = 0
@@ -65,17 +63,19 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef floating *X = <floating *> w.X
     cdef floating *D = <floating *> w.D if c.D != NULL else NULL
     cdef floating *P_x = <floating *> shared.P_x
-    cdef floating *P_s = <floating *> shared.P_s
     cdef floating *P_y = <floating *> shared.P_y
     cdef floating *gradient = <floating *> c.gradient
-    cdef const floating *b_s = theta + p.b_s if p.b_s >= 0 else NULL
+    cdef const floating *b_s = <const floating *> shared.biases if p.gates > 1 else theta + p.b_s if p.b_s >= 0 else NULL
     cdef const floating *b_y = theta + p.b_y if p.b_y >= 0 else NULL
     cdef floating *weights = <floating *> w.weights
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
-    cdef bint saves = cell_of(c).saves > 0, second = cell_of(c).carries > 1
-    cdef floating *auxiliary = <floating *> w.auxiliary + (c.rows * ldh if second else 0)
-    cdef floating *states  # public states of the block: the second carry if there is one, else A
+    cdef const CellRow *cell = cell_of(c)
+    cdef bint saved = cell.saves > 0, second = cell.carries > 1, gated = cell.gates > 1
+    cdef floating *saves = <floating *> w.saves
+    cdef floating *carry = <floating *> w.carry + c.rows * ldh if second else NULL
+    cdef Py_ssize_t lda = w.lds if gated else ldh, width_of_A = cell.gates * ldh
+    cdef floating *inputs  # the inputs' part of the pre-activations: in the memory of `saves` if there are several gates, else A
 
     while t < until:
         if t > 0 and stopped(c):
@@ -89,30 +89,31 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         rows, after = rows_before(c, w, end) - rows_before(c, w, t), rows_at(c, w, end - 1)
         row_index = find_row_index(p, c, w, t, end)
         A = S + before * ldh
-        # A = X @ W_x.T + b_s, in the memory of S[1:]                                                   (rows, H)
+        inputs = saves if gated else A
+        # A = X @ W_x.T + b_s, in the memory of S[1:] or of `saves`                                     (rows, gates H)
         if t < c.past:
-            read(c, k, t, rows, row_index, H, <const floating *> c.past_states, A, ldh)
-            start_carries(c, k, rows, ldh, A, auxiliary)
-            if saves:
-                read(c, k, t, rows, row_index, H, <const floating *> c.past_rates, auxiliary, ldh)
+            read_states(p, c, k, t, rows, row_index, <const floating *> c.past_states, ldh, A, carry)
+            if saved:
+                read_saves(p, c, k, t, rows, row_index, <const floating *> c.past_rates, saves, w.lds)
         elif not p.recurs:
             read(c, k, t, rows, row_index, H, <const floating *> c.X, A, ldh)
         elif p.one_hot and not c.has_saved:
-            look_up(c, rows, row_index, P_x, ldh, A)
+            look_up(c, rows, row_index, P_x, width_of_A, inputs, lda)
         elif not c.has_saved:
             read(c, k, t, rows, row_index, I, <const floating *> c.X, X, ldi)
             add_noise(c, t, rows, row_index, INPUT, c.input_noise, I, X, ldi)
-            affine(k, rows, I, H, X, ldi, P_x, ldh, b_s, A, ldh)
+            affine(k, rows, I, width_of_A if gated else H, X, ldi, P_x, width_of_A, b_s, inputs, lda)
         if t >= c.past and p.recurs and not c.has_saved:
             add_noise(c, t, rows, row_index, p.stream, c.noise, H, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
         if t >= c.past and p.recurs and not c.has_saved:
-            recur_through(p, c, k, w, t, end, P_s, S, A, auxiliary)
-        states = auxiliary if second else A
+            recur_through(p, c, k, shared, w, t, end, S, A, carry, saves)
         if c.S != NULL and not again:
-            write(c, k, t, rows, row_index, H, states, ldh, <floating *> c.S + B * H)
-        if c.R != NULL and not again:
-            write(c, k, t, rows, row_index, H, A if second else auxiliary, ldh, <floating *> c.R)
+            write_states(p, c, k, t, rows, row_index, A, carry, ldh, <floating *> c.S + B * p.width)
+        if c.R != NULL and not again and saved:
+            write_saves(p, c, k, t, rows, row_index, saves, w.lds, <floating *> c.R)
+        elif c.R != NULL and not again:
+            write(c, k, t, rows, row_index, H, A, ldh, <floating *> c.R)
         if c.rates != 0 and t >= c.past and not again:
             c.squares += sum_of_squares(rows, H, A, ldh)
 
@@ -150,16 +151,16 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             if c.dX != NULL and not p.recurs:
                 # dX = delta_y @ W_y                                                                  (rows, H)
                 w.origin = rows_before(c, w, t)
-                readout_back(p, c, k, w, <floating *> shared.Q_y, t, t, end, <floating *> w.delta)
+                readout_back(p, c, k, w, <floating *> shared.Q_y, t, t, end, <floating *> w.delta, ldh)
                 write(c, k, t, rows, row_index, H, <floating *> w.delta, ldh, <floating *> c.dX)
         if c.final_state != NULL and c.packed:
-            write_last_states(p, c, k, w, t, end, states)
+            write_last_states(p, c, k, w, t, end, A, carry)
 
         A += (rows - after) * ldh  # the states of the block's last step
         if second:
-            memmove(w.auxiliary, auxiliary + (rows - after) * ldh, after * ldh * sizeof(floating))
-        elif saves and keeps:
-            auxiliary += rows * ldh
+            memmove(w.carry, carry + (rows - after) * ldh, after * ldh * sizeof(floating))
+        if saved and keeps:
+            saves += rows * w.lds
         if keeps:
             S = A
             Z += rows * ldo
@@ -171,8 +172,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         w.borders[w.segments] = until
         w.border_blocks[w.segments] = block
     if c.final_state != NULL and not c.packed:
-        scatter(k, 1, before, H, <floating *> w.auxiliary if second else S, ldh,
-                <floating *> c.final_state, 0, H, NULL)
+        scatter_states(p, c, k, before, S, <floating *> w.carry, ldh, <floating *> c.final_state, NULL)
     return DONE
 
 
@@ -192,19 +192,20 @@ cdef void mark_border(const Call *c, Workspace *w, Py_ssize_t t, Py_ssize_t end,
     saved = <floating *> w.border_states + w.segments * cell_of(c).carries * c.rows * w.ldh
     memcpy(saved, S, rows * w.ldh * sizeof(floating))
     if cell_of(c).carries > 1:
-        memcpy(saved + c.rows * w.ldh, w.auxiliary, rows * w.ldh * sizeof(floating))
+        memcpy(saved + c.rows * w.ldh, w.carry, rows * w.ldh * sizeof(floating))
     w.segments += 1
 
 
 cdef void write_last_states(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
-                            Py_ssize_t end, const floating *S) noexcept nogil:
-    """Write c.final_state (B, H) for the sequences whose last step is one of t ... end.
+                            Py_ssize_t end, const floating *S, const floating *carry) noexcept nogil:
+    """Write c.final_state (B, width) for the sequences whose last step is one of t ... end.
 
-    S holds the states of these steps, (rows, H). Only packed calls use this function.
+    S and `carry` (rows, H) are the carries of these steps. Only packed calls use this function.
     """
-    cdef Py_ssize_t others, begin = t
+    cdef Py_ssize_t others, at, begin = t
     for t in range(t, end):
         others = rows_at(c, w, t + 1)
         if others < rows_at(c, w, t):
-            scatter(k, 1, rows_at(c, w, t) - others, p.H, S + (w.first[t] - w.first[begin] + others) * w.ldh, w.ldh,
-                    <floating *> c.final_state, 0, p.H, c.order + others)
+            at = (w.first[t] - w.first[begin] + others) * w.ldh
+            scatter_states(p, c, k, rows_at(c, w, t) - others, S + at, carry + at, w.ldh, <floating *> c.final_state,
+                           c.order + others)

@@ -49,6 +49,7 @@ cdef extern from "Python.h":
 ACTIVATIONS = {activation_rows[i].name.decode(): i for i in range(ACTIVATION_COUNT) if activation_rows[i].layers & HIDDEN}
 OUTPUT_ACTIVATIONS = {activation_rows[i].name.decode(): i for i in range(ACTIVATION_COUNT) if activation_rows[i].layers & OUTPUT}
 LOSSES = {loss_rows[i].name.decode(): i for i in range(LOSS_COUNT)}
+CELLS_BY_NAME = {cell_rows[i].name.decode(): i for i in range(CELL_COUNT)}
 RULES = {rule_rows[i].name.decode(): i for i in range(RULE_COUNT)}
 KERNEL_SETS = ("blas", "baseline", "avx2", "avx512")
 

@@ -49,16 +49,18 @@ cdef class EngineCalls(EngineArguments):
         flat = self.fresh(1, p.P, 0, 0, &c.gradient)
         c.saves = True
         dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if input_gradient else None
-        dS_0 = self.fresh(2, c.B, p.H, 0, &c.dS_0) if initial_state_gradient else None
+        dS_0 = self.fresh(2, c.B, p.width, 0, &c.dS_0) if initial_state_gradient else None
         self.run(c, n_threads, memory_limit)
-        gradients = {"W_x": self.view(flat, p.W_x, 2, p.H, p.I), "W_s": self.view(flat, p.W_s, 2, p.H, p.H)}
+        gradients = {"W_x": self.view(flat, p.W_x, 2, p.gates * p.H, p.I), "W_s": self.view(flat, p.W_s, 2, p.gates * p.H, p.H)}
         if p.b_s >= 0:
-            gradients["b_s"] = self.view(flat, p.b_s, 1, p.H, 0)
+            gradients["b_s"] = self.view(flat, p.b_s, 1, p.gates * p.H, 0)
+        if p.b_n >= 0:
+            gradients["b_n"] = self.view(flat, p.b_n, 1, p.H, 0)
         gradients["W_y"] = self.view(flat, p.W_y, 2, p.O, p.H)
         if p.b_y >= 0:
             gradients["b_y"] = self.view(flat, p.b_y, 1, p.O, 0)
         if p.S_0 >= 0:
-            gradients["S_0"] = self.view(flat, p.S_0, 1, p.H, 0)
+            gradients["S_0"] = self.view(flat, p.S_0, 1, p.width, 0)
         if input_gradient:
             gradients["X"] = dX
         if initial_state_gradient:
@@ -178,7 +180,7 @@ cdef class EngineCalls(EngineArguments):
     cdef bint shares_products(self, const Call *c) noexcept:
         """Return whether a BLAS may use threads of its own for the call's products."""
         return (self.kernels == blas_kernels()
-                and 1.0 * c.T * c.B * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
+                and 1.0 * c.T * c.B * self.plan.gates * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
 
     @cython.final
     cdef bint is_short(self, const Call *c) noexcept nogil:
@@ -186,7 +188,7 @@ cdef class EngineCalls(EngineArguments):
 
         It then keeps the GIL: releasing and taking it again takes 0.05 us.
         """
-        return <double> c.steps * (64 + self.plan.H * (self.plan.I + self.plan.H + self.plan.O)) < SHORT
+        return <double> c.steps * (64 + self.plan.H * (self.plan.gates * (self.plan.I + self.plan.H) + self.plan.O)) < SHORT
 
     @cython.final
     cdef int run_in(self, Call *c, char *base, int threads) noexcept nogil:

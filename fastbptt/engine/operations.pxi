@@ -22,8 +22,8 @@ cdef class Engine(EngineCalls):
         if not self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws):
             return NotImplemented
         Y = self.fresh_outputs(&c, self.plan.O, &c.Y)
-        final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
-        S = self.fresh(3, c.T + 1, c.B, self.plan.H, &c.S) if return_states else None
+        final_state = self.fresh(2, c.B, self.plan.width, 0, &c.final_state)
+        S = self.fresh(3, c.T + 1, c.B, self.plan.width, &c.S) if return_states else None
         R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and self.has_rates() else None
         self.run(&c, n_threads)
         if R is not None:
@@ -41,7 +41,7 @@ cdef class Engine(EngineCalls):
             return NotImplemented
         c.last = c.sparse = False  # a single step is always the last one
         if out is None:
-            out = self.fresh(2, c.B, self.plan.O, 0, &c.Y), self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
+            out = self.fresh(2, c.B, self.plan.O, 0, &c.Y), self.fresh(2, c.B, self.plan.width, 0, &c.final_state)
         elif not self.take_out(&c, theta, x, state, out):
             return NotImplemented
         self.run(&c, n_threads)
@@ -112,14 +112,14 @@ cdef class Engine(EngineCalls):
         """
         cdef Call c
         if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
-                and self.is_ready_out(S, c.T + 1, c.B, self.plan.H)):
+                and self.is_ready_out(S, c.T + 1, c.B, self.plan.width)):
             raise ValueError("states requires a recurrence, and C-contiguous arrays of the right dtypes and shapes")
         c.S = cnp.PyArray_DATA(S)
-        if self.has_rates():
-            if not self.is_ready_out(R, c.T, c.B, self.plan.H):
-                raise ValueError("R must be a writable, C-contiguous array (T, B, H) of the network's dtype")
+        if self.exchanged() > 0:
+            if not self.is_ready_out(R, c.T, c.B, self.exchanged() * self.plan.H):
+                raise ValueError("R must be a writable, C-contiguous array (T, B, saves H) of the network's dtype")
             c.R = cnp.PyArray_DATA(R)
-        final_state = self.fresh(2, c.B, self.plan.H, 0, &c.final_state)
+        final_state = self.fresh(2, c.B, self.plan.width, 0, &c.final_state)
         self.run(&c, n_threads)
         return final_state
 
@@ -135,24 +135,24 @@ cdef class Engine(EngineCalls):
         """
         cdef Call c
         if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
-                and self.prepare(&c, theta, X, S[0], lengths, resets, 1, draws) and has_shape(S, c.T + 1, c.B, self.plan.H)
+                and self.prepare(&c, theta, X, S[0], lengths, resets, 1, draws) and has_shape(S, c.T + 1, c.B, self.plan.width)
                 and is_ready(dS, self.type, 3) and has_shape(dS, c.T, c.B, self.plan.H) and is_ready(gradient, self.type, 1)
                 and has_shape(gradient, self.plan.P, -1, -1) and cnp.PyArray_ISWRITEABLE(gradient)):
             raise ValueError("states_back requires a recurrence without a readout, and C-contiguous arrays of the right "
                              "dtypes and shapes")
-        c.precomputed, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.H * cnp.PyArray_ITEMSIZE(S)
+        c.precomputed, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.width * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
         c.past_rates = c.past_states  # plain units with dropout: their states are their rates
         if cell_rows[self.plan.units.form].saves > 0:
-            if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.plan.H)):
-                raise ValueError("R must be a C-contiguous array (T, B, H) of the network's dtype")
+            if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.exchanged() * self.plan.H)):
+                raise ValueError("R must be a C-contiguous array (T, B, saves H) of the network's dtype")
             c.past_rates = cnp.PyArray_DATA(R)
         if dX is not None:
             if not self.is_ready_out(dX, c.T, c.B, self.plan.I):
                 raise ValueError("dX must be a writable, C-contiguous array (T, B, I) of the network's dtype")
             c.dX = cnp.PyArray_DATA(dX)
-        dS_0 = self.fresh(2, c.B, self.plan.H, 0, &c.dS_0) if initial_state_gradient else None
+        dS_0 = self.fresh(2, c.B, self.plan.width, 0, &c.dS_0) if initial_state_gradient else None
         c.omega = self.plan.omega if with_omega else 0
         c.drops_noise = c.omega != 0
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
@@ -236,17 +236,18 @@ cdef class Engine(EngineCalls):
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.point_at_targets(&c, D, weights)
                 and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
-                and has_shape(past, cnp.PyArray_DIM(past, 0), c.B, self.plan.H)
+                and has_shape(past, cnp.PyArray_DIM(past, 0), c.B, self.plan.width)
                 and is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
                 and cnp.PyArray_ISWRITEABLE(gradient) and is_ready(S, self.type, 3)
-                and has_shape(S, c.T + 1, c.B, self.plan.H) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
+                and has_shape(S, c.T + 1, c.B, self.plan.width) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
             return NotImplemented
         c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
         c.past_rates = c.past_states  # plain units with dropout: their states are their rates
         if cell_rows[self.plan.units.form].saves > 0:
-            if not (is_ready(past_rates, self.type, 3) and has_shape(past_rates, c.past, c.B, self.plan.H)
-                    and self.is_ready_out(R, c.T, c.B, self.plan.H)):
-                raise ValueError("past_rates (past, B, H) and R (T, B, H) must be C-contiguous arrays of the network's dtype, "
+            if not (is_ready(past_rates, self.type, 3)
+                    and has_shape(past_rates, c.past, c.B, self.exchanged() * self.plan.H)
+                    and self.is_ready_out(R, c.T, c.B, self.exchanged() * self.plan.H)):
+                raise ValueError("past_rates (past, B, saves H) and R (T, B, saves H) must be C-contiguous arrays of the network's dtype, "
                                  "and R writable")
             c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
@@ -280,7 +281,7 @@ cdef class Engine(EngineCalls):
         "W_s" is (t+1, H, H), "W_x" (t+1, H, I), "W_y" (O, H) and "S" (t+1, B, H). weights, lengths and resets are None.
         """
         cdef Call c
-        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O
+        cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O, G = self.plan.gates
         if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, None)
                 and 0 <= t < cnp.PyArray_DIM(X, 0)):
             return NotImplemented
@@ -289,10 +290,10 @@ cdef class Engine(EngineCalls):
         if c.labels != NULL and not c.last:
             c.labels += t * c.B
         c.T, c.saves, c.error.scale = t + 1, True, 1
-        W_s = self.fresh(3, t + 1, H, H, &c.terms_W_s)
-        W_x = self.fresh(3, t + 1, H, I, &c.terms_W_x)
+        W_s = self.fresh(3, t + 1, G * H, H, &c.terms_W_s)
+        W_x = self.fresh(3, t + 1, G * H, I, &c.terms_W_x)
         W_y = self.fresh(2, O, H, 0, &c.terms_W_y)
-        S = self.fresh(3, t + 1, c.B, H, &c.terms_S)
+        S = self.fresh(3, t + 1, c.B, self.plan.width, &c.terms_S)
         W_y.fill(0)
         if c.B == 0:
             W_s.fill(0)
@@ -303,20 +304,27 @@ cdef class Engine(EngineCalls):
     def gradient_flow(self, theta, X, D, weights, initial_state, Py_ssize_t begin, Py_ssize_t end):
         """Return ‖∂E_t/∂S_i‖ (end - begin, T) of the errors of steps begin ... end, and ‖∂E/∂S_i‖ (T,) of all errors.
 
+        The LSTM returns these two for h, then for c.
+
         Errors are weighted but not reduced: the norms are not divided by Σ m.
         """
         cdef Call c
         if not (self.prepare(&c, theta, X, initial_state, None, None) and self.take_targets(&c, D, weights)
                 and 0 <= begin <= end <= c.T and not c.last):
             return NotImplemented
+        of_carry = ()
         c.saves, c.sparse, c.error.scale, c.flow_begin, c.flow_end = True, False, 1, begin, end
         c.unscale = 1 / c.weight_scale if c.weight_scale != 1 else 0
         norms = self.fresh(2, end - begin, c.T, 0, &c.flow)
         whole = self.fresh(1, c.T, 0, 0, &c.flow_whole)
         norms.fill(0)
         whole.fill(0)
+        if cell_rows[self.plan.units.form].state == BOTH_CARRIES:
+            of_carry = self.fresh(2, end - begin, c.T, 0, &c.flow_carry), self.fresh(1, c.T, 0, 0, &c.flow_carry_whole)
+            of_carry[0].fill(0)
+            of_carry[1].fill(0)
         self.run(&c, 1)
-        return norms, whole
+        return (norms, whole) + of_carry
 
     def kernel_set(self):
         """Return the name of the kernel set that serves this network."""

@@ -43,14 +43,16 @@ cdef struct Penalty:
 cdef struct Plan:
     # What a network is.
     Py_ssize_t I, H, O           # numbers of inputs, hidden units and outputs
+    Py_ssize_t gates             # pre-activations per unit
+    Py_ssize_t width             # length of a public state: H, or 2 H
     int activation               # g1, of the hidden units
-    Units units                  # form (plain, rate or current), leak and activation of the units
+    Units units                  # cell, leak and activation of the units
     unsigned int stream          # stream of random numbers for this recurrence's noise and dropout
     double noise, input_noise    # standard deviations of the noise on states and on inputs
     double dropout               # probability that a hidden unit is dropped
     ErrorOptions error           # loss, output activation g2, K and the scale of the reduction
     # Offset of each parameter in theta, -1 if it does not exist; P is the length of theta
-    Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0, P
+    Py_ssize_t W_x, W_s, b_s, b_n, W_y, b_y, S_0, P
     bint mean                    # the reduction is the mean, else the sum
     bint last                    # outputs and errors exist only at each sequence's last step
     bint one_hot                 # inputs are token ids
@@ -60,25 +62,44 @@ cdef struct Plan:
     bint reads                   # the network has a readout; else its outputs are the states
     bint reverse                 # the recurrence runs from each sequence's last step to its first
     Py_ssize_t penalties         # number of penalties on parameters
-    Penalty[6] penalty           # of these, the first `penalties` are in use
+    Penalty[7] penalty           # of these, the first `penalties` are in use
     double rate_penalty          # factor of the mean of S² in the loss
     double omega                 # factor of Ω in the loss
     bint drops_noise             # set ∂E/∂S to 0 where it is only rounding noise: this engine or another one of the
                                  # network has omega
 
 
+cdef inline Py_ssize_t slot_of(const Plan *p, Py_ssize_t gate) noexcept nogil:
+    """Return which block of a row of delta belongs to a gate's product with W_x.
+
+    A cell has a block of H numbers, a slot, for each gate, and if a product is APART one more for that product. The last gate
+    then has the first slot, so that both its products adjoin the others: slots 0 ... gates - 1 belong to W_x, and slots
+    `first_slot` ... first_slot + gates - 1 to W_s.
+    """
+    return (gate + first_slot(p)) % p.gates
+
+
+cdef inline Py_ssize_t first_slot(const Plan *p) noexcept nogil:
+    """Return which block of a row of delta belongs to the first gate's product with W_s."""
+    return cell_rows[p.units.form].slots - p.gates
+
+
 cdef void place_parameters(Plan *p, bint bias, bint learn_initial_state) noexcept nogil:
-    """Compute the offset of each parameter in theta and the length P of theta."""
-    p.W_x = p.W_s = p.b_s = p.W_y = p.b_y = p.S_0 = -1
+    """Compute the offset of each parameter in theta, the length P of theta, and the sizes that depend on the cell."""
+    cdef const CellRow *cell = &cell_rows[p.units.form]
+    p.gates, p.width = cell.gates, 2 * p.H if cell.state == BOTH_CARRIES else p.H
+    p.W_x = p.W_s = p.b_s = p.b_n = p.W_y = p.b_y = p.S_0 = -1
     p.P = 0
     if p.recurs:
-        p.W_x, p.W_s = 0, p.H * p.I
-        p.P = p.W_s + p.H * p.H
+        p.W_x, p.W_s = 0, p.gates * p.H * p.I
+        p.P = p.W_s + p.gates * p.H * p.H
     if bias and p.recurs:
-        p.b_s, p.P = p.P, p.P + p.H
+        p.b_s, p.P = p.P, p.P + p.gates * p.H
+    if bias and p.recurs and cell.product == APART:
+        p.b_n, p.P = p.P, p.P + p.H
     if p.reads:
         p.W_y, p.P = p.P, p.P + p.O * p.H
     if bias and p.reads:
         p.b_y, p.P = p.P, p.P + p.O
     if learn_initial_state and p.recurs:
-        p.S_0, p.P = p.P, p.P + p.H
+        p.S_0, p.P = p.P, p.P + p.width

@@ -7,12 +7,12 @@
 # batching.pxi explains row, shard, block and run; plan.pxi explains the letters.
 
 cdef void add_rates(Py_ssize_t rows, Py_ssize_t H, double slope, const floating *S, Py_ssize_t ldh,
-                    floating *dS) noexcept nogil:
+                    floating *dS, Py_ssize_t ldd) noexcept nogil:
     """Compute dS += slope * S, of shape (rows, H): the penalty's part of ∂E/∂S."""
     cdef Py_ssize_t i, h
     for i in range(rows):
         for h in range(H):
-            dS[i * ldh + h] += <floating> slope * S[i * ldh + h]
+            dS[i * ldd + h] += <floating> slope * S[i * ldh + h]
 
 
 cdef double sum_of_squares(Py_ssize_t rows, Py_ssize_t H, const floating *S, Py_ssize_t ldh) noexcept nogil:

@@ -101,7 +101,7 @@ cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
 
     `run` calls this before the shards, which then write the steps that exist.
     """
-    cdef Py_ssize_t b, H = p.H, size = sizeof(floating), steps = 1 if c.last else c.T
+    cdef Py_ssize_t b, size = sizeof(floating), steps = 1 if c.last else c.T
     cdef floating *S = <floating *> c.S
     cdef floating *last = <floating *> c.final_state
     if c.Y != NULL:
@@ -111,24 +111,24 @@ cdef void fill(const Plan *p, Call *c, const floating *theta) noexcept nogil:
     if c.dX != NULL:
         memset(c.dX, 0, c.T * c.B * p.I * size)
     if c.dS_0 != NULL:
-        memset(c.dS_0, 0, c.B * H * size)
+        memset(c.dS_0, 0, c.B * p.width * size)
     if c.R != NULL:
-        memset(c.R, 0, c.T * c.B * H * size)
+        memset(c.R, 0, c.T * c.B * saved_numbers(c) * p.H * size)
     if S != NULL:
-        memset(S, 0, (c.T + 1) * c.B * H * size)
+        memset(S, 0, (c.T + 1) * c.B * p.width * size)
     for b in range(c.B):
         if S != NULL:
-            first_row(p, c, b, theta, S + b * H)
+            first_row(p, c, b, theta, S + b * p.width)
         if last != NULL:
-            first_row(p, c, b, theta, last + b * H)
+            first_row(p, c, b, theta, last + b * p.width)
 
 
 cdef void first_row(const Plan *p, const Call *c, Py_ssize_t b, const floating *theta, floating *row) noexcept nogil:
-    """Write the initial state of sequence b to row (H,): the given one, S_0 or zeros."""
+    """Write the initial state of sequence b to row (width,): the given one, S_0 or zeros."""
     cdef Py_ssize_t h
-    for h in range(p.H):
+    for h in range(p.width):
         if c.initial_state != NULL:
-            row[h] = (<const floating *> c.initial_state)[b * p.H + h]
+            row[h] = (<const floating *> c.initial_state)[b * p.width + h]
         else:
             row[h] = theta[p.S_0 + h] if p.S_0 >= 0 else 0
 
@@ -165,7 +165,7 @@ cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t size) noexce
     SHARD_LEAST multiplications of the forward pass take about 0.05 ms with the gradient in float32, so one takes 0.1 ns.
     Without the gradient it takes a third of that. `size` is the size of a number in bytes.
     """
-    cdef double multiplications = <double> c.steps * p.H * ((p.I + p.H if p.recurs else 0) + p.O)
+    cdef double multiplications = <double> c.steps * p.H * (p.gates * (p.I + p.H if p.recurs else 0) + p.O)
     return multiplications * (0.1 if c.gradient != NULL else 0.035) * (size // sizeof(float))
 
 
@@ -241,7 +241,10 @@ cdef void undo_scale(const Plan *p, Call *c, floating *gradient) noexcept nogil:
     if c.dX != NULL:
         multiply(c.T * c.B * p.I, c.unscale, <floating *> c.dX)
     if c.dS_0 != NULL:
-        multiply(c.B * p.H, c.unscale, <floating *> c.dS_0)
+        multiply(c.B * p.width, c.unscale, <floating *> c.dS_0)
     if c.flow != NULL:
         multiply((c.flow_end - c.flow_begin) * c.T, c.unscale, <floating *> c.flow)
         multiply(c.T, c.unscale, <floating *> c.flow_whole)
+    if c.flow_carry != NULL:
+        multiply((c.flow_end - c.flow_begin) * c.T, c.unscale, <floating *> c.flow_carry)
+        multiply(c.T, c.unscale, <floating *> c.flow_carry_whole)

@@ -181,7 +181,7 @@ cdef bint pick_batch(Engine engine, const Call *data, Call *c, const Py_ssize_t 
     batch_arrays are X or ids, D or labels, weights, initial state, lengths and resets; NULL if absent. Return False if a length
     or an id is out of range.
     """
-    cdef Py_ssize_t I = engine.plan.I, H = engine.plan.H, K = engine.plan.error.K, width = data.weight_width, targets
+    cdef Py_ssize_t I = engine.plan.I, of_state = engine.plan.width, K = engine.plan.error.K, width = data.weight_width, targets
     pick_rows(1, c.B, 1, data.lengths, data.B, rows, <Py_ssize_t *> batch_arrays[4])
     c.T = data.T
     if c.lengths != NULL and not lengths_in_range(c):
@@ -196,12 +196,12 @@ cdef bint pick_batch(Engine engine, const Call *data, Call *c, const Py_ssize_t 
         pick_rows(c.T, c.B, I, <const float *> data.X, data.B, rows, <float *> batch_arrays[0])
         pick_rows(targets, c.B, K, <const float *> data.D, data.B, rows, <float *> batch_arrays[1])
         pick_rows(targets, c.B, width, <const float *> data.weights, data.B, rows, <float *> batch_arrays[2])
-        pick_rows(1, c.B, H, <const float *> data.initial_state, data.B, rows, <float *> batch_arrays[3])
+        pick_rows(1, c.B, of_state, <const float *> data.initial_state, data.B, rows, <float *> batch_arrays[3])
     else:
         pick_rows(c.T, c.B, I, <const double *> data.X, data.B, rows, <double *> batch_arrays[0])
         pick_rows(targets, c.B, K, <const double *> data.D, data.B, rows, <double *> batch_arrays[1])
         pick_rows(targets, c.B, width, <const double *> data.weights, data.B, rows, <double *> batch_arrays[2])
-        pick_rows(1, c.B, H, <const double *> data.initial_state, data.B, rows, <double *> batch_arrays[3])
+        pick_rows(1, c.B, of_state, <const double *> data.initial_state, data.B, rows, <double *> batch_arrays[3])
     count(c)  # again, now with the resets of the batch
     return c.ids == NULL or ids_in_range(c, I)
 

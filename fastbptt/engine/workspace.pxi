@@ -20,21 +20,26 @@ cdef struct Shared:
     Py_ssize_t *omega_rows       # (shards,)         rows in that sum
     void *omega_slopes           # (shards, H, H)    derivative of that sum with respect to W_s
     void *theta                  # (P,)              effective parameters; absent without parametrizations
-    void *P_x                    # (I, ldh)          W_x.T, packed for forward; for token ids a table with one row per id
-    void *P_s                    # (H, ldh)          W_s.T, packed for forward
+    void *P_x                    # (I, gates ldh)    W_x.T, packed for forward; for token ids a table with one row per id
+    void *P_s                    # (H, gates ldh)    W_s.T, packed for forward
     void *P_y                    # (H, ldo)          W_y.T, packed for forward
-    void *Q_x                    # (H, ldi)          W_x, packed for backward
-    void *Q_s                    # (H, ldh)          W_s, packed for backward
+    void *Q_x                    # (gates ldh, ldi)  W_x, packed for backward
+    void *Q_s                    # (gates H, ldh)    W_s, packed for backward
     void *Q_y                    # (O, ldh)          W_y, packed for backward
+    void *biases                 # (gates ldh,)      b_s, one block per slot; absent if there is one gate, like the next
+    void *b_n                    # (ldh,)            b_n, or zeros
+    void *by_slots               # (gates ldh, I or H)  a weight matrix, one block of rows per slot, before it is packed
 
 
 cdef struct Workspace:
     # The memory of one thread, for the shard that it works on.
     #
     # An array is either saved from forward to backward, or scratch of one block. `kept` is the number of rows of all steps.
-    # Fields from `auxiliary` on belong to cells with a direct gradient (cells.pxi); `mask` and `masked` to dropout.
+    # Fields from `saves` on belong to cells with a direct gradient (cells.pxi); `mask` belongs to dropout. A row of delta has a
+    # block of ldh numbers for each slot (cells.pxi).
     Py_ssize_t rows                   #                                most rows of a block
     Py_ssize_t ldi, ldh, ldo, ldk     #                                leading dimensions
+    Py_ssize_t ldd, lds               #                                those of delta (slots ldh) and of `saves` (saves ldh)
     Py_ssize_t saved                  #                                bytes of S and delta_y, if they lie in external memory
     Py_ssize_t origin                 #                                the shard's row with which delta_y, and S after its
                                       #                                first states, begin: that of the segment's first step
@@ -50,43 +55,44 @@ cdef struct Workspace:
     Py_ssize_t *labels                # scratch (rows,)                classes of a block
     void *weights                     # scratch (rows, weight_width)   weights of a block
     void *losses                      # scratch (rows,)                errors of a block
-    void *delta                       # scratch (rows, ldh)            ∂E/∂ the pre-activations of a block
-    void *delta_next                  # scratch (B, ldh)               delta of the step after the block
+    void *delta                       # scratch (rows, ldd)            ∂E/∂ the pre-activations of a block
+    void *delta_next                  # scratch (B, ldd)               delta of the step after the block
     Py_ssize_t segments               #                                number of segments
     Py_ssize_t *borders               # saved   (segments + 1,)        first step of each segment
     Py_ssize_t *border_blocks         # saved   (segments + 1,)        number of blocks before each segment
     void *border_states               # saved   (segments, carries, B, ldh)  carries before each segment
-    void *first_delta                 # scratch (B, ldh)               delta of the first step, summed over windows
+    void *first_delta                 # scratch (B, ldd)               delta of the first step, summed over windows
     Py_ssize_t *row_index             # scratch (rows,)                index of each row of a block in the caller's arrays
     Py_ssize_t indexed, indexed_until #                                begin and end of the steps that this index is for
     void *before                      # scratch (rows, ldh)            state before each step of a block
     void *initial                     # scratch (carries, ldh)         the carries that a reset brings
-    void *after_resets                # scratch (carries, B, ldh)      rows of one step, some of which are reset
-    void *reset_sums                  # scratch (ldh,) double          Σ delta of the rows that are reset; (B, ldh) with a
+    void *after_resets                # scratch (carries, B, ldh)      rows of one step, some of which are reset; or (B, ldd)
+    void *reset_sums                  # scratch (ldh,) double          Σ delta of the rows that are reset; (B, ldd) with a
                                       #                                direct gradient
     Py_ssize_t *error_rows            # scratch (rows,)                rows of a block that have an error
     Py_ssize_t *error_index           # scratch (rows,)                index of these rows in the caller's arrays
     void *R                           # scratch (rows, ldh)            their states, or ∂E/∂S
-    void *table                       # scratch (I, ldh)               ∂E/∂W_x.T for token ids
+    void *table                       # scratch (I, gates ldh)         ∂E/∂W_x.T for token ids
     Py_ssize_t flow_errors            #                                number of errors that are followed back at a time
-    void *flow_dS                     # scratch (flow_errors * B, ldh) ∂E_t/∂S of these errors
-    void *flow_delta                  # scratch (flow_errors * B, ldh) their delta
+    void *flow_dS                     # scratch (flow_errors * B, ldd) ∂E_t/∂S of these errors
+    void *flow_delta                  # scratch (flow_errors * B, ldd) their delta
     void *dS                          # scratch (rows, ldh)            ∂E/∂S of a block; absent without omega, like the next
                                       #                                two
     void *back                        # scratch (rows, ldh)            delta @ W_s of a block
     void *back_next                   # scratch (B, ldh)               delta @ W_s of the step after the block
-    void *auxiliary                   # saved   (kept, ldh)            what the cell saves, in the order of S without the first
-                                      #                                states; or, of cells with a second carry, scratch (B +
-                                      #                                rows, ldh), that carry before a block and in the block
-    void *dcarry                      # scratch (B, ldh)               gradient that goes back directly: ∂E/∂ the public states
-                                      #                                of the step after the block, or of the first step
+    void *saves                       # saved   (kept, lds)            what the cell saves, in the order of S without the first
+                                      #                                states
+    void *carry                       # scratch (B + rows, ldh)        the second carry before a block and in the block
+    void *dcarry                      # scratch (B, ldh)               gradient that goes back directly from the step after the
+                                      #                                block, or to the first state
     void *first_dcarry                # scratch (B, ldh)               beside first_delta
     void *reset_dcarry_sums           # scratch (B, ldh) double        beside `reset_sums`
-    void *old                         # scratch (2, ldh)               first carry of an earlier S_0, and zeros; for two carries
+    void *old                         # scratch (2, ldh)               first carry of an earlier S_0, and zeros
     void *old_start_sums              # scratch (ldh,) double          gradient that goes back to the earlier S_0
     void *flow_dcarry                 # scratch (flow_errors * B, ldh) beside flow_delta
     void *mask                        # saved   (B, ldh)               dropout mask; NULL without dropout
-    void *masked                      # scratch (B, ldh)               states times mask
+    void *masked                      # scratch (2, B, ldh)            states times mask, and times a gate
+    void *gated                       # scratch (rows, ldh)            the factor of a GATED product, of a block
 
 
 cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t size) noexcept nogil:
@@ -107,13 +113,14 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     """
     cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef const CellRow *cell = cell_of(c)
-    w.mask = NULL
+    w.mask = w.gated = w.saves = w.carry = NULL
     w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
-    w.rows = BLOCK_BYTES // ((w.ldi + (2 + (1 if c.packed else 0) + (1 if c.sparse else 0) + (1 if cell.direct else 0)) * w.ldh
-                              + w.ldo + w.ldk) * size)
-    if (w.ldi + w.ldh + w.ldo) * w.ldh * size > 4 * BLOCK_BYTES:
+    w.ldd, w.lds = cell.slots * w.ldh, cell.saves * w.ldh
+    w.rows = BLOCK_BYTES // ((w.ldi + (1 + cell.slots + (1 if c.packed else 0) + (1 if c.sparse else 0) + cell.saves
+                                       + cell.carries - 1) * w.ldh + w.ldo + w.ldk) * size)
+    if ((w.ldi + w.ldh) * cell.gates + w.ldo) * w.ldh * size > 4 * BLOCK_BYTES:
         # Each block reads all weights and updates the whole gradient, so longer blocks save memory traffic.
         # Time relative to blocks of one step: 0.94 for 64,100,256,512,256, 0.91 for 256,20,300,300,300
         # (float32, Intel Sapphire Rapids, 2026-11).
@@ -135,13 +142,13 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     w.labels = <Py_ssize_t *> take(base, &used, w.rows if c.labels != NULL else 0, 1, word)
     w.weights = take(base, &used, w.rows, c.weight_width, size)
     w.losses = take(base, &used, w.rows if c.losses != NULL else 0, 1, size)
-    w.delta = take(base, &used, w.rows, w.ldh, size)
-    w.delta_next = take(base, &used, B, w.ldh, size)
+    w.delta = take(base, &used, w.rows, w.ldd, size)
+    w.delta_next = take(base, &used, B, w.ldd, size)
     if c.packed:
         w.first = <Py_ssize_t *> take(base, &used, c.most + 1, 1, word)
         w.initial = take(base, &used, cell.carries, w.ldh, size)
-        w.after_resets = take(base, &used, cell.carries * B, w.ldh, size)
-        w.reset_sums = take(base, &used, B if cell.direct else 1, w.ldh, sizeof(double))
+        w.after_resets = take(base, &used, max(cell.carries, cell.slots) * B, w.ldh, size)
+        w.reset_sums = take(base, &used, B if cell.direct else 1, w.ldd, sizeof(double))
     if c.packed or c.dropout > 0:
         w.before = take(base, &used, w.rows, w.ldh, size)
     if c.packed or c.k1 > 0:
@@ -149,7 +156,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     if c.packed or p.one_hot or p.reverse:
         w.row_index = <Py_ssize_t *> take(base, &used, w.rows + MORE, 1, word)
     if c.k1 > 0:
-        w.first_delta = take(base, &used, B, w.ldh, size)
+        w.first_delta = take(base, &used, B, w.ldd, size)
     if c.segments > 0:
         w.borders = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
         w.border_blocks = <Py_ssize_t *> take(base, &used, c.segments + 1, 1, word)
@@ -159,22 +166,24 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.error_index = <Py_ssize_t *> take(base, &used, w.rows, 1, word)
         w.R = take(base, &used, w.rows, w.ldh, size)
     if p.one_hot:
-        w.table = take(base, &used, p.I, w.ldh, size)
+        w.table = take(base, &used, p.I, cell.gates * w.ldh, size)
     if c.flow != NULL:
-        w.flow_errors = max(1, min(c.flow_end - c.flow_begin, BLOCK_BYTES // (2 * max(B, 1) * w.ldh * size)))
-        w.flow_dS = take(base, &used, w.flow_errors * B, w.ldh, size)
-        w.flow_delta = take(base, &used, w.flow_errors * B, w.ldh, size)
+        w.flow_errors = max(1, min(c.flow_end - c.flow_begin, BLOCK_BYTES // (2 * max(B, 1) * w.ldd * size)))
+        w.flow_dS = take(base, &used, w.flow_errors * B, w.ldd, size)
+        w.flow_delta = take(base, &used, w.flow_errors * B, w.ldd, size)
     if c.omega != 0:
         w.dS = take(base, &used, w.rows, w.ldh, size)
         w.back = take(base, &used, w.rows, w.ldh, size)
         w.back_next = take(base, &used, B, w.ldh, size)
     if cell.direct:
-        w.auxiliary = take(base, &used, kept if cell.saves > 0 else B + w.rows, w.ldh, size)
+        w.saves = take(base, &used, kept, w.lds, size)
+        w.carry = take(base, &used, B + w.rows if cell.carries > 1 else 0, w.ldh, size)
         w.dcarry = take(base, &used, B, w.ldh, size)
         w.first_dcarry = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)
         w.flow_dcarry = take(base, &used, w.flow_errors * B if c.flow != NULL else 0, w.ldh, size)
         w.mask = take(base, &used, B, w.ldh, size) if c.dropout > 0 else NULL
-        w.masked = take(base, &used, B if c.dropout > 0 else 0, w.ldh, size)
+        w.masked = take(base, &used, 2 * B if c.dropout > 0 or cell.product == GATED else 0, w.ldh, size)
+        w.gated = take(base, &used, w.rows, w.ldh, size) if cell.product == GATED else NULL
         if c.packed:
             w.reset_dcarry_sums = take(base, &used, B, w.ldh, sizeof(double))
             w.old = take(base, &used, 2, w.ldh, size)
@@ -184,7 +193,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
 
 cdef bint countable(const Plan *p, const Call *c) noexcept nogil:
     """Return whether the sizes that `lay_out` computes stay far below the limit of Py_ssize_t."""
-    return 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 3 * p.H + p.O + c.error.K) + 64.0 * p.P <= 2.0**62
+    return 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 16 * p.H + p.O + c.error.K) + 64.0 * p.P <= 2.0**62
 
 
 cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base, int threads,
@@ -193,17 +202,21 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
 
     If `base` is NULL, only the bytes are counted. `of` is never read: its type selects float32 or float64.
     """
-    cdef Py_ssize_t used = 0, size = sizeof(floating)
+    cdef Py_ssize_t used = 0, size = sizeof(floating), gates = p.gates
     cdef Py_ssize_t ldi = padded(k, p.I, of), ldh = padded(k, p.H, of), ldo = padded(k, p.O, of)
     cdef Workspace w
     shared.rows = c.rows
     shared.shards = shards_of(c)
-    shared.P_x = take(base, &used, p.I, ldh, size)
-    shared.P_s = take(base, &used, p.H, ldh, size)
+    shared.P_x = take(base, &used, p.I, gates * ldh, size)
+    shared.P_s = take(base, &used, p.H, gates * ldh, size)
     shared.P_y = take(base, &used, p.H, ldo, size)
-    shared.Q_x = take(base, &used, p.H, ldi, size)
-    shared.Q_s = take(base, &used, p.H, ldh, size)
+    shared.Q_x = take(base, &used, gates * ldh, ldi, size)
+    shared.Q_s = take(base, &used, gates * p.H, ldh, size)
     shared.Q_y = take(base, &used, p.O, ldh, size)
+    if gates > 1:
+        shared.biases = take(base, &used, gates, ldh, size)
+        shared.b_n = take(base, &used, 1, ldh, size)
+        shared.by_slots = take(base, &used, gates * ldh, max(p.I, p.H), size)
     shared.totals = <double *> take(base, &used, shared.shards, 1, sizeof(double))
     if p.maps != NULL:
         shared.theta = take(base, &used, 1, p.P, size)

@@ -28,7 +28,7 @@ from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from .kernels cimport (
-    CROSS_ENTROPY, CURRENT, NOISE, RATE, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log, outputs_of,
+    CROSS_ENTROPY, CURRENT, GRU, LSTM, NOISE, RATE, SIGMOID, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log, outputs_of,
 )
 from .scalar cimport activate, back_from_output, differentiate, slope, update
 
@@ -244,6 +244,150 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
         if what.form == RATE:
             differentiate(what.activation, n, R + t * n, d)
         later = d
+
+
+# simd/gated.h lists the slots of `saves` and delta.
+
+
+cdef void gate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
+               const floating *b_n, const floating *mask, floating *masked, const floating *before,
+               const floating *carry_before, floating *S, floating *carry, floating *saves) noexcept nogil:
+    cdef Py_ssize_t t, i, h, n = rows * H, lds = (4 if what.form == GRU else 6 if what.form == LSTM else 3) * H
+    cdef const floating *factor
+    cdef floating *s
+    cdef floating *scratch = masked + n
+    for t in range(steps):
+        factor = before
+        if mask != NULL:
+            for i in range(n):
+                masked[i] = before[i] * mask[i]
+            factor = masked
+        if what.form == GRU:
+            for i in range(rows):
+                memcpy(saves + i * lds + 3 * H, b_n, H * sizeof(floating))
+            product(rows, 3 * H, H, factor, H, <Py_ssize_t> 1, P, 3 * H, saves + H, lds)
+        elif what.form == LSTM:
+            product(rows, 4 * H, H, factor, H, <Py_ssize_t> 1, P, 4 * H, saves, lds)
+        else:
+            product(rows, 2 * H, H, factor, H, <Py_ssize_t> 1, P, 2 * H, saves, lds)
+            for i in range(rows):
+                s = saves + i * lds
+                activate(SIGMOID, 2 * H, s)
+                for h in range(H):
+                    scratch[i * H + h] = s[h] * factor[i * H + h]
+            product(rows, H, H, scratch, H, <Py_ssize_t> 1, P + 2 * H * H, H, saves + 2 * H, lds)
+        for i in range(rows):
+            s = saves + i * lds
+            if what.form == GRU:
+                activate(SIGMOID, 2 * H, s + H)
+                for h in range(H):
+                    s[h] += s[H + h] * s[3 * H + h]
+                activate(what.activation, H, s)
+                for h in range(H):
+                    S[i * H + h] = s[h] + s[2 * H + h] * (before[i * H + h] - s[h])
+            elif what.form == LSTM:
+                activate(SIGMOID, 2 * H, s)
+                activate(what.activation, H, s + 2 * H)
+                activate(SIGMOID, H, s + 3 * H)
+                for h in range(H):
+                    s[5 * H + h] = carry_before[i * H + h]
+                    s[4 * H + h] = carry[i * H + h] = s[H + h] * s[5 * H + h] + s[h] * s[2 * H + h]
+                activate(what.activation, H, s + 4 * H)
+                for h in range(H):
+                    S[i * H + h] = s[3 * H + h] * s[4 * H + h]
+            else:
+                activate(what.activation, H, s + 2 * H)
+                for h in range(H):
+                    S[i * H + h] = s[2 * H + h] + s[H + h] * (before[i * H + h] - s[2 * H + h])
+        before, carry_before = S, carry
+        S, saves = S + n, saves + rows * lds
+        if what.form == LSTM:
+            carry += n
+
+
+cdef void gate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
+                    const floating *mask, floating *masked, const floating *saves, const floating *before,
+                    const floating *later, floating *dcarry, floating *delta) noexcept nogil:
+    cdef Py_ssize_t t, i, h, n = rows * H, lds = (4 if what.form == GRU else 6 if what.form == LSTM else 3) * H
+    cdef Py_ssize_t ldd = (3 if what.form != GRU and what.form != LSTM else 4) * H
+    cdef Py_ssize_t gates = 3 if what.form == GRU else 4 if what.form == LSTM else 2, first = H if what.form == GRU else 0
+    cdef const floating *s
+    cdef const floating *b
+    cdef floating *d
+    cdef floating *c
+    cdef floating *scratch = masked + n
+    cdef floating back
+    if later == NULL:
+        memset(dcarry, 0, n * sizeof(floating))
+    for t in range(steps - 1 if steps > 0 else 0, -1, -1):
+        d = delta + t * rows * ldd
+        if later != NULL and mask == NULL:
+            product(rows, H, gates * H, later + first, ldd, <Py_ssize_t> 1, P, H, d, ldd)
+        elif later != NULL:
+            memset(masked, 0, n * sizeof(floating))
+            product(rows, H, gates * H, later + first, ldd, <Py_ssize_t> 1, P, H, masked, H)
+            for i in range(rows):
+                for h in range(H):
+                    d[i * ldd + h] += masked[i * H + h] * mask[i * H + h]
+        for i in range(rows if later != NULL and what.form != LSTM else 0):
+            for h in range(H):
+                d[i * ldd + h] += dcarry[i * H + h]
+        if steps == 0:
+            return
+        for i in range(rows):
+            back_through_gates(what, H, saves + (t * rows + i) * lds, before + t * n + i * H, dcarry + i * H, d + i * ldd)
+        if what.form != GRU and what.form != LSTM:
+            memset(scratch, 0, n * sizeof(floating))
+            product(rows, H, H, d + 2 * H, ldd, <Py_ssize_t> 1, P + 2 * H * H, H, scratch, H)
+            for i in range(rows):
+                s, b, c = saves + (t * rows + i) * lds, before + t * n + i * H, dcarry + i * H
+                for h in range(H):
+                    back = scratch[i * H + h]
+                    if mask != NULL:
+                        back *= mask[i * H + h]
+                    c[h] += back * s[h]
+                    d[i * ldd + h] = back * b[h] * s[h] * (1 - s[h])
+        later = d
+
+
+cdef void back_through_gates(const Units *what, Py_ssize_t H, const floating *s, const floating *before, floating *dcarry,
+                             floating *d) noexcept nogil:
+    """Go back through one unit's gates, for one row: from ∂E/∂S in d (H,) to delta d (slots H,).
+
+    Of the GRU with the reset before the product, only z and n are computed.
+    """
+    cdef Py_ssize_t h
+    cdef floating dh, one = 1
+    if what.form == LSTM:
+        for h in range(H):
+            dh = d[h]
+            d[2 * H + h] = dh * s[3 * H + h]  # times g1'(c)
+            d[3 * H + h] = dh * s[4 * H + h] * s[3 * H + h] * (1 - s[3 * H + h])
+        differentiate(what.activation, H, s + 4 * H, d + 2 * H)
+        for h in range(H):
+            dh = dcarry[h] + d[2 * H + h]
+            dcarry[h] = dh * s[H + h]
+            d[h] = dh * s[2 * H + h] * s[h] * (1 - s[h])
+            d[H + h] = dh * s[5 * H + h] * s[H + h] * (1 - s[H + h])
+            d[2 * H + h] = dh * s[h]
+        differentiate(what.activation, H, s + 2 * H, d + 2 * H)
+    elif what.form == GRU:
+        for h in range(H):
+            dh = d[h]
+            dcarry[h] = dh * s[2 * H + h]
+            d[2 * H + h] = dh * (before[h] - s[h]) * s[2 * H + h] * (1 - s[2 * H + h])
+            d[h] = dh * (1 - s[2 * H + h])
+        differentiate(what.activation, H, s, d)
+        for h in range(H):
+            d[3 * H + h] = d[h] * s[H + h]
+            d[H + h] = d[h] * s[3 * H + h] * s[H + h] * (1 - s[H + h])
+    else:
+        for h in range(H):
+            dh = d[h]
+            dcarry[h] = dh * s[H + h]
+            d[H + h] = dh * (before[h] - s[2 * H + h]) * s[H + h] * (1 - s[H + h])
+            d[2 * H + h] = dh * (1 - s[H + h])
+        differentiate(what.activation, H, s + 2 * H, d + 2 * H)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -465,6 +609,8 @@ table.f32.column_sums, table.f64.column_sums = column_sums[float], column_sums[d
 table.f32.update, table.f64.update = update[float], update[double]
 table.f32.integrate, table.f64.integrate = integrate[float], integrate[double]
 table.f32.integrate_back, table.f64.integrate_back = integrate_back[float], integrate_back[double]
+table.f32.gate, table.f64.gate = gate[float], gate[double]
+table.f32.gate_back, table.f64.gate_back = gate_back[float], gate_back[double]
 
 
 cdef const Kernels *blas_kernels() noexcept nogil:

@@ -48,9 +48,15 @@ static inline int fastbptt_outputs_of(int loss)
 
 /* The state U of a unit, with its pre-activation A and its rate R:
  *     RATE     R[t] = g1(A[t]);  U[t] = (1 - leak) U[t - 1] + leak R[t];  W_s and the output read S = U
- *     CURRENT  U[t] = (1 - leak) U[t - 1] + leak A[t];  R[t] = g1(U[t]);  W_s and the output read S = R */
+ *     CURRENT  U[t] = (1 - leak) U[t - 1] + leak A[t];  R[t] = g1(U[t]);  W_s and the output read S = R
+ *
+ * The equations of cells of several gates. A_g is the input's part of gate g's pre-activation, P_g its product with W_s, and s
+ * the sigmoid:
+ *     GRU         r = s(A_r + P_r);  z = s(A_z + P_z);  n = g1(A_n + r (P_n + b_n));  S[t] = (1 - z) n + z S[t - 1]
+ *     GRU_BEFORE  the same, but n = g1(A_n + (r S[t - 1]) @ W_s,n.T)
+ *     LSTM        i, f, o = s(A + P);  g = g1(A_g + P_g);  c[t] = f c[t - 1] + i g;  S[t] = o g1(c[t]) */
 enum fastbptt_form {
-#define CELL(CONSTANT, name, gates, carries, saves, direct) FASTBPTT_##CONSTANT,
+#define CELL(CONSTANT, name, gates, carries, saves, direct, product, state) FASTBPTT_##CONSTANT,
 #include "defs/cells.def"
 };
 
@@ -123,7 +129,22 @@ typedef struct {
      *                                                                                     (steps, rows, H) */ \
     void (*integrate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
                            ptrdiff_t ldh, const real *mask, real *masked, const real *R, const real *later, real *dU, \
-                           real *delta);
+                           real *delta); \
+    /* `recur` for cells of several gates, by the equations at fastbptt_form. simd/gated.h has the slots of a row of `saves` and \
+     * of delta. `saves` initially holds the input's part of the pre-activations. P is W_s packed by `pack_gates`, `before` and \
+     * carry_before are the carries before the first step, carry is that of the LSTM. mask (rows, H) may be NULL; masked is \
+     * scratch (2, rows, H)                                                                (steps, rows, H) */ \
+    void (*gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
+                 const real *b_n, const real *mask, real *masked, const real *before, const real *carry_before, real *S, \
+                 real *carry, real *saves); \
+    /* `recur_back` for cells of several gates. On entry the first slot of delta holds ∂E/∂S by the outputs. P is W_s packed by \
+     * `pack_back`, `before` (steps, rows, H) are the states before each step. dcarry (rows, H) is at first the gradient that \
+     * goes back directly from step `steps`, in the end that from step 0: of S for a GRU, of c for an LSTM. It is not read if \
+     * `later` is NULL. With steps = 0, add to the first slot of delta (rows, slots H) the gradient by the state before `later`: \
+     * later @ P, plus dcarry for a GRU                                                    (steps, rows, slots H) */ \
+    void (*gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
+                      const real *mask, real *masked, const real *saves, const real *before, const real *later, real *dcarry, \
+                      real *delta);
 
 /* The kernels for many networks of one shape, with one network per vector lane. Every number is `lanes` consecutive reals, and
  * arrays are contiguous. An array that all networks share may have one real per number. Rows are steps times sequences. */

@@ -41,6 +41,10 @@ cdef extern from "defs/tables.h" nogil:
         ACTIVATION_COUNT "FASTBPTT_ACTIVATION_COUNT"
         LOSS_COUNT "FASTBPTT_LOSS_COUNT"
         RULE_COUNT "FASTBPTT_RULE_COUNT"
+        APART "FASTBPTT_APART"
+        GATED "FASTBPTT_GATED"
+        SECOND "FASTBPTT_SECOND"
+        BOTH_CARRIES "FASTBPTT_BOTH_CARRIES"
 
     ctypedef struct ActivationRow "struct fastbptt_activation_row":
         const char *name
@@ -60,6 +64,8 @@ cdef extern from "defs/tables.h" nogil:
         const char *name
         Py_ssize_t gates, carries, saves
         bint direct
+        int product, state
+        Py_ssize_t slots
 
     const CellRow *cell_rows "fastbptt_cells"
     const ActivationRow *activation_rows "fastbptt_activations"
@@ -69,6 +75,7 @@ cdef extern from "defs/tables.h" nogil:
 cdef extern from "kernels.h" nogil:
     enum:
         TANH "FASTBPTT_TANH"
+        SIGMOID "FASTBPTT_SIGMOID"
         IDENTITY "FASTBPTT_IDENTITY"
         SOFTMAX "FASTBPTT_SOFTMAX"
 
@@ -91,6 +98,9 @@ cdef extern from "kernels.h" nogil:
         PLAIN "FASTBPTT_PLAIN"
         RATE "FASTBPTT_RATE"
         CURRENT "FASTBPTT_CURRENT"
+        GRU "FASTBPTT_GRU"
+        GRU_BEFORE "FASTBPTT_GRU_BEFORE"
+        LSTM "FASTBPTT_LSTM"
 
     ctypedef struct Units "fastbptt_units":
         int activation
@@ -147,6 +157,12 @@ cdef extern from "kernels.h" nogil:
         void (*integrate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P,
                                Py_ssize_t ldh, const float *mask, float *masked, const float *R, const float *later,
                                float *dU, float *delta) noexcept nogil
+        void (*gate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
+                     const float *b_n, const float *mask, float *masked, const float *before, const float *carry_before,
+                     float *S, float *carry, float *saves) noexcept nogil
+        void (*gate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
+                          const float *mask, float *masked, const float *saves, const float *before, const float *later,
+                          float *dcarry, float *delta) noexcept nogil
 
     ctypedef struct Verbs_f64 "fastbptt_verbs_f64":
         void (*pack)(Py_ssize_t K, Py_ssize_t N, const double *W, Py_ssize_t stride_k, Py_ssize_t stride_n, double *P,
@@ -175,6 +191,12 @@ cdef extern from "kernels.h" nogil:
         void (*integrate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
                                Py_ssize_t ldh, const double *mask, double *masked, const double *R, const double *later,
                                double *dU, double *delta) noexcept nogil
+        void (*gate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P, Py_ssize_t ldh,
+                     const double *b_n, const double *mask, double *masked, const double *before, const double *carry_before,
+                     double *S, double *carry, double *saves) noexcept nogil
+        void (*gate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P, Py_ssize_t ldh,
+                          const double *mask, double *masked, const double *saves, const double *before, const double *later,
+                          double *dcarry, double *delta) noexcept nogil
 
     ctypedef struct LaneVerbs_f32 "fastbptt_lane_verbs_f32":
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *x, int shared, const float *W, const float *b,
@@ -335,6 +357,24 @@ cdef inline void integrate_back(const Kernels *k, const Units *what, Py_ssize_t 
         k.f32.integrate_back(what, steps, rows, H, P, ldh, mask, masked, R, later, dU, delta)
     else:
         k.f64.integrate_back(what, steps, rows, H, P, ldh, mask, masked, R, later, dU, delta)
+
+
+cdef inline void gate(const Kernels *k, const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P,
+                      Py_ssize_t ldh, const floating *b_n, const floating *mask, floating *masked, const floating *before,
+                      const floating *carry_before, floating *S, floating *carry, floating *saves) noexcept nogil:
+    if floating is float:
+        k.f32.gate(what, steps, rows, H, P, ldh, b_n, mask, masked, before, carry_before, S, carry, saves)
+    else:
+        k.f64.gate(what, steps, rows, H, P, ldh, b_n, mask, masked, before, carry_before, S, carry, saves)
+
+
+cdef inline void gate_back(const Kernels *k, const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
+                           const floating *P, Py_ssize_t ldh, const floating *mask, floating *masked, const floating *saves,
+                           const floating *before, const floating *later, floating *dcarry, floating *delta) noexcept nogil:
+    if floating is float:
+        k.f32.gate_back(what, steps, rows, H, P, ldh, mask, masked, saves, before, later, dcarry, delta)
+    else:
+        k.f64.gate_back(what, steps, rows, H, P, ldh, mask, masked, saves, before, later, dcarry, delta)
 
 
 cdef inline Py_ssize_t padded(const Kernels *k, Py_ssize_t width, const floating *of) noexcept nogil:

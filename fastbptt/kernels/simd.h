@@ -76,6 +76,7 @@ typedef whole MASK __attribute__((vector_size(BYTES)));
 #include "simd/math.h"
 #include "simd/gemm.h"
 #include "simd/recurrence.h"
+#include "simd/gated.h"
 #include "simd/copy.h"
 #include "simd/loss.h"
 #include "simd/update.h"

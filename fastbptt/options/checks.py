@@ -20,6 +20,16 @@ def one_of(choices):
     return lambda name, value: _checks.choose(name, value, choices)
 
 
+def activation(name, value):
+    """Return the name of a hidden activation. None is "tanh", the default of every cell."""
+    return _checks.choose(name, "tanh" if value is None else value, reference.ACTIVATIONS)
+
+
+def finite_number(name, value):
+    """Return `value` as a float. Raise ValueError for NaN and infinity."""
+    return _checks.number(name, value, -np.inf)
+
+
 def at_least_0(name, value):
     """Return `value` as a float. Raise ValueError for negative and non-finite numbers."""
     return _checks.number(name, value, 0, low_allowed=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .. import _checks, reference
-from . import checks, parametrizations, units
+from . import cells, checks, parametrizations, units
 
 REQUIRED: Any = object()  # the option has no default
 REDUCTIONS = ("mean", "sum")
@@ -42,13 +42,16 @@ OPTIONS = (
     Option("input_size", REQUIRED, _checks.size, estimators=False, lanes=True),
     Option("hidden_size", REQUIRED, checks.hidden_size, estimators=False, lanes=True),
     Option("output_size", REQUIRED, _checks.size, estimators=False, lanes=True),
-    Option("activation", "tanh", checks.one_of(reference.ACTIVATIONS), "activation", "activation", lanes=True),
+    Option("cell", cells.PLAIN, checks.one_of(cells.NAMES), "cell", "cell", quiet=True),
+    Option("reset_after", True, _checks.flag, "reset_after", "reset_after", quiet=True),
+    Option("forget_bias", 1.0, checks.finite_number, quiet=True),
+    Option("activation", None, checks.activation, "activation", "activation", lanes=True),
     Option("output_activation", "identity", checks.one_of(reference.OUTPUT_ACTIVATIONS), "output_activation",
            "output_activation", estimators=False, lanes=True),
     Option("loss", "squared_error", checks.loss, estimators=False, lanes=True),
     Option("reduction", "mean", checks.one_of(REDUCTIONS), None, "reduction", lanes=True),
     Option("dtype", "float32", checks.dtype, "dtype", estimators=False, lanes=True),
-    Option("initializer", "orthogonal", None),
+    Option("initializer", None, None),
     Option("bias", True, _checks.flag, "bias", lanes=True),
     Option("learn_initial_state", False, _checks.flag, "learn_initial_state", lanes=True),
     Option("output", "sequence", checks.one_of(OUTPUTS), None, "output"),
@@ -85,7 +88,9 @@ def configuration(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the checked options that a network keeps, from the constructor's arguments by name."""
     parametrizations.refuse_two_sources_of_signs(given["dale_ratio"], given["dale_signs"])
     given = {**given, "leak": units.leak_of(given["leak"], given["dt"], given["tau"])}
-    return {option.name: option.check(option.name, given[option.name]) for option in OPTIONS if option.check is not None}
+    config = {option.name: option.check(option.name, given[option.name]) for option in OPTIONS if option.check is not None}
+    cells.refuse_options_of_others(config, given["dt"], given["tau"])
+    return config
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The cell of a configuration, checks of the leak, dt and tau, and the keys of the random numbers of noise and dropout.
+"""Checks of the leak, dt and tau, and the keys of the random numbers of noise and dropout.
 
 Add the check of a new property of the units here.
 """
@@ -7,27 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import _checks, reference
-from .shapes import widths_of
+from .. import _checks
 
 FORMS = ("rate", "current")
 DRAWN = ("noise_std", "input_noise_std", "recurrent_dropout")
-
-
-def cell_of(options):
-    """Return the row of `reference.CELLS` for options by name. Options that an earlier version wrote have no cell."""
-    names = ("cell", "reset_after", "leak", "leak_form")
-    return reference.cell_of(**{name: options[name] for name in names if name in options})
-
-
-def state_widths_of(shapes, cell):
-    """Return the width of a public state of each recurrence: H, or 2 H for the LSTM."""
-    return [len(cell.states) * H for H in widths_of(shapes)]
-
-
-def save_widths_of(shapes, cell):
-    """Return the width of what each recurrence keeps of a step besides its state: 0 for plain units."""
-    return [len(cell.saves) * H for H in widths_of(shapes)]
 
 
 def leak_of(leak, dt, tau):

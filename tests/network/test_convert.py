@@ -175,8 +175,12 @@ STATE = network().to_torch()
     (without(STATE, "rnn.weight_hh_l0"), {}, ValueError, "layers or directions are missing"),
     (STATE | {"rnn.weight_ih_l2": np.ones((5, 5)), "rnn.weight_hh_l2": np.ones((5, 5))}, {}, ValueError,
      "layers or directions are missing"),
+    (STATE | {"rnn.weight_hh_l0": np.ones((2 * H, H)), "rnn.weight_ih_l0": np.ones((2 * H, I))}, {}, ValueError,
+     r"square, or 3 \(GRU\) or 4 \(LSTM\) square blocks; got shape \(10, 5\)"),
     (STATE | {"rnn.weight_hh_l0": np.ones((4 * H, H)), "rnn.weight_ih_l0": np.ones((4 * H, I))}, {}, ValueError,
-     "of an LSTM or GRU"),
+     r"b_s must have shape \(20,\), got \(5,\)"),
+    (STATE, {"cell": "gru"}, ValueError, "cell must be 'plain' as in the converted network, got 'gru'"),
+    (STATE | {"c_0": np.ones((1, 1, H))}, {}, ValueError, "h_0 and c_0 must be given together for nn.LSTM"),
     (STATE | {"rnn.weight_ih_l0": np.ones((H + 1, I))}, {}, ValueError, "W_x must have shape"),
     (STATE | {"linear.weight": np.ones((O, H + 1))}, {}, ValueError, "output weights must have shape"),
     (STATE | {"linear.bias": np.ones(O + 1)}, {}, ValueError, "b_y must have shape"),
@@ -203,6 +207,85 @@ def test_what_torch_cannot_compute_is_not_written():
             convert.to_torch(stack((5,)), {"activation": "tanh", "leak": leak, "leak_form": form})
 
 
+# ---- Gated cells of PyTorch
+
+GATES = {"plain": 1, "gru": 3, "lstm": 4}
+
+
+def gated(cell, **options):
+    return network(cell=cell, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"learn_initial_state": True}, {"dtype": "float32"}, {"layers": True},
+                                     {"layers": True, "learn_initial_state": True}], ids=str)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_gated_network_goes_to_torch_and_back(cell, options):
+    options = dict(options)
+    sizes = ((H, H), True) if options.pop("layers", False) else (H, False)
+    net = RNN(I, sizes[0], O, cell=cell, bidirectional=sizes[1], **{"dtype": "float64"} | options)
+    net.theta = np.random.default_rng(1).standard_normal(net.theta.size)
+    state = net.to_torch()
+    again = RNN.from_torch(dict(sorted(state.items(), reverse=True)))
+    assert repr(again) == repr(net)
+    np.testing.assert_array_equal(again.theta, net.theta)
+    shapes = {name: value.shape for name, value in state.items()}
+    G = GATES[cell]
+    assert shapes["rnn.weight_ih_l0"] == (G * H, I) and shapes["rnn.weight_hh_l0"] == (G * H, H)
+    assert shapes.get("rnn.bias_hh_l0", (G * H,)) == (G * H,)
+    initial = {"h_0", "c_0"} if cell == "lstm" else {"h_0"}
+    assert {name for name in state if name.endswith("_0")} == (initial if net.learn_initial_state else set())
+    for name in initial & state.keys():
+        assert shapes[name] == (4 if sizes[1] else 1, 1, H)
+
+
+def test_b_n_is_the_hidden_bias_of_n_and_the_other_biases_add_up():
+    net = gated("gru")
+    state = net.to_torch()
+    np.testing.assert_array_equal(state["rnn.bias_hh_l0"], np.concatenate([np.zeros(2 * H), net.parameters["b_n"]]))
+    state["rnn.bias_hh_l0"] = np.arange(3.0 * H)
+    again = RNN.from_torch(state).parameters
+    np.testing.assert_array_equal(again["b_s"], state["rnn.bias_ih_l0"] + np.where(np.arange(3 * H) < 2 * H, np.arange(3 * H), 0))
+    np.testing.assert_array_equal(again["b_n"], np.arange(2 * H, 3 * H))
+    of_lstm = gated("lstm").to_torch()
+    of_lstm["rnn.bias_hh_l0"] = np.arange(4.0 * H)
+    np.testing.assert_array_equal(RNN.from_torch(of_lstm).parameters["b_s"], of_lstm["rnn.bias_ih_l0"] + np.arange(4 * H))
+
+
+def test_the_initial_state_of_an_lstm_is_h_0_beside_c_0():
+    net = gated("lstm", learn_initial_state=True)
+    state = net.to_torch()
+    np.testing.assert_array_equal(net.parameters["S_0"], np.concatenate([state["h_0"][0, 0], state["c_0"][0, 0]]))
+    for missing in ("h_0", "c_0"):
+        with pytest.raises(ValueError, match="^h_0 and c_0 must be given together"):
+            RNN.from_torch(without(state, missing))
+    with pytest.raises(ValueError, match=r"^c_0 must have the shape of h_0, \(1, 1, 5\), got \(1, 1, 4\)"):
+        RNN.from_torch(state | {"c_0": state["c_0"][..., 1:]})
+
+
+def test_options_that_contradict_a_gated_module_are_refused():
+    state = gated("gru").to_torch()
+    for options, words in (({"cell": "lstm"}, "cell must be 'gru'"), ({"activation": "relu"}, "activation must be 'tanh'"),
+                           ({"reset_after": False}, "reset_after must be True")):
+        with pytest.raises(ValueError, match=f"^{words} as in the converted network"):
+            RNN.from_torch(state, **options)
+    with pytest.raises(ValueError, match=r"without projections \(proj_size=0\), got 'rnn.weight_hr_l0'"):
+        RNN.from_torch(gated("lstm").to_torch() | {"rnn.weight_hr_l0": np.ones((2, H))})
+    with pytest.raises(ValueError, match=r"must have the same shape \(G·H,\), got \(15,\) and \(14,\)"):
+        RNN.from_torch(state | {"rnn.bias_hh_l0": np.ones(14)})
+    mixed = state | {"rnn.weight_ih_l1": np.ones((4 * H, H)), "rnn.weight_hh_l1": np.ones((4 * H, H))}
+    with pytest.raises(ValueError, match="the layers must have one cell, got a gru and a lstm"):
+        RNN.from_torch(mixed)
+
+
+def test_what_gated_modules_of_torch_cannot_compute_is_not_written():
+    with pytest.raises(ValueError, match="^activation must be 'tanh' for nn.LSTM, got 'relu'"):
+        gated("lstm", activation="relu").to_torch()
+    with pytest.raises(ValueError, match="^reset_after must be True for nn.GRU"):
+        gated("gru", reset_after=False).to_torch()
+    with pytest.raises(ValueError, match=r"^hidden_size must be the same for all layers for nn.GRU, got \[4, 5\]"):
+        RNN(I, (5, 4), O, cell="gru").to_torch()
+
+
 # ---- Keras
 
 
@@ -217,9 +300,23 @@ class Layer:
         return self.config
 
 
-class SimpleRNN(Layer):
+class Recurrent(Layer):
     def __init__(self, *weights, **config):
         super().__init__(*weights, **{"activation": "tanh", "return_sequences": True, "go_backwards": False} | config)
+
+
+class SimpleRNN(Recurrent):
+    pass
+
+
+class LSTM(Recurrent):
+    def __init__(self, *weights, **config):
+        super().__init__(*weights, **{"recurrent_activation": "sigmoid"} | config)
+
+
+class GRU(Recurrent):
+    def __init__(self, *weights, **config):
+        super().__init__(*weights, **{"recurrent_activation": "sigmoid", "reset_after": True} | config)
 
 
 class Dense(Layer):
@@ -242,7 +339,7 @@ class InputLayer(Layer):
     pass
 
 
-class GRU(Layer):
+class ConvLSTM1D(Layer):
     pass
 
 
@@ -309,9 +406,16 @@ K, R, V = np.ones((I, H)), np.ones((H, H)), np.ones(H)
     ([K, R, V, R, R, V], "give the layers"),
     ([K, R, V, np.ones((H + 1, O))], "output weights must have shape"),
     ([Dense(K)], "must be SimpleRNN"),
-    ([GRU(K)], "got GRU"),
-    ([SimpleRNN(K, R, V), GRU(K)], "got GRU"),
-    (GRU(K), "got GRU"),
+    ([ConvLSTM1D(K)], "got ConvLSTM1D"),
+    ([SimpleRNN(K, R, V), ConvLSTM1D(K)], "got ConvLSTM1D"),
+    (ConvLSTM1D(K), "got ConvLSTM1D"),
+    ([SimpleRNN(K, R, V), GRU(np.ones((H, 15)), np.ones((H, 15)))], "all of one kind, .*; got SimpleRNN, GRU"),
+    ([GRU(np.ones((I, 15)), np.ones((H, 15)), recurrent_activation="hard_sigmoid")], "recurrent_activation must be 'sigmoid'"),
+    ([GRU(np.ones((I, 15)), np.ones((H, 15))), GRU(np.ones((H, 15)), np.ones((H, 15)), reset_after=False)], "same reset_after"),
+    ([LSTM(np.ones((I, 15)), np.ones((H, 15)))], "kernel of a lstm must have 4 square blocks, got shape \\(5, 15\\)"),
+    ([np.ones((I, 6)), np.ones((2, 6)), np.ones((2, 6))], "may be that of a bias or of a kernel: give the layers"),
+    ([np.ones((I, 15)), np.ones((H, 15)), np.ones((2, 15)), np.ones((H, 20)), np.ones((H, 20)), np.ones(20), np.ones((H, O))],
+     "same reset_after|one cell"),
     ([SimpleRNN(K, R, V, activation="leaky_relu")], "activation of SimpleRNN must be one of .*; got 'leaky_relu'"),
     ([SimpleRNN(K, R, V, activation={"class_name": "own"})], "must be one of"),
     ([SimpleRNN(K, R, V), SimpleRNN(R, R, V, activation="relu")], "same activation, got activations relu, tanh"),
@@ -326,6 +430,71 @@ K, R, V = np.ones((I, H)), np.ones((H, H)), np.ones(H)
 def test_what_is_no_plain_network_of_keras_is_refused(layers, words):
     with pytest.raises(ValueError, match=words):
         RNN.from_keras(layers)
+
+
+def theirs(cell, array):
+    """Return an array with our blocks of rows, with the blocks in Keras' order."""
+    if cell != "gru":
+        return array
+    r, z, n = np.split(array, 3)
+    return np.concatenate([z, r, n])
+
+
+def layers_of(net):
+    """Return the layers of Keras that compute what a gated network does, with input and recurrent biases that add up."""
+    p, kind = net.parameters, {"gru": GRU, "lstm": LSTM}[net.cell]
+    config = {"return_sequences": net.output == "sequence", "activation": net.activation}
+    if net.cell == "gru":
+        config["reset_after"] = net.reset_after
+    sizes, both = net.hidden_size if isinstance(net.hidden_size, tuple) else (net.hidden_size,), net.bidirectional
+    layers = []
+    for k in range(len(sizes)):
+        pair = []
+        for direction in ("", "_reverse")[:1 + both]:
+            s = (f"_l{k}" if k else "") + direction
+            arrays = [theirs(net.cell, p[name + s]).T for name in ("W_x", "W_s")]
+            if net.bias and "b_n" + s in p:
+                of_states = np.arange(3.0 * sizes[k])
+                of_inputs = p["b_s" + s] - np.where(np.arange(3 * sizes[k]) < 2 * sizes[k], of_states, 0)
+                of_states[2 * sizes[k]:] = p["b_n" + s]
+                arrays.append(np.stack([theirs("gru", of_inputs), theirs("gru", of_states)]))
+            elif net.bias:
+                arrays.append(theirs(net.cell, p["b_s" + s]))
+            pair.append(kind(*arrays, **config, go_backwards=direction != ""))
+        layers.append(Bidirectional(*pair) if both else pair[0])
+    return [*layers, Dense(p["W_y"].T, *([p["b_y"]] if net.bias else []))]
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"hidden_size": (4, 3), "bidirectional": True}, {"output": "last"},
+                                     {"hidden_size": (4, 4)}], ids=str)
+@pytest.mark.parametrize("cell", [{"cell": "gru"}, {"cell": "gru", "reset_after": False}, {"cell": "lstm"},
+                                  {"cell": "lstm", "activation": "relu"}], ids=str)
+def test_gated_layers_of_keras_go_to_our_order_of_gates(cell, options):
+    options = cell | options
+    net = RNN(I, options.pop("hidden_size", H), O, dtype="float64", **options)
+    net.theta = np.random.default_rng(1).standard_normal(net.theta.size)
+    layers = layers_of(net)
+    again = RNN.from_keras(layers)
+    assert repr(again) == repr(net)
+    np.testing.assert_allclose(again.theta, net.theta, rtol=0, atol=1e-14)
+    weights = [array for layer in layers[:-1] for part in
+               ((layer.forward_layer, layer.backward_layer) if net.bidirectional else (layer,)) for array in part.get_weights()]
+    said = {name: options[name] for name in ("output", "activation", "reset_after") if name in options}
+    if net.bias:
+        said.pop("reset_after", None)  # the biases tell
+    again = RNN.from_keras([*weights, *layers[-1].get_weights()], **said)
+    assert repr(again) == repr(net)
+    np.testing.assert_allclose(again.theta, net.theta, rtol=0, atol=1e-14)
+
+
+def test_a_list_of_biases_tells_whether_a_gru_resets_after_the_product():
+    for after in (True, False):
+        net = gated("gru", reset_after=after)
+        arrays = [array for layer in layers_of(net) for array in layer.get_weights()]
+        assert convert.from_keras(arrays).options["reset_after"] is after
+        with pytest.raises(ValueError, match=f"^reset_after must be {after} as in the converted network"):
+            RNN.from_keras(arrays, reset_after=not after)
+    assert "reset_after" not in convert.from_keras([arrays[0], arrays[1], arrays[3]]).options
 
 
 # ---- PsychRNN

@@ -527,8 +527,8 @@ def test_an_array_that_is_not_the_expected_one_is_refused(tmp_path, members, mem
 
 
 def test_a_later_version_is_refused_as_such(tmp_path, members):
-    write(tmp_path / "a.npz", with_header(members, version=2, kind="Something new"))
-    refused(tmp_path / "a.npz", "later fastbptt", "2", "up to 1")
+    write(tmp_path / "a.npz", with_header(members, version=3, kind="Something new"))
+    refused(tmp_path / "a.npz", "later fastbptt", "3", "up to 2")
 
 
 @pytest.mark.parametrize("changes", [

@@ -153,7 +153,6 @@ def test_a_function_that_returns_numbers_that_are_not_finite_is_refused():
     ((), ValueError, ("initializer", "(name, number)")),
     (("torch", 0.5), ValueError, ("'torch'", "takes no number")),
     (np.eye(H), TypeError, ("initializer", "dict", "W_s")),
-    (None, TypeError, ("initializer", "NoneType")),
     ({"W_s": None}, TypeError, ("initializer", "NoneType")),
     ({"W_s": 0.5}, TypeError, ("initializer", "float")),
     ({3: "normal"}, ValueError, ("initializer", "3")),

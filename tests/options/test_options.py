@@ -57,7 +57,8 @@ def test_keywords_of_backends_are_those_that_they_take():
 
 def test_every_kept_option_reaches_both_backends_or_is_seen_in_the_parameters():
     converted = {"loss", "l1", "l2", "noise_std", "input_noise_std", "reduction", "output"}  # by for_backends.py
-    in_parameters = {"input_size", "hidden_size", "output_size", "dtype", "bias", "learn_initial_state", "bidirectional"}
+    in_parameters = {"input_size", "hidden_size", "output_size", "dtype", "bias", "learn_initial_state", "bidirectional",
+                     "forget_bias"}
     ids = {"one_hot"}  # the reference sees by the dtype of X whether they are ids
     kept = [option for option in OPTIONS if option.check is not None and not option.constrains and option.name not in converted]
     assert [option.name for option in kept if not option.core and option.name not in in_parameters] == []
@@ -67,3 +68,4 @@ def test_every_kept_option_reaches_both_backends_or_is_seen_in_the_parameters():
 def test_populations_compute_in_lanes_what_the_declaration_says():
     assert Population(8, 1, 2, 1)._lanes is not None or not _core.lane_kernels()
     assert Population(8, 1, 2, 1, leak=0.5)._lanes is None
+    assert Population(8, 1, 2, 1, cell="gru")._lanes is None

@@ -20,7 +20,7 @@ from fastbptt import (
     _types, estimators, initializers, many, network, optimizers, reference, schedules, sequences, training,
 )
 from fastbptt._training import types as _run_types
-from fastbptt.options import declaration, units as _units
+from fastbptt.options import cells as _cells, declaration, units as _units
 
 INTERNAL = ("backends", "cli", "kernels", "options", "threads")  # folders without public functions
 MODULES = ["fastbptt", *(f"fastbptt.{module.name}" for module in pkgutil.iter_modules(fastbptt.__path__)
@@ -104,7 +104,7 @@ def test_the_functions_that_users_call_are_checked():
     ("LossName", reference.LOSSES), ("RegressionLossName", estimators.REGRESSION_LOSSES),
     ("InitializerName", initializers.INITIALIZERS), ("OptimizerName", optimizers.OPTIMIZERS),
     ("ScheduleName", schedules.SCHEDULES), ("Reduction", network.REDUCTIONS), ("Output", network.OUTPUTS),
-    ("Backend", network.BACKENDS), ("LeakForm", _units.FORMS), ("TwoD", sequences.TWO_D),
+    ("Backend", network.BACKENDS), ("LeakForm", _units.FORMS), ("Cell", _cells.NAMES), ("TwoD", sequences.TWO_D),
     ("OnNonfinite", training.ON_NONFINITE)])
 def test_literals_are_the_names_that_the_code_knows(literal, names):
     assert sorted(get_args(getattr(_types, literal))) == sorted(names)
@@ -128,8 +128,7 @@ def test_options_of_wrappers_match_rnn_and_its_fit():
 def test_estimators_have_the_types_of_the_networks_options(kind):
     own, network_s = (inspect.signature(each).parameters for each in (kind, fastbptt.RNN))
     for name in ("hidden_size", *declaration.names(lambda option: option.estimators)):
-        choice = " | None" if name in ("activation", "initializer") else ""  # None: the estimator's own choice
-        assert own[name].annotation == network_s[name].annotation + choice, name
+        assert own[name].annotation == network_s[name].annotation, name
 
 
 def test_fields_of_optimizers_have_types():

@@ -12,7 +12,7 @@ from gated import B, by_hand, CELLS, H, I, O, T
 
 from fastbptt import reference
 from fastbptt.backends.reference import ReferenceBackend
-from fastbptt.options import units
+from fastbptt.options import cells
 
 LIMIT = 1e-12  # relative, of gradients against the complex step
 
@@ -360,7 +360,7 @@ def test_the_backend_exchanges_states_and_gates_as_flat_arrays(name, sizes):
                "loss_parameter": None, "reduction": "mean", "leak": 1.0, "leak_form": "rate", "l1": {}, "l2": {}, "maps": None,
                "rate_penalty": 0.2, **CELLS[name]}
     backend = ReferenceBackend({key: value.shape for key, value in call.p.items()}, **options)
-    row = units.cell_of(options)
+    row = cells.of(options)
     assert row is gated.row_of(name)
     assert backend.widths == [len(row.states) * H for H in sizes]
     resets, state = call.kind["resets"], call.state

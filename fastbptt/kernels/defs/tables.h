@@ -9,6 +9,8 @@
 
 enum fastbptt_layers { FASTBPTT_HIDDEN = 1, FASTBPTT_OUTPUT = 2, FASTBPTT_BOTH = 3 };
 enum fastbptt_reads { FASTBPTT_VALUE, FASTBPTT_INPUT };
+enum fastbptt_product { FASTBPTT_SUMMED, FASTBPTT_APART, FASTBPTT_GATED };
+enum fastbptt_state { FASTBPTT_FIRST, FASTBPTT_SECOND, FASTBPTT_BOTH_CARRIES };
 enum fastbptt_number { FASTBPTT_NONE, FASTBPTT_THRESHOLD, FASTBPTT_LEVEL };
 
 /* Indexed by the constants of kernels.h */
@@ -43,9 +45,15 @@ static const struct fastbptt_rule_row {
 static const struct fastbptt_cell_row {
     const char *name;
     ptrdiff_t gates, carries, saves;
-    int direct;
+    int direct, product, state;
+    ptrdiff_t slots; /* blocks of H numbers in a row of delta */
 } fastbptt_cells[] = {
-#define CELL(CONSTANT, name, gates, carries, saves, direct) {#name, gates, carries, saves, direct},
+#define FASTBPTT_STATE_FIRST FASTBPTT_FIRST
+#define FASTBPTT_STATE_SECOND FASTBPTT_SECOND
+#define FASTBPTT_STATE_BOTH FASTBPTT_BOTH_CARRIES
+#define CELL(CONSTANT, name, gates, carries, saves, direct, product, state) \
+    {#name, gates, carries, saves, direct, FASTBPTT_##product, FASTBPTT_STATE_##state, \
+     gates + (FASTBPTT_##product == FASTBPTT_APART)},
 #include "cells.def"
 };
 

@@ -107,7 +107,7 @@ END_OF_TARGET
         JOIN(pack, set, bits), JOIN(gather, set, bits), JOIN(scatter, set, bits), JOIN(affine, set, bits), \
             JOIN(recur, set, bits), JOIN(error, set, bits), JOIN(recur_back, set, bits), JOIN(accumulate, set, bits), \
             JOIN(column_sums, set, bits), JOIN(update, set, bits), JOIN(integrate, set, bits), \
-            JOIN(integrate_back, set, bits) \
+            JOIN(integrate_back, set, bits), JOIN(gate, set, bits), JOIN(gate_back, set, bits) \
     }
 #define LANE_VERBS(set, bits) \
     { \

@@ -1,0 +1,266 @@
+/* The recurrence of cells of several gates, forward and backward: GRU and LSTM. Part of simd.h.
+ *
+ * kernels.h has the equations, defs/cells.def what each cell saves. A row of `saves` and of delta is one block of ldh numbers per
+ * slot. The slots are
+ *
+ *                  saves                       delta
+ *     GRU          n, r, z, hn                 n, r, z, hn
+ *     GRU_BEFORE   r, z, n                     r, z, n
+ *     LSTM         i, f, g, o, g1(c), c before i, f, g, o
+ *
+ * where hn is the product of the last gate with W_s plus b_n. Both products of the GRU's last gate so adjoin those of the others.
+ * A new cell of several gates gets a function for the step forward and one for the step back here.
+ */
+
+/* Return s (1 - s), the slope of the sigmoid s. */
+static INLINE V NAME(slope_of_gate)(V s)
+{
+    return s * (1 - s);
+}
+
+/* ---- One vector of units at one step, forward: from pre-activations to what the cell saves and to its carries */
+
+static INLINE void NAME(gru_unit)(const int activation, ptrdiff_t ldh, const real *before, real *S, real *saves)
+{
+    const V r = NAME(g_sigmoid)(LOAD(saves + ldh)), z = NAME(g_sigmoid)(LOAD(saves + 2 * ldh));
+    const V n = NAME(g)(activation, LOAD(saves) + r * LOAD(saves + 3 * ldh));
+    STORE(saves, n);
+    STORE(saves + ldh, r);
+    STORE(saves + 2 * ldh, z);
+    STORE(S, n + z * (LOAD(before) - n));
+}
+
+static INLINE void NAME(lstm_unit)(const int activation, ptrdiff_t ldh, const real *carry_before, real *S, real *carry,
+                                   real *saves)
+{
+    const V i = NAME(g_sigmoid)(LOAD(saves)), f = NAME(g_sigmoid)(LOAD(saves + ldh));
+    const V g = NAME(g)(activation, LOAD(saves + 2 * ldh)), o = NAME(g_sigmoid)(LOAD(saves + 3 * ldh));
+    const V kept = LOAD(carry_before);
+    V part = f * kept, c, r;
+    IN_REGISTER(part);
+    c = part + i * g;
+    r = NAME(g)(activation, c);
+    STORE(saves, i);
+    STORE(saves + ldh, f);
+    STORE(saves + 2 * ldh, g);
+    STORE(saves + 3 * ldh, o);
+    STORE(saves + 4 * ldh, r);
+    STORE(saves + 5 * ldh, kept);
+    STORE(carry, c);
+    STORE(S, o * r);
+}
+
+/* ---- One vector of units at one step, back: dh is ∂E/∂S. Lanes of padding become 0, so that products may run over all slots. */
+
+static INLINE void NAME(gru_unit_back)(const int activation, MASK there, ptrdiff_t ldh, const real *saves, const real *before,
+                                       V dh, real *dcarry, real *delta)
+{
+    const V n = LOAD(saves), r = LOAD(saves + ldh), z = LOAD(saves + 2 * ldh), hn = LOAD(saves + 3 * ldh);
+    const V dn = SELECT(there, dh * (1 - z) * NAME(slope_of_g)(activation, n), SPLAT(0));
+    const V dz = SELECT(there, dh * (LOAD(before) - n) * NAME(slope_of_gate)(z), SPLAT(0));
+    STORE(dcarry, dh * z);
+    STORE(delta, dn);
+    STORE(delta + ldh, SELECT(there, dn * hn * NAME(slope_of_gate)(r), SPLAT(0)));
+    STORE(delta + 2 * ldh, dz);
+    STORE(delta + 3 * ldh, dn * r);
+}
+
+static INLINE void NAME(lstm_unit_back)(const int activation, MASK there, ptrdiff_t ldh, const real *saves, V dh, V dc,
+                                        real *dcarry, real *delta)
+{
+    const V i = LOAD(saves), f = LOAD(saves + ldh), g = LOAD(saves + 2 * ldh), o = LOAD(saves + 3 * ldh);
+    const V r = LOAD(saves + 4 * ldh), kept = LOAD(saves + 5 * ldh);
+    V through = dh * o * NAME(slope_of_g)(activation, r);
+    IN_REGISTER(through);
+    dc = SELECT(there, dc + through, SPLAT(0));
+    STORE(dcarry, dc * f);
+    STORE(delta, dc * g * NAME(slope_of_gate)(i));
+    STORE(delta + ldh, SELECT(there, dc * kept * NAME(slope_of_gate)(f), SPLAT(0)));
+    STORE(delta + 2 * ldh, dc * i * NAME(slope_of_g)(activation, g));
+    STORE(delta + 3 * ldh, SELECT(there, dh * r * NAME(slope_of_gate)(o), SPLAT(0)));
+}
+
+/* ---- All rows of one step */
+
+static INLINE void NAME(gru_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *before, real *S,
+                                  real *saves)
+{
+    ptrdiff_t i, j;
+    for (i = 0; i < rows; i++, before += ldh, S += ldh, saves += 4 * ldh)
+        for (j = 0; j < ldh; j += W)
+            NAME(gru_unit)(activation, ldh, before + j, S + j, saves + j);
+}
+
+static INLINE void NAME(lstm_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *carry_before, real *S,
+                                   real *carry, real *saves)
+{
+    ptrdiff_t i, j;
+    for (i = 0; i < rows; i++, carry_before += ldh, S += ldh, carry += ldh, saves += 6 * ldh)
+        for (j = 0; j < ldh; j += W)
+            NAME(lstm_unit)(activation, ldh, carry_before + j, S + j, carry + j, saves + j);
+}
+
+/* The candidate of GRU_BEFORE, whose gates r and z are known. */
+static INLINE void NAME(gru_before_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *before, real *S,
+                                         real *saves)
+{
+    ptrdiff_t i, j;
+    for (i = 0; i < rows; i++, before += ldh, S += ldh, saves += 3 * ldh)
+        for (j = 0; j < ldh; j += W) {
+            const V n = NAME(g)(activation, LOAD(saves + 2 * ldh + j));
+            STORE(saves + 2 * ldh + j, n);
+            STORE(S + j, n + LOAD(saves + ldh + j) * (LOAD(before + j) - n));
+        }
+}
+
+static INLINE void NAME(gru_step_back)(const int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh, const real *saves,
+                                       const real *before, int comes, real *dcarry, real *delta)
+{
+    ptrdiff_t i, j;
+    for (i = 0; i < rows; i++, before += ldh, dcarry += ldh, saves += 4 * ldh, delta += 4 * ldh)
+        for (j = 0; j < ldh; j += W) {
+            const V dh = comes ? LOAD(delta + j) + LOAD(dcarry + j) : LOAD(delta + j);
+            NAME(gru_unit_back)(activation, NAME(there)(H - j), ldh, saves + j, before + j, dh, dcarry + j, delta + j);
+        }
+}
+
+static INLINE void NAME(lstm_step_back)(const int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh, const real *saves,
+                                        int comes, real *dcarry, real *delta)
+{
+    ptrdiff_t i, j;
+    for (i = 0; i < rows; i++, dcarry += ldh, saves += 6 * ldh, delta += 4 * ldh)
+        for (j = 0; j < ldh; j += W)
+            NAME(lstm_unit_back)(activation, NAME(there)(H - j), ldh, saves + j, LOAD(delta + j),
+                                 comes ? LOAD(dcarry + j) : SPLAT(0), dcarry + j, delta + j);
+}
+
+/* z and n of GRU_BEFORE, whose r needs the product of n with W_s. On return the slot of r holds ∂E/∂S. */
+static INLINE void NAME(gru_before_step_back)(const int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh,
+                                              const real *saves, const real *before, int comes, real *dcarry, real *delta)
+{
+    ptrdiff_t i, j;
+    for (i = 0; i < rows; i++, before += ldh, dcarry += ldh, saves += 3 * ldh, delta += 3 * ldh)
+        for (j = 0; j < ldh; j += W) {
+            const MASK there = NAME(there)(H - j);
+            const V dh = comes ? LOAD(delta + j) + LOAD(dcarry + j) : LOAD(delta + j);
+            const V z = LOAD(saves + ldh + j), n = LOAD(saves + 2 * ldh + j);
+            const V dz = dh * (LOAD(before + j) - n) * NAME(slope_of_gate)(z);
+            STORE(delta + ldh + j, SELECT(there, dz, SPLAT(0)));
+            STORE(delta + 2 * ldh + j, SELECT(there, dh * (1 - z) * NAME(slope_of_g)(activation, n), SPLAT(0)));
+            STORE(dcarry + j, dh * z);
+        }
+}
+
+/* Compute C += A @ P for the blocks of n gates in A. P is packed as one matrix if A has no padding, else gate by gate. */
+static INLINE void NAME(add_gates)(ptrdiff_t n, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh, const real *A, ptrdiff_t lda,
+                                   const real *P, real *C, ptrdiff_t ldc)
+{
+    ptrdiff_t g;
+    if (H == ldh)
+        NAME(add_product)(rows, n * H, A, lda, P, ldh, C, ldc);
+    else
+        for (g = 0; g < n; g++)
+            NAME(add_product)(rows, H, A + g * ldh, lda, P + g * H * ldh, ldh, C, ldc);
+}
+
+#define BY_ACTIVATION(step, ...) \
+    do { \
+        if (what->activation == FASTBPTT_TANH) \
+            NAME(step)(FASTBPTT_TANH, __VA_ARGS__); \
+        else \
+            NAME(step)(what->activation, __VA_ARGS__); \
+    } while (0)
+
+static void NAME(gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh,
+                       const real *b_n, const real *mask, real *masked, const real *before, const real *carry_before, real *S,
+                       real *carry, real *saves)
+{
+    const ptrdiff_t n = rows * ldh, lds = (what->form == FASTBPTT_GRU ? 4 : what->form == FASTBPTT_LSTM ? 6 : 3) * ldh;
+    ptrdiff_t t, i, j;
+    for (t = 0; t < steps; t++, before = S, S += n, saves += rows * lds) {
+        const real *factor = before;
+        if (mask != NULL) {
+            NAME(multiply)(n, before, mask, masked);
+            factor = masked;
+        }
+        if (what->form == FASTBPTT_GRU) {
+            for (i = 0; i < rows; i++)
+                memcpy(saves + i * lds + 3 * ldh, b_n, ldh * sizeof(real));
+            NAME(add_product)(rows, H, factor, ldh, P, 3 * ldh, saves + ldh, lds);
+            BY_ACTIVATION(gru_step, rows, ldh, before, S, saves);
+        } else if (what->form == FASTBPTT_LSTM) {
+            NAME(add_product)(rows, H, factor, ldh, P, 4 * ldh, saves, lds);
+            BY_ACTIVATION(lstm_step, rows, ldh, carry_before, S, carry, saves);
+            carry_before = carry;
+            carry += n;
+        } else {
+            real *product = masked + n;
+            NAME(add_product)(rows, H, factor, ldh, P, 2 * ldh, saves, lds);
+            for (i = 0; i < rows; i++)
+                for (j = 0; j < ldh; j += W) {
+                    const V r = NAME(g_sigmoid)(LOAD(saves + i * lds + j));
+                    STORE(saves + i * lds + j, r);
+                    STORE(saves + i * lds + ldh + j, NAME(g_sigmoid)(LOAD(saves + i * lds + ldh + j)));
+                    STORE(product + i * ldh + j, r * LOAD(factor + i * ldh + j));
+                }
+            NAME(add_product)(rows, H, product, ldh, P + 2 * ldh * H, ldh, saves + 2 * ldh, lds);
+            BY_ACTIVATION(gru_before_step, rows, ldh, before, S, saves);
+        }
+    }
+}
+
+static void NAME(gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P,
+                            ptrdiff_t ldh, const real *mask, real *masked, const real *saves, const real *before,
+                            const real *later, real *dcarry, real *delta)
+{
+    const int gru = what->form == FASTBPTT_GRU, lstm = what->form == FASTBPTT_LSTM;
+    const ptrdiff_t n = rows * ldh, lds = (gru ? 4 : lstm ? 6 : 3) * ldh, ldd = (gru || lstm ? 4 : 3) * ldh;
+    const ptrdiff_t gates = gru ? 3 : lstm ? 4 : 2; /* of the product that goes back to the step before */
+    ptrdiff_t t, i, j;
+    if (later == NULL)
+        memset(dcarry, 0, n * sizeof(real));
+    for (t = steps - 1; t >= 0 || steps == 0; t--) {
+        real *d = delta + (steps == 0 ? 0 : t * rows * ldd);
+        const real *s = saves + t * rows * lds, *b = before + t * n;
+        const int comes = later != NULL;
+        if (comes && mask == NULL)
+            NAME(add_gates)(gates, rows, H, ldh, later + (gru ? ldh : 0), ldd, P, d, ldd);
+        else if (comes) {
+            memset(masked, 0, n * sizeof(real));
+            NAME(add_gates)(gates, rows, H, ldh, later + (gru ? ldh : 0), ldd, P, masked, ldh);
+            for (i = 0; i < rows; i++)
+                for (j = 0; j < ldh; j += W)
+                    STORE(d + i * ldd + j, LOAD(d + i * ldd + j) + LOAD(masked + i * ldh + j) * LOAD(mask + i * ldh + j));
+        }
+        if (steps == 0) {
+            for (i = 0; i < (lstm ? 0 : rows); i++)
+                for (j = 0; j < ldh; j += W)
+                    STORE(d + i * ldd + j, LOAD(d + i * ldd + j) + LOAD(dcarry + i * ldh + j));
+            return;
+        }
+        if (gru)
+            BY_ACTIVATION(gru_step_back, rows, H, ldh, s, b, comes, dcarry, d);
+        else if (lstm)
+            BY_ACTIVATION(lstm_step_back, rows, H, ldh, s, comes, dcarry, d);
+        else {
+            real *product = masked + n; /* ∂E/∂ r ∘ S */
+            BY_ACTIVATION(gru_before_step_back, rows, H, ldh, s, b, comes, dcarry, d);
+            memset(product, 0, n * sizeof(real));
+            NAME(add_product)(rows, H, d + 2 * ldh, ldd, P + 2 * H * ldh, ldh, product, ldh);
+            for (i = 0; i < rows; i++)
+                for (j = 0; j < ldh; j += W) {
+                    const MASK there = NAME(there)(H - j);
+                    const V r = LOAD(s + i * lds + j);
+                    V back = LOAD(product + i * ldh + j), direct;
+                    if (mask != NULL)
+                        back *= LOAD(mask + i * ldh + j);
+                    direct = back * r;
+                    IN_REGISTER(direct);
+                    STORE(dcarry + i * ldh + j, LOAD(dcarry + i * ldh + j) + direct);
+                    STORE(d + i * ldd + j, SELECT(there, back * LOAD(b + i * ldh + j) * NAME(slope_of_gate)(r), SPLAT(0)));
+                }
+        }
+        later = d;
+    }
+}
+#undef BY_ACTIVATION
