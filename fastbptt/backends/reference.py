@@ -123,6 +123,6 @@ class ReferenceBackend:
         return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
 
     def gradient_flow(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, begin: int,
-                      end: int) -> tuple[np.ndarray, np.ndarray]:
+                      end: int) -> tuple[np.ndarray, ...]:
         return reference.gradient_flow(self._parameters(theta), X, D, range(begin, end), weights=weights,
                                        initial_state=initial_state, **self.options)
