@@ -210,7 +210,7 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
     shared.P_x = take(base, &used, p.I, gates * ldh, size)
     shared.P_s = take(base, &used, p.H, gates * ldh, size)
     shared.P_y = take(base, &used, p.H, ldo, size)
-    shared.Q_x = take(base, &used, gates * ldh, ldi, size)
+    shared.Q_x = take(base, &used, gates * ldh if gates > 1 else p.H, ldi, size)
     shared.Q_s = take(base, &used, gates * p.H, ldh, size)
     shared.Q_y = take(base, &used, p.O, ldh, size)
     if gates > 1:

@@ -12,6 +12,26 @@
  * A new cell of several gates gets a function for the step forward and one for the step back here.
  */
 
+#if BITS == 32
+#define GATE_LOWEST -87.0f
+#define GATE_HIGHEST 88.0f
+#else
+#define GATE_LOWEST -708.0
+#define GATE_HIGHEST 709.0
+#endif
+
+/* Return the sigmoid of a. As in `exp`, but exp(-a) + 1 needs no factor for subnormal numbers, and no branch for the sign: the
+ * quotient is accurate for both. The limits make exp(-a) finite and normal. */
+static INLINE V NAME(gate_of)(V a)
+{
+    V n, q, scale;
+    MASK n_bits;
+    a = CLAMP(-a, GATE_LOWEST, GATE_HIGHEST);
+    q = NAME(reduce)(1, a, &n, &n_bits);
+    scale = POWER_OF_2(n_bits - SHIFT_BITS);
+    return 1 / (scale * q + (scale + 1));
+}
+
 /* Return s (1 - s), the slope of the sigmoid s. */
 static INLINE V NAME(slope_of_gate)(V s)
 {
@@ -22,7 +42,7 @@ static INLINE V NAME(slope_of_gate)(V s)
 
 static INLINE void NAME(gru_unit)(const int activation, ptrdiff_t ldh, const real *before, real *S, real *saves)
 {
-    const V r = NAME(g_sigmoid)(LOAD(saves + ldh)), z = NAME(g_sigmoid)(LOAD(saves + 2 * ldh));
+    const V r = NAME(gate_of)(LOAD(saves + ldh)), z = NAME(gate_of)(LOAD(saves + 2 * ldh));
     const V n = NAME(g)(activation, LOAD(saves) + r * LOAD(saves + 3 * ldh));
     STORE(saves, n);
     STORE(saves + ldh, r);
@@ -33,8 +53,8 @@ static INLINE void NAME(gru_unit)(const int activation, ptrdiff_t ldh, const rea
 static INLINE void NAME(lstm_unit)(const int activation, ptrdiff_t ldh, const real *carry_before, real *S, real *carry,
                                    real *saves)
 {
-    const V i = NAME(g_sigmoid)(LOAD(saves)), f = NAME(g_sigmoid)(LOAD(saves + ldh));
-    const V g = NAME(g)(activation, LOAD(saves + 2 * ldh)), o = NAME(g_sigmoid)(LOAD(saves + 3 * ldh));
+    const V i = NAME(gate_of)(LOAD(saves)), f = NAME(gate_of)(LOAD(saves + ldh));
+    const V g = NAME(g)(activation, LOAD(saves + 2 * ldh)), o = NAME(gate_of)(LOAD(saves + 3 * ldh));
     const V kept = LOAD(carry_before);
     V part = f * kept, c, r;
     IN_REGISTER(part);
@@ -171,12 +191,127 @@ static INLINE void NAME(add_gates)(ptrdiff_t n, ptrdiff_t rows, ptrdiff_t H, ptr
             NAME(step)(what->activation, __VA_ARGS__); \
     } while (0)
 
+/* ---- One row of at most two vectors. Its products are inlined tiles: a step of a small network takes less time than the calls and
+ * branches of `add_product`. Each sum has the accumulators that it has there, so that a row keeps its bits. */
+
+#define FEW_OF_TWO (REGISTERS > 16 ? 3 : 2)
+
+/* Compute C += A @ P for one row and a constant number n of vectors. */
+static INLINE void NAME(add_row)(const int n, ptrdiff_t K, const real *A, const real *P, real *C)
+{
+#define TILE_OF_ROW(v, nv, parts) \
+    NAME(tile)(1, nv, parts, 0, K, A, 0, 1, P + (v) * W * K, nv == 1 ? W : 2 * W, 2 * W * K, C + (v) * W, 0, C + (v) * W, 0)
+#define LAST_OF_ROW(v) \
+    do { \
+        if (K < FOUR_PARTS_FROM) \
+            TILE_OF_ROW(v, 1, 2); \
+        else \
+            TILE_OF_ROW(v, 1, 4); \
+    } while (0)
+    if (n == 1)
+        LAST_OF_ROW(0);
+    else if (n == 2)
+        TILE_OF_ROW(0, 2, FEW_OF_TWO);
+    else if (n == 3) {
+        TILE_OF_ROW(0, 2, FEW_OF_TWO);
+        LAST_OF_ROW(2);
+    } else if (n == 4)
+        TILE_OF_ROW(0, 4, 2);
+    else if (n == 6) {
+        TILE_OF_ROW(0, 4, 2);
+        TILE_OF_ROW(4, 2, 2);
+    } else /* 8 */
+        TILE_OF_ROW(0, 8, 1);
+#undef TILE_OF_ROW
+#undef LAST_OF_ROW
+}
+
+static INLINE void NAME(gru_row)(const int nv, const int activation, ptrdiff_t steps, ptrdiff_t H, const real *P,
+                                 const real *b_n, const real *before, real *S, real *saves)
+{
+    const ptrdiff_t ldh = nv * W;
+    int v;
+    for (; steps > 0; steps--, before = S, S += ldh, saves += 4 * ldh) {
+        UNROLL for (v = 0; v < nv; v++)
+            STORE(saves + 3 * ldh + v * W, LOAD(b_n + v * W));
+        NAME(add_row)(3 * nv, H, before, P, saves + ldh);
+        UNROLL for (v = 0; v < nv; v++)
+            NAME(gru_unit)(activation, ldh, before + v * W, S + v * W, saves + v * W);
+    }
+}
+
+static INLINE void NAME(lstm_row)(const int nv, const int activation, ptrdiff_t steps, ptrdiff_t H, const real *P,
+                                  const real *before, const real *carry_before, real *S, real *carry, real *saves)
+{
+    const ptrdiff_t ldh = nv * W;
+    int v;
+    for (; steps > 0; steps--, before = S, carry_before = carry, S += ldh, carry += ldh, saves += 6 * ldh) {
+        NAME(add_row)(4 * nv, H, before, P, saves);
+        UNROLL for (v = 0; v < nv; v++)
+            NAME(lstm_unit)(activation, ldh, carry_before + v * W, S + v * W, carry + v * W, saves + v * W);
+    }
+}
+
+/* `gate_back` for one row: `gates` gates from slot `first` on go back to the step before. */
+static INLINE void NAME(back_of_row)(const int nv, const int lstm, const int activation, ptrdiff_t steps, ptrdiff_t H,
+                                     const real *P, const real *saves, const real *before, const real *later, real *dcarry,
+                                     real *delta)
+{
+    const ptrdiff_t ldh = nv * W, lds = (lstm ? 6 : 4) * ldh, first = lstm ? 0 : ldh;
+    const int gates = lstm ? 4 : 3;
+    ptrdiff_t t, g;
+    int v;
+    for (t = steps - 1; t >= 0; t--) {
+        const real *s = saves + t * lds;
+        real *d = delta + t * 4 * ldh;
+        if (later != NULL && H == ldh)
+            NAME(add_row)(nv, gates * H, later + first, P, d);
+        else if (later != NULL)
+            for (g = 0; g < gates; g++)
+                NAME(add_row)(nv, H, later + first + g * ldh, P + g * H * ldh, d);
+        UNROLL for (v = 0; v < nv; v++) {
+            const MASK there = NAME(there)(H - v * W);
+            const V direct = later != NULL ? LOAD(dcarry + v * W) : SPLAT(0);
+            if (lstm)
+                NAME(lstm_unit_back)(activation, there, ldh, s + v * W, LOAD(d + v * W), direct, dcarry + v * W, d + v * W);
+            else
+                NAME(gru_unit_back)(activation, there, ldh, s + v * W, before + t * ldh + v * W,
+                                    later != NULL ? LOAD(d + v * W) + direct : LOAD(d + v * W), dcarry + v * W, d + v * W);
+        }
+        later = d;
+    }
+}
+
+/* Call NAME(function)(nv, ...) for a row of nv vectors; tanh is a constant in it. */
+#define BY_WIDTH(function, ...) \
+    do { \
+        if (ldh == W && what->activation == FASTBPTT_TANH) \
+            NAME(function)(1, __VA_ARGS__ FASTBPTT_TANH, ROW_ARGUMENTS); \
+        else if (ldh == W) \
+            NAME(function)(1, __VA_ARGS__ what->activation, ROW_ARGUMENTS); \
+        else if (what->activation == FASTBPTT_TANH) \
+            NAME(function)(2, __VA_ARGS__ FASTBPTT_TANH, ROW_ARGUMENTS); \
+        else \
+            NAME(function)(2, __VA_ARGS__ what->activation, ROW_ARGUMENTS); \
+        return; \
+    } while (0)
+
 static void NAME(gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh,
                        const real *b_n, const real *mask, real *masked, const real *before, const real *carry_before, real *S,
                        real *carry, real *saves)
 {
     const ptrdiff_t n = rows * ldh, lds = (what->form == FASTBPTT_GRU ? 4 : what->form == FASTBPTT_LSTM ? 6 : 3) * ldh;
     ptrdiff_t t, i, j;
+    if (rows == 1 && mask == NULL && ldh <= 2 * W) {
+#define ROW_ARGUMENTS steps, H, P, b_n, before, S, saves
+        if (what->form == FASTBPTT_GRU)
+            BY_WIDTH(gru_row, );
+#undef ROW_ARGUMENTS
+#define ROW_ARGUMENTS steps, H, P, before, carry_before, S, carry, saves
+        if (what->form == FASTBPTT_LSTM)
+            BY_WIDTH(lstm_row, );
+#undef ROW_ARGUMENTS
+    }
     for (t = 0; t < steps; t++, before = S, S += n, saves += rows * lds) {
         const real *factor = before;
         if (mask != NULL) {
@@ -198,9 +333,9 @@ static void NAME(gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t ro
             NAME(add_product)(rows, H, factor, ldh, P, 2 * ldh, saves, lds);
             for (i = 0; i < rows; i++)
                 for (j = 0; j < ldh; j += W) {
-                    const V r = NAME(g_sigmoid)(LOAD(saves + i * lds + j));
+                    const V r = NAME(gate_of)(LOAD(saves + i * lds + j));
                     STORE(saves + i * lds + j, r);
-                    STORE(saves + i * lds + ldh + j, NAME(g_sigmoid)(LOAD(saves + i * lds + ldh + j)));
+                    STORE(saves + i * lds + ldh + j, NAME(gate_of)(LOAD(saves + i * lds + ldh + j)));
                     STORE(product + i * ldh + j, r * LOAD(factor + i * ldh + j));
                 }
             NAME(add_product)(rows, H, product, ldh, P + 2 * ldh * H, ldh, saves + 2 * ldh, lds);
@@ -219,6 +354,14 @@ static void NAME(gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
     ptrdiff_t t, i, j;
     if (later == NULL)
         memset(dcarry, 0, n * sizeof(real));
+    if (rows == 1 && mask == NULL && ldh <= 2 * W && steps > 0) {
+#define ROW_ARGUMENTS steps, H, P, saves, before, later, dcarry, delta
+        if (gru)
+            BY_WIDTH(back_of_row, 0, );
+        if (lstm)
+            BY_WIDTH(back_of_row, 1, );
+#undef ROW_ARGUMENTS
+    }
     for (t = steps - 1; t >= 0 || steps == 0; t--) {
         real *d = delta + (steps == 0 ? 0 : t * rows * ldd);
         const real *s = saves + t * rows * lds, *b = before + t * n;
@@ -264,3 +407,7 @@ static void NAME(gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
     }
 }
 #undef BY_ACTIVATION
+#undef BY_WIDTH
+#undef FEW_OF_TWO
+#undef GATE_LOWEST
+#undef GATE_HIGHEST
