@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core, reference
-from ..options import units
-from ..options.shapes import views_of, widths_of
+from ..options import cells
+from ..options.shapes import save_widths_of, state_widths_of, views_of, widths_of
 
 
 def split(packed, widths):
@@ -83,10 +83,9 @@ class Stack:
     def __init__(self, shapes: Any, options: dict[str, Any]) -> None:
         """Take the shapes of all parameters, and an Engine's keyword arguments for all recurrences together."""
         self.rate_penalty, self.omega = options["rate_penalty"], options["omega"]
-        self.shapes, self.last, cell = shapes, options["last"], units.cell_of(options)
-        self.sizes = widths_of(shapes)                            # numbers of hidden units
-        self.widths = [len(cell.states) * H for H in self.sizes]  # of public states
-        self.kept = [len(cell.saves) * H for H in self.sizes]     # of R
+        self.shapes, self.last, cell = shapes, options["last"], cells.of(options)
+        self.sizes, self.widths = widths_of(shapes), state_widths_of(shapes, cell)  # hidden units, numbers of a state
+        self.save_widths = save_widths_of(shapes, cell)
         self.dtype = np.dtype(options["dtype"])
         self.free: list[_Scratch] = []
         self.activation = options["activation"]
@@ -111,7 +110,7 @@ class Stack:
         self.readout = _core.Engine(I=top, H=top, O=O, **options | NO_RECURRENCE | of_readout, recurs=False,
                                     drops_noise=self.omega != 0)
         self.layers: list[list[_Recurrence]] = []
-        begin, begin_kept = 0, 0
+        begin, begin_saves = 0, 0
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
             for suffix in ends:
@@ -120,9 +119,9 @@ class Stack:
                 lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
                 engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
                                       reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=len(self.recurrences))
-                end, end_kept = begin + len(cell.states) * H, begin_kept + len(cell.saves) * H
-                self.layers[-1].append(_Recurrence(engine, own, H, slice(begin, end), slice(begin_kept, end_kept)))
-                begin, begin_kept = end, end_kept
+                end, end_saves = begin + len(cell.states) * H, begin_saves + len(cell.saves) * H
+                self.layers[-1].append(_Recurrence(engine, own, H, slice(begin, end), slice(begin_saves, end_saves)))
+                begin, begin_saves = end, end_saves
 
     @property
     def recurrences(self):
@@ -237,7 +236,7 @@ class Stack:
                   sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
                   dropout: bool = False) -> int:
         """Return the bytes of the arrays between layers and of the largest workspace of one, which memory_limit bounds."""
-        numbers = ((T + 1) * sum(self.widths) + T * sum(self.kept)) * B  # S, R
+        numbers = ((T + 1) * sum(self.widths) + T * sum(self.save_widths)) * B  # S, R
         tops = [sum(r.H for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
         numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, in two alternating arrays
