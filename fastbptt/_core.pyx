@@ -119,15 +119,19 @@ def at_once(method):
     @functools.wraps(method)
     def loss_and_gradients(self, *given, initial_state=None, weights=None, lengths=None, resets=None, input_gradient=False,
                            initial_state_gradient=False, n_threads=None, **others):
+        cdef Call c
         cdef int threads = n_threads if type(n_threads) is int and 0 < n_threads <= INT_MAX else 0
         if len(given) == 2 and not others and (threads > 0 or n_threads is None):
             engine = self._at_once
             if type(engine) is Engine:
-                result = (<Engine> engine).find_gradients(self._theta, given[0], given[1], weights, initial_state, lengths,
-                                                          resets, None, 0, input_gradient, initial_state_gradient,
-                                                          threads, None)
-                if result is not NotImplemented:
-                    return result
+                # no Batch and CallOptions: making and reading them would take a tenth of such a call
+                if ((<Engine> engine).prepare(&c, self._theta, given[0], initial_state, lengths, resets)
+                        and (<Engine> engine).take_targets(&c, given[1], weights)):
+                    c.n_threads = threads
+                    c.input_gradient, c.initial_state_gradient = input_gradient, initial_state_gradient
+                    result = (<Engine> engine).find_gradients(&c)
+                    if result is not NotImplemented:
+                        return result
         return method(self, *given, initial_state=initial_state, weights=weights, lengths=lengths, resets=resets,
                       input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, n_threads=n_threads,
                       **others)

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _plots, _checks, reference
 from . import _fixed_points
+from ..backends.arguments import Batch, CallOptions
 from ..options import declaration as _options
 from ..threads import policy as _threading
 from ._fixed_points import FixedPoints
@@ -139,7 +140,7 @@ def _torn(networks, data):
         net = networks[dtype]
         X, initial_state, _, _ = net._check_inputs(data["X"], data["initial_state"])
         D, _ = net._check_targets(X, data["D"], data["weights"])
-        Y, _, S, *R = net._engines[backend].forward(net._theta, X, None, None, initial_state, None, None, True, 0)
+        Y, _, S, *R = net._engines[backend].forward(net._theta, Batch(X, initial_state=initial_state), CallOptions(), True)
         rates = R[0] if R else S
         rates = rates if isinstance(rates, tuple) else (rates,)
         units.append(np.concatenate([np.sign(of_one[-len(X):] if len(X) else of_one[:0]) for of_one in rates], axis=-1))
@@ -466,7 +467,7 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
         t %= T
     begin, end = (0, T) if t is None else (t, t + 1)
     engine, theta = network._engine(backend), network.theta
-    norms, whole = engine.gradient_flow(theta, X, D, weights, initial_state, begin, end)
+    norms, whole = engine.gradient_flow(theta, Batch(X, D, weights, initial_state), CallOptions(), begin, end)
     errors = np.arange(begin, end)
     if t is None:
         with_gradient = np.flatnonzero(np.diagonal(norms))

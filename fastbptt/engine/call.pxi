@@ -12,6 +12,9 @@ cdef struct Call:
     #
     # In a shard's Call the pointers start at the shard's first sequence, unless the call is packed. B stays that of the whole
     # batch: it is the distance between time steps.
+    int n_threads                #                at most this many threads; 0: the default
+    Py_ssize_t memory_limit      #                most bytes of workspace, NO_LIMIT or AUTOMATIC
+    bint input_gradient, initial_state_gradient  #                return ∂E/∂X, ∂E/∂ the initial states
     Py_ssize_t T, B, rows        #                steps, sequences of the whole batch, sequences of this shard (or of a full
                                  #                shard)
     const void *theta            # (P,)           parameters

@@ -9,6 +9,7 @@ import pytest
 from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, SHAPES, SMALL, assert_close
 
 from fastbptt import RNN, History, diagnostics, reference
+from fastbptt.backends.arguments import Batch, CallOptions
 from fastbptt.reference import gradients as reference_gradients, recurrence as reference_recurrence
 
 I, H, O = 3, 5, 4
@@ -259,7 +260,7 @@ def test_one_sequence_weighted_by_m_has_m_times_the_norms(choice):
 def test_core_follows_every_error_as_the_reference_does(shape, choice):
     case = cases.draw(SHAPES[shape], "softplus", HEADS[2], choice)
     net, T = case.network(), case.shape.T
-    arguments = (net._theta, case.X, case.D, case.weights, case.initial_state, 0, T)
+    arguments = (net._theta, Batch(case.X, case.D, case.weights, case.initial_state), CallOptions(), 0, T)
     for of_core, of_reference in zip(*(net._engines[name].gradient_flow(*arguments) for name in ("core", "reference"))):
         assert_close(of_core, of_reference, LIMIT, "norms", case)
 
@@ -268,7 +269,7 @@ def test_core_follows_more_errors_than_stay_in_the_cache_and_shards_of_the_batch
     case = cases.draw(cases.Shape(70, 40, 3, 33, 2, ""))  # 256 KiB hold 11 errors of 40 rows
     net = case.network()
     net._engines["core"].shard_work = 10 * 33 * 33  # 4 shards of 10 rows
-    arguments = (net._theta, case.X, case.D, case.weights, case.initial_state)
+    arguments = net._theta, Batch(case.X, case.D, case.weights, case.initial_state), CallOptions()
     norms, whole = net._engines["core"].gradient_flow(*arguments, 0, 70)
     truth, true_whole = net._engines["reference"].gradient_flow(*arguments, 0, 70)
     assert_close(norms, truth, LIMIT, "norms", case)
@@ -283,7 +284,7 @@ def test_squares_of_extreme_gradients_neither_overflow_nor_vanish(backend, size,
     net = RNN(1, 4, 1, activation="identity", dtype="float64", bias=False, initializer=lambda shape, rng: np.zeros(shape))
     net.parameters["W_y"] = np.full((1, 4), size / 2)
     D = np.full((1, 1, 1), -size / 2)  # ∂E/∂Y = size
-    norms, whole = net._engines[backend].gradient_flow(net._theta, np.ones((1, 1, 1)), D, None, None, 0, 1)
+    norms, whole = net._engines[backend].gradient_flow(net._theta, Batch(np.ones((1, 1, 1)), D), CallOptions(), 0, 1)
     np.testing.assert_allclose(norms[0, 0], expected, rtol=1e-12)
     assert whole[0] == norms[0, 0]
 

@@ -16,6 +16,7 @@ import scipy.optimize
 from cases import ACTIVATIONS, COVERING_CHOICES, HEADS, LARGE_SHAPES, LIMIT, SHAPES, SMALL, Head, allowed, assert_close, draw, error_of
 
 from fastbptt import RNN, _core, diagnostics, optimizers, reference
+from fastbptt.backends.arguments import Batch, CallOptions
 
 DTYPES = ("float64", "float32")
 
@@ -68,7 +69,7 @@ def gradient_terms(network, case, dtype, backend):
 
 def gradient_flow(network, case, dtype, backend):
     begin, data = case.shape.T // 2, case.data(dtype)
-    arguments = (network._theta, data["X"], data["D"], data["weights"], data["initial_state"])
+    arguments = network._theta, Batch(data["X"], data["D"], data["weights"], data["initial_state"]), CallOptions()
     norms, whole = network._engines[backend].gradient_flow(*arguments, begin, min(begin + 3, case.shape.T))
     return {"‖∂E_t/∂S_i‖": norms, "‖∂E/∂S_i‖": whole}
 

@@ -11,6 +11,7 @@ from leaky import B, H, I, O, T, data, network
 
 import fastbptt
 from fastbptt import RNN, diagnostics, reference
+from fastbptt.backends.arguments import Batch, CallOptions
 from fastbptt.estimators import RNNRegressor
 
 FORMS = ("rate", "current")
@@ -168,7 +169,7 @@ def operations(net, X, D, more, backend, **options):
         found["terms"] = net.gradient_terms(X, D, T - 3, initial_state=given.get("initial_state"), backend=backend)
         if net.output == "sequence" and not net._maps:
             start = given.get("initial_state")
-            found["flow"] = net._engine(backend).gradient_flow(net._theta, X, D, None, start, 1, len(X) - 1)
+            found["flow"] = net._engine(backend).gradient_flow(net._theta, Batch(X, D, initial_state=start), CallOptions(), 1, len(X) - 1)
     return dict(flat(found))
 
 

@@ -65,7 +65,7 @@ def test_the_defaults_are_resolved_for_the_cell():
     (("spectral_radius", 0.9), lambda W: np.isclose(np.abs(np.linalg.eigvals(W)).max(), 0.9)),
     (("sparse", 2), lambda W: ((W != 0).sum(axis=1) == 2).all()),
     ("glorot_uniform", lambda W: 0.6 * np.sqrt(6 / (2 * H)) < np.abs(W).max() <= np.sqrt(6 / (2 * H))),
-], ids=str)
+], ids=["default", "orthogonal", "identity", "half identity", "spectral_radius", "sparse", "glorot_uniform"])
 def test_a_named_initialiser_fills_the_square_block_of_each_gate(cell, G, initializer, check):
     net = RNN(I, H, O, cell=cell, initializer=initializer, dtype="float64", random_state=1)
     blocks = np.split(net.parameters["W_s"], G)

@@ -15,11 +15,11 @@ BOUNDS = {
     "places to edit for one more option of RNN": 21,
     "places to edit for one more cell": 16,
     "tests of a cell's name": 33,
-    "lines of the longest file": 985,
+    "lines of the longest file": 977,
     "lines of the longest file of engine/": 400,
     "files of the package's own folder": 25,
-    "positional arguments of the longest list": 24,
-    "lists of at least 8 positional arguments": 121,
+    "positional arguments of the longest list": 12,
+    "lists of at least 8 positional arguments": 47,
     "uses of private members of RNN in other modules": 204,
 }
 

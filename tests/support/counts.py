@@ -96,8 +96,8 @@ def positional(folder, texts):
         elif file.endswith((".pyx", ".pxi")):
             for match in re.finditer(r"^[ \t]*(?:cdef|cpdef|def)\b[^(\n=]*?(\w+)\(", text, re.MULTILINE):
                 arguments = split(text, match.end())
-                if "*" in arguments:
-                    arguments = arguments[:arguments.index("*")]
+                end = next((n for n, each in enumerate(arguments) if each.startswith("*")), len(arguments))
+                arguments = arguments[:end]  # keywords follow `*` or `*arguments`
                 found.append((len([each for each in arguments if each not in ("self", "cls")]), file, match[1]))
     return sorted(found, key=lambda each: (-each[0], each[1:]))
 
