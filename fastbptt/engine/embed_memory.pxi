@@ -80,7 +80,7 @@ cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept n
     memset(stamp, 0, sizeof(Stamp))
     stamp.magic, stamp.size, stamp.kernels = SAVED_MAGIC, e.size, e.kernels
     stamp.I, stamp.H, stamp.O = p.I, p.H, p.O
-    stamp.activation, stamp.output_activation = p.activation, p.error.activation
+    stamp.cell, stamp.activation, stamp.output_activation = p.units.form, p.activation, p.error.activation
     stamp.bias, stamp.learns_initial_state, stamp.last, stamp.one_hot = e.bias, e.learns_initial_state, p.last, p.one_hot
     stamp.T, stamp.B, stamp.initial_state = b.T, b.B, b.initial_state
     stamp.lengths, stamp.resets = b.lengths, b.resets
@@ -193,7 +193,7 @@ cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogi
     if status != STATUS_OK:
         return status
     memset(&c, 0, sizeof(Call))
-    c.T, c.B, c.error = 1, B, e.plan.error
+    c.T, c.B, c.error, c.units = 1, B, e.plan.error, e.plan.units
     return most_bytes_needed(e, &b, &c, False) if countable(&e.plan, &c) else STATUS_TOO_LARGE
 
 

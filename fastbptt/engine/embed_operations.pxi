@@ -57,9 +57,9 @@ cdef int forward_into(const Embedded *e, const Batch *b, Call *c, Spans *s, Outp
     c.Y, c.S, c.final_state = out.Y, out.S, out.final_state
     c.saves = c.external = room.saved != NULL
     give(s, out.Y, (1.0 if c.last else <double> c.T) * c.B * p.O, e.size, False, True)
-    give(s, out.S, (c.T + 1.0) * c.B * p.H, e.size, False, True)
+    give(s, out.S, (c.T + 1.0) * c.B * p.width, e.size, False, True)
     if out.final_state != c.initial_state:
-        give(s, out.final_state, <double> c.B * p.H, e.size, False, True)
+        give(s, out.final_state, <double> c.B * p.width, e.size, False, True)
     else:
         give_again(s, out.final_state)
     return check_and_run(e, b, c, s, room)

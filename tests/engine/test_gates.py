@@ -8,7 +8,7 @@ import pytest
 from fastbptt import RNN, _core
 from fastbptt.backends.arguments import Batch, CallOptions
 
-from support.gated import CELLS
+from gated import CELLS
 
 T, B, I, O = 20, 4, 5, 3
 LENGTHS = np.array([20, 7, 13, 1])
