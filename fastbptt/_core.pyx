@@ -49,7 +49,8 @@ Design
     memory (c.external), and are there already (c.has_saved).
 (l) Leaky units: in these files S is what W_s and the output read. In the rate form that is the state, in the current form
     the rate. A second array, `auxiliary`, holds what S does not: in the rate form the rates, which are saved like S; in the
-    current form the states, of one block and the step before it. The gradient with respect to the state, dcarry, goes back
+    current form the states, of one block and the step before it. Activations whose derivative reads the pre-activation
+    save that (engine/cells.pxi), also without a leak. The gradient with respect to the state, dcarry, goes back
     beside delta. c.units says which form a call has; the code tests it once for some steps.
 (m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered
     (engine/noise.pxi). Each random number is a function of key, call, step, sequence and unit (kernels/draws.h). So numbers
@@ -87,7 +88,7 @@ from .kernels.kernels cimport (
     activation_rows, cell_rows, loss_rows, outputs_of, rule_rows,
     CellRow, ErrorOptions, Kernels, Units, UpdateOptions,
     accumulate, add_normals, affine, column_sums, draw_mask, error, gather, halves_vectors, hold, integrate, integrate_back,
-    map_parameters, pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
+    map_parameters, pack, padded, pull_back, reads_input, recur, recur_back, scatter, update as update_verb, vector_kernels,
 )
 
 # Files of one translation unit, in reading order.

@@ -25,7 +25,8 @@ Seed: TypeAlias = Int | np.random.Generator | None
 Noise: TypeAlias = bool | Seed  # whether noise acts, or its seed
 
 # Names
-Activation: TypeAlias = Literal["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign"]
+Activation: TypeAlias = Literal["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign",
+                                "silu", "gelu"]
 OutputActivation: TypeAlias = Literal["identity", "sigmoid", "tanh", "softmax", "exp"]
 LossName: TypeAlias = Literal["squared_error", "absolute_error", "huber", "quantile", "binary_cross_entropy",
                               "cross_entropy", "poisson"]

@@ -62,6 +62,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         - "leaky_relu": A where A > 0, else 0.01 A
         - "elu": A where A > 0, else e^A − 1
         - "softsign": A / (1 + |A|)
+        - "silu": A σ(A), with the sigmoid σ; also called swish
+        - "gelu": A Φ(A), with the distribution function Φ of the normal distribution. It is the exact function, which PyTorch
+          computes by default, and no approximation by tanh.
+
+        The derivatives of "silu" and "gelu" are functions of A. A network with them keeps A of every step, so a gradient
+        takes more memory.
 
         At A = 0 the derivative is the one from the left. It is 0 for "relu".
     output_activation : str
@@ -262,9 +268,11 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             raise ValueError("input_noise_std requires one_hot=False: token ids cannot have noise")
         self._draws_something = any(config[name] for name in _units.DRAWN)
         self._leaky = self.leak < 1 or self.leak_form == "current"
-        # What truncated training keeps per sequence and step. The states do not determine the rates of the rate form. A reset
-        # may have brought an older value of the learnable S_0.
-        self._kept_parts = (["S"] + (["rates"] if self._leaky and self.leak_form == "rate" else [])
+        # What truncated training keeps per sequence and step. The states do not determine the rates of the rate form, nor the
+        # pre-activations that the derivative of some activations reads. A reset may have brought an older value of the
+        # learnable S_0.
+        rates = self.leak_form == "rate" and (self._leaky or reference.reads_input(self.activation))
+        self._kept_parts = (["S"] + (["rates"] if rates else [])
                             + (["S_0"] if self.learn_initial_state else []))
         self._kept_width = sum(self._widths) * len(self._kept_parts)
         size = sum(math.prod(shape) for shape in shapes.values())

@@ -16,6 +16,7 @@ Design
 (d) Inside, the states of several recurrences are one array (..., sum of all H). Batches, streams and checkpoints thus handle
     them like the states of one. `RNN` takes and returns tuples.
 (e) With leaky units, each recurrence also has rates R. In the current form, the layer above and the readout read the rates.
+    If the derivative of the activation reads the pre-activation, R is that of plain units and of the rate form.
     The backward pass carries the gradient with respect to what is read.
 """
 
@@ -85,6 +86,7 @@ class Stack:
         self.activation = options["activation"]
         self.current = options["leak_form"] == "current"
         self.leaky = options["leak"] < 1 or self.current
+        self.has_R = self.leaky or reference.reads_input(self.activation)
         suffixes = reference.recurrences(shapes)
         self.both = len(suffixes[0]) == 2
         ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
@@ -187,7 +189,7 @@ class Stack:
         with self._scratch() as scratch:
             for r in self.recurrences:  # one per layer
                 all_states = np.empty((T + 1, X.shape[1], r.units.stop - r.units.start), self.dtype)
-                all_rates: Any = np.empty_like(all_states[1:]) if self.leaky else None
+                all_rates: Any = np.empty_like(all_states[1:]) if self.has_R else None
                 first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.units])
                 if n > 0:  # the last known state is the new steps' initial state, and is rewritten
                     all_states[0], all_states[1:n + 1] = first, past[..., r.units]
@@ -197,7 +199,7 @@ class Stack:
                 if self.current and n > 0:
                     all_rates[:n] = reference.ACTIVATIONS[self.activation][0](  # type: ignore[operator]
                         all_states[1:n + 1])
-                elif self.leaky and n > 0:
+                elif self.has_R and n > 0:
                     all_rates[:n] = past_rates[..., r.units]
                 S[..., r.units] = all_states
                 if R is not None:
@@ -228,7 +230,7 @@ class Stack:
                   sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
                   dropout: bool = False) -> int:
         """Return the bytes of the arrays between layers and of the largest workspace of one, which memory_limit bounds."""
-        numbers = ((T + 1) + (T if self.leaky else 0)) * B * sum(self.widths)  # S, R
+        numbers = ((T + 1) + (T if self.has_R else 0)) * B * sum(self.widths)  # S, R
         tops = [sum(r.units.stop - r.units.start for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
         numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, in two alternating arrays
@@ -254,17 +256,18 @@ class Stack:
     def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
         """Return states S and rates R of each recurrence, their final states, and the inputs of each layer.
 
-        With own=True, S and R are new arrays, else they are in the scratch. Without a leak each R is None.
+        With own=True, S and R are new arrays, and R has the rates; each R is None without a leak. Else S and R are in the
+        scratch, and R has what the backward pass needs.
         """
         S, R, finals, inputs, given = [], [], [], [X], split(initial_state, self.widths)
         for n, layer in enumerate(self.layers):
             for r in layer:
                 shape = len(X) + 1, X.shape[1], r.units.stop - r.units.start
                 S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
-                R.append(None if not self.leaky else np.empty((len(X), *shape[1:]), self.dtype) if own
+                R.append(None if not (self.leaky if own else self.has_R) else np.empty((len(X), *shape[1:]), self.dtype) if own
                          else scratch.take(f"R {len(R)}", len(X), *shape[1:]))
                 finals.append(r.engine.states(theta[r.own], inputs[-1], None if given is None else given[len(finals)], lengths,
-                                              resets, S[-1], n_threads, R[-1], draws))
+                                              resets, S[-1], n_threads, R[-1], draws, own))
             parts = R[-len(layer):] if self.current else [states[1:] for states in S[-len(layer):]]
             if len(layer) == 1:
                 inputs.append(parts[0])

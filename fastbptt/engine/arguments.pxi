@@ -130,6 +130,15 @@ cdef class EngineArguments:
         return cell_rows[self.plan.units.form].direct
 
     @cython.final
+    cdef bint needs_saved(self) noexcept nogil:
+        """Return whether a call that goes back through given states also needs what w.auxiliary saved of them.
+
+        Without a leak and with dropout a call has the rate form, but its states are its rates.
+        """
+        cdef const CellRow *cell = &cell_rows[self.plan.units.form]
+        return cell.saves > 0 or cell.carries == 1 and reads_input(self.plan.activation)
+
+    @cython.final
     cdef void take_dropout(self, Call *c) noexcept nogil:
         """Put the probability of dropout into the call.
 

@@ -17,6 +17,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, since = c.past, end, block = 0, i, h
     cdef bint begun = False  # an error went back to the first step
     cdef const floating *first
+    cdef const floating *before
     cdef floating *first_delta = <floating *> w.first_delta
     cdef floating *delta = <floating *> w.delta
     cdef floating *Q_s = <floating *> shared.Q_s
@@ -73,7 +74,11 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         if direct:
             # dcarry = ∂E/∂ the states before step 0                                                       (B, H)
             memset(delta, 0, B * ldh * sizeof(floating))
-            back(p, c, k, w, 1, 0, B, Q_s, <floating *> w.S, first, delta)
+            before = <floating *> w.S
+            if saves_carry(p, c):
+                first_states(p, c, k, theta, ldh, <floating *> w.auxiliary)
+                before = <floating *> w.auxiliary
+            back(p, c, k, w, 1, 0, B, Q_s, before, first, delta)
             first = dcarry
         else:
             affine(k, B, H, H, first, ldh, Q_s, ldh, <const floating *> NULL, delta, ldh)
@@ -84,8 +89,9 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             column_sums(k, B, H, first, ldh, gradient + p.S_0)
     if p.S_0 >= 0 and c.packed and direct:
         # dS_0 += the same from the rows that were reset: W_s read S_0 there                            (H,)
+        before = <floating *> w.initial + (ldh if saves_carry(p, c) else 0)
         for i in range(B):
-            memcpy(<floating *> w.after_resets + i * ldh, w.initial, ldh * sizeof(floating))
+            memcpy(<floating *> w.after_resets + i * ldh, before, ldh * sizeof(floating))
         memset(delta, 0, B * ldh * sizeof(floating))
         to_dtype(B * ldh, <double *> w.reset_dcarry_sums, dcarry)
         to_dtype(B * ldh, <double *> w.reset_sums, <floating *> w.delta_next)
@@ -174,15 +180,15 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.precomputed:
             w.origin = rows_before(c, w, t)
         A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
-        R = saved_rates(c, w, rows_before(c, w, t) - w.origin, A)
+        R = saved_rates(p, c, w, rows_before(c, w, t) - w.origin, A)
         S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # states of the step before
         if c.precomputed:
             read_precomputed(p, c, k, w, t, S)
         row_index = find_row_index(p, c, w, t, end)
         if c.precomputed:
             read(c, k, t, rows, row_index, H, <const floating *> c.past_states, A, ldh)
-            start_carries(c, k, rows, ldh, A, <floating *> NULL)
-        if c.precomputed and cell_of(c).saves > 0:
+            start_carries(c, k, rows, ldh, A, R if saves_carry(p, c) else <floating *> NULL)
+        if c.precomputed and saves_beside(p, c):
             read(c, k, t, rows, row_index, H, <const floating *> c.past_rates, R, ldh)
         # dS = delta_y @ W_y                                                                          (rows, H)
         if not p.reads:

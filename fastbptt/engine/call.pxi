@@ -30,7 +30,7 @@ cdef struct Call:
     Py_ssize_t k1, k2            #                truncated BPTT: the errors of k1 steps go back k2 steps; 0: through all steps
     Py_ssize_t past              #                number of first steps whose states are given and which have no error
     const void *past_states      # (past, B, H)   their states; (T, B, H) if all states are precomputed
-    const void *past_rates       # (past, B, H)   their rates, likewise, for leaky units of the rate form
+    const void *past_rates       # (past, B, H)   what w.auxiliary saves of them, likewise, if `saves_beside`
     const void *past_S_0         # (old, H)       the S_0 that resets at the first `old` steps brought; later resets bring
                                  #                theta's S_0
     Py_ssize_t old               #                number of steps with an earlier S_0
@@ -50,7 +50,8 @@ cdef struct Call:
     ErrorOptions error           #                as in Plan; error.scale is the scale of the reduction
     void *Y                      # (T, B, O)      outputs
     void *S                      # (T + 1, B, H)  states; S[0] holds the initial states
-    void *R                      # (T, B, H)      rates of leaky units
+    void *R                      # (T, B, H)      rates of leaky units; what w.auxiliary saves, if `saves_beside`
+    bint rates_of_saved          #                R receives the rates also where w.auxiliary saves the pre-activations
     void *final_state            # (B, H)         states after each sequence's last step
     void *losses                 # (T, B)         errors e, not weighted
     void *gradient               # (P,)           ∂E/∂theta

@@ -7,7 +7,9 @@
 # of the engine names a cell.
 #
 # S is the first carry, which W_s and the output read. w.auxiliary is the second carry, or what the cell saves in addition:
-# the state in the current form, the rate in the rate form. dcarry is the gradient that goes back directly, beside delta.
+# the state in the current form, the rate in the rate form. If the derivative of g1 reads the pre-activation (`reads_input`),
+# the plain cell saves it there, too, and the rate form saves it in place of the rate. In the current form that derivative
+# reads the state, which w.saved_carry then keeps of all steps. dcarry is the gradient that goes back directly, beside delta.
 # delta (rows, H) is ∂E/∂ the pre-activations.
 #
 # batching.pxi explains row, block, run, packed and reset; plan.pxi explains the letters.
@@ -24,6 +26,25 @@ cdef void own_states(const Plan *p, const Kernels *k, const floating *theta, Py_
 cdef inline const CellRow *cell_of(const Call *c) noexcept nogil:
     """Return the row of the call's cell in the table of cells."""
     return &cell_rows[c.units.form]
+
+
+cdef inline bint saves_beside(const Plan *p, const Call *c) noexcept nogil:
+    """Return whether w.auxiliary is saved like S, for the derivative of g1. Else it is the second carry, if there is one."""
+    return cell_of(c).saves > 0 or cell_of(c).carries == 1 and reads_input(p.activation)
+
+
+cdef inline bint saves_carry(const Plan *p, const Call *c) noexcept nogil:
+    """Return whether the second carry is saved, in w.saved_carry: if the derivative of g1 reads it."""
+    return cell_of(c).carries > 1 and reads_input(p.activation)
+
+
+cdef void first_states(const Plan *p, const Call *c, const Kernels *k, const floating *theta, Py_ssize_t ldh,
+                       floating *S) noexcept nogil:
+    """Write the public states before the first step to S (rows, H): those of the call, else the network's own."""
+    if c.initial_state != NULL:
+        gather(k, 1, c.rows, p.H, <const floating *> c.initial_state, 0, p.H, c.order, S, ldh)
+    else:
+        own_states(p, k, theta, c.rows, ldh, S)
 
 
 cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
@@ -93,7 +114,8 @@ cdef void plain_forward(const Plan *p, const Call *c, const Kernels *k, const Wo
                         const floating *P_s, const floating *before, const floating *integrated, floating *S,
                         floating *auxiliary) noexcept nogil:
     """Compute S[t] = g1(S[t] + S[t - 1] @ W_s.T)."""
-    recur(k, p.activation, steps, rows, p.H, P_s, w.ldh, before, S)
+    recur(k, p.activation, steps, rows, p.H, P_s, w.ldh, before, S,
+          auxiliary if reads_input(p.activation) else <floating *> NULL)
 
 
 cdef void plain_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
@@ -155,7 +177,7 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Wo
             CELLS[c.units.form].forward_f32(p, c, k, w, next - t, rows, P_s, before, integrated, S, auxiliary)
         else:
             CELLS[c.units.form].forward_f64(p, c, k, w, next - t, rows, P_s, before, integrated, S, auxiliary)
-        if cell_of(c).direct:
+        if cell_of(c).direct or saves_beside(p, c):
             integrated = auxiliary + (next - t - 1) * rows * ldh
             auxiliary += (next - t) * rows * ldh
         before = S + (next - t - 1) * rows * ldh
@@ -199,7 +221,10 @@ cdef void add_to_old_start(const Plan *p, const Call *c, const Kernels *k, const
     cdef Py_ssize_t ldh = w.ldh
     cdef floating *rates = <floating *> w.old
     cdef floating *nothing = rates + ldh
-    find_old_start(p, c, k, t, ldh, rates)
+    if reads_input(p.activation):  # then the derivative reads that S_0 itself
+        gather(k, 1, 1, p.H, <const floating *> c.past_S_0 + t * p.H, 0, p.H, NULL, rates, ldh)
+    else:
+        find_old_start(p, c, k, t, ldh, rates)
     memset(nothing, 0, ldh * sizeof(floating))
     back(p, c, k, w, 1, row, 1, Q_s, rates, delta, nothing)
     add_in_double(p.H, <floating *> w.dcarry + row * ldh, <double *> w.old_start_sums)
@@ -249,9 +274,12 @@ cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Work
         CELLS[c.units.form].backward_f64(p, c, k, w, steps, row, rows, Q_s, R, delta_next, delta)
 
 
-cdef inline floating *saved_rates(const Call *c, const Workspace *w, Py_ssize_t row, floating *A) noexcept nogil:
+cdef inline floating *saved_rates(const Plan *p, const Call *c, const Workspace *w, Py_ssize_t row,
+                                  floating *A) noexcept nogil:
     """Return what the derivative of g1 reads, from row `row` of the saved rows on: what the cell saves, else A, its states."""
-    return <floating *> w.auxiliary + row * w.ldh if cell_of(c).saves > 0 else A
+    if saves_beside(p, c):
+        return <floating *> w.auxiliary + row * w.ldh
+    return <floating *> w.saved_carry + row * w.ldh if saves_carry(p, c) else A
 
 
 cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,

@@ -18,10 +18,8 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     cdef Py_ssize_t H = p.H, ldh = w.ldh
     cdef floating *S = <floating *> w.S
     # S[0] = S_0                                                                                      (B, H)
-    if c.initial_state != NULL and not c.has_saved:
-        gather(k, 1, c.rows, H, <const floating *> c.initial_state, 0, H, c.order, S, ldh)
-    elif not c.has_saved:
-        own_states(p, k, theta, c.rows, ldh, S)
+    if not c.has_saved:
+        first_states(p, c, k, theta, ldh, S)
     if not c.packed and c.S != NULL:
         scatter(k, 1, c.rows, H, S, ldh, <floating *> c.S, 0, H, NULL)
     start_carries(c, k, c.rows, ldh, S, <floating *> w.auxiliary)
@@ -73,7 +71,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef floating *weights = <floating *> w.weights
     cdef Py_ssize_t *labels = w.labels if c.labels != NULL else NULL
     cdef floating *losses = <floating *> w.losses if c.losses != NULL else NULL
-    cdef bint saves = cell_of(c).saves > 0, second = cell_of(c).carries > 1
+    cdef bint saves = saves_beside(p, c), second = cell_of(c).carries > 1
     cdef floating *auxiliary = <floating *> w.auxiliary + (c.rows * ldh if second else 0)
     cdef floating *states  # public states of the block: the second carry if there is one, else A
 
@@ -111,6 +109,10 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
         states = auxiliary if second else A
         if c.S != NULL and not again:
             write(c, k, t, rows, row_index, H, states, ldh, <floating *> c.S + B * H)
+        if keeps and saves_carry(p, c):
+            memcpy(saved_rates(p, c, w, rows_before(c, w, t) - w.origin, A), auxiliary, rows * ldh * sizeof(floating))
+        if c.R != NULL and c.rates_of_saved and saves and reads_input(p.activation):
+            to_rates(c, k, rows, ldh, auxiliary)  # such a call keeps nothing, so nothing reads the pre-activations
         if c.R != NULL and not again:
             write(c, k, t, rows, row_index, H, A if second else auxiliary, ldh, <floating *> c.R)
         if c.rates != 0 and t >= c.past and not again:

@@ -65,7 +65,7 @@ cdef void terms(const Plan *p, Call *c, const Kernels *k, const Shared *shared, 
         if c.begin == 0:  # the first shard
             memset(W_s + i * H * H, 0, H * H * sizeof(floating))
             memset(W_x + i * H * I, 0, H * I * sizeof(floating))
-        R = saved_rates(c, w, i * B, S + (i + 1) * B * ldh)
+        R = saved_rates(p, c, w, i * B, S + (i + 1) * B * ldh)
         if not cell_of(c).direct:
             scatter(k, 1, B, H, delta, ldh, dS + i * c.B * H, 0, H, NULL)
         # delta[i] = dS[i] * g1'(S[i + 1])                                                            (B, H)
@@ -129,7 +129,7 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     for i in range(end - 1, -1, -1):
         if stopped(c):
             return
-        R = <floating *> w.S + (i + 1) * B * ldh
+        R = saved_rates(p, c, w, i * B, <floating *> w.S + (i + 1) * B * ldh)
         # dS[i] = delta[i + 1] @ W_s                                                                  (errors B, H)
         if errors > 0 and not together:
             affine(k, errors * B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, dS, ldh)
@@ -165,7 +165,7 @@ cdef void flow_back_direct(const Plan *p, Call *c, const Kernels *k, const Share
     for i in range(end - 1, -1, -1):
         if stopped(c):
             return
-        R = saved_rates(c, w, i * B, <floating *> w.S + (i + 1) * B * ldh)
+        R = saved_rates(p, c, w, i * B, <floating *> w.S + (i + 1) * B * ldh)
         if i >= begin:
             errors = 1 if together else errors + 1
         for n in range(errors):

@@ -32,7 +32,8 @@ cdef struct Workspace:
     # The memory of one thread, for the shard that it works on.
     #
     # An array is either saved from forward to backward, or scratch of one block. `kept` is the number of rows of all steps.
-    # Fields from `auxiliary` on belong to cells with a direct gradient (cells.pxi); `mask` and `masked` to dropout.
+    # Fields from `auxiliary` on belong to cells with a direct gradient (cells.pxi); `auxiliary` also to an activation whose
+    # derivative reads the pre-activation; `mask` and `masked` to dropout.
     Py_ssize_t rows                   #                                most rows of a block
     Py_ssize_t ldi, ldh, ldo, ldk     #                                leading dimensions
     Py_ssize_t saved                  #                                bytes of S and delta_y, if they lie in external memory
@@ -78,6 +79,8 @@ cdef struct Workspace:
     void *auxiliary                   # saved   (kept, ldh)            what the cell saves, in the order of S without the first
                                       #                                states; or, of cells with a second carry, scratch (B +
                                       #                                rows, ldh), that carry before a block and in the block
+    void *saved_carry                 # saved   (kept, ldh)            the second carry in the order of S without the first
+                                      #                                states, if the derivative of g1 reads it
     void *dcarry                      # scratch (B, ldh)               gradient that goes back directly: ∂E/∂ the public states
                                       #                                of the step after the block, or of the first step
     void *first_dcarry                # scratch (B, ldh)               beside first_delta
@@ -129,6 +132,8 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         kept = steps_of_a_shard(c)
     w.S = take(c.saved if c.external else base, &external if c.external else &used, B + kept, w.ldh, size)
     w.delta_y = take(c.saved if c.external else base, &external if c.external else &used, kept, w.ldo, size)
+    if saves_beside(p, c):
+        w.auxiliary = take(c.saved if c.external else base, &external if c.external else &used, kept, w.ldh, size)
     w.saved = external
     w.X = take(base, &used, w.rows, w.ldi, size)
     w.D = take(base, &used, w.rows, w.ldk, size)
@@ -169,7 +174,9 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.back = take(base, &used, w.rows, w.ldh, size)
         w.back_next = take(base, &used, B, w.ldh, size)
     if cell.direct:
-        w.auxiliary = take(base, &used, kept if cell.saves > 0 else B + w.rows, w.ldh, size)
+        if not saves_beside(p, c):
+            w.auxiliary = take(base, &used, B + w.rows, w.ldh, size)
+        w.saved_carry = take(base, &used, kept if saves_carry(p, c) else 0, w.ldh, size)
         w.dcarry = take(base, &used, B, w.ldh, size)
         w.first_dcarry = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)
         w.flow_dcarry = take(base, &used, w.flow_errors * B if c.flow != NULL else 0, w.ldh, size)

@@ -52,7 +52,8 @@ def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, we
     tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the error of all steps.
     past : (n, B, H), the states after the first n steps, which were computed earlier, possibly with other parameters. These
         steps have no error. The errors of later steps go back through them with the present parameters.
-    past_rates : (n, B, H), the rates of these steps; the rate form of leaky units requires them
+    past_rates : (n, B, H), the rates of these steps; the rate form of leaky units requires them. If g1' is a function of the
+        pre-activation ("silu", "gelu"), the pre-activations; plain units then require them, too.
     past_S_0 : (n, H), the S_0 that resets at these steps used; by default the present S_0
     leak, leak_form, noise_std, input_noise_std, recurrent_dropout : as in the docstring of `fastbptt.reference`
     draws : Draws, for noise and dropout; without it the call has neither
@@ -211,7 +212,7 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
             if run.units.is_plain:
                 gradients["S_0" + r.suffix] = column_sums(affine(delta[begins], r.p["W_s"]))
             else:
-                before = run.units.g(restart(r.S[:-1], r.resets, initial))
+                before = run.units.of_slope(restart(r.S[:-1], r.resets, initial))
                 gradients["S_0" + r.suffix] = column_sums(to_the_step_before(
                     run.units, delta[begins], dS_t[r.suffix][begins], before[begins], r.p["W_s"],
                     np.broadcast_to(r.mask, delta.shape)[begins]))

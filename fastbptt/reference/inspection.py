@@ -60,7 +60,7 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
                              loss_parameter=_default(loss, loss_parameter))
     dF = np.zeros_like(S[1:])
     dF[t] = affine(delta_y[0], p["W_y"])
-    delta, dS, _ = integrate_back(run.units, dF, r.R, run.units.g(r.S[0]), p["W_s"], r.resets)
+    delta, dS, _ = integrate_back(run.units, dF, r.R, run.units.of_slope(r.S[0]), p["W_s"], r.resets)
     W_s, W_x = (np.stack([accumulate(delta[i], read[i]) for i in range(t + 1)]) for read in (F, X))
     return pulled_back({"W_s": W_s, "W_x": W_x, "W_y": accumulate(delta_y, F[t + 1:]), "S": dS}, parameters, maps)
 
@@ -99,7 +99,7 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
 
 def _flow_back(r, dF):
     """Return ‖∂E/∂S‖ of every step."""
-    _, dS, _ = integrate_back(r.units, dF, r.R, r.units.g(r.S[0]), r.p["W_s"], r.resets)
+    _, dS, _ = integrate_back(r.units, dF, r.R, r.units.of_slope(r.S[0]), r.p["W_s"], r.resets)
     return np.array([_norm(of_step) for of_step in dS], dS.real.dtype)
 
 
@@ -113,12 +113,19 @@ def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activatio
                leak: float = 1.0, leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
     """Return S_t (..., H) for S = S_{t-1} (..., H) and X (..., I), or token ids (...). Leading axes are broadcast."""
     units = Units(activation, leak, leak_form)
-    X = np.asarray(X)
-    inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
-    A = affine(units.read(S), pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0)
+    A = pre_activation(parameters, S, X, activation=activation, leak_form=leak_form)
     if units.is_plain:
         return units.g(A)
     return (1 - leak) * S + leak * (units.g(A) if leak_form == "rate" else A)
+
+
+def pre_activation(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh",
+                   leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
+    """Return A_t (..., H), the argument of g1 in `next_state`; in the current form, what the leak multiplies."""
+    X = np.asarray(X)
+    inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
+    read = Units(activation, leak_form=leak_form).read(S)
+    return affine(read, pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0)
 
 
 def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
@@ -133,8 +140,9 @@ def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation:
     """
     units = Units(activation, leak, leak_form)
     if leak_form == "current":
-        slopes = units.dg(units.g(np.asarray(S)))[..., None, :]
+        slopes = units.dg(units.of_slope(np.asarray(S)))[..., None, :]
     else:
-        slopes = units.dg(next_state(parameters, S, X, activation=activation))[..., None]
+        A = pre_activation(parameters, S, X, activation=activation)
+        slopes = units.dg(units.of_slope(A))[..., None]
     step = slopes * parameters["W_s"]
     return step if units.is_plain else (1 - leak) * np.eye(step.shape[-1], dtype=step.dtype) + leak * step

@@ -60,7 +60,7 @@ class _Recurrence(NamedTuple):
     p: dict              # W_x, W_s, b_s, S_0, without a suffix
     X: np.ndarray        # (T, B, I)
     S: np.ndarray        # (T+1, B, H)
-    R: np.ndarray        # (T, B, H), the rates; S[1:] for plain units
+    R: np.ndarray        # (T, B, H), what g1' is a function of: the rates (S[1:] for plain units), or the arguments of g1
     resets: np.ndarray   # (T, B) of bool
     initial: np.ndarray  # (T, 1, H), the S_0 that a reset at each step starts from
     units: Units
@@ -73,7 +73,7 @@ class _Recurrence(NamedTuple):
         """
         P, R, resets = self.p["W_s"], self.R[begin:end], self.resets[begin:end]
         if not self.units.is_plain:
-            R_0 = self.R[begin - 1] if begin > 0 else self.units.g(self.S[0])
+            R_0 = self.R[begin - 1] if begin > 0 else self.units.of_slope(self.S[0])
             return integrate_back_windows(self.units, dF, R, R_0, P, resets, tbptt, self.mask)
         delta, carried = recur_back_windows(self.units.activation, dF, R, P, resets, tbptt)
         return delta, dF, carried
@@ -111,7 +111,16 @@ class _Run(NamedTuple):
 
     @property
     def R(self):
+        """What g1' is a function of."""
         return _one_or_all(r.turn(r.R, self.lengths) for r in self.recurrences)
+
+    @property
+    def fired(self):
+        """The rates g1(...)."""
+        if not self.units.reads_input:
+            return self.R
+        alive = np.arange(len(self.resets))[:, None] < self.lengths
+        return _one_or_all(only(alive, self.units.g(r.turn(r.R, self.lengths))) for r in self.recurrences)
 
 
 def _forward(parameters, X, initial_state, units, lengths=None, resets=None, output="sequence", past=None, past_rates=None,
@@ -151,11 +160,12 @@ def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rat
     initial = np.zeros((len(A), 1, A.shape[-1]), X.dtype) + p.get("S_0", np.zeros((), X.dtype))
     if len(past_S_0):
         initial[:len(past_S_0), 0] = past_S_0
-    through = S_0, pack(p["W_s"]), alive, resets, initial, past
+    through = S_0, pack(p["W_s"]), alive, resets, initial, past, past_rates
     if units.is_plain:
-        S = recur(units.activation, A, *through)
-        return _Recurrence(suffix, p, X, S, S[1:], resets, initial, units, mask)
-    return _Recurrence(suffix, p, X, *integrate(units, A, *through, past_rates, mask), resets, initial, units, mask)
+        inputs = np.empty_like(A) if units.reads_input else None
+        S = recur(units.activation, A, *through, inputs)
+        return _Recurrence(suffix, p, X, S, S[1:] if inputs is None else inputs, resets, initial, units, mask)
+    return _Recurrence(suffix, p, X, *integrate(units, A, *through, mask), resets, initial, units, mask)
 
 
 def _read(layer, lengths, output):

@@ -18,16 +18,23 @@ if TYPE_CHECKING:
 
 
 def recur(activation: Activation, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
-          initial: np.ndarray, past: Any = ()) -> np.ndarray:
+          initial: np.ndarray, past: Any = (), past_inputs: Any = (), inputs: np.ndarray | None = None) -> np.ndarray:
     """Return S (T+1, B, H) with S[t+1] = g1(A[t] + restart(S[t]) P).
 
-    `alive` (T, B) marks the real steps; S[t+1] is 0 after padding. The first states of S[1:] are those of `past`.
+    `alive` (T, B) marks the real steps; S[t+1] is 0 after padding. The first states of S[1:] are those of `past`. The arguments
+    of g1 overwrite `inputs` (T, B, H) if it is given; those of `past` are `past_inputs`.
     """
     g, _ = ACTIVATIONS[activation]
     S = np.empty((len(A) + 1, *S_0.shape), A.dtype)
     S[0] = S_0
     for t in range(len(A)):
-        S[t + 1] = only(alive[t], past[t] if t < len(past) else g(A[t] + restart(S[t], resets[t], initial[t]) @ P))
+        if t < len(past):
+            S[t + 1], whole = only(alive[t], past[t]), past_inputs[t] if inputs is not None else None
+        else:
+            whole = A[t] + restart(S[t], resets[t], initial[t]) @ P
+            S[t + 1] = only(alive[t], g(whole))
+        if inputs is not None:
+            inputs[t] = only(alive[t], whole)
     return S
 
 
@@ -35,7 +42,8 @@ def recur_back(activation: Activation, dS: np.ndarray, R: np.ndarray, P: np.ndar
                resets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return delta (T, B, H) with delta[t] = (dS[t] + delta[t+1] P) ∘ g1'(R[t]), and delta[0] P (B, H).
 
-    delta P of a step with a reset is 0.
+    R is what g1' is a function of: the states, or the pre-activations if `tables.reads_input` says so. delta P of a step with a
+    reset is 0.
     """
     _, dg = ACTIVATIONS[activation]
     delta = np.empty_like(dS)

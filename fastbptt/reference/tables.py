@@ -5,14 +5,29 @@ To add one, add a row here and its name in the core.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from .elementary import _abs, _exp, _logsumexp, _modulus, _positive, _sigmoid, _sign, _softmax, _softplus
+from .elementary import (
+    _abs, _exp, _logsumexp, _modulus, _normal_density, _normal_distribution, _positive, _sigmoid, _sign, _softmax, _softplus,
+)
 
 LEAKY_SLOPE = 0.01  # slope of leaky_relu below zero, as in PyTorch and Keras 2
 
-# name: (g1(A), g1' as a function of the output R = g1(A))
-ACTIVATIONS = {
+
+class of_input:
+    """Mark a derivative in ACTIVATIONS as a function of the pre-activation A. The others are functions of R = g1(A)."""
+
+    def __init__(self, derivative: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.derivative = derivative
+
+    def __call__(self, A: np.ndarray) -> np.ndarray:
+        return self.derivative(A)
+
+
+# name: (g1(A), g1' as a function of the output R = g1(A), or of A if it is marked)
+ACTIVATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "tanh": (np.tanh, lambda R: 1 - R * R),
     "relu": (_positive, lambda R: (R.real > 0).astype(R.dtype)),
     "sigmoid": (_sigmoid, lambda R: R * (1 - R)),
@@ -27,7 +42,15 @@ ACTIVATIONS = {
         lambda R: np.where(R.real > 0, 1, R + 1),
     ),
     "softsign": (lambda A: A / (1 + _abs(A)), lambda R: (1 - _abs(R)) ** 2),
+    "silu": (lambda A: A * _sigmoid(A), of_input(lambda A: _sigmoid(A) * (1 + A * _sigmoid(-A)))),
+    "gelu": (lambda A: A * _normal_distribution(A), of_input(lambda A: _normal_distribution(A) + A * _normal_density(A))),
 }
+
+
+def reads_input(activation: str) -> bool:
+    """Return whether g1' is a function of the pre-activation A, which the forward pass must then keep."""
+    return isinstance(ACTIVATIONS[activation][1], of_input)
+
 
 # name: (g2(Z), the vector-Jacobian product (dY, Y) -> dZ, that is dZ_o = Σ_p dY_p ∂Y_p/∂Z_o)
 OUTPUT_ACTIVATIONS = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from .draws import Draws, dropout_mask, noise_scale, normals
 from .products import only, restart, turn, windows
-from .tables import ACTIVATIONS
+from .tables import ACTIVATIONS, reads_input
 
 
 class Units(NamedTuple):
@@ -33,6 +33,10 @@ class Units(NamedTuple):
     @property
     def dg(self) -> Callable[[np.ndarray], np.ndarray]:
         return ACTIVATIONS[self.activation][1]
+
+    @property
+    def reads_input(self) -> bool:
+        return reads_input(self.activation)
 
     @property
     def is_plain(self) -> bool:
@@ -64,6 +68,10 @@ class Units(NamedTuple):
         """Return what W_s, W_y and a layer above read: the states S, or the rates g1(S) in the current form."""
         return S if self.leak_form == "rate" else self.g(S)
 
+    def of_slope(self, A: np.ndarray) -> np.ndarray:
+        """Return what g1' is a function of where the argument of g1 is A: the rates g1(A), or A if `reads_input`."""
+        return A if self.reads_input else self.g(A)
+
 
 def _units(activation, options):
     return Units(activation, **{name: options[name] for name in Units._fields[1:] if name in options})
@@ -72,9 +80,10 @@ def _units(activation, options):
 def integrate(units: Units, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive: np.ndarray, resets: np.ndarray,
               initial: np.ndarray, past: Any = (), past_rates: Any = (),
               mask: Any = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return S (T+1, B, H) and the rates R (T, B, H) after each step: `recur` for leaky units.
+    """Return S (T+1, B, H) and what g1' is a function of after each step, R (T, B, H): `recur` for leaky units.
 
-    The first states of S[1:] are those of `past`; the rate form takes their rates from `past_rates`.
+    R are the rates, or the arguments of g1 if `units.reads_input`. The first states of S[1:] are those of `past`; the rate form
+    takes their R from `past_rates`.
     """
     keep, form = 1 - units.leak, units.leak_form
     S, R = np.empty((len(A) + 1, *S_0.shape), A.dtype), np.empty_like(A)
@@ -82,14 +91,15 @@ def integrate(units: Units, A: np.ndarray, S_0: np.ndarray, P: np.ndarray, alive
     for t in range(len(A)):
         before = restart(S[t], resets[t], initial[t])
         if t < len(past):
-            now, rate = past[t], past_rates[t] if form == "rate" else units.g(past[t])
+            now, of_slope = past[t], past_rates[t] if form == "rate" else units.of_slope(past[t])
         elif form == "rate":
-            rate = units.g(A[t] + (before * mask) @ P)
-            now = keep * before + units.leak * rate
+            whole = A[t] + (before * mask) @ P
+            rate = units.g(whole)
+            now, of_slope = keep * before + units.leak * rate, whole if units.reads_input else rate
         else:
             now = keep * before + units.leak * (A[t] + (units.g(before) * mask) @ P)
-            rate = units.g(now)
-        S[t + 1], R[t] = only(alive[t], now), only(alive[t], rate)
+            of_slope = units.of_slope(now)
+        S[t + 1], R[t] = only(alive[t], now), only(alive[t], of_slope)
     return S, R
 
 
@@ -97,7 +107,8 @@ def integrate_back(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray,
                    mask: Any = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return delta (T, B, H), ∂E/∂S (T, B, H) and `to_the_step_before` of the first step (B, H): `recur_back` for leaky units.
 
-    dF (T, B, H) is the gradient with respect to what W_y reads. R_0 (B, H) are the rates before the first step.
+    dF (T, B, H) is the gradient with respect to what W_y reads. R is that of `integrate`. R_0 (B, H) are the rates before the
+    first step, or the states if `units.reads_input`; only the current form reads them.
     """
     delta, dS = np.empty_like(dF), np.empty_like(dF)
     carried = np.zeros(dF.shape[1:], dF.dtype)
@@ -114,7 +125,7 @@ def integrate_back(units: Units, dF: np.ndarray, R: np.ndarray, R_0: np.ndarray,
 
 def to_the_step_before(units: Units, delta: np.ndarray, dS: np.ndarray, R: np.ndarray, P: np.ndarray,
                        mask: Any = 1) -> np.ndarray:
-    """Return the term that a step adds to ∂E/∂S of the previous step, whose rates are R."""
+    """Return the term that a step adds to ∂E/∂S of the previous step, for which g1' is a function of R."""
     back = delta @ P * mask if units.leak_form == "rate" else delta @ P * mask * units.dg(R)
     return back if units.leak == 1 else back + (1 - units.leak) * dS
 
