@@ -84,7 +84,7 @@ cdef struct Group:
     void *theta                  # (P,)
     void *gradient               # (P,)
     void *S                      # (T + 1, B, H)
-    void *A                      # (T, B, H), the pre-activations if the derivative of g1 reads them, or NULL
+    void *A                      # (T, B, H), the pre-activations, or NULL unless the derivative of g1 reads them
     void *Z                      # (T, B, O), first Z, then Y or delta_y
     void *delta                  # (T, B, H)
     void *X                      # (T, B, I), or the caller's array if it is shared
@@ -116,8 +116,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *of, char *
     g.gradient = take(base, &used, (p.P if c.gradient != NULL else 0) * size)
     if not c.bare:
         g.S = take(base, &used, (rows + c.B) * p.H * size)
-        if c.gradient != NULL and reads_input(p.activation):
-            g.A = take(base, &used, rows * p.H * size)
+        g.A = take(base, &used, rows * p.H * size) if c.gradient != NULL and reads_input(p.activation) else NULL
         g.Z = take(base, &used, rows * p.O * size)
         g.delta = take(base, &used, (rows * p.H if c.gradient != NULL else 0) * size)
     g.X = take(base, &used, rows * p.I * size) if c.own_X else <void *> c.X
@@ -252,10 +251,8 @@ cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta)
     # A = X @ W_x.T + b_s ;  S[t + 1] = g1(A[t] + S[t] @ W_s.T) ;  Z = S[1:] @ W_y.T + b_y
     lane.affine(kernels, rows, I, H, <const floating *> g.X, not c.own_X, theta + p.W_x * L,
                 theta + p.b_s * L if p.b_s >= 0 else NULL, A)
-    lane.recur(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A,
-               <floating *> g.A)
-    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL,
-                <floating *> g.Z)
+    lane.recur(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A, <floating *> g.A)
+    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL, <floating *> g.Z)
 
 
 cdef void error(const Plan *p, const Call *c, Group *g, const floating *of) noexcept nogil:
@@ -649,8 +646,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
             c = batch[0]
             c.B = min(t.batch_size, data.B - begin_row)
             if c.B == data.B and t.order == NULL:  # the batch is the whole data set, which is in lanes already
-                b.X, b.D, b.weights, b.ends = g.X, g.D, g.weights, g.ends
-                b.scale, b.weight = g.scale, g.weight
+                b.X, b.D, b.weights, b.ends, b.scale, b.weight = g.X, g.D, g.weights, g.ends, g.scale, g.weight
                 c.own_X, c.own_D, c.own_weights = data.own_X, data.own_D, data.own_weights
             else:
                 pick(data, &c, L, first, n, t, epoch, begin_row, c.T, p.I, data.own_X, c.own_X, <const floating *> g.X,

@@ -715,8 +715,8 @@ def _saturated(network, run, X, steps):
     g, dg = reference.ACTIVATIONS[network.activation]
     R, A = run.rates, np.linspace(-20, 20, 4001)
     if reference.reads_input(network.activation):  # then rates do not determine the slope
-        R = run.S[1:] if network.leak_form == "current" else reference.pre_activation(
-            network.parameters, run.S[:-1], X, **network._engines["reference"].options)
+        R = reference.argument(network.parameters, run.S[:-1], X, activation=network.activation, leak=network.leak,
+                               leak_form=network.leak_form)
         largest = dg(A).max()
     else:
         largest = dg(g(A)).max()

@@ -113,19 +113,25 @@ def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activatio
                leak: float = 1.0, leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
     """Return S_t (..., H) for S = S_{t-1} (..., H) and X (..., I), or token ids (...). Leading axes are broadcast."""
     units = Units(activation, leak, leak_form)
-    A = pre_activation(parameters, S, X, activation=activation, leak_form=leak_form)
+    A = _pre_activation(parameters, units, S, X)
     if units.is_plain:
         return units.g(A)
-    return (1 - leak) * S + leak * (units.g(A) if leak_form == "rate" else A)
+    return (1 - leak) * S + leak * (units.g(A) if units.is_rate_form else A)
 
 
-def pre_activation(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh",
-                   leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
-    """Return A_t (..., H), the argument of g1 in `next_state`; in the current form, what the leak multiplies."""
+def argument(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
+             leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
+    """Return the argument of g1 (..., H) in the step of `next_state`: A_t, or S_t in the current form."""
+    units = Units(activation, leak, leak_form)
+    A = _pre_activation(parameters, units, S, X)
+    return A if units.is_rate_form else (1 - leak) * S + leak * A
+
+
+def _pre_activation(parameters, units, S, X):
+    """Return A_t (..., H)."""
     X = np.asarray(X)
     inputs = pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
-    read = Units(activation, leak_form=leak_form).read(S)
-    return affine(read, pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0)
+    return affine(units.read(S), pack(parameters["W_s"])) + inputs + parameters.get("b_s", 0)
 
 
 def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
@@ -142,7 +148,7 @@ def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation:
     if leak_form == "current":
         slopes = units.dg(units.of_slope(np.asarray(S)))[..., None, :]
     else:
-        A = pre_activation(parameters, S, X, activation=activation)
+        A = _pre_activation(parameters, units, S, X)
         slopes = units.dg(units.of_slope(A))[..., None]
     step = slopes * parameters["W_s"]
     return step if units.is_plain else (1 - leak) * np.eye(step.shape[-1], dtype=step.dtype) + leak * step

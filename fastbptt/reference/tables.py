@@ -6,6 +6,7 @@ To add one, add a row here and its name in the core.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -94,24 +95,38 @@ def _d_quantile(Y, Z, D, levels):
     return np.where(r.real > 0, -q, np.where(r.real < 0, 1 - q, r)).astype(Y.dtype)
 
 
-# name: (e for each output, its derivative). The derivative is with respect to Y, or to Z if the loss is in FUSED. A fused loss
-# and its output activation are one function of Z, whose derivative is finite wherever the loss is.
-LOSSES = {
+
+class with_output:
+    """Mark a derivative in LOSSES as that of a loss which is one function of Z with its output activation.
+
+    It is the derivative with respect to Z, which is finite wherever the loss is.
+    """
+
+    def __init__(self, output_activation: str, derivative: Callable[..., np.ndarray]) -> None:
+        self.output_activation, self.derivative = output_activation, derivative
+
+    def __call__(self, *arguments: Any) -> np.ndarray:
+        return self.derivative(*arguments)
+
+
+# name: (e for each output, its derivative). The derivative is with respect to Y, or to Z if it is marked.
+LOSSES: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {
     "squared_error": (lambda Y, Z, D, _: (D - Y) * (D - Y), lambda Y, Z, D, _: 2 * (Y - D)),
     "absolute_error": (lambda Y, Z, D, _: _modulus(D - Y), lambda Y, Z, D, _: _sign(Y - D).astype(Y.dtype)),
     "huber": (_huber, _d_huber),
     "quantile": (_quantile, _d_quantile),
     "binary_cross_entropy": (
         lambda Y, Z, D, _: _softplus(Z) - Z * D,
-        lambda Y, Z, D, _: Y - D,
+        with_output("sigmoid", lambda Y, Z, D, _: Y - D),
     ),
     "cross_entropy": (
         lambda Y, Z, D, _: D * (_logsumexp(Z) - Z),
-        lambda Y, Z, D, _: Y * D.sum(axis=-1, keepdims=True) - D,
+        with_output("softmax", lambda Y, Z, D, _: Y * D.sum(axis=-1, keepdims=True) - D),
     ),
-    "poisson": (lambda Y, Z, D, _: Y - D * Z, lambda Y, Z, D, _: Y - D),
+    "poisson": (lambda Y, Z, D, _: Y - D * Z, with_output("exp", lambda Y, Z, D, _: Y - D)),
 }
 
-FUSED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
+# name of a fused loss: the output activation that it requires
+FUSED = {name: derivative.output_activation for name, (_, derivative) in LOSSES.items() if isinstance(derivative, with_output)}
 
 LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: threshold, levels

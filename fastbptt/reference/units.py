@@ -39,6 +39,11 @@ class Units(NamedTuple):
         return reads_input(self.activation)
 
     @property
+    def is_rate_form(self) -> bool:
+        """Whether W_s reads the states. Else they are the argument of g1, and W_s reads the rates."""
+        return self.leak_form == "rate"
+
+    @property
     def is_plain(self) -> bool:
         return self.leak == 1 and self.leak_form == "rate" and not self.drops
 
@@ -66,7 +71,7 @@ class Units(NamedTuple):
 
     def read(self, S: np.ndarray) -> np.ndarray:
         """Return what W_s, W_y and a layer above read: the states S, or the rates g1(S) in the current form."""
-        return S if self.leak_form == "rate" else self.g(S)
+        return S if self.is_rate_form else self.g(S)
 
     def of_slope(self, A: np.ndarray) -> np.ndarray:
         """Return what g1' is a function of where the argument of g1 is A: the rates g1(A), or A if `reads_input`."""

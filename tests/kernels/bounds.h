@@ -16,8 +16,8 @@ static double ulp_bound(int activation, int bits)
     case FASTBPTT_ELU: return 1.3;
     case FASTBPTT_SOFTSIGN: return 1.5;
     case FASTBPTT_EXP: return 1.1;
-    case FASTBPTT_SILU: return 3;
-    case FASTBPTT_GELU: return 8;
+    case FASTBPTT_SILU: return 3.4;
+    case FASTBPTT_GELU: return bits == 32 ? 7.5 : 10;
     case FASTBPTT_LEAKY_RELU: return 1.5; /* the slope and the product are rounded */
     }
     return 0;

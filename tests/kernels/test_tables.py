@@ -65,6 +65,8 @@ def test_update_takes_as_many_slots_as_the_table_says(rule, slots):
 
 def test_an_unknown_rule_is_refused():
     with pytest.raises(KeyError, match="adamax"):
+        reference.update("adamax", np.ones(3), np.ones(3), [np.zeros(3), np.zeros(3)], 1, learning_rate=0.1)
+    with pytest.raises(KeyError, match="adamax"):
         _core.update("adamax", np.ones(3), np.ones(3), [np.zeros(3), np.zeros(3)], 1, learning_rate=0.1)
 
 
