@@ -77,6 +77,8 @@ cdef enum:
     ACTIVATION_SOFTSIGN = 7
     ACTIVATION_SOFTMAX = 8        # of outputs only
     ACTIVATION_EXP = 9            # of outputs only
+    ACTIVATION_SILU = 10          # saved also holds the pre-activations, here and below
+    ACTIVATION_GELU = 11
 
     LOSS_SQUARED_ERROR = 0        # (D - Y)², without ½. All losses are summed over the outputs
     LOSS_ABSOLUTE_ERROR = 1

@@ -55,7 +55,7 @@ class Engine:
     ) -> Any: ...
     def states(
         self, theta: _Given, X: _Given, initial_state: _Given, lengths: _Given, resets: _Given, S: _Array, n_threads: int,
-        R: _Given = None, draws: _Given = None,
+        R: _Given = None, draws: _Given = None, only_rates: bool = False,
     ) -> Any: ...
     def states_back(
         self, theta: _Given, X: _Given, S: _Array, dS: _Array, lengths: _Given, resets: _Given, own_start: bool,

@@ -101,7 +101,8 @@ class Backend(Protocol):
         past (n, B, width) holds the states after the first n steps, from initial_state on. own_start says whether that was the
         network's own initial state. Leaky units of the rate form and gated cells also need the R of these steps, past_rates.
         past_S_0 (n, width) holds the S_0 that resets used at the first n steps; the default is the current S_0. `gradient`
-        (P,), S (T+1, B, width) and R are overwritten.
+        (P,), S (T+1, B, width) and R are overwritten. If the derivative of the activation reads the pre-activation, past_rates
+        and R are pre-activations, and plain units have them, too.
         """
 
     def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,

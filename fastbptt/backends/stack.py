@@ -17,7 +17,8 @@ Design
     them like the states of one. `RNN` takes and returns tuples.
 (e) With leaky units and gated cells, each recurrence also has an R, what its steps keep for the backward pass: the rates, or
     the gates (`protocol.py` has the widths). In the current form, the layer above and the readout read the rates. The backward
-    pass carries the gradient with respect to what is read.
+    pass carries the gradient with respect to what is read. If the derivative of the activation reads the pre-activation, R is
+    that of plain units and of the rate form.
 """
 
 from __future__ import annotations
@@ -264,7 +265,8 @@ class Stack:
     def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
         """Return states S and rates R of each recurrence, their final states, and the inputs of each layer.
 
-        With own=True, S and R are new arrays, else they are in the scratch. Without a leak each R is None.
+        With own=True, S and R are new arrays, and R has the rates; each R is None without a leak. Else S and R are in the
+        scratch, and R has what the backward pass needs.
         """
         S, R, finals, inputs, given = [], [], [], [X], split(initial_state, self.widths)
         for n, layer in enumerate(self.layers):
@@ -272,10 +274,10 @@ class Stack:
                 shape = len(X) + 1, X.shape[1], r.states.stop - r.states.start
                 kept = len(X), X.shape[1], r.saves.stop - r.saves.start
                 S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
-                R.append(None if not self.keeps else np.empty(kept, self.dtype) if own
+                R.append(None if not (self.leaky if own else self.keeps) else np.empty(kept, self.dtype) if own
                          else scratch.take(f"R {len(R)}", *kept))
                 finals.append(r.engine.states(theta[r.own], inputs[-1], None if given is None else given[len(finals)], lengths,
-                                              resets, S[-1], n_threads, R[-1], draws))
+                                              resets, S[-1], n_threads, R[-1], draws, own))
             parts = [self._read_by_W(*each) for each in zip(layer, S[-len(layer):], R[-len(layer):])]
             if len(layer) == 1 and parts[0].flags.c_contiguous:
                 inputs.append(parts[0])

@@ -216,7 +216,8 @@ cdef int plan_set_activation(void *plan, int activation) noexcept nogil:
     if status == STATUS_OK and not (0 <= activation < ACTIVATION_COUNT and activation_rows[activation].layers & HIDDEN):
         status = STATUS_OPTION
     if status == STATUS_OK:
-        (<Embedded *> plan).plan.activation = activation
+        (<Embedded *> plan).plan.activation = (<Embedded *> plan).plan.units.activation = activation
+        (<Embedded *> plan).plan.units.form = with_activation((<Embedded *> plan).plan.units.form, activation)
     return status
 
 

@@ -25,6 +25,7 @@ cdef class Engine(EngineCalls):
         final_state = self.fresh(2, c.B, self.plan.width, 0, &c.final_state)
         S = self.fresh(3, c.T + 1, c.B, self.plan.width, &c.S) if return_states else None
         R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and self.has_rates() else None
+        c.rates_of_saved = True
         self.run(&c, n_threads)
         if R is not None:
             return Y, final_state, S, R
@@ -104,18 +105,21 @@ cdef class Engine(EngineCalls):
     # ---- The parts of a network of several recurrences. The Python layer has checked the arguments; a wrong one is a bug
     # ---- there, so these methods raise.
 
-    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads, R=None, draws=None):
+    def states(self, theta, X, initial_state, lengths, resets, S, int n_threads, R=None, draws=None, bint only_rates=False):
         """Return the final state (B, H) of the recurrence.
 
         S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] the state after X[t]. Leaky units also overwrite the
-        rates R (T, B, H).
+        rates R (T, B, H), gated cells what they save, R (T, B, saves H). If the derivative of the activation reads the
+        pre-activation, plain units and the rate form overwrite R with the pre-activations, which `states_back` needs, unless
+        `only_rates`.
         """
         cdef Call c
         if not (self.plan.recurs and self.prepare(&c, theta, X, initial_state, lengths, resets, 1, draws)
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.width)):
             raise ValueError("states requires a recurrence, and C-contiguous arrays of the right dtypes and shapes")
         c.S = cnp.PyArray_DATA(S)
-        if self.exchanged() > 0:
+        c.rates_of_saved = only_rates
+        if self.has_rates() or self.exchanged() > 0 and not only_rates:
             if not self.is_ready_out(R, c.T, c.B, self.exchanged() * self.plan.H):
                 raise ValueError("R must be a writable, C-contiguous array (T, B, saves H) of the network's dtype")
             c.R = cnp.PyArray_DATA(R)
@@ -143,8 +147,8 @@ cdef class Engine(EngineCalls):
         c.precomputed, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.width * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
-        c.past_rates = c.past_states  # plain units with dropout: their states are their rates
-        if cell_rows[self.plan.units.form].saves > 0:
+        c.past_rates = c.past_states  # of the current form, and of plain units with dropout, whose states are their rates
+        if self.takes_saved():
             if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.exchanged() * self.plan.H)):
                 raise ValueError("R must be a C-contiguous array (T, B, saves H) of the network's dtype")
             c.past_rates = cnp.PyArray_DATA(R)
@@ -227,7 +231,8 @@ cdef class Engine(EngineCalls):
         the network's own initial state. The flat gradient overwrites `gradient` (P,). The states of all steps overwrite S
         (T+1, B, H).
 
-        The rate form also takes past_rates (n, B, H), which belong to `past`, and overwrites the rates R (T, B, H).
+        The rate form also takes past_rates (n, B, H), which belong to `past`, and overwrites the rates R (T, B, H). If the
+        derivative of the activation reads the pre-activation, both are the pre-activations, and plain units have them, too.
 
         past_S_0 (n, H) is the S_0 that resets at the first n steps brought; None means the present S_0.
         """
@@ -242,8 +247,8 @@ cdef class Engine(EngineCalls):
                 and has_shape(S, c.T + 1, c.B, self.plan.width) and cnp.PyArray_ISWRITEABLE(S) and not c.last):
             return NotImplemented
         c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
-        c.past_rates = c.past_states  # plain units with dropout: their states are their rates
-        if cell_rows[self.plan.units.form].saves > 0:
+        c.past_rates = c.past_states  # of the current form, and of plain units with dropout, whose states are their rates
+        if self.takes_saved():
             if not (is_ready(past_rates, self.type, 3)
                     and has_shape(past_rates, c.past, c.B, self.exchanged() * self.plan.H)
                     and self.is_ready_out(R, c.T, c.B, self.exchanged() * self.plan.H)):
