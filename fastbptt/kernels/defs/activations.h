@@ -30,8 +30,9 @@ static INLINE V NAME(normal)(V a, V *density)
     const V z = SELECT(ABS(a) > NORMAL_HIGHEST, SPLAT(NORMAL_HIGHEST), ABS(a)); /* NaN stays */
     const V high = (z + NORMAL_SHORTEN) - NORMAL_SHORTEN, rest = (z - high) * (z + high);
     const V square = high * high + rest, left = (high * high - square) + rest;
-    const V power = NAME(exp)(square * (real)-0.5), e = power - power * (left * (real)0.5);
+    const V power = NAME(exp)(square * (real)-0.5);
     const V s = 1 / (z + NORMAL_CENTRE), v = (NORMAL_CENTRE - z) * s;
+    const V scaled = s - s * (left * (real)0.5); /* s and not power, whose product with `left` may be subnormal: 0 in the core */
     V p, tail;
 #if BITS == 32
     p = SPLAT(0.000136615286f);
@@ -69,8 +70,8 @@ static INLINE V NAME(normal)(V a, V *density)
     p = p * v + 0.66538250289005674;
     p = p * v + 0.76919304975006297;
 #endif
-    tail = e * s * p;
-    *density = e * (real)0.3989422804014327; /* 1 / √(2 π) */
+    tail = power * scaled * p;
+    *density = (power - power * (left * (real)0.5)) * (real)0.3989422804014327; /* 1 / √(2 π) */
     return SELECT(a < 0, tail, 1 - tail);
 }
 
