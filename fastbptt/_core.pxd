@@ -82,6 +82,8 @@ cdef enum:
     ACTIVATION_SOFTSIGN = 7
     ACTIVATION_SOFTMAX = 8        # of outputs only
     ACTIVATION_EXP = 9            # of outputs only
+    ACTIVATION_SILU = 10          # saved also holds the pre-activations, here and below
+    ACTIVATION_GELU = 11
 
     LOSS_SQUARED_ERROR = 0        # (D - Y)², without ½. All losses are summed over the outputs
     LOSS_ABSOLUTE_ERROR = 1
@@ -139,7 +141,8 @@ cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H,
 # of the LSTM 2 H: [h | c]. Where this file says (B, H) or (T+1, B, H) of states, S_0 and dS_0, it is (B, 2 H) of the LSTM.
 cdef int plan_set_cell(void *plan, int cell) noexcept nogil
 
-# Set the activation g1 of the hidden units: any ACTIVATION_... except softmax and exp.
+# Set the activation g1 of the hidden units: any ACTIVATION_... except softmax and exp, and with several gates also except silu
+# and gelu.
 cdef int plan_set_activation(void *plan, int activation) noexcept nogil
 
 # Set the activation g2 of the outputs: ACTIVATION_IDENTITY, _SIGMOID, _TANH, _SOFTMAX or _EXP. It may be set before or after

@@ -29,7 +29,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from .kernels cimport lanes as lane
-from .kernels.kernels cimport ErrorOptions, Kernels, UpdateOptions
+from .kernels.kernels cimport ErrorOptions, Kernels, reads_input, UpdateOptions
 from .threads.workers cimport run_shares
 
 from . import _core
@@ -84,6 +84,7 @@ cdef struct Group:
     void *theta                  # (P,)
     void *gradient               # (P,)
     void *S                      # (T + 1, B, H)
+    void *A                      # (T, B, H), the pre-activations, or NULL unless the derivative of g1 reads them
     void *Z                      # (T, B, O), first Z, then Y or delta_y
     void *delta                  # (T, B, H)
     void *X                      # (T, B, I), or the caller's array if it is shared
@@ -115,6 +116,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *of, char *
     g.gradient = take(base, &used, (p.P if c.gradient != NULL else 0) * size)
     if not c.bare:
         g.S = take(base, &used, (rows + c.B) * p.H * size)
+        g.A = take(base, &used, rows * p.H * size) if c.gradient != NULL and reads_input(p.activation) else NULL
         g.Z = take(base, &used, rows * p.O * size)
         g.delta = take(base, &used, (rows * p.H if c.gradient != NULL else 0) * size)
     g.X = take(base, &used, rows * p.I * size) if c.own_X else <void *> c.X
@@ -249,9 +251,8 @@ cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta)
     # A = X @ W_x.T + b_s ;  S[t + 1] = g1(A[t] + S[t] @ W_s.T) ;  Z = S[1:] @ W_y.T + b_y
     lane.affine(kernels, rows, I, H, <const floating *> g.X, not c.own_X, theta + p.W_x * L,
                 theta + p.b_s * L if p.b_s >= 0 else NULL, A)
-    lane.recur(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A)
-    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL,
-                <floating *> g.Z)
+    lane.recur(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A, <floating *> g.A)
+    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL, <floating *> g.Z)
 
 
 cdef void error(const Plan *p, const Call *c, Group *g, const floating *of) noexcept nogil:
@@ -269,13 +270,14 @@ cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta
     cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O, i
     cdef floating *S = <floating *> g.S
     cdef floating *R = S + B * H * L
+    cdef floating *slopes = <floating *> g.A if g.A != NULL else R  # what the derivative of g1 reads
     cdef floating *delta_y = <floating *> g.Z
     cdef floating *delta = <floating *> g.delta
     cdef floating *gradient = <floating *> g.gradient
     memset(gradient, 0, p.P * L * sizeof(floating))
     # dS = delta_y @ W_y ;  delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])
     lane.affine_back(kernels, rows, O, H, delta_y, theta + p.W_y * L, delta)
-    lane.recur_back(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, R, delta)
+    lane.recur_back(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, slopes, delta)
     # dW_x = delta.T @ X ;  dW_s = delta.T @ S[:-1] ;  dW_y = delta_y.T @ S[1:] ;  db = the sums of delta and delta_y
     lane.accumulate(kernels, rows, H, I, delta, <const floating *> g.X, not c.own_X, gradient + p.W_x * L)
     lane.accumulate(kernels, rows, H, H, delta, S, False, gradient + p.W_s * L)
@@ -623,8 +625,7 @@ cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *
             c = batch[0]
             c.B = min(t.batch_size, data.B - begin_row)
             if c.B == data.B and t.order == NULL:  # the batch is the whole data set, which is in lanes already
-                b.X, b.D, b.weights, b.ends = g.X, g.D, g.weights, g.ends
-                b.scale, b.weight = g.scale, g.weight
+                b.X, b.D, b.weights, b.ends, b.scale, b.weight = g.X, g.D, g.weights, g.ends, g.scale, g.weight
                 c.own_X, c.own_D, c.own_weights = data.own_X, data.own_D, data.own_weights
             else:
                 picked.epoch, picked.begin, picked.size = epoch, begin_row, c.B

@@ -67,6 +67,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         - "leaky_relu": A where A > 0, else 0.01 A
         - "elu": A where A > 0, else e^A − 1
         - "softsign": A / (1 + |A|)
+        - "silu": A σ(A), with the sigmoid σ; also called swish
+        - "gelu": A Φ(A), with the distribution function Φ of the normal distribution. It is the exact function, which PyTorch
+          computes by default, and no approximation by tanh.
+
+        The derivatives of "silu" and "gelu" are functions of A. A network with them keeps A of every step, so a gradient
+        takes more memory.
 
         At A = 0 the derivative is the one from the left. It is 0 for "relu".
     output_activation : str
@@ -274,7 +280,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         self._draws_something = any(config[name] for name in _units.DRAWN)
         self._leaky = self.leak < 1 or self.leak_form == "current"
         # What truncated training keeps per sequence and step, and its width. The states do not determine the rates of the rate
-        # form, nor the gates. A reset may have brought an older value of the learnable S_0.
+        # form, nor the gates, nor the pre-activations that the derivative of some activations reads. A reset may have brought
+        # an older value of the learnable S_0.
         self._kept_parts = {"S": sum(self._widths)}
         if self.leak_form == "rate" and _cells.of(config).saves:
             self._kept_parts["rates"] = sum(_save_widths_of(shapes, _cells.of(config)))

@@ -76,7 +76,8 @@ class Backend(Protocol):
         """Return the reduced error of the steps after the known ones, the penalties, and Σ m.
 
         The errors go back k2 steps of options.tbptt = (T, k2), or all steps without tbptt. The known states are those from
-        initial_state on. `gradient` (P,), S (T+1, B, width) and R are overwritten. R is None if the units keep none.
+        initial_state on. `gradient` (P,), S (T+1, B, width) and R are overwritten. R is None if the units keep none. If the
+        derivative of the activation reads the pre-activation, R has the pre-activations, and plain units have an R, too.
         """
 
     def backward(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> dict[str, Any]:

@@ -17,7 +17,8 @@ Design
     handle them like the states of one. `RNN` takes and returns tuples.
 (e) With leaky units and gated cells, each recurrence also has an R, what its steps keep for the backward pass: the rates, or
     the gates (`protocol.py` has the widths). In the current form, the layer above and the readout read the rates. The backward
-    pass carries the gradient with respect to what is read.
+    pass carries the gradient with respect to what is read. If the derivative of the activation reads the pre-activation, R is
+    that of plain units and of the rate form.
 """
 
 from __future__ import annotations
@@ -272,7 +273,11 @@ class Stack:
             return _Scratch(self.free, self.dtype)
 
     def _up(self, scratch, theta, batch, options, own=False):
-        """Run all recurrences forward, and return _Passed. With own=True, S and R are new arrays, else they are in the scratch."""
+        """Run all recurrences forward, and return _Passed.
+
+        With own=True, S and R are new arrays, and R has the rates; each R is None without a leak. Else S and R are in the
+        scratch, and R has what the backward pass needs.
+        """
         options = options._replace(tbptt=None)  # windows are those of the backward pass
         S, R, finals, inputs, given = [], [], [], [batch.X], split(batch.initial_state, self.widths)
         T, B = batch.X.shape[:2]
@@ -280,9 +285,10 @@ class Stack:
             for r in layer:
                 shape, kept = (T + 1, B, r.states.stop - r.states.start), (T, B, r.saves.stop - r.saves.start)
                 S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
-                R.append(None if not self.keeps else np.empty(kept, self.dtype) if own else scratch.take(f"R {len(R)}", *kept))
+                R.append(None if not (self.leaky if own else self.keeps) else np.empty(kept, self.dtype) if own
+                         else scratch.take(f"R {len(R)}", *kept))
                 of_layer = batch._replace(X=inputs[-1], initial_state=None if given is None else given[len(finals)])
-                finals.append(r.engine.states(theta[r.own], of_layer, options, S[-1], R[-1]))
+                finals.append(r.engine.states(theta[r.own], of_layer, options, S[-1], R[-1], own))
             parts = [self._read_by_W(*each) for each in zip(layer, S[-len(layer):], R[-len(layer):])]
             if len(layer) == 1 and parts[0].flags.c_contiguous:
                 inputs.append(parts[0])

@@ -476,7 +476,7 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
     _, _, run = network.forward(X, initial_state, return_states=True, backend=backend)
     chosen = np.flatnonzero(steps > t)[:sequences]
     return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, run.S[:, chosen], X[:, chosen], t),
-                        _saturated(network, run.rates, steps), spectrum(network), network.dt)
+                        _saturated(network, run, X, steps), spectrum(network), network.dt)
 
 
 def spectrum(network: RNN) -> Spectrum:
@@ -494,7 +494,7 @@ def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
     _, _, run = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)
     steps = np.full(X.shape[1], len(X)) if lengths is None else lengths
-    return States(run.S, _saturated(network, run.rates, steps), network.dt)
+    return States(run.S, _saturated(network, run, X, steps), network.dt)
 
 
 def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
@@ -708,14 +708,20 @@ def _spectral_norms(product, v, *, exact=64, iterations=12):
     return np.linalg.norm(np.einsum("nij,nj->ni", product, v), axis=1), v
 
 
-LARGEST_SLOPES = {"sigmoid": 0.25}  # of g1', if it is not 1
 SATURATED = 0.1
 
 
-def _saturated(network, R, steps):
+def _saturated(network, run, X, steps):
     """Return the fraction of units (T,) whose slope is under a tenth of the largest."""
-    _, dg = reference.ACTIVATIONS[network.activation]
-    flat = dg(R) < SATURATED * LARGEST_SLOPES.get(network.activation, 1)
+    g, dg = reference.ACTIVATIONS[network.activation]
+    R, A = run.rates, np.linspace(-20, 20, 4001)
+    if reference.reads_input(network.activation):  # then rates do not determine the slope
+        R = reference.argument(network.parameters, run.S[:-1], X, activation=network.activation, leak=network.leak,
+                               leak_form=network.leak_form)
+        largest = dg(A).max()
+    else:
+        largest = dg(g(A)).max()
+    flat = dg(R) < SATURATED * largest
     there = np.arange(len(R))[:, None] < steps
     units = there.sum(axis=1) * R.shape[2]
     return np.where(units > 0, (flat & there[..., None]).sum(axis=(1, 2)) / np.maximum(units, 1), np.nan)

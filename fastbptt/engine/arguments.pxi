@@ -5,13 +5,25 @@
 # plan.pxi explains the letters.
 
 
-cdef int find_cell(str cell, bint reset_after, double leak, str leak_form) except -1:
+cdef int find_cell(str cell, bint reset_after, double leak, str leak_form, int activation) except -1:
     """Return the row of the table of cells for the options of a network."""
     if cell == "plain":
         cell = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
-    elif cell == "gru" and not reset_after:
+        return with_activation(CELLS_BY_NAME[cell], activation)
+    if reads_input(activation):
+        raise ValueError(f"an activation whose derivative reads the pre-activation requires cell='plain', got cell={cell!r}")
+    if cell == "gru" and not reset_after:
         cell = "gru_before"
     return CELLS_BY_NAME[cell]
+
+
+cdef int with_activation(int cell, int activation) noexcept nogil:
+    """Return the row for a cell of one gate that saves what the derivative of the activation reads."""
+    if cell == PLAIN or cell == PLAIN_INPUT:
+        return PLAIN_INPUT if reads_input(activation) else PLAIN
+    if cell == CURRENT or cell == CURRENT_INPUT:
+        return CURRENT_INPUT if reads_input(activation) else CURRENT
+    return cell
 
 
 cdef class EngineArguments:
@@ -55,7 +67,8 @@ cdef class EngineArguments:
         stream : stream of random numbers of this recurrence
         drops_noise : set rounding noise in ∂E/∂S to 0, because another engine of the network has omega
         """
-        self.plan.units.form = find_cell(cell, reset_after, leak, leak_form) if recurs else PLAIN
+        self.plan.units.form = find_cell(
+            cell, reset_after, leak, leak_form, ACTIVATIONS[activation]) if recurs else PLAIN
         self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
         self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.stream = noise, input_noise, dropout, stream
         cdef Plan *p = &self.plan
@@ -158,7 +171,16 @@ cdef class EngineArguments:
     cdef Py_ssize_t exchanged(self) noexcept nogil:
         """Return how many numbers per unit `states` passes on to `states_back`, beside the states."""
         cdef const CellRow *cell = &cell_rows[self.plan.units.form]
-        return max(cell.saves, 1) if cell.direct else 0
+        return max(cell.saves, 1) if cell.direct else cell.saves
+
+    @cython.final
+    cdef bint takes_saved(self) noexcept nogil:
+        """Return whether calls that go back through given states also need what the cell saved of them.
+
+        Else it follows from the states: what the cell saves is the public state, or nothing.
+        """
+        cdef const CellRow *cell = &cell_rows[self.plan.units.form]
+        return cell.saves > 0 and cell.state != SECOND
 
     @cython.final
     cdef void take_dropout(self, Call *c) noexcept nogil:
@@ -167,7 +189,7 @@ cdef class EngineArguments:
         Plain units with dropout run as the rate form with leak 1: only the kernels of leaky units apply a mask.
         """
         c.dropout = self.plan.dropout
-        if c.dropout > 0 and c.units.form == PLAIN:
+        if c.dropout > 0 and not cell_of(c).direct:
             c.units.form, c.units.leak = RATE, 1
 
     @cython.final

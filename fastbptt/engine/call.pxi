@@ -54,6 +54,7 @@ cdef struct Call:
     void *Y                      # (T, B, O)      outputs
     void *S                      # (T + 1, B, width)  states; S[0] holds the initial states
     void *R                      # (T, B, saves H)  rates of leaky units, or what the cell saves
+    bint rates_of_saved          #                R receives the rates also where the cell saves the pre-activations
     void *final_state            # (B, width)         states after each sequence's last step
     void *losses                 # (T, B)         errors e, not weighted
     void *gradient               # (P,)           ∂E/∂theta

@@ -7,8 +7,8 @@
 # of the engine names a cell.
 #
 # S is the first carry, which W_s and the output read. w.carry is the second carry (the state in the current form, c of the
-# LSTM), w.saves what the cell saves in addition (the rate in the rate form, the gates of a GRU or LSTM). dcarry is the gradient
-# that goes back directly, beside delta. delta is ∂E/∂ the pre-activations: for each row one block of H numbers per slot (see
+# LSTM), w.saves what the cell saves in addition (the rate in the rate form, the gates of a GRU or LSTM, the argument of g1 if its
+# derivative reads that). dcarry is the gradient that goes back directly, beside delta. delta is ∂E/∂ the pre-activations: for each row one block of H numbers per slot (see
 # `slot_of`). Leaky units and cells of one gate have a single slot.
 #
 # batching.pxi explains row, block, run, packed and reset; plan.pxi explains the letters.
@@ -23,6 +23,15 @@ cdef void own_states(const Plan *p, const Call *c, const Kernels *k, const float
     if cell_of(c).carries > 1:
         memset(carry, 0, rows * ldh * sizeof(floating))
     start_carries(c, k, rows, ldh, S, carry)
+
+
+cdef void first_states(const Plan *p, const Call *c, const Kernels *k, const floating *theta, Py_ssize_t ldh, floating *S,
+                       floating *carry) noexcept nogil:
+    """Write the states before the first step to the carries (rows, H): those of the call, else the network's own."""
+    if c.initial_state != NULL:
+        gather_states(p, c, k, c.rows, <const floating *> c.initial_state, p.width, c.order, ldh, S, carry)
+    else:
+        own_states(p, c, k, theta, c.rows, ldh, S, carry)
 
 
 cdef void gather_states(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t rows, const floating *source,
@@ -99,6 +108,11 @@ cdef inline Py_ssize_t saved_numbers(const Call *c) noexcept nogil:
     return max(cell_of(c).saves, 1)
 
 
+cdef inline bint saves_state(const Call *c) noexcept nogil:
+    """Return whether what the cell saves is its public state, the second carry. Then `rates` hold the first carry."""
+    return cell_of(c).saves > 0 and cell_of(c).state == SECOND
+
+
 cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
     """Return whether W_s reads only zeros at the first step.
 
@@ -163,13 +177,16 @@ CELLS[CURRENT] = Cell(leaky_forward[float], leaky_forward[double], leaky_backwar
 CELLS[GRU] = Cell(gated_forward[float], gated_forward[double], gated_backward[float], gated_backward[double])
 CELLS[GRU_BEFORE] = CELLS[GRU]
 CELLS[LSTM] = CELLS[GRU]
+CELLS[PLAIN_INPUT] = CELLS[PLAIN]
+CELLS[CURRENT_INPUT] = CELLS[CURRENT]
 
 
 cdef void plain_forward(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
                         Py_ssize_t steps, Py_ssize_t rows, const floating *before, const floating *carry_before, floating *S,
                         floating *carry, floating *saves) noexcept nogil:
     """Compute S[t] = g1(S[t] + S[t - 1] @ W_s.T)."""
-    recur(k, p.activation, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, before, S)
+    recur(k, p.activation, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, before, S,
+          saves if cell_of(c).saves > 0 else <floating *> NULL)
 
 
 cdef void plain_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
@@ -184,7 +201,9 @@ cdef void leaky_forward(const Plan *p, const Call *c, const Kernels *k, const Sh
                         floating *carry, floating *saves) noexcept nogil:
     """Compute both forms of leaky units, and dropout: kernels.h has the formulas."""
     integrate(k, &c.units, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, <const floating *> w.mask,
-              <floating *> w.masked, before, carry_before, S, saves if cell_of(c).saves > 0 else carry)
+              <floating *> w.masked, before, carry_before, S, saves if cell_of(c).carries == 1 else carry)
+    if saves_state(c):
+        memcpy(saves, carry, steps * rows * w.ldh * sizeof(floating))
 
 
 cdef void leaky_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
@@ -249,8 +268,7 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Sh
             CELLS[c.units.form].forward_f32(p, c, k, shared, w, next - t, rows, before, carry_before, S, carry, saves)
         else:
             CELLS[c.units.form].forward_f64(p, c, k, shared, w, next - t, rows, before, carry_before, S, carry, saves)
-        if cell_of(c).direct:
-            saves += (next - t) * rows * w.lds
+        saves += (next - t) * rows * w.lds
         if cell_of(c).carries > 1:
             carry_before = carry + (next - t - 1) * rows * ldh
             carry += (next - t) * rows * ldh
@@ -295,7 +313,10 @@ cdef void add_to_old_start(const Plan *p, const Call *c, const Kernels *k, const
     cdef Py_ssize_t ldh = w.ldh
     cdef floating *rates = <floating *> w.old
     cdef floating *nothing = rates + ldh
-    find_old_start(p, c, k, t, ldh, rates)
+    if saves_state(c):  # then the derivative reads that S_0 itself
+        gather_states(p, c, k, 1, <const floating *> c.past_S_0 + t * p.width, 0, NULL, ldh, nothing, rates)
+    else:
+        find_old_start(p, c, k, t, ldh, rates)
     memset(nothing, 0, ldh * sizeof(floating))
     back(p, c, k, w, 1, row, 1, Q_s, rates, rates, delta, <floating *> w.dcarry + row * ldh, nothing)
     add_in_double(p.H, <floating *> w.dcarry + row * ldh, <double *> w.old_start_sums)
@@ -353,7 +374,8 @@ cdef const floating *find_start_gradient(const Plan *p, const Call *c, const Ker
     """Return the gradient by the public states before a step, from delta_next and w.dcarry of that step.
 
     It is (rows, H) with w.ldd as the distance of rows. If the public state has both carries, the gradient by the second is
-    w.dcarry (rows, H). S (rows, H) are the first carries before the step. delta (rows, slots H) is scratch.
+    w.dcarry (rows, H). S (rows, H) are the first carries before the step; of a cell that `saves_state`, the second. delta (rows,
+    slots H) is scratch.
     """
     cdef floating *dcarry = <floating *> w.dcarry
     memset(delta, 0, rows * w.ldd * sizeof(floating))

@@ -137,6 +137,8 @@ cdef int plan_check(const void *plan) noexcept nogil:
     loss, outputs = e.plan.error.loss, e.plan.error.activation
     if outputs_of(loss) >= 0 and outputs_of(loss) != outputs:
         return STATUS_COMBINATION
+    if e.plan.gates > 1 and reads_input(e.plan.activation):
+        return STATUS_COMBINATION
     for i in range(e.n_levels):
         if not 0 < e.plan.error.levels[i] < 1:
             return STATUS_NUMBER
@@ -225,7 +227,7 @@ cdef int plan_set_cell(void *plan, int cell) noexcept nogil:
     if status == STATUS_OK and <double> cell_rows[cell].gates * e.plan.H * (e.plan.I + e.plan.H) > 2.0**48:
         status = STATUS_TOO_LARGE
     if status == STATUS_OK:
-        e.plan.units.form = cell
+        e.plan.units.form = with_activation(cell, e.plan.activation)
         settle(e)
     return status
 
@@ -236,6 +238,7 @@ cdef int plan_set_activation(void *plan, int activation) noexcept nogil:
         status = STATUS_OPTION
     if status == STATUS_OK:
         (<Embedded *> plan).plan.activation = (<Embedded *> plan).plan.units.activation = activation
+        (<Embedded *> plan).plan.units.form = with_activation((<Embedded *> plan).plan.units.form, activation)
     return status
 
 

@@ -26,6 +26,7 @@ cdef class Engine(EngineCalls):
         final_state = self.fresh(2, c.B, self.plan.width, 0, &c.final_state)
         S = self.fresh(3, c.T + 1, c.B, self.plan.width, &c.S) if return_states else None
         R = self.fresh(3, c.T, c.B, self.plan.H, &c.R) if return_states and self.has_rates() else None
+        c.rates_of_saved = True
         self.run(&c)
         if R is not None:
             return Y, final_state, S, R
@@ -98,18 +99,21 @@ cdef class Engine(EngineCalls):
     # ---- The parts of a network of several recurrences. The Python layer has checked the arguments; a wrong one is a bug
     # ---- there, so these methods raise.
 
-    def states(self, theta, batch, options, S, R):
-        """Return the final state (B, H) of the recurrence.
+    def states(self, theta, batch, options, S, R, bint only_rates=False):
+        """Return the final state (B, width) of the recurrence.
 
-        S (T+1, B, H) is overwritten: S[0] is the initial state, S[t+1] the state after X[t]. Leaky units also overwrite the
-        rates R (T, B, H), which is None for other units.
+        S (T+1, B, width) is overwritten: S[0] is the initial state, S[t+1] the state after X[t]. Leaky units also overwrite the
+        rates R (T, B, H), gated cells what they save, R (T, B, saves H). If the derivative of the activation reads the
+        pre-activation, plain units and the rate form overwrite R with the pre-activations, which `states_back` needs, unless
+        `only_rates`. R may be None if nothing overwrites it.
         """
         cdef Call c
         if not (self.plan.recurs and self.take_arguments(&c, theta, batch, options)
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.width)):
             raise ValueError("states requires a recurrence, and C-contiguous arrays of the right dtypes and shapes")
         c.S = cnp.PyArray_DATA(S)
-        if self.exchanged() > 0:
+        c.rates_of_saved = only_rates
+        if self.has_rates() or self.exchanged() > 0 and not only_rates:
             if not self.is_ready_out(R, c.T, c.B, self.exchanged() * self.plan.H):
                 raise ValueError("R must be a writable, C-contiguous array (T, B, saves H) of the network's dtype")
             c.R = cnp.PyArray_DATA(R)
@@ -136,8 +140,8 @@ cdef class Engine(EngineCalls):
         c.precomputed, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.width * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
         c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
-        c.past_rates = c.past_states  # plain units with dropout: their states are their rates
-        if cell_rows[self.plan.units.form].saves > 0:
+        c.past_rates = c.past_states  # of the current form, and of plain units with dropout, whose states are their rates
+        if self.takes_saved():
             if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.exchanged() * self.plan.H)):
                 raise ValueError("R must be a C-contiguous array (T, B, saves H) of the network's dtype")
             c.past_rates = cnp.PyArray_DATA(R)
@@ -216,8 +220,8 @@ cdef class Engine(EngineCalls):
         """Return the reduced error of the steps after the known ones, the penalties, and Σ m.
 
         These errors go back k2 steps of options.tbptt = (T, k2). `known` is KnownStates, which started from the initial state
-        of the batch. The flat gradient overwrites `gradient` (P,). The states of all steps overwrite S (T+1, B, H). The rate
-        form also overwrites the rates R (T, B, H), and needs those of the known states.
+        of the batch. The flat gradient overwrites `gradient` (P,). The states of all steps overwrite S (T+1, B, width). If the
+        cell saves anything, that overwrites R (T, B, saves H), and the known R is needed.
         """
         cdef Call c
         cdef double total
@@ -230,8 +234,8 @@ cdef class Engine(EngineCalls):
             return NotImplemented
         k2 = c.T if options.tbptt is None else options.tbptt[1]
         c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
-        c.past_rates = c.past_states  # plain units with dropout: their states are their rates
-        if cell_rows[self.plan.units.form].saves > 0:
+        c.past_rates = c.past_states  # of the current form, and of plain units with dropout, whose states are their rates
+        if self.takes_saved():
             if not (is_ready(past_rates, self.type, 3)
                     and has_shape(past_rates, c.past, c.B, self.exchanged() * self.plan.H)
                     and self.is_ready_out(R, c.T, c.B, self.exchanged() * self.plan.H)):

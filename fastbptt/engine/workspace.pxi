@@ -35,7 +35,7 @@ cdef struct Workspace:
     # The memory of one thread, for the shard that it works on.
     #
     # An array is either saved from forward to backward, or scratch of one block. `kept` is the number of rows of all steps.
-    # Fields from `saves` on belong to cells with a direct gradient (cells.pxi); `mask` belongs to dropout. A row of delta has a
+    # Fields from `carry` on belong to cells with a direct gradient (cells.pxi); `mask` belongs to dropout. A row of delta has a
     # block of ldh numbers for each slot (cells.pxi).
     Py_ssize_t rows                   #                                most rows of a block
     Py_ssize_t ldi, ldh, ldo, ldk     #                                leading dimensions
@@ -114,7 +114,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     """
     cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef const CellRow *cell = cell_of(c)
-    w.mask = w.gated = w.saves = w.carry = NULL
+    w.mask = w.gated = w.carry = NULL
     w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0

@@ -28,7 +28,8 @@ from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from .kernels cimport (
-    CROSS_ENTROPY, CURRENT, GRU, LSTM, NOISE, RATE, SIGMOID, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log, outputs_of,
+    CROSS_ENTROPY, GRU, LSTM, NOISE, RATE, SIGMOID, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log, outputs_of,
+    reads_input,
 )
 from .scalar cimport activate, back_from_output, differentiate, slope, update
 
@@ -172,11 +173,13 @@ cdef void scatter(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const flo
 
 
 cdef void recur(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
-                const floating *before, floating *S) noexcept nogil:
+                const floating *before, floating *S, floating *A) noexcept nogil:
     cdef Py_ssize_t t, n = rows * ldh
     for t in range(steps):
         if before != NULL:
             product(rows, H, H, before, ldh, <Py_ssize_t> 1, P, ldh, S + t * n, ldh)
+        if A != NULL and reads_input(activation):
+            memcpy(A + t * n, S + t * n, n * sizeof(floating))
         activate(activation, n, S + t * n)
         before = S + t * n
 
@@ -197,6 +200,7 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
     cdef Py_ssize_t t, i, n = rows * ldh
     cdef floating leak = <floating> what.leak, keep = <floating> (1 - what.leak)
     cdef const floating *factors
+    cdef floating *rate
     for t in range(steps):
         factors = before
         if mask != NULL:
@@ -206,9 +210,10 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
         product(rows, H, H, factors, ldh, <Py_ssize_t> 1, P, ldh, S, ldh)
         if what.form == RATE:
             memcpy(other, S, n * sizeof(floating))
-            activate(what.activation, n, other)
+            rate = S if reads_input(what.activation) else other  # the other of the two keeps A
+            activate(what.activation, n, rate)
             for i in range(n):
-                S[i] = before[i] * keep + other[i] * leak
+                S[i] = before[i] * keep + rate[i] * leak
         else:
             for i in range(n):
                 other[i] = integrated[i] * keep + S[i] * leak
@@ -236,7 +241,7 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
             product(rows, H, H, later, ldh, <Py_ssize_t> 1, P, ldh, masked, ldh)
             for i in range(n):
                 d[i] += masked[i] * mask[i]
-        if what.form == CURRENT:
+        if what.form != RATE:
             differentiate(what.activation, n, R + t * n, d)
         for i in range(n):
             dU[i] = d[i] + dU[i] * keep

@@ -178,7 +178,7 @@ def random_case(seed, form, dtype="float64", **fixed):
     flags = rng.random(12) < 0.5
     options = {"output": "last" if flags[0] else "sequence", "one_hot": bool(flags[1]), "learn_initial_state": bool(flags[2]),
                "bias": bool(flags[3]), "reduction": "sum" if flags[4] else "mean",
-               "activation": ["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign"][seed % 8],
+               "activation": ["tanh", "relu", "silu", "gelu", "softplus", "leaky_relu", "elu", "softsign"][seed % 8],
                "leak": [0.02, 0.5, 0.9, 1.0][rng.integers(4)], "connectivity": {"W_s": rng.random((H, H)) < 0.7},
                "dale_ratio": 0.7 if flags[5] else None, **fixed}
     if options.get("hidden_size", H) != H or options.get("bidirectional"):

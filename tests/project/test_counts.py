@@ -8,10 +8,10 @@ import pytest
 from processes import ROOT
 
 BOUNDS = {
-    "places to edit for one more hidden activation": 9,
-    "places to edit for one more loss": 10,
-    "places to edit for one more loss with a fused output activation": 12,
-    "places to edit for one more update rule": 9,
+    "places to edit for one more hidden activation": 7,
+    "places to edit for one more loss": 9,
+    "places to edit for one more loss with a fused output activation": 11,
+    "places to edit for one more update rule": 5,
     "places to edit for one more option of RNN": 21,
     "places to edit for one more cell": 16,
     "tests of a cell's name": 33,
