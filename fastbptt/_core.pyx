@@ -85,11 +85,13 @@ from .kernels.blas cimport blas_kernels, hold_blas, release_blas
 from .threads.workers cimport run_shares
 from .kernels.kernels cimport (
     ACTIVATION_COUNT, ADAM, APART, BOTH_CARRIES, CELL_COUNT, CROSS_ENTROPY, CURRENT, CURRENT_INPUT, GATED, GIVEN, GRU,
-    GRU_BEFORE, HIDDEN, HUBER, IDENTITY, LOSS_COUNT, LSTM, NOISE, NONE, OUTPUT, PLAIN, PLAIN_INPUT, QUANTILE, RATE, RULE_COUNT, SECOND, SGD, SQUARED_ERROR, TANH,
+    GRU_BEFORE, HIDDEN, HUBER, IDENTITY, LOSS_COUNT, LSTM, NOISE, NONE, OUTPUT, PLAIN, PLAIN_INPUT, QUANTILE, RATE, RULE_COUNT,
+    SECOND, SGD, SQUARED_ERROR, TANH,
     activation_rows, cell_rows, loss_rows, outputs_of, rule_rows,
     CellRow, ErrorOptions, Kernels, Units, UpdateOptions,
     accumulate, add_normals, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold, integrate,
-    integrate_back, map_parameters, pack, padded, pull_back, reads_input, recur, recur_back, scatter, update as update_verb, vector_kernels,
+    integrate_back, map_parameters, pack, padded, pull_back, reads_input, recur, recur_back, scatter, update as update_verb,
+    vector_kernels,
 )
 
 # Files of one translation unit, in reading order.
