@@ -10,11 +10,16 @@ theta : array (P,), all parameters in the order of `options.shapes.shapes_of`
 X : array (T, B, I), or token ids (T, B)
 D : targets in the form of `RNN.loss_and_gradients`
 weights : array (T, B) or of D's shape, or None
-initial_state : array (B, H), or None for the network's own; with several recurrences one array (B, sum of all H)
+initial_state : array (B, width), or None for the network's own; with several recurrences one array (B, sum of all widths)
 lengths : array (B,) of intp, or None
 resets : array (T, B) of bool, or None
 n_threads : int, 0 for the default
 draws : reference.Draws, or None for a call without noise and dropout
+
+A public state has `width` numbers: H, or 2 H for the LSTM, [h c]. The rates R (T, B, n) are what a step keeps for the backward
+pass and its state does not tell: n is H for leaky units (their rates), 4 H for the GRU (r, z, n, W_s,n h + b_n), 3 H with
+reset_after=False (r, z, n), 6 H for the LSTM (i, f, g, o, g1(c), and c before the step). Plain units have no R. The table
+`reference.CELLS` has the names. With several recurrences in one array, all numbers of a recurrence are side by side.
 
 Arrays are C-contiguous, and have the network's dtype unless another one is named. With output="last", the (T, B, ...) of D,
 weights, Y and losses is (B, ...).
@@ -52,14 +57,14 @@ class Backend(Protocol):
 
     def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
                 return_states: bool, n_threads: int, draws: reference.Draws | None = None) -> tuple[Any, ...]:
-        """Return Y (T, B, O) and the final state (B, H). D and weights are not read.
+        """Return Y (T, B, O) and the final state (B, width). D and weights are not read.
 
-        With return_states, S (T+1, B, H) follows, and for leaky units the rates R (T, B, H). With several recurrences, the
+        With return_states, S (T+1, B, width) follows, and for leaky units the rates R (T, B, H). With several recurrences, the
         final state, S and R are tuples with one array for each.
         """
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
-        """Return y (B, O) and the new state (B, H) after inputs x (B, I) or token ids (B,).
+        """Return y (B, O) and the new state (B, width) after inputs x (B, I) or token ids (B,).
 
         `out` is None, or a tuple of two arrays, which are written and returned.
         """
@@ -79,7 +84,7 @@ class Backend(Protocol):
         """Return the reduced error with penalties, and a dict of new gradients by parameter.
 
         memory_limit is a number of bytes, 0 for no limit, -1 for as few as possible. input_gradient adds "X" (T, B, I).
-        initial_state_gradient adds "initial_state" (B, H), or a tuple with several recurrences.
+        initial_state_gradient adds "initial_state" (B, width), or a tuple with several recurrences.
         """
 
     def loss_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
@@ -93,10 +98,10 @@ class Backend(Protocol):
                     past_S_0: Any = None) -> tuple[float, float, float]:
         """Return the reduced error of the steps after `past`, the penalties, and Σ m. The errors go back k2 steps.
 
-        past (n, B, H) holds the states after the first n steps, from initial_state on. own_start says whether that was the
-        network's own initial state. Leaky units of the rate form also need the rates past_rates (n, B, H). past_S_0 (n, H)
-        holds the S_0 that resets used at the first n steps; the default is the current S_0. `gradient` (P,), S (T+1, B, H)
-        and R (T, B, H) are overwritten.
+        past (n, B, width) holds the states after the first n steps, from initial_state on. own_start says whether that was the
+        network's own initial state. Leaky units of the rate form and gated cells also need the R of these steps, past_rates.
+        past_S_0 (n, width) holds the S_0 that resets used at the first n steps; the default is the current S_0. `gradient`
+        (P,), S (T+1, B, width) and R are overwritten.
         """
 
     def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
@@ -116,10 +121,10 @@ class OneRecurrence(Backend, Protocol):
         """Return the terms of the gradient of E_t, 0 <= t < T. weights, lengths and resets are None."""
 
     def gradient_flow(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, begin: int,
-                      end: int) -> tuple[np.ndarray, np.ndarray]:
+                      end: int) -> tuple[np.ndarray, ...]:
         """Return ‖∂E_t/∂S_i‖ (end - begin, T) for the errors of steps begin to end − 1, and ‖∂E/∂S_i‖ (T,) for all errors.
 
-        The errors are not divided by Σ m.
+        For the LSTM these are the norms of h. The same two arrays of c follow. The errors are not divided by Σ m.
         """
 
 

@@ -25,6 +25,7 @@ class ReferenceBackend:
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
         self.cell = cells.of(options)
+        self.leaky = bool(self.cell.saves) and not cells.is_gated(options)
         self.widths = state_widths_of(shapes, self.cell)
         self.save_widths = save_widths_of(shapes, self.cell)
 
@@ -44,7 +45,7 @@ class ReferenceBackend:
     def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
                 resets: Any, return_states: bool, n_threads: int, draws: Any = None) -> tuple[Any, ...]:
         results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
-                                    return_rates=bool(self.cell.saves), draws=draws, **self.options)
+                                    return_rates=self.leaky, draws=draws, **self.options)
         return results if return_states else results[:2]
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
@@ -123,6 +124,6 @@ class ReferenceBackend:
         return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
 
     def gradient_flow(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, begin: int,
-                      end: int) -> tuple[np.ndarray, np.ndarray]:
+                      end: int) -> tuple[np.ndarray, ...]:
         return reference.gradient_flow(self._parameters(theta), X, D, range(begin, end), weights=weights,
                                        initial_state=initial_state, **self.options)

@@ -8,16 +8,16 @@ Design
     engine without a readout for each recurrence, and one readout without a recurrence. Each reads its slice of theta, and
     writes its slice of the gradient. Arguments are already checked.
 (b) In the forward pass, the states S of a recurrence are the X of the layer above: S[1:], or those of both directions
-    concatenated. In the backward pass, a layer's ∂E/∂X is the ∂E/∂S of the layer below. Nothing is computed twice, because
+    concatenated. Of an LSTM's states [h c] these are the h. In the backward pass, a layer's ∂E/∂X is the ∂E/∂S of the layer below. Nothing is computed twice, because
     the arrays between layers are kept. They lie in a scratch that a call borrows; a simultaneous call borrows another one.
     Fresh arrays are slower, because the system must find their pages: a call of 3.2 ms took 4.9 (2 layers of 64, B = 32,
     T = 100, float32, AMD Zen 4, 2026-11).
 (c) Truncated BPTT is the same backward pass, window by window, on slices of the arrays.
-(d) Inside, the states of several recurrences are one array (..., sum of all H). Batches, streams and checkpoints thus handle
-    them like the states of one. `RNN` takes and returns tuples. The state of an LSTM is [h | c] with 2 H numbers.
-(e) With leaky units and gated cells, each recurrence also has R: the rates, or what a step keeps of its gates. The layer above
-    and the readout read the rates in the current form, and h of an LSTM. The backward pass carries the gradient with respect
-    to what is read.
+(d) Inside, the states of several recurrences are one array (..., sum of all widths). Batches, streams and checkpoints thus handle
+    them like the states of one. `RNN` takes and returns tuples.
+(e) With leaky units and gated cells, each recurrence also has an R, what its steps keep for the backward pass: the rates, or
+    the gates (`protocol.py` has the widths). In the current form, the layer above and the readout read the rates. The backward
+    pass carries the gradient with respect to what is read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..options.shapes import save_widths_of, state_widths_of, views_of, widths_o
 
 
 def split(packed, widths):
-    """Return states (..., sum of all H) as a tuple of arrays (..., H), or None for None."""
+    """Return states (..., sum of all widths) as a tuple of arrays (..., width), or None for None."""
     if packed is None:
         return None
     return tuple(np.ascontiguousarray(part) for part in np.split(packed, np.cumsum(widths)[:-1], axis=-1))
@@ -48,10 +48,10 @@ NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_pa
 
 class _Recurrence(NamedTuple):
     engine: _core.Engine
-    own: slice    # of theta
-    units: int    # H
-    state: slice  # of the concatenated states
-    saves: slice  # of the concatenated rates
+    own: slice     # of theta
+    H: int         # number of hidden units
+    states: slice  # of the concatenated states
+    saves: slice   # of the concatenated R
 
 
 class _Scratch:
@@ -83,14 +83,15 @@ class Stack:
     def __init__(self, shapes: Any, options: dict[str, Any]) -> None:
         """Take the shapes of all parameters, and an Engine's keyword arguments for all recurrences together."""
         self.rate_penalty, self.omega = options["rate_penalty"], options["omega"]
-        self.cell = cells.of(options)
-        self.shapes, self.widths, self.last = shapes, state_widths_of(shapes, self.cell), options["last"]
-        self.units, saves = widths_of(shapes), save_widths_of(shapes, self.cell)
+        self.shapes, self.last, cell = shapes, options["last"], cells.of(options)
+        self.sizes, self.widths = widths_of(shapes), state_widths_of(shapes, cell)  # hidden units, numbers of a state
+        self.save_widths = save_widths_of(shapes, cell)
         self.dtype = np.dtype(options["dtype"])
         self.free: list[_Scratch] = []
         self.activation = options["activation"]
         self.current = options["leak_form"] == "current"
-        self.keeps = bool(self.cell.saves)  # R beside the states
+        self.leaky = options["leak"] < 1 or self.current
+        self.keeps = bool(cell.saves)
         suffixes = reference.recurrences(shapes)
         self.both = len(suffixes[0]) == 2
         ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
@@ -109,16 +110,18 @@ class Stack:
         self.readout = _core.Engine(I=top, H=top, O=O, **options | NO_RECURRENCE | of_readout, recurs=False,
                                     drops_noise=self.omega != 0)
         self.layers: list[list[_Recurrence]] = []
-        own_states, own_saves = (_slices(widths) for widths in (self.widths, saves))
+        begin, begin_saves = 0, 0
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
             for suffix in ends:
-                H, width, n = shapes["W_s" + suffix][1], shapes["W_x" + suffix][1], len(self.recurrences)
+                H, width = shapes["W_s" + suffix][1], shapes["W_x" + suffix][1]
                 own, of_recurrence = part(("W_x", "W_s", "b_s", "b_n", "S_0"), suffix)
                 lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
                 engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
-                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=n)
-                self.layers[-1].append(_Recurrence(engine, own, H, own_states[n], own_saves[n]))
+                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=len(self.recurrences))
+                end, end_saves = begin + len(cell.states) * H, begin_saves + len(cell.saves) * H
+                self.layers[-1].append(_Recurrence(engine, own, H, slice(begin, end), slice(begin_saves, end_saves)))
+                begin, begin_saves = end, end_saves
 
     @property
     def recurrences(self):
@@ -184,18 +187,18 @@ class Stack:
                     past: np.ndarray, own_start: bool, k2: int, gradient: np.ndarray, S: np.ndarray, n_threads: int,
                     past_rates: Any = None, R: Any = None, draws: reference.Draws | None = None,
                     past_S_0: Any = None) -> tuple[float, float, float]:
-        """Return what `protocol.Backend.window_into` says. past, past_S_0, S and rates are (..., sum of all H)."""
+        """Return what `protocol.Backend.window_into` says. The arrays of all recurrences are concatenated."""
         T, n = len(X), len(past)
         own_start = own_start or (initial_state is None and n == 0)
         late = None if lengths is None else np.clip(lengths - n, 0, T - n)
         inputs, states, rates = [X], [], []
         with self._scratch() as scratch:
             for r in self.recurrences:  # one per layer
-                all_states = np.empty((T + 1, X.shape[1], _width(r.state)), self.dtype)
-                all_rates: Any = np.empty((T, X.shape[1], _width(r.saves)), self.dtype) if self.keeps else None
-                first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.state])
+                all_states = np.empty((T + 1, X.shape[1], r.states.stop - r.states.start), self.dtype)
+                all_rates: Any = np.empty((T, X.shape[1], r.saves.stop - r.saves.start), self.dtype) if self.keeps else None
+                first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.states])
                 if n > 0:  # the last known state is the new steps' initial state, and is rewritten
-                    all_states[0], all_states[1:n + 1] = first, past[..., r.state]
+                    all_states[0], all_states[1:n + 1] = first, past[..., r.states]
                     first = all_states[n].copy()
                 r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads,
                                 _cut(all_rates, n, T), _later(draws, n))
@@ -204,12 +207,12 @@ class Stack:
                         all_states[1:n + 1])
                 elif self.keeps and n > 0:
                     all_rates[:n] = past_rates[..., r.saves]
-                S[..., r.state] = all_states
+                S[..., r.states] = all_states
                 if R is not None:
                     R[..., r.saves] = all_rates
                 states.append(all_states)
                 rates.append(all_rates)
-                inputs.append(np.ascontiguousarray(self._read_by_W(all_states, all_rates)))
+                inputs.append(np.ascontiguousarray(self._read_by_W(r, all_states, all_rates)))
             dS = np.zeros_like(inputs[-1])
             loss, weight, unscale = self.readout.outputs_back(theta[self.own_y], inputs[-1][n:], _cut(D, n, T), None,
                                                               _cut(weights, n, T), late, gradient[self.own_y], dS[n:],
@@ -233,14 +236,14 @@ class Stack:
                   sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
                   dropout: bool = False) -> int:
         """Return the bytes of the arrays between layers and of the largest workspace of one, which memory_limit bounds."""
-        numbers = ((T + 1) * sum(self.widths) + T * sum(_width(r.saves) for r in self.recurrences)) * B  # S, R
-        if len(self.cell.states) > 1 and not self.both:  # h of each layer
-            numbers += T * B * sum(self.units)
-        tops = [sum(r.units for r in layer) for layer in self.layers]
+        numbers = ((T + 1) * sum(self.widths) + T * sum(self.save_widths)) * B  # S, R
+        tops = [sum(r.H for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
         numbers += T * B * (max(tops[0:-1:2], default=0) + max(tops[1:-1:2], default=0))  # ∂E/∂X, in two alternating arrays
         if self.rate_penalty:  # its term of ∂E/∂S
-            numbers += T * B * max(self.units)
+            numbers += T * B * max(self.sizes)
+        if self.widths != self.sizes and not self.both:  # the part of the states that is read
+            numbers += T * B * sum(self.sizes)
         if self.both:  # both directions concatenated, and ∂E/∂S and ∂E/∂X of one
             numbers += T * B * (sum(tops) + max(tops) // 2 + max(tops[:-1], default=0))
         largest = self.readout.workspace(theta[self.own_y], 1 if self.last else T, B, None if self.last else lengths, False,
@@ -266,19 +269,19 @@ class Stack:
         S, R, finals, inputs, given = [], [], [], [X], split(initial_state, self.widths)
         for n, layer in enumerate(self.layers):
             for r in layer:
-                shape = len(X) + 1, X.shape[1], _width(r.state)
+                shape = len(X) + 1, X.shape[1], r.states.stop - r.states.start
+                kept = len(X), X.shape[1], r.saves.stop - r.saves.start
                 S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
-                shape = len(X), X.shape[1], _width(r.saves)
-                R.append(None if not self.keeps else np.empty(shape, self.dtype) if own
-                         else scratch.take(f"R {len(R)}", *shape))
+                R.append(None if not self.keeps else np.empty(kept, self.dtype) if own
+                         else scratch.take(f"R {len(R)}", *kept))
                 finals.append(r.engine.states(theta[r.own], inputs[-1], None if given is None else given[len(finals)], lengths,
                                               resets, S[-1], n_threads, R[-1], draws))
-            parts = [self._read_by_W(*both) for both in zip(S[-len(layer):], R[-len(layer):])]
+            parts = [self._read_by_W(*each) for each in zip(layer, S[-len(layer):], R[-len(layer):])]
             if len(layer) == 1 and parts[0].flags.c_contiguous:
                 inputs.append(parts[0])
             else:
-                both = scratch.take(f"both {n}", len(X), X.shape[1], sum(r.units for r in layer))
-                inputs.append(np.concatenate(parts, axis=2, out=both))
+                whole = scratch.take(f"read {n}", len(X), X.shape[1], sum(r.H for r in layer))
+                inputs.append(np.concatenate(parts, axis=2, out=whole))
         return S, R, finals, inputs
 
     def _read(self, states, R, finals, lengths):
@@ -289,13 +292,14 @@ class Stack:
             T, B = states.shape[:2]
             ends = (np.full(B, T) if lengths is None else lengths) - 1, np.zeros(B, int)  # the reverse one ends at step 0
             finals = [rates[end, np.arange(B)] for rates, end in zip(R[-len(self.layers[-1]):], ends)]
-        return np.concatenate([final[:, :self.units[-1]] for final in finals[-len(self.layers[-1]):]], axis=1)[None], None
+        top = self.layers[-1]
+        return np.concatenate([final[:, :r.H] for r, final in zip(top, finals[-len(top):])], axis=1)[None], None
 
     def _read_back(self, scratch, dR, T, lengths):
         """Return ∂E/∂S (T, B, H) of the top layer, from the gradient with respect to what `_read` returned."""
         if not self.last:
             return dR
-        B, H = dR.shape[1], self.units[-1]
+        B, H = dR.shape[1], self.sizes[-1]
         dS = scratch.take("dS", T, B, dR.shape[2])
         dS[...] = 0
         dS[(np.full(B, T) if lengths is None else lengths) - 1, np.arange(B), :H] = dR[0, :, :H]
@@ -343,13 +347,14 @@ class Stack:
         """
         if not self.rate_penalty:
             return 0.0, 0.0
-        count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.units)
-        squares = sum(_core.sum_of_all_squares(np.ascontiguousarray(self._read_by_W(*both)[past:])) for both in zip(S, R))
+        count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.sizes)
+        squares = sum(_core.sum_of_all_squares(np.ascontiguousarray(self._read_by_W(*each)[past:]))
+                      for each in zip(self.recurrences, S, R))
         return 2 * self.rate_penalty / max(count, 1), self.rate_penalty * squares / max(count, 1)
 
-    def _read_by_W(self, states, rates):
-        """Return what W_s and W_y read (T, B, H) of a recurrence."""
-        return rates if self.current else states[1:, :, :states.shape[2] // len(self.cell.states)]
+    def _read_by_W(self, r, states, rates):
+        """Return a view of what W_s and W_y read (T, B, H) of a recurrence r."""
+        return rates if self.current else states[1:, :, :r.H]
 
     def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
               initial_state_gradient, n_threads, draws, slope=0.0, since=0, spreads=False, past_S_0=None):
@@ -373,12 +378,12 @@ class Stack:
                     dX = np.empty_like(X)
                 states, rates = S.pop(), R.pop()
                 if slope:
-                    part = self._read_by_W(states, rates)[since:]
+                    part = self._read_by_W(r, states, rates)[since:]
                     own[since:] += np.multiply(part, slope, out=scratch.take("rates", *part.shape))
                 first, of_flow = r.engine.states_back(
                     theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own], memory_limit, dX,
                     initial_state_gradient, spreads, n_threads, rates, draws,
-                    None if past_S_0 is None else np.ascontiguousarray(past_S_0[:, r.state]))
+                    None if past_S_0 is None else np.ascontiguousarray(past_S_0[:, r.states]))
                 dS_0.insert(0, first)
                 penalty += of_flow
                 if below is None:
@@ -403,7 +408,7 @@ class Stack:
         """Run `_down` on the errors of each window separately, and sum the results."""
         total, part = np.zeros_like(gradient), np.zeros_like(gradient)
         dX = np.zeros_like(inputs[0]) if input_gradient else None
-        dS_0 = tuple(np.zeros((dS.shape[1], H), self.dtype) for H in self.widths)
+        dS_0 = tuple(np.zeros((dS.shape[1], width), self.dtype) for width in self.widths)
         for begin, since, end in reference.windows(len(dS), tbptt):
             errors = dS[begin:end].copy()
             errors[:max(0, since - begin)] = 0
