@@ -136,7 +136,7 @@ class Stack:
                                             own=return_states)
             read, steps = self._read(inputs[-1], R, finals, lengths)
             Y = self.readout.outputs(theta[self.own_y], read, steps, n_threads)
-        results = (Y, tuple(finals), tuple(S), tuple(R)) if self.keeps else (Y, tuple(finals), tuple(S))
+        results = (Y, tuple(finals), tuple(S), tuple(R)) if self.leaky else (Y, tuple(finals), tuple(S))
         return results if return_states else results[:2]
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
@@ -264,7 +264,7 @@ class Stack:
     def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
         """Return states S and rates R of each recurrence, their final states, and the inputs of each layer.
 
-        With own=True, S and R are new arrays, else they are in the scratch. For plain units each R is None.
+        With own=True, S and R are new arrays, else they are in the scratch. Without a leak each R is None.
         """
         S, R, finals, inputs, given = [], [], [], [X], split(initial_state, self.widths)
         for n, layer in enumerate(self.layers):
@@ -427,16 +427,6 @@ class Stack:
     def penalize(self, theta: np.ndarray, gradient: np.ndarray) -> float:
         parts = [(r.engine, r.own) for r in self.recurrences] + [(self.readout, self.own_y)]
         return sum(engine.penalize(theta[own], gradient[own]) for engine, own in parts)
-
-
-def _slices(widths):
-    """Return the slices of parts of these widths, side by side."""
-    ends = np.cumsum(widths).tolist()
-    return [slice(end - width, end) for end, width in zip(ends, widths)]
-
-
-def _width(part):
-    return part.stop - part.start
 
 
 def _multiply(factor, *arrays):
