@@ -181,7 +181,7 @@ cdef int describe(const Embedded *e, const Batch *b, Call *c) noexcept nogil:
     """Fill a new Call with sizes, initial state and lengths, and check them. It does not set what the call computes."""
     cdef const Plan *p = &e.plan
     memset(c, 0, sizeof(Call))
-    c.T, c.B, c.error, c.last, c.sparse = b.T, b.B, p.error, p.last, p.last
+    c.T, c.B, c.error, c.last, c.sparse, c.units = b.T, b.B, p.error, p.last, p.last, p.units
     if not countable(p, c):
         return STATUS_TOO_LARGE
     c.initial_state, c.lengths = b.initial_state, b.lengths

@@ -193,7 +193,7 @@ cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogi
     if status != STATUS_OK:
         return status
     memset(&c, 0, sizeof(Call))
-    c.T, c.B, c.error = 1, B, e.plan.error
+    c.T, c.B, c.error, c.units = 1, B, e.plan.error, e.plan.units
     return most_bytes_needed(e, &b, &c, False) if countable(&e.plan, &c) else STATUS_TOO_LARGE
 
 
