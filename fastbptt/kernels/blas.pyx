@@ -28,7 +28,8 @@ from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from .kernels cimport (
-    CROSS_ENTROPY, GRU, LSTM, NOISE, RATE, SIGMOID, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log, outputs_of,
+    CROSS_ENTROPY, GRU, LSTM, NOISE, RATE, SIGMOID, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log,
+    outputs_of,
     reads_input,
 )
 from .scalar cimport activate, back_from_output, differentiate, slope, update
