@@ -52,7 +52,8 @@ Design
     current form `carry` holds the states, of one block and the step before it. With an activation whose derivative reads the
     pre-activation a network uses another row of the table of cells: `saves` then holds the argument of g1, also without a leak.
     The gradient with respect to the state, dcarry, goes back beside delta. c.units says which form a call has; the code tests
-    it once for some steps.
+    it once for some steps. Cells of several gates have other rows of the table: their pre-activations lie in `saves`, delta has
+    a block for each slot (`slot_of`, engine/plan.pxi), and engine/gates.pxi computes the gradients of their weights.
 (m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered
     (engine/noise.pxi). Each random number is a function of key, call, step, sequence and unit (kernels/draws.h). So numbers
     that are computed again come out the same. Dropout multiplies what W_s reads by a mask, whose rows are drawn before the
@@ -102,6 +103,8 @@ include "engine/workspace.pxi"
 include "engine/batching.pxi"
 include "engine/rows.pxi"
 include "engine/noise.pxi"
+include "engine/states.pxi"
+include "engine/gates.pxi"
 include "engine/cells.pxi"
 include "engine/forward.pxi"
 include "engine/backward.pxi"

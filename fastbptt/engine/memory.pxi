@@ -50,7 +50,8 @@ cdef class EngineCalls(EngineArguments):
         dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if c.input_gradient else None
         dS_0 = self.fresh(2, c.B, p.width, 0, &c.dS_0) if c.initial_state_gradient else None
         self.run(c)
-        gradients = {"W_x": self.view(flat, p.W_x, 2, p.gates * p.H, p.I), "W_s": self.view(flat, p.W_s, 2, p.gates * p.H, p.H)}
+        gradients = {"W_x": self.view(flat, p.W_x, 2, p.gates * p.H, p.I),
+                     "W_s": self.view(flat, p.W_s, 2, p.gates * p.H, p.H)}
         if p.b_s >= 0:
             gradients["b_s"] = self.view(flat, p.b_s, 1, p.gates * p.H, 0)
         if p.b_n >= 0:
@@ -181,7 +182,8 @@ cdef class EngineCalls(EngineArguments):
     cdef bint shares_products(self, const Call *c) noexcept:
         """Return whether a BLAS may use threads of its own for the call's products."""
         return (self.kernels == blas_kernels()
-                and 1.0 * c.T * c.B * self.plan.gates * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
+                and 1.0 * c.T * c.B * self.plan.gates * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O)
+                >= SHARED_FROM)
 
     @cython.final
     cdef bint is_short(self, const Call *c) noexcept nogil:

@@ -239,8 +239,8 @@ cdef class Engine(EngineCalls):
             if not (is_ready(past_rates, self.type, 3)
                     and has_shape(past_rates, c.past, c.B, self.exchanged() * self.plan.H)
                     and self.is_ready_out(R, c.T, c.B, self.exchanged() * self.plan.H)):
-                raise ValueError("past_rates (past, B, saves H) and R (T, B, saves H) must be C-contiguous arrays of the network's dtype, "
-                                 "and R writable")
+                raise ValueError("past_rates (past, B, saves H) and R (T, B, saves H) must be C-contiguous arrays of the "
+                                 "network's dtype, and R writable")
             c.past_rates, c.R = cnp.PyArray_DATA(past_rates), cnp.PyArray_DATA(R)
         if past_S_0 is not None and not self.take_old_starts(&c, past_S_0):
             raise ValueError("past_S_0 must be a C-contiguous array (past, H) of the network's dtype")

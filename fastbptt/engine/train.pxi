@@ -183,7 +183,8 @@ cdef bint pick_batch(Engine engine, const Call *data, Call *c, const Py_ssize_t 
     batch_arrays are X or ids, D or labels, weights, initial state, lengths and resets; NULL if absent. Return False if a length
     or an id is out of range.
     """
-    cdef Py_ssize_t I = engine.plan.I, of_state = engine.plan.width, K = engine.plan.error.K, width = data.weight_width, targets
+    cdef Py_ssize_t I = engine.plan.I, of_state = engine.plan.width, K = engine.plan.error.K, targets
+    cdef Py_ssize_t width = data.weight_width
     pick_rows(1, c.B, 1, data.lengths, data.B, rows, <Py_ssize_t *> batch_arrays[4])
     c.T = data.T
     if c.lengths != NULL and not lengths_in_range(c):

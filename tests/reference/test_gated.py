@@ -11,6 +11,7 @@ from cases import ACTIVATIONS, HEADS, STEP
 from gated import B, by_hand, CELLS, H, I, O, T
 
 from fastbptt import reference
+from fastbptt.backends.arguments import Batch, CallOptions, KnownStates
 from fastbptt.backends.reference import ReferenceBackend
 from fastbptt.options import cells
 
@@ -370,7 +371,8 @@ def test_the_backend_exchanges_states_and_gates_as_flat_arrays(name, sizes):
     resets, state = call.kind["resets"], call.state
     flat = np.concatenate(state, axis=-1) if len(sizes) > 1 else state
     results = call.forward(return_rates=True)
-    public = backend.forward(theta, call.X, None, None, flat, None, resets, True, 0)
+    batch = Batch(call.X, call.D, None, flat, None, resets)
+    public = backend.forward(theta, batch, CallOptions(), True)
     assert len(public) == 3  # the gates are no result of a network
     for found, truth in zip(public[2] if len(sizes) > 1 else public[2:], results[2] if len(sizes) > 1 else results[2:3]):
         np.testing.assert_array_equal(found, truth)
@@ -378,8 +380,8 @@ def test_the_backend_exchanges_states_and_gates_as_flat_arrays(name, sizes):
     assert S.shape == (T + 1, B, len(row.states) * sum(sizes)) and R.shape == (T, B, len(row.saves) * sum(sizes))
     found = {"gradient": np.empty_like(theta), "S": np.empty_like(S)}
     kept = np.empty_like(R)
-    error, penalties, weight = backend.window_into(theta, call.X, call.D, None, flat, None, resets, S[1:n + 1], True, k2,
-                                                   n_threads=0, past_rates=R[:n], R=kept, **found)
+    error, penalties, weight = backend.window_into(theta, batch, CallOptions(tbptt=(T, k2)),
+                                                   KnownStates(S[1:n + 1], R[:n], own_start=True), R=kept, **found)
     np.testing.assert_array_equal(found["S"], S)
     np.testing.assert_array_equal(kept, R)
     assert weight == (T - n) * B
