@@ -18,6 +18,13 @@ cdef int find_cell(str cell, bint reset_after, double leak, str leak_form, int a
     return CELLS_BY_NAME[cell]
 
 
+cdef int with_activation(int cell, int activation) noexcept nogil:
+    """Return the row for a cell of the C interface, the one that saves what the derivative of the activation reads."""
+    if cell == PLAIN or cell == PLAIN_INPUT:
+        return PLAIN_INPUT if reads_input(activation) else PLAIN
+    return cell
+
+
 cdef class EngineArguments:
     """A network's plan and kernels.
 

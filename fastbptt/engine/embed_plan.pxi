@@ -218,13 +218,6 @@ cdef void set_error(Embedded *e, int loss) noexcept nogil:
     e.plan.error.levels, e.plan.error.threshold, e.plan.error.scale, e.n_levels = NULL, 0, 1, 0
 
 
-cdef int with_activation(int cell, int activation) noexcept nogil:
-    """Return the row of a cell CELL_... that saves what the derivative of the activation reads."""
-    if cell == PLAIN or cell == PLAIN_INPUT:
-        return PLAIN_INPUT if reads_input(activation) else PLAIN
-    return cell
-
-
 cdef int plan_set_cell(void *plan, int cell) noexcept nogil:
     """Set the cell, CELL_.... The layout of theta changes."""
     cdef Embedded *e = <Embedded *> plan
