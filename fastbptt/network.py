@@ -278,7 +278,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         if self.input_noise_std and self.one_hot:
             raise ValueError("input_noise_std requires one_hot=False: token ids cannot have noise")
         self._draws_something = any(config[name] for name in _units.DRAWN)
-        self._leaky = self.leak < 1 or self.leak_form == "current"
+        self._leaky = _cells.is_leaky(config)
         # What truncated training keeps per sequence and step, and its width. The states do not determine the rates of the rate
         # form, nor the gates, nor the pre-activations that the derivative of some activations reads. A reset may have brought
         # an older value of the learnable S_0.

@@ -26,7 +26,7 @@ class ReferenceBackend:
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
         self.cell = cells.of(options)
-        self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
+        self.leaky = cells.is_leaky(options)
         self.widths = state_widths_of(shapes, self.cell)
         self.save_widths = save_widths_of(shapes, self.cell)
 

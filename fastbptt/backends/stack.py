@@ -112,7 +112,7 @@ class Stack:
         self.free: list[_Scratch] = []
         self.activation = options["activation"]
         self.current = options["leak_form"] == "current"
-        self.leaky = options["leak"] < 1 or self.current
+        self.leaky = cells.is_leaky(options)
         self.keeps = bool(cell.saves)
         suffixes = reference.recurrences(shapes)
         self.both = len(suffixes[0]) == 2

@@ -9,20 +9,19 @@ cdef int find_cell(str cell, bint reset_after, double leak, str leak_form, int a
     """Return the row of the table of cells for the options of a network."""
     if cell == "plain":
         cell = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
-        return with_activation(CELLS_BY_NAME[cell], activation)
-    if reads_input(activation):
+        if reads_input(activation) and cell + "_input" in CELLS_BY_NAME:
+            cell += "_input"
+    elif reads_input(activation):
         raise ValueError(f"an activation whose derivative reads the pre-activation requires cell='plain', got cell={cell!r}")
-    if cell == "gru" and not reset_after:
+    elif cell == "gru" and not reset_after:
         cell = "gru_before"
     return CELLS_BY_NAME[cell]
 
 
 cdef int with_activation(int cell, int activation) noexcept nogil:
-    """Return the row for a cell of one gate that saves what the derivative of the activation reads."""
+    """Return the row for a cell of the C interface, the one that saves what the derivative of the activation reads."""
     if cell == PLAIN or cell == PLAIN_INPUT:
         return PLAIN_INPUT if reads_input(activation) else PLAIN
-    if cell == CURRENT or cell == CURRENT_INPUT:
-        return CURRENT_INPUT if reads_input(activation) else CURRENT
     return cell
 
 

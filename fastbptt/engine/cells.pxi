@@ -66,11 +66,11 @@ cdef Cell[CELL_COUNT] CELLS
 CELLS[PLAIN] = Cell(plain_forward[float], plain_forward[double], plain_backward[float], plain_backward[double])
 CELLS[RATE] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
 CELLS[CURRENT] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
+CELLS[CURRENT_INPUT] = CELLS[CURRENT]
+CELLS[PLAIN_INPUT] = CELLS[PLAIN]
 CELLS[GRU] = Cell(gated_forward[float], gated_forward[double], gated_backward[float], gated_backward[double])
 CELLS[GRU_BEFORE] = CELLS[GRU]
 CELLS[LSTM] = CELLS[GRU]
-CELLS[PLAIN_INPUT] = CELLS[PLAIN]
-CELLS[CURRENT_INPUT] = CELLS[CURRENT]
 
 
 cdef void plain_forward(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,

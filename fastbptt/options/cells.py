@@ -30,6 +30,11 @@ def is_gated(config: Mapping[str, Any]) -> bool:
     return len(of(config).gates) > 1
 
 
+def is_leaky(config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration has leaky units, whose rates are not their states."""
+    return config["leak"] < 1 or config["leak_form"] != "rate"
+
+
 def has_b_n(config: Mapping[str, Any]) -> bool:
     """Return whether there is a parameter b_n (H,): the bias of a GRU that the reset gate multiplies."""
     return config["bias"] and of(config) is reference.CELLS["gru"]

@@ -287,15 +287,18 @@ def _as_it_is(units, dF, saved):
     return dF
 
 
-# In the order of kernels/defs/cells.def
+_of_states = (_current, lambda units, new, past_rates: units.of_slope(new), lambda units, S: units.g(S),
+                 lambda units, dF, saved: dF * units.dg(saved), _current_to_delta, _current_to_before, _one_gate_to_weights)
+
+# The rows _input are for activations whose derivative is a function of the argument of g1. The rate form keeps that in place of
+# the rate
 CELLS = {
     "plain": Cell(("",), ("h",), (), _plain, lambda units, new, past_rates: new, _state, _as_it_is,
                   _plain_to_delta, _plain_to_before, _one_gate_to_weights),
     "rate": Cell(("",), ("h",), ("rate",), _rate, _rate_recall, _state, _as_it_is,
                  _rate_to_delta, _rate_to_before, _one_gate_to_weights),
-    "current": Cell(("",), ("h",), ("rate",), _current, lambda units, new, past_rates: units.of_slope(new),
-                    lambda units, S: units.g(S), lambda units, dF, saved: dF * units.dg(saved),
-                    _current_to_delta, _current_to_before, _one_gate_to_weights),
+    "current": Cell(("",), ("h",), ("rate",), *_of_states),
+    "current_input": Cell(("",), ("h",), ("argument",), *_of_states),
     "gru": Cell(("r", "z", "n"), ("h",), ("r", "z", "n", "hn"), _gru, _kept, _state, _as_it_is,
                 _gru_to_delta, _gru_to_before, _gru_to_weights),
     "gru_before": Cell(("r", "z", "n"), ("h",), ("r", "z", "n"), _gru_before, _kept, _state, _as_it_is,
@@ -303,11 +306,9 @@ CELLS = {
     "lstm": Cell(("i", "f", "g", "o"), ("h", "c"), ("i", "f", "g", "o", "tanh_c", "c_before"), _lstm, _kept,
                  lambda units, S: _parts(S, 2)[0], _lstm_read_back,
                  _lstm_to_delta, _lstm_to_before, _one_gate_to_weights),
-    # Of activations whose derivative is a function of the argument of g1. The rate form keeps that in place of the rate
     "plain_input": Cell(("",), ("h",), ("argument",), _plain_input, _kept, _state, _as_it_is,
                         _plain_to_delta, _plain_to_before, _one_gate_to_weights),
 }
-CELLS["current_input"] = CELLS["current"]._replace(saves=("argument",))  # the argument is the state
 
 
 def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, leak_form: str = "rate",
