@@ -18,17 +18,14 @@ the gradients, and also accept further leading axes. Names of the arguments:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .elementary import _sigmoid
 from .products import accumulate, column_sums, pack
 
-if TYPE_CHECKING:
-    from .units import Units
-
-    Arrays = tuple[np.ndarray, ...]
+Arrays: TypeAlias = tuple[Any, ...]
 
 
 class Through(NamedTuple):
@@ -38,10 +35,10 @@ class Through(NamedTuple):
     b_n: np.ndarray | None = None  # (H,), of the GRU with reset_after=True
     mask: Any = 1                  # M (B, H) of recurrent dropout, or 1
 
-    def rows(self, gate: slice) -> np.ndarray:
-        """Return the rows of W_s of some gates, as a slice of their numbers."""
+    def rows(self, begin: int, end: int) -> np.ndarray:
+        """Return the rows of W_s of the gates begin ... end - 1."""
         H = self.W_s.shape[1]
-        return self.W_s[slice(*(None if end is None else end * H for end in (gate.start, gate.stop)))]
+        return self.W_s[begin * H:end * H]
 
 
 class Cell(NamedTuple):
@@ -50,7 +47,7 @@ class Cell(NamedTuple):
     gates: tuple[str, ...]   # blocks of H rows in W_x (G·H, I), W_s (G·H, H) and b_s (G·H,)
     states: tuple[str, ...]  # blocks of H columns in a public state
     saves: tuple[str, ...]   # blocks of H columns in what `forward(return_rates=True)` and past_rates hold
-    forward: Callable[[Units, np.ndarray, np.ndarray, Through], Arrays]  # (units, A, S, through) -> new state, saved
+    forward: Callable[..., Arrays]         # (units, A, S, through) -> new state, saved
     recall: Callable[..., np.ndarray]      # (units, new state, past_rates or None) -> saved, at a step of the past
     read: Callable[..., np.ndarray]        # (units, S) -> F
     read_back: Callable[..., np.ndarray]   # (units, dF, saved) -> dS
@@ -191,9 +188,9 @@ def _gru_to_weights(delta, saved, F, through):
 def _gru_before(units, A, h, through):
     """Return the new state h' and [r z n]: as `_gru`, with n = g1(A_n + W_s,n (r ∘ M ∘ h))."""
     A_r, A_z, A_n = _parts(A, 3)
-    C_r, C_z = _parts((through.mask * h) @ pack(through.rows(slice(0, 2))), 2)
+    C_r, C_z = _parts((through.mask * h) @ pack(through.rows(0, 2)), 2)
     r, z = _sigmoid(A_r + C_r), _sigmoid(A_z + C_z)
-    n = units.g(A_n + (r * through.mask * h) @ pack(through.rows(slice(2, 3))))
+    n = units.g(A_n + (r * through.mask * h) @ pack(through.rows(2, 3)))
     return (1 - z) * n + z * h, _joined(r, z, n)
 
 
@@ -201,14 +198,14 @@ def _gru_before_to_delta(units, dS, saved, F, through):
     """Return [dr dz dn]: as `_gru_to_delta`, with dr = (dn W_s,n) ∘ M ∘ h ∘ r (1 - r)."""
     r, z, n = _parts(saved, 3)
     dn = dS * (1 - z) * units.dg(n)
-    dr = (dn @ through.rows(slice(2, 3))) * through.mask * F * _slope(r)
+    dr = (dn @ through.rows(2, 3)) * through.mask * F * _slope(r)
     return _joined(dr, dS * (F - n) * _slope(z), dn)
 
 
 def _gru_before_to_before(units, delta, dS, saved, F, through):
     """Return ∂E/∂h = z ∘ δh + M ∘ ([dr dz] W_s,rz + r ∘ (dn W_s,n))."""
     (r, z, _), (dr, dz, dn) = _parts(saved, 3), _parts(delta, 3)
-    return z * dS + through.mask * (_joined(dr, dz) @ through.rows(slice(0, 2)) + r * (dn @ through.rows(slice(2, 3))))
+    return z * dS + through.mask * (_joined(dr, dz) @ through.rows(0, 2) + r * (dn @ through.rows(2, 3)))
 
 
 def _gru_before_to_weights(delta, saved, F, through):
