@@ -59,8 +59,29 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         I and O.
     hidden_size : int or tuple of int
         H, or a tuple with the H of each layer. A layer reads the states of the layer below. The output reads the top layer.
-    activation : str
-        g1. A is the pre-activation:
+    cell : "plain", "gru" or "lstm"
+        What a unit computes. σ is the sigmoid, ∘ the elementwise product, and W_x,g the rows of W_x of gate g. "plain": the
+        units above, with or without a leak. "gru" (Cho et al. 2014), gates r, z, n:
+
+        - r = σ(W_x,r x + W_s,r h + b_s,r), and z likewise
+        - n = g1(W_x,n x + b_s,n + r ∘ (W_s,n h + b_n))
+        - h' = (1 − z) ∘ n + z ∘ h
+
+        "lstm" (Hochreiter and Schmidhuber 1997; Gers et al. 2000), gates i, f, g, o, without peephole connections:
+
+        - i = σ(W_x,i x + W_s,i h + b_s,i), f and o likewise, and g likewise with g1
+        - c' = f ∘ c + i ∘ g, h' = o ∘ g1(c')
+
+        The output, W_s and the next layer read h. The state of an LSTM is [h | c], so (B, 2 H) stands for (B, H) wherever this
+        page has a state. Gated cells refuse leak, dt, tau, leak_form, noise_std, omega, dale_ratio, dale_signs and
+        autapses=False. recurrent_dropout drops h before W_s, with one mask for all gates.
+    reset_after : bool
+        Whether the reset gate of a GRU acts after the product with W_s, as in PyTorch and Keras. If False,
+        n = g1(W_x,n x + b_s,n + W_s,n (r ∘ h)), and there is no b_n.
+    forget_bias : float
+        Initial value of the rows of b_s of gate f of an LSTM. It has no effect if `initializer` sets b_s.
+    activation : str, optional
+        g1. The default is "tanh". A is the pre-activation:
 
         - "tanh", "relu", "sigmoid", "identity"
         - "softplus": ln(1 + e^A)
@@ -95,8 +116,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     reduction : "mean" or "sum"
         E = Σ m e / Σ m, or Σ m e. The sums run over all steps t and sequences b, with their weights m.
     dtype : "float32" or "float64"
-    initializer : str, (str, number), dict or callable
-        The initial value of W_s:
+    initializer : str, (str, number), dict or callable, optional
+        The initial value of W_s, for each gate's (H, H) block separately. The default is "orthogonal":
 
         - "orthogonal", "glorot_uniform"
         - "identity" or ("identity", scale)
@@ -173,7 +194,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     Attributes
     ----------
     parameters : dict of writable views
-        W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as the network has them. Assignment copies:
+        W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as the network has them. With G gates W_x is
+        (G·H, I), W_s (G·H, H) and b_s (G·H,); a GRU also has b_n (H,), and S_0 of an LSTM is (2 H,). Assignment copies:
         ``net.parameters["W_s"] = W``. Names of the reverse direction end in ``_reverse``. Names of layer l >= 1 end in
         ``_l1``, and so on: ``W_x_l1_reverse``. These are the trained values, before connectivity and signs act. The network
         computes with `effective_parameters()`.
@@ -346,7 +368,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         final_state : array (B, H)
         states : NetworkStates, only with return_states=True
             `.S` (T+1, B, H): S[0] is the initial state and S[t+1] the state after X[t]. `.rates` (T, B, H): g1 of the
-            pre-activation, or g1 of the state in the current form. Every kind of network returns both.
+            pre-activation, or g1 of the state in the current form. Gated cells have `.h` and, for an LSTM, `.c` (T+1, B, H)
+            in place of `.rates`.
 
         Raises
         ------

@@ -23,6 +23,9 @@ class Conversion:
     def to_torch(self) -> dict[str, np.ndarray]:
         """Return a state dict for a PyTorch module with ``torch.nn.RNN`` as `rnn` and ``torch.nn.Linear`` as `linear`.
 
+        A network with cell="gru" or "lstm" goes to nn.GRU or nn.LSTM, whose arrays have G·H rows in the same order. b_n of a
+        GRU is in the last H numbers of bias_hh. The initial states of an LSTM are `h_0` and `c_0`.
+
         The keys are rnn.weight_ih_l0 (H, I), rnn.weight_hh_l0 (H, H), rnn.bias_ih_l0 and rnn.bias_hh_l0 (H,), likewise for
         each further layer and direction, and linear.weight (O, H) and linear.bias (O,). Values are copies in the network's
         dtype. PyTorch adds its two biases: the first is b_s, the second zero. Learned initial states are `h_0` (layers ·
@@ -46,12 +49,12 @@ class Conversion:
 
     @classmethod
     def from_torch(cls, rnn: Any, linear: Any = None, **options: Any) -> RNN:
-        """Return the network that computes what PyTorch's nn.RNN and nn.Linear do, time-major.
+        """Return the network that computes what PyTorch's nn.RNN, nn.GRU or nn.LSTM and nn.Linear do, time-major.
 
         Parameters
         ----------
         rnn : module or state dict
-            torch.nn.RNN of any depth, in one direction or two, or a module that holds it and the nn.Linear. A state dict
+            torch.nn.RNN, GRU or LSTM of any depth, in one direction or two, or a module that holds it and the nn.Linear. A state dict
             may hold NumPy arrays: fastbptt does not import PyTorch.
         linear : module or state dict, optional
             torch.nn.Linear. If neither `linear` nor `rnn` has one, the outputs are the states: W_y is 1 and b_y is 0.
@@ -69,12 +72,12 @@ class Conversion:
 
     @classmethod
     def from_keras(cls, layers: Any, **options: Any) -> RNN:
-        """Return the network that computes what Keras's SimpleRNN and Dense do, time-major.
+        """Return the network that computes what Keras's SimpleRNN, GRU or LSTM and Dense do, time-major.
 
         Parameters
         ----------
         layers : keras.Sequential, layer, list of layers, or list of arrays
-            SimpleRNN layers and a Dense. All SimpleRNN layers except the last need return_sequences=True. All or none may
+            SimpleRNN, GRU or LSTM layers, all of one kind, and a Dense. All of them except the last need return_sequences=True. All or none may
             be in Bidirectional (concatenated). Without Dense the outputs are the states. A list of arrays is their
             `get_weights()`; it needs a Dense to tell two directions from one. fastbptt does not import Keras.
         **options

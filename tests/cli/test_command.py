@@ -419,7 +419,7 @@ def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
     assert fastbptt.load("temporal_order.npz").hidden_size == 20
 
 
-@pytest.mark.parametrize("cell, words", [("gru", "GRU of 3 units, 61 parameters"), ("lstm", "LSTM of 3 units, 76 parameters")])
+@pytest.mark.parametrize("cell, words", [("gru", "GRU of 3 units, 52 parameters"), ("lstm", "LSTM of 3 units, 64 parameters")])
 def test_train_takes_the_cell_and_the_saved_model_forecasts(folder, no_matplotlib, capsys, cell, words):
     arguments = ["--cell", cell, "--hidden-size", "3", "--max-iter", "2", "--model", "model.npz"]
     assert main(["train", *arguments]) == 0
