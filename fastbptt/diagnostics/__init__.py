@@ -3,6 +3,7 @@
 - `_gradient_check`: `gradcheck`
 - `_flow`: `gradient_flow`
 - `_states`: `states`, `jacobian`
+- `_lyapunov`: `lyapunov_exponents`
 - `_fixed_points`: `fixed_points`
 - `_weights`: `spectrum`, `plot_weights`
 - `_networks`: what they share
@@ -14,13 +15,14 @@ A new diagnostic is a module here. It returns a frozen dataclass with arrays, `d
 from __future__ import annotations
 
 from ._fixed_points import FixedPoints, fixed_points
-from ._flow import GradientFlow, gradient_flow
+from ._flow import GradientFlow, gradient_flow, MemoryFlow
 from ._gradient_check import GradientCheck, gradcheck
+from ._lyapunov import lyapunov_exponents, LyapunovExponents
 from ._states import jacobian, States, states
 from ._weights import plot_weights, Spectrum, spectrum
 
-__all__ = ["FixedPoints", "GradientCheck", "GradientFlow", "Spectrum", "States", "fixed_points", "gradcheck", "gradient_flow",
-           "jacobian", "plot_weights", "spectrum", "states"]
+__all__ = ["FixedPoints", "GradientCheck", "GradientFlow", "LyapunovExponents", "MemoryFlow", "Spectrum", "States", "fixed_points", "gradcheck", "gradient_flow",
+           "jacobian", "lyapunov_exponents", "plot_weights", "spectrum", "states"]
 
-for _public in (FixedPoints, GradientCheck, GradientFlow, Spectrum, States):  # pickles and messages name this module
+for _public in (FixedPoints, GradientCheck, GradientFlow, LyapunovExponents, MemoryFlow, Spectrum, States):  # pickles and messages name this module
     _public.__module__ = __name__

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _plots, _checks, reference
-from ._networks import one_layer, states_and_inputs, with_options
+from ._networks import one_layer, state_width, states_and_inputs, with_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -31,8 +31,8 @@ class FixedPoints:
 
     Attributes
     ----------
-    points : array (n, H)
-        States. With leak_form="current" they are currents.
+    points : array (n, H), or (n, 2H) for an LSTM
+        States. With leak_form="current" they are currents. Those of an LSTM are [h | c]. Every H of this page is then 2H.
     speed : array (n,)
         q = ½‖(F(S, x) − S) / λ‖², where F is one step of the network and λ the leak of each unit (1 without a leak). Since
         leaky units approximate τ dS/dt, q is ½‖τ dS/dt‖² and does not depend on dt. Below 1e-20 the point is fixed, otherwise
@@ -155,7 +155,7 @@ def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Fl
         With one layer and one direction.
     X : array (I,), or one category index
         The constant input.
-    starts : array (n, H)
+    starts : array (n, H), or (n, 2H) = [h | c] for an LSTM
         Starts of the search, such as states of trajectories: ``states(net, X).S.reshape(-1, H)[::10]``.
     max_speed : float
         Points with a larger q are left out. Points that are slow but not fixed can guide trajectories too.
@@ -232,7 +232,8 @@ def _principal_axes(states):
 
 def check_starts(network, starts):
     starts = _checks.array("starts", starts, np.float64)
-    if starts.ndim != 2 or starts.shape[1] != network.hidden_size or len(starts) == 0:
-        raise ValueError(f"starts must have shape (n, H) = (n, {network.hidden_size}) with n >= 1, got {starts.shape}")
+    width = state_width(network)
+    if starts.ndim != 2 or starts.shape[1] != width or len(starts) == 0:
+        raise ValueError(f"starts must have shape {network._state_letters('n')} = (n, {width}) with n >= 1, got {starts.shape}")
     _checks.finite("starts", starts, "nh")
     return starts

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _plots, _checks, reference
 from ._networks import in_steps
-from ._states import describe_saturation, saturated_units
+from ._states import describe_saturation, rates_and_gates, saturated_units
 from ._weights import Spectrum, spectrum
 
 if TYPE_CHECKING:
@@ -22,53 +22,32 @@ if TYPE_CHECKING:
     from ..network import RNN
 
 
-@dataclass(frozen=True)
-class GradientFlow:
-    """Gradients of each error E_t = Σ_b m_tb e(Y_tb, D_tb) with respect to the earlier states, in float64.
-
-    Attributes
-    ----------
-    errors : int array (n,)
-        The steps t whose errors were propagated back.
-    norms : array (n, T)
-        ‖∂E_t/∂S_i‖, Euclidean over sequences and units. S_i is the state after X[i]. Entries with i > t are 0.
-    whole : array (T,)
-        ‖∂E/∂S_i‖ of E = Σ_t E_t, all errors together, not divided by Σ m.
-    t : int
-        The error of the next three attributes: the requested one, else the last that has a gradient.
-    terms_W_s, terms_W_x : arrays (t+1,)
-        Frobenius norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x, those of `RNN.gradient_terms`.
-    products : array (t+1, m)
-        ‖∂S_t/∂S_i‖₂, the largest singular value of the product of the step Jacobians i+1 ... t, for m sequences. Up to
-        H = 64 it comes from singular values, above from a power iteration, which gives a lower bound, mostly within 1 %.
-    saturated : array (T,)
-        As in `States`.
-    spectrum : Spectrum
-        Of W_s.
-    dt : float or None
-        Time step of the network, if it was created with dt and tau. Pictures then show time in place of steps: S_i, the
-        state after X[i], has time (i + 1) dt.
-    """
+class _Distances:
+    """What follows from the norms of the gradient of each error: `ratios` by distance, the fitted factor, the verdict."""
 
     errors: np.ndarray
     norms: np.ndarray
-    whole: np.ndarray
     t: int
-    terms_W_s: np.ndarray
-    terms_W_x: np.ndarray
-    products: np.ndarray
-    saturated: np.ndarray
-    spectrum: Spectrum
-    dt: float | None = None
+    dt: float | None
+
+    def _own(self):
+        """Return ‖∂E_t/∂S_t‖ of each error (n,)."""
+        return self.norms[np.arange(len(self.errors)), self.errors]
+
+    def _letter(self):
+        return "S"
 
     @property
     def ratios(self) -> np.ndarray:
-        """‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖, array (n', K): a row for each error that has a gradient, NaN where k > t."""
+        """‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖, array (n', K): a row for each error that has a gradient, NaN where k > t.
+
+        Those of c are ‖∂E_t/∂c_{t−k}‖ / ‖∂E_t/∂h_t‖. They are 0 at k = 0, as the error of step t reads h_t and not c_t.
+        """
         ratios = np.full((len(self.errors), self.errors.max(initial=-1) + 1), np.nan)
         with np.errstate(over="ignore"):
-            for row, t, norms in zip(ratios, self.errors, self.norms):
-                if 0 < norms[t] < np.inf:
-                    row[:t + 1] = norms[t::-1] / norms[t]
+            for row, t, norms, own in zip(ratios, self.errors, self.norms, self._own()):
+                if 0 < own < np.inf:
+                    row[:t + 1] = norms[t::-1] / own
         return ratios[~np.isnan(ratios[:, :1]).any(axis=1)]
 
     @property
@@ -96,7 +75,7 @@ class GradientFlow:
         if the factor cannot be fitted.
         """
         curve = self.by_distance
-        if len(curve) > 1 and (curve == 0).sum() > len(curve) / 2:
+        if len(curve) > 1 and (curve[1:] == 0).sum() > len(curve) / 2:
             return "vanishes"
         total = self._fit()[0] * (len(curve) - 1)
         if np.isnan(total):
@@ -113,33 +92,118 @@ class GradientFlow:
         reached = (~np.isnan(self.ratios)).sum(axis=0)[:len(curve)]
         return np.polyfit(k[fitted], np.log(curve[fitted]), 1, w=np.sqrt(reached[fitted]))
 
-    def describe(self) -> str:
-        """Return the factor of the gradient, the verdict, the terms, the step Jacobians, the spectrum and the saturation as text."""
-        lines = [self._describe_rate(), self._describe_terms(), self._describe_products(), self.spectrum.describe(),
-                 describe_saturation(self.saturated)]
-        return "\n".join(line for line in lines if line)
-
     def _describe_rate(self):
+        """Return a sentence about how fast the gradient shrinks or grows."""
+        letter = self._letter()
+        gradient, own = ("The gradient" if letter == "S" else f"The gradient of {letter}"), "S" if letter == "S" else "h"
         curve, verdict, factor = self.by_distance, self.verdict, self.factor
         if not len(curve):
             return "No error has a gradient."
         of = f"of {len(self.ratios)} errors" if len(self.ratios) > 1 else f"of the error at step {self.t}"
         if verdict == "unknown":
-            return f"The gradient {of} cannot be judged: it goes back {_steps(len(curve) - 1)}."
-        lead = f"The gradient {of}, up to {_steps(len(curve) - 1)} back, "
+            return f"{gradient} {of} cannot be judged: it goes back {_steps(len(curve) - 1)}."
+        lead = f"{gradient} {of}, up to {_steps(len(curve) - 1)} back, "
         if np.isnan(factor):
-            return f"{lead}vanishes: it is exactly 0 from {_steps(int((curve > 0).sum()))} back on."
-        rate = f"with each step back it is multiplied by {factor:.4g} (fitted to the medians of ‖∂E_t/∂S_{{t−k}}‖ / ‖∂E_t/∂S_t‖)"
+            return f"{lead}vanishes: it is exactly 0 from {_steps(1 + int((curve[1:] > 0).sum()))} back on."
+        rate = (f"with each step back it is multiplied by {factor:.4g} (fitted to the medians of ‖∂E_t/∂{letter}_{{t−k}}‖ / "
+                f"‖∂E_t/∂{own}_t‖)")
         if verdict == "persists":
             return f"{lead}neither vanishes nor explodes: {rate}."
         shrinks = verdict == "vanishes"
         time = np.log(2) / abs(np.log(factor))
-        beyond = np.flatnonzero(curve < 0.01 if shrinks else curve > 100)
+        beyond = 1 + np.flatnonzero(curve[1:] < 0.01 if shrinks else curve[1:] > 100)
         end = f"{'under 1 %' if shrinks else 'over 100 times as large'} from {_steps(int(beyond[0]))} back on" if len(beyond) else (
             f"still {curve[-1]:.2g} of it after {_steps(len(curve) - 1)}")
         clock = "" if self.dt is None else f" ({time * self.dt:.3g} in the unit of dt)"
         return (f"{lead}{verdict}: {rate}, which {'halves' if shrinks else 'doubles'} it every "
                 f"{_steps(float(f'{time:.3g}'))}{clock}; {end}.")
+
+
+@dataclass(frozen=True)
+class MemoryFlow(_Distances):
+    """Gradients of each error E_t with respect to the earlier c of an LSTM, as `GradientFlow` has those of h.
+
+    ∂E_t/∂c_i holds h_i fixed. The error of step t reads h_t, so ∂E_t/∂c_t = 0.
+
+    Attributes
+    ----------
+    errors : int array (n,)
+    norms : array (n, T)
+        ‖∂E_t/∂c_i‖, Euclidean over sequences and units.
+    whole : array (T,)
+        ‖∂E/∂c_i‖ of E = Σ_t E_t.
+    t : int
+    own : array (n,)
+        ‖∂E_t/∂h_t‖ of each error, by which `ratios` are divided.
+    """
+
+    errors: np.ndarray
+    norms: np.ndarray
+    whole: np.ndarray
+    t: int
+    own: np.ndarray
+    dt: float | None = None
+
+    def _own(self):
+        return self.own
+
+    def _letter(self):
+        return "c"
+
+
+@dataclass(frozen=True)
+class GradientFlow(_Distances):
+    """Gradients of each error E_t = Σ_b m_tb e(Y_tb, D_tb) with respect to the earlier states, in float64.
+
+    Attributes
+    ----------
+    errors : int array (n,)
+        The steps t whose errors were propagated back.
+    norms : array (n, T)
+        ‖∂E_t/∂S_i‖, Euclidean over sequences and units. S_i is the state after X[i]. Entries with i > t are 0. For an LSTM
+        it is ‖∂E_t/∂h_i‖, with c_i held fixed.
+    whole : array (T,)
+        ‖∂E/∂S_i‖ of E = Σ_t E_t, all errors together, not divided by Σ m.
+    t : int
+        The error of the next three attributes: the requested one, else the last that has a gradient.
+    terms_W_s, terms_W_x : arrays (t+1,)
+        Frobenius norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x, those of `RNN.gradient_terms`.
+    products : array (t+1, m)
+        ‖∂S_t/∂S_i‖₂, the largest singular value of the product of the step Jacobians i+1 ... t, for m sequences. Up to
+        H = 64 it comes from singular values, above from a power iteration, which gives a lower bound, mostly within 1 %.
+        S is [h | c] for an LSTM.
+    saturated : array (T,)
+        As in `States`.
+    spectrum : Spectrum
+        Of W_s; for a gated cell that of the candidate's block.
+    dt : float or None
+        Time step of the network, if it was created with dt and tau. Pictures then show time in place of steps: S_i, the
+        state after X[i], has time (i + 1) dt.
+    c : MemoryFlow or None
+        The gradients with respect to c, for an LSTM: `c.norms`, `c.ratios`, `c.factor`, `c.verdict` and so on. `norms`,
+        `whole`, `ratios`, `factor` and `verdict` of the object itself are then those of h.
+    """
+
+    errors: np.ndarray
+    norms: np.ndarray
+    whole: np.ndarray
+    t: int
+    terms_W_s: np.ndarray
+    terms_W_x: np.ndarray
+    products: np.ndarray
+    saturated: np.ndarray
+    spectrum: Spectrum
+    dt: float | None = None
+    c: MemoryFlow | None = None
+
+    def _letter(self):
+        return "S" if self.c is None else "h"
+
+    def describe(self) -> str:
+        """Return the factor of the gradient, the verdict, the terms, the step Jacobians, the spectrum and the saturation as text."""
+        lines = [self._describe_rate(), "" if self.c is None else self.c._describe_rate(), self._describe_terms(), self._describe_products(), self.spectrum.describe(),
+                 describe_saturation(self.saturated)]
+        return "\n".join(line for line in lines if line)
 
     def _describe_terms(self):
         total = self.terms_W_s.sum()
@@ -159,17 +223,32 @@ class GradientFlow:
         return (f"‖∂S_{self.t}/∂S_{{{self.t}−k}}‖₂, median of {self.products.shape[1]} sequence(s): "
                 + ", ".join(f"{norms[k]:.2g} at k = {k}" for k in shown) + ".")
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw `norms` as a heat map of errors by states, or as a line for one error, and return the Axes. Needs matplotlib."""
+    def plot(self, ax: Any = None, part: str | None = None) -> Any:
+        """Draw `norms` as a heat map of errors by states, or as a line for one error, and return the Axes. Needs matplotlib.
+
+        For an LSTM, lines of h and c share the Axes. There is a heat map of each: `part` "h" or "c" chooses one. Without
+        `part` and `ax`, both are drawn side by side in a new figure, and the Axes of h is returned. Without `part`, a given
+        `ax` receives h.
+        """
+        norms = {"h": self.norms} if self.c is None else {"h": self.norms, "c": self.c.norms}
+        _checks.choose("part", part or "h", list(norms))
+        letter = self._letter()
         if len(self.errors) == 1:
-            return _plots.one_error(ax, self.t, self.norms[0, :self.t + 1], self.dt)
-        return _plots.heat_map(ax, self.errors, self.norms, self.dt)
+            shown = {letter if name == "h" else name: of[0, :self.t + 1] for name, of in norms.items() if part in (None, name)}
+            return _plots.one_error(ax, self.t, shown, self.dt)
+        if self.c is None:
+            return _plots.heat_map(ax, self.errors, self.norms, self.dt)
+        return _plots.parts(ax, part, lambda ax, name: _plots.heat_map(ax, self.errors, norms[name], self.dt, name))
 
     def plot_distance(self, ax: Any = None) -> Any:
-        """Draw `by_distance` with the fitted rate, and `products`, by steps back, and return the Axes. Needs matplotlib."""
+        """Draw `by_distance` with the fitted rate, and `products`, by steps back, and return the Axes. Needs matplotlib.
+
+        For an LSTM, it also draws `c.by_distance`.
+        """
         slope, intercept = self._fit()
         fit = None if np.isnan(slope) else np.exp(intercept + slope * np.arange(len(self.by_distance)))
-        return _plots.distance(ax, self.ratios[:, :len(self.by_distance)], fit, self.products, self.t, self.dt)
+        return _plots.distance(ax, self.ratios[:, :len(self.by_distance)], fit, self.products, self.t, self.dt, self._letter(),
+                               None if self.c is None else self.c.by_distance)
 
     def plot_terms(self, ax: Any = None) -> Any:
         """Draw `terms_W_s` and `terms_W_x` by step, and return the Axes. Needs matplotlib."""
@@ -222,7 +301,7 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
         t %= T
     begin, end = (0, T) if t is None else (t, t + 1)
     engine, theta = network._engine(backend), network.theta
-    norms, whole = engine.gradient_flow(theta, X, D, weights, initial_state, begin, end)
+    norms, whole, *memory = engine.gradient_flow(theta, X, D, weights, initial_state, begin, end)
     errors = np.arange(begin, end)
     if t is None:
         with_gradient = np.flatnonzero(np.diagonal(norms))
@@ -230,8 +309,11 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
     terms = _term_norms(network, X, D, weights, initial_state, t, backend)
     _, _, run = network.forward(X, initial_state, return_states=True, backend=backend)
     chosen = np.flatnonzero(steps > t)[:sequences]
+    rates, _ = rates_and_gates(network, run, X, steps)
+    own = norms[np.arange(len(errors)), errors]
     return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, run.S[:, chosen], X[:, chosen], t),
-                        saturated_units(network, run.rates, steps), spectrum(network), network.dt)
+                        saturated_units(network, rates, steps), spectrum(network), network.dt,
+                        MemoryFlow(errors, *memory, t, own, network.dt) if memory else None)
 
 
 def _term_norms(network, X, D, weights, initial_state, t, backend):
@@ -253,8 +335,8 @@ def _readable(D, t):
 
 def _product_norms(network, S, X, t):
     """Return ‖∂S_t/∂S_i‖₂ (t+1, n) for the states S (T+1, n, H). Norms are kept as logarithms, as products overflow."""
-    p, options, H = network.parameters, network._engines["reference"].options, network.hidden_size
-    n = S.shape[1]
+    p, options = network.parameters, network._engines["reference"].options
+    n, H = S.shape[1:]
     logarithms = np.zeros((t + 1, n))
     product, scale, v = np.tile(np.eye(H), (n, 1, 1)), np.zeros(n), np.full((n, H), H**-0.5)
     with np.errstate(divide="ignore", over="ignore"):

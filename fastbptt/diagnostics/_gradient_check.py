@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _checks, reference
+from ..options import cells as _cells
 from ._networks import with_options
 
 if TYPE_CHECKING:
@@ -136,9 +137,12 @@ def _torn(networks, data):
         X, initial_state, _, _ = net._check_inputs(data["X"], data["initial_state"])
         D, _ = net._check_targets(X, data["D"], data["weights"])
         Y, _, S, *R = net._engines[backend].forward(net._theta, X, None, None, initial_state, None, None, True, 0)
-        rates = R[0] if R else S
-        rates = rates if isinstance(rates, tuple) else (rates,)
-        units.append(np.concatenate([np.sign(of_one[-len(X):] if len(X) else of_one[:0]) for of_one in rates], axis=-1))
+        if _cells.is_gated(net._config):
+            units.append(_signs_of_gated(net, X, initial_state))
+        else:
+            rates = R[0] if R else S
+            rates = rates if isinstance(rates, tuple) else (rates,)
+            units.append(np.concatenate([np.sign(of_one[-len(X):] if len(X) else of_one[:0]) for of_one in rates], axis=-1))
         # D may be NaN where there is no weight
         outputs.append(np.nan_to_num(np.sign(Y - np.tile(D, Y.shape[-1] // D.shape[-1]))) if D.ndim == Y.ndim else Y)
     loss = net.loss[0] if isinstance(net.loss, tuple) else net.loss
@@ -149,6 +153,16 @@ def _torn(networks, data):
         of_units = _differ(units).any(axis=-1)  # (T, B); later errors depend on these units
         torn |= (np.logical_or.accumulate(of_units) if torn.ndim == 2 and not net.bidirectional else of_units.any(axis=0))
     return torn
+
+
+def _signs_of_gated(network, X, initial_state):
+    """Return the signs (T, B, n) of all values of g1 in the reference, at the network's precision. The core does not return them."""
+    engine = network._engines["reference"]
+    _, _, _, R = reference.forward(network.parameters, X, engine._states(initial_state), return_rates=True, **engine.options)
+    names = _cells.of(network._config).saves
+    return np.concatenate([np.sign(part) for of_one in (R if isinstance(R, tuple) else (R,))
+                           for name, part in zip(names, np.split(of_one, len(names), axis=-1)) if name in ("n", "g", "tanh_c")],
+                          axis=-1)
 
 
 def _differ(signs):

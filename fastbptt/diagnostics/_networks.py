@@ -35,11 +35,17 @@ def with_options(network, **options):
     return other
 
 
+def state_width(network):
+    """Return the width of the public state: H, or 2H = [h | c] of an LSTM."""
+    return network._widths[0]
+
+
 def states_and_inputs(network, S, X):
     S = _checks.array("S", S, np.float64)
     X = _checks.array("X", X, np.intp if network.one_hot else np.float64)
-    if S.ndim < 1 or S.shape[-1] != network.hidden_size:
-        raise ValueError(f"S must have shape (..., H) = (..., {network.hidden_size}), got {S.shape}")
+    width = state_width(network)
+    if S.ndim < 1 or S.shape[-1] != width:
+        raise ValueError(f"S must have shape {network._state_letters('...')} = (..., {width}), got {S.shape}")
     if network.one_hot:
         if ((X < 0) | (X >= network.input_size)).any():
             raise ValueError(f"X has an id that is not from 0 to {network.input_size - 1}")

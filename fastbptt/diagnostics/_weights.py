@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _checks, _plots
+from ..options import cells as _cells
 from ..threads import policy as _threading
 from ._networks import one_layer
+from ._states import CANDIDATES
 
 if TYPE_CHECKING:
     from ..network import RNN
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues and singular values of W_s.
+    """Eigenvalues and singular values of W_s, or of the block of W_s that belongs to one gate.
 
     Attributes
     ----------
@@ -30,11 +32,16 @@ class Spectrum:
         Leak λ of the units. Units of slope 1 multiply a disturbance along the eigenvector of ν by 1 − λ + λν in each step.
         It grows if ν lies outside the circle |1 − λ + λν| = 1, which is the unit circle for units without a leak. The
         circle's radius is 1 / λ: it approaches the line Re ν = 1 as dt approaches 0.
+    gate : str
+        The gate whose block it is, "" for cells without gates. The block of the candidate (n of a GRU, g of an LSTM) decides
+        about growth only while the gates let the candidate replace the whole state: r = 1 and z = 0 of a GRU. `jacobian` and
+        `lyapunov_exponents` include the gates.
     """
 
     eigenvalues: np.ndarray
     singular_values: np.ndarray
     leak: float = 1.0
+    gate: str = ""
 
     @property
     def spectral_radius(self) -> float:
@@ -45,7 +52,8 @@ class Spectrum:
         """Return one line."""
         outside = int(_plots.outside(self.eigenvalues, self.leak).sum())
         circle = "the unit circle" if self.leak == 1 else f"the circle |1 − λ + λν| = 1 of leak λ = {self.leak:.3g}"
-        return (f"W_s: spectral radius {self.spectral_radius:.3g}, {outside} of {len(self.eigenvalues)} eigenvalues outside "
+        name = f"W_s of gate {self.gate}" if self.gate else "W_s"
+        return (f"{name}: spectral radius {self.spectral_radius:.3g}, {outside} of {len(self.eigenvalues)} eigenvalues outside "
                 f"{circle}; singular values {self.singular_values[0]:.3g} to {self.singular_values[-1]:.3g}.")
 
     def plot(self, ax: Any = None) -> Any:
@@ -56,12 +64,36 @@ class Spectrum:
         return _plots.eigenvalues(ax, self.eigenvalues, self.leak)
 
 
-def spectrum(network: RNN) -> Spectrum:
-    """Return the eigenvalues and singular values of W_s, in float64."""
+def spectrum(network: RNN, gate: str | None = None) -> Spectrum:
+    """Return the eigenvalues and singular values of W_s, in float64.
+
+    Parameters
+    ----------
+    network : RNN
+        With one layer and one direction.
+    gate : str, optional
+        The block of W_s in a network with gates: "r", "z" or "n" of a GRU, "i", "f", "g" or "o" of an LSTM. The default is
+        the candidate, "n" or "g".
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network is not an RNN of one layer and one direction, or the cell has no such gate.
+    """
     W_s = one_layer(network).parameters["W_s"].astype(np.float64)
+    gates = _cells.of(network._config).gates
+    if len(gates) > 1:
+        gate = CANDIDATES[network.cell] if gate is None else _checks.choose("gate", gate, gates)
+        W_s = np.split(W_s, len(gates))[gates.index(gate)]
+    elif gate is not None:
+        raise ValueError(f"gate must not be given for cell={network.cell!r}, which has no gates; got gate={gate!r}")
     values, singular_values = _threading.interruptible(
         W_s.size, lambda: (np.linalg.eigvals(W_s).astype(complex), np.linalg.svd(W_s, compute_uv=False)))
-    return Spectrum(values[np.argsort(-np.abs(values), kind="stable")], singular_values, network.leak)
+    return Spectrum(values[np.argsort(-np.abs(values), kind="stable")], singular_values, network.leak, gate or "")
 
 
 def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
@@ -101,5 +133,6 @@ def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
     signs = network.unit_signs if name in ("W_s", "W_y") else None
     layer_below = name.startswith("W_x_l")
     source = "unit of the layer below" if layer_below else "input" if name.startswith("W_x") else "unit"
-    to = "output" if name == "W_y" else "unit"
+    gates = _cells.of(network._config).gates
+    to = "output" if name == "W_y" else f"unit of the gates {', '.join(gates)}, one below the other" if len(gates) > 1 else "unit"
     return _plots.weights(ax, matrices[name], None if of is None else of.present, signs, name, to, source)
