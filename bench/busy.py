@@ -12,13 +12,13 @@ alternating   fastbptt's calls alternate with those of PyTorch, JAX or Numba, wh
 
 Each figure is a mean, not a median: the rare call that waits for a scheduler's time slice counts with its full time. Both
 numbers of threads are measured in processes of their own, which take turns (run.py); all are stopped but the one whose turn it
-is. A ratio above 1 means that threads cost time.
+is. A turn lasts about 0.1 s, so that both meet the same interruptions by the machine's other work: in a second without turns a
+call of 0.4 ms with one thread varies by a quarter. A ratio above 1 means that threads cost time.
 """
 
 import argparse
 import contextlib
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -33,7 +33,8 @@ BUSY = ["20,90,12,48,7", "50,60,20,96,20", "32,100,40,200,30"]
 PEERS = ("torch", "jax", "numba")
 GAPS = (0.1e-3, 1e-3, 10e-3)
 AT_ONCE = 8
-ROUNDS = 8  # turns of each number of threads
+TURN, LONG_TURN = 0.1, 0.4  # seconds; the long one is for AT_ONCE processes, which also take turns on the cores
+LEAST_ROUNDS = 8  # turns of each number of threads
 SPIN = "while True: pass"
 
 
@@ -64,19 +65,19 @@ def pair(stack, name, cell, dtype, **variables):
     return processes
 
 
-def in_turn(processes, ask):
-    """The mean of ask(process) over all turns, of one thread and of all."""
-    means = {threads: [] for threads in processes}
-    for k in range(ROUNDS):
+def in_turn(processes, seconds, ask, turn=TURN):
+    """Mean seconds of a call, of one thread and of all. ask(process, seconds) is a turn: the calls' total time, and their number."""
+    rounds = max(LEAST_ROUNDS, round(seconds / turn / len(processes)))
+    turns = {threads: [] for threads in processes}
+    for k in range(rounds):
         for threads in list(processes)[::1 - 2 * (k % 2)]:
-            means[threads].append(ask(processes[threads]))
-    return [statistics.fmean(values) for values in means.values()]
+            turns[threads].append(ask(processes[threads], seconds / rounds / len(processes)))
+    return [sum(total for total, _ in pairs) / sum(count for _, count in pairs) for pairs in turns.values()]
 
 
 def means_of_calls(processes, seconds):
     """Mean seconds of a call, one after another."""
-    share = seconds / ROUNDS / len(processes)
-    return in_turn(processes, lambda process: share / process.ask("repeat", share))
+    return in_turn(processes, seconds, lambda process, share: process.ask("repeat", share))
 
 
 def write(cell, name, one, all_of_them, *more):
@@ -111,11 +112,9 @@ def spaced(arguments):
     for cell in cases.choose(arguments.cells or ["bar"]):
         with ExitStack() as stack:
             processes = pair(stack, "fastbptt", cell, arguments.dtype)
-            once = processes[1].ask("spaced", 0, 3)
             for gap in GAPS:
-                count = max(3, round(arguments.seconds / ROUNDS / len(processes) / (gap + once)))
-                write(cell, "fastbptt", *in_turn(processes, lambda process, gap=gap, count=count:
-                                                 process.ask("spaced", gap, count)), f"{gap * 1e3:g}")
+                write(cell, "fastbptt", *in_turn(processes, arguments.seconds, lambda process, share, gap=gap:
+                                                 process.ask("spaced", gap, share)), f"{gap * 1e3:g}")
 
 
 def processes(arguments):
@@ -129,9 +128,12 @@ def processes(arguments):
                 for process in group:
                     process.ask("prepare", cell, arguments.dtype, threads, "gradients")
             pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
-            share = arguments.seconds / ROUNDS / len(groups)
-            write(cell, "fastbptt", *in_turn(groups, lambda group, pool=pool, share=share: AT_ONCE * share / sum(
-                pool.map(lambda process: process.ask("repeat", share), group))))
+
+            def ask(group, share, pool=pool):
+                pairs = pool.map(lambda process: process.ask("repeat", share), group)
+                return [sum(values) for values in zip(*pairs, strict=True)]
+
+            write(cell, "fastbptt", *in_turn(groups, arguments.seconds, ask, LONG_TURN))
 
 
 def alternating(arguments):
@@ -144,10 +146,13 @@ def alternating(arguments):
                         for threads in (1, cores())}
                 ready = pair(stack, "fastbptt", cell, arguments.dtype,
                              **{f"with_{threads}": words for threads, words in both.items()})
-                slow = ready[1].ask("alternate", name, cell, arguments.dtype, cores(), 3)
-                count = max(3, round(arguments.seconds / ROUNDS / len(ready) / (10 * slow)))
-                write(cell, "fastbptt", *in_turn(ready, lambda process, name=name, cell=cell, count=count: process.ask(
-                    "alternate", name, cell, arguments.dtype, cores(), count)), REGISTRY[name].title)
+
+                def ask(process, share, name=name, cell=cell):
+                    return process.ask("alternate", name, cell, arguments.dtype, cores(), share)
+
+                for process in ready.values():
+                    ask(process, 0)
+                write(cell, "fastbptt", *in_turn(ready, arguments.seconds, ask), REGISTRY[name].title)
 
 
 def all_threads():
@@ -163,9 +168,10 @@ def main():
     parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
     parser.add_argument("--cells", nargs="+", help=f"{', '.join(cases.GROUPS)}, or B,T,I,H,O")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS)
     parser.add_argument("--seconds", type=float, default=8, help="of each row (default 8)")
     arguments = parser.parse_args()
-    arguments.peers = [name for name in PEERS if not REGISTRY[name].missing()]
+    arguments.peers = [name for name in arguments.peers if not REGISTRY[name].missing()]
     if cores() < 2:
         sys.exit("bench/busy.py needs two cores")
     print(f"python bench/busy.py {' '.join(sys.argv[1:])}: {processor()}, {cores()} cores, load {os.getloadavg()[0]:.2f}")

@@ -130,37 +130,21 @@ class Worker:
     def sample(self):
         return self.sampler.sample()
 
-    def spaced(self, gap, count):
-        """Mean seconds of a call of the prepared variant, `count` calls with `gap` seconds of sleep before each."""
-        total = 0
-        for _ in range(count):
-            time.sleep(gap)
-            start = time.perf_counter()
-            self.sampler.call()
-            total += time.perf_counter() - start
-        return total / count
+    def spaced(self, gap, seconds):
+        """Sum of the seconds of the calls of the prepared variant, with `gap` seconds of sleep before each, and their number."""
+        return sum_calls(self.sampler.call, lambda: time.sleep(gap), seconds)
 
     def repeat(self, seconds):
-        """How many calls of the prepared variant end within so many seconds."""
-        count, end = 0, time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            self.sampler.call()
-            count += 1
-        return count
+        """Sum of the seconds of the calls of the prepared variant, one after another, and their number."""
+        return sum_calls(self.sampler.call, None, seconds)
 
-    def alternate(self, name, cell, dtype, threads, count):
-        """Mean seconds of a call of the prepared variant that follows a call of the contender `name` in this process."""
+    def alternate(self, name, cell, dtype, threads, seconds):
+        """As `spaced`, with a call of the contender `name` in this process before each call."""
         if getattr(self, "other", None) is None:
             kind, problem = contenders.REGISTRY[name].load(), self.problem(cell, dtype, threads)
             self.other = kind(problem, kind.variants(problem)[0])
             self.other.gradients()  # which may compile
-        total = 0
-        for _ in range(count):
-            self.other.gradients()
-            start = time.perf_counter()
-            self.sampler.call()
-            total += time.perf_counter() - start
-        return total / count
+        return sum_calls(self.sampler.call, self.other.gradients, seconds)
 
     def imports(self):
         """Seconds that importing the contender's library takes, with whatever it imports."""
@@ -187,6 +171,20 @@ class Worker:
             contender.gradients()
         peak = resident("VmHWM")
         return peak - before, peak
+
+
+def sum_calls(call, before, seconds):
+    """Sum of the seconds of the calls that begin within `seconds`, and their number. before(), which may be None, is not timed."""
+    total, count, end = 0.0, 0, time.perf_counter() + seconds
+    while True:
+        if before:
+            before()
+        start = time.perf_counter()
+        call()
+        now = time.perf_counter()
+        total, count = total + now - start, count + 1
+        if now > end:
+            return total, count
 
 
 def resident(key):

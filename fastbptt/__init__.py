@@ -1,4 +1,4 @@
-"""Plain recurrent networks, trained by exact back-propagation through time, compiled for the CPU."""
+"""Recurrent networks (plain, leaky, GRU, LSTM), trained by exact back-propagation through time, compiled for the CPU."""
 
 try:
     import fastbptt._core as _core  # "from . import" would not name the missing module

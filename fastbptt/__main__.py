@@ -15,7 +15,7 @@ from .cli.examples import explain_by_hand, _gradcheck
 from .cli.info import _info
 from .cli.output import FAILED, INTERRUPTED, REFUSED, Refusal
 from .cli.predict import _predict
-from .cli.train import HIDDEN_SIZE, HORIZON, _train
+from .cli.train import CELLS, HIDDEN_SIZE, HORIZON, _train
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,7 +64,7 @@ def _drop_output():
 
 
 def _parser():
-    parser = _Parser(prog="fastbptt", description="Plain recurrent networks, trained by exact back-propagation through "
+    parser = _Parser(prog="fastbptt", description="Recurrent networks, trained by exact back-propagation through "
                                                   "time.")
     parser.add_argument("--version", action="version", version=f"fastbptt {__version__}")
     parser.set_defaults(run=lambda args: parser.print_help() or REFUSED)
@@ -112,6 +112,8 @@ def _add_train(commands):
     train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
     train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
     _option(train, "--horizon", _whole(1), HORIZON, "number of steps to forecast ahead")
+    train.add_argument("--cell", choices=list(CELLS), metavar="NAME", default="plain",
+                       help=f"what the units compute: {', '.join(CELLS)} (default: plain)")
     _option(train, "--hidden-size", _whole(1), None,
             f"hidden units (default: {HIDDEN_SIZE}; with --task {_solve.HIDDEN_SIZE})")
     _option(train, "--max-iter", _whole(1), 150, "epochs; with --task 100 updates each", metavar="EPOCHS")

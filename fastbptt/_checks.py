@@ -87,7 +87,7 @@ FOREIGN = {
 
 
 # Values of options that other packages name differently: {option: {their value: ours, or (ours, what else to give)}}. Their
-# values are in lower case, with "_" in place of "-" and " ". A hint is given only if our value is one of the choices.
+# values are in lower case, with "_" in place of "-" and " ". A value that differs only in "_" needs no row. A hint is given only if our value is one of the choices.
 SIGMOID, SOFTMAX = 'with output_activation="sigmoid"', 'with output_activation="softmax"'
 FOREIGN_VALUES = {
     "activation": {
@@ -95,8 +95,9 @@ FOREIGN_VALUES = {
         **dict.fromkeys(("logistic", "logsig", "sigm"), "sigmoid"),
         **dict.fromkeys(("tansig", "hyperbolic_tangent"), "tanh"),
         **dict.fromkeys(("rectified_linear", "rectify", "rect", "poslin", "rect_tanh"), "relu"),
-        **dict.fromkeys(("leakyrelu", "lrelu"), "leaky_relu"),
-        "soft_plus": "softplus", "soft_sign": "softsign",
+        "lrelu": "leaky_relu",
+        **dict.fromkeys(("swish", "sigmoid_linear_unit"), "silu"),
+        **dict.fromkeys(("gaussian_error_linear_unit", "gelu_exact"), "gelu"),
     },
     "output_activation": {
         **dict.fromkeys(("linear", "none", "id", "purelin"), "identity"),
@@ -120,7 +121,6 @@ FOREIGN_VALUES = {
     "optimizer": {
         **dict.fromkeys(("gd", "gradient_descent", "steepest_descent"), "sgd"),
         **dict.fromkeys(("momentum", "sgd_momentum", "nesterov", "nag"), ("sgd", "with a momentum")),
-        "rms_prop": "rmsprop", "ada_grad": "adagrad", "adam_w": "adamw",
     },
     "initializer": {
         **dict.fromkeys(("xavier", "xavier_uniform", "glorot"), "glorot_uniform"),
@@ -268,12 +268,13 @@ def choose(name, value, choices):
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, one of {', '.join(choices)}; got {type(value).__name__}")
     spelled = value.lower().replace("-", "_").replace(" ", "_")
-    known = FOREIGN_VALUES.get(name, {})
-    ours, *more = np.atleast_1d(known.get(spelled, spelled)).tolist()
+    known = {ours.replace("_", ""): ours for ours in choices}
+    known = {spelled: known.get(spelled.replace("_", ""), spelled)} | FOREIGN_VALUES.get(name, {})
+    ours, *more = np.atleast_1d(known[spelled]).tolist()
     if ours in choices:
         raise ValueError(f"unknown {name} {value!r}; use {ours!r}{''.join(f' {words}' for words in more)}; choose from "
                          f"{', '.join(choices)}")
-    near = [] if spelled in known else difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
+    near = [] if spelled in FOREIGN_VALUES.get(name, {}) else difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(f"unknown {name} {value!r}; {hint}choose from {', '.join(choices)}")
 

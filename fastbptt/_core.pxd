@@ -67,6 +67,11 @@ cdef enum:
     STATUS_KERNELS = -19          # this build has no kernels without a BLAS, and the plan does not allow one
     STATUS_NOT_SAVED = -20        # forward with this plan and this batch did not fill saved
 
+    CELL_PLAIN = 0
+    CELL_GRU = 3                  # the reset gate multiplies after the product with W_s
+    CELL_GRU_BEFORE = 4           # before it
+    CELL_LSTM = 5
+
     ACTIVATION_TANH = 0
     ACTIVATION_RELU = 1
     ACTIVATION_SIGMOID = 2
@@ -77,6 +82,8 @@ cdef enum:
     ACTIVATION_SOFTSIGN = 7
     ACTIVATION_SOFTMAX = 8        # of outputs only
     ACTIVATION_EXP = 9            # of outputs only
+    ACTIVATION_SILU = 10          # saved also holds the pre-activations, here and below
+    ACTIVATION_GELU = 11
 
     LOSS_SQUARED_ERROR = 0        # (D - Y)², without ½. All losses are summed over the outputs
     LOSS_ABSOLUTE_ERROR = 1
@@ -98,6 +105,7 @@ cdef enum:
     PARAMETER_W_Y = 3
     PARAMETER_B_Y = 4
     PARAMETER_S_0 = 5
+    PARAMETER_B_N = 6             # of CELL_GRU only
 
     FOR_FORWARD = 0               # operations, for scratch_bytes
     FOR_BACKWARD = 1
@@ -117,18 +125,24 @@ cdef const char *status_text(int status) noexcept nogil
 # plan   (plan_bytes(),) 64-byte-aligned memory of the caller. plan_init_... sets all of it, whatever its content was.
 #
 # Each setter may be called at any time before threads share the plan. Its value applies to all later calls. The layout of
-# theta depends on the bias and the learnable initial state. Set these before you ask for the layout.
+# theta depends on the cell, the bias and the learnable initial state. Set these before you ask for the layout.
 
 # Return the size of a plan in bytes.
 cdef Py_ssize_t plan_bytes() noexcept nogil
 
 # Make a plan in the `bytes` bytes at plan, for a network of I inputs, H hidden units and O outputs, each at least 1. The
-# options begin as `RNN`'s defaults: tanh, identity, squared error, mean, bias, no learnable initial state, an output at each
+# options begin as `RNN`'s defaults: plain cell, tanh, identity, squared error, mean, bias, no learnable initial state, an output at each
 # step, no penalties, no truncation. STATUS_TOO_LARGE: more than 2**48 parameters.
 cdef int plan_init_f32(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 
-# Set the activation g1 of the hidden units: any ACTIVATION_... except softmax and exp.
+# Set the cell: any CELL_.... With G gates (1, 3, 3, 4), W_x is (G H, I), W_s (G H, H) and b_s (G H,). The gates have the order
+# r, z, n (GRU) and i, f, g, o (LSTM). theta is one vector in the order W_x W_s b_s b_n W_y b_y S_0. A state has H numbers, that
+# of the LSTM 2 H: [h | c]. Where this file says (B, H) or (T+1, B, H) of states, S_0 and dS_0, it is (B, 2 H) of the LSTM.
+cdef int plan_set_cell(void *plan, int cell) noexcept nogil
+
+# Set the activation g1 of the hidden units: any ACTIVATION_... except softmax and exp, and with several gates also except silu
+# and gelu.
 cdef int plan_set_activation(void *plan, int activation) noexcept nogil
 
 # Set the activation g2 of the outputs: ACTIVATION_IDENTITY, _SIGMOID, _TANH, _SOFTMAX or _EXP. It may be set before or after

@@ -48,9 +48,12 @@ Design
     thread, in memory that its caller provides. Its backward pass is a separate call: the saved numbers are then in external
     memory (c.external), and are there already (c.has_saved).
 (l) Leaky units: in these files S is what W_s and the output read. In the rate form that is the state, in the current form
-    the rate. A second array, `auxiliary`, holds what S does not: in the rate form the rates, which are saved like S; in the
-    current form the states, of one block and the step before it. The gradient with respect to the state, dcarry, goes back
-    beside delta. c.units says which form a call has; the code tests it once for some steps.
+    the rate. Other arrays hold what S does not: in the rate form `saves` holds the rates, which are saved like S; in the
+    current form `carry` holds the states, of one block and the step before it. With an activation whose derivative reads the
+    pre-activation a network uses another row of the table of cells: `saves` then holds the argument of g1, also without a leak.
+    The gradient with respect to the state, dcarry, goes back beside delta. c.units says which form a call has; the code tests
+    it once for some steps. Cells of several gates have other rows of the table: their pre-activations lie in `saves`, delta has
+    a block for each slot (`slot_of`, engine/plan.pxi), and engine/gates.pxi computes the gradients of their weights.
 (m) Noise is added to the input's part of the pre-activations, block by block, and to the inputs wherever they are gathered
     (engine/noise.pxi). Each random number is a function of key, call, step, sequence and unit (kernels/draws.h). So numbers
     that are computed again come out the same. Dropout multiplies what W_s reads by a mask, whose rows are drawn before the
@@ -82,12 +85,14 @@ cimport numpy as cnp
 from .kernels.blas cimport blas_kernels, hold_blas, release_blas
 from .threads.workers cimport run_shares
 from .kernels.kernels cimport (
-    ACTIVATION_COUNT, ADAM, APART, BOTH_CARRIES, CELL_COUNT, CROSS_ENTROPY, CURRENT, GATED, GIVEN, GRU, GRU_BEFORE, HIDDEN, HUBER, IDENTITY, LOSS_COUNT, NOISE, NONE, OUTPUT,
-    LSTM, PLAIN, QUANTILE, RATE, RULE_COUNT, SECOND, SGD, SQUARED_ERROR, TANH,
+    ACTIVATION_COUNT, ADAM, APART, BOTH_CARRIES, CELL_COUNT, CROSS_ENTROPY, CURRENT, CURRENT_INPUT, GATED, GIVEN, GRU,
+    GRU_BEFORE, HIDDEN, HUBER, IDENTITY, LOSS_COUNT, LSTM, NOISE, NONE, OUTPUT, PLAIN, PLAIN_INPUT, QUANTILE, RATE, RULE_COUNT,
+    SECOND, SGD, SQUARED_ERROR, TANH,
     activation_rows, cell_rows, loss_rows, outputs_of, rule_rows,
     CellRow, ErrorOptions, Kernels, Units, UpdateOptions,
-    accumulate, add_normals, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold, integrate, integrate_back,
-    map_parameters, pack, padded, pull_back, recur, recur_back, scatter, update as update_verb, vector_kernels,
+    accumulate, add_normals, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold, integrate,
+    integrate_back, map_parameters, pack, padded, pull_back, reads_input, recur, recur_back, scatter, update as update_verb,
+    vector_kernels,
 )
 
 # Files of one translation unit, in reading order.
@@ -98,6 +103,8 @@ include "engine/workspace.pxi"
 include "engine/batching.pxi"
 include "engine/rows.pxi"
 include "engine/noise.pxi"
+include "engine/states.pxi"
+include "engine/gates.pxi"
 include "engine/cells.pxi"
 include "engine/forward.pxi"
 include "engine/backward.pxi"
@@ -119,15 +126,19 @@ def at_once(method):
     @functools.wraps(method)
     def loss_and_gradients(self, *given, initial_state=None, weights=None, lengths=None, resets=None, input_gradient=False,
                            initial_state_gradient=False, n_threads=None, **others):
+        cdef Call c
         cdef int threads = n_threads if type(n_threads) is int and 0 < n_threads <= INT_MAX else 0
         if len(given) == 2 and not others and (threads > 0 or n_threads is None):
             engine = self._at_once
             if type(engine) is Engine:
-                result = (<Engine> engine).find_gradients(self._theta, given[0], given[1], weights, initial_state, lengths,
-                                                          resets, None, 0, input_gradient, initial_state_gradient,
-                                                          threads, None)
-                if result is not NotImplemented:
-                    return result
+                # no Batch and CallOptions: making and reading them would take a tenth of such a call
+                if ((<Engine> engine).prepare(&c, self._theta, given[0], initial_state, lengths, resets)
+                        and (<Engine> engine).take_targets(&c, given[1], weights)):
+                    c.n_threads = threads
+                    c.input_gradient, c.initial_state_gradient = input_gradient, initial_state_gradient
+                    result = (<Engine> engine).find_gradients(&c)
+                    if result is not NotImplemented:
+                        return result
         return method(self, *given, initial_state=initial_state, weights=weights, lengths=lengths, resets=resets,
                       input_gradient=input_gradient, initial_state_gradient=initial_state_gradient, n_threads=n_threads,
                       **others)

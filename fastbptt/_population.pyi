@@ -5,6 +5,8 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from .backends.arguments import Batch, Learners, Updates, Validation
+
 _Array: TypeAlias = NDArray[np.floating]
 _Given: TypeAlias = Any  # an array that population.py has checked
 
@@ -13,23 +15,13 @@ def lanes(dtype: str) -> int: ...
 @final
 class Lanes:
     def __init__(
-        self, dtype: str, I: int, H: int, O: int, K: int, activation: str, output_activation: str, loss: str,
+        self, *, dtype: str, I: int, H: int, O: int, K: int, activation: str, output_activation: str, loss: str,
         loss_parameter: Any, mean: bool, offsets: dict[str, Any], P: int,
     ) -> None: ...
-    def forward(
-        self, n: int, theta: _Given, X: _Given, initial_state: _Given, lengths: _Given, return_states: bool, threads: int,
-    ) -> Any: ...
-    def losses(
-        self, n: int, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, threads:
-        int,
-    ) -> Any: ...
-    def loss_and_gradient(
-        self, n: int, theta: _Given, X: _Given, D: _Given, weights: _Given, initial_state: _Given, lengths: _Given, gradient:
-        bool, threads: int,
-    ) -> Any: ...
+    def forward(self, n: int, theta: _Given, batch: Batch, return_states: bool, threads: int) -> Any: ...
+    def losses(self, n: int, theta: _Given, batch: Batch, threads: int) -> Any: ...
+    def loss_and_gradient(self, n: int, theta: _Given, batch: Batch, gradient: bool, threads: int) -> Any: ...
     def train(
-        self, n: int, theta: _Given, slots: list[_Array], X: _Given, D: _Given, weights: _Given, initial_state: _Given,
-        lengths: _Given, rule: str, numbers: dict[str, Any], rates: _Array, factors: _Given, going: _Array, ended: _Given,
-        l1: _Given, l2: _Given, max_norm: Any, batch_size: int, order: _Array, earlier: int, held: Any, judge: Any,
+        self, n: int, theta: _Given, batch: Batch, updates: Updates, learners: Learners, validation: Validation | None,
         threads: int,
     ) -> Any: ...

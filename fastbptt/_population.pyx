@@ -29,7 +29,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from .kernels cimport lanes as lane
-from .kernels.kernels cimport ErrorOptions, Kernels, UpdateOptions
+from .kernels.kernels cimport ErrorOptions, Kernels, reads_input, UpdateOptions
 from .threads.workers cimport run_shares
 
 from . import _core
@@ -84,6 +84,7 @@ cdef struct Group:
     void *theta                  # (P,)
     void *gradient               # (P,)
     void *S                      # (T + 1, B, H)
+    void *A                      # (T, B, H), the pre-activations, or NULL unless the derivative of g1 reads them
     void *Z                      # (T, B, O), first Z, then Y or delta_y
     void *delta                  # (T, B, H)
     void *X                      # (T, B, I), or the caller's array if it is shared
@@ -115,6 +116,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *of, char *
     g.gradient = take(base, &used, (p.P if c.gradient != NULL else 0) * size)
     if not c.bare:
         g.S = take(base, &used, (rows + c.B) * p.H * size)
+        g.A = take(base, &used, rows * p.H * size) if c.gradient != NULL and reads_input(p.activation) else NULL
         g.Z = take(base, &used, rows * p.O * size)
         g.delta = take(base, &used, (rows * p.H if c.gradient != NULL else 0) * size)
     g.X = take(base, &used, rows * p.I * size) if c.own_X else <void *> c.X
@@ -249,9 +251,8 @@ cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta)
     # A = X @ W_x.T + b_s ;  S[t + 1] = g1(A[t] + S[t] @ W_s.T) ;  Z = S[1:] @ W_y.T + b_y
     lane.affine(kernels, rows, I, H, <const floating *> g.X, not c.own_X, theta + p.W_x * L,
                 theta + p.b_s * L if p.b_s >= 0 else NULL, A)
-    lane.recur(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A)
-    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL,
-                <floating *> g.Z)
+    lane.recur(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A, <floating *> g.A)
+    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL, <floating *> g.Z)
 
 
 cdef void error(const Plan *p, const Call *c, Group *g, const floating *of) noexcept nogil:
@@ -269,13 +270,14 @@ cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta
     cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O, i
     cdef floating *S = <floating *> g.S
     cdef floating *R = S + B * H * L
+    cdef floating *slopes = <floating *> g.A if g.A != NULL else R  # what the derivative of g1 reads
     cdef floating *delta_y = <floating *> g.Z
     cdef floating *delta = <floating *> g.delta
     cdef floating *gradient = <floating *> g.gradient
     memset(gradient, 0, p.P * L * sizeof(floating))
     # dS = delta_y @ W_y ;  delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])
     lane.affine_back(kernels, rows, O, H, delta_y, theta + p.W_y * L, delta)
-    lane.recur_back(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, R, delta)
+    lane.recur_back(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, slopes, delta)
     # dW_x = delta.T @ X ;  dW_s = delta.T @ S[:-1] ;  dW_y = delta_y.T @ S[1:] ;  db = the sums of delta and delta_y
     lane.accumulate(kernels, rows, H, I, delta, <const floating *> g.X, not c.own_X, gradient + p.W_x * L)
     lane.accumulate(kernels, rows, H, H, delta, S, False, gradient + p.W_s * L)
@@ -343,8 +345,7 @@ cdef struct Training:
     UpdateOptions what           # without the learning rate: each network has its own
     void *slot_1                 # (P, N), as theta: the first state of the update rule
     void *slot_2                 # (P, N), the second state, or NULL
-    const double *rates          # (N,)
-    const double *factors        # (epochs,), factors of the rates
+    const double *rates          # (epochs, N), learning rates
     void *going                  # (N,), 1 while a network learns, set to 0 when it stops
     Py_ssize_t *ended            # (N,), epochs finished in this call; -1 - epochs if the network became infinite or NaN
     const void *l1               # (P, N), or NULL
@@ -370,61 +371,12 @@ cdef struct Training:
 cdef struct Job:
     # The arguments that run_group and train_group have in common for all groups; the pool passes it to its threads.
     const Plan *p
-    Call *c
-    Call *batch
-    Call *held
-    Training *training
+    Call *c                      # the data
+    Call *batch                  # training: one batch
+    Call *held                   # training: the validation set, if training.judged is not NULL
+    Training *training           # NULL: a single call, not training
     char *base                   # (threads, bytes), a workspace for each thread
     Py_ssize_t bytes
-
-
-cdef void run_share_f32(void *context, Py_ssize_t i, int worker) noexcept nogil:
-    """Run group i of a float32 Job in the workspace of thread `worker`, for the pool."""
-    cdef Job *job = <Job *> context
-    run_group(job.p, job.c, i, job.base + worker * job.bytes, <const float *> NULL)
-
-
-cdef void run_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
-    """Run group i of a float64 Job in the workspace of thread `worker`, for the pool."""
-    cdef Job *job = <Job *> context
-    run_group(job.p, job.c, i, job.base + worker * job.bytes, <const double *> NULL)
-
-
-cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t groups, Py_ssize_t times, Py_ssize_t size) noexcept nogil:
-    """Estimate the time of a call on one thread, within a factor of about two.
-
-    One step of a group, forward and back, takes 15 ns with H = 4 and 40 ns with H = 8. That is 0.5 ns a multiplication plus
-    5 ns.
-    """
-    cdef double multiplications = <double> p.H * (p.I + p.H + p.O)
-    return <double> groups * times * c.T * c.B * (5 + 0.5 * multiplications)
-
-
-cdef int run(const Plan *p, Call *c, const floating *of, int threads) except -1:
-    """Run a call for all groups by at most `threads` threads, without the GIL. Raise MemoryError if there is no workspace."""
-    cdef Py_ssize_t L = lane.lanes(kernels, of), groups = (c.n + L - 1) // L, i, bytes
-    cdef Group g
-    cdef Job job
-    cdef char *raw
-    cdef char *base
-    threads = <int> max(1, min(threads, groups))
-    bytes = lay_out(p, c, of, NULL, &g)
-    raw = <char *> PyMem_RawMalloc(bytes * threads + 64)
-    if raw == NULL:
-        raise MemoryError(f"no memory for a workspace of {bytes * threads} bytes")
-    base = raw + (64 - <size_t> raw % 64)
-    try:
-        with nogil:
-            if threads == 1:
-                for i in range(groups):
-                    run_group(p, c, i, base, of)
-            else:
-                job.p, job.c, job.base, job.bytes = p, c, base, bytes
-                run_shares(run_share_f32 if floating is float else run_share_f64, NULL, &job, groups, threads,
-                           nanoseconds_of(p, c, groups, 1, sizeof(floating)))
-    finally:
-        PyMem_RawFree(raw)
-    return 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -446,19 +398,28 @@ cdef struct Kept:
     double *norm                 # (L,), of the last gradient
 
 
-cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *batch, const Call *held, const Training *t,
-                                 const floating *of, char *base, Group *g, Group *of_batch, Group *of_held,
-                                 Kept *kept) noexcept nogil:
+cdef struct Learning:
+    # The arrays of a group in training.
+    Group data
+    Group batch
+    Group held                   # the validation set, if there is one
+    Kept kept
+
+
+cdef Py_ssize_t lay_out_training(const Job *job, const floating *of, char *base, Learning *m) noexcept nogil:
     """Place all arrays of a group in training from `base` on, and return the number of bytes they need.
 
     These are the arrays of the data, of a batch, of the validation set, and the state of the run. With base = NULL it only
     counts the bytes.
     """
     cdef Py_ssize_t used = 0, size = lane.lanes(kernels, of) * sizeof(floating)
-    used = lay_out(p, data, of, base, g)
-    used += lay_out(p, batch, of, base + used if base != NULL else NULL, of_batch)
+    cdef const Plan *p = job.p
+    cdef const Training *t = job.training
+    cdef Kept *kept = &m.kept
+    used = lay_out(p, job.c, of, base, &m.data)
+    used += lay_out(p, job.batch, of, base + used if base != NULL else NULL, &m.batch)
     if t.judged != NULL:
-        used += lay_out(p, held, of, base + used if base != NULL else NULL, of_held)
+        used += lay_out(p, job.held, of, base + used if base != NULL else NULL, &m.held)
     kept.best_theta = take(base, &used, p.P * size) if t.judged != NULL else NULL
     kept.slot_1 = take(base, &used, p.P * size)
     kept.slot_2 = take(base, &used, p.P * size)
@@ -472,29 +433,38 @@ cdef Py_ssize_t lay_out_training(const Plan *p, const Call *data, const Call *ba
     return used
 
 
-cdef void pick(const Call *data, const Call *batch, Py_ssize_t L, Py_ssize_t first, Py_ssize_t n, const Training *t,
-               Py_ssize_t epoch, Py_ssize_t begin, Py_ssize_t steps, Py_ssize_t width, bint own_source, bint own_target,
-               const floating *source, floating *target) noexcept nogil:
-    """Copy the sequences of a batch, in the order of the epoch: source (steps, B, width) to target (steps, batch.B, width).
+cdef struct Picked:
+    # The sequences of a batch, which a group picks from the data.
+    Py_ssize_t first, n          # the group's first network, and the number of its networks
+    Py_ssize_t epoch, begin      # the batch begins at position `begin` of the epoch's order
+    Py_ssize_t B, size           # number of sequences of the data, and of the batch
 
-    The batch begins at position `begin` of the order. `own_source` and `own_target` say whether the arrays are in lanes.
+
+cdef Py_ssize_t picked_sequence(const Training *t, const Picked *q, Py_ssize_t l, Py_ssize_t b) noexcept nogil:
+    """Return the number of the sequence of the data that is sequence b of the batch, for the network in lane l."""
+    if t.order == NULL:
+        return q.begin + b
+    return t.order[((q.first + l if t.own_order else 0) * t.epochs + q.epoch) * q.B + q.begin + b]
+
+
+cdef void pick(const Training *t, const Picked *q, Py_ssize_t steps, Py_ssize_t width, bint own_source,
+               const floating *source, floating *target) noexcept nogil:
+    """Copy the sequences of a batch into lanes: source (steps, B, width[, L]) to target (steps, size, width, L).
+
+    `own_source` says whether the source is in lanes. It does nothing if the source is NULL.
     """
-    cdef Py_ssize_t s, b, j, l, of
+    cdef Py_ssize_t L = lane.lanes(kernels, source), s, b, j, l, of
     if source == NULL:
         return
-    for l in range(n if own_target else 1):
-        for b in range(batch.B):
-            of = begin + b
-            if t.order != NULL:
-                of = t.order[((first + l if t.own_order else 0) * t.epochs + epoch) * data.B + of]
+    for l in range(q.n):
+        for b in range(q.size):
+            of = picked_sequence(t, q, l, b)
             for s in range(steps):
                 for j in range(width):
-                    if not own_target:
-                        target[(s * batch.B + b) * width + j] = source[(s * data.B + of) * width + j]
-                    elif own_source:
-                        target[((s * batch.B + b) * width + j) * L + l] = source[((s * data.B + of) * width + j) * L + l]
+                    if own_source:
+                        target[((s * q.size + b) * width + j) * L + l] = source[((s * q.B + of) * width + j) * L + l]
                     else:
-                        target[((s * batch.B + b) * width + j) * L + l] = source[(s * data.B + of) * width + j]
+                        target[((s * q.size + b) * width + j) * L + l] = source[(s * q.B + of) * width + j]
 
 
 cdef void weigh(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floating *of) noexcept nogil:
@@ -562,12 +532,16 @@ cdef bint select_going(const Plan *p, Py_ssize_t L, const Group *g, const double
     return any
 
 
-cdef void judge(const Plan *p, const Call *held, Group *v, Training *t, Kept *kept, Py_ssize_t first, Py_ssize_t n,
-                Py_ssize_t epoch, const floating *theta) noexcept nogil:
+cdef void judge(const Job *job, Learning *m, Py_ssize_t first, Py_ssize_t n, Py_ssize_t epoch,
+                const floating *theta) noexcept nogil:
     """Compute the validation losses of the lanes that learn. Keep the best parameters. Stop lanes whose patience has ended."""
+    cdef const Plan *p = job.p
+    cdef const Call *held = job.held
+    cdef Training *t = job.training
+    cdef Group *v = &m.held
     cdef Py_ssize_t L = lane.lanes(kernels, theta), l, i, k, now = t.begun + epoch
-    cdef floating *going = <floating *> kept.going
-    cdef floating *best_theta = <floating *> kept.best_theta
+    cdef floating *going = <floating *> m.kept.going
+    cdef floating *best_theta = <floating *> m.kept.best_theta
     cdef double loss
     begin(p, held, v, first, n, theta)
     forward(p, held, v, theta)
@@ -597,15 +571,21 @@ cdef bint any_goes(Py_ssize_t L, const floating *going) noexcept nogil:
     return False
 
 
-cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Training *t, Py_ssize_t i, char *base,
-                      const floating *of) noexcept nogil:
-    """Train the networks of group i for t.epochs epochs in the workspace `base`.
+cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *of) noexcept nogil:
+    """Train the networks of group i for job.training.epochs epochs in the workspace `base`.
 
     It copies theta and the state of the run into lanes, makes the updates of all epochs, and copies the results back. It ends
     early when no lane learns any more.
     """
-    cdef Group g, b, v
-    cdef Kept kept
+    cdef const Plan *p = job.p
+    cdef Call *data = job.c
+    cdef Call *batch = job.batch
+    cdef Training *t = job.training
+    cdef Learning m
+    cdef Group *g = &m.data
+    cdef Group *b = &m.batch
+    cdef Kept *kept = &m.kept
+    cdef Picked picked
     cdef Call c
     cdef UpdateOptions what = t.what
     cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, data.n - first), l, epoch, begin_row, count
@@ -615,7 +595,8 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
     cdef floating *going
     cdef floating was_going[64]
     cdef unsigned long long mode = flush_denormals()
-    lay_out_training(p, data, batch, held, t, of, base, &g, &b, &v, &kept)
+    lay_out_training(job, of, base, &m)
+    picked.first, picked.n, picked.B = first, n, data.B
     b.unscale = g.unscale
     theta, rates, going = <floating *> g.theta, <floating *> kept.rates, <floating *> kept.going
     rows_into_lanes(first, L, data.N, p.P, <const floating *> data.theta, theta)
@@ -627,9 +608,9 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
         rows_into_lanes(first, L, data.N, p.P, <const floating *> t.l1, <floating *> kept.l1)
     if t.l2 != NULL:
         rows_into_lanes(first, L, data.N, p.P, <const floating *> t.l2, <floating *> kept.l2)
-    enter(p, data, &g, first, n, theta)
+    enter(p, data, g, first, n, theta)
     if t.judged != NULL:
-        enter(p, held, &v, first, n, theta)
+        enter(p, job.held, &m.held, first, n, theta)
         rows_into_lanes(first, L, data.N, p.P, <const floating *> t.best_theta, <floating *> kept.best_theta)
     count = t.earlier
     for epoch in range(t.epochs):
@@ -637,31 +618,27 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
             break
         memcpy(was_going, going, L * sizeof(floating))
         for l in range(L):
-            rates[l] = <floating> (t.rates[first + l] * t.factors[epoch])
+            rates[l] = <floating> t.rates[epoch * data.N + first + l]
         memset(kept.sums, 0, 4 * L * sizeof(double))
         begin_row = 0
         while begin_row < data.B:
             c = batch[0]
             c.B = min(t.batch_size, data.B - begin_row)
             if c.B == data.B and t.order == NULL:  # the batch is the whole data set, which is in lanes already
-                b.X, b.D, b.weights, b.ends = g.X, g.D, g.weights, g.ends
-                b.scale, b.weight = g.scale, g.weight
+                b.X, b.D, b.weights, b.ends, b.scale, b.weight = g.X, g.D, g.weights, g.ends, g.scale, g.weight
                 c.own_X, c.own_D, c.own_weights = data.own_X, data.own_D, data.own_weights
             else:
-                pick(data, &c, L, first, n, t, epoch, begin_row, c.T, p.I, data.own_X, c.own_X, <const floating *> g.X,
-                     <floating *> b.X)
-                pick(data, &c, L, first, n, t, epoch, begin_row, c.T, p.K, data.own_D, c.own_D, <const floating *> g.D,
-                     <floating *> b.D)
-                pick(data, &c, L, first, n, t, epoch, begin_row, c.T, c.weight_width, data.own_weights, c.own_weights,
-                     <const floating *> g.weights, <floating *> b.weights)
-                pick(data, &c, L, first, n, t, epoch, begin_row, 1, 1, True, True, <const floating *> g.ends,
-                     <floating *> b.ends)
-                weigh(p, &c, &b, n, theta)
-            begin(p, &c, &b, first, n, theta)
-            forward(p, &c, &b, theta)
-            error(p, &c, &b, theta)
-            backward(p, &c, &b, theta)
-            penalize(p, &kept, L, theta, <floating *> b.gradient)
+                picked.epoch, picked.begin, picked.size = epoch, begin_row, c.B
+                pick(t, &picked, c.T, p.I, data.own_X, <const floating *> g.X, <floating *> b.X)
+                pick(t, &picked, c.T, p.K, data.own_D, <const floating *> g.D, <floating *> b.D)
+                pick(t, &picked, c.T, c.weight_width, data.own_weights, <const floating *> g.weights, <floating *> b.weights)
+                pick(t, &picked, 1, 1, True, <const floating *> g.ends, <floating *> b.ends)
+                weigh(p, &c, b, n, theta)
+            begin(p, &c, b, first, n, theta)
+            forward(p, &c, b, theta)
+            error(p, &c, b, theta)
+            backward(p, &c, b, theta)
+            penalize(p, kept, L, theta, <floating *> b.gradient)
             clip(p, t.max_norm + first, L, <floating *> b.gradient, kept.norm)
             for l in range(L):
                 kept.sums[l] += b.totals[l]
@@ -670,7 +647,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
                 kept.sums[3 * L + l] += kept.norm[l]
             count += 1
             what.correction_1, what.correction_2 = 1 - what.beta_1**<double> count, 1 - what.beta_2**<double> count
-            if select_going(p, L, &b, kept.penalty, kept.norm, <floating *> kept.going):
+            if select_going(p, L, b, kept.penalty, kept.norm, <floating *> kept.going):
                 lane.update(kernels, &what, p.P, <const floating *> kept.rates, <const floating *> kept.going,
                             <const floating *> b.gradient, theta, <floating *> kept.slot_1, <floating *> kept.slot_2)
             begin_row += c.B
@@ -684,7 +661,7 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
             if was_going[l] != 0:
                 t.ended[first + l] = epoch + 1 if going[l] != 0 else -1 - epoch
         if t.judged != NULL:
-            judge(p, held, &v, t, &kept, first, n, epoch, theta)
+            judge(job, &m, first, n, epoch, theta)
     if t.judged != NULL:
         rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.best_theta, <floating *> t.best_theta)
     rows_out_of_lanes(first, L, data.N, p.P, theta, <floating *> data.theta)
@@ -695,42 +672,60 @@ cdef void train_group(const Plan *p, Call *data, Call *batch, Call *held, Traini
     restore(mode)
 
 
-cdef void train_share_f32(void *context, Py_ssize_t i, int worker) noexcept nogil:
-    """Train group i of a float32 Job in the workspace of thread `worker`, for the pool."""
-    cdef Job *job = <Job *> context
-    train_group(job.p, job.c, job.batch, job.held, job.training, i, job.base + worker * job.bytes, <const float *> NULL)
+# ---------------------------------------------------------------------------------------------------------------------
+# Jobs: threads divide the groups
+# ---------------------------------------------------------------------------------------------------------------------
 
 
-cdef void train_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
-    """Train group i of a float64 Job in the workspace of thread `worker`, for the pool."""
-    cdef Job *job = <Job *> context
-    train_group(job.p, job.c, job.batch, job.held, job.training, i, job.base + worker * job.bytes, <const double *> NULL)
+cdef void run_share(const Job *job, Py_ssize_t i, int worker, const floating *of) noexcept nogil:
+    """Run group i of a job, or train it, in the workspace of thread `worker`."""
+    if job.training != NULL:
+        train_group(job, i, job.base + worker * job.bytes, of)
+    else:
+        run_group(job.p, job.c, i, job.base + worker * job.bytes, of)
 
 
-cdef int train(const Plan *p, Call *data, Call *batch, Call *held, Training *t, const floating *of, int threads) except -1:
-    """Train all groups by at most `threads` threads, without the GIL. Raise MemoryError if there is no workspace."""
-    cdef Py_ssize_t L = lane.lanes(kernels, of), groups = (data.n + L - 1) // L, i, bytes
-    cdef Group g, b, v
-    cdef Kept kept
-    cdef Job job
+cdef void run_share_f32(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    """Run group i of a float32 Job, for the pool."""
+    run_share(<const Job *> context, i, worker, <const float *> NULL)
+
+
+cdef void run_share_f64(void *context, Py_ssize_t i, int worker) noexcept nogil:
+    """Run group i of a float64 Job, for the pool."""
+    run_share(<const Job *> context, i, worker, <const double *> NULL)
+
+
+cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t groups, Py_ssize_t times, Py_ssize_t size) noexcept nogil:
+    """Estimate the time of a call on one thread, within a factor of about two.
+
+    One step of a group, forward and back, takes 15 ns with H = 4 and 40 ns with H = 8. That is 0.5 ns a multiplication plus
+    5 ns.
+    """
+    cdef double multiplications = <double> p.H * (p.I + p.H + p.O)
+    return <double> groups * times * c.T * c.B * (5 + 0.5 * multiplications)
+
+
+cdef int run(Job *job, const floating *of, int threads) except -1:
+    """Run all groups of a job by at most `threads` threads, without the GIL. Raise MemoryError if there is no workspace."""
+    cdef Py_ssize_t L = lane.lanes(kernels, of), groups = (job.c.n + L - 1) // L, i
+    cdef Py_ssize_t times = job.training.epochs if job.training != NULL else 1
+    cdef Group g
+    cdef Learning m
     cdef char *raw
-    cdef char *base
     threads = <int> max(1, min(threads, groups))
-    bytes = lay_out_training(p, data, batch, held, t, of, NULL, &g, &b, &v, &kept)
-    raw = <char *> PyMem_RawMalloc(bytes * threads + 64)
+    job.bytes = lay_out_training(job, of, NULL, &m) if job.training != NULL else lay_out(job.p, job.c, of, NULL, &g)
+    raw = <char *> PyMem_RawMalloc(job.bytes * threads + 64)
     if raw == NULL:
-        raise MemoryError(f"no memory for a workspace of {bytes * threads} bytes")
-    base = raw + (64 - <size_t> raw % 64)
+        raise MemoryError(f"no memory for a workspace of {job.bytes * threads} bytes")
+    job.base = raw + (64 - <size_t> raw % 64)
     try:
         with nogil:
             if threads == 1:
                 for i in range(groups):
-                    train_group(p, data, batch, held, t, i, base, of)
+                    run_share(job, i, 0, of)
             else:
-                job.p, job.c, job.base, job.bytes = p, data, base, bytes
-                job.batch, job.held, job.training = batch, held, t
-                run_shares(train_share_f32 if floating is float else train_share_f64, NULL, &job, groups, threads,
-                           nanoseconds_of(p, data, groups, t.epochs, sizeof(floating)))
+                run_shares(run_share_f32 if floating is float else run_share_f64, NULL, job, groups, threads,
+                           nanoseconds_of(job.p, job.c, groups, times, sizeof(floating)))
     finally:
         PyMem_RawFree(raw)
     return 0
@@ -783,14 +778,16 @@ cdef class Lanes:
     """Run and train the networks of a population, which have one configuration. Parameters are theta (P, N).
 
     `offsets` has the index in theta at which each parameter begins. `loss_parameter` is Huber's threshold or the levels of
-    the quantile loss. population.py has checked all arguments. See the module's docstring for the layout.
+    the quantile loss. `batch` is a Batch of backends/arguments.py, with these differences: X is (T, B, I) or (n, T, B, I),
+    D (T, B, K) or (n, T, B, K), weights (n or 1, T, B, width), initial_state (B, H) or (n, B, H), lengths (B,) or (n, B).
+    There are no resets. population.py has checked all arguments. See the module's docstring for the layout.
     """
 
     cdef Plan plan
     cdef int type
     cdef object levels
 
-    def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
+    def __init__(self, *, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, dict offsets, Py_ssize_t P):
         cdef Plan *p = &self.plan
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
@@ -807,14 +804,13 @@ cdef class Lanes:
         p.W_x, p.W_s, p.W_y = offsets["W_x"], offsets["W_s"], offsets["W_y"]
         p.b_s, p.b_y, p.S_0 = offsets.get("b_s", -1), offsets.get("b_y", -1), offsets.get("S_0", -1)
 
-    cdef object take(self, Call *c, Py_ssize_t n, theta, X, D, weights, initial_state, lengths):
-        """Fill the Call with its data.
+    cdef object take(self, Call *c, Py_ssize_t n, theta, batch):
+        """Fill the Call with theta (P, N) and a batch. All of the batch except X may be None.
 
-        theta is (P, N). X is (T, B, I) or (n, T, B, I), D (T, B, K) or (n, T, B, K), weights (n or 1, T, B, width),
-        initial_state (B, H) or (n, B, H), lengths (B,) or (n, B). All but theta and X may be None.
         The Call points to the arrays that are returned: the caller must keep them as long as the call runs.
         """
         cdef Plan *p = &self.plan
+        X, D, weights, initial_state, lengths, _ = batch
         memset(c, 0, sizeof(Call))
         c.n, c.N = n, cnp.PyArray_DIM(theta, 1)
         c.own_X = cnp.PyArray_NDIM(X) == 4
@@ -874,69 +870,70 @@ cdef class Lanes:
 
     cdef int run(self, Call *c, int threads) except -1:
         """Run a call in the networks' type."""
-        if self.type == cnp.NPY_FLOAT:
-            return run(&self.plan, c, <const float *> c.theta, threads)
-        return run(&self.plan, c, <const double *> c.theta, threads)
+        cdef Job job
+        memset(&job, 0, sizeof(Job))
+        job.p, job.c = &self.plan, c
+        return self.run_job(&job, threads)
 
-    def forward(self, Py_ssize_t n, theta, X, initial_state, lengths, bint return_states, int threads):
+    cdef int run_job(self, Job *job, int threads) except -1:
+        """Run a job in the networks' type."""
+        if self.type == cnp.NPY_FLOAT:
+            return run(job, <const float *> NULL, threads)
+        return run(job, <const double *> NULL, threads)
+
+    def forward(self, Py_ssize_t n, theta, batch, bint return_states, int threads):
         """Return outputs Y (n, T, B, O), final states (n, B, H) and, if `return_states`, states S (n, T + 1, B, H)."""
         cdef Call c
-        self.take(&c, n, theta, X, None, None, initial_state, lengths)
+        self.take(&c, n, theta, batch._replace(D=None, weights=None))
         Y = self.fresh((n, c.T, c.B, self.plan.O), &c.Y)
         final_state = self.fresh((n, c.B, self.plan.H), &c.final_state)
         S = self.fresh((n, c.T + 1, c.B, self.plan.H), &c.S) if return_states else None
         self.run(&c, threads)
         return (Y, final_state, S) if return_states else (Y, final_state)
 
-    def losses(self, Py_ssize_t n, theta, X, D, weights, initial_state, lengths, int threads):
+    def losses(self, Py_ssize_t n, theta, batch, int threads):
         """Return the errors e (n, T, B) of each step and sequence, 0 in padding."""
         cdef Call c
-        owners = self.take(&c, n, theta, X, D, weights, initial_state, lengths)
+        owners = self.take(&c, n, theta, batch)
         reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
         c.reduced = <double *> cnp.PyArray_DATA(reduced)
         e = self.fresh((n, c.T, c.B), &c.losses)
         self.run(&c, threads)
         return e
 
-    def loss_and_gradient(self, Py_ssize_t n, theta, X, D, weights, initial_state, lengths, bint gradient, int threads):
+    def loss_and_gradient(self, Py_ssize_t n, theta, batch, bint gradient, int threads):
         """Return the reduced errors (n,), float64, and the gradient (P, N), or None if `gradient` is false."""
         cdef Call c
-        owners = self.take(&c, n, theta, X, D, weights, initial_state, lengths)
+        owners = self.take(&c, n, theta, batch)
         reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
         c.reduced = <double *> cnp.PyArray_DATA(reduced)
         flat = self.fresh((self.plan.P, c.N), &c.gradient) if gradient else None
         self.run(&c, threads)
         return reduced, flat
 
-    def train(self, Py_ssize_t n, theta, list slots, X, D, weights, initial_state, lengths, str rule, dict numbers, rates,
-              factors, going, ended, l1, l2, max_norm, Py_ssize_t batch_size, order, Py_ssize_t earlier, tuple held,
-              tuple judge, int threads):
+    def train(self, Py_ssize_t n, theta, batch, updates, learners, validation, int threads):
         """Train the networks for some epochs: update theta and slots (P, N) in place.
 
         Parameters
         ----------
-        rates, max_norm : float64 (N,), learning rate and largest norm of the gradient of each network
-        factors : float64 (epochs,), factor of the learning rates in each epoch
-        going : (N,) of the networks' type, 1 for networks that learn; set to 0 for those that stop
-        ended : intp (N,), written, see Training
-        l1, l2 : (P, N) of the networks' type, or None
-        order : intp (n or 1, epochs, B), the order of the sequences in each epoch, or None
-        earlier : number of updates before this call
-        held : X, D, weights and lengths of the validation set, or None
-        judge : best and target, float64 (N,); best_epoch and target_epoch, intp (N,); best_theta (P, N); the number of this
-            call's first epoch; patience (0: no early stopping); min_improvement. See Training.
+        updates, learners : Updates and Learners of backends/arguments.py
+        validation : Validation, or None
 
         Returns
         -------
         losses, penalties, norms : float64 (n, epochs); norms are those of the gradients
         judged : float64 (n, epochs), the losses on the validation set, or None without one
         """
-        cdef Call data, batch, held_call
+        cdef Call data, of_batch, held_call
         cdef Training t
         cdef Plan *p = &self.plan
-        cdef Py_ssize_t epochs = cnp.PyArray_SIZE(factors)
-        owners = self.take(&data, n, theta, X, D, weights, initial_state, lengths)
-        if initial_state is not None and batch_size < data.B:
+        cdef Job job
+        cdef Py_ssize_t batch_size, earlier, epochs
+        rule, numbers, slots, rates, max_norm, order, batch_size, earlier, _ = updates
+        going, ended, l1, l2 = learners
+        epochs = cnp.PyArray_DIM(rates, 0)
+        owners = self.take(&data, n, theta, batch)
+        if batch.initial_state is not None and batch_size < data.B:
             raise ValueError(f"batch_size must be at least {data.B}, the number of sequences, if initial_state is given, "
                              f"got {batch_size}")
         memset(&t, 0, sizeof(Training))
@@ -947,8 +944,7 @@ cdef class Lanes:
         t.what.epsilon, t.what.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
         t.slot_1 = data_of(slots[0], self.type, p.P * data.N)
         t.slot_2 = data_of(slots[1], self.type, p.P * data.N) if len(slots) == 2 else NULL
-        t.rates, t.going = <const double *> data_of(rates, cnp.NPY_DOUBLE, data.N), data_of(going, self.type, data.N)
-        t.factors = <const double *> data_of(factors, cnp.NPY_DOUBLE, epochs)
+        t.rates, t.going = <const double *> data_of(rates, cnp.NPY_DOUBLE, epochs * data.N), data_of(going, self.type, data.N)
         t.ended = <Py_ssize_t *> data_of(ended, cnp.NPY_INTP, data.N)
         t.l1, t.l2 = data_of(l1, self.type, p.P * data.N), data_of(l2, self.type, p.P * data.N)
         t.max_norm = <const double *> data_of(max_norm, cnp.NPY_DOUBLE, data.N)
@@ -960,25 +956,23 @@ cdef class Lanes:
         t.losses, t.penalties, t.norms = (<double *> cnp.PyArray_DATA(losses), <double *> cnp.PyArray_DATA(penalties),
                                           <double *> cnp.PyArray_DATA(norms))
         judged = None
-        if held is not None:
-            held_owners = self.take(&held_call, n, theta, held[0], held[1], held[2], None, held[3])
+        if validation is not None:
+            held_batch, best, target, best_epoch, target_epoch, best_theta, t.begun, t.patience, t.min_improvement = validation
+            held_owners = self.take(&held_call, n, theta, held_batch)
             judged = cnp.PyArray_ZEROS(2, [n, epochs], cnp.NPY_DOUBLE, 0)
-            best, target, best_epoch, target_epoch, best_theta, t.begun, t.patience, t.min_improvement = judge
             t.judged = <double *> cnp.PyArray_DATA(judged)
             t.best = <double *> data_of(best, cnp.NPY_DOUBLE, data.N)
             t.target = <double *> data_of(target, cnp.NPY_DOUBLE, data.N)
             t.best_epoch = <Py_ssize_t *> data_of(best_epoch, cnp.NPY_INTP, data.N)
             t.target_epoch = <Py_ssize_t *> data_of(target_epoch, cnp.NPY_INTP, data.N)
             t.best_theta = data_of(best_theta, self.type, p.P * data.N)
-        batch = data
-        batch.B = t.batch_size
-        batch.gradient = batch.theta  # not NULL: `lay_out` then makes room for a gradient; nothing reads the pointer
+        of_batch = data
+        of_batch.B = t.batch_size
+        of_batch.gradient = of_batch.theta  # not NULL: `lay_out` then makes room for a gradient; nothing reads the pointer
         data.bare = True
-        if batch.B < data.B or order is not None:  # picked sequences go into lanes
-            batch.own_X = batch.own_D = True
-            batch.own_weights = data.weights != NULL
-        if self.type == cnp.NPY_FLOAT:
-            train(p, &data, &batch, &held_call, &t, <const float *> data.theta, threads)
-        else:
-            train(p, &data, &batch, &held_call, &t, <const double *> data.theta, threads)
+        if of_batch.B < data.B or order is not None:  # picked sequences go into lanes
+            of_batch.own_X = of_batch.own_D = True
+            of_batch.own_weights = data.weights != NULL
+        job.p, job.c, job.batch, job.held, job.training = p, &data, &of_batch, &held_call, &t
+        self.run_job(&job, threads)
         return losses, penalties, norms, judged

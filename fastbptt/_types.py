@@ -26,11 +26,11 @@ Noise: TypeAlias = bool | Seed  # whether noise acts, or its seed
 
 # Names
 Cell: TypeAlias = Literal["plain", "gru", "lstm"]
-Activation: TypeAlias = Literal["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign"]
+Activation: TypeAlias = Literal["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign",
+                                "silu", "gelu"]
 OutputActivation: TypeAlias = Literal["identity", "sigmoid", "tanh", "softmax", "exp"]
-LossName: TypeAlias = Literal["squared_error", "absolute_error", "huber", "quantile", "binary_cross_entropy",
-                              "cross_entropy", "poisson"]
 RegressionLossName: TypeAlias = Literal["squared_error", "absolute_error", "huber", "quantile", "poisson"]
+LossName: TypeAlias = Literal[RegressionLossName, "binary_cross_entropy", "cross_entropy"]
 InitializerName: TypeAlias = Literal["orthogonal", "glorot_uniform", "torch", "identity", "spectral_radius", "sparse",
                                      "normal"]
 OptimizerName: TypeAlias = Literal["sgd", "rmsprop", "adagrad", "adam", "adamw"]

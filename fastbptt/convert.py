@@ -174,10 +174,11 @@ def _modules(given):
 
 # ---- Keras
 
-_KERAS_NAMES = {"linear": "identity", "exponential": "exp"} | {
-    name: name for name in ("tanh", "relu", "sigmoid", "softplus", "elu", "softsign", "softmax")}
-_KERAS_ACTIVATIONS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not in ("exp", "softmax")}
-_KERAS_OUTPUTS = {name: ours for name, ours in _KERAS_NAMES.items() if ours not in ("relu", "softplus", "elu", "softsign")}
+# Keras's leaky_relu has another slope, and its gelu is the exact one unless a layer says otherwise
+_KERAS_NAMES = {"linear": "identity", "exponential": "exp", "swish": "silu"} | {
+    name: name for name in ("tanh", "relu", "sigmoid", "softplus", "elu", "softsign", "softmax", "silu", "gelu")}
+_KERAS_ACTIVATIONS = {name: ours for name, ours in _KERAS_NAMES.items() if ours in reference.ACTIVATIONS}
+_KERAS_OUTPUTS = {name: ours for name, ours in _KERAS_NAMES.items() if ours in reference.OUTPUT_ACTIVATIONS}
 _KERAS_CELLS = {"SimpleRNN": cells.PLAIN, "GRU": "gru", "LSTM": "lstm"}
 _KERAS_SKIPPED = ("InputLayer", "Dropout", "SpatialDropout1D")  # without effect on predictions
 

@@ -23,6 +23,7 @@ from ._network.parameters import _aligned, _Parameters
 from ._network.streams import STREAMS, Streams, _entropy
 from ._states import NetworkStates
 from ._training import batches as _batches, checkpoint as _checkpoint
+from .backends.arguments import Batch as _Batch, CallOptions as _CallOptions, CallShape as _CallShape
 from .options import (
     cells as _cells, declaration as _options, for_backends as _for_backends, parametrizations as _maps, units as _units,
 )
@@ -66,6 +67,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         - "leaky_relu": A where A > 0, else 0.01 A
         - "elu": A where A > 0, else e^A − 1
         - "softsign": A / (1 + |A|)
+        - "silu": A σ(A), with the sigmoid σ; also called swish
+        - "gelu": A Φ(A), with the distribution function Φ of the normal distribution. It is the exact function, which PyTorch
+          computes by default, and no approximation by tanh.
+
+        The derivatives of "silu" and "gelu" are functions of A. A network with them keeps A of every step, so a gradient
+        takes more memory.
 
         At A = 0 the derivative is the one from the left. It is 0 for "relu".
     output_activation : str
@@ -273,7 +280,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         self._draws_something = any(config[name] for name in _units.DRAWN)
         self._leaky = self.leak < 1 or self.leak_form == "current"
         # What truncated training keeps per sequence and step, and its width. The states do not determine the rates of the rate
-        # form, nor the gates. A reset may have brought an older value of the learnable S_0.
+        # form, nor the gates, nor the pre-activations that the derivative of some activations reads. A reset may have brought
+        # an older value of the learnable S_0.
         self._kept_parts = {"S": sum(self._widths)}
         if self.leak_form == "rate" and _cells.of(config).saves:
             self._kept_parts["rates"] = sum(_save_widths_of(shapes, _cells.of(config)))
@@ -345,8 +353,9 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         TypeError, ValueError
             If an argument has the wrong type or shape.
         """
-        results = self._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, bool(return_states),
-                            draws=None if noise is dropout is False else self._draws(noise, dropout))
+        options = _CallOptions(_threads(n_threads), draws=None if noise is dropout is False else self._draws(noise, dropout))
+        results = self._run(backend, "forward", _Batch(X, None, None, initial_state, lengths, resets), options,
+                            bool(return_states))
         return (*results[:2], NetworkStates.of(self.cell, *results[2:])) if return_states else results
 
     def step(self, x: ArrayLike, state: ArrayLike | None = None, *, out: tuple[Any, Any] | None = None,
@@ -508,9 +517,10 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             and sequence in Σ m e. It is never divided by Σ m, whatever `reduction` is. It is 0 where m is 0.
         noise, dropout, n_threads, backend : as in `forward`
         """
-        draws = None if noise is dropout is False else self._draws(noise, dropout)
+        options = _CallOptions(_threads(n_threads), draws=None if noise is dropout is False else self._draws(noise, dropout))
+        batch = _Batch(X, D, None, initial_state, lengths, resets)
         if weights is None:
-            return self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets, draws=draws)
+            return self._run(backend, "losses", batch, options)
         self._engine(backend)
         checked, _, steps, _ = self._check_inputs(X, initial_state, lengths, resets)
         D, weights = self._check_targets(checked, D, weights, steps)
@@ -520,13 +530,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             is_read &= there[..., None] if weights.ndim == 3 else there
         D = np.where(is_read if is_read.ndim >= D.ndim else is_read[..., None], D, D.dtype.type(0))  # others are not read
         if weights.ndim == (1 if self.output == "last" else 2):
-            e = self._run(backend, n_threads, "losses", X, D, None, initial_state, lengths, resets, draws=draws)
+            e = self._run(backend, "losses", batch._replace(D=D), options)
             return np.multiply(weights, e, out=np.zeros_like(e), where=is_read)
-        Z = self._without_g2()._run(backend, n_threads, "forward", X, (), None, initial_state, lengths, resets, False,
-                                    draws=draws)[0]
-        options, weights, last = self._engines["reference"].options, np.where(is_read, weights, 0), self.output == "last"
+        Z = self._without_g2()._run(backend, "forward", batch, options, False)[0]
+        g2_and_loss, weights, last = self._engines["reference"].options, np.where(is_read, weights, 0), self.output == "last"
         e = reference.weighted_losses(*((A[None] for A in (Z, D, weights)) if last else (Z, D, weights)), **{
-            name: options[name] for name in ("output_activation", "loss", "loss_parameter")})
+            name: g2_and_loss[name] for name in ("output_activation", "loss", "loss_parameter")})
         return e[0] if last else e
 
     def evaluate(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
@@ -541,8 +550,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         -------
         float
         """
-        return self._run(backend, n_threads, "evaluate", X, D, weights, initial_state, lengths, resets,
-                         draws=None if noise is dropout is False else self._draws(noise, dropout))
+        options = _CallOptions(_threads(n_threads), draws=None if noise is dropout is False else self._draws(noise, dropout))
+        return self._run(backend, "evaluate", _Batch(X, D, weights, initial_state, lengths, resets), options)
 
     @_core.at_once
     def loss_and_gradients(self, X: ArrayLike, D: ArrayLike, *, initial_state: ArrayLike | None = None,
@@ -610,10 +619,11 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         >>> gradients["W_x"].shape
         (8, 2)
         """
-        return self._run(backend, n_threads, "loss_and_gradients", X, D, weights, initial_state, lengths, resets,
-                         self._check_tbptt(tbptt, whole=self.omega), _check_memory_limit(memory_limit, tbptt),
-                         bool(input_gradient), bool(initial_state_gradient),
-                         draws=None if noise is dropout is False else self._draws(noise, dropout))
+        tbptt = self._check_tbptt(tbptt, whole=self.omega)
+        options = _CallOptions(_threads(n_threads), _check_memory_limit(memory_limit, tbptt),
+                               None if noise is dropout is False else self._draws(noise, dropout), tbptt, bool(input_gradient),
+                               bool(initial_state_gradient))
+        return self._run(backend, "loss_and_gradients", _Batch(X, D, weights, initial_state, lengths, resets), options)
 
     def backward(self, X: ArrayLike, dY: ArrayLike, *, initial_state: ArrayLike | None = None,
                  lengths: ArrayLike | None = None, resets: ArrayLike | None = None, tbptt: Tbptt | None = None,
@@ -625,10 +635,11 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         The network keeps nothing between calls, so `backward` computes the outputs again. It takes as long as
         `loss_and_gradients`. The other arguments are those of `loss_and_gradients`.
         """
-        return self._run(backend, n_threads, "backward", X, dY, None, initial_state, lengths, resets,
-                         self._check_tbptt(tbptt), _check_memory_limit(memory_limit, tbptt), bool(input_gradient),
-                         bool(initial_state_gradient),
-                         draws=None if noise is dropout is False else self._draws(noise, dropout))
+        tbptt = self._check_tbptt(tbptt)
+        options = _CallOptions(_threads(n_threads), _check_memory_limit(memory_limit, tbptt),
+                               None if noise is dropout is False else self._draws(noise, dropout), tbptt, bool(input_gradient),
+                               bool(initial_state_gradient))
+        return self._run(backend, "backward", _Batch(X, dY, None, initial_state, lengths, resets), options)
 
     def memory_estimate(self, T: Int, B: Int, *, lengths: ArrayLike | None = None, resets: Bool = False,
                         weights: Literal["step", "output"] | None = None, sparse: Bool = False,
@@ -664,10 +675,11 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         if _checks.flag("sparse", sparse) and weights is None:
             raise ValueError('sparse=True requires weights="step" or "output", got None')
         tbptt = self._check_tbptt(tbptt, whole=self.omega)
-        return self._engines["core"].workspace(
-            self._theta, T, B, lengths, _checks.flag("resets", resets), self._engines["reference"].loss == "cross_entropy",
-            widths[weights], _checks.flag("sparse", sparse), tbptt, _check_memory_limit(memory_limit, tbptt),
-            _threads(n_threads), _checks.flag("dropout", dropout))
+        labels = self._engines["reference"].loss == "cross_entropy"
+        shape = _CallShape(T, B, lengths, _checks.flag("resets", resets), labels, widths[weights], _checks.flag("sparse", sparse),
+                           _checks.flag("dropout", dropout))
+        options = _CallOptions(_threads(n_threads), _check_memory_limit(memory_limit, tbptt), tbptt=tbptt)
+        return self._engines["core"].workspace(self._theta, shape, options)
 
     def gradient_terms(self, X: ArrayLike, D: ArrayLike, t: Int, *, initial_state: ArrayLike | None = None,
                        n_threads: Int | None = None, backend: Backend = "core") -> dict[str, np.ndarray]:
@@ -697,7 +709,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         t = _checks.size("t", t, smallest=-(2**31))
         if self._stacked:
             raise ValueError(f"gradient_terms requires a network with one recurrence, got one with {len(self._widths)}")
-        return self._run(backend, n_threads, "gradient_terms", X, D, None, initial_state, None, None, t)
+        return self._run(backend, "gradient_terms", _Batch(X, D, initial_state=initial_state), _CallOptions(_threads(n_threads)), t)
 
     def gradcheck(self, X: ArrayLike | None = None, D: ArrayLike | None = None, *,
                   initial_state: ArrayLike | None = None, weights: ArrayLike | None = None, entries: Int = 100,
@@ -756,12 +768,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         """
         batch = self._check_data(X, D, weights, initial_state, lengths, resets)
         engine = self._engine(backend)
-        size, dtype, threads = self._theta.size, self.dtype, _threads(n_threads)
+        size, dtype, options = self._theta.size, self.dtype, _CallOptions(_threads(n_threads))
 
         def fun(theta):
             gradient = np.empty(size, dtype)
             theta = _check_shape("theta", _checks.array("theta", theta, dtype), (size,), "(P,)")
-            loss, penalty = engine.loss_into(theta, *batch, gradient, 0, threads)
+            loss, penalty = engine.loss_into(theta, batch, options, gradient)
             return loss + penalty, gradient.astype(np.float64)
 
         return fun

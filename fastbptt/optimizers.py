@@ -2,7 +2,8 @@
 
 An optimiser holds no state of a run, so one object can serve many runs. `reference.update` defines the mathematics of every
 rule, and `_core.update` is its compiled counterpart. The defaults are PyTorch's, except that the learning rate is 1e-3 for
-every rule (1e-2 in PyTorch's RMSprop and Adagrad). To add a rule, add a class here, and the rule to both counterparts.
+every rule (1e-2 in PyTorch's RMSprop and Adagrad). To add a rule, add a class here with its name, and the rule to both
+counterparts.
 
 Examples
 --------
@@ -14,7 +15,7 @@ SGD(learning_rate=0.1, momentum=0.9, nesterov=True)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from . import _core, _checks, reference
 
 if TYPE_CHECKING:
     from ._types import Backend, Float, OptimizerName
+
+OPTIMIZERS: dict[str, type[_Rule]] = {}  # by the name of the rule; each class registers itself
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,13 @@ class _Rule(Optimizer):
 
     rule: ClassVar[str]
 
+    def __init_subclass__(cls, *, rule: str | None = None, **others: Any) -> None:
+        """Register the class under the rule's name. A class of a user inherits its rule."""
+        super().__init_subclass__(**others)
+        if rule is not None:
+            cls.rule = rule
+            OPTIMIZERS[rule] = cls
+
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name == "nesterov":
@@ -108,7 +118,7 @@ class _Rule(Optimizer):
 
 
 @dataclass(frozen=True)
-class SGD(_Rule):
+class SGD(_Rule, rule="sgd"):
     """Stochastic gradient descent: v ← μ v + g;  θ ← θ − η v, or θ − η (g + μ v) with `nesterov`.
 
     Here η is learning_rate and μ is `momentum`, in [0, 1). Sources: Polyak 1964; Sutskever et al. 2013.
@@ -120,7 +130,6 @@ class SGD(_Rule):
 
     momentum: float = 0.0
     nesterov: bool = False
-    rule: ClassVar[str] = "sgd"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,7 +138,7 @@ class SGD(_Rule):
 
 
 @dataclass(frozen=True)
-class RMSprop(_Rule):
+class RMSprop(_Rule, rule="rmsprop"):
     """RMSprop: s ← ρ s + (1 − ρ) g²;  θ ← θ − η g / (√s + ε).
 
     Here η is learning_rate, ρ is `rho`, in [0, 1), and ε is `epsilon`. Source: Tieleman and Hinton 2012.
@@ -137,22 +146,20 @@ class RMSprop(_Rule):
 
     rho: float = 0.99
     epsilon: float = 1e-8
-    rule: ClassVar[str] = "rmsprop"
 
 
 @dataclass(frozen=True)
-class Adagrad(_Rule):
+class Adagrad(_Rule, rule="adagrad"):
     """Adagrad: s ← s + g²;  θ ← θ − η g / (√s + ε).
 
     Here η is learning_rate and ε is `epsilon`. Source: Duchi, Hazan and Singer 2011.
     """
 
     epsilon: float = 1e-10
-    rule: ClassVar[str] = "adagrad"
 
 
 @dataclass(frozen=True)
-class Adam(_Rule):
+class Adam(_Rule, rule="adam"):
     """Adam: m ← β1 m + (1 − β1) g;  v ← β2 v + (1 − β2) g²;  θ ← θ − η m̂ / (√v̂ + ε).
 
     Here m̂ = m / (1 − β1^count) and v̂ = v / (1 − β2^count). η is learning_rate, β1 and β2 are `beta_1` and `beta_2`, in [0, 1),
@@ -162,18 +169,13 @@ class Adam(_Rule):
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
-    rule: ClassVar[str] = "adam"
 
 
 @dataclass(frozen=True)
-class AdamW(Adam):
+class AdamW(Adam, rule="adamw"):
     """AdamW: θ ← (1 − η λ) θ, then an update of Adam. λ is `weight_decay`. Source: Loshchilov and Hutter 2019."""
 
     weight_decay: float = 0.01
-    rule: ClassVar[str] = "adamw"
-
-
-OPTIMIZERS = {"sgd": SGD, "rmsprop": RMSprop, "adagrad": Adagrad, "adam": Adam, "adamw": AdamW}
 
 
 def make(optimizer: OptimizerName | Optimizer, learning_rate: Float | None = None) -> Optimizer:

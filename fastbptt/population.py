@@ -18,6 +18,7 @@ from ._many.lanes import MOST_BYTES, MOST_HIDDEN, OWN, _beside, _fits, _key, mos
 from ._many.population_fit import Fit, FitSettings, PopulationHistory
 from ._states import NetworkStates, stack
 from ._training import batches as _batches, settings as _settings
+from .backends.arguments import Batch
 from .network import RNN
 from .options import checks as _option_checks, parametrizations as _maps
 
@@ -118,9 +119,10 @@ class Population(_Arguments):
             offsets, begin = {}, 0
             for name, value in first.parameters.items():
                 offsets[name], begin = begin, begin + value.size
-            self._lanes = _population.Lanes(first.dtype, first.input_size, first.hidden_size, first.output_size,
-                                            first.target_size, first.activation, first.output_activation, loss, parameter,
-                                            first.reduction == "mean", offsets, begin)
+            self._lanes = _population.Lanes(
+                dtype=first.dtype, I=first.input_size, H=first.hidden_size, O=first.output_size, K=first.target_size,
+                activation=first.activation, output_activation=first.output_activation, loss=loss, loss_parameter=parameter,
+                mean=first.reduction == "mean", offsets=offsets, P=begin)
         self._theta = np.zeros((len(first._theta), -(-self.n // max(L, 1)) * max(L, 1)), first.dtype)
         views, begin = {}, 0
         for name, value in first.parameters.items():
@@ -241,7 +243,8 @@ class Population(_Arguments):
             Y, final_states, *states = zip(*results)
             return (np.stack(Y), stack(final_states), *(NetworkStates.stack(self._like.cell, each) for each in states))
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
-        results = self._lanes.forward(self.n, self._theta, X, initial_state, lengths, bool(return_states), _threads(n_threads))
+        batch = Batch(X, initial_state=initial_state, lengths=lengths)
+        results = self._lanes.forward(self.n, self._theta, batch, bool(return_states), _threads(n_threads))
         return (*results[:2], NetworkStates(results[2], rates=results[2][:, 1:])) if return_states else results
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
@@ -255,7 +258,7 @@ class Population(_Arguments):
                                         initial_state=self._of(k, initial_state, 2), lengths=self._of(k, lengths, 1),
                                         n_threads=n_threads) for k, net in enumerate(self._each())])
         X, D, inner, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
-        e = self._lanes.losses(self.n, self._theta, X, D, inner, initial_state, lengths, _threads(n_threads))
+        e = self._lanes.losses(self.n, self._theta, Batch(X, D, inner, initial_state, lengths), _threads(n_threads))
         if weights is None:
             return e
         return np.multiply(inner[..., 0], e, out=np.zeros_like(e), where=inner[..., 0] != 0)
@@ -305,7 +308,7 @@ class Population(_Arguments):
                 flat[:, k] = np.concatenate([value.ravel() for value in found.values()])
             return losses, flat, False
         X, D, weights, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
-        losses, flat = self._lanes.loss_and_gradient(self.n, self._theta, X, D, weights, initial_state, lengths, gradient,
+        losses, flat = self._lanes.loss_and_gradient(self.n, self._theta, Batch(X, D, weights, initial_state, lengths), gradient,
                                                      _threads(n_threads))
         return losses, flat, True
 

@@ -17,6 +17,7 @@ import numpy as np
 from .. import _checks, optimizers, schedules, training
 from .._sklearn import Parametric, foreign
 from .._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
+from ..backends.arguments import Batch as _Batch
 from ..network import RNN, STREAMS, _entropy as _network_entropy
 from ..options import cells, declaration as _options
 from ..options.checks import dtype as _check_dtype
@@ -177,9 +178,9 @@ class Estimator(_Data, Saved, Parametric):
         data = with_weight(self._to_engine(examples, coding, network), self.output)
         scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
         X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
-        source = _batches.Arrays((X, D, weights, None, lengths, None), self.output,
-                                 self._batch_size(len(X), sample_weight), self.shuffle,
-                                 network._entropy, STREAMS.index("shuffling"), begin=network._positions)
+        source = _batches.Arrays(_Batch(X, D, weights, None, lengths), self.output, self._batch_size(len(X), sample_weight),
+                                 self.shuffle, entropy=network._entropy, stream=STREAMS.index("shuffling"),
+                                 begin=network._positions)
         if not fitted:
             self._become(network, coding, examples.names, scaling)
             self._take_curves([], [], None)
@@ -199,7 +200,7 @@ class Estimator(_Data, Saved, Parametric):
             losses.append(self._stepper.step(self.network_, how, batch, sequences=source.rows(0, k)[0]))
             order = source.begin.moved(_batches.Positions(shuffling=1))
             self.network_._positions = self.network_._positions.later(order)  # the step has advanced the noise stream
-            shares.append(self.network_._total_weight(*batch))
+            shares.append(self.network_._total_weight(batch))
         return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
 
     def _become(self, network, coding, names, scaling):

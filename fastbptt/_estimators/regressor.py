@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _checks, reference
 from .._sklearn import takes_parameters
+from ..backends.arguments import Batch
 from ..options.checks import loss_and_parameter as _check_loss
 from ..sequences import append, array_of_numbers, check_names, feature_names, read_series
 from .base import NO_IMPROVEMENT, REGRESSION_LOSSES, Estimator
@@ -372,7 +373,7 @@ class RNNRegressor(Estimator):
         constant = float((w * e(guess + 0 * rows, Z + 0 * rows, rows, parameter)).sum() / w.sum())
         loss, total = 0.0, 0.0
         for part in _parts(data, self.output):
-            weight = self.network_._total_weight(*part[:3], None, part[3], None)
+            weight = self.network_._total_weight(Batch(*part[:3], lengths=part[3]))
             if weight > 0:
                 found = self.network_.evaluate(*part[:2], weights=part[2], lengths=part[3])
                 loss, total = loss + found * (weight if self.network_.reduction == "mean" else 1), total + weight

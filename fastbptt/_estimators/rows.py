@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _checks
 from .._training import batches as _batches
+from ..backends.arguments import Batch
 from ..sequences import Sequences
 
 
@@ -85,7 +86,7 @@ def entries_are_single(value):
 
 def _take(data, sequences, output):
     """Return these sequences of X, D, weights and lengths."""
-    X, D, weights, _, lengths, _ = _batches.take((*data[:3], None, data[3], None), sequences, output)
+    X, D, weights, _, lengths, _ = _batches.take(Batch(*data[:3], None, data[3]), sequences, output)
     return X, D, weights, lengths
 
 

@@ -24,7 +24,7 @@ AMBIGUOUS = {
 class _Arguments:
     """The base class of Population that reads its arguments."""
 
-    def _check(self, X, D, weights, initial_state, lengths, finite=False, name="", targets=True):
+    def _check(self, X, D, weights, initial_state, lengths, *, finite=False, name="", targets=True):
         """Return the arguments as arrays of the network's dtype. Arrays of each network's own have a first axis n."""
         net, n = self._like, self.n
         if D is None and targets:

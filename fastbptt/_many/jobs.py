@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _checks, network as _network, optimizers, schedules
 from .._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
+from ..backends.arguments import Batch
 from ..network import RNN
 from .arguments import AMBIGUOUS, _ambiguous
 
@@ -133,8 +134,8 @@ class Jobs:
                    net.output, seed if share and self.validation is not None else None)
             if key in self.checked:
                 return self.checked[key]
-        values = [value for value, _ in parts.values()]
-        found = net._training_data(*values, self.validation if share else tuple(value for value, _ in V), seed)
+        given = Batch(**{name: value for name, (value, _) in parts.items()})
+        found = net._training_data(given, self.validation if share else tuple(value for value, _ in V), seed)
         (X, D, weights, initial_state, lengths, _), held = found
         _batches.refuse_nonfinite("", X, D, weights, lengths)
         if initial_state is not None:

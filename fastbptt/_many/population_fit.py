@@ -16,6 +16,7 @@ import numpy as np
 from .. import _checks, optimizers, _population, schedules
 from .._training import batches as _batches
 from .._training.progress import Progress
+from ..backends.arguments import Batch, Learners, Updates, Validation
 from ..network import STREAMS
 from ..options import checks as _option_checks
 from .lanes import OWN
@@ -293,10 +294,10 @@ class Fit:
         `history.stopped` and `out_of_patience` (the networks that ended with the last of these epochs).
         """
         settings = self.settings
-        p, (X, D, weights, initial_state, lengths) = self.population, self.arrays
-        B, n, N = X.shape[-2], len(self.places), self.theta.shape[1]
+        p = self.population
+        B, n, N = self.arrays[0].shape[-2], len(self.places), self.theta.shape[1]
         self.out_of_patience = []
-        order, held, judge = None, None, None
+        order = validation = None
         if settings.shuffle and settings.batch_size < B:
             # A stopped network gets an order of sequences too, but does not read it
             seeds = p.seeds if settings.seeds is None else settings.seeds
@@ -306,16 +307,17 @@ class Fit:
         rates, max_norms, ended = np.zeros(N), np.full(N, np.inf), np.zeros(N, np.intp)
         rates[:n], max_norms[:n] = settings.rates[self.places], settings.max_norms[self.places]
         factors = np.array([settings.schedule.factor((), epoch + e, settings.epochs) for e in range(count)], np.float64)
+        updates = Updates(settings.optimizer.rule, vars(settings.optimizer), self.slots, factors[:, None] * rates, max_norms,
+                          order, settings.batch_size, self.updates)
         if self.validation is not None:
-            held = tuple(self.judged)
-            judge = (self.best, self.target, self.best_epoch, self.target_epoch, self.best_theta, epoch, settings.patience or 0,
-                     settings.min_improvement)
+            held_X, held_D, held_weights, held_lengths = self.judged
+            validation = Validation(Batch(held_X, held_D, held_weights, lengths=held_lengths), self.best, self.target,
+                                    self.best_epoch, self.target_epoch, self.best_theta, epoch, settings.patience or 0,
+                                    settings.min_improvement)
         went = self.going[:n] > 0
         self.begun = self.places, ended
-        found = p._lanes.train(
-            n, self.theta, self.slots, X, D, weights, initial_state, lengths, settings.optimizer.rule,
-            vars(settings.optimizer), rates, factors, self.going, ended, *self.penalties, max_norms, settings.batch_size, order,
-            self.updates, held, judge, settings.threads)
+        found = p._lanes.train(n, self.theta, Batch(*self.arrays), updates, Learners(self.going, ended, *self.penalties),
+                               validation, settings.threads)
         losses, penalties, norms, judged = found
         self.move_streams()
         self.updates += count * -(-B // settings.batch_size)

@@ -12,10 +12,9 @@ import numpy as np
 
 from .. import _checks, _core
 from ..backends import stack as _stack
-from ..backends.protocol import Batch
+from ..backends.arguments import CallOptions, KnownStates
 from ..backends.reference import ReferenceBackend
 from ..options import for_backends as _for_backends, parametrizations as _maps
-from .arguments import _threads
 
 BACKENDS = ("core", "reference")
 
@@ -34,55 +33,53 @@ class Dispatch:
         }
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
 
-    def _run(self, backend, n_threads, operation, X, D, weights, initial_state, lengths, resets, *rest, draws=None):
+    def _run(self, backend, operation, batch, options, *rest):
         """Run an operation. If the core takes the arguments unchanged, run it directly; else check and convert them first.
 
-        `rest` holds the operation's own arguments, which stand before the threads in `protocol.Backend`.
+        `batch` is a Batch of what the user gave, `options` are CallOptions, already checked. `rest` holds the operation's own
+        arguments, which follow these two in `protocol.Backend`.
         """
         run = getattr(self._engine(backend), operation)
-        threads = _threads(n_threads)
-        if draws is not None:  # draws follow the threads in `protocol.Backend`
-            rest, threads = (*rest, threads), draws
         if backend == "core" and not self._stacked:
-            result = run(self._theta, X, D, weights, initial_state, lengths, resets, *rest, threads)
+            result = run(self._theta, batch, options, *rest)
             if result is not NotImplemented:
                 return result
-        X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
+        X, D, weights, *others = batch
+        X, initial_state, lengths, resets = self._check_inputs(X, *others)
         if operation == "backward":
             D = self._check_rows("dY", D, X, self.output_size, "O")
         elif operation != "forward":
             D, weights = self._check_targets(X, D, weights, lengths)
-        if operation in ("loss_and_gradients", "backward") and rest[2] and self.one_hot:
+        if options.input_gradient and self.one_hot:
             raise ValueError("input_gradient must be False with one_hot=True: token ids have no gradient")
         if operation == "gradient_terms":
             t, T = rest[0], X.shape[0]
             if not -T <= t < T:
                 raise IndexError(f"t={t} is out of range for {T} time steps")
             rest = (t % T,)
-        return run(self._theta, *Batch(X, D, weights, initial_state, lengths, resets), *rest, threads)
+        return run(self._theta, batch._replace(X=X, D=D, weights=weights, initial_state=initial_state, lengths=lengths,
+                                               resets=resets), options, *rest)
 
-    def _loss_into(self, gradient, X, D, weights, initial_state, lengths, resets, threads, backend, memory_limit=0,
-                   draws=None):
-        """Return data loss and penalty of a checked batch. Overwrite `gradient` (P,) with the gradient of their sum.
+    def _loss_into(self, gradient, batch, options=CallOptions(), backend="core"):
+        """Return data loss and penalty of a checked Batch. Overwrite `gradient` (P,) with the gradient of their sum.
 
         Return NotImplemented if a dtype, shape or memory layout is wrong.
         """
-        return self._engines[backend].loss_into(self._theta, X, D, weights, initial_state, lengths, resets, gradient,
-                                                memory_limit, threads, draws)
+        return self._engines[backend].loss_into(self._theta, batch, options, gradient)
 
-    def _window_into(self, gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2, S, threads, backend,
-                     draws=None):
+    def _window_into(self, gradient, batch, options, past, own_start, S, backend):
         """Return the result of `_loss_into` for the last window of truncated BPTT, and its Σ m.
 
-        `protocol.Backend.window_into` describes the arguments. `past`, `initial_state` and S hold the parts of
-        `_kept_parts` side by side: states, rates, learnable initial states.
+        `protocol.Backend.window_into` describes the arguments. `past` (n, B, kept width) holds the states after the first n
+        steps. `past`, the initial state and S hold the parts of `_kept_parts` side by side: states, rates, learnable initial
+        states. own_start is that of KnownStates.
         """
         window_into, width, parts = self._engines[backend].window_into, sum(self._widths), self._kept_parts
+        X, initial_state = batch.X, batch.initial_state
         if self._kept_width == width:
-            return window_into(self._theta, X, D, weights, initial_state, lengths, resets, past, own_start, k2, gradient, S,
-                               threads, draws=draws)
+            return window_into(self._theta, batch, options, KnownStates(past, own_start=own_start), gradient, S, None)
         if initial_state is not None:
-            initial_state = np.ascontiguousarray(initial_state[:, :width])
+            batch = batch._replace(initial_state=np.ascontiguousarray(initial_state[:, :width]))
         n, end, place = len(past), 0, {}
         for name, of_part in parts.items():
             place[name], end = slice(end, end + of_part), end + of_part
@@ -92,8 +89,8 @@ class Dispatch:
         if "rates" in parts:
             new["rates"] = np.empty((*X.shape[:2], parts["rates"]), self.dtype)
         past_S_0 = np.ascontiguousarray(kept["S_0"][:, 0]) if n and "S_0" in parts and X.shape[1] else None
-        found = window_into(self._theta, X, D, weights, initial_state, lengths, resets, kept["S"], own_start, k2, gradient,
-                            new["S"], threads, kept.get("rates"), new["rates"], draws, past_S_0)
+        found = window_into(self._theta, batch, options, KnownStates(kept["S"], kept.get("rates"), past_S_0, own_start), gradient,
+                            new["S"], new["rates"])
         S[...] = 0
         S[..., place["S"]] = new["S"]
         if "rates" in parts:
@@ -104,9 +101,9 @@ class Dispatch:
                                                     if name.startswith("S_0")])  # `_summing` has no parameters of its own
         return found
 
-    def _total_weight(self, X, D, weights, initial_state, lengths, resets):
-        """Return Σ m of a checked batch."""
-        return self._engines["core"].total_weight(self._theta, X, D, weights, initial_state, lengths, resets)
+    def _total_weight(self, batch):
+        """Return Σ m of a checked Batch."""
+        return self._engines["core"].total_weight(self._theta, batch)
 
     def _engine(self, backend):
         try:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import _checks, optimizers, training
 from .._training import batches as _batches, checkpoint as _checkpoint, ranks as _ranks, windows as _windows
-from ..backends import protocol
+from ..backends.arguments import Batch as _Batch
 from .arguments import _check_memory_limit, _threads
 from .streams import STREAMS, _entropy
 
@@ -226,13 +226,14 @@ class Fitting:
                     first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # without batches there are data
                     if share is not None:
                         data, validation, first, total = self._split(data, share, first, total, entropy)
-                    source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy, STREAMS.index("shuffling"),
-                                             first, total, begin)
+                    source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy=entropy,
+                                             stream=STREAMS.index("shuffling"), first=first, total=total, begin=begin)
                     if tbptt is not None:
                         source = _windows.Windows(source, *tbptt)
                 else:
-                    source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy,
-                                               STREAMS.index("batches"), ranks.rank, ranks.size, begin)
+                    source = _batches.Function(batches, self._check_batch, batch_size, updates_per_epoch, entropy=entropy,
+                                               stream=STREAMS.index("batches"), rank=ranks.rank, ranks=ranks.size,
+                                               begin=begin)
                 settings = training.with_least_updates(settings, min_updates, source.updates_per_epoch)
             return ranks.fit(self, source, validation, settings, entropy)
 
@@ -355,11 +356,14 @@ class Fitting:
     def _check_data(self, X, D, weights, initial_state, lengths, resets):
         """Return a checked Batch."""
         X, initial_state, lengths, resets = self._check_inputs(X, initial_state, lengths, resets)
-        return protocol.Batch(X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets)
+        return _Batch(X, *self._check_targets(X, D, weights, lengths), initial_state, lengths, resets)
 
-    def _training_data(self, X, D, weights, initial_state, lengths, resets, validation, entropy):
-        """Return checked data and the validation set. If `validation` is a share, split it off the data."""
-        data = self._check_data(X, D, weights, initial_state, lengths, resets)
+    def _training_data(self, given, validation, entropy):
+        """Return checked data and the validation set. If `validation` is a share, split it off the data.
+
+        `given` is a Batch of what the user gave.
+        """
+        data = self._check_data(*given)
         if not _is_share(validation):
             return data, self._check_validation(validation)
         return self._split(data, validation, 0, data[0].shape[1], entropy)[:2]
@@ -401,7 +405,7 @@ class Fitting:
     def _check_batch(self, X, D, weights=None, lengths=None, resets=None):
         """Return a checked Batch without an initial state from an item of `batches` or from `validation`."""
         X, _, lengths, resets = self._check_inputs(X, None, lengths, resets)
-        return protocol.Batch(X, *self._check_targets(X, D, weights, lengths), None, lengths, resets)
+        return _Batch(X, *self._check_targets(X, D, weights, lengths), None, lengths, resets)
 
 
 def _is_share(validation):

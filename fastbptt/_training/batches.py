@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _checks
+from ..backends.arguments import Batch
 
 
 class Positions(NamedTuple):
@@ -65,12 +66,12 @@ def draws_at(draws, call, first, sequences):
 class Arrays:
     """Mini-batches of the sequences of `data`, in a new order each epoch.
 
-    `data` is X (T, B, I), D, weights, initial_state, lengths, resets, as RNN.fit has checked them. With several ranks it is
+    `data` is a Batch that RNN.fit has checked. With several ranks it is
     a part of `total` sequences, from number `first` on. The order is then that of all sequences, and a batch has those of
     this rank. `begin` holds the positions of the random streams at the start of the run.
     """
 
-    def __init__(self, data, output, batch_size, shuffle, entropy, stream, first=0, total=None, begin=Positions()):
+    def __init__(self, data, output, batch_size, shuffle, *, entropy, stream, first=0, total=None, begin=Positions()):
         self.data, self.output, self.begin = data, output, begin
         self.batch_size = _checks.size("batch_size", batch_size)
         self.shuffle = check_shuffle(shuffle)
@@ -95,7 +96,7 @@ class Arrays:
         X, resets = X[:steps], None if resets is None else resets[:steps]
         if self.output == "sequence":
             D, weights = D[:steps], None if weights is None else weights[:steps]
-        return X, D, weights, initial_state, lengths, resets
+        return Batch(X, D, weights, initial_state, lengths, resets)
 
     def place(self, epoch, k):
         """Return the number of batch k in the run, the step at which it begins, and its sequences.
@@ -135,10 +136,10 @@ class Arrays:
 
 
 def take(data, sequences, output):
-    """Return these sequences of X, D, weights, initial_state, lengths, resets."""
+    """Return these sequences of a Batch, as a Batch."""
     steps = 0 if output == "last" else 1  # the axis of sequences in D and weights
-    return tuple(None if array is None else array.take(sequences, axis=axis)
-                 for array, axis in zip(data, (1, steps, steps, 0, 0, 1), strict=True))
+    return Batch(*(None if array is None else array.take(sequences, axis=axis)
+                   for array, axis in zip(data, (1, steps, steps, 0, 0, 1), strict=True)))
 
 
 class Function:
@@ -147,7 +148,7 @@ class Function:
     With several ranks, each rank draws its share of the batch with its own generator.
     """
 
-    def __init__(self, batches, check, batch_size, updates_per_epoch, entropy, stream, rank=0, ranks=1, begin=Positions()):
+    def __init__(self, batches, check, batch_size, updates_per_epoch, *, entropy, stream, rank=0, ranks=1, begin=Positions()):
         if not callable(batches) and not hasattr(batches, "__next__"):
             raise TypeError("batches must be a function f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] or "
                             f"an iterator of such, got "

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from .. import optimizers, schedules
+from ..backends.arguments import CallOptions
 from . import checkpoint as _checkpoint
 from .batches import Arrays, Positions, draws_at, refuse_nonfinite, used_streams
 from .history import History, Record
@@ -234,8 +235,8 @@ class Run:
                 self._commit(spare)
                 return
         else:
-            loss, penalty = network._loss_into(self.gradient, *data, settings.threads, settings.backend,
-                                               settings.memory_limit, self._draws_at(epoch, k))
+            options = CallOptions(settings.threads, settings.memory_limit, self._draws_at(epoch, k))
+            loss, penalty = network._loss_into(self.gradient, data, options, settings.backend)
             weight = None
         gradient, norm = clip(self.gradient, settings)
         bad = self._learn(spare, gradient, loss + penalty, norm)
@@ -282,7 +283,7 @@ class Run:
         if self.network.reduction != "mean":
             weight = 1.0
         elif weight is None:
-            weight = self.network._total_weight(*data)
+            weight = self.network._total_weight(data)
         state.add(loss, penalty, norm, weight)
 
     def _learning_rate(self, state, ahead=0):

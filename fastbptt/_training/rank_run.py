@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backends.arguments import Batch, CallOptions
 from . import loop as _loop
 from .batches import Arrays, Function, Positions
 from .step import clip
@@ -117,9 +118,9 @@ class RankRun(_loop.Run):
         if isinstance(self.source, Windows):
             total, _, weight = self._window(self.summing, data, k, spare)
             return total, weight
-        total, _ = self.summing._loss_into(self.gradient, *data, settings.threads, settings.backend, settings.memory_limit,
-                                           self._draws_at(spare.epoch, k))
-        return total, self.summing._total_weight(*data)
+        options = CallOptions(settings.threads, settings.memory_limit, self._draws_at(spare.epoch, k))
+        total, _ = self.summing._loss_into(self.gradient, data, options, settings.backend)
+        return total, self.summing._total_weight(data)
 
     def _decide(self, spare):
         """Make rank 0's update from the sums of all ranks, write it to `spare`, and return the Verdict."""
@@ -176,7 +177,7 @@ class RankRun(_loop.Run):
             X, D, weights, lengths, resets = self.validation
             loss = self.summing.evaluate(X, D, weights=weights, lengths=lengths, resets=resets,
                                          n_threads=self.settings.threads or None, backend=self.settings.backend)
-            weight = self.summing._total_weight(X, D, weights, None, lengths, resets)
+            weight = self.summing._total_weight(Batch(X, D, weights, None, lengths, resets))
         table = self.ranks.settle(local.error, loss, weight, super()._seconds())
         (loss, weight), self.told_seconds = table[:, :2].sum(axis=0).tolist(), float(table[0, 2])
         if self.network.reduction == "mean":

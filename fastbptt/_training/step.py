@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core, optimizers, reference
+from ..backends.arguments import CallOptions
 from .batches import Positions, draws_at
 from .nonfinite import first_nonfinite
 from .settings import UpdateSettings
@@ -55,8 +56,8 @@ class Stepper:
 
         Parameters
         ----------
-        data : tuple
-            X, D, weights, initial_state, lengths, resets, checked.
+        data : Batch
+            Already checked.
         compute : function, optional
             Returns loss and penalty, and writes the gradient into `gradient`. It replaces the loss of `data`.
         sequences : array of int, optional
@@ -75,7 +76,7 @@ class Stepper:
         if compute:
             loss, penalty = compute()
         else:
-            loss, penalty = network._loss_into(self.gradient, *data, how.threads, how.backend, draws=draws)
+            loss, penalty = network._loss_into(self.gradient, data, CallOptions(how.threads, draws=draws), how.backend)
         gradient, norm = clip(self.gradient, how)
         what = nonfinite_part(loss + penalty, norm)
         if not what and not update(network, how, self.theta, spare, gradient, count=self.count + 1,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..backends.arguments import Batch, CallOptions, UpdateMemory, Updates
 from .batches import take
 
 
@@ -14,11 +15,12 @@ class Stretch:
     """Consecutive updates in compiled code, and their memory."""
 
     def __init__(self, network, source, settings, gradient):
-        self.settings, self.gradient, self.numbers = settings, gradient, vars(settings.optimizer)
-        self.before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
+        self.settings, self.numbers = settings, vars(settings.optimizer)
+        before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
         B = min(source.batch_size, source.data[0].shape[1])
         first = take(source.data, np.arange(B), source.output)
-        self.batch = [None if array is None else np.empty_like(array) for array in first]
+        batch = Batch(*(None if array is None else np.empty_like(array) for array in first))
+        self.memory = UpdateMemory(gradient, before, batch)
 
     def run(self, network, source, state, rows, rates, seconds, draws):
         """Make as many updates as possible in the arrays of `state`, at the learning rates of their epochs.
@@ -34,8 +36,8 @@ class Stretch:
         """
         settings, sums = self.settings, np.zeros((len(rates), 5))
         sums[0, :4] = state.loss, state.weight, state.penalty, state.norm
-        done, error = network._engines["core"].train(
-            state.theta, *source.data, rows, source.batch_size, settings.optimizer.rule, self.numbers,
-            np.array(rates, np.float64), state.slots, state.updates, settings.max_grad_norm, self.gradient, self.before,
-            self.batch, sums, seconds, settings.memory_limit, settings.threads, draws)
+        updates = Updates(settings.optimizer.rule, self.numbers, state.slots, np.array(rates, np.float64),
+                          settings.max_grad_norm, rows, source.batch_size, state.updates, seconds)
+        options = CallOptions(settings.threads, settings.memory_limit, draws)
+        done, error = network._engines["core"].train(state.theta, source.data, options, updates, self.memory, sums)
         return done, error, sums.tolist()

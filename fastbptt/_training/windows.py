@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
+from ..backends.arguments import Batch, CallOptions
 from .batches import draws_at, take
 from .settings import UpdateSettings
 
@@ -35,14 +36,15 @@ class Windows:
         return min(since, max(0, end - self.k2)), since, end
 
     def batch(self, epoch, k):
-        """Return X, D, weights, initial_state, lengths, resets of the steps that batch k reads."""
+        """Return a Batch of the steps that batch k reads."""
         start, _, end = self.window(k)
         which = epoch, k // self.windows
         if self.taken[0] != which:
             self.taken = which, take(self.data, self.arrays.rows(*which)[0], self.output)
         X, D, weights, initial_state, lengths, resets = self.taken[1]
         X, D, weights, resets = (None if array is None else array[start:end] for array in (X, D, weights, resets))
-        return X, D, weights, initial_state, None if lengths is None else np.clip(lengths - start, 0, end - start), resets
+        lengths = None if lengths is None else np.clip(lengths - start, 0, end - start)
+        return Batch(X, D, weights, initial_state, lengths, resets)
 
     def place(self, epoch, k):
         """Return what `Arrays.place` does. All windows of a mini-batch count as one batch."""
@@ -82,7 +84,7 @@ def cut(X, D, weights, resets, k1):
         yield tuple(None if array is None else array[t:t + steps] for array in (X, D, weights, resets))
 
 
-def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data: tuple[Any, ...], *, k2: int,
+def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data: Batch, *, k2: int,
                    states: np.ndarray | None, own_start: bool, draws: Any) -> tuple[float, float, float, np.ndarray]:
     """Compute loss and gradient of one window of truncated BPTT.
 
@@ -97,8 +99,8 @@ def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data
         Receives the gradient with respect to theta.
     how : UpdateSettings
         Only its number of threads and its backend are used.
-    data : tuple
-        X, D, weights, initial_state, lengths, resets of all T steps, checked. initial_state is used only without `states`.
+    data : Batch
+        All T steps, checked. The initial state is used only without `states`.
     k2 : int
         Number of steps from the window's end that errors go back.
     states : array (n + 1, B, kept width) or None
@@ -118,13 +120,13 @@ def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data
     S : array (T + 1, B, kept width)
         The state before the first step and after each. The last ones are the `states` of the next window.
     """
-    X, D, weights, initial_state, lengths, resets = data
-    S = np.empty((len(X) + 1, X.shape[1], network._kept_width), network.dtype)
+    T, B = data.X.shape[:2]
+    S = np.empty((T + 1, B, network._kept_width), network.dtype)
     past = S[:0]
     if states is not None:
-        initial_state, past = states[0], states[1:]
-    loss, penalty, weight = network._window_into(gradient, X, D, weights, initial_state, lengths, resets, past, own_start, k2,
-                                                 S, how.threads, how.backend, draws)
+        data, past = data._replace(initial_state=states[0]), states[1:]
+    options = CallOptions(how.threads, draws=draws, tbptt=(T, k2))
+    loss, penalty, weight = network._window_into(gradient, data, options, past, own_start, S, how.backend)
     return loss, penalty, weight, S
 
 
@@ -184,9 +186,9 @@ class StreamWindow:
             self.known = tuple(None if array is None else array[first:].copy() for array in self.known) if most else None
 
     def data(self):
-        """Return X, D, weights, initial_state, lengths, resets of all steps that the window reads."""
+        """Return a Batch of all steps that the window reads."""
         X, D, weights, resets = self.steps
-        return X, D, weights, None if self.states is None else self.states[0], None, resets
+        return Batch(X, D, weights, None if self.states is None else self.states[0], None, resets)
 
     def move_on(self):
         """Keep the steps and states through which the next window goes back."""

@@ -4,17 +4,13 @@ mypy checks the three against it (see the end of this module). Add a new operati
 differ in what they can do, so there are three protocols. `Backend` is common to all. `OneRecurrence` is for networks with one
 recurrence. `Compiled` is for what only compiled code has.
 
-Arguments of several methods:
+Operations on data begin with three arguments:
 
 theta : array (P,), all parameters in the order of `options.shapes.shapes_of`
-X : array (T, B, I), or token ids (T, B)
-D : targets in the form of `RNN.loss_and_gradients`
-weights : array (T, B) or of D's shape, or None
-initial_state : array (B, width), or None for the network's own; with several recurrences one array (B, sum of all widths)
-lengths : array (B,) of intp, or None
-resets : array (T, B) of bool, or None
-n_threads : int, 0 for the default
-draws : reference.Draws, or None for a call without noise and dropout
+batch : Batch, the data
+options : CallOptions, how the call is run and which gradients it returns
+
+`arguments.py` describes these objects and the others.
 
 A public state has `width` numbers: H, or 2 H for the LSTM, [h c]. The rates R (T, B, n) are what a step keeps for the backward
 pass and its state does not tell: n is H for leaky units (their rates), 4 H for the GRU (r, z, n, W_s,n h + b_n), 3 H with
@@ -31,32 +27,22 @@ returns NotImplemented if one is wrong. The Python layer then converts the argum
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from .arguments import Batch, CallOptions, CallShape, KnownStates
+
 if TYPE_CHECKING:
-    from .. import _core, reference
+    from .. import _core
     from .reference import ReferenceBackend
     from .stack import Stack
-
-
-class Batch(NamedTuple):
-    """The checked data of a call. The fields have the order of the backends' arguments: ``operation(theta, *batch, ...)``."""
-
-    X: Any
-    D: Any
-    weights: Any
-    initial_state: Any
-    lengths: Any
-    resets: Any
 
 
 class Backend(Protocol):
     """The operations that every backend has."""
 
-    def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                return_states: bool, n_threads: int, draws: reference.Draws | None = None) -> tuple[Any, ...]:
+    def forward(self, theta: np.ndarray, batch: Batch, options: CallOptions, return_states: bool) -> tuple[Any, ...]:
         """Return Y (T, B, O) and the final state (B, width). D and weights are not read.
 
         With return_states, S (T+1, B, width) follows, and for leaky units the rates R (T, B, H). With several recurrences, the
@@ -69,45 +55,33 @@ class Backend(Protocol):
         `out` is None, or a tuple of two arrays, which are written and returned.
         """
 
-    def losses(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-               n_threads: int, draws: reference.Draws | None = None) -> np.ndarray:
+    def losses(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> np.ndarray:
         """Return the unweighted losses (T, B), summed over outputs. Weights are not read."""
 
-    def evaluate(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                 n_threads: int, draws: reference.Draws | None = None) -> float:
+    def evaluate(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> float:
         """Return the reduced error, without penalties."""
 
-    def loss_and_gradients(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                           resets: Any, tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool,
-                           initial_state_gradient: bool, n_threads: int,
-                           draws: reference.Draws | None = None) -> tuple[float, dict[str, Any]]:
+    def loss_and_gradients(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> tuple[float, dict[str, Any]]:
         """Return the reduced error with penalties, and a dict of new gradients by parameter.
 
-        memory_limit is a number of bytes, 0 for no limit, -1 for as few as possible. input_gradient adds "X" (T, B, I).
-        initial_state_gradient adds "initial_state" (B, width), or a tuple with several recurrences.
+        options.input_gradient adds "X" (T, B, I). options.initial_state_gradient adds "initial_state" (B, width), or a tuple
+        with several recurrences.
         """
 
-    def loss_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                  gradient: np.ndarray, memory_limit: int, n_threads: int,
-                  draws: reference.Draws | None = None) -> tuple[float, float]:
+    def loss_into(self, theta: np.ndarray, batch: Batch, options: CallOptions, gradient: np.ndarray) -> tuple[float, float]:
         """Return the reduced error and the penalties. Overwrite `gradient` (P,) with the gradient of their sum."""
 
-    def window_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                    past: np.ndarray, own_start: bool, k2: int, gradient: np.ndarray, S: np.ndarray, n_threads: int,
-                    past_rates: Any = None, R: Any = None, draws: reference.Draws | None = None,
-                    past_S_0: Any = None) -> tuple[float, float, float]:
-        """Return the reduced error of the steps after `past`, the penalties, and Σ m. The errors go back k2 steps.
+    def window_into(self, theta: np.ndarray, batch: Batch, options: CallOptions, known: KnownStates, gradient: np.ndarray,
+                    S: np.ndarray, R: Any) -> tuple[float, float, float]:
+        """Return the reduced error of the steps after the known ones, the penalties, and Σ m.
 
-        past (n, B, width) holds the states after the first n steps, from initial_state on. own_start says whether that was the
-        network's own initial state. Leaky units of the rate form and gated cells also need the R of these steps, past_rates.
-        past_S_0 (n, width) holds the S_0 that resets used at the first n steps; the default is the current S_0. `gradient`
-        (P,), S (T+1, B, width) and R are overwritten.
+        The errors go back k2 steps of options.tbptt = (T, k2), or all steps without tbptt. The known states are those from
+        initial_state on. `gradient` (P,), S (T+1, B, width) and R are overwritten. R is None if the units keep none. If the
+        derivative of the activation reads the pre-activation, R has the pre-activations, and plain units have an R, too.
         """
 
-    def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                 tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool, initial_state_gradient: bool,
-                 n_threads: int, draws: reference.Draws | None = None) -> dict[str, Any]:
-        """Return the dict of gradients for dY = ∂E/∂Y (T, B, O). Weights are not read."""
+    def backward(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> dict[str, Any]:
+        """Return the dict of gradients for batch.D = ∂E/∂Y (T, B, O). Weights are not read."""
 
     def penalize(self, theta: np.ndarray, gradient: np.ndarray) -> float:
         """Return the penalties l1 and l2 of theta, and add their gradient to `gradient` (P,)."""
@@ -116,28 +90,25 @@ class Backend(Protocol):
 class OneRecurrence(Backend, Protocol):
     """A backend of networks with one layer and one direction."""
 
-    def gradient_terms(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                       resets: Any, t: int, n_threads: int) -> dict[str, np.ndarray]:
+    def gradient_terms(self, theta: np.ndarray, batch: Batch, options: CallOptions, t: int) -> dict[str, np.ndarray]:
         """Return the terms of the gradient of E_t, 0 <= t < T. weights, lengths and resets are None."""
 
-    def gradient_flow(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, begin: int,
+    def gradient_flow(self, theta: np.ndarray, batch: Batch, options: CallOptions, begin: int,
                       end: int) -> tuple[np.ndarray, ...]:
         """Return ‖∂E_t/∂S_i‖ (end - begin, T) for the errors of steps begin to end − 1, and ‖∂E/∂S_i‖ (T,) for all errors.
 
-        For the LSTM these are the norms of h. The same two arrays of c follow. The errors are not divided by Σ m.
+        For the LSTM these are the norms of h. The same two arrays of c follow. The errors are not divided by Σ m. lengths and
+        resets are None.
         """
 
 
 class Compiled(Backend, Protocol):
     """A backend that computes in its own workspace."""
 
-    def total_weight(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                     resets: Any) -> float:
+    def total_weight(self, theta: np.ndarray, batch: Batch) -> float:
         """Return the Σ m of `loss_and_gradients`. Raise ValueError if an argument is wrong."""
 
-    def workspace(self, theta: np.ndarray, T: int, B: int, lengths: Any, resets: bool, labels: bool, weight_width: int,
-                  sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
-                  dropout: bool = False) -> int:
+    def workspace(self, theta: np.ndarray, shape: CallShape, options: CallOptions) -> int:
         """Return the bytes of workspace that `loss_and_gradients` takes. See `RNN.memory_estimate`."""
 
 

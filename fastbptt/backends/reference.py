@@ -13,19 +13,20 @@ import numpy as np
 from .. import reference
 from ..options import cells
 from ..options.shapes import save_widths_of, state_widths_of, views_of
+from .arguments import Batch, CallOptions, KnownStates
 from .stack import split
 
 
 class ReferenceBackend:
     """The operations of `protocol.Backend` by the functions of `fastbptt.reference`.
 
-    n_threads and memory_limit have no effect.
+    options.n_threads and options.memory_limit have no effect.
     """
 
     def __init__(self, shapes: Any, **options: Any) -> None:
         self.shapes, self.options, self.loss = shapes, options, options["loss"]
         self.cell = cells.of(options)
-        self.leaky = bool(self.cell.saves) and not cells.is_gated(options)
+        self.leaky = options["leak"] < 1 or options["leak_form"] == "current"
         self.widths = state_widths_of(shapes, self.cell)
         self.save_widths = save_widths_of(shapes, self.cell)
 
@@ -42,10 +43,13 @@ class ReferenceBackend:
             return None
         return packed if len(self.save_widths) == 1 else split(packed, self.save_widths)
 
-    def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                resets: Any, return_states: bool, n_threads: int, draws: Any = None) -> tuple[Any, ...]:
-        results = reference.forward(self._parameters(theta), X, self._states(initial_state), lengths=lengths, resets=resets,
-                                    return_rates=self.leaky, draws=draws, **self.options)
+    def _data(self, batch):
+        """Return the arguments of a batch that all operations share, by the reference's names."""
+        return {"initial_state": self._states(batch.initial_state), "lengths": batch.lengths, "resets": batch.resets}
+
+    def forward(self, theta: np.ndarray, batch: Batch, options: CallOptions, return_states: bool) -> tuple[Any, ...]:
+        results = reference.forward(self._parameters(theta), batch.X, **self._data(batch), return_rates=self.leaky,
+                                    draws=options.draws, **self.options)
         return results if return_states else results[:2]
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
@@ -56,31 +60,25 @@ class ReferenceBackend:
             array[...] = result
         return out
 
-    def losses(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-               resets: Any, n_threads: int, draws: Any = None) -> np.ndarray:
-        return reference.losses(self._parameters(theta), X, D, self._states(initial_state), lengths=lengths, resets=resets,
-                                draws=draws, **self.options)
+    def losses(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> np.ndarray:
+        return reference.losses(self._parameters(theta), batch.X, batch.D, **self._data(batch), draws=options.draws,
+                                **self.options)
 
-    def evaluate(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                 resets: Any, n_threads: int, draws: Any = None) -> float:
-        return float(reference.loss(self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state),
-                                    lengths=lengths, resets=resets, draws=draws, **self.options))
+    def evaluate(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> float:
+        return float(reference.loss(self._parameters(theta), batch.X, batch.D, weights=batch.weights, **self._data(batch),
+                                    draws=options.draws, **self.options))
 
-    def loss_and_gradients(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any,
-                           lengths: Any, resets: Any, tbptt: tuple[int, int] | None, memory_limit: int,
-                           input_gradient: bool, initial_state_gradient: bool, n_threads: int,
-                           draws: Any = None) -> tuple[float, dict[str, np.ndarray]]:
+    def loss_and_gradients(self, theta: np.ndarray, batch: Batch,
+                           options: CallOptions) -> tuple[float, dict[str, np.ndarray]]:
         loss, gradients = reference.loss_and_gradients(
-            self._parameters(theta), X, D, weights=weights, initial_state=self._states(initial_state), lengths=lengths,
-            resets=resets, tbptt=tbptt, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
-            draws=draws, **self.options)
+            self._parameters(theta), batch.X, batch.D, weights=batch.weights, **self._data(batch), tbptt=options.tbptt,
+            input_gradient=options.input_gradient, initial_state_gradient=options.initial_state_gradient, draws=options.draws,
+            **self.options)
         return float(loss), gradients
 
-    def loss_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                  gradient: np.ndarray, memory_limit: int, n_threads: int, draws: Any = None) -> tuple[float, float]:
+    def loss_into(self, theta: np.ndarray, batch: Batch, options: CallOptions, gradient: np.ndarray) -> tuple[float, float]:
         error, penalties, gradients, _ = reference._loss_and_gradients(
-            self._parameters(theta), X, D, weights, self._states(initial_state), lengths=lengths, resets=resets,
-            draws=draws, **self.options)
+            self._parameters(theta), batch.X, batch.D, batch.weights, **self._data(batch), draws=options.draws, **self.options)
         np.concatenate([value.ravel() for value in gradients.values()], out=gradient)
         return float(error), float(penalties)
 
@@ -91,17 +89,14 @@ class ReferenceBackend:
             views[name] += dw
         return float(reference.penalty(effective, **penalties))
 
-    def window_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                    past: np.ndarray, own_start: bool, k2: int, gradient: np.ndarray, S: np.ndarray, n_threads: int,
-                    past_rates: Any = None, R: Any = None, draws: Any = None,
-                    past_S_0: Any = None) -> tuple[float, float, float]:
-        p = self._parameters(theta)
-        given = {"weights": weights, "initial_state": self._states(initial_state), "lengths": lengths, "resets": resets,
-                 "past": self._states(past), "past_rates": self._rates(past_rates),
-                 "past_S_0": None if past_S_0 is None else self._states(past_S_0), "draws": draws, **self.options}
+    def window_into(self, theta: np.ndarray, batch: Batch, options: CallOptions, known: KnownStates, gradient: np.ndarray,
+                    S: np.ndarray, R: Any) -> tuple[float, float, float]:
+        p, (X, D, weights, *_), (_, k2) = self._parameters(theta), batch, options.tbptt or (0, max(len(batch.X), 1))
+        given = {"weights": weights, **self._data(batch), "past": self._states(known.S), "past_rates": self._rates(known.R),
+                 "past_S_0": None if known.S_0 is None else self._states(known.S_0), "draws": options.draws, **self.options}
         run, _, _ = reference._forward_and_error(p, X, D, **given)
-        error, penalties, gradients, _ = reference._loss_and_gradients(p, X, D, own_start=own_start,
-                                                                       tbptt=(max(len(X), 1), k2), **given)
+        error, penalties, gradients, _ = reference._loss_and_gradients(
+            p, X, D, own_start=known.own_start, tbptt=(max(len(X), 1), k2), **given)
         for array, found in ((S, run.S), (R, run.R)):
             if array is not None:
                 array[...] = found if len(self.widths) == 1 else np.concatenate(found, axis=-1)
@@ -112,18 +107,15 @@ class ReferenceBackend:
         weight = there.sum(dtype=np.float64) / (weights.shape[2] if weights is not None and weights.ndim == 3 else 1)
         return float(error), float(penalties), float(weight)
 
-    def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any,
-                 resets: Any, tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool,
-                 initial_state_gradient: bool, n_threads: int, draws: Any = None) -> dict[str, np.ndarray]:
-        return reference.backward(self._parameters(theta), X, dY, initial_state=self._states(initial_state), lengths=lengths,
-                                  resets=resets, tbptt=tbptt, input_gradient=input_gradient,
-                                  initial_state_gradient=initial_state_gradient, draws=draws, **self.options)
+    def backward(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> dict[str, np.ndarray]:
+        return reference.backward(self._parameters(theta), batch.X, batch.D, **self._data(batch), tbptt=options.tbptt,
+                                  input_gradient=options.input_gradient,
+                                  initial_state_gradient=options.initial_state_gradient, draws=options.draws, **self.options)
 
-    def gradient_terms(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                       resets: Any, t: int, n_threads: int) -> dict[str, np.ndarray]:
-        return reference.gradient_terms(self._parameters(theta), X, D, t, initial_state, **self.options)
+    def gradient_terms(self, theta: np.ndarray, batch: Batch, options: CallOptions, t: int) -> dict[str, np.ndarray]:
+        return reference.gradient_terms(self._parameters(theta), batch.X, batch.D, t, batch.initial_state, **self.options)
 
-    def gradient_flow(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, begin: int,
+    def gradient_flow(self, theta: np.ndarray, batch: Batch, options: CallOptions, begin: int,
                       end: int) -> tuple[np.ndarray, ...]:
-        return reference.gradient_flow(self._parameters(theta), X, D, range(begin, end), weights=weights,
-                                       initial_state=initial_state, **self.options)
+        return reference.gradient_flow(self._parameters(theta), batch.X, batch.D, range(begin, end), weights=batch.weights,
+                                       initial_state=batch.initial_state, **self.options)

@@ -8,16 +8,17 @@ Design
     engine without a readout for each recurrence, and one readout without a recurrence. Each reads its slice of theta, and
     writes its slice of the gradient. Arguments are already checked.
 (b) In the forward pass, the states S of a recurrence are the X of the layer above: S[1:], or those of both directions
-    concatenated. Of an LSTM's states [h c] these are the h. In the backward pass, a layer's ∂E/∂X is the ∂E/∂S of the layer below. Nothing is computed twice, because
-    the arrays between layers are kept. They lie in a scratch that a call borrows; a simultaneous call borrows another one.
-    Fresh arrays are slower, because the system must find their pages: a call of 3.2 ms took 4.9 (2 layers of 64, B = 32,
-    T = 100, float32, AMD Zen 4, 2026-11).
+    concatenated. Of an LSTM's states [h c], the layer above reads h. In the backward pass, a layer's ∂E/∂X is the ∂E/∂S of the
+    layer below. Nothing is computed twice, because the arrays between layers are kept. They lie in a scratch that a call
+    borrows; a simultaneous call borrows another one. Fresh arrays are slower, because the system must find their pages: a call
+    of 3.2 ms took 4.9 (2 layers of 64, B = 32, T = 100, float32, AMD Zen 4, 2026-11).
 (c) Truncated BPTT is the same backward pass, window by window, on slices of the arrays.
-(d) Inside, the states of several recurrences are one array (..., sum of all widths). Batches, streams and checkpoints thus handle
-    them like the states of one. `RNN` takes and returns tuples.
+(d) Inside, the states of several recurrences are one array (..., sum of all widths). Batches, streams and checkpoints thus
+    handle them like the states of one. `RNN` takes and returns tuples.
 (e) With leaky units and gated cells, each recurrence also has an R, what its steps keep for the backward pass: the rates, or
     the gates (`protocol.py` has the widths). In the current form, the layer above and the readout read the rates. The backward
-    pass carries the gradient with respect to what is read.
+    pass carries the gradient with respect to what is read. If the derivative of the activation reads the pre-activation, R is
+    that of plain units and of the rate form.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import numpy as np
 from .. import _core, reference
 from ..options import cells
 from ..options.shapes import save_widths_of, state_widths_of, views_of, widths_of
+from .arguments import Batch, CallOptions, CallShape, KnownStates
 
 
 def split(packed, widths):
@@ -41,7 +43,7 @@ def split(packed, widths):
 
 # Engine arguments that switch off what a part of a stack does not have
 NO_RECURRENCE = {"learn_initial_state": False, "one_hot": False, "rate_penalty": 0.0, "omega": 0.0, "leak": 1.0,
-                 "leak_form": "rate", "cell": "plain", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
+                 "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
 NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_parameter": None, "mean": False, "last": False,
               "rate_penalty": 0.0}
 
@@ -75,6 +77,26 @@ class _Scratch:
         if sum(array.nbytes for array in self.arrays.values()) <= self.KEPT_BYTES:
             self.free.append(self)
             del self.free[self.KEPT:]  # without checking first: another thread may append in between
+
+
+class _Passed(NamedTuple):
+    """What a forward pass of all recurrences has computed, in the order of `Stack.recurrences`."""
+
+    scratch: _Scratch       # the memory of these arrays, and of those of the backward pass
+    S: list[Any]            # states (T+1, B, width) of each recurrence
+    R: list[Any]            # what each recurrence keeps beside them, (T, B, saves H); None if it keeps nothing
+    finals: list[Any]       # final states (B, width) of each recurrence
+    inputs: list[Any]       # what each layer reads: X (T, B, I), then arrays (T, B, H); the last one is what the readout reads
+
+
+class _Errors(NamedTuple):
+    """What a backward pass takes besides ∂E/∂S."""
+
+    own_start: bool         # the initial states were the network's own S_0
+    slope: float = 0.0      # of a penalty on the rates
+    since: int = 0          # the step from which that penalty counts
+    spreads: bool = False   # add omega Ω to the errors
+    past_S_0: Any = None    # (n, sum of all widths), the S_0 that resets at the first n steps used; None for the current S_0
 
 
 class Stack:
@@ -129,113 +151,102 @@ class Stack:
 
     # ---- Operations
 
-    def forward(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                return_states: bool, n_threads: int, draws: reference.Draws | None = None) -> tuple[Any, ...]:
+    def forward(self, theta: np.ndarray, batch: Batch, options: CallOptions, return_states: bool) -> tuple[Any, ...]:
         with self._scratch() as scratch:
-            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws,
-                                            own=return_states)
-            read, steps = self._read(inputs[-1], R, finals, lengths)
-            Y = self.readout.outputs(theta[self.own_y], read, steps, n_threads)
-        results = (Y, tuple(finals), tuple(S), tuple(R)) if self.leaky else (Y, tuple(finals), tuple(S))
+            passed = self._up(scratch, theta, batch, options, own=return_states)
+            read = self._read(passed, batch.lengths)
+            Y = self.readout.outputs(theta[self.own_y], read.X, read.lengths, options.n_threads)
+        finals, S, R = (tuple(arrays) for arrays in (passed.finals, passed.S, passed.R))
+        results = (Y, finals, S, R) if self.leaky else (Y, finals, S)
         return results if return_states else results[:2]
 
     def step(self, theta: np.ndarray, x: np.ndarray, state: Any, out: Any, n_threads: int) -> tuple[Any, Any]:
         """Return y and the new states after one step, by `forward`. out is None."""
-        y, states = self.forward(theta, x[None], None, None, state, None, None, False, n_threads)
+        y, states = self.forward(theta, Batch(x[None], initial_state=state), CallOptions(n_threads), False)
         return y if self.last else y[0], states
 
-    def losses(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-               n_threads: int, draws: reference.Draws | None = None) -> np.ndarray:
-        return self._judge("losses", theta, X, D, None, initial_state, lengths, resets, n_threads, draws)
+    def losses(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> np.ndarray:
+        return self._judge(self.readout.losses, theta, batch, options)
 
-    def evaluate(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                 n_threads: int, draws: reference.Draws | None = None) -> float:
-        return self._judge("evaluate", theta, X, D, weights, initial_state, lengths, resets, n_threads, draws)
+    def evaluate(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> float:
+        return self._judge(self.readout.evaluate, theta, batch, options)
 
-    def _judge(self, operation, theta, X, D, weights, initial_state, lengths, resets, n_threads, draws):
+    def _judge(self, operation, theta, batch, options):
+        """Return the result of an operation of the readout."""
         with self._scratch() as scratch:
-            _, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
-            read, lengths = self._read(inputs[-1], R, finals, lengths)
-            return getattr(self.readout, operation)(theta[self.own_y], read, D, weights, None, lengths, None, n_threads)
+            read = self._read(self._up(scratch, theta, batch, options), batch.lengths)
+            return operation(theta[self.own_y], read._replace(D=batch.D, weights=batch.weights), CallOptions(options.n_threads))
 
-    def loss_and_gradients(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                           resets: Any,
-                           tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool,
-                           initial_state_gradient: bool, n_threads: int,
-                           draws: reference.Draws | None = None) -> tuple[float, dict[str, Any]]:
+    def loss_and_gradients(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> tuple[float, dict[str, Any]]:
         gradient = np.empty_like(theta)
-        loss, penalty, more = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, tbptt,
-                                             memory_limit, input_gradient, initial_state_gradient, n_threads, draws)
+        loss, penalty, more = self._gradient(theta, batch, options, gradient)
         return loss + penalty + self.penalize(theta, gradient), views_of(gradient, self.shapes) | more
 
-    def loss_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                  gradient: np.ndarray, memory_limit: int, n_threads: int,
-                  draws: reference.Draws | None = None) -> tuple[float, float]:
-        loss, penalty, _ = self._gradient(theta, X, D, None, weights, initial_state, lengths, resets, gradient, None,
-                                          memory_limit, False, False, n_threads, draws)
+    def loss_into(self, theta: np.ndarray, batch: Batch, options: CallOptions, gradient: np.ndarray) -> tuple[float, float]:
+        loss, penalty, _ = self._gradient(theta, batch, options, gradient)
         return loss, penalty + self.penalize(theta, gradient)
 
-    def backward(self, theta: np.ndarray, X: np.ndarray, dY: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                 tbptt: tuple[int, int] | None, memory_limit: int, input_gradient: bool, initial_state_gradient: bool,
-                 n_threads: int, draws: reference.Draws | None = None) -> dict[str, Any]:
+    def backward(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> dict[str, Any]:
         gradient = np.empty_like(theta)
-        _, _, more = self._gradient(theta, X, None, dY, None, initial_state, lengths, resets, gradient, tbptt, memory_limit,
-                                    input_gradient, initial_state_gradient, n_threads, draws)
+        _, _, more = self._gradient(theta, batch, options, gradient, is_derivative=True)
         return views_of(gradient, self.shapes) | more
 
-    def window_into(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any, resets: Any,
-                    past: np.ndarray, own_start: bool, k2: int, gradient: np.ndarray, S: np.ndarray, n_threads: int,
-                    past_rates: Any = None, R: Any = None, draws: reference.Draws | None = None,
-                    past_S_0: Any = None) -> tuple[float, float, float]:
+    def window_into(self, theta: np.ndarray, batch: Batch, options: CallOptions, known: KnownStates, gradient: np.ndarray,
+                    S: np.ndarray, R: Any) -> tuple[float, float, float]:
         """Return what `protocol.Backend.window_into` says. The arrays of all recurrences are concatenated."""
-        T, n = len(X), len(past)
-        own_start = own_start or (initial_state is None and n == 0)
-        late = None if lengths is None else np.clip(lengths - n, 0, T - n)
-        inputs, states, rates = [X], [], []
+        X, D, weights, initial_state, lengths, resets = batch
+        T, n = len(X), len(known.S)
+        _, k2 = options.tbptt or (T, T)
+        own_start = known.own_start or (initial_state is None and n == 0)
+        late = Batch(X[n:], _cut(D, n, T), _cut(weights, n, T), None,
+                     None if lengths is None else np.clip(lengths - n, 0, T - n), _cut(resets, n, T))
+        options = options._replace(tbptt=None)
+        late_options = options._replace(draws=_later(options.draws, n))
         with self._scratch() as scratch:
+            passed = _Passed(scratch, [], [], [], [X])
             for r in self.recurrences:  # one per layer
-                all_states = np.empty((T + 1, X.shape[1], r.states.stop - r.states.start), self.dtype)
-                all_rates: Any = np.empty((T, X.shape[1], r.saves.stop - r.saves.start), self.dtype) if self.keeps else None
+                states = np.empty((T + 1, X.shape[1], r.states.stop - r.states.start), self.dtype)
+                rates: Any = np.empty((T, X.shape[1], r.saves.stop - r.saves.start), self.dtype) if self.keeps else None
                 first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.states])
                 if n > 0:  # the last known state is the new steps' initial state, and is rewritten
-                    all_states[0], all_states[1:n + 1] = first, past[..., r.states]
-                    first = all_states[n].copy()
-                r.engine.states(theta[r.own], inputs[-1][n:], first, late, _cut(resets, n, T), all_states[n:], n_threads,
-                                _cut(all_rates, n, T), _later(draws, n))
+                    states[0], states[1:n + 1] = first, known.S[..., r.states]
+                    first = states[n].copy()
+                r.engine.states(theta[r.own], late._replace(X=passed.inputs[-1][n:], initial_state=first), late_options,
+                                states[n:], _cut(rates, n, T))
                 if self.current and n > 0:
-                    all_rates[:n] = reference.ACTIVATIONS[self.activation][0](  # type: ignore[operator]
-                        all_states[1:n + 1])
+                    rates[:n] = reference.ACTIVATIONS[self.activation][0](  # type: ignore[operator]
+                        states[1:n + 1])
                 elif self.keeps and n > 0:
-                    all_rates[:n] = past_rates[..., r.saves]
-                S[..., r.states] = all_states
+                    rates[:n] = known.R[..., r.saves]
+                S[..., r.states] = states
                 if R is not None:
-                    R[..., r.saves] = all_rates
-                states.append(all_states)
-                rates.append(all_rates)
-                inputs.append(np.ascontiguousarray(self._read_by_W(r, all_states, all_rates)))
-            dS = np.zeros_like(inputs[-1])
-            loss, weight, unscale = self.readout.outputs_back(theta[self.own_y], inputs[-1][n:], _cut(D, n, T), None,
-                                                              _cut(weights, n, T), late, gradient[self.own_y], dS[n:],
-                                                              n_threads)
+                    R[..., r.saves] = rates
+                passed.S.append(states)
+                passed.R.append(rates)
+                passed.inputs.append(np.ascontiguousarray(self._read_by_W(r, states, rates)))
+            dS = np.zeros_like(passed.inputs[-1])
+            loss, weight, unscale = self.readout.outputs_back(
+                theta[self.own_y], late._replace(X=passed.inputs[-1][n:], resets=None), CallOptions(options.n_threads), False,
+                gradient[self.own_y], dS[n:])
             unscale = self._unscaled(unscale, gradient[self.own_y], dS)
             begin = max(0, T - k2)
-            slope, penalty = self._rates(states, rates, T - n if late is None else late, n)
-            self._down_from(scratch, theta, inputs, states, rates, dS[begin:], lengths, resets, own_start, gradient, False,
-                            False, n_threads, draws, begin, T, slope, n, past_S_0)
+            slope, penalty = self._rates(passed, T - n if late.lengths is None else late.lengths, n)
+            errors = _Errors(own_start, slope, n, past_S_0=known.S_0)
+            self._down(theta, *_part((batch._replace(D=dS[begin:]), options, passed, errors), begin, T), gradient)
         if unscale != 1:
             _multiply(unscale, gradient)
         return loss, penalty + self.penalize(theta, gradient), weight
 
-    def total_weight(self, theta: np.ndarray, X: np.ndarray, D: Any, weights: Any, initial_state: Any, lengths: Any,
-                     resets: Any) -> float:
-        T, B = (1 if self.last else X.shape[0]), X.shape[1]
-        R = np.empty((T, B, self.shapes["W_y"][1]), self.dtype)  # not read
-        return self.readout.total_weight(theta[self.own_y], R, D, weights, None, None if self.last else lengths, None)
+    def total_weight(self, theta: np.ndarray, batch: Batch) -> float:
+        T, B = (1 if self.last else batch.X.shape[0]), batch.X.shape[1]
+        read = np.empty((T, B, self.shapes["W_y"][1]), self.dtype)  # not read
+        return self.readout.total_weight(theta[self.own_y], Batch(read, batch.D, batch.weights,
+                                                                  lengths=None if self.last else batch.lengths))
 
-    def workspace(self, theta: np.ndarray, T: int, B: int, lengths: Any, resets: bool, labels: bool, weight_width: int,
-                  sparse: bool, tbptt: tuple[int, int] | None, memory_limit: int, n_threads: int,
-                  dropout: bool = False) -> int:
+    def workspace(self, theta: np.ndarray, shape: CallShape, options: CallOptions) -> int:
         """Return the bytes of the arrays between layers and of the largest workspace of one, which memory_limit bounds."""
+        T, B = shape.T, shape.B
+        options = options._replace(tbptt=None)
         numbers = ((T + 1) * sum(self.widths) + T * sum(self.save_widths)) * B  # S, R
         tops = [sum(r.H for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
@@ -246,11 +257,11 @@ class Stack:
             numbers += T * B * sum(self.sizes)
         if self.both:  # both directions concatenated, and ∂E/∂S and ∂E/∂X of one
             numbers += T * B * (sum(tops) + max(tops) // 2 + max(tops[:-1], default=0))
-        largest = self.readout.workspace(theta[self.own_y], 1 if self.last else T, B, None if self.last else lengths, False,
-                                         labels, weight_width, sparse, None, 0, n_threads)
+        of_readout = shape._replace(resets=False, dropout=False, **({"T": 1, "lengths": None} if self.last else {}))
+        of_recurrence = shape._replace(labels=False, weight_width=0, sparse=False)
+        largest = self.readout.workspace(theta[self.own_y], of_readout, CallOptions(options.n_threads))
         for r in self.recurrences:
-            largest = max(largest, r.engine.workspace(theta[r.own], T, B, lengths, resets, False, 0, False, None, memory_limit,
-                                                      n_threads, dropout))
+            largest = max(largest, r.engine.workspace(theta[r.own], of_recurrence, options))
         return numbers * self.dtype.itemsize + largest
 
     # ---- Forward and backward pass
@@ -261,39 +272,42 @@ class Stack:
         except IndexError:
             return _Scratch(self.free, self.dtype)
 
-    def _up(self, scratch, theta, X, initial_state, lengths, resets, n_threads, draws, own=False):
-        """Return states S and rates R of each recurrence, their final states, and the inputs of each layer.
+    def _up(self, scratch, theta, batch, options, own=False):
+        """Run all recurrences forward, and return _Passed.
 
-        With own=True, S and R are new arrays, else they are in the scratch. Without a leak each R is None.
+        With own=True, S and R are new arrays, and R has the rates; each R is None without a leak. Else S and R are in the
+        scratch, and R has what the backward pass needs.
         """
-        S, R, finals, inputs, given = [], [], [], [X], split(initial_state, self.widths)
+        options = options._replace(tbptt=None)  # windows are those of the backward pass
+        S, R, finals, inputs, given = [], [], [], [batch.X], split(batch.initial_state, self.widths)
+        T, B = batch.X.shape[:2]
         for n, layer in enumerate(self.layers):
             for r in layer:
-                shape = len(X) + 1, X.shape[1], r.states.stop - r.states.start
-                kept = len(X), X.shape[1], r.saves.stop - r.saves.start
+                shape, kept = (T + 1, B, r.states.stop - r.states.start), (T, B, r.saves.stop - r.saves.start)
                 S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
-                R.append(None if not self.keeps else np.empty(kept, self.dtype) if own
+                R.append(None if not (self.leaky if own else self.keeps) else np.empty(kept, self.dtype) if own
                          else scratch.take(f"R {len(R)}", *kept))
-                finals.append(r.engine.states(theta[r.own], inputs[-1], None if given is None else given[len(finals)], lengths,
-                                              resets, S[-1], n_threads, R[-1], draws))
+                of_layer = batch._replace(X=inputs[-1], initial_state=None if given is None else given[len(finals)])
+                finals.append(r.engine.states(theta[r.own], of_layer, options, S[-1], R[-1], own))
             parts = [self._read_by_W(*each) for each in zip(layer, S[-len(layer):], R[-len(layer):])]
             if len(layer) == 1 and parts[0].flags.c_contiguous:
                 inputs.append(parts[0])
             else:
-                whole = scratch.take(f"read {n}", len(X), X.shape[1], sum(r.H for r in layer))
+                whole = scratch.take(f"read {n}", T, B, sum(r.H for r in layer))
                 inputs.append(np.concatenate(parts, axis=2, out=whole))
-        return S, R, finals, inputs
+        return _Passed(scratch, S, R, finals, inputs)
 
-    def _read(self, states, R, finals, lengths):
-        """Return what the readout reads, and its lengths: all states (T, B, H), or the final ones (1, B, H)."""
+    def _read(self, passed, lengths):
+        """Return what the readout reads as a Batch of X and lengths: all states (T, B, H), or the final ones (1, B, H)."""
+        states, finals = passed.inputs[-1], passed.finals
         if not self.last:
-            return states, lengths
+            return Batch(states, lengths=lengths)
         if self.current:
             T, B = states.shape[:2]
             ends = (np.full(B, T) if lengths is None else lengths) - 1, np.zeros(B, int)  # the reverse one ends at step 0
-            finals = [rates[end, np.arange(B)] for rates, end in zip(R[-len(self.layers[-1]):], ends)]
+            finals = [rates[end, np.arange(B)] for rates, end in zip(passed.R[-len(self.layers[-1]):], ends)]
         top = self.layers[-1]
-        return np.concatenate([final[:, :r.H] for r, final in zip(top, finals[-len(top):])], axis=1)[None], None
+        return Batch(np.concatenate([final[:, :r.H] for r, final in zip(top, finals[-len(top):])], axis=1)[None])
 
     def _read_back(self, scratch, dR, T, lengths):
         """Return ∂E/∂S (T, B, H) of the top layer, from the gradient with respect to what `_read` returned."""
@@ -306,28 +320,30 @@ class Stack:
         dS[:1, :, H:] = dR[:, :, H:]  # the reverse direction ends with the first step
         return dS
 
-    def _gradient(self, theta, X, D, dY, weights, initial_state, lengths, resets, gradient, tbptt, memory_limit, input_gradient,
-                  initial_state_gradient, n_threads, draws):
+    def _gradient(self, theta, batch, options, gradient, is_derivative=False):
         """Return the reduced error, the penalties on rates and by Ω, and a dict of the requested ∂E/∂X and ∂E/∂S_0.
 
-        The flat gradient overwrites `gradient`. If dY is given, there are no penalties.
+        The flat gradient overwrites `gradient`. With is_derivative=True, D is ∂E/∂Y and there are no penalties.
         """
+        T, lengths = len(batch.X), batch.lengths
         with self._scratch() as scratch:
-            S, R, finals, inputs = self._up(scratch, theta, X, initial_state, lengths, resets, n_threads, draws)
-            read, steps = self._read(inputs[-1], R, finals, lengths)
-            dR = scratch.take("dR", *read.shape)
-            loss, _, unscale = self.readout.outputs_back(theta[self.own_y], read, D, dY, weights, steps,
-                                                         gradient[self.own_y], dR, n_threads)
+            passed = self._up(scratch, theta, batch, options)
+            read = self._read(passed, lengths)._replace(D=batch.D, weights=None if is_derivative else batch.weights)
+            dR = scratch.take("dR", *read.X.shape)
+            loss, _, unscale = self.readout.outputs_back(theta[self.own_y], read, CallOptions(options.n_threads), is_derivative,
+                                                         gradient[self.own_y], dR)
             unscale = self._unscaled(unscale, gradient[self.own_y], dR)
-            dS = self._read_back(scratch, dR, len(X), lengths)
-            slope, penalty = (0.0, 0.0) if dY is not None else self._rates(S, R, len(X) if lengths is None else lengths)
-            whole = tbptt is None or min(tbptt) >= len(X)  # one window, through all steps
-            down, how = (self._down, memory_limit) if whole else (self._down_windows, tbptt)
-            dX, dS_0, of_flow = down(scratch, theta, inputs, S, R, dS, lengths, resets, initial_state is None, gradient, how,
-                                     input_gradient, initial_state_gradient, n_threads, draws, slope, spreads=dY is None)
+            dS = self._read_back(scratch, dR, T, lengths)
+            slope, penalty = (0.0, 0.0) if is_derivative else self._rates(passed, T if lengths is None else lengths)
+            whole = options.tbptt is None or min(options.tbptt) >= T  # one window, through all steps
+            down = self._down if whole else self._down_windows
+            errors = _Errors(batch.initial_state is None, slope, spreads=not is_derivative)
+            dX, dS_0, of_flow = down(theta, batch._replace(D=dS), options, passed, errors, gradient)
+            more = ({"X": dX} if options.input_gradient else {}) | (
+                {"initial_state": dS_0} if options.initial_state_gradient else {})
             if unscale != 1:
-                _multiply(unscale, gradient, *((dX,) if input_gradient else ()), *(dS_0 if initial_state_gradient else ()))
-        more = ({"X": dX} if input_gradient else {}) | ({"initial_state": dS_0} if initial_state_gradient else {})
+                _multiply(unscale, gradient, *((dX,) if options.input_gradient else ()),
+                          *(dS_0 if options.initial_state_gradient else ()))
         return loss, penalty + of_flow, more
 
     def _unscaled(self, unscale, *arrays):
@@ -340,32 +356,31 @@ class Stack:
         _multiply(unscale, *arrays)
         return 1
 
-    def _rates(self, S, R, steps, past=0):
+    def _rates(self, passed, steps, past=0):
         """Return the slope 2 rate_penalty / n of the penalty on n rates, and the penalty.
 
         `steps` counts the steps after the past.
         """
         if not self.rate_penalty:
             return 0.0, 0.0
-        count = int(np.broadcast_to(steps, S[0].shape[1]).sum()) * sum(self.sizes)
+        count = int(np.broadcast_to(steps, passed.S[0].shape[1]).sum()) * sum(self.sizes)
         squares = sum(_core.sum_of_all_squares(np.ascontiguousarray(self._read_by_W(*each)[past:]))
-                      for each in zip(self.recurrences, S, R))
+                      for each in zip(self.recurrences, passed.S, passed.R))
         return 2 * self.rate_penalty / max(count, 1), self.rate_penalty * squares / max(count, 1)
 
     def _read_by_W(self, r, states, rates):
         """Return a view of what W_s and W_y read (T, B, H) of a recurrence r."""
         return rates if self.current else states[1:, :, :r.H]
 
-    def _down(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, memory_limit, input_gradient,
-              initial_state_gradient, n_threads, draws, slope=0.0, since=0, spreads=False, past_S_0=None):
-        """Return ∂E/∂X and the tuple of ∂E/∂S_0, each if requested, and omega Ω if `spreads`.
+    def _down(self, theta, batch, options, passed, errors, gradient):
+        """Return ∂E/∂X and the tuple of ∂E/∂S_0, each if requested, and omega Ω if `errors.spreads`.
 
-        The gradient of all recurrences overwrites their slices. `slope` is that of a penalty on the rates from step `since`
-        on.
+        batch.D is ∂E/∂S (T, B, H) of the top layer. The gradient of all recurrences overwrites their slices.
         """
-        dS_0, S, R, penalty = [], list(S), list(R), 0.0
+        scratch, dS, options = passed.scratch, batch.D, options._replace(tbptt=None)
+        dS_0, S, R, penalty = [], list(passed.S), list(passed.R), 0.0
         for n, layer in reversed(list(enumerate(self.layers))):
-            X, below = inputs[n], None
+            X, below = passed.inputs[n], None
             for r in reversed(layer):
                 dX, own = None, dS
                 if len(layer) > 1:
@@ -374,16 +389,16 @@ class Stack:
                     own[...] = dS[..., :H] if r is layer[0] else dS[..., H:]
                 if n > 0:
                     dX = scratch.take(f"dX {n % 2}" if below is None else "dX of one", *X.shape)
-                elif input_gradient:
+                elif options.input_gradient:
                     dX = np.empty_like(X)
                 states, rates = S.pop(), R.pop()
-                if slope:
-                    part = self._read_by_W(r, states, rates)[since:]
-                    own[since:] += np.multiply(part, slope, out=scratch.take("rates", *part.shape))
+                if errors.slope:
+                    part = self._read_by_W(r, states, rates)[errors.since:]
+                    own[errors.since:] += np.multiply(part, errors.slope, out=scratch.take("rates", *part.shape))
+                past_S_0 = None if errors.past_S_0 is None else np.ascontiguousarray(errors.past_S_0[:, r.states])
                 first, of_flow = r.engine.states_back(
-                    theta[r.own], X, states, own, lengths, resets, own_start, gradient[r.own], memory_limit, dX,
-                    initial_state_gradient, spreads, n_threads, rates, draws,
-                    None if past_S_0 is None else np.ascontiguousarray(past_S_0[:, r.states]))
+                    theta[r.own], batch._replace(X=X, D=own), options, KnownStates(states, rates, past_S_0, errors.own_start),
+                    gradient[r.own], dX, errors.spreads)
                 dS_0.insert(0, first)
                 penalty += of_flow
                 if below is None:
@@ -393,32 +408,20 @@ class Stack:
             dS = below
         return dS, tuple(dS_0), penalty
 
-    def _down_from(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, input_gradient,
-                   initial_state_gradient, n_threads, draws, begin, end, slope, since, past_S_0=None):
-        """Run `_down` from step `end` back to step `begin`. dS holds these steps."""
-        inputs, R = ([_cut(array, begin, end) for array in arrays] for arrays in (inputs, R))
-        S = [states[begin:end + 1] for states in S]
-        lengths = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
-        return self._down(scratch, theta, inputs, S, R, dS, lengths, _cut(resets, begin, end), own_start and begin == 0,
-                          gradient, 0, input_gradient, initial_state_gradient, n_threads, _later(draws, begin), slope,
-                          max(0, since - begin), past_S_0=_cut(past_S_0, begin, end))
-
-    def _down_windows(self, scratch, theta, inputs, S, R, dS, lengths, resets, own_start, gradient, tbptt, input_gradient,
-                      initial_state_gradient, n_threads, draws, slope, spreads):
+    def _down_windows(self, theta, batch, options, passed, errors, gradient):
         """Run `_down` on the errors of each window separately, and sum the results."""
-        total, part = np.zeros_like(gradient), np.zeros_like(gradient)
-        dX = np.zeros_like(inputs[0]) if input_gradient else None
+        total, part, dS = np.zeros_like(gradient), np.zeros_like(gradient), batch.D
+        dX = np.zeros_like(passed.inputs[0]) if options.input_gradient else None
         dS_0 = tuple(np.zeros((dS.shape[1], width), self.dtype) for width in self.widths)
-        for begin, since, end in reference.windows(len(dS), tbptt):
-            errors = dS[begin:end].copy()
-            errors[:max(0, since - begin)] = 0
-            dX_part, first, _ = self._down_from(scratch, theta, inputs, S, R, errors, lengths, resets, own_start, part,
-                                                input_gradient, initial_state_gradient, n_threads, draws, begin, end, slope,
-                                                since)
+        for begin, since, end in reference.windows(len(dS), options.tbptt):
+            of_window = dS[begin:end].copy()
+            of_window[:max(0, since - begin)] = 0
+            cut = _part((batch._replace(D=of_window), options, passed, errors._replace(since=since, spreads=False)), begin, end)
+            dX_part, first, _ = self._down(theta, *cut, part)
             total += part
-            if input_gradient:
+            if options.input_gradient:
                 dX[begin:end] += dX_part
-            if initial_state_gradient and begin == 0:
+            if options.initial_state_gradient and begin == 0:
                 for sum_of, new in zip(dS_0, first):
                     sum_of += new
         gradient[:self.own_y.start] = total[:self.own_y.start]
@@ -433,6 +436,19 @@ def _multiply(factor, *arrays):
     with np.errstate(over="ignore", under="ignore"):  # as in compiled code, results may be infinity and zero
         for array in arrays:
             array *= factor
+
+
+def _part(arguments, begin, end):
+    """Return (batch, options, passed, errors) of `_down` for the steps from `begin` to `end` alone. batch.D holds only these."""
+    batch, options, passed, errors = arguments
+    lengths = None if batch.lengths is None else np.clip(batch.lengths - begin, 0, end - begin)
+    return (batch._replace(lengths=lengths, resets=_cut(batch.resets, begin, end)),
+            options._replace(memory_limit=0, draws=_later(options.draws, begin)),
+            passed._replace(S=[states[begin:end + 1] for states in passed.S],
+                            R=[_cut(rates, begin, end) for rates in passed.R],
+                            inputs=[_cut(array, begin, end) for array in passed.inputs]),
+            errors._replace(own_start=errors.own_start and begin == 0, since=max(0, errors.since - begin),
+                            past_S_0=_cut(errors.past_S_0, begin, end)))
 
 
 def _later(draws, steps):

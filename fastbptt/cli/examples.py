@@ -19,8 +19,8 @@ def train_task(args):
     if length < task.shortest:
         raise Refusal(f"--length must be at least {task.shortest} for {args.task}, got {length}")
     refuse_unwritable("--model", model)
-    network = _solve.network(task, args.hidden_size, args.random_state)
-    print(f"{task.words}; {task.unit} {length}\nRNN of {network.hidden_size} {network.activation} units, "
+    network = _solve.network(task, args.hidden_size, args.random_state, args.cell)
+    print(f"{task.words}; {task.unit} {length}\n{words_of(args.cell, network.hidden_size, network.activation)}, "
           f"{network.theta.size} parameters, seed {args.random_state}", flush=True)
     start = time.perf_counter()
     try:
@@ -34,9 +34,15 @@ def train_task(args):
     wrong = _solve.judge(network, task, length)
     print(f"Of {_solve.JUDGED} new sequences {100 * (1 - wrong):.2f} % are answered correctly: "
           + ("solved" if wrong <= _solve.SOLVED else "NOT solved") + f" (at most {100 * _solve.SOLVED:g} % wrong)\n")
-    print(f"Saved the network: {model}\n\nNext: fastbptt train --task {args.task} --length {2 * length} needs a "
+    print(f"Saved the network: {model}\n\nNext: fastbptt train --task {args.task} "
+          f"{'' if args.cell == 'plain' else f'--cell {args.cell} '}--length {2 * length} needs a "
           "longer memory.")
     return 0
+
+
+def words_of(cell, hidden_size, activation):
+    """Describe a layer, such as "RNN of 16 elu units" or "GRU of 16 units"."""
+    return f"RNN of {hidden_size} {activation} units" if cell == "plain" else f"{cell.upper()} of {hidden_size} units"
 
 
 def explain_by_hand(args):

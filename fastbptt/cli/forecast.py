@@ -37,6 +37,11 @@ FEWEST = 8  # least number of pairs of input and target to train on in a series
 KEPT = 10_000  # number of last steps of each series in the model file, for later forecasts
 
 
+def options_of(cell):
+    """Return activation and initialiser for a cell. None leaves the choice to RNNRegressor."""
+    return {"activation": ACTIVATION, "initializer": INITIALIZER} if cell == "plain" else {"activation": None, "initializer": None}
+
+
 @dataclass(frozen=True)
 class Split:
     """Split of a series of `length` steps: training before `train_end`, held out from there to `test_start`, then test."""
@@ -153,9 +158,10 @@ class Forecaster:
 
         smallest, largest = BATCH_SIZES
         batch_size = min(max(len(X) // UPDATES, smallest), largest)
-        chosen = {"scale": None, "activation": ACTIVATION, "initializer": INITIALIZER, "dtype": "float32", "l2": L2,
-                  "learning_rate_init": LEARNING_RATE, "learning_rate": "cosine", "max_grad_norm": MAX_GRAD_NORM,
-                  "batch_size": batch_size, "early_stopping": True, "n_iter_no_change": options["max_iter"]}
+        chosen = options_of(options.get("cell", "plain")) | {
+            "scale": None, "dtype": "float32", "l2": L2, "learning_rate_init": LEARNING_RATE, "learning_rate": "cosine",
+            "max_grad_norm": MAX_GRAD_NORM, "batch_size": batch_size, "early_stopping": True,
+            "n_iter_no_change": options["max_iter"]}
         self.regressor = RNNRegressor(horizon=h, **chosen | options)
         with warnings.catch_warnings():  # the command prints the network's errors next to those of simple forecasts
             warnings.filterwarnings("ignore", "fit ended no better than a constant")

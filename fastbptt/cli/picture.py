@@ -47,8 +47,8 @@ def draw(file, ending, *, axis, test_start, end, unit, panels, history, reach):
     axes = figure.subplot_mosaic([*cells, ["loss"] * 3 + ["reach"] * 3], height_ratios=[height] * rows + [3.5])
     for n, panel in enumerate(panels):
         ax = axes[n]
-        _draw_series(ax, axis, panel["observed"], panel["forecast"], test_start, end, unit, width / columns - 1,
-                     room=len(panels) == 1)
+        _draw_series(ax, axis, panel["observed"], panel["forecast"], test_start=test_start, end=end, unit=unit,
+                     inches=width / columns - 1, room=len(panels) == 1)
         ax.set_ylabel(_wrapped(panel["quantity"], height - 0.8, lines=2), parse_math=False)
         ax.set_title(_wrapped(panel["title"], width / columns - 1, lines=4), loc="left", fontsize="medium", parse_math=False)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -68,7 +68,7 @@ def _wrapped(words, inches, lines):
     return "\n".join(textwrap.wrap(words, max(8, int(13 * inches)), max_lines=lines, placeholder=" …"))
 
 
-def _draw_series(ax, axis, observed, forecast, test_start, end, unit, inches, room):
+def _draw_series(ax, axis, observed, forecast, *, test_start, end, unit, inches, room):
     """Draw one series. `inches` is the width of the axes; `room` leaves space for a legend above the values."""
     from matplotlib.dates import AutoDateFormatter, AutoDateLocator
 

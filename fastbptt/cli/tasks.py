@@ -45,10 +45,12 @@ TASKS = {
 }
 
 
-def network(task, hidden_size=None, seed=0):
-    """Return a network with the sizes, loss and outputs of the task."""
+def network(task, hidden_size=None, seed=0, cell="plain"):
+    """Return a network with the sizes, loss and outputs of the task. Only plain cells have its activation and initialiser."""
     H = HIDDEN_SIZE if hidden_size is None else hidden_size
-    return RNN(task.input_size, H, task.output_size, random_state=seed, **task.options)
+    options = {name: value for name, value in task.options.items()
+               if cell == "plain" or name not in ("activation", "initializer")}
+    return RNN(task.input_size, H, task.output_size, cell=cell, random_state=seed, **options)
 
 
 def fit(network, task, length, *, epochs, solver="adam", progress=None):

@@ -15,10 +15,11 @@ import numpy as np
 from .. import datasets
 from . import forecast as _forecast, picture as _picture, table as _table
 from .calendar import Calendar
-from .examples import train_task
+from .examples import train_task, words_of
 from .output import FAILED, Refusal, can_draw, _draw, _failed, refuse_own_input, refuse_unwritable, save, save_interrupted
 
 HIDDEN_SIZE, HORIZON = 16, 12
+CELLS = {"plain": 1, "gru": 3, "lstm": 4}  # the values of --cell, and the number of gates
 SHOWN = 6  # number of targets whose errors are printed, if there are more
 DRAWN = 60  # number of targets with a panel in the picture, if there are more
 
@@ -61,7 +62,8 @@ def _train(args):
 
 def _variant(args):
     """Return the command line of this run with twice as many hidden units."""
-    words = ["fastbptt", "train", *([args.csv] if args.csv is not None else ()), "--hidden-size",
+    words = ["fastbptt", "train", *([args.csv] if args.csv is not None else ()),
+             *([] if args.cell == "plain" else ["--cell", args.cell]), "--hidden-size",
              str(2 * (args.hidden_size or HIDDEN_SIZE))]
     for option, given in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id)):
         words += [option, *([given] if isinstance(given, str) else given)] if given else []
@@ -159,7 +161,8 @@ def _fit(args, data, model):
 def _train_candidates(args, data, candidates):
     """Train on levels, on changes, or on both, depending on the series. Append the forecasters to `candidates`."""
     outputs, H = len(data.targets), args.hidden_size or HIDDEN_SIZE
-    print(f"RNN of {H} {_forecast.ACTIVATION} units, {_parameters(H, outputs + len(data.inputs), outputs)} parameters, "
+    activation = _forecast.options_of(args.cell)["activation"]
+    print(f"{words_of(args.cell, H, activation)}, {_parameters(args.cell, H, outputs + len(data.inputs), outputs)} parameters, "
           f"{data.steps(args.horizon)} ahead, seed {args.random_state}", flush=True)
     differences = _forecast.differences(data.values, outputs, args.horizon)
     if differences == (args.horizon,):
@@ -169,15 +172,15 @@ def _train_candidates(args, data, candidates):
         candidates.append(_forecast.Forecaster(
             data.targets, data.inputs, horizon=args.horizon, difference=difference, ids=data.ids, id_column=args.id,
             calendar=data.calendar))
-        candidates[-1].fit(data.values, data.dates, hidden_size=H, solver=args.solver, max_iter=args.max_iter,
+        candidates[-1].fit(data.values, data.dates, cell=args.cell, hidden_size=H, solver=args.solver, max_iter=args.max_iter,
                            random_state=args.random_state, verbose=sys.stderr is not None and sys.stderr.isatty())
         if candidates[-1].regressor.history_.best_epoch is None:
             raise FloatingPointError("the error on the held-out 10 % is not finite after any epoch")
         _print_candidate(candidates[-1], data)
 
 
-def _parameters(H, I, O):
-    return H * (I + H + 1) + O * (H + 1)
+def _parameters(cell, H, I, O):
+    return CELLS[cell] * H * (I + H + 1) + (H if cell == "gru" else 0) + O * (H + 1)
 
 
 def _sees(forecaster, data):

@@ -21,8 +21,9 @@ from ._lyapunov import lyapunov_exponents, LyapunovExponents
 from ._states import jacobian, States, states
 from ._weights import plot_weights, Spectrum, spectrum
 
-__all__ = ["FixedPoints", "GradientCheck", "GradientFlow", "LyapunovExponents", "MemoryFlow", "Spectrum", "States", "fixed_points", "gradcheck", "gradient_flow",
-           "jacobian", "lyapunov_exponents", "plot_weights", "spectrum", "states"]
+__all__ = ["FixedPoints", "GradientCheck", "GradientFlow", "LyapunovExponents", "MemoryFlow", "Spectrum", "States",
+           "fixed_points", "gradcheck", "gradient_flow", "jacobian", "lyapunov_exponents", "plot_weights", "spectrum", "states"]
 
-for _public in (FixedPoints, GradientCheck, GradientFlow, LyapunovExponents, MemoryFlow, Spectrum, States):  # pickles and messages name this module
+# Pickles and messages name this module.
+for _public in (FixedPoints, GradientCheck, GradientFlow, LyapunovExponents, MemoryFlow, Spectrum, States):
     _public.__module__ = __name__

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _plots, _checks, reference
+from ..backends.arguments import Batch, CallOptions
 from ._networks import in_steps
-from ._states import describe_saturation, rates_and_gates, saturated_units
+from ._states import describe_saturation, saturation_and_gates
 from ._weights import Spectrum, spectrum
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
         t %= T
     begin, end = (0, T) if t is None else (t, t + 1)
     engine, theta = network._engine(backend), network.theta
-    norms, whole, *memory = engine.gradient_flow(theta, X, D, weights, initial_state, begin, end)
+    norms, whole, *memory = engine.gradient_flow(theta, Batch(X, D, weights, initial_state), CallOptions(), begin, end)
     errors = np.arange(begin, end)
     if t is None:
         with_gradient = np.flatnonzero(np.diagonal(norms))
@@ -309,10 +310,9 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
     terms = _term_norms(network, X, D, weights, initial_state, t, backend)
     _, _, run = network.forward(X, initial_state, return_states=True, backend=backend)
     chosen = np.flatnonzero(steps > t)[:sequences]
-    rates, _ = rates_and_gates(network, run, X, steps)
     own = norms[np.arange(len(errors)), errors]
     return GradientFlow(errors, norms, whole, t, *terms, _product_norms(network, run.S[:, chosen], X[:, chosen], t),
-                        saturated_units(network, rates, steps), spectrum(network), network.dt,
+                        saturation_and_gates(network, run, X, steps)[0], spectrum(network), network.dt,
                         MemoryFlow(errors, *memory, t, own, network.dt) if memory else None)
 
 

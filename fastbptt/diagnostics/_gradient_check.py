@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _checks, reference
+from ..backends.arguments import Batch, CallOptions
 from ..options import cells as _cells
 from ._networks import with_options
 
@@ -136,7 +137,7 @@ def _torn(networks, data):
         net = networks[dtype]
         X, initial_state, _, _ = net._check_inputs(data["X"], data["initial_state"])
         D, _ = net._check_targets(X, data["D"], data["weights"])
-        Y, _, S, *R = net._engines[backend].forward(net._theta, X, None, None, initial_state, None, None, True, 0)
+        Y, _, S, *R = net._engines[backend].forward(net._theta, Batch(X, initial_state=initial_state), CallOptions(), True)
         if _cells.is_gated(net._config):
             units.append(_signs_of_gated(net, X, initial_state))
         else:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .._types import Backend
     from ..network import RNN
 
-LARGEST_SLOPES = {"sigmoid": 0.25}  # of g1', if it is not 1
 SATURATED = 0.1
 CLOSED, OPEN = 0.1, 0.9  # bounds of a gate's value (Karpathy, Johnson and Li 2015, arXiv:1506.02078)
 CANDIDATES = {"gru": "n", "lstm": "g"}  # the values of g1 that a gated cell may take up
@@ -98,8 +97,8 @@ def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
     _, _, run = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)
     steps = np.full(X.shape[1], len(X)) if lengths is None else lengths
-    rates, gates = rates_and_gates(network, run, X, steps)
-    return States(run.S, saturated_units(network, rates, steps), network.dt, gates)
+    saturated, gates = saturation_and_gates(network, run, X, steps)
+    return States(run.S, saturated, network.dt, gates)
 
 
 def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
@@ -128,24 +127,29 @@ def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
     return reference.jacobian(network.parameters, *states_and_inputs(network, S, X), **network._engines["reference"].options)
 
 
-def rates_and_gates(network, run, X, steps):
-    """Return the values of g1 (T, B, H) of each step, those of the candidate for a gated cell, and the gates by name."""
-    if network.cell not in GATES:
-        return run.rates, {}
-    there = (np.arange(len(X))[:, None] < steps)[..., None]
-    inputs = np.where(there[..., 0] if network.one_hot else there, X, 0)  # padding may be NaN
-    kept = reference.kept(network.parameters, run.S[:-1], inputs, **network._engines["reference"].options)
-    gates = {name: np.where(there, kept[name], np.nan) for name in GATES[network.cell]}
-    return kept[CANDIDATES[network.cell]], gates
-
-
-def saturated_units(network, R, steps):
-    """Return the fraction of units (T,) whose slope is under a tenth of the largest."""
-    _, dg = reference.ACTIVATIONS[network.activation]
-    flat = dg(R) < SATURATED * LARGEST_SLOPES.get(network.activation, 1)
-    there = np.arange(len(R))[:, None] < steps
+def saturation_and_gates(network, run, X, steps):
+    """Return the fraction of units (T,) whose slope is under a tenth of the largest, and the gates (T, B, H) by name."""
+    there = np.arange(len(X))[:, None] < steps
+    R, gates = _values(network, run, X, there)
+    g, dg = reference.ACTIVATIONS[network.activation]
+    A = np.linspace(-20, 20, 4001)
+    largest = dg(A if reference.reads_input(network.activation) else g(A)).max()
+    flat = dg(R) < SATURATED * largest
     units = there.sum(axis=1) * R.shape[2]
-    return np.where(units > 0, (flat & there[..., None]).sum(axis=(1, 2)) / np.maximum(units, 1), np.nan)
+    return np.where(units > 0, (flat & there[..., None]).sum(axis=(1, 2)) / np.maximum(units, 1), np.nan), gates
+
+
+def _values(network, run, X, there):
+    """Return what the slopes g1' are functions of (T, B, H), and the gates by name."""
+    if network.cell not in GATES:
+        if not reference.reads_input(network.activation):
+            return run.rates, {}
+        return reference.argument(network.parameters, run.S[:-1], X, activation=network.activation, leak=network.leak,
+                                  leak_form=network.leak_form), {}
+    inputs = np.where(there if network.one_hot else there[..., None], X, 0)  # padding may be NaN
+    kept = reference.kept(network.parameters, run.S[:-1], inputs, **network._engines["reference"].options)
+    gates = {name: np.where(there[..., None], kept[name], np.nan) for name in GATES[network.cell]}
+    return kept[CANDIDATES[network.cell]], gates
 
 
 def describe_saturation(saturated):

@@ -5,13 +5,25 @@
 # plan.pxi explains the letters.
 
 
-cdef int find_cell(str cell, bint reset_after, double leak, str leak_form) except -1:
+cdef int find_cell(str cell, bint reset_after, double leak, str leak_form, int activation) except -1:
     """Return the row of the table of cells for the options of a network."""
     if cell == "plain":
         cell = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
-    elif cell == "gru" and not reset_after:
+        return with_activation(CELLS_BY_NAME[cell], activation)
+    if reads_input(activation):
+        raise ValueError(f"an activation whose derivative reads the pre-activation requires cell='plain', got cell={cell!r}")
+    if cell == "gru" and not reset_after:
         cell = "gru_before"
     return CELLS_BY_NAME[cell]
+
+
+cdef int with_activation(int cell, int activation) noexcept nogil:
+    """Return the row for a cell of one gate that saves what the derivative of the activation reads."""
+    if cell == PLAIN or cell == PLAIN_INPUT:
+        return PLAIN_INPUT if reads_input(activation) else PLAIN
+    if cell == CURRENT or cell == CURRENT_INPUT:
+        return CURRENT_INPUT if reads_input(activation) else CURRENT
+    return cell
 
 
 cdef class EngineArguments:
@@ -29,9 +41,9 @@ cdef class EngineArguments:
     cdef list pool
     cdef public Py_ssize_t shard_work  # most multiplications of one step of a shard; tests set it to get small shards
 
-    def __init__(self, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
+    def __init__(self, *, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
-                 dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0, *,
+                 dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0,
                  bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, double leak=1,
                  str leak_form="rate", str cell="plain", bint reset_after=True, double noise=0, double input_noise=0,
                  double dropout=0, unsigned int stream=0, bint drops_noise=False):
@@ -55,7 +67,8 @@ cdef class EngineArguments:
         stream : stream of random numbers of this recurrence
         drops_noise : set rounding noise in ∂E/∂S to 0, because another engine of the network has omega
         """
-        self.plan.units.form = find_cell(cell, reset_after, leak, leak_form) if recurs else PLAIN
+        self.plan.units.form = find_cell(
+            cell, reset_after, leak, leak_form, ACTIVATIONS[activation]) if recurs else PLAIN
         self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
         self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.stream = noise, input_noise, dropout, stream
         cdef Plan *p = &self.plan
@@ -95,9 +108,26 @@ cdef class EngineArguments:
             end = begin
 
     @cython.final
-    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1, draws=None) noexcept:
+    cdef bint take_arguments(self, Call *c, theta, batch, options) except -1:
+        """Put a `Batch` without its targets and weights, and `CallOptions`, into the call.
+
+        backends/arguments.py documents both. Return False if one has a wrong dtype, shape or layout. This is the only place
+        that reads CallOptions. It unpacks them, because reading each field by name takes 0.1 us longer.
+        """
+        X, _, _, initial_state, lengths, resets = batch
+        n_threads, memory_limit, draws, tbptt, input_gradient, initial_state_gradient = options
+        if not self.prepare(c, theta, X, initial_state, lengths, resets):
+            return False
+        c.n_threads, c.memory_limit = n_threads, memory_limit
+        c.input_gradient, c.initial_state_gradient = input_gradient, initial_state_gradient
+        truncate(c, tbptt)
+        return draws is None or self.take_draws(c, draws)
+
+    @cython.final
+    cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1) noexcept:
         """Put the arguments of every operation into the call. Return False if one has a wrong dtype, shape or layout.
 
+        The call then has no random numbers, no truncation, no memory limit and the default number of threads.
         `in_time` is the number of time axes of X: 0 if X is a single step (B, I) or (B,), else 1.
         """
         memset(c, 0, sizeof(Call))
@@ -109,8 +139,6 @@ cdef class EngineArguments:
             return False
         c.theta, c.error, c.last, c.units = cnp.PyArray_DATA(theta), self.plan.error, self.plan.last, self.plan.units
         c.sparse, c.reverse = c.last, self.plan.reverse
-        if draws is not None and not self.take_draws(c, draws):
-            return False
         if initial_state is not None:
             if not (is_ready(initial_state, self.type, 2) and has_shape(initial_state, c.B, self.plan.width, -1)):
                 return False
@@ -143,7 +171,16 @@ cdef class EngineArguments:
     cdef Py_ssize_t exchanged(self) noexcept nogil:
         """Return how many numbers per unit `states` passes on to `states_back`, beside the states."""
         cdef const CellRow *cell = &cell_rows[self.plan.units.form]
-        return max(cell.saves, 1) if cell.direct else 0
+        return max(cell.saves, 1) if cell.direct else cell.saves
+
+    @cython.final
+    cdef bint takes_saved(self) noexcept nogil:
+        """Return whether calls that go back through given states also need what the cell saved of them.
+
+        Else it follows from the states: what the cell saves is the public state, or nothing.
+        """
+        cdef const CellRow *cell = &cell_rows[self.plan.units.form]
+        return cell.saves > 0 and cell.state != SECOND
 
     @cython.final
     cdef void take_dropout(self, Call *c) noexcept nogil:
@@ -152,7 +189,7 @@ cdef class EngineArguments:
         Plain units with dropout run as the rate form with leak 1: only the kernels of leaky units apply a mask.
         """
         c.dropout = self.plan.dropout
-        if c.dropout > 0 and c.units.form == PLAIN:
+        if c.dropout > 0 and not cell_of(c).direct:
             c.units.form, c.units.leak = RATE, 1
 
     @cython.final
@@ -202,6 +239,12 @@ cdef class EngineArguments:
             return False
         c.old, c.past_S_0 = cnp.PyArray_DIM(past_S_0, 0), cnp.PyArray_DATA(past_S_0)
         return True
+
+    @cython.final
+    cdef bint is_ready_gradient(self, gradient) noexcept:
+        """Return whether `gradient` is a writable vector (P,) of the network's dtype."""
+        return (is_ready(gradient, self.type, 1) and has_shape(gradient, self.plan.P, -1, -1)
+                and cnp.PyArray_ISWRITEABLE(gradient))
 
     @cython.final
     cdef bint take_targets(self, Call *c, D, weights) noexcept:
@@ -280,9 +323,10 @@ cdef class EngineArguments:
             return prepare_weights(&self.plan, c, <const float *> c.weights)
         return prepare_weights(&self.plan, c, <const double *> c.weights)
 
-    def total_weight(self, theta, X, D, weights, initial_state, lengths, resets):
+    def total_weight(self, theta, batch):
         """Return Σ m as `loss_and_gradients` computes it. The arguments must be checked already."""
         cdef Call c
+        X, D, weights, initial_state, lengths, resets = batch
         if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)):
             raise ValueError("theta, X, D, weights, initial_state, lengths and resets must be C-contiguous arrays of the "
                              "right dtypes and shapes")

@@ -17,6 +17,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     cdef Py_ssize_t B = c.rows, H = p.H, ldh = w.ldh, ldd = w.ldd, since = c.past, end, block = 0, i, g, h
     cdef bint begun = False  # an error went back to the first step
     cdef const floating *first
+    cdef floating *start = <floating *> w.S  # the carries before the first step that the derivatives read
     cdef floating *first_delta = <floating *> w.first_delta
     cdef floating *delta = <floating *> w.delta
     cdef floating *Q_s = <floating *> shared.Q_s
@@ -72,7 +73,10 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             memset(c.dS_0, 0, B * p.width * sizeof(floating))
     elif to_first_state(p, c):
         first = cut_at_resets(p, c, k, w, 0, Q_s, first)
-        first = find_start_gradient(p, c, k, w, B, Q_s, <floating *> w.S, first, delta)
+        if saves_state(c):
+            start = <floating *> w.carry
+            first_states(p, c, k, theta, ldh, <floating *> w.S, start)
+        first = find_start_gradient(p, c, k, w, B, Q_s, start, first, delta)
         if c.dS_0 != NULL:
             scatter(k, 1, B, H, first, ldd, <floating *> c.dS_0, 0, p.width, c.order)
             if p.width > H:
@@ -82,8 +86,9 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     if p.S_0 >= 0 and c.packed:
         # dS_0 += the same from the rows that were reset: W_s read S_0 there                            (H,)
         rows = B if direct else 1
+        start = <floating *> w.initial + (ldh if saves_state(c) else 0)
         for i in range(rows):
-            memcpy(<floating *> w.after_resets + i * ldh, w.initial, ldh * sizeof(floating))
+            memcpy(<floating *> w.after_resets + i * ldh, start, ldh * sizeof(floating))
         if direct:
             to_dtype(rows * ldh, <double *> w.reset_dcarry_sums, dcarry)
         to_dtype(rows * ldd, <double *> w.reset_sums, <floating *> w.delta_next)

@@ -12,6 +12,9 @@ cdef struct Call:
     #
     # In a shard's Call the pointers start at the shard's first sequence, unless the call is packed. B stays that of the whole
     # batch: it is the distance between time steps.
+    int n_threads                #                at most this many threads; 0: the default
+    Py_ssize_t memory_limit      #                most bytes of workspace, NO_LIMIT or AUTOMATIC
+    bint input_gradient, initial_state_gradient  #                return ∂E/∂X, ∂E/∂ the initial states
     Py_ssize_t T, B, rows        #                steps, sequences of the whole batch, sequences of this shard (or of a full
                                  #                shard)
     const void *theta            # (P,)           parameters
@@ -51,6 +54,7 @@ cdef struct Call:
     void *Y                      # (T, B, O)      outputs
     void *S                      # (T + 1, B, width)  states; S[0] holds the initial states
     void *R                      # (T, B, saves H)  rates of leaky units, or what the cell saves
+    bint rates_of_saved          #                R receives the rates also where the cell saves the pre-activations
     void *final_state            # (B, width)         states after each sequence's last step
     void *losses                 # (T, B)         errors e, not weighted
     void *gradient               # (P,)           ∂E/∂theta

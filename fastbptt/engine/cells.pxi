@@ -6,98 +6,12 @@
 # directly. CELLS below has the forward and the backward function of each. A new cell is a row of both tables. No other file
 # of the engine names a cell.
 #
-# S is the first carry, which W_s and the output read. w.carry is the second carry (the state in the current form, c of the
-# LSTM), w.saves what the cell saves in addition (the rate in the rate form, the gates of a GRU or LSTM). dcarry is the gradient
-# that goes back directly, beside delta. delta is ∂E/∂ the pre-activations: for each row one block of H numbers per slot (see
-# `slot_of`). Leaky units and cells of one gate have a single slot.
+# S is the first carry, which W_s and the output read. w.carry is the second carry: the state in the current form, c of the LSTM.
+# w.saves is what the cell saves in addition: the rate in the rate form, the gates of a GRU or LSTM, the argument of g1 if its
+# derivative reads that. dcarry is the gradient that goes back directly, beside delta. delta is ∂E/∂ the pre-activations. Its
+# rows have one block of H numbers per slot (`slot_of`); cells of one gate have a single slot.
 #
 # batching.pxi explains row, block, run, packed and reset; plan.pxi explains the letters.
-
-cdef void own_states(const Plan *p, const Call *c, const Kernels *k, const floating *theta, Py_ssize_t rows, Py_ssize_t ldh,
-                     floating *S, floating *carry) noexcept nogil:
-    """Write the network's own initial state to the carries (rows, H): S_0 in every row, or zeros if it has no S_0."""
-    if p.S_0 >= 0:
-        gather_states(p, c, k, rows, theta + p.S_0, 0, NULL, ldh, S, carry)
-        return
-    memset(S, 0, rows * ldh * sizeof(floating))
-    if cell_of(c).carries > 1:
-        memset(carry, 0, rows * ldh * sizeof(floating))
-    start_carries(c, k, rows, ldh, S, carry)
-
-
-cdef void gather_states(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t rows, const floating *source,
-                        Py_ssize_t stride, const Py_ssize_t *index, Py_ssize_t ldh, floating *S,
-                        floating *carry) noexcept nogil:
-    """Copy public states to the carries S and `carry`, both (rows, H). carry may be NULL if only the first is needed.
-
-    Row i is at source + stride * index[i], or source + stride * i if index is NULL.
-    """
-    gather(k, 1, rows, p.H, source, 0, stride, index, S, ldh)
-    if cell_of(c).state == BOTH_CARRIES and carry != NULL:
-        gather(k, 1, rows, p.H, source + p.H, 0, stride, index, carry, ldh)
-    start_carries(c, k, rows, ldh, S, carry)
-
-
-cdef void read_states(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows,
-                      const Py_ssize_t *row_index, const floating *source, Py_ssize_t ldh, floating *S,
-                      floating *carry) noexcept nogil:
-    """Copy public states (T, B, width) of a block that begins with step t to the carries, as `gather_states` does."""
-    read_part(c, k, t, rows, row_index, p.H, p.width, source, S, ldh)
-    if cell_of(c).state == BOTH_CARRIES and carry != NULL:
-        read_part(c, k, t, rows, row_index, p.H, p.width, source + p.H, carry, ldh)
-    start_carries(c, k, rows, ldh, S, carry)
-
-
-cdef void scatter_states(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t rows, const floating *S,
-                         const floating *carry, Py_ssize_t ldh, floating *target, const Py_ssize_t *index) noexcept nogil:
-    """Copy the carries (rows, H) to public states, target (.., width). index (rows,) may be NULL."""
-    scatter(k, 1, rows, p.H, carry if cell_of(c).state == SECOND else S, ldh, target, 0, p.width, index)
-    if cell_of(c).state == BOTH_CARRIES:
-        scatter(k, 1, rows, p.H, carry, ldh, target + p.H, 0, p.width, index)
-
-
-cdef void write_states(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows,
-                       const Py_ssize_t *row_index, const floating *S, const floating *carry, Py_ssize_t ldh,
-                       floating *target) noexcept nogil:
-    """Copy the carries of a block that begins with step t to public states, target (T, B, width)."""
-    write_part(c, k, t, rows, row_index, p.H, p.width, carry if cell_of(c).state == SECOND else S, ldh, target)
-    if cell_of(c).state == BOTH_CARRIES:
-        write_part(c, k, t, rows, row_index, p.H, p.width, carry, ldh, target + p.H)
-
-
-cdef void write_saves(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows,
-                      const Py_ssize_t *row_index, const floating *saves, Py_ssize_t lds, floating *target) noexcept nogil:
-    """Copy what the cell saves, (rows, saves H), to target (T, B, saves H) for a block that begins with step t.
-
-    In `target` the gates come first, in the order of their weights, then what else is saved.
-    """
-    cdef Py_ssize_t i, n = cell_of(c).saves, ldh = lds // n
-    for i in range(n):
-        write_part(c, k, t, rows, row_index, p.H, n * p.H, saves + (slot_of(p, i) if i < p.gates else i) * ldh, lds,
-                   target + i * p.H)
-
-
-cdef void read_saves(const Plan *p, const Call *c, const Kernels *k, Py_ssize_t t, Py_ssize_t rows,
-                     const Py_ssize_t *row_index, const floating *source, floating *saves, Py_ssize_t lds) noexcept nogil:
-    """Do the reverse of `write_saves`. `gather` would not do: it writes zeros up to the next row."""
-    cdef Py_ssize_t i, row, at, n = cell_of(c).saves, ldh = lds // n
-    memset(saves, 0, rows * lds * sizeof(floating))
-    for row in range(rows):
-        at = row_index[row] if row_index != NULL else (t + row // c.rows) * c.B + row % c.rows
-        for i in range(n):
-            memcpy(saves + row * lds + (slot_of(p, i) if i < p.gates else i) * ldh, source + (at * n + i) * p.H,
-                   p.H * sizeof(floating))
-
-
-cdef inline const CellRow *cell_of(const Call *c) noexcept nogil:
-    """Return the row of the call's cell in the table of cells."""
-    return &cell_rows[c.units.form]
-
-
-cdef inline Py_ssize_t saved_numbers(const Call *c) noexcept nogil:
-    """Return how many numbers per unit `rates` and `past_rates` hold: those that the cell saves, or the first carry."""
-    return max(cell_of(c).saves, 1)
-
 
 cdef inline bint from_zero(const Plan *p, const Call *c) noexcept nogil:
     """Return whether W_s reads only zeros at the first step.
@@ -125,16 +39,8 @@ cdef void apply_resets(const Call *c, const Workspace *w, Py_ssize_t t, const fl
             memcpy(after_resets + row * ldh, initial, ldh * sizeof(floating))
 
 
-cdef void to_rates(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t ldh, floating *A) noexcept nogil:
-    """Compute A = g1(A) in place, of shape (rows, H)."""
-    cdef ErrorOptions what
-    memset(&what, 0, sizeof(ErrorOptions))
-    what.activation = c.units.activation
-    error(k, &what, rows, <const floating *> NULL, 0, NULL, <const floating *> NULL, 0, A, ldh, <floating *> NULL)
-
-
-# The functions of each cell, for both types. forward: `recur_through` for steps with the same rows; the arguments are those
-# there. backward: `back`. start_back: `find_start_gradient`.
+# The functions of each cell, for both types. forward: `recur_through` for steps with the same rows. backward: `back`. The
+# arguments are those of these two functions.
 ctypedef void (*Forward_f32)(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
                              Py_ssize_t steps, Py_ssize_t rows, const float *before, const float *carry_before, float *S,
                              float *carry, float *saves) noexcept nogil
@@ -163,13 +69,16 @@ CELLS[CURRENT] = Cell(leaky_forward[float], leaky_forward[double], leaky_backwar
 CELLS[GRU] = Cell(gated_forward[float], gated_forward[double], gated_backward[float], gated_backward[double])
 CELLS[GRU_BEFORE] = CELLS[GRU]
 CELLS[LSTM] = CELLS[GRU]
+CELLS[PLAIN_INPUT] = CELLS[PLAIN]
+CELLS[CURRENT_INPUT] = CELLS[CURRENT]
 
 
 cdef void plain_forward(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
                         Py_ssize_t steps, Py_ssize_t rows, const floating *before, const floating *carry_before, floating *S,
                         floating *carry, floating *saves) noexcept nogil:
     """Compute S[t] = g1(S[t] + S[t - 1] @ W_s.T)."""
-    recur(k, p.activation, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, before, S)
+    recur(k, p.activation, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, before, S,
+          saves if cell_of(c).saves > 0 else <floating *> NULL)
 
 
 cdef void plain_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
@@ -184,7 +93,9 @@ cdef void leaky_forward(const Plan *p, const Call *c, const Kernels *k, const Sh
                         floating *carry, floating *saves) noexcept nogil:
     """Compute both forms of leaky units, and dropout: kernels.h has the formulas."""
     integrate(k, &c.units, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, <const floating *> w.mask,
-              <floating *> w.masked, before, carry_before, S, saves if cell_of(c).saves > 0 else carry)
+              <floating *> w.masked, before, carry_before, S, saves if cell_of(c).carries == 1 else carry)
+    if saves_state(c):
+        memcpy(saves, carry, steps * rows * w.ldh * sizeof(floating))
 
 
 cdef void leaky_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
@@ -213,20 +124,9 @@ cdef void gated_backward(const Plan *p, const Call *c, const Kernels *k, const W
                     <floating *> w.masked, R, before, delta_next, dcarry, delta)
 
 
-cdef void start_carries(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t ldh, floating *S,
-                        floating *carry) noexcept nogil:
-    """Turn public states S (rows, H) into the carries of the cell, if the public state is the second carry.
-
-    S becomes the first, `carry` the second. `carry` may be NULL if only the first carry is needed.
-    """
-    if cell_of(c).state == SECOND:
-        if carry != NULL:
-            memcpy(carry, S, rows * ldh * sizeof(floating))
-        to_rates(c, k, rows, ldh, S)
-
-
 cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
-                        Py_ssize_t t, Py_ssize_t end, const floating *before, floating *S, floating *carry, floating *saves) noexcept nogil:
+                        Py_ssize_t t, Py_ssize_t end, const floating *before, floating *S, floating *carry,
+                        floating *saves) noexcept nogil:
     """Compute S[t] = g1(S[t] + S[t - 1] @ W_s.T), or the cell's own equations, for the steps t ... end.
 
     Their rows begin at S, `carry` (rows, H) and `saves` (rows, saves H). On entry S, or `saves` if the cell has several gates,
@@ -249,8 +149,7 @@ cdef void recur_through(const Plan *p, const Call *c, const Kernels *k, const Sh
             CELLS[c.units.form].forward_f32(p, c, k, shared, w, next - t, rows, before, carry_before, S, carry, saves)
         else:
             CELLS[c.units.form].forward_f64(p, c, k, shared, w, next - t, rows, before, carry_before, S, carry, saves)
-        if cell_of(c).direct:
-            saves += (next - t) * rows * w.lds
+        saves += (next - t) * rows * w.lds
         if cell_of(c).carries > 1:
             carry_before = carry + (next - t - 1) * rows * ldh
             carry += (next - t) * rows * ldh
@@ -295,7 +194,10 @@ cdef void add_to_old_start(const Plan *p, const Call *c, const Kernels *k, const
     cdef Py_ssize_t ldh = w.ldh
     cdef floating *rates = <floating *> w.old
     cdef floating *nothing = rates + ldh
-    find_old_start(p, c, k, t, ldh, rates)
+    if saves_state(c):  # then the derivative reads that S_0 itself
+        gather_states(p, c, k, 1, <const floating *> c.past_S_0 + t * p.width, 0, NULL, ldh, nothing, rates)
+    else:
+        find_old_start(p, c, k, t, ldh, rates)
     memset(nothing, 0, ldh * sizeof(floating))
     back(p, c, k, w, 1, row, 1, Q_s, rates, rates, delta, <floating *> w.dcarry + row * ldh, nothing)
     add_in_double(p.H, <floating *> w.dcarry + row * ldh, <double *> w.old_start_sums)
@@ -353,7 +255,8 @@ cdef const floating *find_start_gradient(const Plan *p, const Call *c, const Ker
     """Return the gradient by the public states before a step, from delta_next and w.dcarry of that step.
 
     It is (rows, H) with w.ldd as the distance of rows. If the public state has both carries, the gradient by the second is
-    w.dcarry (rows, H). S (rows, H) are the first carries before the step. delta (rows, slots H) is scratch.
+    w.dcarry (rows, H). S (rows, H) are the first carries before the step; of a cell that `saves_state`, the second. delta (rows,
+    slots H) is scratch.
     """
     cdef floating *dcarry = <floating *> w.dcarry
     memset(delta, 0, rows * w.ldd * sizeof(floating))
@@ -373,81 +276,6 @@ cdef void add_start_gradient(const Plan *p, const Call *c, const Kernels *k, con
     column_sums(k, rows, p.H, first, w.ldd, sums)
     if cell_of(c).state == BOTH_CARRIES:
         column_sums(k, rows, p.H, <const floating *> w.dcarry, w.ldh, sums + p.H)
-
-
-cdef void add_gate_gradients(const Plan *p, const Kernels *k, const Workspace *w, Py_ssize_t rows, const floating *delta,
-                             const floating *before, const floating *X, bint one_hot, floating *gradient) noexcept nogil:
-    """Add the gradients of W_s, W_x, b_s and b_n of a cell of several gates to gradient (P,).
-
-    One product serves neighbouring gates if delta has no padding between them. X (rows, I) is not read if one_hot.
-    """
-    add_recurrent_gradient(p, k, w, rows, delta, before, gradient + p.W_s)
-    if not one_hot:
-        add_input_gradient(p, k, w, rows, delta, X, w.ldi, p.I, gradient + p.W_x)
-    if p.b_s >= 0:
-        add_biases(p, k, w, rows, delta, gradient + p.b_s)
-    if p.b_n >= 0:
-        # db_n = delta's last slot.sum(axis=0)                                                             (H,)
-        column_sums(k, rows, p.H, delta + p.gates * w.ldh, w.ldd, gradient + p.b_n)
-
-
-cdef void add_recurrent_gradient(const Plan *p, const Kernels *k, const Workspace *w, Py_ssize_t rows, const floating *delta,
-                                 const floating *before, floating *dW_s) noexcept nogil:
-    """Compute dW_s += delta.T @ before, of shape (gates H, H). A GATED product has the factor w.gated."""
-    cdef Py_ssize_t H = p.H, ldh = w.ldh, g = 0, n, gated = p.gates - 1 if w.gated != NULL else p.gates
-    delta += first_slot(p) * ldh
-    while g < p.gates:
-        n = 1 if H < ldh or g == gated else gated - g
-        accumulate(k, rows, n * H, H, delta + g * ldh, w.ldd, <const floating *> w.gated if g == gated else before, ldh,
-                   dW_s + g * H * H, H)
-        g += n
-
-
-cdef void add_input_gradient(const Plan *p, const Kernels *k, const Workspace *w, Py_ssize_t rows, const floating *delta,
-                             const floating *X, Py_ssize_t ldi, Py_ssize_t I, floating *dW_x) noexcept nogil:
-    """Compute dW_x += delta.T @ X, of shape (gates H, I)."""
-    cdef Py_ssize_t H = p.H, ldh = w.ldh, g = 0, n
-    while g < p.gates:
-        n = 1 if H < ldh else neighbours(p, g)
-        accumulate(k, rows, n * H, I, delta + slot_of(p, g) * ldh, w.ldd, X, ldi, dW_x + g * H * I, I)
-        g += n
-
-
-cdef void add_biases(const Plan *p, const Kernels *k, const Workspace *w, Py_ssize_t rows, const floating *delta,
-                     floating *db_s) noexcept nogil:
-    """Compute db_s += delta.sum(axis=0), of shape (gates H,)."""
-    cdef Py_ssize_t H = p.H, g = 0, n
-    while g < p.gates:
-        n = 1 if H < w.ldh else neighbours(p, g)
-        column_sums(k, rows, n * H, delta + slot_of(p, g) * w.ldh, w.ldd, db_s + g * H)
-        g += n
-
-
-cdef void find_gated(const Plan *p, const Workspace *w, Py_ssize_t rows, const floating *saves, const floating *before,
-                     floating *gated) noexcept nogil:
-    """Compute gated = r * before, (rows, H), the factor of a GATED product. r is the first of the saved gates."""
-    cdef Py_ssize_t i, h
-    for i in range(rows):
-        for h in range(p.H):
-            gated[i * w.ldh + h] = saves[i * w.lds + h] * before[i * w.ldh + h]
-
-
-cdef inline Py_ssize_t neighbours(const Plan *p, Py_ssize_t g) noexcept nogil:
-    """Return how many gates from g on have slots that follow each other."""
-    cdef Py_ssize_t n = 1
-    while g + n < p.gates and slot_of(p, g + n) == slot_of(p, g) + n:
-        n += 1
-    return n
-
-
-cdef inline floating *saved_rates(const Call *c, const Workspace *w, Py_ssize_t row, floating *A) noexcept nogil:
-    """Return what the derivatives read, from row `row` of the saved rows on: what the cell saves, else A, its states."""
-    return <floating *> w.saves + row * w.lds if cell_of(c).saves > 0 else A
-
-
-cdef inline Py_ssize_t saved_width(const Call *c, const Workspace *w) noexcept nogil:
-    """Return the distance of rows in the array that `saved_rates` returns."""
-    return w.lds if cell_of(c).saves > 0 else w.ldh
 
 
 cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,

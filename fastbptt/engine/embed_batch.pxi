@@ -181,7 +181,7 @@ cdef int describe(const Embedded *e, const Batch *b, Call *c) noexcept nogil:
     """Fill a new Call with sizes, initial state and lengths, and check them. It does not set what the call computes."""
     cdef const Plan *p = &e.plan
     memset(c, 0, sizeof(Call))
-    c.T, c.B, c.error, c.last, c.sparse = b.T, b.B, p.error, p.last, p.last
+    c.T, c.B, c.error, c.last, c.sparse, c.units = b.T, b.B, p.error, p.last, p.last, p.units
     if not countable(p, c):
         return STATUS_TOO_LARGE
     c.initial_state, c.lengths = b.initial_state, b.lengths
@@ -213,7 +213,7 @@ cdef int prepare(const Embedded *e, const Batch *b, const void *theta, Call *c, 
     give(s, theta, p.P, e.size, True, False)
     give(s, c.ids, steps, sizeof(Py_ssize_t), p.one_hot, False)
     give(s, c.X, steps * p.I, e.size, not p.one_hot, False)
-    give(s, c.initial_state, <double> c.B * p.H, e.size, False, False)
+    give(s, c.initial_state, <double> c.B * p.width, e.size, False, False)
     give(s, c.lengths, c.B, sizeof(Py_ssize_t), False, False)
     give(s, c.resets, steps, 1, False, False)
     if s.status != STATUS_OK:
@@ -265,5 +265,5 @@ cdef int take_gradients(const Embedded *e, Call *c, Spans *s, void *gradient, vo
     truncate_to(c, e.k1, e.k2)
     give(s, gradient, p.P, e.size, True, True)
     give(s, dX, <double> c.T * c.B * p.I, e.size, False, True)
-    give(s, dS_0, <double> c.B * p.H, e.size, False, True)
+    give(s, dS_0, <double> c.B * p.width, e.size, False, True)
     return s.status

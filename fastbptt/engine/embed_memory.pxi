@@ -80,7 +80,7 @@ cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept n
     memset(stamp, 0, sizeof(Stamp))
     stamp.magic, stamp.size, stamp.kernels = SAVED_MAGIC, e.size, e.kernels
     stamp.I, stamp.H, stamp.O = p.I, p.H, p.O
-    stamp.activation, stamp.output_activation = p.activation, p.error.activation
+    stamp.cell, stamp.activation, stamp.output_activation = p.units.form, p.activation, p.error.activation
     stamp.bias, stamp.learns_initial_state, stamp.last, stamp.one_hot = e.bias, e.learns_initial_state, p.last, p.one_hot
     stamp.T, stamp.B, stamp.initial_state = b.T, b.B, b.initial_state
     stamp.lengths, stamp.resets = b.lengths, b.resets
@@ -193,12 +193,19 @@ cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogi
     if status != STATUS_OK:
         return status
     memset(&c, 0, sizeof(Call))
-    c.T, c.B, c.error = 1, B, e.plan.error
+    c.T, c.B, c.error, c.units = 1, B, e.plan.error, e.plan.units
     return most_bytes_needed(e, &b, &c, False) if countable(&e.plan, &c) else STATUS_TOO_LARGE
 
 
-cdef int check_and_run(const Embedded *e, const Batch *b, Call *c, Spans *s, void *saved, Py_ssize_t saved_size,
-                       void *scratch, Py_ssize_t scratch_size) noexcept nogil:
+cdef struct Room:
+    # The caller's memory for a call, and its size in bytes.
+    void *saved                  # NULL without it
+    Py_ssize_t saved_size
+    void *scratch
+    Py_ssize_t scratch_size
+
+
+cdef int check_and_run(const Embedded *e, const Batch *b, Call *c, Spans *s, Room room) noexcept nogil:
     """Check saved and scratch, and run the Call in scratch.
 
     All arguments are in the Call, and their memory is in s. Nothing but scratch is written before all checks have passed.
@@ -210,32 +217,32 @@ cdef int check_and_run(const Embedded *e, const Batch *b, Call *c, Spans *s, voi
     count(c)
     divide(e, c)
     packing = packing_bytes(c)
-    give_block(s, scratch, scratch_size, packing)
+    give_block(s, room.scratch, room.scratch_size, packing)
     if s.status != STATUS_OK:
         return s.status
-    pack_sequences(c, <Py_ssize_t *> scratch)
+    pack_sequences(c, <Py_ssize_t *> room.scratch)
     needed = bytes_needed(e, c, &shared)
     if needed < 0:
         return <int> needed
     s.n -= packing > 0  # the packing is a part of scratch: replace its span by the whole
-    give_block(s, scratch, scratch_size, needed)
+    give_block(s, room.scratch, room.scratch_size, needed)
     if c.external:
-        c.saved = <char *> saved + stamp_bytes()
-        give_block(s, saved, saved_size, stamp_bytes() + shared.shards * shared.saved)
+        c.saved = <char *> room.saved + stamp_bytes()
+        give_block(s, room.saved, room.saved_size, stamp_bytes() + shared.shards * shared.saved)
     if s.status != STATUS_OK:
         return s.status
     memset(&stamp, 0, sizeof(Stamp))  # else GCC 12 warns that it is uninitialised, although c.has_saved implies c.external
     if c.external:
         make_stamp(e, b, &stamp)
-        if c.has_saved and memcmp(saved, &stamp, sizeof(Stamp)) != 0:
+        if c.has_saved and memcmp(room.saved, &stamp, sizeof(Stamp)) != 0:
             return STATUS_NOT_SAVED
         if not c.has_saved:
-            (<Stamp *> saved).magic = 0  # invalid until it is complete
+            (<Stamp *> room.saved).magic = 0  # invalid until it is complete
     c.stop = <volatile int *> b.stop if b.stop != NULL else &never
     if e.size == sizeof(float):
-        status = run(&e.plan, c, e.kernels, <char *> scratch + packing, <const float *> c.theta, 1)
+        status = run(&e.plan, c, e.kernels, <char *> room.scratch + packing, <const float *> c.theta, 1)
     else:
-        status = run(&e.plan, c, e.kernels, <char *> scratch + packing, <const double *> c.theta, 1)
+        status = run(&e.plan, c, e.kernels, <char *> room.scratch + packing, <const double *> c.theta, 1)
     if c.external and not c.has_saved and status == DONE:
-        memcpy(saved, &stamp, sizeof(Stamp))
+        memcpy(room.saved, &stamp, sizeof(Stamp))
     return STATUS_OK if status == DONE else STATUS_STOPPED

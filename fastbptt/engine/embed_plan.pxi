@@ -20,8 +20,8 @@ cdef struct Embedded:
     const Kernels *kernels       # for operations; NULL if this build has none for the plan
     const Kernels *updating      # for updates of theta
     bint bias, learns_initial_state, allows_blas
-    double[6] l1                 # indexed by PARAMETER_...
-    double[6] l2                 # likewise
+    double[7] l1                 # indexed by PARAMETER_...
+    double[7] l2                 # likewise
     Py_ssize_t n_levels
     Py_ssize_t k1, k2            # of truncated BPTT; 0 without truncation
 
@@ -48,7 +48,7 @@ cdef struct Stamp:
     # compares it byte by byte, so unused bytes must be 0.
     Py_ssize_t magic
     Py_ssize_t size, I, H, O
-    Py_ssize_t activation, output_activation, bias, learns_initial_state, last, one_hot
+    Py_ssize_t cell, activation, output_activation, bias, learns_initial_state, last, one_hot
     const Kernels *kernels
     Py_ssize_t T, B
     const void *X
@@ -137,6 +137,8 @@ cdef int plan_check(const void *plan) noexcept nogil:
     loss, outputs = e.plan.error.loss, e.plan.error.activation
     if outputs_of(loss) >= 0 and outputs_of(loss) != outputs:
         return STATUS_COMBINATION
+    if e.plan.gates > 1 and reads_input(e.plan.activation):
+        return STATUS_COMBINATION
     for i in range(e.n_levels):
         if not 0 < e.plan.error.levels[i] < 1:
             return STATUS_NUMBER
@@ -149,12 +151,16 @@ cdef void settle(Embedded *e) noexcept nogil:
     The penalties have Engine's order, from the last parameter to the first, so that their sum has the same bits.
     """
     cdef Plan *p = &e.plan
-    cdef Py_ssize_t[6] begins
-    cdef Py_ssize_t end, i
+    cdef Py_ssize_t[7] begins
+    cdef int[7] from_last
+    cdef Py_ssize_t end, i, k
+    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_B_N, PARAMETER_B_S, PARAMETER_W_S, PARAMETER_W_X]
+    p.units.activation = p.activation
     place_parameters(p, e.bias, e.learns_initial_state)
     find_parameters(p, begins)
     p.penalties, end = 0, p.P
-    for i in range(5, -1, -1):
+    for k in range(7):
+        i = from_last[k]
         if begins[i] < 0:
             continue
         if e.l1[i] > 0 or e.l2[i] > 0:
@@ -170,9 +176,10 @@ cdef void settle(Embedded *e) noexcept nogil:
 
 
 cdef void find_parameters(const Plan *p, Py_ssize_t *begins) noexcept nogil:
-    """Write the index in theta at which each parameter begins to begins (6,), indexed by PARAMETER_...; -1 if absent."""
+    """Write the index in theta at which each parameter begins to begins (7,), indexed by PARAMETER_...; -1 if absent."""
     begins[PARAMETER_W_X], begins[PARAMETER_W_S], begins[PARAMETER_B_S] = p.W_x, p.W_s, p.b_s
     begins[PARAMETER_W_Y], begins[PARAMETER_B_Y], begins[PARAMETER_S_0] = p.W_y, p.b_y, p.S_0
+    begins[PARAMETER_B_N] = p.b_n
 
 
 cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
@@ -211,12 +218,27 @@ cdef void set_error(Embedded *e, int loss) noexcept nogil:
     e.plan.error.levels, e.plan.error.threshold, e.plan.error.scale, e.n_levels = NULL, 0, 1, 0
 
 
+cdef int plan_set_cell(void *plan, int cell) noexcept nogil:
+    """Set the cell, CELL_.... The layout of theta changes."""
+    cdef Embedded *e = <Embedded *> plan
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and cell != CELL_PLAIN and cell != CELL_GRU and cell != CELL_GRU_BEFORE and cell != CELL_LSTM:
+        status = STATUS_OPTION
+    if status == STATUS_OK and <double> cell_rows[cell].gates * e.plan.H * (e.plan.I + e.plan.H) > 2.0**48:
+        status = STATUS_TOO_LARGE
+    if status == STATUS_OK:
+        e.plan.units.form = with_activation(cell, e.plan.activation)
+        settle(e)
+    return status
+
+
 cdef int plan_set_activation(void *plan, int activation) noexcept nogil:
     cdef int status = plan_status(plan)
     if status == STATUS_OK and not (0 <= activation < ACTIVATION_COUNT and activation_rows[activation].layers & HIDDEN):
         status = STATUS_OPTION
     if status == STATUS_OK:
-        (<Embedded *> plan).plan.activation = activation
+        (<Embedded *> plan).plan.activation = (<Embedded *> plan).plan.units.activation = activation
+        (<Embedded *> plan).plan.units.form = with_activation((<Embedded *> plan).plan.units.form, activation)
     return status
 
 
@@ -320,7 +342,7 @@ cdef int plan_set_one_hot(void *plan, int one_hot) noexcept nogil:
 cdef int plan_set_penalty(void *plan, int parameter, double l1, double l2) noexcept nogil:
     """Set the factors l1 and l2, finite and at least 0, of the penalty on PARAMETER_...."""
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and not 0 <= parameter < 6:
+    if status == STATUS_OK and not 0 <= parameter < 7:
         status = STATUS_OPTION
     if status == STATUS_OK and not (l1 >= 0 and l2 >= 0 and isfinite(l1) and isfinite(l2)):
         status = STATUS_NUMBER
@@ -358,10 +380,10 @@ cdef Py_ssize_t plan_parameters(const void *plan) noexcept nogil:
 cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept nogil:
     """Return the index in theta at which PARAMETER_... begins, or a status below 0."""
     cdef int status = plan_status(plan)
-    cdef Py_ssize_t[6] begins
+    cdef Py_ssize_t[7] begins
     if status != STATUS_OK:
         return status
-    if not 0 <= parameter < 6:
+    if not 0 <= parameter < 7:
         return STATUS_OPTION
     find_parameters(&(<const Embedded *> plan).plan, begins)
     return begins[parameter] if begins[parameter] >= 0 else STATUS_COMBINATION

@@ -18,10 +18,8 @@ cdef int forward(const Plan *p, Call *c, const Kernels *k, const Shared *shared,
     cdef Py_ssize_t ldh = w.ldh
     cdef floating *S = <floating *> w.S
     # S[0] = S_0                                                                                      (B, H)
-    if c.initial_state != NULL and not c.has_saved:
-        gather_states(p, c, k, c.rows, <const floating *> c.initial_state, p.width, c.order, ldh, S, <floating *> w.carry)
-    elif not c.has_saved:
-        own_states(p, c, k, theta, c.rows, ldh, S, <floating *> w.carry)
+    if not c.has_saved:
+        first_states(p, c, k, theta, ldh, S, <floating *> w.carry)
     if not c.packed and c.S != NULL:
         scatter_states(p, c, k, c.rows, S, <floating *> w.carry, ldh, <floating *> c.S, NULL)
     if c.packed:
@@ -110,7 +108,9 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             recur_through(p, c, k, shared, w, t, end, S, A, carry, saves)
         if c.S != NULL and not again:
             write_states(p, c, k, t, rows, row_index, A, carry, ldh, <floating *> c.S + B * p.width)
-        if c.R != NULL and not again and saved:
+        if c.R != NULL and c.rates_of_saved and saved and reads_input(p.activation) and not saves_state(c):
+            to_rates(c, k, rows, ldh, saves)  # such a call keeps nothing, so nothing reads the pre-activations
+        if c.R != NULL and not again and saved and not saves_state(c):
             write_saves(p, c, k, t, rows, row_index, saves, w.lds, <floating *> c.R)
         elif c.R != NULL and not again:
             write(c, k, t, rows, row_index, H, A, ldh, <floating *> c.R)

@@ -152,7 +152,7 @@ cdef void flow_back(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     for i in range(end - 1, -1, -1):
         if stopped(c):
             return
-        R = <floating *> w.S + (i + 1) * B * ldh
+        R = saved_rates(c, w, i * B, <floating *> w.S + (i + 1) * B * ldh)
         # dS[i] = delta[i + 1] @ W_s                                                                  (errors B, H)
         if errors > 0 and not together:
             affine(k, errors * B, H, H, delta, ldh, Q_s, ldh, <const floating *> NULL, dS, ldh)

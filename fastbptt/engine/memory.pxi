@@ -38,8 +38,7 @@ cdef class EngineCalls(EngineArguments):
         return array
 
     @cython.final
-    cdef dict gradients(self, Call *c, Py_ssize_t memory_limit, bint input_gradient, bint initial_state_gradient,
-                        int n_threads):
+    cdef dict gradients(self, Call *c):
         """Run the call and return the dict of all gradients that it asks for.
 
         The gradients of parameters are views of one new vector (P,). "X" (T, B, I) and "initial_state" (B, H) have their own
@@ -48,10 +47,11 @@ cdef class EngineCalls(EngineArguments):
         cdef Plan *p = &self.plan
         flat = self.fresh(1, p.P, 0, 0, &c.gradient)
         c.saves = True
-        dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if input_gradient else None
-        dS_0 = self.fresh(2, c.B, p.width, 0, &c.dS_0) if initial_state_gradient else None
-        self.run(c, n_threads, memory_limit)
-        gradients = {"W_x": self.view(flat, p.W_x, 2, p.gates * p.H, p.I), "W_s": self.view(flat, p.W_s, 2, p.gates * p.H, p.H)}
+        dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if c.input_gradient else None
+        dS_0 = self.fresh(2, c.B, p.width, 0, &c.dS_0) if c.initial_state_gradient else None
+        self.run(c)
+        gradients = {"W_x": self.view(flat, p.W_x, 2, p.gates * p.H, p.I),
+                     "W_s": self.view(flat, p.W_s, 2, p.gates * p.H, p.H)}
         if p.b_s >= 0:
             gradients["b_s"] = self.view(flat, p.b_s, 1, p.gates * p.H, 0)
         if p.b_n >= 0:
@@ -61,18 +61,19 @@ cdef class EngineCalls(EngineArguments):
             gradients["b_y"] = self.view(flat, p.b_y, 1, p.O, 0)
         if p.S_0 >= 0:
             gradients["S_0"] = self.view(flat, p.S_0, 1, p.width, 0)
-        if input_gradient:
+        if c.input_gradient:
             gradients["X"] = dX
-        if initial_state_gradient:
+        if c.initial_state_gradient:
             gradients["initial_state"] = dS_0
         return gradients
 
     @cython.final
-    cdef int threads(self, const Call *c, int n_threads) noexcept nogil:
-        """Return how many threads serve the call: n_threads, or its share of `default_threads` if n_threads is 0.
+    cdef int threads(self, const Call *c) noexcept nogil:
+        """Return how many threads serve the call: c.n_threads, or its share of `default_threads` if that is 0.
 
         There are never more threads than shards.
         """
+        cdef int n_threads = c.n_threads
         if c.terms_S != NULL or c.flow != NULL or c.rows == 0:  # all shards add to the same array
             return 1
         if n_threads <= 0:
@@ -92,13 +93,14 @@ cdef class EngineCalls(EngineArguments):
         return lay_out_shared(p, c, self.kernels, <const double *> c.theta, NULL, threads, &shared)
 
     @cython.final
-    cdef Py_ssize_t fit_into(self, Call *c, Py_ssize_t limit, int *threads) except -1 nogil:
-        """Return the bytes that the call needs, and choose segments and threads so that they fit into `limit`.
+    cdef Py_ssize_t fit_into(self, Call *c, int *threads) except -1 nogil:
+        """Return the bytes that the call needs, and choose segments and threads so that they fit into c.memory_limit.
 
         First tries more segments, then fewer threads. The limit also covers the order of a packed call. AUTOMATIC stands for
         the least possible memory, NO_LIMIT for no limit. Raises MemoryError if the call cannot fit.
         """
         cdef Py_ssize_t needed, least, best, segments, order_bytes = packed_words(c) * sizeof(Py_ssize_t)
+        cdef Py_ssize_t limit = c.memory_limit
         while True:
             c.segments = best = 0
             segments, needed = 1, self.plan_memory(c, threads[0])
@@ -142,34 +144,34 @@ cdef class EngineCalls(EngineArguments):
         c.segments = (most + rows - 1) // rows
         return self.plan_memory(c, threads)
 
-    def workspace(self, theta, Py_ssize_t T, Py_ssize_t B, lengths, bint resets, bint labels, Py_ssize_t weight_width,
-                  bint sparse, tbptt, Py_ssize_t memory_limit, int n_threads, bint dropout=False):
+    def workspace(self, theta, shape, options):
         """Return the bytes that `loss_and_gradients` needs for its workspace.
 
-        lengths is None or an intp vector (B,), already checked. theta (P,) is not read.
+        `shape` is a CallShape, already checked. theta (P,) is not read.
         """
         cdef Call c
         cdef Memory packing
         cdef int threads
+        lengths, resets = shape.lengths, shape.resets
         memset(&c, 0, sizeof(Call))
-        c.T, c.B, c.error, c.last, c.sparse = T, B, self.plan.error, self.plan.last, self.plan.last or sparse
-        c.units = self.plan.units
-        if dropout:
+        c.T, c.B, c.error, c.last, c.sparse = shape.T, shape.B, self.plan.error, self.plan.last, self.plan.last or shape.sparse
+        c.units, c.n_threads, c.memory_limit = self.plan.units, options.n_threads, options.memory_limit
+        if shape.dropout:
             self.take_dropout(&c)
         c.theta = c.weights = c.D = cnp.PyArray_DATA(theta)  # never read: a NULL would count less memory
-        c.labels = <const Py_ssize_t *> c.theta if labels else NULL
-        c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, weight_width
+        c.labels = <const Py_ssize_t *> c.theta if shape.labels else NULL
+        c.gradient, c.saves, c.weight_width = cnp.PyArray_DATA(theta), self.plan.recurs, shape.weight_width
         c.precomputed = not self.plan.reads
         c.lengths = <const Py_ssize_t *> cnp.PyArray_DATA(lengths) if lengths is not None else NULL
-        truncate(&c, tbptt)
+        truncate(&c, options.tbptt)
         count(&c)
         c.packed = c.packed or resets
         self.take_penalties(&c)
         self.divide(&c)
         packing = Memory(packed_words(&c) * sizeof(Py_ssize_t))
         pack_sequences(&c, <Py_ssize_t *> packing.base)
-        threads = self.threads(&c, n_threads)
-        return self.fit_into(&c, memory_limit, &threads) + packed_words(&c) * sizeof(Py_ssize_t)
+        threads = self.threads(&c)
+        return self.fit_into(&c, &threads) + packed_words(&c) * sizeof(Py_ssize_t)
 
     @cython.final
     cdef void divide(self, Call *c) noexcept nogil:
@@ -180,7 +182,8 @@ cdef class EngineCalls(EngineArguments):
     cdef bint shares_products(self, const Call *c) noexcept:
         """Return whether a BLAS may use threads of its own for the call's products."""
         return (self.kernels == blas_kernels()
-                and 1.0 * c.T * c.B * self.plan.gates * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
+                and 1.0 * c.T * c.B * self.plan.gates * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O)
+                >= SHARED_FROM)
 
     @cython.final
     cdef bint is_short(self, const Call *c) noexcept nogil:
@@ -198,7 +201,7 @@ cdef class EngineCalls(EngineArguments):
         return run(&self.plan, c, self.kernels, base, <const double *> c.theta, threads)
 
     @cython.final
-    cdef int run(self, Call *c, int n_threads, Py_ssize_t memory_limit=NO_LIMIT) except -1:
+    cdef int run(self, Call *c) except -1:
         """Run a call in a pooled workspace, without the GIL unless the call is short.
 
         Raises MemoryError, or KeyboardInterrupt after Ctrl-C.
@@ -217,8 +220,8 @@ cdef class EngineCalls(EngineArguments):
                 pack_sequences(c, <Py_ssize_t *> packing.base)
             elif c.packed:
                 pack_sequences(c, few)
-            threads = self.threads(c, n_threads)
-            needed = self.fit_into(c, memory_limit, &threads)
+            threads = self.threads(c)
+            needed = self.fit_into(c, &threads)
             memory = self.check_out(needed)
             if self.shares_products(c):
                 hold_blas()

@@ -70,6 +70,7 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
     if c.external:
         w.S, w.delta_y = <char *> w.S + i * shared.saved, <char *> w.delta_y + i * shared.saved
+        w.saves = <char *> w.saves + i * shared.saved if w.saves != NULL else NULL
     if c.packed:
         number_rows(c, shared.shards, i, w.first)
     if c.terms_S != NULL:  # only the last step has an error

@@ -5,10 +5,14 @@
 # not a module, so that Engine and its structs need not be exported. Steps of the training loop belong here, update rules in
 # the kernels.
 
-cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, resets, rows, Py_ssize_t batch_size,
-                 str rule, dict numbers, rates, list slots, Py_ssize_t earlier, double max_grad_norm, gradient, list before,
-                 list batch, sums, double seconds, Py_ssize_t memory_limit, int n_threads, draws):
+cdef tuple train(Engine engine, theta, whole, call_options, updates, buffers, sums):
     """Train by one batch after another without the GIL. Engine.train documents the arguments and the result."""
+    cdef str rule
+    cdef list slots
+    cdef Py_ssize_t batch_size, earlier
+    cdef double max_grad_norm, seconds
+    rule, numbers, slots, rates, max_grad_norm, rows, batch_size, earlier, seconds = updates
+    gradient, before, batch = buffers
     cdef Plan *p = &engine.plan
     cdef Call data, c
     cdef UpdateOptions options = options_of(rule, numbers)
@@ -29,8 +33,7 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
     cdef int status = DONE, stop = 0
     cdef unsigned long long mode = rounding_mode()
     cdef bint blas_limited = False
-    if not (engine.prepare(&data, theta, X, initial_state, lengths, resets, 1, draws)
-            and engine.point_at_targets(&data, D, weights)
+    if not (engine.take_arguments(&data, theta, whole, call_options) and engine.point_at_targets(&data, whole.D, whole.weights)
             and is_ready(rows, cnp.NPY_INTP, 1) and is_ready(rates, cnp.NPY_DOUBLE, 1) and is_ready(sums, cnp.NPY_DOUBLE, 2)
             and epochs > 0 and has_shape(sums, epochs, 5, -1) and n >= (epochs - 1) * data.B):
         raise ValueError("an argument has a wrong dtype, shape or memory layout, or a value out of range")
@@ -76,7 +79,7 @@ cdef tuple train(Engine engine, theta, X, D, weights, initial_state, lengths, re
                 if not (total >= 0 and engine.in_range(&c)):  # the data have changed, likewise
                     break
                 engine.take_penalties(&c)
-                plan_batch(engine, &c, <Py_ssize_t *> packing.base, n_threads, memory_limit, &planned)
+                plan_batch(engine, &c, <Py_ssize_t *> packing.base, &planned)
                 if planned.bytes > memory.bytes:
                     with gil:
                         memory = Memory(planned.bytes)
@@ -133,8 +136,7 @@ cdef struct Planned:
     Py_ssize_t bytes
 
 
-cdef int plan_batch(Engine engine, Call *c, Py_ssize_t *packing, int n_threads, Py_ssize_t memory_limit,
-                    Planned *planned) except -1 nogil:
+cdef int plan_batch(Engine engine, Call *c, Py_ssize_t *packing, Planned *planned) except -1 nogil:
     """Divide the batch into shards, and choose threads and memory for it.
 
     If the batch has the shape of the batch before, the earlier choice in `planned` is kept: that saves time per update.
@@ -144,12 +146,12 @@ cdef int plan_batch(Engine engine, Call *c, Py_ssize_t *packing, int n_threads, 
     if not same_shape:
         engine.divide(c)
         pack_sequences(c, packing)
-    if same_shape and engine.threads(c, n_threads) == planned.asked:
+    if same_shape and engine.threads(c) == planned.asked:
         return 0
     planned.B, planned.most, planned.weight_width, planned.sparse = c.B, c.most, c.weight_width, c.sparse
-    planned.threads = engine.threads(c, n_threads)
+    planned.threads = engine.threads(c)
     planned.asked = 0 if c.packed else planned.threads
-    planned.bytes = engine.fit_into(c, memory_limit, &planned.threads)
+    planned.bytes = engine.fit_into(c, &planned.threads)
     return 0
 
 
@@ -181,7 +183,8 @@ cdef bint pick_batch(Engine engine, const Call *data, Call *c, const Py_ssize_t 
     batch_arrays are X or ids, D or labels, weights, initial state, lengths and resets; NULL if absent. Return False if a length
     or an id is out of range.
     """
-    cdef Py_ssize_t I = engine.plan.I, of_state = engine.plan.width, K = engine.plan.error.K, width = data.weight_width, targets
+    cdef Py_ssize_t I = engine.plan.I, of_state = engine.plan.width, K = engine.plan.error.K, targets
+    cdef Py_ssize_t width = data.weight_width
     pick_rows(1, c.B, 1, data.lengths, data.B, rows, <Py_ssize_t *> batch_arrays[4])
     c.T = data.T
     if c.lengths != NULL and not lengths_in_range(c):

@@ -35,12 +35,13 @@ cdef struct Workspace:
     # The memory of one thread, for the shard that it works on.
     #
     # An array is either saved from forward to backward, or scratch of one block. `kept` is the number of rows of all steps.
-    # Fields from `saves` on belong to cells with a direct gradient (cells.pxi); `mask` belongs to dropout. A row of delta has a
+    # Fields from `carry` on belong to cells with a direct gradient (cells.pxi); `mask` belongs to dropout. A row of delta has a
     # block of ldh numbers for each slot (cells.pxi).
     Py_ssize_t rows                   #                                most rows of a block
     Py_ssize_t ldi, ldh, ldo, ldk     #                                leading dimensions
     Py_ssize_t ldd, lds               #                                those of delta (slots ldh) and of `saves` (saves ldh)
-    Py_ssize_t saved                  #                                bytes of S and delta_y, if they lie in external memory
+    Py_ssize_t saved                  #                                bytes of S, delta_y and `saves`, if they lie in external
+                                      #                                memory
     Py_ssize_t origin                 #                                the shard's row with which delta_y, and S after its
                                       #                                first states, begin: that of the segment's first step
     void *S                           # saved   (B + kept, ldh)        the first states, then the rows of all steps; with
@@ -113,7 +114,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     """
     cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef const CellRow *cell = cell_of(c)
-    w.mask = w.gated = w.saves = w.carry = NULL
+    w.mask = w.gated = w.carry = NULL
     w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
@@ -136,6 +137,8 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         kept = steps_of_a_shard(c)
     w.S = take(c.saved if c.external else base, &external if c.external else &used, B + kept, w.ldh, size)
     w.delta_y = take(c.saved if c.external else base, &external if c.external else &used, kept, w.ldo, size)
+    if cell.saves > 0:
+        w.saves = take(c.saved if c.external else base, &external if c.external else &used, kept, w.lds, size)
     w.saved = external
     w.X = take(base, &used, w.rows, w.ldi, size)
     w.D = take(base, &used, w.rows, w.ldk, size)
@@ -176,7 +179,6 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
         w.back = take(base, &used, w.rows, w.ldh, size)
         w.back_next = take(base, &used, B, w.ldh, size)
     if cell.direct:
-        w.saves = take(base, &used, kept, w.lds, size)
         w.carry = take(base, &used, B + w.rows if cell.carries > 1 else 0, w.ldh, size)
         w.dcarry = take(base, &used, B, w.ldh, size)
         w.first_dcarry = take(base, &used, B if c.k1 > 0 else 0, w.ldh, size)

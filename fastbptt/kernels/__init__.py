@@ -9,8 +9,8 @@ enums, the switches of every kernel set, the names in Python and the checks of t
 
     to add an        write a row in         its functions in      and in fastbptt/reference
     activation       defs/activations.def   defs/activations.h    ACTIVATIONS or OUTPUT_ACTIVATIONS
-    loss             defs/losses.def        defs/losses.h         LOSSES, and FUSED if it needs an output activation
-    update rule      defs/rules.def         defs/rules.h          UPDATE_RULES and update
+    loss             defs/losses.def        defs/losses.h         LOSSES
+    update rule      defs/rules.def         defs/rules.h          a function with the decorator _rule
 
 `_core.pxd` has a constant for each activation and loss, which the C interface exports. `tests/kernels/test_tables.py` fails if
 one of these is missing, and a row without its functions does not compile. `scalar.h` instantiates the formulas for single

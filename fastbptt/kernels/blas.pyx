@@ -28,7 +28,9 @@ from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from .kernels cimport (
-    CROSS_ENTROPY, CURRENT, GRU, LSTM, NOISE, RATE, SIGMOID, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log, outputs_of,
+    CROSS_ENTROPY, GRU, LSTM, NOISE, RATE, SIGMOID, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log,
+    outputs_of,
+    reads_input,
 )
 from .scalar cimport activate, back_from_output, differentiate, slope, update
 
@@ -172,11 +174,13 @@ cdef void scatter(Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t width, const flo
 
 
 cdef void recur(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
-                const floating *before, floating *S) noexcept nogil:
+                const floating *before, floating *S, floating *A) noexcept nogil:
     cdef Py_ssize_t t, n = rows * ldh
     for t in range(steps):
         if before != NULL:
             product(rows, H, H, before, ldh, <Py_ssize_t> 1, P, ldh, S + t * n, ldh)
+        if A != NULL and reads_input(activation):
+            memcpy(A + t * n, S + t * n, n * sizeof(floating))
         activate(activation, n, S + t * n)
         before = S + t * n
 
@@ -197,6 +201,7 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
     cdef Py_ssize_t t, i, n = rows * ldh
     cdef floating leak = <floating> what.leak, keep = <floating> (1 - what.leak)
     cdef const floating *factors
+    cdef floating *rate
     for t in range(steps):
         factors = before
         if mask != NULL:
@@ -206,9 +211,10 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
         product(rows, H, H, factors, ldh, <Py_ssize_t> 1, P, ldh, S, ldh)
         if what.form == RATE:
             memcpy(other, S, n * sizeof(floating))
-            activate(what.activation, n, other)
+            rate = S if reads_input(what.activation) else other  # the other of the two keeps A
+            activate(what.activation, n, rate)
             for i in range(n):
-                S[i] = before[i] * keep + other[i] * leak
+                S[i] = before[i] * keep + rate[i] * leak
         else:
             for i in range(n):
                 other[i] = integrated[i] * keep + S[i] * leak
@@ -236,7 +242,7 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
             product(rows, H, H, later, ldh, <Py_ssize_t> 1, P, ldh, masked, ldh)
             for i in range(n):
                 d[i] += masked[i] * mask[i]
-        if what.form == CURRENT:
+        if what.form != RATE:
             differentiate(what.activation, n, R + t * n, d)
         for i in range(n):
             dU[i] = d[i] + dU[i] * keep
@@ -252,7 +258,8 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
 cdef void gate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                const floating *b_n, const floating *mask, floating *masked, const floating *before,
                const floating *carry_before, floating *S, floating *carry, floating *saves) noexcept nogil:
-    cdef Py_ssize_t t, i, h, n = rows * H, lds = (4 if what.form == GRU else 6 if what.form == LSTM else 3) * H
+    cdef bint gru = what.form == GRU, lstm = what.form == LSTM
+    cdef Py_ssize_t t, i, h, n = rows * H, lds = (4 if gru else 6 if lstm else 3) * H
     cdef const floating *factor
     cdef floating *s
     cdef floating *scratch = masked + n
@@ -262,11 +269,11 @@ cdef void gate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t 
             for i in range(n):
                 masked[i] = before[i] * mask[i]
             factor = masked
-        if what.form == GRU:
+        if gru:
             for i in range(rows):
                 memcpy(saves + i * lds + 3 * H, b_n, H * sizeof(floating))
             product(rows, 3 * H, H, factor, H, <Py_ssize_t> 1, P, 3 * H, saves + H, lds)
-        elif what.form == LSTM:
+        elif lstm:
             product(rows, 4 * H, H, factor, H, <Py_ssize_t> 1, P, 4 * H, saves, lds)
         else:
             product(rows, 2 * H, H, factor, H, <Py_ssize_t> 1, P, 2 * H, saves, lds)
@@ -278,14 +285,14 @@ cdef void gate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t 
             product(rows, H, H, scratch, H, <Py_ssize_t> 1, P + 2 * H * H, H, saves + 2 * H, lds)
         for i in range(rows):
             s = saves + i * lds
-            if what.form == GRU:
+            if gru:
                 activate(SIGMOID, 2 * H, s + H)
                 for h in range(H):
                     s[h] += s[H + h] * s[3 * H + h]
                 activate(what.activation, H, s)
                 for h in range(H):
                     S[i * H + h] = s[h] + s[2 * H + h] * (before[i * H + h] - s[h])
-            elif what.form == LSTM:
+            elif lstm:
                 activate(SIGMOID, 2 * H, s)
                 activate(what.activation, H, s + 2 * H)
                 activate(SIGMOID, H, s + 3 * H)
@@ -301,16 +308,17 @@ cdef void gate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t 
                     S[i * H + h] = s[2 * H + h] + s[H + h] * (before[i * H + h] - s[2 * H + h])
         before, carry_before = S, carry
         S, saves = S + n, saves + rows * lds
-        if what.form == LSTM:
+        if lstm:
             carry += n
 
 
 cdef void gate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                     const floating *mask, floating *masked, const floating *saves, const floating *before,
                     const floating *later, floating *dcarry, floating *delta) noexcept nogil:
-    cdef Py_ssize_t t, i, h, n = rows * H, lds = (4 if what.form == GRU else 6 if what.form == LSTM else 3) * H
-    cdef Py_ssize_t ldd = (3 if what.form != GRU and what.form != LSTM else 4) * H
-    cdef Py_ssize_t gates = 3 if what.form == GRU else 4 if what.form == LSTM else 2, first = H if what.form == GRU else 0
+    cdef bint gru = what.form == GRU, lstm = what.form == LSTM
+    cdef Py_ssize_t t, i, h, n = rows * H, lds = (4 if gru else 6 if lstm else 3) * H
+    cdef Py_ssize_t ldd = (4 if gru or lstm else 3) * H
+    cdef Py_ssize_t gates = 3 if gru else 4 if lstm else 2, first = H if gru else 0
     cdef const floating *s
     cdef const floating *b
     cdef floating *d
@@ -329,14 +337,14 @@ cdef void gate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
             for i in range(rows):
                 for h in range(H):
                     d[i * ldd + h] += masked[i * H + h] * mask[i * H + h]
-        for i in range(rows if later != NULL and what.form != LSTM else 0):
+        for i in range(rows if later != NULL and not lstm else 0):
             for h in range(H):
                 d[i * ldd + h] += dcarry[i * H + h]
         if steps == 0:
             return
         for i in range(rows):
             back_through_gates(what, H, saves + (t * rows + i) * lds, before + t * n + i * H, dcarry + i * H, d + i * ldd)
-        if what.form != GRU and what.form != LSTM:
+        if not gru and not lstm:
             memset(scratch, 0, n * sizeof(floating))
             product(rows, H, H, d + 2 * H, ldd, <Py_ssize_t> 1, P + 2 * H * H, H, scratch, H)
             for i in range(rows):
@@ -356,9 +364,10 @@ cdef void back_through_gates(const Units *what, Py_ssize_t H, const floating *s,
 
     Of the GRU with the reset before the product, only z and n are computed.
     """
+    cdef bint gru = what.form == GRU, lstm = what.form == LSTM
     cdef Py_ssize_t h
     cdef floating dh, one = 1
-    if what.form == LSTM:
+    if lstm:
         for h in range(H):
             dh = d[h]
             d[2 * H + h] = dh * s[3 * H + h]  # times g1'(c)
@@ -371,7 +380,7 @@ cdef void back_through_gates(const Units *what, Py_ssize_t H, const floating *s,
             d[H + h] = dh * s[5 * H + h] * s[H + h] * (1 - s[H + h])
             d[2 * H + h] = dh * s[h]
         differentiate(what.activation, H, s + 2 * H, d + 2 * H)
-    elif what.form == GRU:
+    elif gru:
         for h in range(H):
             dh = d[h]
             dcarry[h] = dh * s[2 * H + h]

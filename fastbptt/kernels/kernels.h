@@ -29,6 +29,19 @@ enum fastbptt_rule {
 #include "defs/rules.def"
 };
 
+enum fastbptt_reads { FASTBPTT_VALUE, FASTBPTT_INPUT };
+
+/* Return whether the derivative of an activation is a function of the pre-activation. */
+static inline int fastbptt_reads_input(int activation)
+{
+    switch ((enum fastbptt_activation)activation) {
+#define ACTIVATION(CONSTANT, name, layers, reads) case FASTBPTT_##CONSTANT: return FASTBPTT_##reads == FASTBPTT_INPUT;
+#define ROW_ACTIVATION(CONSTANT, name) case FASTBPTT_##CONSTANT: return 0;
+#include "defs/activations.def"
+    }
+    return 0;
+}
+
 #define FASTBPTT_ANY -1 /* every output activation */
 
 /* Return the output activation that a loss is fused with, or FASTBPTT_ANY. */
@@ -97,15 +110,16 @@ typedef struct {
     void (*affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P, \
                    ptrdiff_t ldp, const real *b, real *C, ptrdiff_t ldc); \
     /* S[t] = g1(S[t] + S[t - 1] @ P), where S initially holds the product of the inputs. S[-1] is `before`; NULL is zero. \
-     * P is not read for a single step with before == NULL                                     (steps, rows, H) */ \
+     * P is not read for a single step with before == NULL. If g1 reads INPUT, A receives the pre-activations unless it is \
+     * NULL; else A is not used                                                                (steps, rows, H) */ \
     void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
-                  const real *before, real *S); \
+                  const real *before, real *S, real *A); \
     /* Z <- g2(Z) if D and labels are NULL. Else Z <- scale ∂(Σ m e)/∂Z, losses[row] = e unless losses is NULL, and return \
      * Σ m e. weights has 0, 1 or K numbers per row. Targets D with weight 0 are not read.               (rows, O) */ \
     double (*error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, ptrdiff_t ldd, const ptrdiff_t *labels, \
                     const real *weights, ptrdiff_t weight_width, real *Z, ptrdiff_t ldz, real *losses); \
     /* delta[t] = (delta[t] + delta[t + 1] @ P) * g1'(R[t]), from the last step to the first. delta[steps] is `later`; \
-     * NULL is zero                                                                       (steps, rows, H) */ \
+     * NULL is zero. R is what g1' reads: S, or A if g1 reads INPUT                       (steps, rows, H) */ \
     void (*recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
                        const real *R, const real *later, real *delta); \
     /* C += A.T @ B                                                                                    (M, N) */ \
@@ -117,15 +131,16 @@ typedef struct {
     void (*update)(const fastbptt_update *what, ptrdiff_t n, const real *gradient, real *theta, real *slot_1, \
                    real *slot_2); \
     /* `recur` for leaky units: A[t] = S[t] + (mask * S[t - 1]) @ P, then the equations at fastbptt_form. S[t] becomes the \
-     * array that W_s reads. `other`, the auxiliary state, is R in the form RATE and U in the form CURRENT, with U[-1] in \
-     * `integrated`. mask (rows, H) may be NULL; masked is scratch                         (steps, rows, H) */ \
+     * array that W_s reads. `other`, the auxiliary state, is in the form RATE R, or A if g1 reads INPUT, and in the form \
+     * CURRENT U, with U[-1] in `integrated`. mask (rows, H) may be NULL; masked is scratch                         (steps, rows, H) */ \
     void (*integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
                       ptrdiff_t ldh, const real *mask, real *masked, const real *before, const real *integrated, real *S, \
                       real *other); \
     /* `recur_back` for leaky units. q = mask * (delta[t + 1] @ P), and delta[t] is at first the gradient from the output: \
      *     RATE     dU[t] = delta[t] + q + (1 - leak) dU[t + 1];              delta[t] = leak dU[t] * g1'(R[t]) \
      *     CURRENT  dU[t] = (delta[t] + q) * g1'(R[t]) + (1 - leak) dU[t + 1]; delta[t] = leak dU[t] \
-     * dU (rows, H) is at first that of step `steps`, in the end that of step 0. It is not read if `later` is NULL \
+     * dU (rows, H) is at first that of step `steps`, in the end that of step 0. It is not read if `later` is NULL. If g1 \
+     * reads INPUT, the array R is A in the form RATE and U in the form CURRENT \
      *                                                                                     (steps, rows, H) */ \
     void (*integrate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
                            ptrdiff_t ldh, const real *mask, real *masked, const real *R, const real *later, real *dU, \
@@ -154,10 +169,12 @@ typedef struct {
                    real *C); \
     /* C = x @ W                                                                                    (rows, N) */ \
     void (*affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, const real *W, real *C); \
-    /* S[t] = g1(S[t] + S[t - 1] @ W.T), and 0 from step ends[row] on. ends (rows,) may be NULL       (steps, rows, H) */ \
+    /* S[t] = g1(S[t] + S[t - 1] @ W.T), and 0 from step ends[row] on. ends (rows,) may be NULL. A as in `recur` above \
+     *                                                                                     (steps, rows, H) */ \
     void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *ends, \
-                  const real *before, real *S); \
-    /* delta[t] = (delta[t] + delta[t + 1] @ W) * g1'(R[t]), and 0 from step ends[row] on       (steps, rows, H) */ \
+                  const real *before, real *S, real *A); \
+    /* delta[t] = (delta[t] + delta[t + 1] @ W) * g1'(R[t]), and 0 from step ends[row] on. R as in `recur_back` above \
+     *                                                                                     (steps, rows, H) */ \
     void (*recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *ends, \
                        const real *R, real *delta); \
     /* Z <- g2(Z)                                                                                   (rows, O) */ \

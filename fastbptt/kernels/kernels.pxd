@@ -92,12 +92,16 @@ cdef extern from "kernels.h" nogil:
 
     int outputs_of "fastbptt_outputs_of"(int loss) noexcept  # the output activation that a loss requires, or -1
 
+    bint reads_input "fastbptt_reads_input"(int activation) noexcept
+
     const double NOISE "FASTBPTT_NOISE"
 
     enum:
         PLAIN "FASTBPTT_PLAIN"
         RATE "FASTBPTT_RATE"
         CURRENT "FASTBPTT_CURRENT"
+        PLAIN_INPUT "FASTBPTT_PLAIN_INPUT"
+        CURRENT_INPUT "FASTBPTT_CURRENT_INPUT"
         GRU "FASTBPTT_GRU"
         GRU_BEFORE "FASTBPTT_GRU_BEFORE"
         LSTM "FASTBPTT_LSTM"
@@ -140,7 +144,7 @@ cdef extern from "kernels.h" nogil:
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *A, Py_ssize_t lda, const float *P,
                        Py_ssize_t ldp, const float *b, float *C, Py_ssize_t ldc) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
-                      const float *before, float *S) noexcept nogil
+                      const float *before, float *S, float *A) noexcept nogil
         double (*error)(const ErrorOptions *what, Py_ssize_t rows, const float *D, Py_ssize_t ldd,
                         const Py_ssize_t *labels, const float *weights, Py_ssize_t weight_width, float *Z,
                         Py_ssize_t ldz, float *losses) noexcept nogil
@@ -174,7 +178,7 @@ cdef extern from "kernels.h" nogil:
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *A, Py_ssize_t lda, const double *P,
                        Py_ssize_t ldp, const double *b, double *C, Py_ssize_t ldc) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
-                      Py_ssize_t ldh, const double *before, double *S) noexcept nogil
+                      Py_ssize_t ldh, const double *before, double *S, double *A) noexcept nogil
         double (*error)(const ErrorOptions *what, Py_ssize_t rows, const double *D, Py_ssize_t ldd,
                         const Py_ssize_t *labels, const double *weights, Py_ssize_t weight_width, double *Z,
                         Py_ssize_t ldz, double *losses) noexcept nogil
@@ -204,7 +208,7 @@ cdef extern from "kernels.h" nogil:
         void (*affine_back)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *x, const float *W,
                             float *C) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *W, const float *ends,
-                      const float *before, float *S) noexcept nogil
+                      const float *before, float *S, float *A) noexcept nogil
         void (*recur_back)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *W,
                            const float *ends, const float *R, float *delta) noexcept nogil
         void (*output)(int activation, Py_ssize_t rows, Py_ssize_t O, float *Z) noexcept nogil
@@ -225,7 +229,7 @@ cdef extern from "kernels.h" nogil:
         void (*affine_back)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *x, const double *W,
                             double *C) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W, const double *ends,
-                      const double *before, double *S) noexcept nogil
+                      const double *before, double *S, double *A) noexcept nogil
         void (*recur_back)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W,
                            const double *ends, const double *R, double *delta) noexcept nogil
         void (*output)(int activation, Py_ssize_t rows, Py_ssize_t O, double *Z) noexcept nogil
@@ -291,11 +295,12 @@ cdef inline void affine(const Kernels *k, Py_ssize_t rows, Py_ssize_t K, Py_ssiz
 
 
 cdef inline void recur(const Kernels *k, int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,
-                       const floating *P, Py_ssize_t ldh, const floating *before, floating *S) noexcept nogil:
+                       const floating *P, Py_ssize_t ldh, const floating *before, floating *S,
+                       floating *A) noexcept nogil:
     if floating is float:
-        k.f32.recur(activation, steps, rows, H, P, ldh, before, S)
+        k.f32.recur(activation, steps, rows, H, P, ldh, before, S, A)
     else:
-        k.f64.recur(activation, steps, rows, H, P, ldh, before, S)
+        k.f64.recur(activation, steps, rows, H, P, ldh, before, S, A)
 
 
 cdef inline double error(const Kernels *k, const ErrorOptions *what, Py_ssize_t rows, const floating *D,

@@ -103,12 +103,14 @@ static void NAME(lanes_affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, co
 }
 
 static void NAME(lanes_recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *w, const real *ends,
-                              const real *before, real *S)
+                              const real *before, real *S, real *A)
 {
     const ptrdiff_t ld = H * LANES;
     ptrdiff_t t;
     for (t = 0; t < steps; t++) {
         NAME(lanes_product)(0, rows, H, H, before, ld, LANES, w, ld, LANES, S, ld, LANES, S);
+        if (A != NULL && fastbptt_reads_input(activation))
+            memcpy(A + t * rows * ld, S, rows * ld * sizeof(real));
         NAME(activate)(activation, rows * ld, S);
         NAME(lanes_end)(rows, H, t, ends, S);
         before = S;

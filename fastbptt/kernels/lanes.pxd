@@ -30,11 +30,11 @@ cdef inline void affine_back(const Kernels *k, Py_ssize_t rows, Py_ssize_t K, Py
 
 
 cdef inline void recur(const Kernels *k, int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *W,
-                       const floating *ends, const floating *before, floating *S) noexcept nogil:
+                       const floating *ends, const floating *before, floating *S, floating *A) noexcept nogil:
     if floating is float:
-        k.lane_f32.recur(activation, steps, rows, H, W, ends, before, S)
+        k.lane_f32.recur(activation, steps, rows, H, W, ends, before, S, A)
     else:
-        k.lane_f64.recur(activation, steps, rows, H, W, ends, before, S)
+        k.lane_f64.recur(activation, steps, rows, H, W, ends, before, S, A)
 
 
 cdef inline void recur_back(const Kernels *k, int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,

@@ -21,7 +21,8 @@ OWN = {"reset_after": ("gru", True), "forget_bias": ("lstm", 1.0)}  # options of
 
 def of(config: Mapping[str, Any]) -> reference.Cell:
     """Return the row of a configuration's cell. Configurations of version 0.1 have no cell: they are plain."""
-    return reference.cell_of(**{name: config[name] for name in ("cell", "reset_after", "leak", "leak_form") if name in config})
+    return reference.cell_of(**{name: config[name] for name in ("cell", "reset_after", "leak", "leak_form", "activation")
+                                if name in config})
 
 
 def is_gated(config: Mapping[str, Any]) -> bool:
@@ -44,6 +45,9 @@ def refuse_options_of_others(config: Mapping[str, Any], dt: Any = None, tau: Any
             if value is not same and (name == "dale_signs" or value != same):
                 words = "an array" if name == "dale_signs" else repr(value)
                 raise ValueError(f"{name} must not be given with cell={cell!r}: only cell='plain' has it; got {name}={words}")
+        if reference.reads_input(config["activation"]):
+            raise ValueError(f"activation must not be {config['activation']!r} with cell={cell!r}: its derivative is a function of "
+                             "the pre-activation, which only cell='plain' keeps")
     for name, (owner, default) in OWN.items():
         if cell != owner and config[name] != default:
             raise ValueError(f"{name} must not be given with cell={cell!r}: only cell={owner!r} has it; got "

@@ -8,7 +8,7 @@ The network, its error and its exact gradient are, for t = 1 ... T,
     E   = Σ_t Σ_b m_tb e(Y_tb, D_tb)           error; divided by Σ m if reduction="mean"
 
     δy_t = ∂E/∂Z_t
-    δ_t  = (δy_t W_y + δ_{t+1} W_s) ∘ g1'(S_t)
+    δ_t  = (δy_t W_y + δ_{t+1} W_s) ∘ g1'      g1' is a function of S_t, or of A_t for "silu" and "gelu"
     ∂E/∂W_y = Σ δy_tᵀ S_t     ∂E/∂W_s = Σ δ_tᵀ S_{t-1}     ∂E/∂W_x = Σ δ_tᵀ X_t
     ∂E/∂b_y = Σ δy_t          ∂E/∂b_s = Σ δ_t              ∂E/∂S_0 = δ_1 W_s      ∂E/∂X_t = δ_t W_x
 
@@ -146,7 +146,7 @@ Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song, Yang and Wang 
 
 from __future__ import annotations
 
-from .tables import ACTIVATIONS, FUSED, LEAKY_SLOPE, LOSS_PARAMETERS, LOSSES, NOISE, OUTPUT_ACTIVATIONS
+from .tables import ACTIVATIONS, FUSED, LEAKY_SLOPE, LOSS_PARAMETERS, LOSSES, NOISE, OUTPUT_ACTIVATIONS, reads_input
 from .maps import effective, Map, pulled_back
 from .products import (
     accumulate, affine, column_sums, gather, only, pack, product_settled, read, read_back, restart, scatter, settled,
@@ -161,7 +161,7 @@ from .penalties import d_penalty, d_spread, LEAST_FLOW, penalty, spread
 from .passes import _forward_and_error, recurrences  # noqa: F401
 from .outputs import forward, loss, losses, sample, step
 from .gradients import _loss_and_gradients, backward, flows, loss_and_gradients, mean_square_rate  # noqa: F401
-from .inspection import gradient_flow, gradient_terms, jacobian, kept, next_state
+from .inspection import argument, gradient_flow, gradient_terms, jacobian, kept, next_state
 from .updates import clip_norm, update, UPDATE_RULES
 
 __all__ = [
@@ -172,5 +172,5 @@ __all__ = [
     "noise_scale", "Units", "error", "weighted_losses",
     "LEAST_FLOW", "penalty", "d_penalty", "spread", "d_spread", "recurrences", "forward", "step", "sample", "losses",
     "loss", "loss_and_gradients", "flows", "mean_square_rate", "backward", "gradient_terms", "gradient_flow",
-    "next_state", "jacobian", "kept", "clip_norm", "UPDATE_RULES", "update",
+    "next_state", "argument", "reads_input", "jacobian", "kept", "clip_norm", "UPDATE_RULES", "update",
 ]

@@ -7,8 +7,9 @@ the gradients, and also accept further leading axes. Names of the arguments:
 
     A        (B, G·H)       X_t W_xᵀ + b_s for the G gates of a unit
     S        (B, states·H)  the public state before the step
-    F        (B, H)         the part of S that W_s, W_y and layers above read, after `read`
-    saved    (B, saves·H)   what a step keeps for the backward pass; plain units keep the new state
+    F        (B, H)         the part of a state that W_s, W_y and layers above read, after `read`
+    saved    (B, saves·H)   what a step keeps for the backward pass; plain units keep the new state. Cells of one gate keep what
+                            g1' is a function of: the rate, or the argument of g1 if the activation reads that
     through  Through        W_s (G·H, H), b_n (H,) or None, and the mask M of recurrent dropout
     dS       (B, states·H)  ∂E/∂ the state after the step. Its parts are independent: the derivative with respect to the c of
                             an LSTM holds h fixed.
@@ -24,6 +25,7 @@ import numpy as np
 
 from .elementary import _sigmoid
 from .products import accumulate, column_sums, pack
+from .tables import reads_input
 
 Arrays: TypeAlias = tuple[Any, ...]
 
@@ -51,9 +53,9 @@ class Cell(NamedTuple):
     recall: Callable[..., np.ndarray]      # (units, new state, past_rates or None) -> saved, at a step of the past
     read: Callable[..., np.ndarray]        # (units, S) -> F
     read_back: Callable[..., np.ndarray]   # (units, dF, saved) -> dS
-    to_delta: Callable[..., np.ndarray]    # (units, dS, saved, F, through) -> delta
-    to_before: Callable[..., np.ndarray]   # (units, delta, dS, saved, F, through) -> ∂E/∂ the state before
-    to_weights: Callable[..., Arrays]      # (delta, saved, F, through) -> ∂E/∂W_s, ∂E/∂b_n, summed over all steps
+    to_delta: Callable[..., np.ndarray]    # (units, dS, saved, S, through) -> delta
+    to_before: Callable[..., np.ndarray]   # (units, delta, dS, saved, S, through) -> ∂E/∂ the state before
+    to_weights: Callable[..., Arrays]      # (units, delta, saved, S, through) -> ∂E/∂W_s, ∂E/∂b_n, summed over all steps
 
 
 def _parts(A, n):
@@ -81,16 +83,21 @@ def _plain(units, A, S, through):
     return new, new
 
 
-def _plain_to_delta(units, dS, saved, F, through):
+def _plain_input(units, A, S, through):
+    argument = A + S @ pack(through.W_s)
+    return units.g(argument), argument
+
+
+def _plain_to_delta(units, dS, saved, S, through):
     return dS * units.dg(saved)
 
 
-def _plain_to_before(units, delta, dS, saved, F, through):
+def _plain_to_before(units, delta, dS, saved, S, through):
     return delta @ through.W_s
 
 
-def _one_gate_to_weights(delta, saved, F, through):
-    return accumulate(delta, through.mask * F), None
+def _one_gate_to_weights(units, delta, saved, S, through):
+    return accumulate(delta, through.mask * units.read(S)), None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -100,33 +107,33 @@ def _one_gate_to_weights(delta, saved, F, through):
 
 
 def _rate(units, A, S, through):
-    rate = units.g(A + (S * through.mask) @ pack(through.W_s))
-    return (1 - units.leak) * S + units.leak * rate, rate
+    argument = A + (S * through.mask) @ pack(through.W_s)
+    return (1 - units.leak) * S + units.leak * units.g(argument), units.of_slope(argument)
 
 
-def _rate_to_delta(units, dS, saved, F, through):
+def _rate_to_delta(units, dS, saved, S, through):
     return units.leak * dS * units.dg(saved)
 
 
-def _rate_to_before(units, delta, dS, saved, F, through):
+def _rate_to_before(units, delta, dS, saved, S, through):
     return _leaked(units, delta @ through.W_s * through.mask, dS)
 
 
 def _current(units, A, S, through):
     new = (1 - units.leak) * S + units.leak * (A + (units.g(S) * through.mask) @ pack(through.W_s))
-    return new, units.g(new)
+    return new, units.of_slope(new)
 
 
-def _current_to_delta(units, dS, saved, F, through):
+def _current_to_delta(units, dS, saved, S, through):
     return units.leak * dS
 
 
-def _current_to_before(units, delta, dS, saved, F, through):
-    return _leaked(units, delta @ through.W_s * through.mask * units.dg(F), dS)
+def _current_to_before(units, delta, dS, saved, S, through):
+    return _leaked(units, delta @ through.W_s * through.mask * units.dg(units.of_slope(S)), dS)
 
 
 def _rate_recall(units, new, past_rates):
-    return new if units.leak == 1 else _kept(units, new, past_rates)
+    return new if units.leak == 1 and not units.reads_input else _kept(units, new, past_rates)
 
 
 def _leaked(units, back, dS):
@@ -152,14 +159,14 @@ def _gru(units, A, h, through):
     return (1 - z) * n + z * h, _joined(r, z, n, hn)
 
 
-def _gru_to_delta(units, dS, saved, F, through):
+def _gru_to_delta(units, dS, saved, h, through):
     """Return [dr dz dn] from δh = dS.
 
     dn = δh ∘ (1 - z) ∘ g1'(n) ;  dz = δh ∘ (h - n) ∘ z (1 - z) ;  dr = dn ∘ hn ∘ r (1 - r)
     """
     r, z, n, hn = _parts(saved, 4)
     dn = dS * (1 - z) * units.dg(n)
-    return _joined(dn * hn * _slope(r), dS * (F - n) * _slope(z), dn)
+    return _joined(dn * hn * _slope(r), dS * (h - n) * _slope(z), dn)
 
 
 def _gru_products(delta, saved):
@@ -168,16 +175,16 @@ def _gru_products(delta, saved):
     return _joined(dr, dz, dn * r)
 
 
-def _gru_to_before(units, delta, dS, saved, F, through):
+def _gru_to_before(units, delta, dS, saved, h, through):
     """Return ∂E/∂h = z ∘ δh + M ∘ [dr dz dhn] W_s."""
     _, z, _, _ = _parts(saved, 4)
     return z * dS + through.mask * (_gru_products(delta, saved) @ through.W_s)
 
 
-def _gru_to_weights(delta, saved, F, through):
+def _gru_to_weights(units, delta, saved, h, through):
     """Return ∂E/∂W_s = Σ [dr dz dhn]ᵀ (M ∘ h) and ∂E/∂b_n = Σ dhn."""
     products = _gru_products(delta, saved)
-    return accumulate(products, through.mask * F), column_sums(_parts(products, 3)[2])
+    return accumulate(products, through.mask * h), column_sums(_parts(products, 3)[2])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -194,24 +201,24 @@ def _gru_before(units, A, h, through):
     return (1 - z) * n + z * h, _joined(r, z, n)
 
 
-def _gru_before_to_delta(units, dS, saved, F, through):
+def _gru_before_to_delta(units, dS, saved, h, through):
     """Return [dr dz dn]: as `_gru_to_delta`, with dr = (dn W_s,n) ∘ M ∘ h ∘ r (1 - r)."""
     r, z, n = _parts(saved, 3)
     dn = dS * (1 - z) * units.dg(n)
-    dr = (dn @ through.rows(2, 3)) * through.mask * F * _slope(r)
-    return _joined(dr, dS * (F - n) * _slope(z), dn)
+    dr = (dn @ through.rows(2, 3)) * through.mask * h * _slope(r)
+    return _joined(dr, dS * (h - n) * _slope(z), dn)
 
 
-def _gru_before_to_before(units, delta, dS, saved, F, through):
+def _gru_before_to_before(units, delta, dS, saved, h, through):
     """Return ∂E/∂h = z ∘ δh + M ∘ ([dr dz] W_s,rz + r ∘ (dn W_s,n))."""
     (r, z, _), (dr, dz, dn) = _parts(saved, 3), _parts(delta, 3)
     return z * dS + through.mask * (_joined(dr, dz) @ through.rows(0, 2) + r * (dn @ through.rows(2, 3)))
 
 
-def _gru_before_to_weights(delta, saved, F, through):
+def _gru_before_to_weights(units, delta, saved, h, through):
     """Return ∂E/∂W_s: Σ [dr dz]ᵀ (M ∘ h) for two gates, Σ dnᵀ (r ∘ M ∘ h) for the last."""
     (r, _, _), (dr, dz, dn) = _parts(saved, 3), _parts(delta, 3)
-    read = through.mask * F
+    read = through.mask * h
     return np.concatenate([accumulate(_joined(dr, dz), read), accumulate(dn, r * read)]), None
 
 
@@ -245,7 +252,7 @@ def _lstm_of_c(units, dS, saved):
     return dc + dh * o * units.dg(tanh_c)
 
 
-def _lstm_to_delta(units, dS, saved, F, through):
+def _lstm_to_delta(units, dS, saved, S, through):
     """Return [di df dg do] from δh and the δc of `_lstm_of_c`.
 
     di = δc ∘ g ∘ i (1 - i) ;  df = δc ∘ c ∘ f (1 - f) ;  dg = δc ∘ i ∘ g1'(g) ;  do = δh ∘ g1(c') ∘ o (1 - o)
@@ -254,7 +261,7 @@ def _lstm_to_delta(units, dS, saved, F, through):
     return _joined(dc * g * _slope(i), dc * c * _slope(f), dc * i * units.dg(g), dh * tanh_c * _slope(o))
 
 
-def _lstm_to_before(units, delta, dS, saved, F, through):
+def _lstm_to_before(units, delta, dS, saved, S, through):
     """Return ∂E/∂[h c] = [M ∘ (delta W_s), f ∘ δc]."""
     f = _parts(saved, 6)[1]
     return _joined(through.mask * (delta @ through.W_s), f * _lstm_of_c(units, dS, saved))
@@ -286,7 +293,7 @@ CELLS = {
                   _plain_to_delta, _plain_to_before, _one_gate_to_weights),
     "rate": Cell(("",), ("h",), ("rate",), _rate, _rate_recall, _state, _as_it_is,
                  _rate_to_delta, _rate_to_before, _one_gate_to_weights),
-    "current": Cell(("",), ("h",), ("rate",), _current, lambda units, new, past_rates: units.g(new),
+    "current": Cell(("",), ("h",), ("rate",), _current, lambda units, new, past_rates: units.of_slope(new),
                     lambda units, S: units.g(S), lambda units, dF, saved: dF * units.dg(saved),
                     _current_to_delta, _current_to_before, _one_gate_to_weights),
     "gru": Cell(("r", "z", "n"), ("h",), ("r", "z", "n", "hn"), _gru, _kept, _state, _as_it_is,
@@ -296,20 +303,29 @@ CELLS = {
     "lstm": Cell(("i", "f", "g", "o"), ("h", "c"), ("i", "f", "g", "o", "tanh_c", "c_before"), _lstm, _kept,
                  lambda units, S: _parts(S, 2)[0], _lstm_read_back,
                  _lstm_to_delta, _lstm_to_before, _one_gate_to_weights),
+    # Of activations whose derivative is a function of the argument of g1. The rate form keeps that in place of the rate
+    "plain_input": Cell(("",), ("h",), ("argument",), _plain_input, _kept, _state, _as_it_is,
+                        _plain_to_delta, _plain_to_before, _one_gate_to_weights),
 }
+CELLS["current_input"] = CELLS["current"]._replace(saves=("argument",))  # the argument is the state
 
 
-def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, leak_form: str = "rate") -> Cell:
+def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, leak_form: str = "rate",
+            activation: str = "tanh") -> Cell:
     """Return the row of CELLS for a network's options.
 
     Raises
     ------
-    ValueError : `cell` is unknown, or a gated cell has a leak.
+    ValueError : `cell` is unknown, or a gated cell has a leak or an activation whose derivative reads the pre-activation.
     """
     if cell == "plain":
-        return CELLS["current" if leak_form == "current" else "rate" if leak < 1 else "plain"]
+        name = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
+        return CELLS[name + "_input" if reads_input(activation) and name != "rate" else name]
     if cell not in ("gru", "lstm"):
         raise ValueError(f"cell must be 'plain', 'gru' or 'lstm', got {cell!r}")
     if leak != 1 or leak_form != "rate":
         raise ValueError(f"leak requires cell='plain', got cell={cell!r} with leak={leak}, leak_form={leak_form!r}")
+    if reads_input(activation):
+        raise ValueError(f"activation={activation!r} requires cell='plain', got cell={cell!r}: the derivative of this activation "
+                         "is a function of the pre-activation, which gated cells do not keep")
     return CELLS["gru_before" if cell == "gru" and not reset_after else cell]

@@ -31,6 +31,21 @@ def _sigmoid(A):
     return np.where(A.real < 0, small, 1) / (1 + small)
 
 
+def _normal_distribution(A):
+    """Return Φ(A), the distribution function of the normal distribution."""
+    import scipy.special  # only here: it takes long to import
+
+    root = A.real.dtype.type(np.sqrt(0.5))
+    if np.iscomplexobj(A):  # scipy.special has no complex erfc
+        return (1 + scipy.special.erf(A * root)) / 2
+    return scipy.special.erfc(-A * root) / 2
+
+
+def _normal_density(A):
+    """Return φ(A), the density of the normal distribution."""
+    return np.exp(-A * A / 2) * A.real.dtype.type(1 / np.sqrt(2 * np.pi))
+
+
 def _softplus(A):
     return (A + _abs(A)) / 2 + np.log1p(np.exp(-_abs(A)))
 

@@ -52,7 +52,8 @@ def loss_and_gradients(parameters: Parameters, X: ArrayLike, D: ArrayLike, *, we
     tbptt : None, or (k1, k2), both at least 1: every k1 steps, errors go back k2 steps. E remains the error of all steps.
     past : (n, B, H), the states after the first n steps, which were computed earlier, possibly with other parameters. These
         steps have no error. The errors of later steps go back through them with the present parameters.
-    past_rates : (n, B, H), the rates of these steps; the rate form of leaky units requires them
+    past_rates : (n, B, H), the rates of these steps; the rate form of leaky units requires them. If g1' is a function of the
+        pre-activation ("silu", "gelu"), the pre-activations; plain units then require them, too.
     past_S_0 : (n, H), the S_0 that resets at these steps used; by default the present S_0
     leak, leak_form, noise_std, input_noise_std, recurrent_dropout : as in the docstring of `fastbptt.reference`
     draws : Draws, for noise and dropout; without it the call has neither
@@ -169,7 +170,7 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
     gradients = {"W_y": accumulate(delta_y, _read(layers[-1], lengths, output))}
     if "b_y" in p:
         gradients["b_y"] = column_sums(delta_y)
-    deltas = {r.suffix: np.full((*r.F.shape[:2], len(r.p["W_s"])), -0.0, r.F.dtype) for r in run.recurrences}  # x + -0.0 is x
+    deltas = {r.suffix: np.full((*r.R.shape[:2], len(r.p["W_s"])), -0.0, r.R.dtype) for r in run.recurrences}  # x + -0.0 is x
     dS_t = {r.suffix: np.full_like(r.S[1:], -0.0) for r in run.recurrences}
     dS_0 = {r.suffix: np.zeros_like(r.S[0]) for r in run.recurrences}
     dX = np.full_like(layers[0][0].X, -0.0)
@@ -202,15 +203,16 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
     for r in run.recurrences:
         delta, row = deltas[r.suffix], run.units.row
         gradients["W_x" + r.suffix] = accumulate(delta, r.X)
-        gradients["W_s" + r.suffix], gradients["b_n" + r.suffix] = row.to_weights(delta, r.R, r.F, r.through)
+        gradients["W_s" + r.suffix], gradients["b_n" + r.suffix] = row.to_weights(
+            run.units, delta, r.R, r.before, r.through)
         gradients["b_s" + r.suffix] = column_sums(delta)
         if "S_0" in r.p:  # the sum over all steps that start from it
             begins = r.resets.copy()
             if from_S_0:
                 begins[:1] = True
-            through = r.through._replace(mask=np.broadcast_to(r.through.mask, r.F.shape)[begins])
+            through = r.through._replace(mask=np.broadcast_to(r.through.mask, (*r.resets.shape, r.p["W_s"].shape[1]))[begins])
             gradients["S_0" + r.suffix] = column_sums(row.to_before(
-                run.units, delta[begins], dS_t[r.suffix][begins], r.R[begins], r.F[begins], through))
+                run.units, delta[begins], dS_t[r.suffix][begins], r.R[begins], r.before[begins], through))
     gradients = {name: gradients[name] for name in p}
     if input_gradient:
         gradients["X"] = dX

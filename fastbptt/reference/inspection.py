@@ -59,11 +59,12 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
     D = _in_time(D, output)[t if output == "sequence" else 0:][:1]
     _, _, _, delta_y = error(Z[t:], D, np.ones(D.shape[:2]), 1, loss=loss, output_activation=output_activation,
                              loss_parameter=_default(loss, loss_parameter))
-    dF = np.zeros_like(r.F)
-    dF[t] = affine(delta_y[0], p["W_y"])
-    delta, dS, _ = recur_back(run.units, dF, r.R, r.F, r.through, r.resets)
-    W_s, W_x = zip(*((run.units.row.to_weights(delta[i], r.R[i], r.F[i], r.through)[0], accumulate(delta[i], r.X[i]))
-                     for i in range(t + 1)))
+    first = affine(delta_y[0], p["W_y"])
+    dF = np.zeros((len(r.R), *first.shape), first.dtype)
+    dF[t] = first
+    delta, dS, _ = recur_back(run.units, dF, r.R, r.before, r.through, r.resets)
+    W_s, W_x = zip(*((run.units.row.to_weights(run.units, delta[i], r.R[i], r.before[i], r.through)[0],
+                      accumulate(delta[i], r.X[i])) for i in range(t + 1)))
     W_y = accumulate(delta_y, run.units.read(r.S[t + 1:]))
     return pulled_back({"W_s": np.stack(W_s), "W_x": np.stack(W_x), "W_y": W_y, "S": dS}, parameters, maps)
 
@@ -104,7 +105,7 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
 
 def _flow_back(r, dF):
     """Return ‖∂E/∂S‖ of every step, (T,) for each part of a public state."""
-    _, dS, _ = recur_back(r.units, dF, r.R, r.F, r.through, r.resets)
+    _, dS, _ = recur_back(r.units, dF, r.R, r.before, r.through, r.resets)
     return [np.array([_norm(of_step) for of_step in part], dS.real.dtype)
             for part in np.split(dS, r.units.width, axis=-1)]
 
@@ -125,10 +126,17 @@ def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activatio
     units = Units(activation, leak, leak_form, cell=cell, reset_after=reset_after)
     if len(units.row.gates) > 1:
         return _step(units, parameters, S, X)[0]
-    A = affine(units.read(S), pack(parameters["W_s"])) + _inputs(parameters, X) + parameters.get("b_s", 0)
+    A = _pre_activation(parameters, units, S, X)
     if units.is_plain:
         return units.g(A)
     return (1 - leak) * S + leak * (units.g(A) if leak_form == "rate" else A)
+
+
+def argument(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
+             leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
+    """Return the argument of g1 (..., H) in the step of `next_state` for one gate: A_t, or S_t in the current form."""
+    A = _pre_activation(parameters, Units(activation, leak, leak_form), S, X)
+    return A if leak_form == "rate" else (1 - leak) * S + leak * A
 
 
 def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
@@ -144,14 +152,14 @@ def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation:
     """
     units = Units(activation, leak, leak_form, cell=cell, reset_after=reset_after)
     if len(units.row.gates) > 1:
-        new, saved, F, through = _step(units, parameters, S, X)
+        new, saved, S, through = _step(units, parameters, S, X)
         every, row = np.eye(new.shape[-1], dtype=new.dtype), units.row
-        saved, F = saved[..., None, :], F[..., None, :]
-        return row.to_before(units, row.to_delta(units, every, saved, F, through), every, saved, F, through)
+        saved, S = saved[..., None, :], S[..., None, :]
+        return row.to_before(units, row.to_delta(units, every, saved, S, through), every, saved, S, through)
     if leak_form == "current":
-        slopes = units.dg(units.g(np.asarray(S)))[..., None, :]
+        slopes = units.dg(units.of_slope(np.asarray(S)))[..., None, :]
     else:
-        slopes = units.dg(next_state(parameters, S, X, activation=activation))[..., None]
+        slopes = units.dg(units.of_slope(_pre_activation(parameters, units, S, X)))[..., None]
     step = slopes * parameters["W_s"]
     return step if units.is_plain else (1 - leak) * np.eye(step.shape[-1], dtype=step.dtype) + leak * step
 
@@ -174,10 +182,15 @@ def _inputs(parameters, X):
     return pack(parameters["W_x"])[X] if X.dtype.kind in "iu" else affine(X, pack(parameters["W_x"]))
 
 
+def _pre_activation(parameters, units, S, X):
+    """Return A_t (..., H) of units of one gate."""
+    return affine(units.read(S), pack(parameters["W_s"])) + _inputs(parameters, X) + parameters.get("b_s", 0)
+
+
 def _step(units, parameters, S, X):
-    """Return the state after a step, what the step keeps, what W_s reads, and W_s with b_n. Leading axes are broadcast."""
+    """Return the state after a step, what the step keeps, the state before, and W_s with b_n. Leading axes are broadcast."""
     A, S, through = _inputs(parameters, X) + parameters.get("b_s", 0), np.asarray(S), Through(parameters["W_s"],
                                                                                              parameters.get("b_n"))
     axes = np.broadcast_shapes(A.shape[:-1], S.shape[:-1])
     A, S = (np.broadcast_to(array, (*axes, array.shape[-1])) for array in (A, S))
-    return *units.row.forward(units, A, S, through), units.read(S), through
+    return *units.row.forward(units, A, S, through), S, through

@@ -52,7 +52,7 @@ def forward(parameters: Parameters, X: ArrayLike, initial_state: ArrayLike | Non
     ((3, 1, 1), (1, 2), (4, 1, 2))
     """
     Y, final_state, run = _run(parameters, X, initial_state, **options)
-    return (Y, final_state, run.S, run.R) if return_rates else (Y, final_state, run.S)
+    return (Y, final_state, run.S, run.fired) if return_rates else (Y, final_state, run.S)
 
 
 def _run(parameters, X, initial_state, *, lengths=None, resets=None, output="sequence", activation="tanh",

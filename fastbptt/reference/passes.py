@@ -61,8 +61,8 @@ class _Recurrence(NamedTuple):
     p: dict              # W_x, W_s, b_s, b_n, S_0, without a suffix
     X: np.ndarray        # (T, B, I)
     S: np.ndarray        # (T+1, B, states·H)
-    R: np.ndarray        # (T, B, saves·H), what the steps keep: the rates of leaky units, the gates of gated ones
-    F: np.ndarray        # (T, B, H), what W_s reads at each step, before dropout
+    R: np.ndarray        # (T, B, saves·H), what the steps keep: what g1' is a function of, or the gates
+    before: np.ndarray   # (T, B, states·H), the states from which the steps start
     resets: np.ndarray   # (T, B) of bool
     units: Units
     through: Through
@@ -72,7 +72,7 @@ class _Recurrence(NamedTuple):
 
         dF (end - begin, B, H) is the gradient from the outputs and from layers above.
         """
-        return recur_back_windows(self.units, dF, self.R[begin:end], self.F[begin:end], self.through,
+        return recur_back_windows(self.units, dF, self.R[begin:end], self.before[begin:end], self.through,
                                   self.resets[begin:end], tbptt)
 
     def turn(self, A, lengths):
@@ -100,7 +100,7 @@ class _Run(NamedTuple):
     @property
     def rates(self):
         """The number of rates in the mean of rate_penalty: all units at all steps in `counts`."""
-        return int(self.counts.sum()) * sum(r.F.shape[-1] for r in self.recurrences)
+        return int(self.counts.sum()) * sum(r.p["W_s"].shape[-1] for r in self.recurrences)
 
     @property
     def S(self):
@@ -108,7 +108,16 @@ class _Run(NamedTuple):
 
     @property
     def R(self):
+        """What the steps keep for the backward pass."""
         return _one_or_all(r.turn(r.R, self.lengths) for r in self.recurrences)
+
+    @property
+    def fired(self):
+        """The rates g1(...) of units of one gate, or what gated ones keep."""
+        if not self.units.reads_input:
+            return self.R
+        alive = np.arange(len(self.resets))[:, None] < self.lengths
+        return _one_or_all(only(alive, self.units.g(r.turn(r.R, self.lengths))) for r in self.recurrences)
 
 
 def _forward(parameters, X, initial_state, units, lengths=None, resets=None, output="sequence", past=None, past_rates=None,
@@ -150,7 +159,7 @@ def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rat
     if len(past_S_0):
         initial[:len(past_S_0), 0] = past_S_0
     S, R = recur(units, A, S_0, through, alive, resets, initial, past, past_rates)
-    return _Recurrence(suffix, p, X, S, R, units.read(restart(S[:-1], resets, initial)), resets, units, through)
+    return _Recurrence(suffix, p, X, S, R, restart(S[:-1], resets, initial), resets, units, through)
 
 
 def _read(layer, lengths, output):

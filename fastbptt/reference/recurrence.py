@@ -34,20 +34,20 @@ def recur(units: Units, A: np.ndarray, S_0: np.ndarray, through: Through, alive:
     return S, R
 
 
-def recur_back(units: Units, dF: np.ndarray, R: np.ndarray, F: np.ndarray, through: Through,
+def recur_back(units: Units, dF: np.ndarray, R: np.ndarray, before: np.ndarray, through: Through,
                resets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return delta (T, B, G·H), ∂E/∂S (T, B, states·H), and the gradient (B, states·H) that reaches the state before step 0.
 
-    dF (T, B, H) is the gradient with respect to what W_y reads. R (T, B, saves·H) is that of `recur`. F (T, B, H) is what W_s
-    reads at each step, before dropout. No gradient passes a step with a reset.
+    dF (T, B, H) is the gradient with respect to what W_y reads. R (T, B, saves·H) is that of `recur`. `before`
+    (T, B, states·H) are the states from which each step starts. No gradient passes a step with a reset.
     """
     row, (T, B, H) = units.row, dF.shape
     delta, dS = np.empty((T, B, len(through.W_s)), dF.dtype), np.empty((T, B, units.width * H), dF.dtype)
     carried = np.zeros((B, units.width * H), dF.dtype)
     for t in reversed(range(T)):
         dS[t] = row.read_back(units, dF[t], R[t]) + carried
-        delta[t] = row.to_delta(units, dS[t], R[t], F[t], through)
-        carried = only(~resets[t], row.to_before(units, delta[t], dS[t], R[t], F[t], through))
+        delta[t] = row.to_delta(units, dS[t], R[t], before[t], through)
+        carried = only(~resets[t], row.to_before(units, delta[t], dS[t], R[t], before[t], through))
     return delta, dS, carried
 
 
@@ -67,8 +67,8 @@ def recur_back_settled(units: Units, dS: np.ndarray, R: np.ndarray, W_s: np.ndar
     return delta, whole, carried
 
 
-def recur_back_windows(units: Units, dF: np.ndarray, R: np.ndarray, F: np.ndarray, through: Through, resets: np.ndarray,
-                       tbptt: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def recur_back_windows(units: Units, dF: np.ndarray, R: np.ndarray, before: np.ndarray, through: Through,
+                       resets: np.ndarray, tbptt: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the sums over windows of the results of `recur_back`.
 
     Each window takes back only its own errors. The last result is the sum over the windows that reach the first step.
@@ -79,7 +79,7 @@ def recur_back_windows(units: Units, dF: np.ndarray, R: np.ndarray, F: np.ndarra
     for begin, since, end in windows(T, tbptt):
         errors = dF[begin:end].copy()
         errors[:max(0, since - begin)] = 0
-        part, of_states, carried = recur_back(units, errors, R[begin:end], F[begin:end], through, resets[begin:end])
+        part, of_states, carried = recur_back(units, errors, R[begin:end], before[begin:end], through, resets[begin:end])
         delta[begin:end] += part
         dS[begin:end] += of_states
         if begin == 0:

@@ -5,14 +5,30 @@ To add one, add a row here and its name in the core.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from .elementary import _abs, _exp, _logsumexp, _modulus, _positive, _sigmoid, _sign, _softmax, _softplus
+from .elementary import (
+    _abs, _exp, _logsumexp, _modulus, _normal_density, _normal_distribution, _positive, _sigmoid, _sign, _softmax, _softplus,
+)
 
 LEAKY_SLOPE = 0.01  # slope of leaky_relu below zero, as in PyTorch and Keras 2
 
-# name: (g1(A), g1' as a function of the output R = g1(A))
-ACTIVATIONS = {
+
+class of_input:
+    """Mark a derivative in ACTIVATIONS as a function of the pre-activation A. The others are functions of R = g1(A)."""
+
+    def __init__(self, derivative: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.derivative = derivative
+
+    def __call__(self, A: np.ndarray) -> np.ndarray:
+        return self.derivative(A)
+
+
+# name: (g1(A), g1' as a function of the output R = g1(A), or of A if it is marked)
+ACTIVATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "tanh": (np.tanh, lambda R: 1 - R * R),
     "relu": (_positive, lambda R: (R.real > 0).astype(R.dtype)),
     "sigmoid": (_sigmoid, lambda R: R * (1 - R)),
@@ -27,7 +43,15 @@ ACTIVATIONS = {
         lambda R: np.where(R.real > 0, 1, R + 1),
     ),
     "softsign": (lambda A: A / (1 + _abs(A)), lambda R: (1 - _abs(R)) ** 2),
+    "silu": (lambda A: A * _sigmoid(A), of_input(lambda A: _sigmoid(A) * (1 + A * _sigmoid(-A)))),
+    "gelu": (lambda A: A * _normal_distribution(A), of_input(lambda A: _normal_distribution(A) + A * _normal_density(A))),
 }
+
+
+def reads_input(activation: str) -> bool:
+    """Return whether g1' is a function of the pre-activation A, which the forward pass must then keep."""
+    return isinstance(ACTIVATIONS[activation][1], of_input)
+
 
 # name: (g2(Z), the vector-Jacobian product (dY, Y) -> dZ, that is dZ_o = Σ_p dY_p ∂Y_p/∂Z_o)
 OUTPUT_ACTIVATIONS = {
@@ -71,24 +95,38 @@ def _d_quantile(Y, Z, D, levels):
     return np.where(r.real > 0, -q, np.where(r.real < 0, 1 - q, r)).astype(Y.dtype)
 
 
-# name: (e for each output, its derivative). The derivative is with respect to Y, or to Z if the loss is in FUSED. A fused loss
-# and its output activation are one function of Z, whose derivative is finite wherever the loss is.
-LOSSES = {
+
+class with_output:
+    """Mark a derivative in LOSSES as that of a loss which is one function of Z with its output activation.
+
+    It is the derivative with respect to Z, which is finite wherever the loss is.
+    """
+
+    def __init__(self, output_activation: str, derivative: Callable[..., np.ndarray]) -> None:
+        self.output_activation, self.derivative = output_activation, derivative
+
+    def __call__(self, *arguments: Any) -> np.ndarray:
+        return self.derivative(*arguments)
+
+
+# name: (e for each output, its derivative). The derivative is with respect to Y, or to Z if it is marked.
+LOSSES: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {
     "squared_error": (lambda Y, Z, D, _: (D - Y) * (D - Y), lambda Y, Z, D, _: 2 * (Y - D)),
     "absolute_error": (lambda Y, Z, D, _: _modulus(D - Y), lambda Y, Z, D, _: _sign(Y - D).astype(Y.dtype)),
     "huber": (_huber, _d_huber),
     "quantile": (_quantile, _d_quantile),
     "binary_cross_entropy": (
         lambda Y, Z, D, _: _softplus(Z) - Z * D,
-        lambda Y, Z, D, _: Y - D,
+        with_output("sigmoid", lambda Y, Z, D, _: Y - D),
     ),
     "cross_entropy": (
         lambda Y, Z, D, _: D * (_logsumexp(Z) - Z),
-        lambda Y, Z, D, _: Y * D.sum(axis=-1, keepdims=True) - D,
+        with_output("softmax", lambda Y, Z, D, _: Y * D.sum(axis=-1, keepdims=True) - D),
     ),
-    "poisson": (lambda Y, Z, D, _: Y - D * Z, lambda Y, Z, D, _: Y - D),
+    "poisson": (lambda Y, Z, D, _: Y - D * Z, with_output("exp", lambda Y, Z, D, _: Y - D)),
 }
 
-FUSED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
+# name of a fused loss: the output activation that it requires
+FUSED = {name: derivative.output_activation for name, (_, derivative) in LOSSES.items() if isinstance(derivative, with_output)}
 
 LOSS_PARAMETERS = {"huber": 1.0, "quantile": (0.1, 0.5, 0.9)}  # defaults: threshold, levels

@@ -13,7 +13,7 @@ import numpy as np
 from .cells import Cell, cell_of, CELLS
 from .draws import Draws, dropout_mask, noise_scale, normals
 from .products import only, turn
-from .tables import ACTIVATIONS
+from .tables import ACTIVATIONS, reads_input
 
 
 class Units(NamedTuple):
@@ -40,12 +40,16 @@ class Units(NamedTuple):
     @property
     def row(self) -> Cell:
         """The row of the table of cells. Plain units with dropout are the rate form with leak 1, which has a mask."""
-        row = cell_of(self.cell, self.reset_after, self.leak, self.leak_form)
-        return CELLS["rate"] if row is CELLS["plain"] and self.drops else row
+        row = cell_of(self.cell, self.reset_after, self.leak, self.leak_form, self.activation)
+        return CELLS["rate"] if _is_plain(row) and self.drops else row
 
     @property
     def is_plain(self) -> bool:
-        return self.row is CELLS["plain"]
+        return _is_plain(self.row)
+
+    @property
+    def reads_input(self) -> bool:
+        return reads_input(self.activation)
 
     @property
     def width(self) -> int:
@@ -76,6 +80,15 @@ class Units(NamedTuple):
     def read(self, S: np.ndarray) -> np.ndarray:
         """Return what W_s, W_y and a layer above read of states S (..., states·H): h, or g1(S) in the current form."""
         return self.row.read(self, S)
+
+
+    def of_slope(self, A: np.ndarray) -> np.ndarray:
+        """Return what g1' is a function of where the argument of g1 is A: the rates g1(A), or A if `reads_input`."""
+        return A if self.reads_input else self.g(A)
+
+
+def _is_plain(row):
+    return row is CELLS["plain"] or row is CELLS["plain_input"]
 
 
 def _units(activation, options):

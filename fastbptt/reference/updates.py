@@ -1,11 +1,12 @@
 """Updates of the flat parameters: clipping and the update rules of optimisers.
 
-To add a rule, add a branch to `update` and a row to UPDATE_RULES.
+To add a rule, add a function with the decorator `_rule`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,48 @@ def clip_norm(gradient: np.ndarray, max_norm: float) -> tuple[np.ndarray, float]
 
 
 # name: number of slots, the arrays as long as theta that the rule keeps between updates
-UPDATE_RULES = {"sgd": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2}
+UPDATE_RULES: dict[str, int] = {}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def _rule(name, slots):
+    """Register a function as the update rule `name`. It takes theta, gradient, slots, count and the rule's numbers."""
+    def register(function):
+        UPDATE_RULES[name], _FUNCTIONS[name] = slots, function
+        return function
+    return register
+
+
+@_rule("sgd", slots=1)
+def _sgd(theta, gradient, slots, count, *, learning_rate, momentum, nesterov, **_):
+    v = momentum * slots[0] + gradient
+    return theta - learning_rate * (gradient + momentum * v if nesterov else v), [v]
+
+
+@_rule("rmsprop", slots=1)
+def _rmsprop(theta, gradient, slots, count, *, learning_rate, rho, epsilon, **_):
+    s = rho * slots[0] + (1 - rho) * gradient**2
+    return theta - learning_rate * gradient / (np.sqrt(s) + epsilon), [s]
+
+
+@_rule("adagrad", slots=1)
+def _adagrad(theta, gradient, slots, count, *, learning_rate, epsilon, **_):
+    s = slots[0] + gradient**2
+    return theta - learning_rate * gradient / (np.sqrt(s) + epsilon), [s]
+
+
+@_rule("adam", slots=2)
+def _adam(theta, gradient, slots, count, *, learning_rate, beta_1, beta_2, epsilon, **_):
+    m = beta_1 * slots[0] + (1 - beta_1) * gradient
+    v = beta_2 * slots[1] + (1 - beta_2) * gradient**2
+    m_hat, v_hat = m / (1 - beta_1**count), v / (1 - beta_2**count)
+    return theta - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), [m, v]
+
+
+@_rule("adamw", slots=2)
+def _adamw(theta, gradient, slots, count, *, learning_rate, weight_decay, **numbers):
+    theta = theta * (1 - learning_rate * weight_decay)
+    return _adam(theta, gradient, slots, count, learning_rate=learning_rate, **numbers)
 
 
 def update(rule: str, theta: np.ndarray, gradient: np.ndarray, slots: Sequence[np.ndarray], count: int, *,
@@ -47,6 +89,10 @@ def update(rule: str, theta: np.ndarray, gradient: np.ndarray, slots: Sequence[n
     count : int, 1 in the first update
     learning_rate and the other numbers : those of the rule; it ignores the others
 
+    Raises
+    ------
+    KeyError : there is no such rule.
+
     Examples
     --------
     >>> import numpy as np
@@ -55,18 +101,5 @@ def update(rule: str, theta: np.ndarray, gradient: np.ndarray, slots: Sequence[n
     >>> print(theta)
     [0.5 2. ]
     """
-    if rule == "sgd":
-        v = momentum * slots[0] + gradient
-        return theta - learning_rate * (gradient + momentum * v if nesterov else v), [v]
-    if rule == "rmsprop":
-        s = rho * slots[0] + (1 - rho) * gradient**2
-        return theta - learning_rate * gradient / (np.sqrt(s) + epsilon), [s]
-    if rule == "adagrad":
-        s = slots[0] + gradient**2
-        return theta - learning_rate * gradient / (np.sqrt(s) + epsilon), [s]
-    if rule == "adamw":
-        theta = theta * (1 - learning_rate * weight_decay)
-    m = beta_1 * slots[0] + (1 - beta_1) * gradient
-    v = beta_2 * slots[1] + (1 - beta_2) * gradient**2
-    m_hat, v_hat = m / (1 - beta_1**count), v / (1 - beta_2**count)
-    return theta - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), [m, v]
+    return _FUNCTIONS[rule](theta, gradient, slots, count, learning_rate=learning_rate, momentum=momentum, nesterov=nesterov,
+                            rho=rho, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, weight_decay=weight_decay)

@@ -74,6 +74,7 @@ static int create_helper(void)
 #else
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -123,9 +124,20 @@ static void acquire(lock_type *lock)
 
 static void help(void);
 
+/* Let this thread wait until the core that it wakes up on is free: rule (g) of pool.h. Only Linux can do this. */
+static void be_patient(void)
+{
+#if defined(SCHED_BATCH)
+    const struct sched_param none = {0};
+    if (sched_getscheduler(0) == SCHED_OTHER) /* a real-time program keeps its policy */
+        sched_setscheduler(0, SCHED_BATCH, &none); /* for this thread; without success it stays impatient */
+#endif
+}
+
 static void *run_helper(void *nothing)
 {
     (void)nothing;
+    be_patient();
     help();
     return NULL;
 }
@@ -158,13 +170,14 @@ enum {
 };
 #define RETRY_NS 1e9 /* time between a failure to create a helper and the next attempt */
 
-/* Numbers of rule (f) of pool.h. "Alone" is the time that the callers alone would have taken, summed over jobs. */
-#define LEAST_JOBS 4        /* jobs before the pool judges */
-#define LEAST_TIME_NS 20e6  /* time alone before the pool judges: a few time slices of the scheduler */
-#define MEMORY_NS 100e6     /* time alone after which older jobs count half */
-#define GOOD_RATIO 0.8      /* below this ratio of shared time to time alone, the next pause is short again */
+/* Numbers of rule (f) of pool.h. Times are those of jobs, except in WALL_FACTOR. */
+#define GOOD_RATIO 0.9       /* sharing pays if a job takes less than this part of the time that its caller alone would take */
+#define MOST_CREDIT_NS 10e6  /* bound on the balance; the next pause is short again when it is reached */
+#define MOST_DEBT_NS 4e6     /* debt at which a pause begins: a time slice of the scheduler */
 #define SHORT_PAUSE_NS 10e6
 #define LONG_PAUSE_NS 640e6
+#define WALL_FACTOR 16       /* a pause ends after this multiple of its length, even if there were few jobs */
+#define LONGEST_JUDGED_NS 1e9 /* longer jobs are not judged: a time slice does not matter to them, and shares may be unequal */
 
 /* A job: the shares that one call of fastbptt_run_shares computes. */
 struct job {
@@ -188,12 +201,11 @@ static struct {
     long helpers;            /* helpers of this process */
     long sleeping;           /* helpers that sleep and that nobody has woken yet */
     double retry;            /* time from which on a helper may be created again */
-    double jobs;             /* shared jobs since the last pause */
-    double taken;            /* time that they took */
-    double alone;            /* the time that their callers alone would have taken */
+    double balance;          /* what shared jobs saved, in ns; negative if they cost time */
     double pause;            /* length of the next pause */
-    long paused_until_us;    /* atomic, modulo 2^30: no job is shared before this time */
-    long paused;             /* atomic: whether there is a pause */
+    long paused;             /* atomic: whether there is a pause, in which no job is shared */
+    long pause_us;           /* atomic: time of jobs that the pause still lasts */
+    long paused_until_us;    /* atomic, modulo 2^30: the time at which the pause ends in any case */
     long lists;              /* atomic: number of jobs listed so far */
     long watching;           /* atomic: helpers that watch for a job */
     long waiting;            /* atomic: callers that sleep */
@@ -365,22 +377,16 @@ static void wait_for_helpers(struct job *job)
 static void judge(double taken, double alone, double now)
 {
     acquire(&pool.lock);
-    pool.jobs++;
-    pool.taken += taken;
-    pool.alone += alone;
-    if (pool.jobs >= LEAST_JOBS && pool.alone >= LEAST_TIME_NS) {
-        if (pool.taken > pool.alone) {
-            fastbptt_write(&pool.paused_until_us, in_us(now + pool.pause));
-            fastbptt_write(&pool.paused, 1);
-            pool.pause = 2 * pool.pause < LONG_PAUSE_NS ? 2 * pool.pause : LONG_PAUSE_NS;
-            pool.jobs = pool.taken = pool.alone = 0;
-        } else if (pool.taken < GOOD_RATIO * pool.alone) {
-            pool.pause = SHORT_PAUSE_NS;
-        }
-        if (pool.alone > MEMORY_NS) {
-            pool.taken /= 2;
-            pool.alone /= 2;
-        }
+    pool.balance += GOOD_RATIO * alone - taken;
+    if (pool.balance > MOST_CREDIT_NS) {
+        pool.balance = MOST_CREDIT_NS;
+        pool.pause = SHORT_PAUSE_NS;
+    } else if (pool.balance < -MOST_DEBT_NS) {
+        pool.balance = 0;
+        fastbptt_write(&pool.paused_until_us, in_us(now + WALL_FACTOR * pool.pause));
+        fastbptt_write(&pool.pause_us, (long)(pool.pause / 1000));
+        fastbptt_write(&pool.paused, 1);
+        pool.pause = 2 * pool.pause < LONG_PAUSE_NS ? 2 * pool.pause : LONG_PAUSE_NS;
     }
     release(&pool.lock);
 }
@@ -388,10 +394,11 @@ static void judge(double taken, double alone, double now)
 /* Return whether the pool is in a pause, in which no job is shared. */
 static int is_paused(double now)
 {
+    const long longest = (long)(WALL_FACTOR * LONG_PAUSE_NS / 1000);
     if (!fastbptt_read(&pool.paused))
         return 0;
-    /* A pause lasts at most LONG_PAUSE_NS. If its end is farther away, it lies in the past, because times are modulo 2^30. */
-    if (((fastbptt_read(&pool.paused_until_us) - in_us(now)) & 0x3fffffff) <= (long)(LONG_PAUSE_NS / 1000))
+    /* If the end is farther away than the longest pause, it lies in the past, because times are modulo 2^30. */
+    if (fastbptt_read(&pool.pause_us) > 0 && ((fastbptt_read(&pool.paused_until_us) - in_us(now)) & 0x3fffffff) <= longest)
         return 1;
     fastbptt_write(&pool.paused, 0);
     return 0;
@@ -411,7 +418,7 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
     struct job job;
     double now, own_time, end;
     long gap, wanted;
-    ptrdiff_t share, own = 0;
+    ptrdiff_t own;
     if (workers > MOST_HELPERS)
         workers = MOST_HELPERS;
     if (workers > shares)
@@ -427,8 +434,13 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
     else if (fastbptt_read(&pool.close) < CLOSE_JOBS)
         fastbptt_add(&pool.close, 1);
     wanted = work_ns >= wake_ns || fastbptt_read(&pool.close) >= CLOSE_JOBS ? workers - 1 : 0;
-    if ((wanted == 0 && fastbptt_read(&pool.watching) == 0) || (judges && is_paused(now))) {
+    if (wanted == 0 && fastbptt_read(&pool.watching) == 0) {
         run_alone(work, context, shares);
+        end = clock_ns();
+    } else if (judges && is_paused(now)) {
+        run_alone(work, context, shares);
+        end = clock_ns();
+        fastbptt_add(&pool.pause_us, -1 - in_us(end - now));
     } else {
         memset(&job, 0, sizeof job);
         job.work = work;
@@ -437,21 +449,19 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
         job.shares = shares;
         job.workers = workers;
         job.forks = pool.forks;
+        job.next = 1; /* the caller has claimed share 0 */
+        own_time = thread_ns(); /* no system call between here and the end of the job: a helper may wait for this core */
         list_job(&job, wanted, now);
-        own_time = thread_ns();
-        share = fastbptt_claim(&job.next);
-        if (share < shares)
-            own = work_on(&job, share, 0);
-        own_time = thread_ns() - own_time;
+        own = work_on(&job, 0, 0);
         take_from_list(&job);
+        own_time = job.joined > 0 ? thread_ns() - own_time : clock_ns() - now;
         if (fastbptt_read_size(&job.finished) < shares)
             wait_for_helpers(&job);
-        if (judges && 0 < own && own < shares) {
-            end = clock_ns();
+        end = clock_ns();
+        if (judges && end - now < LONGEST_JUDGED_NS)
             judge(end - now, own_time * (double)shares / (double)own, end);
-        }
     }
-    fastbptt_write(&pool.ended_us, in_us(clock_ns()));
+    fastbptt_write(&pool.ended_us, in_us(end));
 }
 
 int fastbptt_count_helpers(void)

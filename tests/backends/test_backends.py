@@ -1,12 +1,15 @@
 """The protocol of the backends: each class has its methods, with the same arguments, and the results are of its form."""
 
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastbptt import RNN, _core
-from fastbptt.backends import protocol
+from fastbptt.backends import arguments, protocol
+from fastbptt.backends.arguments import Batch, CallOptions
 from fastbptt.backends.reference import ReferenceBackend
 from fastbptt.backends.stack import Stack
 
@@ -28,12 +31,32 @@ def test_a_backend_has_the_methods_of_its_protocol_with_the_same_arguments(kind,
         assert [(each.name, each.default) for each in own.values()] == [(each.name, each.default) for each in expected.values()]
 
 
-def test_the_fields_of_a_batch_are_the_arguments_of_every_operation_on_data():
+def test_every_operation_on_data_begins_with_a_batch_and_options():
     for name, function in methods(protocol.Backend, protocol.OneRecurrence, protocol.Compiled).items():
-        if name in ("step", "penalize", "workspace", "gradient_flow"):
+        if name in ("step", "penalize", "workspace"):
             continue
-        arguments = [*inspect.signature(function).parameters][2:8]  # without self and theta
-        assert arguments == ["dY" if (field, name) == ("D", "backward") else field for field in protocol.Batch._fields]
+        names = [*inspect.signature(function).parameters][1:4]  # without self
+        assert names == ["theta", "batch", "options"][:2 if name == "total_weight" else 3]
+
+
+def test_the_core_reads_the_fields_of_each_object_in_the_order_of_their_definition():
+    found = {}
+    for file in ("engine/arguments.pxi", "engine/operations.pxi", "engine/train.pxi", "_population.pyx"):
+        text = (Path(arguments.__file__).parents[1] / file)
+        if not text.exists():
+            pytest.skip("no sources beside the tests")
+        for names, of in re.findall(r"^ +([\w, .]+) = (\w+)$", text.read_text(encoding="utf-8"), re.MULTILINE):
+            if names.count(",") >= 2:
+                found.setdefault(of, []).append([name.strip() for name in names.split(",")])
+    # What the core calls a field that has another name in the definition. An underscore skips a field.
+    names = {"past": "S", "past_rates": "R", "past_S_0": "S_0", "max_grad_norm": "max_norm", "rows": "order",
+             "held_batch": "batch", "t.begun": "begun", "t.patience": "patience", "t.min_improvement": "min_improvement"}
+    for of, kind in (("batch", arguments.Batch), ("options", arguments.CallOptions), ("known", arguments.KnownStates),
+                     ("updates", arguments.Updates), ("buffers", arguments.UpdateMemory), ("learners", arguments.Learners),
+                     ("validation", arguments.Validation)):
+        assert found[of]
+        for fields in found[of]:
+            assert all(name in ("_", field) or names.get(name) == field for name, field in zip(fields, kind._fields, strict=True))
 
 
 def test_methods_of_the_parts_of_rnn_are_shown_as_those_of_rnn():
@@ -49,16 +72,16 @@ def test_methods_of_the_parts_of_rnn_are_shown_as_those_of_rnn():
 def test_results_have_the_form_that_the_protocol_says(backend, sizes):
     net = RNN(2, sizes, 1, dtype="float64", l2=0.1, random_state=0)
     engine, rng = net._engines[backend], np.random.default_rng(0)
-    batch = protocol.Batch(rng.standard_normal((4, 5, 2)), rng.standard_normal((4, 5, 1)), None, None, None, None)
+    batch, options = Batch(rng.standard_normal((4, 5, 2)), rng.standard_normal((4, 5, 1))), CallOptions(1)
     gradient = np.full(len(net.theta), np.nan)
-    error, penalties = engine.loss_into(net.theta, *batch, gradient, 0, 1)
-    loss, gradients = engine.loss_and_gradients(net.theta, *batch, None, 0, False, False, 1)
-    assert error + penalties == pytest.approx(loss) and error == pytest.approx(engine.evaluate(net.theta, *batch, 1))
+    error, penalties = engine.loss_into(net.theta, batch, options, gradient)
+    loss, gradients = engine.loss_and_gradients(net.theta, batch, options)
+    assert error + penalties == pytest.approx(loss) and error == pytest.approx(engine.evaluate(net.theta, batch, options))
     assert np.concatenate([value.ravel() for value in gradients.values()]) == pytest.approx(gradient)
     added = np.zeros_like(gradient)
     assert engine.penalize(net.theta, added) == pytest.approx(penalties) and added.any()
-    assert engine.losses(net.theta, *batch, 1).mean() == pytest.approx(error)
-    Y, final_state, S = engine.forward(net.theta, *batch, True, 1)
+    assert engine.losses(net.theta, batch, options).mean() == pytest.approx(error)
+    Y, final_state, S = engine.forward(net.theta, batch, options, True)
     assert Y.shape == (4, 5, 1) and isinstance(final_state, tuple) == isinstance(S, tuple) == isinstance(sizes, tuple)
 
 
@@ -66,5 +89,5 @@ def test_the_engine_modifies_nothing_if_an_argument_is_wrong():
     net, gradient = RNN(2, 3, 1), np.full(22, 7, np.float32)
     X = np.zeros((4, 5, 2))  # float64, and the network is float32
     D = np.zeros((4, 5, 1), np.float32)
-    found = net._engines["core"].loss_into(net.theta, X, D, None, None, None, None, gradient, 0, 1)
+    found = net._engines["core"].loss_into(net.theta, Batch(X, D), CallOptions(1), gradient)
     assert found is NotImplemented and (gradient == 7).all()

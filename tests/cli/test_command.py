@@ -419,6 +419,28 @@ def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
     assert fastbptt.load("temporal_order.npz").hidden_size == 20
 
 
+@pytest.mark.parametrize("cell, words", [("gru", "GRU of 3 units, 61 parameters"), ("lstm", "LSTM of 3 units, 76 parameters")])
+def test_train_takes_the_cell_and_the_saved_model_forecasts(folder, no_matplotlib, capsys, cell, words):
+    arguments = ["--cell", cell, "--hidden-size", "3", "--max-iter", "2", "--model", "model.npz"]
+    assert main(["train", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert words in printed and f"fastbptt train --cell {cell} --hidden-size 6" in printed
+    network = fastbptt.load("model.npz").network
+    assert (network.cell, network.activation, sum(value.size for value in network.parameters.values())) == (
+        cell, "tanh", int(words.split()[4]))
+    assert main(["predict", "model.npz", "--steps", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["train", "--cell", "elman"]) == 2
+    assert "invalid choice: 'elman'" in capsys.readouterr().err
+
+
+def test_a_task_takes_the_cell(folder, capsys):
+    main(["train", "--task", "adding", "--cell", "gru", "--hidden-size", "4", "--max-iter", "1", "--model", "task.npz"])
+    printed = capsys.readouterr().out
+    assert "GRU of 4 units" in printed and "--task adding --cell gru --length 100" in printed
+    assert fastbptt.load("task.npz").activation == "tanh"  # relu is for the plain cell
+
+
 def test_an_unsolved_task_is_reported(folder, monkeypatch, capsys):
     monkeypatch.setattr(_solve, "JUDGED", 1000)
     assert main(["train", "--task", "copy_memory", "--max-iter", "1", "--hidden-size", "2", "--model", "c.npz"]) == 0

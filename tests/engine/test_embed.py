@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 from cases import ALL
-from embedding import DECLARATIONS, Guarded, Network, allow, c, constants, of_type, ok, plan_of, signatures
+from embedding import DECLARATIONS, Guarded, Network, allow, c, constants, of_type, ok, plan_of, signatures, state_width
 from processes import SUPPORT, TESTS, run_python
 
 from fastbptt import RNN, _core, optimizers
@@ -69,7 +69,7 @@ def drawn(net, T, B, seed=0, *, weights=False, lengths=False, resets=False, init
     if resets:
         arrays["resets"] = rng.random((T, B)) < 0.2
     if initial_state:
-        arrays["initial_state"] = rng.standard_normal((B, net.hidden_size)).astype(net.dtype)
+        arrays["initial_state"] = rng.standard_normal((B, state_width(net))).astype(net.dtype)
     return X.astype(np.intp if net.one_hot else net.dtype), D.astype(np.intp) if labels else D, arrays
 
 
@@ -135,9 +135,22 @@ CASES = {
     "counts": (dict(loss="poisson", output_activation="exp", activation="identity", initializer="orthogonal"),
     (20, 4), dict()),
     "penalties": (dict(l1={"W_s": 1e-2, "b_y": 0.1}, l2=1e-3, learn_initial_state=True), (20, 4), dict(initial_state=False)),
+    "a kept pre-activation": (dict(activation="silu"), (20, 4), dict(weights=True)),
+    "a kept pre-activation of lengths and resets": (dict(activation="gelu", learn_initial_state=True), (20, 7),
+                                                    dict(lengths=True, resets=True)),
     "one step": (dict(), (1, 4), dict()),
     "no step": (dict(learn_initial_state=True), (0, 4), dict(initial_state=False)),
     "no sequence": (dict(), (20, 0), dict(lengths=True)),
+    "gru": (dict(cell="gru"), (20, 4), dict(weights=True)),
+    "gru, lengths and resets": (dict(cell="gru", learn_initial_state=True, l2=1e-3), (20, 7),
+                                dict(lengths=True, resets=True, initial_state=False)),
+    "gru, the last step of ids": (dict(cell="gru", output="last", one_hot=True), (20, 7), dict(lengths=True)),
+    "gru with the reset before": (dict(cell="gru", reset_after=False, activation="softsign"), (20, 7),
+                                  dict(lengths=True, weights="few")),
+    "lstm": (dict(cell="lstm"), (20, 4), dict(weights=True)),
+    "lstm, lengths and resets": (dict(cell="lstm", learn_initial_state=True, bias=False), (20, 7),
+                                 dict(lengths=True, resets=True, initial_state=False)),
+    "lstm, the last step": (dict(cell="lstm", output="last"), (1, 4), dict()),
     "no step of any sequence": (dict(), (0, 4), dict(lengths=True, resets=True)),
 }
 
@@ -152,9 +165,10 @@ def test_results_are_those_of_the_network_bit_by_bit(name, dtype):
 
 
 @both_dtypes
+@pytest.mark.parametrize("cell", [{}, {"cell": "gru"}, {"cell": "lstm"}], ids=["plain", "gru", "lstm"])
 @pytest.mark.parametrize("tbptt", [(4, 9), (1, 1), (30, 3), (20, 20)])
-def test_truncated_gradients_are_those_of_the_network(tbptt, dtype):
-    net = RNN(5, 9, 3, dtype=dtype, learn_initial_state=True, random_state=1)
+def test_truncated_gradients_are_those_of_the_network(tbptt, cell, dtype):
+    net = RNN(5, 9, 3, dtype=dtype, learn_initial_state=True, random_state=1, **cell)
     for arrays in (dict(), dict(lengths=True, resets=True, initial_state=False), dict(lengths="equal")):
         check_every_operation(net, *drawn(net, 20, 7, **arrays), tbptt=tbptt)
 
@@ -182,13 +196,14 @@ def test_results_of_drawn_options_and_arrays_are_those_of_the_network():
 
 
 @both_dtypes
-@pytest.mark.parametrize("options", [dict(), dict(output="last", learn_initial_state=True), dict(one_hot=True)])
+@pytest.mark.parametrize("options", [dict(), dict(output="last", learn_initial_state=True), dict(one_hot=True),
+                                     dict(cell="gru"), dict(cell="lstm", learn_initial_state=True)])
 def test_steps_are_those_of_the_network_and_may_overwrite_their_state(options, dtype):
     net = RNN(5, 9, 3, dtype=dtype, random_state=1, **options)
     X, _, _ = drawn(net, 6, 4)
     plan, theta = plan_of(net), net.theta.copy()
     scratch = Guarded(c.step_scratch_bytes(plan, 4))
-    y, states, state, expected = np.empty((4, 3), dtype), np.empty((4, 9), dtype), None, None
+    y, states, state, expected = np.empty((4, 3), dtype), np.empty((4, state_width(net)), dtype), None, None
     for x in X:
         x = np.ascontiguousarray(x)
         given = (None, x) if net.one_hot else (x, None)
@@ -205,10 +220,11 @@ def test_steps_are_those_of_the_network_and_may_overwrite_their_state(options, d
 
 @both_dtypes
 def test_parameters_lie_in_theta_as_those_of_the_network(dtype):
-    for options in (dict(), dict(bias=False), dict(learn_initial_state=True), dict(bias=False, learn_initial_state=True)):
+    for options in (dict(), dict(bias=False), dict(learn_initial_state=True), dict(bias=False, learn_initial_state=True),
+                    dict(cell="gru"), dict(cell="gru", reset_after=False), dict(cell="lstm", learn_initial_state=True)):
         net = RNN(5, 9, 3, dtype=dtype, random_state=1, **options)
         plan, begin = plan_of(net), 0
-        for name in ("W_x", "W_s", "b_s", "W_y", "b_y", "S_0"):
+        for name in ("W_x", "W_s", "b_s", "b_n", "W_y", "b_y", "S_0"):
             offset = c.plan_parameter_offset(plan, getattr(c, f"PARAMETER_{name.upper()}"))
             assert offset == (begin if name in net.parameters else c.STATUS_COMBINATION)
             begin += net.parameters[name].size if name in net.parameters else 0
@@ -600,11 +616,12 @@ def test_options_that_there_are_not_change_nothing(dtype):
             (c.plan_set_quantile(plan, levels.ctypes.data + 4, 1), "MISALIGNED"),
             (c.plan_set_reduction(plan, 2), "OPTION"), (c.plan_set_bias(plan, -1), "OPTION"),
             (c.plan_set_output(plan, 2), "OPTION"),
-            (c.plan_set_learnt_initial_state(plan, 3), "OPTION"), (c.plan_set_one_hot(plan, 2), "OPTION"),
-            (c.plan_set_penalty(plan, 6, 1, 1), "OPTION"), (c.plan_set_penalty(plan, 0, -1, 0), "NUMBER"),
+            (c.plan_set_learnt_initial_state(plan, 3), "OPTION"), (c.plan_set_cell(plan, 1), "OPTION"),
+            (c.plan_set_cell(plan, -1), "OPTION"), (c.plan_set_one_hot(plan, 2), "OPTION"),
+            (c.plan_set_penalty(plan, 7, 1, 1), "OPTION"), (c.plan_set_penalty(plan, 0, -1, 0), "NUMBER"),
             (c.plan_set_penalty(plan, 0, 0, nan), "NUMBER"), (c.plan_set_truncation(plan, 0, 1), "SIZE"),
             (c.plan_set_truncation(plan, -1, -1), "SIZE"), (c.plan_allow_blas(plan, 2), "OPTION"),
-            (c.plan_parameter_offset(plan, 6), "OPTION"), (c.scratch_bytes(plan, plan, 0), "NOT_A_BATCH"),
+            (c.plan_parameter_offset(plan, 7), "OPTION"), (c.scratch_bytes(plan, plan, 0), "NOT_A_BATCH"),
             (c.plan_check(None), "NULL"), (c.plan_set_bias(None, 1), "NULL"), (c.batch_set_ids(plan, None), "NOT_A_BATCH")):
         assert status == getattr(c, f"STATUS_{expected}")
     P, arrays, one = net.theta.size, [np.zeros(net.theta.size, dtype) for _ in range(4)], np.zeros(1)

@@ -34,7 +34,7 @@ THOUSANDS = os.environ.get("FASTBPTT_KINDS")
 DRAWS = 200 if cases.ALL else 100
 OF_EACH_PAIR = 20
 HALVES = 2  # of the thousands, each with its share of every pair
-SMOOTH = ("tanh", "sigmoid", "identity", "softplus", "elu", "softsign")
+SMOOTH = ("tanh", "sigmoid", "identity", "softplus", "elu", "softsign", "silu", "gelu")
 KINKED = ("absolute_error", "huber", "quantile")
 
 both_backends = pytest.mark.parametrize("backend", ["core", "reference"])

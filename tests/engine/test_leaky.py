@@ -11,6 +11,7 @@ from leaky import B, H, I, O, T, data, network
 
 import fastbptt
 from fastbptt import RNN, diagnostics, reference
+from fastbptt.backends.arguments import Batch, CallOptions
 from fastbptt.diagnostics._networks import with_options
 from fastbptt.estimators import RNNRegressor
 
@@ -169,7 +170,7 @@ def operations(net, X, D, more, backend, **options):
         found["terms"] = net.gradient_terms(X, D, T - 3, initial_state=given.get("initial_state"), backend=backend)
         if net.output == "sequence" and not net._maps:
             start = given.get("initial_state")
-            found["flow"] = net._engine(backend).gradient_flow(net._theta, X, D, None, start, 1, len(X) - 1)
+            found["flow"] = net._engine(backend).gradient_flow(net._theta, Batch(X, D, initial_state=start), CallOptions(), 1, len(X) - 1)
     return dict(flat(found))
 
 
@@ -178,7 +179,7 @@ def random_case(seed, form, dtype="float64", **fixed):
     flags = rng.random(12) < 0.5
     options = {"output": "last" if flags[0] else "sequence", "one_hot": bool(flags[1]), "learn_initial_state": bool(flags[2]),
                "bias": bool(flags[3]), "reduction": "sum" if flags[4] else "mean",
-               "activation": ["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign"][seed % 8],
+               "activation": ["tanh", "relu", "silu", "gelu", "softplus", "leaky_relu", "elu", "softsign"][seed % 8],
                "leak": [0.02, 0.5, 0.9, 1.0][rng.integers(4)], "connectivity": {"W_s": rng.random((H, H)) < 0.7},
                "dale_ratio": 0.7 if flags[5] else None, **fixed}
     if options.get("hidden_size", H) != H or options.get("bidirectional"):

@@ -415,7 +415,7 @@ def test_the_reference_refuses_omega_of_windows_and_of_leaks():
     X, D = data(net)
     with pytest.raises(ValueError, match="omega requires tbptt=None, got tbptt="):
         reference.loss_and_gradients(net.parameters, X, D, omega=0.4, tbptt=(2, 2))
-    with pytest.raises(ValueError, match="omega requires units without leak and dropout; got leak="):
+    with pytest.raises(ValueError, match="omega requires plain units without leak and dropout; got cell="):
         reference.loss_and_gradients(net.parameters, X, D, omega=0.4, leak=0.5)
 
 

@@ -65,6 +65,8 @@ def test_update_takes_as_many_slots_as_the_table_says(rule, slots):
 
 def test_an_unknown_rule_is_refused():
     with pytest.raises(KeyError, match="adamax"):
+        reference.update("adamax", np.ones(3), np.ones(3), [np.zeros(3), np.zeros(3)], 1, learning_rate=0.1)
+    with pytest.raises(KeyError, match="adamax"):
         _core.update("adamax", np.ones(3), np.ones(3), [np.zeros(3), np.zeros(3)], 1, learning_rate=0.1)
 
 
@@ -89,9 +91,9 @@ def insert(path, before, text):
     path.write_text(old.replace(before, text + before, 1), "utf-8")
 
 
-@pytest.mark.parametrize("table", NEW_ROWS)
-def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, table):
-    row, functions = NEW_ROWS[table]
+@pytest.mark.parametrize("table, row, functions", [(table, *new) for table, new in NEW_ROWS.items()] + [
+    ("activations", "ACTIVATION(HALF, half, HIDDEN, INPUT)", NEW_ROWS["activations"][1])])
+def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, table, row, functions):
     defs = copied / "kernels" / "defs"
     sources = (copied / "scalar.c", copied / "kernels" / "sets" / "baseline.c")
     insert(defs / f"{table}.def", "\n#undef", row + "\n")
@@ -112,7 +114,9 @@ def test_a_constant_without_a_case_does_not_compile(copied):
         assert "FASTBPTT_FORGOTTEN" in compiles(copied / "kernels", source)
 
 
-def test_a_derivative_that_reads_the_pre_activation_does_not_compile_before_the_core_keeps_it(copied):
-    insert(copied / "kernels" / "defs" / "activations.def", "\n#undef", "ACTIVATION(HALF, half, HIDDEN, INPUT)\n")
+@pytest.mark.parametrize("layers", ["OUTPUT", "BOTH"])
+def test_an_output_activation_whose_derivative_reads_the_pre_activation_does_not_compile(copied, layers):
+    """`error` writes Y in the place of Z, so that Z is not kept."""
+    insert(copied / "kernels" / "defs" / "activations.def", "\n#undef", f"ACTIVATION(HALF, half, {layers}, INPUT)\n")
     (copied / "tables.c").write_text('#include "defs/tables.h"\n')
-    assert "pre_activation_of_half_is_not_kept" in compiles(copied / "kernels", copied / "tables.c")
+    assert "pre_activation_of_output_half_is_not_kept" in compiles(copied / "kernels", copied / "tables.c")

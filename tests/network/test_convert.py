@@ -387,6 +387,8 @@ def test_a_keras_model_makes_a_network_that_says_what_its_layers_said():
     np.testing.assert_array_equal(net.theta, network().theta)
     found = convert.from_keras([*keras_layers(stack((5,), True), (5,), True, return_sequences=False)])
     assert found.options["output"] == "last"  # of both directions the final state, there and here
+    for theirs, ours in (("silu", "silu"), ("swish", "silu"), ("gelu", "gelu")):
+        assert RNN.from_keras(SimpleRNN(p["W_x"].T, p["W_s"].T, p["b_s"], activation=theirs)).activation == ours
     net = RNN.from_keras(rnn)
     np.testing.assert_array_equal(net.parameters["W_y"], np.eye(H))
     with pytest.raises(ValueError, match="activation must be 'relu' as in the converted network, got 'tanh'"):

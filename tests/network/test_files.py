@@ -538,7 +538,7 @@ def test_a_later_version_is_refused_as_such(tmp_path, members):
     {"config": {"input_size": 2**31 - 1}}, {"config": {"input_size": 2**40}}, {"config": {"hidden_size": 10**9}},
     {"config": {"hidden_size": 4}}, {"config": {"input_size": 0}}, {"config": {"input_size": -3}},
     {"config": {"input_size": "3"}}, {"config": {"input_size": 3.0}}, {"config": {"input_size": None}},
-    {"config": {"activation": "gelu"}}, {"config": {"activation": ["tanh"]}}, {"config": {"loss": []}},
+    {"config": {"activation": "mish"}}, {"config": {"activation": ["tanh"]}}, {"config": {"loss": []}},
     {"config": {"loss": ["quantile"]}}, {"config": {"loss": ["quantile", "a"]}}, {"config": {"loss": ["quantile", []]}},
     {"config": {"loss": ["quantile", [0.1, 0.5, 0.9]]}}, {"config": {"loss": ["huber", -1]}},
     {"config": {"loss": {"a": 1}}},

@@ -511,7 +511,7 @@ def test_numpy_integers_are_sizes():
     ({"activation": "tahn"}, ValueError, ("activation", "'tahn'", "did you mean 'tanh'", "softsign")),
     ({"activation": "qqqq"}, ValueError, ("activation", "'qqqq'", "choose from tanh, relu")),
     ({"activation": "TANH"}, ValueError, ("activation", "'TANH'")),
-    ({"activation": None}, TypeError, ("activation", "NoneType")),
+    ({"activation": 3}, TypeError, ("activation", "int")),
     ({"activation": np.tanh}, TypeError, ("activation", "ufunc")),
     ({"output_activation": "relu"}, ValueError, ("output_activation", "'relu'", "choose from identity, sigmoid")),
     ({"output_activation": "sofmax"}, ValueError, ("output_activation", "did you mean 'softmax'")),

@@ -20,6 +20,8 @@ KINDS = [
     ({"activation": "elu", "output_activation": "tanh", "loss": ("huber", 0.3), "l2": {"W_s": 1e-2, "b_y": 1e-3}}, 0),
     ({"activation": "leaky_relu", "loss": ("quantile", (0.2, 0.8))}, 0),
     ({"activation": "softsign", "output_activation": "softmax", "learn_initial_state": True}, 0),
+    ({"activation": "silu", "learn_initial_state": True}, 0),
+    ({"activation": "gelu", "bias": False}, 0),
     ({"activation": "identity", "loss": "absolute_error", "learn_initial_state": True}, 0),
 ]
 SIZES = [(5, 7, 3, 2, 4, 2), (19, 6, 1, 3, 5, 4), (33, 1, 6, 1, 1, 2), (3, 13, 9, 5, 8, 2), (2, 5, 4, 3, 16, 6),

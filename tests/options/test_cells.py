@@ -65,7 +65,7 @@ def test_the_defaults_are_resolved_for_the_cell():
     (("spectral_radius", 0.9), lambda W: np.isclose(np.abs(np.linalg.eigvals(W)).max(), 0.9)),
     (("sparse", 2), lambda W: ((W != 0).sum(axis=1) == 2).all()),
     ("glorot_uniform", lambda W: 0.6 * np.sqrt(6 / (2 * H)) < np.abs(W).max() <= np.sqrt(6 / (2 * H))),
-], ids=str)
+], ids=["default", "orthogonal", "identity", "half identity", "spectral_radius", "sparse", "glorot_uniform"])
 def test_a_named_initialiser_fills_the_square_block_of_each_gate(cell, G, initializer, check):
     net = RNN(I, H, O, cell=cell, initializer=initializer, dtype="float64", random_state=1)
     blocks = np.split(net.parameters["W_s"], G)
@@ -139,6 +139,17 @@ def test_options_of_plain_units_are_refused_with_gated_cells(cell, options):
     assert RNN(I, H, O, **options).cell == "plain"
 
 
+@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
+@pytest.mark.parametrize("cell", GATES)
+def test_activations_that_read_the_pre_activation_are_refused_with_gated_cells(cell, activation):
+    if not reference.reads_input(activation):
+        assert RNN(I, H, O, cell=cell, activation=activation).activation == activation
+        return
+    with pytest.raises(ValueError, match=f"^activation must not be '{activation}' with cell='{cell}'"):
+        RNN(I, H, O, cell=cell, activation=activation)
+    assert RNN(I, H, O, activation=activation).cell == "plain"
+
+
 @pytest.mark.parametrize("options, message", [
     ({"cell": "lstm", "reset_after": False}, "reset_after must not be given with cell='lstm': only cell='gru' has it"),
     ({"reset_after": False}, "reset_after must not be given with cell='plain': only cell='gru' has it"),
@@ -169,6 +180,7 @@ def test_options_at_values_that_every_cell_has_are_accepted():
 
 def test_every_cell_has_a_row_of_the_reference_and_no_other_has():
     rows = {id(cells.of(config)) for config in ({"cell": "plain"}, {"leak": 0.5}, {"leak_form": "current"}, {"cell": "gru"},
+                                                {"activation": "silu"}, {"activation": "gelu", "leak_form": "current"},
                                                 {"cell": "gru", "reset_after": False}, {"cell": "lstm"})}
     assert rows == {id(row) for row in reference.CELLS.values()}
     assert set(cells.PLAIN_ONLY) | set(cells.OWN) <= set(declaration.BY_NAME)

@@ -11,6 +11,7 @@ from expectations import taken
 
 import fastbptt
 from fastbptt import RNN, _files, optimizers, reference
+from fastbptt.backends.arguments import Batch, CallOptions
 
 T, B, I, H, O = 6, 3, 4, 7, 2
 OPTIONS = {"activation": "tanh", "output_activation": "sigmoid", "reduction": "sum", "l1": {"W_s": 0.1, "b_s": 0.2},
@@ -176,15 +177,15 @@ def results(net, backend):
         "loss_and_gradients, computed again": net.loss_and_gradients(x, d, memory_limit="auto", backend=backend),
         "backward": net.backward(x, d, **given, input_gradient=not net.one_hot),
         "gradient_terms": net.gradient_terms(x, d, 4, **given),
-        "loss_into": net._loss_into(gradient, x, d, None, None, None, None, 1, backend),
+        "loss_into": net._loss_into(gradient, Batch(x, d), CallOptions(1), backend),
         "gradient": gradient,
     }
     if net.output == "sequence":
         width = net._kept_width  # states and, where there is one, the learnable S_0 of their time
         window, states = np.empty_like(gradient), np.empty((T + 1, B, width), net.dtype)
         past = np.full((2, B, width), 0.5, net.dtype)
-        found["window_into"] = net._window_into(window, x, d, None, given["initial_state"], None, None, past, True, 3, states,
-                                                1, backend), window, states
+        found["window_into"] = net._window_into(window, Batch(x, d, initial_state=given["initial_state"]),
+                                                CallOptions(1, tbptt=(T, 3)), past, True, states, backend), window, states
     return {f"{operation}{n}": array for operation, value in found.items() for n, array in flat(value)}
 
 

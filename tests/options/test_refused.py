@@ -194,6 +194,9 @@ def test_values_of_other_packages_name_ours_in_fit_and_estimators():
             (lambda: RNN(2, 5, 2).fit(X, D, optimizer="momentum"), "unknown optimizer 'momentum'; use 'sgd' with a momentum"),
             (lambda: RNN(2, 5, 2).fit(X, D, schedule="CosineAnnealingLR"), "unknown schedule 'CosineAnnealingLR'; use 'cosine'"),
             (lambda: RNNRegressor(solver="gd").fit(X, y), "unknown solver 'gd'; use 'sgd'"),
+            (lambda: RNNRegressor(solver="RMS-prop").fit(X, y), "unknown solver 'RMS-prop'; use 'rmsprop'"),
+            (lambda: RNN(2, 5, 2, activation="LeakyReLU"), "unknown activation 'LeakyReLU'; use 'leaky_relu'"),
+            (lambda: RNN(2, 5, 2, activation="swish"), "unknown activation 'swish'; use 'silu'"),
             (lambda: RNNRegressor(learning_rate="adaptive").fit(X, y), "unknown learning_rate 'adaptive'; use 'plateau'"),
             (lambda: RNNRegressor(loss="mse").fit(X, y), "unknown loss 'mse'; use 'squared_error'"),
             (lambda: RNNRegressor(loss="bce").fit(X, y), "unknown loss 'bce'; choose from squared_error"),  # it has none

@@ -8,19 +8,19 @@ import pytest
 from processes import ROOT
 
 BOUNDS = {
-    "places to edit for one more hidden activation": 9,
-    "places to edit for one more loss": 10,
-    "places to edit for one more loss with a fused output activation": 12,
-    "places to edit for one more update rule": 9,
+    "places to edit for one more hidden activation": 7,
+    "places to edit for one more loss": 9,
+    "places to edit for one more loss with a fused output activation": 11,
+    "places to edit for one more update rule": 5,
     "places to edit for one more option of RNN": 21,
-    "places to edit for one more cell": 16,
-    "tests of a cell's name": 33,
-    "lines of the longest file": 985,
+    "files to edit for one more cell": 16,
+    "tests of a cell's name": 34,
+    "lines of the longest file": 978,
     "lines of the longest file of engine/": 400,
     "files of the package's own folder": 25,
-    "positional arguments of the longest list": 24,
-    "lists of at least 8 positional arguments": 121,
-    "uses of private members of RNN in other modules": 204,
+    "positional arguments of the longest list": 14,  # kernels of gated cells, and the functions of cells that call them
+    "lists of at least 8 positional arguments": 62,
+    "uses of private members of RNN in other modules": 209,
 }
 
 FILES = {
@@ -71,7 +71,7 @@ def test_counts_of_a_small_source(folder):
     assert found == dict.fromkeys(BOUNDS, 0) | {
         "places to edit for one more hidden activation": 3,  # _types.py, run.pxi, simd.h
         "places to edit for one more loss with a fused output activation": 1,  # two lines, one place
-        "places to edit for one more cell": 1,
+        "files to edit for one more cell": 0,
         "tests of a cell's name": 1,
         "lines of the longest file": 8,
         "lines of the longest file of engine/": 6,

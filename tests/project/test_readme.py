@@ -86,7 +86,8 @@ def test_table_of_options_lists_every_option_with_its_default():
 
 
 def test_listed_options_of_the_c_interface_match_its_setters():
-    serves = {"learn_initial_state": "learnt_initial_state", "l1": "penalty", "l2": "penalty", "dtype": "f32"}
+    serves = {"learn_initial_state": "learnt_initial_state", "l1": "penalty", "l2": "penalty", "dtype": "f32",
+              "reset_after": "cell"}
     of_a_call = {"huber", "quantile", "truncation", "f64"}  # numbers of a loss, an argument of methods, the other dtype
     setters = set(re.findall(r"cdef int plan_(?:set|init)_(\w+)\(", (Path(network.__file__).parent / "_core.pxd").read_text()))
     options = {name for name, parameter in inspect.signature(RNN).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}

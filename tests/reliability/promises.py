@@ -213,7 +213,7 @@ print(tried)
 
 saturated = 0
 for dtype, biggest in (("float32", 1e30), ("float64", 1e30), ("float64", 1e150)):
-    for activation in ("tanh", "sigmoid", "softsign", "relu", "elu", "softplus", "leaky_relu", "identity"):
+    for activation in ("tanh", "sigmoid", "softsign", "relu", "elu", "softplus", "leaky_relu", "identity", "silu", "gelu"):
         bounded = activation in ("tanh", "sigmoid", "softsign")
         net = RNN(3, 37, 2, activation=activation, dtype=dtype, random_state=0)
         rng = np.random.default_rng(0)

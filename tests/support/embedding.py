@@ -100,11 +100,22 @@ def allow(plan):
     ok(c.plan_allow_blas(plan, _core.kernel_set() == "blas"))
 
 
+def cell_of(net):
+    """The constant of a network's cell."""
+    return c.CELL_GRU_BEFORE if net.cell == "gru" and not net.reset_after else getattr(c, f"CELL_{net.cell.upper()}")
+
+
+def state_width(net):
+    """The numbers of a public state."""
+    return net.hidden_size * (2 if net.cell == "lstm" else 1)
+
+
 def plan_of(net, tbptt=None):
     """The plan of an RNN, and what must live as long."""
     plan = Guarded(c.plan_bytes())
     ok(of_type(net, "plan_init")(plan, plan.size, net.input_size, net.hidden_size, net.output_size))
     loss, parameter = net.loss if isinstance(net.loss, tuple) else (net.loss, None)
+    ok(c.plan_set_cell(plan, cell_of(net)))
     ok(c.plan_set_activation(plan, getattr(c, f"ACTIVATION_{net.activation.upper()}")))
     ok(c.plan_set_output_activation(plan, getattr(c, f"ACTIVATION_{net.output_activation.upper()}")))
     if loss == "huber":
@@ -181,7 +192,7 @@ class Network:
 
     def forward(self, saves=True):
         """Y, S, final_state"""
-        Y, H = self.empty(*self.rows, self.net.output_size), self.net.hidden_size
+        Y, H = self.empty(*self.rows, self.net.output_size), state_width(self.net)
         S, final_state = self.empty(self.T + 1, self.B, H), self.empty(self.B, H)
         saved = (self.saved, self.saved.size) if saves else (None, 0)
         ok(self.call("forward", Y, S, final_state, *saved, scratch=self.scratch(c.FOR_FORWARD)))
@@ -189,7 +200,7 @@ class Network:
 
     def outputs_of_gradients(self):
         dX = None if self.net.one_hot else self.empty(*self.X.shape)
-        return self.empty(self.P), dX, self.empty(self.B, self.net.hidden_size)
+        return self.empty(self.P), dX, self.empty(self.B, state_width(self.net))
 
     def backward(self, dY):
         """gradient, dX, dS_0"""

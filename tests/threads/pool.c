@@ -11,6 +11,7 @@
 #include "pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,8 @@ static void count_share(void *context, ptrdiff_t share, int worker)
 {
     struct counted *counted = context;
     volatile long loops;
+    if (share == 0 && worker != 0) /* the caller claims share 0 before it wakes a helper */
+        fastbptt_add(&counted->bad, 1);
     if (worker < 0 || worker >= counted->workers || fastbptt_add(&counted->busy[worker], 1) != 1)
         fastbptt_add(&counted->bad, 1);
     fastbptt_add(&counted->done[share], 1);
@@ -66,7 +69,7 @@ static void run_counted(ptrdiff_t shares, int workers, long work, double work_ns
     counted.workers = workers;
     counted.work = work;
     fastbptt_run_shares(count_share, NULL, &counted, shares, workers, work_ns);
-    require(counted.bad == 0, "two threads had one worker number, or a number was out of range");
+    require(counted.bad == 0, "two threads had one worker number, a number was out of range, or a helper had share 0");
     for (share = 0; share < MOST_SHARES; share++)
         require(counted.done[share] == (share < shares), "a share was not computed exactly once");
 }
@@ -234,6 +237,29 @@ static void costly_helpers_are_left_out(void)
     require(0, "helpers that delay every job were asked each time");
 }
 
+/* ---- A helper does not displace the thread that runs on its core */
+
+static void read_policy(void *context, ptrdiff_t share, int worker)
+{
+    (void)share;
+    if (worker > 0)
+        fastbptt_write((long *)context, sched_getscheduler(0));
+    else
+        sleep_ms(1);
+}
+
+static void helpers_are_patient(void)
+{
+#if defined(SCHED_BATCH)
+    long policy = -1;
+    if (sched_getscheduler(0) != SCHED_OTHER)
+        return;
+    while (policy == -1)
+        fastbptt_run_shares(read_policy, NULL, &policy, 4, 2, 1e9);
+    require(policy == SCHED_BATCH, "a helper displaces the thread that runs on its core");
+#endif
+}
+
 /* ---- Helpers that cannot be created */
 
 static void without_helpers_the_caller_computes_all(void)
@@ -319,6 +345,7 @@ int main(int count, char **names)
         {"busy-helpers", nobody_waits_for_busy_helpers},
         {"poll", a_waiting_caller_polls},
         {"costly-helpers", costly_helpers_are_left_out},
+        {"patient-helpers", helpers_are_patient},
         {"fork", a_child_has_helpers_of_its_own},
         {"fork-in-a-call", a_child_made_during_a_call_aborts},
     };

@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "fastbptt"
 CHECKS = ("without-helpers", "short-jobs", "each-share-once", "no-more-workers", "busy-helpers", "poll", "costly-helpers",
-          "fork", "fork-in-a-call")
+          "patient-helpers", "fork", "fork-in-a-call")
 COMPILERS = ("cc", "gcc", "clang", "x86_64-w64-mingw32-gcc")
 FLAGS = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread")
 MISSING = "the sources or a C compiler are not here"

@@ -694,5 +694,5 @@ def test_each_rank_has_its_part_of_every_spread_batch():
     X = np.zeros((1, 100, 1))
     for first, B in ((0, 37), (37, 63)):
         own = X[:, first:first + B], X[:, :B], None, None, None, None
-        arrays = _batches.Arrays(own, "sequence", 20, "spread", 1, 1, first, 100)
+        arrays = _batches.Arrays(own, "sequence", 20, "spread", entropy=1, stream=1, first=first, total=100)
         assert all(abs(len(arrays.rows(0, k)[0]) - 20 * B / 100) <= 1 for k in range(5))

@@ -17,6 +17,7 @@ from processes import run_python
 import fastbptt
 from fastbptt import RNN, optimizers
 from fastbptt._training import batches as _batches, loop as _loop, progress as _progress
+from fastbptt.backends.arguments import Batch, CallOptions
 
 T, B, I, H, O = 9, 12, 3, 6, 2
 BACKENDS = ["core", "reference"]
@@ -141,9 +142,9 @@ def _rows_of_batches(monkeypatch, net, **options):
     seen = []
     into = type(net)._loss_into
 
-    def spy(self, gradient, X, *rest):
-        seen.append(X[0, :, 0].tolist())
-        return into(self, gradient, X, *rest)
+    def spy(self, gradient, batch, *rest):
+        seen.append(batch.X[0, :, 0].tolist())
+        return into(self, gradient, batch, *rest)
 
     monkeypatch.setattr(type(net), "_loss_into", spy)
     X, D = data()
@@ -276,7 +277,7 @@ def test_stretches_of_many_epochs_are_those_of_one_epoch_each(options, tmp_path,
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32, 2**127 + 5, 2**128, 2**200 + 17])
 def test_orders_are_those_of_numpys_seed_sequence(seed):
     X, D = data()
-    source = _batches.Arrays((X, D, None, None, None, None), "sequence", 5, True, seed, 3)
+    source = _batches.Arrays(Batch(X, D), "sequence", 5, True, entropy=seed, stream=3)
     for epoch in (0, 1, 70000, 2**32 - 1, 2**32, 2**63):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, epoch)))
         assert source.rest(epoch, 0).tolist() == rng.permutation(B).tolist()
@@ -547,7 +548,7 @@ def test_a_real_sigint_at_any_moment_leaves_a_whole_update(backend):
         for count in range(len(whole), updates + 1):
             if count:
                 b = (count - 1) % B
-                replay._loss_into(gradient, X[:, b:b + 1].copy(), D[:, b:b + 1].copy(), *[None] * 4, 0, backend)
+                replay._loss_into(gradient, Batch(X[:, b:b + 1].copy(), D[:, b:b + 1].copy()), CallOptions(), backend)
                 optimizers.Adam().update(replay._theta, gradient, slots, count, backend=backend)
             whole[replay.theta.tobytes()] = count
         return whole.get(state, -1) >= B  # the first epoch was over
@@ -1041,9 +1042,9 @@ def test_a_share_of_the_sequences_is_held_out_and_never_trained_on(monkeypatch):
     seen, judged = [], []
     into, evaluate = RNN._loss_into, RNN.evaluate
 
-    def spy(self, gradient, X, *rest):
-        seen.extend(X[0, :, 0].tolist())
-        return into(self, gradient, X, *rest)
+    def spy(self, gradient, batch, *rest):
+        seen.extend(batch.X[0, :, 0].tolist())
+        return into(self, gradient, batch, *rest)
 
     def watch(self, X, *rest, **options):
         judged.append(X[0, :, 0].tolist())

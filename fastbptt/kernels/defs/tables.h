@@ -8,7 +8,6 @@
 #include "../kernels.h"
 
 enum fastbptt_layers { FASTBPTT_HIDDEN = 1, FASTBPTT_OUTPUT = 2, FASTBPTT_BOTH = 3 };
-enum fastbptt_reads { FASTBPTT_VALUE, FASTBPTT_INPUT };
 enum fastbptt_product { FASTBPTT_SUMMED, FASTBPTT_APART, FASTBPTT_GATED };
 enum fastbptt_state { FASTBPTT_FIRST, FASTBPTT_SECOND, FASTBPTT_BOTH_CARRIES };
 enum fastbptt_number { FASTBPTT_NONE, FASTBPTT_THRESHOLD, FASTBPTT_LEVEL };
@@ -64,10 +63,11 @@ enum {
     FASTBPTT_RULE_COUNT = sizeof fastbptt_rules / sizeof *fastbptt_rules
 };
 
-/* Refuse to compile, by a negative array size, what kernels do not support yet: slopes that read the pre-activation, and rules
- * with more than two slots. */
+/* Refuse to compile, by a negative array size, what kernels do not support: output activations whose slope reads the
+ * pre-activation, because `error` writes Y in the place of Z, and rules with more than two slots. */
 #define ACTIVATION(CONSTANT, name, layers, reads) \
-    typedef char fastbptt_pre_activation_of_##name##_is_not_kept[FASTBPTT_##reads == FASTBPTT_VALUE ? 1 : -1];
+    typedef char fastbptt_pre_activation_of_output_##name##_is_not_kept \
+        [FASTBPTT_##reads == FASTBPTT_VALUE || FASTBPTT_##layers == FASTBPTT_HIDDEN ? 1 : -1];
 #include "activations.def"
 #define RULE(CONSTANT, name, slots) typedef char fastbptt_slots_of_##name##_are_not_1_or_2[(slots) == 1 || (slots) == 2 ? 1 : -1];
 #include "rules.def"

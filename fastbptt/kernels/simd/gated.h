@@ -300,15 +300,16 @@ static void NAME(gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t ro
                        const real *b_n, const real *mask, real *masked, const real *before, const real *carry_before, real *S,
                        real *carry, real *saves)
 {
-    const ptrdiff_t n = rows * ldh, lds = (what->form == FASTBPTT_GRU ? 4 : what->form == FASTBPTT_LSTM ? 6 : 3) * ldh;
+    const int gru = what->form == FASTBPTT_GRU, lstm = what->form == FASTBPTT_LSTM;
+    const ptrdiff_t n = rows * ldh, lds = (gru ? 4 : lstm ? 6 : 3) * ldh;
     ptrdiff_t t, i, j;
     if (rows == 1 && mask == NULL && ldh <= 2 * W) {
 #define ROW_ARGUMENTS steps, H, P, b_n, before, S, saves
-        if (what->form == FASTBPTT_GRU)
+        if (gru)
             BY_WIDTH(gru_row, );
 #undef ROW_ARGUMENTS
 #define ROW_ARGUMENTS steps, H, P, before, carry_before, S, carry, saves
-        if (what->form == FASTBPTT_LSTM)
+        if (lstm)
             BY_WIDTH(lstm_row, );
 #undef ROW_ARGUMENTS
     }
@@ -318,12 +319,12 @@ static void NAME(gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t ro
             NAME(multiply)(n, before, mask, masked);
             factor = masked;
         }
-        if (what->form == FASTBPTT_GRU) {
+        if (gru) {
             for (i = 0; i < rows; i++)
                 memcpy(saves + i * lds + 3 * ldh, b_n, ldh * sizeof(real));
             NAME(add_product)(rows, H, factor, ldh, P, 3 * ldh, saves + ldh, lds);
             BY_ACTIVATION(gru_step, rows, ldh, before, S, saves);
-        } else if (what->form == FASTBPTT_LSTM) {
+        } else if (lstm) {
             NAME(add_product)(rows, H, factor, ldh, P, 4 * ldh, saves, lds);
             BY_ACTIVATION(lstm_step, rows, ldh, carry_before, S, carry, saves);
             carry_before = carry;

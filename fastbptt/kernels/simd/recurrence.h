@@ -137,10 +137,10 @@ static INLINE void NAME(recur_back_rows)(const int m, const int nv, const int pa
     ((rows) * (ldh) <= MOST_STATE * W ? TILE_NUMBER(rows, (int)((ldh) / W), NAME(parts_of_step)(H, 0, (ldh) / W)) : 0)
 
 static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh,
-                        const real *before, real *S)
+                        const real *before, real *S, real *A)
 {
     ptrdiff_t t, n = rows * ldh;
-    switch (STATE_NUMBER(rows, ldh, H)) {
+    switch (fastbptt_reads_input(activation) ? 0 : STATE_NUMBER(rows, ldh, H)) {
 #define STATE(m, nv, parts) \
     case TILE_NUMBER(m, nv, parts): \
         NAME(recur_rows)(m, nv, parts, activation, steps, H, P, before, S); \
@@ -163,6 +163,8 @@ static void NAME(recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff
         for (t = 0; t < steps; t++, S += n) {
             if (before != NULL)
                 NAME(add_product)(rows, H, before, ldh, P, ldh, S, ldh);
+            if (A != NULL && fastbptt_reads_input(activation))
+                memcpy(A + t * n, S, n * sizeof(real));
             NAME(activate_rows)(activation, rows, H, ldh, S);
             before = S;
         }
@@ -173,7 +175,7 @@ static void NAME(recur_back)(int activation, ptrdiff_t steps, ptrdiff_t rows, pt
                              const real *R, const real *later, real *delta)
 {
     ptrdiff_t t, n = rows * ldh;
-    switch (STATE_NUMBER(rows, ldh, H)) {
+    switch (fastbptt_reads_input(activation) ? 0 : STATE_NUMBER(rows, ldh, H)) {
 #define STATE(m, nv, parts) \
     case TILE_NUMBER(m, nv, parts): \
         NAME(recur_back_rows)(m, nv, parts, activation, steps, H, P, R, later, delta); \
@@ -273,8 +275,10 @@ static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
                             real *S, real *other)
 {
     const real leak = (real)what->leak, keep = (real)(1 - what->leak);
+    const int reads_input = fastbptt_reads_input(what->activation);
     ptrdiff_t t, i, n = rows * ldh;
-    switch (mask == NULL && rows == 1 && n <= 2 * W ? TILE_NUMBER(1, (int)(n / W), NAME(parts_of_step)(H, 0, n / W)) : 0) {
+    switch (mask == NULL && rows == 1 && n <= 2 * W && !reads_input
+                ? TILE_NUMBER(1, (int)(n / W), NAME(parts_of_step)(H, 0, n / W)) : 0) {
 #define STATE(m, nv, parts) \
     case TILE_NUMBER(m, nv, parts): \
         NAME(integrate_row)(nv, parts, what, steps, H, P, before, integrated, S, other); \
@@ -287,10 +291,11 @@ static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
             NAME(multiply)(n, before, mask, masked);
         NAME(add_product)(rows, H, mask != NULL ? masked : before, ldh, P, ldh, S, ldh);
         if (what->form == FASTBPTT_RATE) {
+            real *rate = reads_input ? S : other; /* the other of the two keeps A */
             memcpy(other, S, n * sizeof(real));
-            NAME(activate)(what->activation, n, other);
+            NAME(activate)(what->activation, n, rate);
             for (i = 0; i < n; i += W)
-                STORE(S + i, NAME(mix)(LOAD(before + i), keep, LOAD(other + i), leak));
+                STORE(S + i, NAME(mix)(LOAD(before + i), keep, LOAD(rate + i), leak));
         } else {
             for (i = 0; i < n; i += W) {
                 STORE(other + i, NAME(mix)(LOAD(integrated + i), keep, LOAD(S + i), leak));
@@ -311,7 +316,8 @@ static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, pt
     ptrdiff_t t, i, n = rows * ldh;
     if (later == NULL)
         memset(dU, 0, n * sizeof(real));
-    switch (mask == NULL && rows == 1 && n <= 2 * W ? TILE_NUMBER(1, (int)(n / W), NAME(parts_of_step)(H, 0, n / W)) : 0) {
+    switch (mask == NULL && rows == 1 && n <= 2 * W && !fastbptt_reads_input(what->activation)
+                ? TILE_NUMBER(1, (int)(n / W), NAME(parts_of_step)(H, 0, n / W)) : 0) {
 #define STATE(m, nv, parts) \
     case TILE_NUMBER(m, nv, parts): \
         NAME(integrate_back_row)(nv, parts, what, steps, H, P, R, later, dU, delta); \
@@ -329,7 +335,7 @@ static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, pt
             for (i = 0; i < n; i += W)
                 STORE(d + i, LOAD(d + i) + LOAD(masked + i) * LOAD(mask + i));
         }
-        if (what->form == FASTBPTT_CURRENT)
+        if (what->form != FASTBPTT_RATE)
             NAME(differentiate)(what->activation, n, R + t * n, d);
         for (i = 0; i < n; i += W) {
             V whole = LOAD(d + i) + LOAD(dU + i) * keep;

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fastbptt import RNN, _core
+from fastbptt.backends.arguments import Batch, CallOptions
 
-from support.gated import CELLS
+from gated import CELLS
 
 T, B, I, O = 20, 4, 5, 3
 LENGTHS = np.array([20, 7, 13, 1])
@@ -131,7 +132,7 @@ def test_terms_and_flow_are_those_of_the_reference(cell, H):
         for t in (0, 9, T - 1):
             assert_equal(net.gradient_terms(X, D, t, initial_state=S_0),
                          net.gradient_terms(X, D, t, initial_state=S_0, backend="reference"), 1e-11)
-        arguments = net.theta, X, D, m, S_0, 3, 11
+        arguments = net.theta, Batch(X, D, m, S_0), CallOptions(1), 3, 11
         for found, expected in zip(*(net._engines[backend].gradient_flow(*arguments) for backend in ("core", "reference")),
                                    strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
