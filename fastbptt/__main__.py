@@ -77,6 +77,8 @@ def _parser():
         "explain", help="compute back-propagation through time by hand: three steps, one unit",
         description="Compute back-propagation through time for a network of one unit and three steps, number by number, "
                     "down to one update that lowers the error.")
+    explain.add_argument("--cell", choices=("plain", "gru", "lstm"), default="plain", metavar="NAME",
+                         help="plain, gru or lstm (default: plain)")
     explain.add_argument("--svg", metavar="FILE", help="draw the unrolled network with its gradients to this file")
     explain.set_defaults(run=explain_by_hand)
 

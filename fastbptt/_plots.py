@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-BLUE, ORANGE = "#0072B2", "#D55E00"  # colour-blind readers can distinguish them (Okabe and Ito 2008)
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # colour-blind readers can distinguish them (Okabe and Ito 2008)
 
 DECADES = 8  # the range of a heat map, in powers of ten below its largest value
 UNIT = "unit of dt"
@@ -25,7 +25,22 @@ def axes(ax):
     return plt.subplots(layout="constrained")[1]
 
 
-def heat_map(ax, errors, norms, dt=None):
+def parts(ax, part, draw):
+    """Draw a part, "h" or "c", of the state of an LSTM by draw(ax, part), and return the Axes.
+
+    Without a part and Axes, both are drawn in a new figure, and the Axes of h is returned.
+    """
+    if ax is not None or part is not None:
+        return draw(ax, part or "h")
+    first = axes(None)
+    second = first.figure.add_subplot(1, 2, 2)
+    first.set_subplotspec(first.figure.add_gridspec(1, 2)[0])
+    first.figure.set_figwidth(1.8 * first.figure.get_figwidth())
+    draw(second, "c")
+    return draw(first, "h")
+
+
+def heat_map(ax, errors, norms, dt=None, letter="S"):
     """Draw ‖∂E_t/∂S_i‖ as a heat map, with a row for each error t and a column for each state i. Zeros stay white."""
     ax = axes(ax)
     from matplotlib.colors import LogNorm
@@ -39,9 +54,9 @@ def heat_map(ax, errors, norms, dt=None):
     edges = np.concatenate([errors - 0.5, errors[-1:] + 0.5])
     columns = np.arange(norms.shape[1] + 1) - 0.5
     image = ax.pcolormesh(_moment(columns, dt), _moment(edges, dt), shown, norm=scale, cmap="viridis", rasterized=True)
-    bar = ax.figure.colorbar(image, ax=ax, label=r"$\|\partial E_t/\partial S_i\|$", extend="min")
+    bar = ax.figure.colorbar(image, ax=ax, label=rf"$\|\partial E_t/\partial {letter}_i\|$", extend="min")
     _label_decades(bar.ax.yaxis, scale.vmin, scale.vmax)
-    ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})",
+    ax.set(xlabel="state $i$" if dt is None else f"time of state ${letter}_i$ ({UNIT})",
            ylabel="error $t$" if dt is None else f"time of error $E_t$ ({UNIT})")
     if dt is None:
         whole(ax.xaxis, ax.yaxis)
@@ -49,27 +64,34 @@ def heat_map(ax, errors, norms, dt=None):
 
 
 def one_error(ax, t, norms, dt=None):
-    """Draw ‖∂E_t/∂S_i‖ of one error t, by state i."""
+    """Draw ‖∂E_t/∂S_i‖ of one error t, by state i. `norms` has a curve for each letter: S, or h and c."""
     ax = axes(ax)
-    ax.plot(_moment(np.arange(len(norms)), dt), _positive(norms), color=BLUE)
-    ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})",
-           ylabel=rf"$\|\partial E_{{{t}}}/\partial S_i\|$")
+    labels = [rf"$\|\partial E_{{{t}}}/\partial {letter}_i\|$" for letter in norms]
+    for curve, label, color in zip(norms.values(), labels, (BLUE, GREEN)):
+        ax.plot(_moment(np.arange(len(curve)), dt), _positive(curve), color=color, label=label)
+    ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})", ylabel=labels[0] if len(labels) == 1 else "norm")
     logarithmic(ax)
+    if len(labels) > 1:
+        ax.legend(frameon=False, fontsize="small")
     if dt is None:
         whole(ax.xaxis)
     return _bare(ax)
 
 
-def distance(ax, ratios, fit, products, t, dt=None):
-    """Draw median and middle 80 % of the ratios (n, K), the fitted line (K,) or None, and norms of products (K', m)."""
+def distance(ax, ratios, fit, products, t, dt=None, letter="S", memory=None):
+    """Draw median and middle 80 % of the ratios (n, K), the fitted line (K,) or None, and norms of products (K', m).
+
+    `letter` is h for an LSTM, and `memory` the medians (K,) of c.
+    """
     ax = axes(ax)
     step = 1 if dt is None else dt
     k = np.arange(ratios.shape[1]) * step
     seen = np.isfinite(ratios)
     low, middle, high = (_quantile(ratios, seen, q) for q in (0.1, 0.5, 0.9))
     ax.plot(k, _positive(middle), color=BLUE,
-            label=r"$\|\partial E_t/\partial S_{t-k}\|\ /\ \|\partial E_t/\partial S_t\|$, median" if len(ratios) > 1 else
-                  rf"$\|\partial E_{{{t}}}/\partial S_{{{t}-k}}\|\ /\ \|\partial E_{{{t}}}/\partial S_{{{t}}}\|$")
+            label=_ratio(letter, letter, t, len(ratios) > 1))
+    if memory is not None:
+        ax.plot(np.arange(len(memory)) * step, _positive(memory), color=GREEN, label=_ratio("c", letter, t, len(ratios) > 1))
     if len(ratios) > 1:
         ax.fill_between(k, _positive(low), _positive(high), color=BLUE, alpha=0.2, linewidth=0, label="its middle 80 %")
     if fit is not None:
@@ -84,6 +106,13 @@ def distance(ax, ratios, fit, products, t, dt=None):
     if dt is None:
         whole(ax.xaxis)
     return _bare(ax)
+
+
+def _ratio(letter, own, t, is_median):
+    """Return the label of ‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖ with other letters in place of S."""
+    t = "t" if is_median else t
+    label = rf"$\|\partial E_{{{t}}}/\partial {letter}_{{{t}-k}}\|\ /\ \|\partial E_{{{t}}}/\partial {own}_{{{t}}}\|$"
+    return f"{label}, median" if is_median else label
 
 
 def terms(ax, t, W_s, W_x, dt=None):
@@ -128,20 +157,20 @@ def outside(values, leak=1.0):
     return np.abs(1 - leak + leak * values) > 1 + 1e-6 * leak
 
 
-def states(ax, S, dt=None):
+def states(ax, S, dt=None, letter=None):
     """Draw S (T + 1, H) of one sequence: as lines for up to FEW units, else as an image."""
     ax = axes(ax)
     step, name = (1, "step") if dt is None else (dt, f"time ({UNIT})")
     if S.shape[1] <= FEW:
         ax.plot(np.arange(len(S)) * step, S, linewidth=1.2)
-        ax.set(xlabel=name, ylabel="state of each unit")
+        ax.set(xlabel=name, ylabel=f"{letter or 'state'} of each unit")
         if dt is None:
             whole(ax.xaxis)
         return _bare(ax)
     largest = np.abs(S).max() or 1.0
     image = ax.imshow(S.T, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest",
                       extent=(-0.5 * step, (len(S) - 0.5) * step, -0.5, S.shape[1] - 0.5))
-    ax.figure.colorbar(image, ax=ax, label="state")
+    ax.figure.colorbar(image, ax=ax, label=letter or "state")
     ax.set(xlabel=name, ylabel="unit")
     whole(ax.yaxis, *([ax.xaxis] if dt is None else []))
     return ax
@@ -183,6 +212,41 @@ def weights(ax, W, present, signs, name, to, source):
                  pad=12 if signs is not None else None)
     whole(ax.xaxis, ax.yaxis)
     return ax
+
+
+def exponents(ax, values, errors, dt=None):
+    """Draw Lyapunov exponents (k,) with error bars by index. Values of −inf are left out."""
+    ax = axes(ax)
+    ax.axhline(0, color="0.5", linewidth=1)
+    seen = np.isfinite(values)
+    index, errors = np.arange(1, len(values) + 1), np.where(np.isfinite(errors), errors, 0)
+    for chosen, color, name in ((values > 0, ORANGE, "positive"), (values <= 0, BLUE, "not positive")):
+        if (chosen & seen).any():
+            chosen &= seen
+            ax.errorbar(index[chosen], values[chosen], errors[chosen], fmt="o", markersize=4, color=color, elinewidth=1,
+                        label=f"{chosen.sum()} {name}")
+    if seen.any():
+        ax.legend(frameon=False, fontsize="small")
+    ax.set(xlabel="index", ylabel=_exponent_label(dt))
+    whole(ax.xaxis)
+    return _bare(ax)
+
+
+def running_exponents(ax, running, dt=None):
+    """Draw the running estimates (n, k) of Lyapunov exponents by the number of steps."""
+    ax = axes(ax)
+    ax.axhline(0, color="0.5", linewidth=1)
+    count = np.arange(1, len(running) + 1) * (1 if dt is None else dt)
+    for shade, curve in zip(np.linspace(1, 0.3, running.shape[1]), running.T):
+        ax.plot(count, np.where(np.isfinite(curve), curve, np.nan), color=BLUE, alpha=shade, linewidth=1.2)
+    ax.set(xlabel="steps" if dt is None else f"time ({UNIT})", ylabel=_exponent_label(dt))
+    if dt is None:
+        whole(ax.xaxis)
+    return _bare(ax)
+
+
+def _exponent_label(dt):
+    return f"Lyapunov exponent per {'step' if dt is None else UNIT}"
 
 
 def _points(ax, x, y, stable, marginal):

@@ -2,7 +2,7 @@
 
 - train, predict, examples, info: the commands; output: exit codes, refusals and files, which all commands share
 - table, calendar: CSV files and their dates; forecast, linear: the fitted models; picture: the plot
-- tasks, explain: synthetic tasks, and BPTT computed by hand
+- tasks, explain, explain_gates: synthetic tasks, and BPTT computed by hand
 
 These modules use only the public Python interface of fastbptt.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from .. import RNN, reference
-from . import explain as _explain, tasks as _solve
+from . import explain as _explain, explain_gates as _explain_gates, tasks as _solve
 from .output import FAILED, Refusal, _failed, refuse_unwritable, save, save_interrupted, _write
 
 
@@ -46,6 +46,11 @@ def words_of(cell, hidden_size, activation):
 
 
 def explain_by_hand(args):
+    if args.cell != "plain":
+        if args.svg is not None:
+            raise Refusal(f"--svg draws the plain network; it cannot be combined with --cell {args.cell}")
+        print(f"{_explain_gates.text(args.cell)}\n\nNext: fastbptt explain shows the plain network.")
+        return 0
     if args.svg is not None:
         refuse_unwritable("--svg", args.svg)
     found = _explain.example()

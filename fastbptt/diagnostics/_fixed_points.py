@@ -1,4 +1,7 @@
-"""Search for fixed and slow points: minima of ½‖(F(S, x) − S) / λ‖² (Sussillo and Barak 2013)."""
+"""Search for fixed and slow points, minima of ½‖(F(S, x) − S) / λ‖² (Sussillo and Barak 2013): `fixed_points`.
+
+Another property of the points belongs here.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _plots, _checks, reference
+from ._networks import one_layer, state_width, states_and_inputs, with_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from .._types import Float
+    from ..network import RNN
 
 # Factor of H, eps and the norm of the Jacobian in the bound on an eigenvalue's rounding error. LAPACK's eigenvalues are those
 # of a matrix that differs by a modest multiple of eps ‖∂F/∂S‖, and the Jacobian's own entries are rounded too.
@@ -24,8 +31,8 @@ class FixedPoints:
 
     Attributes
     ----------
-    points : array (n, H)
-        States. With leak_form="current" they are currents.
+    points : array (n, H), or (n, 2H) for an LSTM
+        States. With leak_form="current" they are currents. Those of an LSTM are [h | c]. Every H of this page is then 2H.
     speed : array (n,)
         q = ½‖(F(S, x) − S) / λ‖², where F is one step of the network and λ the leak of each unit (1 without a leak). Since
         leaky units approximate τ dS/dt, q is ½‖τ dS/dt‖² and does not depend on dt. Below 1e-20 the point is fixed, otherwise
@@ -134,6 +141,50 @@ class FixedPoints:
         return _plots.fixed_points(ax, self.project(self.points), self.stable, self.marginal, self.project(self.starts))
 
 
+def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Float = 1e-6,
+                 distance: Float = 1e-4) -> FixedPoints:
+    """Find states that are fixed or slow under a constant input, and whether they are stable.
+
+    From each start, scipy.optimize.least_squares (Levenberg and Marquardt) minimises q = ½‖(F(S, x) − S) / λ‖² with the exact
+    Jacobian, in float64. F is one step of the network and λ the leak of each unit, 1 without a leak. As q is ½‖τ dS/dt‖²,
+    the points and their q do not depend on dt, in both leak forms. Results that are close together are merged.
+
+    Parameters
+    ----------
+    network : RNN
+        With one layer and one direction.
+    X : array (I,), or one category index
+        The constant input.
+    starts : array (n, H), or (n, 2H) = [h | c] for an LSTM
+        Starts of the search, such as states of trajectories: ``states(net, X).S.reshape(-1, H)[::10]``.
+    max_speed : float
+        Points with a larger q are left out. Points that are slow but not fixed can guide trajectories too.
+    distance : float
+        Euclidean distance up to which two points are merged.
+
+    Returns
+    -------
+    FixedPoints
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network, a shape, a category index or a number is wrong.
+
+    References
+    ----------
+    Sussillo and Barak 2013, Neural Computation 25:626.
+    """
+    network = with_options(one_layer(network), dtype="float64")
+    starts = check_starts(network, starts)
+    _, X = states_and_inputs(network, starts[0], X)
+    if X.ndim != (0 if network.one_hot else 1):
+        raise ValueError(f"X must be one input {'id' if network.one_hot else f'(I,) = ({network.input_size},)'}, got {X.shape}")
+    _checks.finite("X", X, "i")
+    return find(network, X, starts, _checks.number("max_speed", max_speed, 0),
+                              _checks.number("distance", distance, 0, low_allowed=True))
+
+
 def find(network, x, starts, max_speed, distance):
     """Find the points for `diagnostics.fixed_points`. The network is float64 and the arguments are checked."""
     import scipy.optimize  # slow to import: a fifth of a second
@@ -181,7 +232,8 @@ def _principal_axes(states):
 
 def check_starts(network, starts):
     starts = _checks.array("starts", starts, np.float64)
-    if starts.ndim != 2 or starts.shape[1] != network.hidden_size or len(starts) == 0:
-        raise ValueError(f"starts must have shape (n, H) = (n, {network.hidden_size}) with n >= 1, got {starts.shape}")
+    width = state_width(network)
+    if starts.ndim != 2 or starts.shape[1] != width or len(starts) == 0:
+        raise ValueError(f"starts must have shape {network._state_letters('n')} = (n, {width}) with n >= 1, got {starts.shape}")
     _checks.finite("starts", starts, "nh")
     return starts

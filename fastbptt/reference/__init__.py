@@ -161,7 +161,7 @@ from .penalties import d_penalty, d_spread, LEAST_FLOW, penalty, spread
 from .passes import _forward_and_error, recurrences  # noqa: F401
 from .outputs import forward, loss, losses, sample, step
 from .gradients import _loss_and_gradients, backward, flows, loss_and_gradients, mean_square_rate  # noqa: F401
-from .inspection import argument, gradient_flow, gradient_terms, jacobian, next_state
+from .inspection import argument, gradient_flow, gradient_terms, jacobian, kept, next_state
 from .updates import clip_norm, update, UPDATE_RULES
 
 __all__ = [
@@ -172,5 +172,5 @@ __all__ = [
     "noise_scale", "Units", "error", "weighted_losses",
     "LEAST_FLOW", "penalty", "d_penalty", "spread", "d_spread", "recurrences", "forward", "step", "sample", "losses",
     "loss", "loss_and_gradients", "flows", "mean_square_rate", "backward", "gradient_terms", "gradient_flow",
-    "next_state", "argument", "reads_input", "jacobian", "clip_norm", "UPDATE_RULES", "update",
+    "next_state", "argument", "reads_input", "jacobian", "kept", "clip_norm", "UPDATE_RULES", "update",
 ]

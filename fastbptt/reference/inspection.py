@@ -1,4 +1,4 @@
-"""Operations for diagnostics: terms of a gradient by step, its norm at each state, the next state and its Jacobian.
+"""Operations for diagnostics: terms of a gradient by step, its norm at each state, the next state, its gates and Jacobian.
 
 Add an operation here if only `fastbptt.diagnostics` needs it.
 """
@@ -162,6 +162,18 @@ def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation:
         slopes = units.dg(units.of_slope(_pre_activation(parameters, units, S, X)))[..., None]
     step = slopes * parameters["W_s"]
     return step if units.is_plain else (1 - leak) * np.eye(step.shape[-1], dtype=step.dtype) + leak * step
+
+
+def kept(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
+         leak_form: LeakForm = "rate", cell: str = "plain", reset_after: bool = True, **_: Any) -> dict[str, np.ndarray]:
+    """Return what the step from S = S_{t-1} with X keeps for the backward pass, by name: `saves` of the cell, each (..., H).
+
+    It has the gates and candidates of gated cells: r, z, n and hn of a GRU, i, f, g, o, tanh_c and c_before of an LSTM. The
+    arguments are those of `next_state`. It is empty for plain units.
+    """
+    units = Units(activation, leak, leak_form, cell=cell, reset_after=reset_after)
+    names = units.row.saves
+    return dict(zip(names, np.split(_step(units, parameters, S, X)[1], len(names), axis=-1))) if names else {}
 
 
 def _inputs(parameters, X):
