@@ -3,6 +3,9 @@
 import fastbptt
 from contenders import LEARNING_RATE
 
+MOST_UPDATES = 200
+FIT_PRODUCTS = 3e9
+
 
 class Core:
     options = {}  # as a user writes it; threads are FASTBPTT_NUM_THREADS
@@ -12,7 +15,7 @@ class Core:
         return ("",)
 
     def __init__(self, problem, variant=""):
-        self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype)
+        self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype, cell=problem.units)
         self.net.load_state_dict(problem.parameters)
         self.X, self.D = problem.X, problem.D
         if problem.lengths is not None:
@@ -34,6 +37,19 @@ class Core:
     @staticmethod
     def threads():
         return f"{fastbptt._core.threads()} in fastbptt"
+
+
+class FitStep(Core):
+    """An Adam update inside `fit`, whose start and end are part of it. The gradients are checked, and `timed` is timed."""
+
+    def __init__(self, problem, variant=""):
+        super().__init__(problem, variant)
+        products = problem.T * problem.B * sum(value.size for value in problem.parameters.values())
+        self.updates = max(3, min(MOST_UPDATES, round(FIT_PRODUCTS / products)))  # so that a fit takes tenths of a second
+
+    def timed(self):
+        return self.net.fit(self.X, self.D, optimizer=self.optimizer, updates=self.updates, epochs=self.updates,
+                            batch_size=self.X.shape[1], shuffle=False, progress=False, **self.options)
 
 
 class Reference(Core):
