@@ -1,16 +1,16 @@
 """Who is timed: fastbptt, what a user writes, and what an expert writes for the occasion.
 
 All do the same work on the same numbers: tanh, biases, initial state zero, squared error summed over outputs and
-divided by T · B, gradients of all five parameters and none of X. Gated units are a GRU (reset after the product) and an LSTM without peepholes; a GRU has a sixth
-parameter, b_n. Where there are lengths, the error is that of the
-steps that there are, divided by their number; the lengths come with the call, like X and D, so masks and packing are
-part of it. Each is a class in one of the modules here:
+divided by T · B, gradients of all parameters and none of X. Gated units are a GRU (reset after the product) and an LSTM
+without peepholes. A GRU has one more parameter, b_n. Where there are lengths, the error is that of the steps that there
+are, divided by their number; the lengths come with the call, like X and D, so masks and packing are part of it. Each is a
+class in one of the modules here:
 
     contender = Class(problem, variant)   what may be done once for a shape: buffers, compilation
     contender.gradients()                 the loss and a dict of the gradients, in its own kind of arrays, finished
     contender.forward()                   the outputs Y (T, B, O)
-    contender.timed()                     only where something else than the checked method is timed; contender.updates
-                                          is then the number that its time is divided by
+    contender.timed()                     only if the checked method is not the timed one; the time is divided by
+                                          contender.updates
     contender.adam()                      one whole training step: gradients, then Adam in place, rate LEARNING_RATE
     contender.parameters()                the parameters as they stand
     contender.threads()                   how many threads it has been given, in words

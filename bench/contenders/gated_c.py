@@ -8,8 +8,7 @@ vectors of 512 bits where it prefers 256.
 """
 
 import ctypes
-import hashlib
-import os
+import math
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+COMPILER = "gcc"
 FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-math-errno", "-shared", "-fPIC", "-w"]
 LEAST_H_OF_BLAS = 32
 
@@ -41,7 +41,7 @@ static real *g, *Y;
 #define b_y (W_y + O * H)
 
 /* A is r, z, n of each row after the forward pass; HN is W_s,n h + b_n; Q is dn, dr, dz, dn r of each row. Rows of V
-   numbers behind the arrays let vectors read and write past the end of a row. */
+   numbers behind the arrays let vectors read and write past the last row. */
 static real S[(N + B) * H + V] ALIGNED, A[N * 3 * H + V] ALIGNED, HN[N * H + V] ALIGNED, Q[N * 4 * H + V] ALIGNED;
 static real E[N * H + V] ALIGNED, P[B * PAD(3 * H)] ALIGNED, C[B * PAD(H)] ALIGNED;
 static real W_xT[I * PAD(3 * H)] ALIGNED, W_sT[H * PAD(3 * H)] ALIGNED, W_sP[3 * H * PAD(H)] ALIGNED;
@@ -87,7 +87,8 @@ INLINE void accumulate(long rows, int M, int K, const real *a, int la, const rea
     for (; row + 8 <= rows; row += 8, a += 8 * la, x += 8 * lx)
         for (int m = 0; m < M; m++)
             for (int k = 0; k < K; k++)
-                G[m * K + k] += ((a[m] * x[k] + a[m + la] * x[k + lx]) + (a[m + 2 * la] * x[k + 2 * lx] + a[m + 3 * la] * x[k + 3 * lx]))
+                G[m * K + k] += ((a[m] * x[k] + a[m + la] * x[k + lx])
+                                 + (a[m + 2 * la] * x[k + 2 * lx] + a[m + 3 * la] * x[k + 3 * lx]))
                     + ((a[m + 4 * la] * x[k + 4 * lx] + a[m + 5 * la] * x[k + 5 * lx])
                        + (a[m + 6 * la] * x[k + 6 * lx] + a[m + 7 * la] * x[k + 7 * lx]));
     for (; row < rows; row++, a += la, x += lx)
@@ -121,7 +122,8 @@ INLINE void pad(const real *W, int rows, int columns, real *out)
         memcpy(out + i * PAD(columns), W + i * columns, columns * sizeof(real));
 }
 
-INLINE void step_forward(real *RESTRICT a, const real *RESTRICT p, real *RESTRICT hn, const real *RESTRICT before, real *RESTRICT after)
+INLINE void step_forward(real *RESTRICT a, const real *RESTRICT p, real *RESTRICT hn, const real *RESTRICT before,
+                         real *RESTRICT after)
 {
     for (int k = 0; k < 2 * H; k++)
         a[k] = sigmoid(a[k] + p[k] + b_s[k]);
@@ -133,8 +135,8 @@ INLINE void step_forward(real *RESTRICT a, const real *RESTRICT p, real *RESTRIC
     }
 }
 
-INLINE void step_backward(const real *RESTRICT a, const real *RESTRICT hn, const real *RESTRICT before, const real *RESTRICT e,
-                          real *RESTRICT c, real *RESTRICT q)
+INLINE void step_backward(const real *RESTRICT a, const real *RESTRICT hn, const real *RESTRICT before,
+                          const real *RESTRICT e, real *RESTRICT c, real *RESTRICT q)
 {
     for (int k = 0; k < H; k++) {
         real r = a[k], z = a[H + k], n = a[2 * H + k], d = e[k] + c[k], dn = d * (1 - z) * (1 - n * n);
@@ -252,7 +254,7 @@ double run(void)
 }
 """
 
-SERIES = {  # of exp, by Horner's rule
+SERIES = {  # degree of exp's series, and macros
     "float": (6, "END 87.f", "LN2_HIGH 0.693359375f", "LN2_LOW -2.12194440e-4f", "RINT __builtin_rintf", "V 16",
               "BIAS 127", "MANTISSA 23", "integer int32_t"),
     "double": (11, "END 700.", "LN2_HIGH 0.693145751953125", "LN2_LOW 1.42860682030941723212e-6", "RINT __builtin_rint",
@@ -261,49 +263,39 @@ SERIES = {  # of exp, by Horner's rule
 
 
 def series(degree):
-    text, factorial = "0", 1
-    terms = []
-    for k in range(degree + 1):
-        factorial *= k or 1
-        terms.append(f"(real)(1.0 / {factorial}.0)")
-    for term in reversed(terms):
-        text = term if text == "0" else f"({term} + (r) * {text})"
+    """Return C text: the series of exp around 0 up to this degree, by Horner's rule."""
+    text = f"(real)(1.0 / {math.factorial(degree)}.0)"
+    for k in reversed(range(degree)):
+        text = f"((real)(1.0 / {math.factorial(k)}.0) + (r) * {text})"
     return text
 
 
 def library(problem, variant):
-    """Compile the shape's C once a process, and return the loaded library."""
+    """Compile the C text of the shape, and return the loaded library."""
     real = "float" if problem.dtype == "float32" else "double"
     degree, *macros = SERIES[real]
-    lines = [f"#define {name} {size}" for name, size in zip("BTIHO", problem[:5])]
-    lines += [f"#define {macro}" for macro in macros]
-    lines += [f"#define real {real}", f"#define SERIES(r) {series(degree)}", "#define ALIGNED __attribute__((aligned(64)))",
-              f"#define BLAS {int('BLAS' in variant)}"]
-    # Names of parameters in the text are B, T, ...: macros go before it
-    text = "\n".join(lines) + "\n" + SOURCE
+    macros = [f"{name} {size}" for name, size in zip("BTIHO", problem[:5])] + macros
+    macros += [f"real {real}", f"SERIES(r) {series(degree)}", "ALIGNED __attribute__((aligned(64)))",
+               f"BLAS {int('BLAS' in variant)}"]
+    text = "\n".join(f"#define {macro}" for macro in macros) + SOURCE
     flags = FLAGS + (["-mprefer-vector-width=512"] if "512" in variant else [])
-    name = hashlib.sha256((text + " ".join(flags)).encode()).hexdigest()[:16]
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / f"{name}.c", Path(folder) / f"{name}.so"
+        source, target = Path(folder) / "gru.c", Path(folder) / "gru.so"
         source.write_text(text, encoding="utf-8")
-        done = subprocess.run([compiler(), *flags, "-o", str(target), str(source)], capture_output=True, text=True)
+        done = subprocess.run([COMPILER, *flags, "-o", str(target), str(source)], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the C contender does not compile:\n{done.stderr}")
         return ctypes.CDLL(str(target))
 
 
-def compiler():
-    return os.environ.get("CC", "").split()[-1:] and os.environ["CC"].split()[-1] or "gcc"
-
-
 def missing():
-    """Why it cannot be timed here, or an empty string."""
-    return "" if shutil.which(compiler()) else f"no compiler {compiler()}"
+    """Return why it cannot be timed here, or an empty string."""
+    return "" if shutil.which(COMPILER) else f"no compiler {COMPILER}"
 
 
 def blas():
-    """SciPy's OpenBLAS, found among the libraries that SciPy has loaded."""
-    import scipy.linalg.blas  # noqa: F401, which loads the library
+    """Return SciPy's OpenBLAS, one of the libraries that SciPy has loaded, and the name of its sgemm."""
+    import scipy.linalg.blas  # noqa: F401 (loads the library)
     import threadpoolctl
 
     for found in threadpoolctl.threadpool_info():
