@@ -18,11 +18,15 @@ class Cell(NamedTuple):
     O: int
     why: str
     lengths: str = ""  # one of LENGTHS, or nothing: the calls are told of no lengths
+    units: str = "plain"  # one of GATES
 
     @property
     def sizes(self):
         return tuple(self[:5])
 
+
+# Kinds of units, by the number of blocks of H rows that W_x, W_s and b_s have
+GATES = {"plain": 1, "gru": 3, "lstm": 4}
 
 # The ten cells that every claim about speed is made on
 BAR = [
@@ -38,6 +42,7 @@ BAR = [
     Cell(1, 1000, 16, 256, 4, "system identification, H = 256: the weights fill the second-level cache"),
 ]
 QUICK = [BAR[0], BAR[2], BAR[3], BAR[4], BAR[6]]  # the five of the README's table; continuous integration runs them
+GATED = [*BAR[:7]]  # with GRU and LSTM units, unless --units says otherwise
 EDGES = [
     Cell(1, 1000, 1, 1, 1, "one unit: the smallest network there is"),
     Cell(1, 10000, 4, 32, 2, "system identification, T = 10,000: states by far larger than the caches"),
@@ -67,6 +72,7 @@ GROUPS = {
     "quick": QUICK,
     "bar": BAR,
     "edges": EDGES,
+    "gated": GATED,
     "sweep_B": sweep("B"),
     "sweep_T": sweep("T"),
     "sweep_H": sweep("H"),
@@ -143,29 +149,34 @@ def full_batches(cell):
 def flops(cell, what="gradients"):
     """Floating-point operations of the matrix products, a multiply and an add counted as two; Adam's are left out.
 
+    The products of W_x and W_s have GATES times as many rows for gated units.
+
     The state before the first step is zero: W_s has T - 1 products each way, and its gradient T - 1 terms.
     """
     B, _, I, H, O = cell.sizes
-    N = steps(cell)
-    forward = H * ((N - B) * H + N * (I + O))
-    return 2 * (forward if what == "forward" else forward + H * (2 * (N - B) * H + N * (I + 2 * O)))
+    N, G = steps(cell), GATES[cell.units]
+    forward = H * (G * (N - B) * H + N * (G * I + O))
+    return 2 * (forward if what == "forward" else forward + H * (2 * G * (N - B) * H + N * (G * I + 2 * O)))
 
 
 def make(cell, dtype):
     """Parameters (dict), X (T, B, I), D (T, B, O) and lengths, the same numbers in every dtype but for rounding.
 
-    Behind the ends of sequences stand numbers like any other: what leaks from there shows in the gradients.
+    Numbers behind the ends of sequences are like any other, so that padding that leaks shows in the gradients. Each gate
+    has its own orthogonal block in W_s. A GRU's b_n follows b_s.
     """
     rng = np.random.default_rng(sum(cell.sizes))
     B, T, I, H, O = cell.sizes
-    Q, _ = np.linalg.qr(rng.standard_normal((H, H)))
+    G = GATES[cell.units]
     parameters = {
-        "W_x": rng.uniform(-1, 1, (H, I)) * np.sqrt(6 / (H + I)),
-        "W_s": Q,
-        "b_s": rng.uniform(-0.1, 0.1, H),
+        "W_s": np.concatenate([np.linalg.qr(rng.standard_normal((H, H)))[0] for _ in range(G)]),
+        "W_x": rng.uniform(-1, 1, (G * H, I)) * np.sqrt(6 / (H + I)),
+        "b_s": rng.uniform(-0.1, 0.1, G * H),
+        **({"b_n": rng.uniform(-0.1, 0.1, H)} if cell.units == "gru" else {}),
         "W_y": rng.uniform(-1, 1, (O, H)) * np.sqrt(6 / (H + O)),
         "b_y": rng.uniform(-0.1, 0.1, O),
     }
-    arrays = {name: np.ascontiguousarray(value, dtype) for name, value in parameters.items()}
+    order = [name for name in ("W_x", "W_s", "b_s", "b_n", "W_y", "b_y") if name in parameters]
+    arrays = {name: np.ascontiguousarray(parameters[name], dtype) for name in order}
     X, D = (rng.standard_normal((T, B, size)).astype(dtype) for size in (I, O))
     return arrays, X, D, lengths(cell)

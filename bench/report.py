@@ -5,10 +5,11 @@
 
 A table a kind of work, number of threads and dtype: the median of every contender, and in brackets how many times
 fastbptt's median in the same run that is. Another table: fastbptt's GFLOP/s in percent of the run's own large product.
-Rows of --lengths have tables of their own, with fastbptt's time divided by that of its full batches.
+Rows of --lengths have tables of their own, with fastbptt's time divided by that of its full batches. Gated units have
+tables of their own. There the C contender does not count as one of the others: its ratio is in its own column.
 Pictures, by matplotlib: time of a step by network; GFLOP/s as a share of the large product's; scaling with B, T and H
 from the cells of cases.SWEPT; time of a step that there is by lengths; and scaling with threads, from files of different
---threads. Every row is shown, lost ones too.
+--threads. Pictures are of plain units. Every row is shown, lost ones too.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from contenders import REGISTRY
 
 LEAST_ROWS = 32  # sequences at once, from which on a step's product can be held against a large one
 FULL_BATCHES = REGISTRY["full_batches"].title
+FIT, C = REGISTRY["fit"].title, REGISTRY["c_gru"].title
 SIZES = ["B", "T", "I", "H", "O"]
 LABELS = {"gradients": "Loss and gradients", "forward": "Forward pass", "adam": "Whole training step with Adam",
           "first": "First call, with making and compiling", "import": "Import", "memory": "Memory that calls add",
@@ -40,11 +42,11 @@ def read(paths):
         comments.append((path, [line[2:].rstrip() for line in lines if line.startswith("# ")]))
         for row in csv.DictReader(line for line in lines if not line.startswith("#")):
             row["cell"] = tuple(int(row[size]) for size in SIZES) if row["B"] else ()
-            row["lengths"] = row.get("lengths") or ""
+            row["lengths"], row["units"] = row.get("lengths") or "", row.get("units") or "plain"
             for name in ("min", "median", "ratio", "gflops", "gemm_gflops"):
                 row[name] = float(row[name]) if row[name] else None
             row["threads"] = int(row["threads"])
-            rows[row["what"], row["cell"], row["lengths"], row["dtype"], row["threads"], row["contender"]] = row
+            rows[row["what"], row["cell"], row["units"], row["lengths"], row["dtype"], row["threads"], row["contender"]] = row
     return comments, list(rows.values())
 
 
@@ -61,7 +63,8 @@ def figure(value):
 
 def entry(row):
     text = figure(row["median"])
-    return f"{text} ({row['ratio']:.2f})" if row["ratio"] is not None and row["group"] != "fastbptt" else text
+    compared = row["group"] != "fastbptt" or row["contender"] == FIT
+    return f"{text} ({row['ratio']:.2f})" if row["ratio"] is not None and compared else text
 
 
 def label(row):
@@ -77,7 +80,7 @@ def table(rows):
         f"{' fastbptt over its full batches |' if uneven else ''}"
     yield f"|---|{'---|' * len(names)}---|{'---|' if uneven else ''}"
     for cell in unique(label(row) for row in rows):
-        others = [row for (of, name), row in found.items() if of == cell and row["group"] != "fastbptt"]
+        others = [row for (of, name), row in found.items() if of == cell and row["group"] != "fastbptt" and name != C]
         best = min(others, key=lambda row: row["median"], default=None)
         fastest = ""
         if best:
@@ -90,15 +93,16 @@ def table(rows):
 
 
 def kind(row):
-    """What a table has in common; the last is whether there are lengths."""
-    return row["what"], row["dtype"], row["threads"], bool(row["lengths"])
+    """What the rows of a table have in common; the fourth is whether there are lengths."""
+    return row["what"], row["dtype"], row["threads"], bool(row["lengths"]), row["units"]
 
 
 def tables(rows):
-    for what, dtype, threads, uneven in unique(kind(row) for row in rows):
-        chosen = [row for row in rows if kind(row) == (what, dtype, threads, uneven)]
+    for what, dtype, threads, uneven, units in unique(kind(row) for row in rows):
+        chosen = [row for row in rows if kind(row) == (what, dtype, threads, uneven, units)]
         unit = {"us": "µs"}.get(chosen[0]["unit"], chosen[0]["unit"])
-        yield f"### {LABELS.get(what, what)}, {dtype}, {threads} thread{'s' if threads > 1 else ''} (median, {unit})"
+        gated = "" if units == "plain" else f"{units.upper()}, "
+        yield f"### {LABELS.get(what, what)}, {gated}{dtype}, {threads} thread{'s' if threads > 1 else ''} (median, {unit})"
         yield ""
         yield from table(chosen)
         yield ""
@@ -106,8 +110,9 @@ def tables(rows):
 
 def shares(rows):
     """Cells down, dtypes and threads across: fastbptt's GFLOP/s in percent of the large product's of the same run."""
-    found = {(row["cell"], f"{row['dtype']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"): row
-             for row in rows if row["what"] == "gradients" and row["group"] == "fastbptt" and not row["lengths"]
+    found = {(row["cell"], f"{'' if row['units'] == 'plain' else row['units'].upper() + ', '}{row['dtype']}, "
+                           f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"): row
+             for row in rows if row["what"] == "gradients" and row["contender"] == "fastbptt" and not row["lengths"]
              and row["cell"][0] >= LEAST_ROWS and row["gflops"] and row["gemm_gflops"]}
     if not found:
         return
@@ -220,9 +225,9 @@ def pictures(rows, folder):
     def save(figure, axes, name):
         return finish(figure, axes, folder / f"{name}.png", dpi=130)
 
-    for what, dtype, threads, uneven in unique(kind(row) for row in rows):
+    for what, dtype, threads, uneven, _ in unique(kind(row) for row in rows):
         if uneven and what == "gradients":
-            chosen = [row for row in rows if kind(row) == (what, dtype, threads, uneven)]
+            chosen = [row for row in rows if kind(row)[:4] == (what, dtype, threads, uneven)]
             figure, axes = plt.subplots(figsize=(8, 5))
             by_lengths(axes, chosen, names)
             axes.set(yscale="log", ylabel="ns a step that there is (median)",
@@ -279,6 +284,7 @@ def main():
     comments, rows = read(arguments.files)
     if not rows:
         sys.exit("no rows in these files")
+    plain = [row for row in rows if row["units"] == "plain"]
     for line in tables(rows):
         print(line)
     for line in shares(rows):
@@ -289,10 +295,10 @@ def main():
             print(f"- {line}")
         print()
     if arguments.pictures:
-        for path in pictures(rows, arguments.pictures):
+        for path in pictures(plain, arguments.pictures):
             print(path, file=sys.stderr)
     if arguments.readme:
-        print(readme_picture(rows, arguments.readme), file=sys.stderr)
+        print(readme_picture(plain, arguments.readme), file=sys.stderr)
 
 
 if __name__ == "__main__":

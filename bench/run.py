@@ -6,6 +6,8 @@
     python bench/run.py --cells bar --dtype float64 --threads 2 --output results.csv
     python bench/run.py --what forward adam first import memory --cells 16,100,8,32,4
     python bench/run.py --random 20 --seed 1 --contenders fastbptt jax_hand numba
+    python bench/run.py --cells gated               # seven cells with GRU and with LSTM units
+    python bench/run.py --random 100 --seed 1 --units gru lstm
     python bench/run.py --lengths full equal uniform geometric --cells 32,100,10,64,10  # sequences of unequal length
     python bench/report.py results.csv              # tables and pictures
 
@@ -53,7 +55,7 @@ REPEATED = ("gradients", "forward", "adam")
 FRESH = ("first", "import", "memory")  # one figure of a process
 LEAST_ROUNDS = 7  # of a cell, however short --seconds
 FRESH_ROUNDS = 3
-COLUMNS = ["what", "B", "T", "I", "H", "O", "lengths", "dtype", "threads", "contender", "group", "variant", "unit", "min",
+COLUMNS = ["what", "B", "T", "I", "H", "O", "units", "lengths", "dtype", "threads", "contender", "group", "variant", "unit", "min",
            "median", "ratio", "gflops", "gemm_gflops", "cpu", "max_error", "rounds", "calls"]
 
 
@@ -117,12 +119,12 @@ def truth(cell, dtype, what):
     parameters = {name: value.astype(np.float64) for name, value in parameters.items()}
     X, D = X.astype(np.float64), D.astype(np.float64)
     if what == "gradients":
-        return reference.loss_and_gradients(parameters, X, D, lengths=lengths)
+        return reference.loss_and_gradients(parameters, X, D, lengths=lengths, cell=cell.units)
     if what == "forward":
-        return reference.forward(parameters, X)[0]
+        return reference.forward(parameters, X, cell=cell.units)[0]
     now, slots = dict(parameters), {name: [np.zeros_like(w)] * 2 for name, w in parameters.items()}
     for count in range(1, ADAM_STEPS + 1):
-        _, gradients = reference.loss_and_gradients(now, X, D)
+        _, gradients = reference.loss_and_gradients(now, X, D, cell=cell.units)
         for name in now:
             now[name], slots[name] = reference.update("adam", now[name], gradients[name], slots[name], count,
                                                       learning_rate=LEARNING_RATE)
@@ -142,13 +144,19 @@ def largest_error(result, right, what):
     return float(max(np.abs(found - value).max() / (np.abs(value).max() or 1) for found, value in pairs))
 
 
+def place(cell):
+    """The sizes of a cell, its units if they are gated, and its lengths."""
+    units = "" if cell.units == "plain" else f"{cell.units} "
+    return f"{','.join(map(str, cell.sizes))} {units}{cell.lengths}".rstrip()
+
+
 def check(contender, cell, dtype, what, result, right):
     """The largest error, or None where it is too large: a peer is then left out of the cell, and fastbptt ends the run."""
     error = largest_error(result, right, what)
     limit = max(ADAM_TOLERANCES[dtype], contender.adam_tolerance) if what == "adam" else TOLERANCES[dtype]
     if error < limit:
         return error
-    words = (f"{contender.title} is wrong at {','.join(map(str, cell.sizes))} {cell.lengths}, {what}: "
+    words = (f"{contender.title} is wrong at {place(cell)}, {what}: "
              f"error {error:.1e}, allowed {limit:.0e}; it was not timed")
     if contender.group == "fastbptt":
         sys.exit(words)
@@ -167,7 +175,7 @@ def measure(cell, dtype, threads, what, processes, gemm, seconds):
     """A row for each contender, from samples of all in turn until the time is up."""
     ready, rights = {}, {}
     for name, process in processes.items():
-        if REGISTRY[name].takes(cell, dtype):
+        if REGISTRY[name].takes(cell, dtype, what):
             own = own_cell(name, cell)
             if own not in rights:
                 rights[own] = truth(own, dtype, what)
@@ -195,7 +203,7 @@ def measure(cell, dtype, threads, what, processes, gemm, seconds):
 
 def measure_fresh(cell, dtype, threads, what, names):
     """A row for each contender, from FRESH_ROUNDS new processes, taken in turn; memory gives two."""
-    found = {name: [] for name in names if REGISTRY[name].takes(cell, dtype)}
+    found = {name: [] for name in names if REGISTRY[name].takes(cell, dtype, what)}
     for _ in range(FRESH_ROUNDS):
         for name in found:
             with Process(name, threads) as process:
@@ -214,8 +222,8 @@ def measure_fresh(cell, dtype, threads, what, names):
 
 def row(what, cell, dtype, threads, name, unit, values, base):
     median = np.median(values)
-    place = (*cell.sizes, cell.lengths) if cell else [""] * 6
-    return dict(zip(COLUMNS[:10], [what, *place, dtype, threads, REGISTRY[name].title])) | {
+    place = (*cell.sizes, cell.units, cell.lengths) if cell else [""] * 7
+    return dict(zip(COLUMNS[:11], [what, *place, dtype, threads, REGISTRY[name].title])) | {
         "group": REGISTRY[name].group, "unit": unit, "min": f"{min(values):.1f}", "median": f"{median:.1f}",
         "ratio": f"{median / base:.2f}" if base else "", "rounds": len(values)}
 
@@ -294,6 +302,8 @@ def parse():
     parser.add_argument("--seed", type=int, default=0, help="of --random (default 0)")
     parser.add_argument("--lengths", nargs="+", choices=list(cases.LENGTHS),
                         help="each cell with sequences of such lengths; gradients, first and memory")
+    parser.add_argument("--units", nargs="+", choices=list(cases.GATES),
+                        help="of the hidden layer; default plain, and gru and lstm with --cells gated")
     parser.add_argument("--dtype", nargs="+", choices=list(TOLERANCES), default=["float32"])
     parser.add_argument("--threads", type=int, default=1, help="of every contender (default 1)")
     parser.add_argument("--what", nargs="+", choices=[*REPEATED, *FRESH], default=["gradients"])
@@ -302,7 +312,9 @@ def parse():
     parser.add_argument("--output", help="a file for the CSV; by default standard output")
     arguments = parser.parse_args()
     words = arguments.cells or ([] if arguments.random else ["quick"])
-    arguments.cells = cases.choose(words) + cases.draw(arguments.random, arguments.seed)
+    units = arguments.units or (["gru", "lstm"] if "gated" in words else ["plain"])
+    arguments.cells = [cell._replace(units=kind) for kind in units
+                       for cell in cases.choose(words) + cases.draw(arguments.random, arguments.seed)]
     if arguments.lengths:
         if {"forward", "adam"}.intersection(arguments.what):
             parser.error("--lengths is of gradients, first and memory: the peers' outputs in the padding are not 0")
@@ -329,7 +341,8 @@ def main():
         sys.exit("bench/run.py times the installed package: run `pip install .` first")
     missing = {name: why for name in arguments.contenders if (why := REGISTRY[name].missing())}
     names = [name for name in arguments.contenders if name not in missing
-             and bool(arguments.lengths) in REGISTRY[name].lengths]
+             and any(REGISTRY[name].takes(cell, dtype, what) for cell in arguments.cells for dtype in arguments.dtype
+                     for what in arguments.what)]
     lost = []
     with ExitStack() as stack:
         output = stack.enter_context(open(arguments.output, "w", newline="", encoding="utf-8")
@@ -345,6 +358,7 @@ def main():
             output.flush()
             if found["ratio"] and float(found["ratio"]) < 1 and found["group"] != "fastbptt":
                 lost.append(f"{found['what']}, {','.join(str(found[size]) for size in 'BTIHO')}, "
+                            f"{found['units'] not in ('', 'plain') and found['units'] + ', ' or ''}"
                             f"{found['lengths'] and found['lengths'] + ', '}{found['dtype']}: "
                             f"{found['contender']} took {found['ratio']} of fastbptt's time")
         for line in lost:

@@ -51,10 +51,10 @@ class Product:
 
 
 class Sampler:
-    """Samples of a call that takes about so many seconds."""
+    """Samples of a call that takes about so many seconds, divided by the number of updates that it makes."""
 
-    def __init__(self, call, seconds):
-        self.call = call
+    def __init__(self, call, seconds, updates=1):
+        self.call, self.updates = call, updates
         self.count = max(1, round(SAMPLE_SECONDS / seconds))
         self.warm = max(seconds < WARM_ONCE, round(WARM_SECONDS / seconds))
 
@@ -69,7 +69,7 @@ class Sampler:
             call()
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         gc.enable()
-        return seconds / count, cpu / count
+        return seconds / count / self.updates, cpu / count / self.updates
 
 
 class Worker:
@@ -101,12 +101,12 @@ class Worker:
     def problem(self, cell, dtype, threads):
         import cases
 
-        return contenders.Problem(*cell.sizes, dtype, threads, *cases.make(cell, dtype))
+        return contenders.Problem(*cell.sizes, dtype, threads, *cases.make(cell, dtype), cell.units)
 
     def prepare(self, cell, dtype, threads, what):
         """The fastest variant stands ready; its result, its name, and the number of calls of a sample."""
         kind, problem = self.type(), self.problem(cell, dtype, threads)
-        calls, results = {}, {}
+        calls, results, updates = {}, {}, {}
         for variant in kind.variants(problem):
             contender = kind(problem, variant)
             calls[variant] = call = getattr(contender, what)
@@ -116,6 +116,7 @@ class Worker:
                 results[variant] = plain(contender.parameters())
             else:
                 results[variant] = plain(call())
+            calls[variant], updates[variant] = getattr(contender, "timed", call), getattr(contender, "updates", 1)
         times, end = dict.fromkeys(calls, math.inf), time.perf_counter() + CHOICE_SECONDS * len(calls)
         while max(times.values()) == math.inf or time.perf_counter() < end:
             for variant, call in calls.items():  # in turn, so that a busy processor does not choose
@@ -123,7 +124,7 @@ class Worker:
                 call()
                 times[variant] = min(times[variant], time.perf_counter() - start)
         fastest = min(times, key=times.get)
-        self.sampler = Sampler(calls[fastest], times[fastest])
+        self.sampler = Sampler(calls[fastest], times[fastest], updates[fastest])
         gc.collect()
         return results[fastest], fastest, self.sampler.count
 

@@ -1,13 +1,16 @@
 """Who is timed: fastbptt, what a user writes, and what an expert writes for the occasion.
 
 All do the same work on the same numbers: tanh, biases, initial state zero, squared error summed over outputs and
-divided by T · B, gradients of all five parameters and none of X. Where there are lengths, the error is that of the
-steps that there are, divided by their number; the lengths come with the call, like X and D, so masks and packing are
-part of it. Each is a class in one of the modules here:
+divided by T · B, gradients of all parameters and none of X. Gated units are a GRU (reset after the product) and an LSTM
+without peepholes. A GRU has one more parameter, b_n. Where there are lengths, the error is that of the steps that there
+are, divided by their number; the lengths come with the call, like X and D, so masks and packing are part of it. Each is a
+class in one of the modules here:
 
     contender = Class(problem, variant)   what may be done once for a shape: buffers, compilation
     contender.gradients()                 the loss and a dict of the gradients, in its own kind of arrays, finished
     contender.forward()                   the outputs Y (T, B, O)
+    contender.timed()                     only if the checked method is not the timed one; the time is divided by
+                                          contender.updates
     contender.adam()                      one whole training step: gradients, then Adam in place, rate LEARNING_RATE
     contender.parameters()                the parameters as they stand
     contender.threads()                   how many threads it has been given, in words
@@ -39,6 +42,7 @@ class Problem(NamedTuple):
     X: object  # (T, B, I)
     D: object  # (T, B, O)
     lengths: object = None  # (B,)
+    units: str = "plain"  # or "gru" or "lstm"
 
 
 class Contender(NamedTuple):
@@ -52,17 +56,20 @@ class Contender(NamedTuple):
     adam_tolerance: float = 0  # at least that, whatever the dtype, where epsilon or constants are not quite the others'
     lengths: tuple = (False,)  # whether it is timed on cells with lengths
     full_batches: bool = False  # whether it gets as many steps in sequences of one length instead
+    units: tuple = ("plain",)  # kinds of units that it computes
+    whats: tuple = ("gradients", "forward", "adam", "first", "import", "memory")
 
-    def takes(self, cell, dtype):
-        return dtype in self.dtypes and bool(cell and cell.lengths) in self.lengths
+    def takes(self, cell, dtype, what="gradients"):
+        return (dtype in self.dtypes and bool(cell and cell.lengths) in self.lengths and what in self.whats
+                and (cell is None or cell.units in self.units))
 
     def missing(self):
         """Why it cannot be timed here, or an empty string."""
         absent = [name for name in self.needs if importlib.util.find_spec(name) is None]
         if absent:
             return f"{', '.join(absent)} not installed"
-        if self.module == "onednn":
-            return importlib.import_module("contenders.onednn").missing()
+        if self.module in ("onednn", "gated_c"):
+            return importlib.import_module(f"contenders.{self.module}").missing()
         return ""
 
     def versions(self):
@@ -76,12 +83,16 @@ ONE_BLAS_THREAD = (("OPENBLAS_NUM_THREADS", "1"),)  # its own threads call BLAS
 TENSORFLOW = (("KERAS_BACKEND", "tensorflow"), ("CUDA_VISIBLE_DEVICES", "-1"), ("TF_CPP_MIN_LOG_LEVEL", "3"))
 
 EITHER = (False, True)
+GATED = ("gru", "lstm")
+GRADIENTS = ("gradients",)
 
 REGISTRY = {
-    "fastbptt": Contender("fastbptt", "fastbptt", "ours", "Core", ("fastbptt",), lengths=EITHER),
+    "fastbptt": Contender("fastbptt", "fastbptt", "ours", "Core", ("fastbptt",), lengths=EITHER,
+                          units=("plain", *GATED)),
     "full_batches": Contender("fastbptt, full batches", "fastbptt", "ours", "Core", ("fastbptt",), lengths=(True,),
-                              full_batches=True),
-    "reference": Contender("NumPy reference", "user", "ours", "Reference", ("fastbptt",), lengths=EITHER),
+                              full_batches=True, units=("plain", *GATED)),
+    "reference": Contender("NumPy reference", "user", "ours", "Reference", ("fastbptt",), lengths=EITHER,
+                           units=("plain", *GATED)),
     "numpy": Contender("NumPy", "user", "plain_numpy", "Plain", ("numpy",)),
     "torch": Contender("PyTorch nn.RNN", "user", "pytorch", "Module", ("torch",), lengths=EITHER),
     "torch_packed": Contender("PyTorch nn.RNN, packed", "user", "pytorch", "Packed", ("torch",), lengths=(True,)),
@@ -92,5 +103,20 @@ REGISTRY = {
     "jax_hand": Contender("JAX by hand", "expert", "jax_scan", "ByHand", ("jax",), lengths=EITHER),
     "numba": Contender("Numba", "expert", "numba_loops", "Numba", ("numba", "scipy"), environment=ONE_BLAS_THREAD),
     "onednn": Contender("oneDNN vanilla_rnn", "expert", "onednn", "OneDNN", ("numpy",), ("float32",)),
+    "fit": Contender("fastbptt, a step of fit", "fastbptt", "ours", "FitStep", ("fastbptt",), units=GATED,
+                     whats=GRADIENTS),
+    "gated_numpy": Contender("NumPy, gated", "user", "gated_numpy", "Plain", ("numpy",), units=GATED, whats=GRADIENTS),
+    "gated_torch": Contender("PyTorch nn.GRU, nn.LSTM", "user", "gated_torch", "Module", ("torch",), units=GATED,
+                             whats=GRADIENTS),
+    "gated_jax": Contender("JAX scan, autodiff, gated", "user", "gated_jax", "Autodiff", ("jax",), units=GATED,
+                           whats=GRADIENTS),
+    "gated_keras": Contender("Keras GRU, LSTM", "user", "gated_keras", "Layers", ("keras", "tensorflow"), units=GATED,
+                             environment=TENSORFLOW, whats=GRADIENTS),
+    "gated_jax_hand": Contender("JAX by hand, gated", "expert", "gated_jax", "ByHand", ("jax",), units=GATED,
+                                whats=GRADIENTS),
+    "gated_numba": Contender("Numba, gated", "expert", "gated_numba", "Numba", ("numba", "scipy"), units=GATED,
+                             environment=ONE_BLAS_THREAD, whats=GRADIENTS),
+    "c_gru": Contender("C GRU", "expert", "gated_c", "GRU", ("numpy", "scipy", "threadpoolctl"), units=("gru",),
+                       environment=ONE_BLAS_THREAD, whats=GRADIENTS),
 }
 

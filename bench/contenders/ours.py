@@ -1,7 +1,11 @@
 """fastbptt, and the NumPy specification inside it."""
 
 import fastbptt
+import numpy as np
 from contenders import LEARNING_RATE
+
+# Limits of a timed `fit`: mini-batches, epochs, and multiplications by parameters, beyond which it has three updates
+BATCHES, EPOCHS, FIT_PRODUCTS = 50, 20, 5e8
 
 
 class Core:
@@ -12,7 +16,7 @@ class Core:
         return ("",)
 
     def __init__(self, problem, variant=""):
-        self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype)
+        self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype, cell=problem.units)
         self.net.load_state_dict(problem.parameters)
         self.X, self.D = problem.X, problem.D
         if problem.lengths is not None:
@@ -34,6 +38,25 @@ class Core:
     @staticmethod
     def threads():
         return f"{fastbptt._core.threads()} in fastbptt"
+
+
+class FitStep(Core):
+    """An Adam update inside `fit`, whose start and end are part of it, as is drawing the mini-batches of an epoch.
+
+    The gradients are checked, and `timed` is timed.
+    """
+
+    def __init__(self, problem, variant=""):
+        super().__init__(problem, variant)
+        products = problem.T * problem.B * sum(value.size for value in problem.parameters.values())
+        batches = max(3, min(BATCHES, round(FIT_PRODUCTS / products)))
+        self.epochs = max(1, min(EPOCHS, round(FIT_PRODUCTS / products / batches)))
+        self.updates = batches * self.epochs
+        self.many = [np.tile(array, (1, batches, 1)) for array in (problem.X, problem.D)]
+
+    def timed(self):
+        return self.net.fit(*self.many, optimizer=self.optimizer, epochs=self.epochs, batch_size=self.X.shape[1],
+                            progress=False)
 
 
 class Reference(Core):

@@ -98,6 +98,53 @@ def test_lengths_refuse_unsupported_arguments():
     assert done.returncode == 2 and "--lengths is of gradients" in done.stderr
 
 
+def test_gated_units_are_timed_checked_and_reported(tmp_path):
+    file = tmp_path / "gated.csv"
+    compiled = ["c_gru"] if shutil.which("gcc") else []
+    done = program("run.py", *TINY, "--units", "gru", "lstm", "--contenders", "fastbptt", "fit", "gated_numpy", *compiled,
+                   "--output", str(file))
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")))
+    gru = ["fastbptt", "fastbptt, a step of fit", "NumPy, gated", *(["C GRU"] if compiled else [])]
+    assert [row["contender"] for row in rows if row["units"] == "gru"] == gru
+    assert [row["contender"] for row in rows if row["units"] == "lstm"] == gru[:3]
+    flops = {row["units"]: float(row["gflops"]) * float(row["median"]) for row in rows if row["contender"] == "fastbptt"}
+    assert flops["lstm"] / flops["gru"] == pytest.approx(4 / 3, rel=0.1)  # but for W_y's products; both are rounded
+
+    done = program("report.py", str(file))
+    assert done.returncode == 0, done.stderr
+    for units in ("GRU", "LSTM"):
+        table = done.stdout.split(f"### Loss and gradients, {units}, float32, 1 thread (median, µs)")[1].split("###")[0]
+        found = re.search(r"^\| 4, 20, 3, 5, 2 \| [\d.]+ \| [\d.]+ \([\d.]+\) \|.*\| NumPy, gated, [\d.]+ \|$", table, re.MULTILINE)
+        assert found, table  # a step of fit has its ratio, and C is not one of the others
+
+
+# Contender, its library, its file, a line of its backward pass as it is and as it must not be
+WRONG = {
+    "C": ("c_gru", "threadpoolctl", "gated_c", "q[3 * H + k] = dn * r;", "q[3 * H + k] = dn;"),
+    "NumPy": ("gated_numpy", "numpy", "gated_numpy", "carry_c = dc * f", "carry_c = dc * i"),
+    "torch": ("gated_torch", "torch", "gated_torch", '["b_n"][2 * self.H:]', '["b_n"][:self.H]'),
+    "jax by hand": ("gated_jax_hand", "jax", "gated_jax", "(delta @ W, dc * f)", "(delta @ W, dc)"),
+    "numba": ("gated_numba", "numba", "gated_numba", "carry[k] = z * d", "carry[k] = d"),
+    "keras": ("gated_keras", "keras", "gated_keras", "b_s[1, 2 * H:]", "b_s[1, :H]"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_gated_contender_whose_gradients_are_wrong_is_not_timed(name, tmp_path):
+    contender, library, module, right, wrong = WRONG[name]
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    if contender == "c_gru" and not shutil.which("gcc"):
+        pytest.skip("no compiler gcc")
+    folder = broken_copy(tmp_path, f"contenders/{module}.py", right, wrong)
+    units = "lstm" if "dc" in right else "gru"
+    done = program("run.py", *TINY, "--units", units, "--contenders", contender, folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert not re.search("^gradients,", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(rf"is wrong at 4,20,3,5,2 {units}, gradients: error .*it was not timed", done.stderr), done.stderr
+
+
 def test_options_are_timed():
     done = program("options.py", *TINY)
     assert done.returncode == 0, done.stderr

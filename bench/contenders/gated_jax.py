@@ -1,0 +1,111 @@
+"""JAX: a GRU and an LSTM as a scan differentiated by jax.value_and_grad, and with the backward pass written out."""
+
+import jax
+import jax.numpy as jnp
+from contenders import jax_scan
+
+
+def parts(a, count):
+    return jnp.split(a, count, axis=-1)
+
+
+class Autodiff:
+    """The input and output products are outside the scan."""
+
+    @staticmethod
+    def variants(problem):
+        return ("unroll 1",)
+
+    def __init__(self, problem, variant="unroll 1"):
+        if problem.dtype == "float64":
+            jax.config.update("jax_enable_x64", True)
+        self.unroll, self.lstm = int(variant.split()[-1]), problem.units == "lstm"
+        vectors = "vectors" in variant  # one sequence as a vector instead of a matrix of one row
+        self.p = {name: jnp.asarray(value) for name, value in problem.parameters.items()}
+        self.X, self.D = (jnp.asarray(array[:, 0] if vectors else array) for array in (problem.X, problem.D))
+        self.steps = problem.T * problem.B
+        self.compiled = jax.jit(self.value_and_gradients)
+
+    def states(self, p, X):
+        """The states, and what the backward pass needs of each step."""
+        A, W = X @ p["W_x"].T + p["b_s"], p["W_s"].T
+        zero = jnp.zeros((*A.shape[1:-1], W.shape[0]), A.dtype)
+
+        def gru(h, a):
+            (a_r, a_z, a_n), (s_r, s_z, s_n) = parts(a, 3), parts(h @ W, 3)
+            r, z, m = jax.nn.sigmoid(a_r + s_r), jax.nn.sigmoid(a_z + s_z), s_n + p["b_n"]
+            n = jnp.tanh(a_n + r * m)
+            new = n + z * (h - n)
+            return new, (new, r, z, n, m)
+
+        def lstm(carry, a):
+            h, c = carry
+            i, f, g, o = parts(a + h @ W, 4)
+            i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+            new = f * c + i * g
+            u = jnp.tanh(new)
+            return (o * u, new), (o * u, i, f, g, o, u, c)
+
+        if self.lstm:
+            return jax.lax.scan(lstm, (zero, zero), A, unroll=self.unroll)[1]
+        return jax.lax.scan(gru, zero, A, unroll=self.unroll)[1]
+
+    def loss(self, p, X, D):
+        difference = self.states(p, X)[0] @ p["W_y"].T + p["b_y"] - D
+        return (difference * difference).sum() / self.steps
+
+    def value_and_gradients(self, p, X, D):
+        return jax.value_and_grad(self.loss)(p, X, D)
+
+    def gradients(self):
+        return jax.block_until_ready(self.compiled(self.p, self.X, self.D))
+
+    threads = jax_scan.Autodiff.threads
+
+
+class ByHand(Autodiff):
+    """Each weight gradient is one product after the second scan."""
+
+    @staticmethod
+    def variants(problem):
+        return ("vectors, unroll 1", "unroll 1") if problem.B == 1 else ("unroll 1", "unroll 4")
+
+    def value_and_gradients(self, p, X, D):
+        S, *saved = self.states(p, X)
+        difference = S @ p["W_y"].T + p["b_y"] - D
+        delta_y = difference * (2 / self.steps)
+        zero, W = jnp.zeros_like(S[0]), p["W_s"]
+        before = jnp.concatenate([zero[None], S[:-1]])
+
+        def gru(carry, now):
+            e, h, r, z, n, m = now
+            d = e + carry
+            dn = d * (1 - z) * (1 - n * n)
+            dr, dz = dn * m * r * (1 - r), d * (h - n) * z * (1 - z)
+            by_state = jnp.concatenate([dr, dz, dn * r], -1)
+            return z * d + by_state @ W, (by_state, dn)
+
+        def lstm(carry, now):
+            (e, i, f, g, o, u, c), (later, later_c) = now, carry
+            d = e + later
+            dc = d * o * (1 - u * u) + later_c
+            delta = jnp.concatenate([dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g),
+                                     d * u * o * (1 - o)], -1)
+            return (delta @ W, dc * f), delta
+
+        E, options = delta_y @ p["W_y"], {"reverse": True, "unroll": self.unroll}
+        if self.lstm:
+            delta = delta_s = jax.lax.scan(lstm, (zero, zero), (E, *saved), **options)[1]
+        else:
+            delta_s, dn = jax.lax.scan(gru, zero, (E, before, *saved), **options)[1]
+            delta = jnp.concatenate([delta_s[..., :2 * zero.shape[-1]], dn], -1)
+        rows = tuple(range(S.ndim - 1))
+
+        def summed(left, right):  # the sum over steps and sequences of left ⊗ right, as one matrix product
+            return left.reshape(-1, left.shape[-1]).T @ right.reshape(-1, right.shape[-1])
+
+        found = {"W_x": summed(delta, X), "W_s": summed(delta_s, before), "b_s": delta.sum(rows),
+                 "W_y": summed(delta_y, S), "b_y": delta_y.sum(rows)}
+        if not self.lstm:
+            found["b_n"] = delta_s[..., 2 * zero.shape[-1]:].sum(rows)
+        return (difference * difference).sum() / self.steps, found
