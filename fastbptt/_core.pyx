@@ -131,7 +131,7 @@ def at_once(method):
         if len(given) == 2 and not others and (threads > 0 or n_threads is None):
             engine = self._at_once
             if type(engine) is Engine:
-                # no Batch and CallOptions: making and reading them would take a tenth of such a call
+                # no Batch and CallOptions: making them would take 1 us more, and a call of the smallest network 3.7
                 if ((<Engine> engine).prepare(&c, self._theta, given[0], initial_state, lengths, resets)
                         and (<Engine> engine).take_targets(&c, given[1], weights)):
                     c.n_threads = threads

@@ -376,7 +376,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         TypeError, ValueError
             If an argument has the wrong type or shape.
         """
-        options = _CallOptions(_threads(n_threads), draws=None if noise is dropout is False else self._draws(noise, dropout))
+        options = self._call_options(n_threads, noise, dropout)
         results = self._run(backend, "forward", _Batch(X, None, None, initial_state, lengths, resets), options,
                             bool(return_states))
         return (*results[:2], NetworkStates.of(self.cell, *results[2:])) if return_states else results
@@ -540,7 +540,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             and sequence in Σ m e. It is never divided by Σ m, whatever `reduction` is. It is 0 where m is 0.
         noise, dropout, n_threads, backend : as in `forward`
         """
-        options = _CallOptions(_threads(n_threads), draws=None if noise is dropout is False else self._draws(noise, dropout))
+        options = self._call_options(n_threads, noise, dropout)
         batch = _Batch(X, D, None, initial_state, lengths, resets)
         if weights is None:
             return self._run(backend, "losses", batch, options)
@@ -573,7 +573,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         -------
         float
         """
-        options = _CallOptions(_threads(n_threads), draws=None if noise is dropout is False else self._draws(noise, dropout))
+        options = self._call_options(n_threads, noise, dropout)
         return self._run(backend, "evaluate", _Batch(X, D, weights, initial_state, lengths, resets), options)
 
     @_core.at_once
@@ -732,7 +732,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         t = _checks.size("t", t, smallest=-(2**31))
         if self._stacked:
             raise ValueError(f"gradient_terms requires a network with one recurrence, got one with {len(self._widths)}")
-        return self._run(backend, "gradient_terms", _Batch(X, D, initial_state=initial_state), _CallOptions(_threads(n_threads)), t)
+        options = self._call_options(n_threads, False, False)
+        return self._run(backend, "gradient_terms", _Batch(X, D, initial_state=initial_state), options, t)
 
     def gradcheck(self, X: ArrayLike | None = None, D: ArrayLike | None = None, *,
                   initial_state: ArrayLike | None = None, weights: ArrayLike | None = None, entries: Int = 100,

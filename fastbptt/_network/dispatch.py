@@ -12,9 +12,10 @@ import numpy as np
 
 from .. import _checks, _core
 from ..backends import stack as _stack
-from ..backends.arguments import CallOptions, KnownStates
+from ..backends.arguments import CallOptions, DEFAULT_OPTIONS, KnownStates
 from ..backends.reference import ReferenceBackend
 from ..options import for_backends as _for_backends, parametrizations as _maps
+from .arguments import _threads
 
 BACKENDS = ("core", "reference")
 
@@ -32,6 +33,12 @@ class Dispatch:
             "reference": ReferenceBackend(shapes, **_for_backends.for_reference(self._config, shapes, self._maps)),
         }
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
+
+    def _call_options(self, n_threads, noise, dropout):
+        """Return the CallOptions of an operation that takes these three arguments of the user and no others."""
+        if noise is dropout is False:
+            return DEFAULT_OPTIONS if n_threads is None else CallOptions(_threads(n_threads))
+        return CallOptions(_threads(n_threads), 0, self._draws(noise, dropout))
 
     def _run(self, backend, operation, batch, options, *rest):
         """Run an operation. If the core takes the arguments unchanged, run it directly; else check and convert them first.
@@ -60,7 +67,7 @@ class Dispatch:
         return run(self._theta, batch._replace(X=X, D=D, weights=weights, initial_state=initial_state, lengths=lengths,
                                                resets=resets), options, *rest)
 
-    def _loss_into(self, gradient, batch, options=CallOptions(), backend="core"):
+    def _loss_into(self, gradient, batch, options=DEFAULT_OPTIONS, backend="core"):
         """Return data loss and penalty of a checked Batch. Overwrite `gradient` (P,) with the gradient of their sum.
 
         Return NotImplemented if a dtype, shape or memory layout is wrong.

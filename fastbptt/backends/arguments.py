@@ -60,6 +60,9 @@ class CallOptions(NamedTuple):
     initial_state_gradient: bool = False
 
 
+DEFAULT_OPTIONS = CallOptions()  # making new ones takes 0.4 us; evaluate of the smallest networks takes 4.2
+
+
 class KnownStates(NamedTuple):
     """The states that earlier calls have computed, for the first n of the T steps of a call.
 

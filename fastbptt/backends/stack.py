@@ -154,8 +154,8 @@ class Stack:
     def forward(self, theta: np.ndarray, batch: Batch, options: CallOptions, return_states: bool) -> tuple[Any, ...]:
         with self._scratch() as scratch:
             passed = self._up(scratch, theta, batch, options, own=return_states)
-            read = self._read(passed, batch.lengths)
-            Y = self.readout.outputs(theta[self.own_y], read.X, read.lengths, options.n_threads)
+            read, lengths = self._read(passed, batch.lengths)
+            Y = self.readout.outputs(theta[self.own_y], read, lengths, options.n_threads)
         finals, S, R = (tuple(arrays) for arrays in (passed.finals, passed.S, passed.R))
         results = (Y, finals, S, R) if self.leaky else (Y, finals, S)
         return results if return_states else results[:2]
@@ -174,8 +174,9 @@ class Stack:
     def _judge(self, operation, theta, batch, options):
         """Return the result of an operation of the readout."""
         with self._scratch() as scratch:
-            read = self._read(self._up(scratch, theta, batch, options), batch.lengths)
-            return operation(theta[self.own_y], read._replace(D=batch.D, weights=batch.weights), CallOptions(options.n_threads))
+            read, lengths = self._read(self._up(scratch, theta, batch, options), batch.lengths)
+            return operation(theta[self.own_y], Batch(read, batch.D, batch.weights, None, lengths),
+                             CallOptions(options.n_threads))
 
     def loss_and_gradients(self, theta: np.ndarray, batch: Batch, options: CallOptions) -> tuple[float, dict[str, Any]]:
         gradient = np.empty_like(theta)
@@ -278,7 +279,7 @@ class Stack:
         With own=True, S and R are new arrays, and R has the rates; each R is None without a leak. Else S and R are in the
         scratch, and R has what the backward pass needs.
         """
-        options = options._replace(tbptt=None)  # windows are those of the backward pass
+        options = _through_all(options)  # windows are those of the backward pass
         S, R, finals, inputs, given = [], [], [], [batch.X], split(batch.initial_state, self.widths)
         T, B = batch.X.shape[:2]
         for n, layer in enumerate(self.layers):
@@ -287,7 +288,8 @@ class Stack:
                 S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
                 R.append(None if not (self.leaky if own else self.keeps) else np.empty(kept, self.dtype) if own
                          else scratch.take(f"R {len(R)}", *kept))
-                of_layer = batch._replace(X=inputs[-1], initial_state=None if given is None else given[len(finals)])
+                of_layer = Batch(inputs[-1], None, None, None if given is None else given[len(finals)], batch.lengths,
+                                 batch.resets)
                 finals.append(r.engine.states(theta[r.own], of_layer, options, S[-1], R[-1], own))
             parts = [self._read_by_W(*each) for each in zip(layer, S[-len(layer):], R[-len(layer):])]
             if len(layer) == 1 and parts[0].flags.c_contiguous:
@@ -298,16 +300,16 @@ class Stack:
         return _Passed(scratch, S, R, finals, inputs)
 
     def _read(self, passed, lengths):
-        """Return what the readout reads as a Batch of X and lengths: all states (T, B, H), or the final ones (1, B, H)."""
+        """Return what the readout reads, and its lengths: all states (T, B, H), or the final ones (1, B, H)."""
         states, finals = passed.inputs[-1], passed.finals
         if not self.last:
-            return Batch(states, lengths=lengths)
+            return states, lengths
         if self.current:
             T, B = states.shape[:2]
             ends = (np.full(B, T) if lengths is None else lengths) - 1, np.zeros(B, int)  # the reverse one ends at step 0
             finals = [rates[end, np.arange(B)] for rates, end in zip(passed.R[-len(self.layers[-1]):], ends)]
         top = self.layers[-1]
-        return Batch(np.concatenate([final[:, :r.H] for r, final in zip(top, finals[-len(top):])], axis=1)[None])
+        return np.concatenate([final[:, :r.H] for r, final in zip(top, finals[-len(top):])], axis=1)[None], None
 
     def _read_back(self, scratch, dR, T, lengths):
         """Return ∂E/∂S (T, B, H) of the top layer, from the gradient with respect to what `_read` returned."""
@@ -328,17 +330,19 @@ class Stack:
         T, lengths = len(batch.X), batch.lengths
         with self._scratch() as scratch:
             passed = self._up(scratch, theta, batch, options)
-            read = self._read(passed, lengths)._replace(D=batch.D, weights=None if is_derivative else batch.weights)
-            dR = scratch.take("dR", *read.X.shape)
-            loss, _, unscale = self.readout.outputs_back(theta[self.own_y], read, CallOptions(options.n_threads), is_derivative,
-                                                         gradient[self.own_y], dR)
+            read, steps = self._read(passed, lengths)
+            dR = scratch.take("dR", *read.shape)
+            of_readout = Batch(read, batch.D, None if is_derivative else batch.weights, None, steps)
+            loss, _, unscale = self.readout.outputs_back(theta[self.own_y], of_readout, CallOptions(options.n_threads),
+                                                         is_derivative, gradient[self.own_y], dR)
             unscale = self._unscaled(unscale, gradient[self.own_y], dR)
             dS = self._read_back(scratch, dR, T, lengths)
             slope, penalty = (0.0, 0.0) if is_derivative else self._rates(passed, T if lengths is None else lengths)
             whole = options.tbptt is None or min(options.tbptt) >= T  # one window, through all steps
             down = self._down if whole else self._down_windows
             errors = _Errors(batch.initial_state is None, slope, spreads=not is_derivative)
-            dX, dS_0, of_flow = down(theta, batch._replace(D=dS), options, passed, errors, gradient)
+            of_states = Batch(batch.X, dS, None, None, lengths, batch.resets)
+            dX, dS_0, of_flow = down(theta, of_states, options, passed, errors, gradient)
             more = ({"X": dX} if options.input_gradient else {}) | (
                 {"initial_state": dS_0} if options.initial_state_gradient else {})
             if unscale != 1:
@@ -377,7 +381,7 @@ class Stack:
 
         batch.D is ∂E/∂S (T, B, H) of the top layer. The gradient of all recurrences overwrites their slices.
         """
-        scratch, dS, options = passed.scratch, batch.D, options._replace(tbptt=None)
+        scratch, dS, options = passed.scratch, batch.D, _through_all(options)
         dS_0, S, R, penalty = [], list(passed.S), list(passed.R), 0.0
         for n, layer in reversed(list(enumerate(self.layers))):
             X, below = passed.inputs[n], None
@@ -396,9 +400,9 @@ class Stack:
                     part = self._read_by_W(r, states, rates)[errors.since:]
                     own[errors.since:] += np.multiply(part, errors.slope, out=scratch.take("rates", *part.shape))
                 past_S_0 = None if errors.past_S_0 is None else np.ascontiguousarray(errors.past_S_0[:, r.states])
-                first, of_flow = r.engine.states_back(
-                    theta[r.own], batch._replace(X=X, D=own), options, KnownStates(states, rates, past_S_0, errors.own_start),
-                    gradient[r.own], dX, errors.spreads)
+                of_one = Batch(X, own, None, None, batch.lengths, batch.resets)
+                known = KnownStates(states, rates, past_S_0, errors.own_start)
+                first, of_flow = r.engine.states_back(theta[r.own], of_one, options, known, gradient[r.own], dX, errors.spreads)
                 dS_0.insert(0, first)
                 penalty += of_flow
                 if below is None:
@@ -449,6 +453,11 @@ def _part(arguments, begin, end):
                             inputs=[_cut(array, begin, end) for array in passed.inputs]),
             errors._replace(own_start=errors.own_start and begin == 0, since=max(0, errors.since - begin),
                             past_S_0=_cut(errors.past_S_0, begin, end)))
+
+
+def _through_all(options):
+    """Return the options without truncation."""
+    return options if options.tbptt is None else options._replace(tbptt=None)
 
 
 def _later(draws, steps):

@@ -110,13 +110,20 @@ cdef class EngineArguments:
     cdef bint take_arguments(self, Call *c, theta, batch, options) except -1:
         """Put a `Batch` without its targets and weights, and `CallOptions`, into the call.
 
-        backends/arguments.py documents both. Return False if one has a wrong dtype, shape or layout. This is the only place
-        that reads CallOptions. It unpacks them, because reading each field by name takes 0.1 us longer.
+        backends/arguments.py documents both. Return False if one has a wrong dtype, shape or layout. Both are unpacked by
+        position, which is faster than reading each field by name.
         """
-        X, _, _, initial_state, lengths, resets = batch
-        n_threads, memory_limit, draws, tbptt, input_gradient, initial_state_gradient = options
-        if not self.prepare(c, theta, X, initial_state, lengths, resets):
-            return False
+        if not cpython.PyTuple_Check(batch):
+            raise TypeError(f"batch must be a Batch, got {type(batch).__name__}")
+        X, _, _, initial_state, lengths, resets = <tuple> batch  # no exact tuple: without the cast, this calls its iterator
+        return self.prepare(c, theta, X, initial_state, lengths, resets) and self.take_options(c, options)
+
+    @cython.final
+    cdef bint take_options(self, Call *c, options) except -1:
+        """Put CallOptions into a call that has its T and B. Return False if a part of `draws` is not ready."""
+        if not cpython.PyTuple_Check(options):
+            raise TypeError(f"options must be CallOptions, got {type(options).__name__}")
+        n_threads, memory_limit, draws, tbptt, input_gradient, initial_state_gradient = <tuple> options
         c.n_threads, c.memory_limit = n_threads, memory_limit
         c.input_gradient, c.initial_state_gradient = input_gradient, initial_state_gradient
         truncate(c, tbptt)

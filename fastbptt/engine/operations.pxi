@@ -132,7 +132,7 @@ cdef class Engine(EngineCalls):
         S, R, past_S_0, own_start = known
         dS = batch.D
         if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
-                and self.take_arguments(&c, theta, batch._replace(initial_state=S[0]), options)
+                and self.prepare(&c, theta, batch.X, S[0], batch.lengths, batch.resets) and self.take_options(&c, options)
                 and has_shape(S, c.T + 1, c.B, self.plan.width) and is_ready(dS, self.type, 3)
                 and has_shape(dS, c.T, c.B, self.plan.H) and self.is_ready_gradient(gradient)):
             raise ValueError("states_back requires a recurrence without a readout, and C-contiguous arrays of the right "

@@ -45,7 +45,7 @@ def test_the_core_reads_the_fields_of_each_object_in_the_order_of_their_definiti
         text = (Path(arguments.__file__).parents[1] / file)
         if not text.exists():
             pytest.skip("no sources beside the tests")
-        for names, of in re.findall(r"^ +([\w, .]+) = (\w+)$", text.read_text(encoding="utf-8"), re.MULTILINE):
+        for names, of in re.findall(r"^ +([\w, .]+) = (?:<tuple> )?(\w+)(?:  #.*)?$", text.read_text(encoding="utf-8"), re.MULTILINE):
             if names.count(",") >= 2:
                 found.setdefault(of, []).append([name.strip() for name in names.split(",")])
     # What the core calls a field that has another name in the definition. An underscore skips a field.
