@@ -1,4 +1,4 @@
-"""Make docs/explained.md with its picture, and the pictures of docs/gallery.md.
+"""Make docs/explained.md with its picture, and the pictures of docs/gallery.md and docs/survives.md.
 
     python docs/make.py
 
@@ -57,8 +57,9 @@ def explained():
 def gallery():
     os.environ.setdefault("MPLBACKEND", "Agg")
     os.chdir(HERE)
-    blocks = re.findall(r"```python\n(.*?)```", (HERE / "gallery.md").read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile("\n".join(blocks), "gallery.md", "exec"), {})
+    for page in ("gallery.md", "survives.md"):
+        blocks = re.findall(r"```python\n(.*?)```", (HERE / page).read_text(encoding="utf-8"), re.DOTALL)
+        exec(compile("\n".join(blocks), page, "exec"), {})
 
 
 if __name__ == "__main__":

@@ -46,6 +46,19 @@ def test_the_gallery_draws_its_pictures(tmp_path, monkeypatch, capsys):
     assert "9 fixed, of which 4 stable" in capsys.readouterr().out  # as the page says
 
 
+@pytest.mark.thorough
+def test_the_page_on_gates_draws_its_picture_and_says_what_it_shows(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib.pyplot").switch_backend("Agg")
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks_of(DOCS / "survives.md")), "survives.md", "exec"), {})
+    assert (tmp_path / "gallery-survives.png").exists() and (DOCS / "gallery-survives.png").exists()
+    found = {line.split()[0]: [float(number) for number in re.findall(r"\d\.\d+", line)]
+             for line in capsys.readouterr().out.splitlines()}
+    before = {cell: numbers[0] for cell, numbers in found.items()}
+    assert before["gru"] < before["plain"] < before["lstm"]  # the rates after training vary with the processor's rounding
+    assert found["gru"][1] > 0.95 and max(found["gru"][2:]) < 0.01 < 0.03 < min(found["plain"][2:])
+
+
 def test_explained_page_matches_the_network():
     page = (DOCS / "explained.md").read_text(encoding="utf-8")
     assert f"```text\n{_explain.text()}\n```" in page
