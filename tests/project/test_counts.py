@@ -13,14 +13,14 @@ BOUNDS = {
     "places to edit for one more loss with a fused output activation": 11,
     "places to edit for one more update rule": 5,
     "places to edit for one more option of RNN": 21,
-    "files to edit for one more cell": 16,
-    "tests of a cell's name": 34,
+    "files to edit for one more cell": 19,
+    "tests of a cell's name": 33,
     "lines of the longest file": 978,
     "lines of the longest file of engine/": 400,
     "files of the package's own folder": 25,
     "positional arguments of the longest list": 14,  # kernels of gated cells, and the functions of cells that call them
-    "lists of at least 8 positional arguments": 62,
-    "uses of private members of RNN in other modules": 209,
+    "lists of at least 8 positional arguments": 63,
+    "uses of private members of RNN in other modules": 220,
 }
 
 FILES = {
