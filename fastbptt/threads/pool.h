@@ -28,8 +28,8 @@
  *     the processor time let the helper in (Linux 6.18).
  *
  * Mean time of calls of 0.4 ms with two threads, divided by one thread's (2026-12, bench/busy.py):
- *     with the second of two cores occupied, 1.06 to 1.19 without (g) and with pauses in wall time, 0.98 to 1.04 with both;
- *     between calls of PyTorch 1.03 to 1.19 without (g), 0.97 to 1.03 with it.
+ *     with the second of two cores occupied, 1.06 to 1.19 without (g) and with pauses in wall time, 0.98 with both;
+ *     between calls of PyTorch 1.03 to 1.19 without (g), 0.97 to 1.03 with it (four runs).
  *
  * The pool allocates no memory. Jobs lie on the stacks of their callers. Any number of threads may call at once.
  * A rule about when and how helpers work belongs here and in pool.c. What a share computes belongs to the callers.
