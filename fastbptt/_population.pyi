@@ -14,8 +14,8 @@ def lanes(dtype: str) -> int: ...
 
 @final
 class Lanes:
-    def __init__(
-        self, *, dtype: str, I: int, H: int, O: int, K: int, activation: str, output_activation: str, loss: str,
+    def __init__(  # takes keywords only, which stubtest cannot see in a compiled __init__
+        self, dtype: str, I: int, H: int, O: int, K: int, activation: str, output_activation: str, loss: str,
         loss_parameter: Any, mean: bool, offsets: dict[str, Any], P: int,
     ) -> None: ...
     def forward(self, n: int, theta: _Given, batch: Batch, return_states: bool, threads: int) -> Any: ...
