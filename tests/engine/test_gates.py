@@ -70,6 +70,20 @@ def test_gradients_are_those_of_the_reference(cell, H):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_a_single_step_has_the_gradients_of_the_reference(cell):
+    """With an initial state that is given, so that no gradient by a first state is asked for; and windows of one step."""
+    rng = np.random.default_rng(10)
+    for H in WIDTHS:
+        net = network(cell, H)
+        X, D, S_0, *_ = data(net, rng)
+        for steps, more in ((1, {}), (5, {"tbptt": (1, 1)}), (5, {"tbptt": (3, 1)})):
+            more = {"initial_state": S_0, "input_gradient": True, **more}
+            (_, found), (_, expected) = (net.loss_and_gradients(X[:steps], D[:steps], backend=backend, **more)
+                                         for backend in ("core", "reference"))
+            assert_equal(found, expected, 1e-11)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_float32_is_near_float64(cell):
     rng = np.random.default_rng(5)
     for H, options in itertools.product(WIDTHS, ({}, {"learn_initial_state": True}, {"activation": "softsign"})):

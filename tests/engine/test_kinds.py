@@ -24,9 +24,10 @@ import numpy as np
 import pytest
 from cases import ACTIVATIONS, HEADS, LIMIT, Choice, Shape, allowed, error_of, zeros
 from expectations import Collect, refused, vectors_only
+from gated import CELLS
 
 import fastbptt
-from fastbptt import RNN, _core, _files
+from fastbptt import RNN, _core, _files, optimizers
 from fastbptt._training import batches as _batches
 from fastbptt.estimators import RNNClassifier, RNNRegressor
 
@@ -80,6 +81,10 @@ VALUES = {
     "maps": ("none", "present", "frozen", "signs"),
     "layers": ("one", "two", "both directions"),
 }
+# What a network of a gated cell draws instead, and beside. Its noise is that of the inputs alone
+GATED = {**VALUES, "activation": tuple(name for name in ACTIVATIONS if name not in ("silu", "gelu")), "units": ("plain",),
+         "omega": (False,), "cell": ("gru", "gru_before", "lstm"), "norms": (False, True),
+         "optimizer": ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam")}
 
 
 class Kind(NamedTuple):
@@ -111,6 +116,13 @@ class Kind(NamedTuple):
     omega: bool = False
     maps: str = "none"
     layers: str = "one"
+    cell: str = "plain"
+    norms: bool = False  # l1 and l2
+    optimizer: str = "sgd"
+
+    @property
+    def is_gated(self):
+        return self.cell != "plain"
 
     @property
     def conflict(self):
@@ -148,12 +160,12 @@ class Kind(NamedTuple):
         return not self.conflict
 
 
-def random_kind(rng, **fixed):
+def random_kind(rng, values=VALUES, **fixed):
     """A legal Kind with these values, or None where there is none: what is in conflict is drawn again, if it is not fixed."""
     def drawn(names):
-        return {name: VALUES[name][rng.integers(len(VALUES[name]))] for name in names if name not in fixed}
+        return {name: values[name][rng.integers(len(values[name]))] for name in names if name not in fixed}
 
-    kind = Kind(**drawn(VALUES), **fixed)
+    kind = Kind(**drawn(values), **fixed)
     for _ in range(1000):
         if kind.is_legal:
             return kind
@@ -190,13 +202,14 @@ class Call:
                   output_activation=head.output_activation, bias=kind.bias, output=kind.output, one_hot=kind.ids,
                   learn_initial_state=kind.state in ("learnt", "both"), random_state=0, initializer=zeros,
                   leak=1.0 if kind.units == "plain" else 0.25, leak_form="current" if kind.units == "current" else "rate",
-                  noise_std=0.1 if kind.draws in ("noise", "both") else 0.0,
+                  noise_std=0.1 if kind.draws in ("noise", "both") and not kind.is_gated else 0.0,
                   input_noise_std=0.2 if kind.draws in ("noise", "both") and not kind.ids else 0.0,
                   recurrent_dropout=0.3 if kind.draws in ("dropout", "both") else 0.0,
                   rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega, bidirectional=kind.layers == "both directions",
+                  **CELLS.get(kind.cell, {}), **({"l1": 0.02, "l2": 0.01} if kind.norms else {}),
                   **maps_of(kind), **{"reduction": kind.reduction, **options})
         for name, value in self.parameters.items():
-            if net.parameters[name].shape == value.shape:  # else `with_layers` is at work
+            if net.parameters[name].shape == value.shape:  # else `with_shapes` is at work
                 net.parameters[name] = value
         if kind.shards == "several":
             core = net._engines["core"]
@@ -236,14 +249,15 @@ def sizes_of(kind):
 
 def maps_of(kind):
     """Maps on W_s and W_y, of the first layer where there are several."""
-    present = np.random.default_rng(kind.H).random((kind.H, kind.H)) < 0.7
+    gates = {"gru": 3, "gru_before": 3, "lstm": 4}.get(kind.cell, 1)
+    present = np.random.default_rng(kind.H).random((gates * kind.H, kind.H)) < 0.7
     return {"none": {}, "present": {"connectivity": {"W_s": present}}, "frozen": {"trainable": {"W_s": present, "W_y": False}},
             "signs": {"nonnegative": ("W_s",), "trainable": {"W_y": False}}}[kind.maps]
 
 
-def with_layers(call):
-    """The call of a network of several recurrences, made of one of the plain network."""
-    rng, net = np.random.default_rng(5), call.network()
+def with_shapes(call, seed=5):
+    """The call of a network of several recurrences or gates, made of one of the plain network."""
+    rng, net = np.random.default_rng(seed), call.network()
 
     def drawn(shape, scale):
         return np.float32(rng.uniform(-scale, scale, shape)).astype(float)
@@ -254,11 +268,13 @@ def with_layers(call):
     state = call.initial_state
     if state is not None:
         state = tuple(drawn((len(state), width), 1) for width in net._widths)
+        state = state[0] if len(state) == 1 else state
     return call.but(parameters=parameters, initial_state=state)
 
 
 def call_of(kind, seed=0):
-    rng = np.random.default_rng([seed, *map(ord, repr(kind))])
+    drawn_by = repr(kind) if kind.is_gated else repr(kind).split(", cell=")[0] + ")"
+    rng = np.random.default_rng([seed, *map(ord, drawn_by)])
     head, last = HEADS_BY_NAME[kind.head], kind.output == "last"
     choice = Choice(kind.bias, kind.state in ("learnt", "both"), kind.state in ("given", "both"),
                     "output" if "output" in kind.weights else "step" if "step" in kind.weights else "none", kind.reduction)
@@ -272,7 +288,9 @@ def call_of(kind, seed=0):
     X = rng.integers(kind.I, size=(kind.T, kind.B)) if kind.ids else case.X[:kind.T]
     call = Call(kind, head, case.parameters, X, D, dY, weights, case.initial_state, lengths_of(kind, rng),
                 resets_of(kind, rng), tbptt_of(kind, rng))
-    return call if kind.layers == "one" else with_layers(call)
+    if kind.is_gated:
+        return with_shapes(call, int(rng.integers(2**32)))
+    return call if kind.layers == "one" else with_shapes(call)
 
 
 def lengths_of(kind, rng):
@@ -346,13 +364,24 @@ def flat(named):
 
 # An update by as much as is not lost in the rounding of theta, and not by so much that its own is enlarged on the way.
 UPDATES = {"optimizer": "sgd", "learning_rate": 0.05, "max_grad_norm": 1.0}
+# Each epsilon is large: a gradient that is rounding alone must not be divided by itself.
+OPTIMIZERS = {"momentum": lambda: optimizers.SGD(0.05, momentum=0.9),
+              "nesterov": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+              "rmsprop": lambda: optimizers.RMSprop(0.01, epsilon=0.1), "adagrad": lambda: optimizers.Adagrad(0.02, epsilon=0.1),
+              "adam": lambda: optimizers.Adam(0.02, epsilon=0.1)}
+
+
+def updates_of(kind):
+    if kind.optimizer == "sgd":
+        return UPDATES
+    return {"optimizer": OPTIMIZERS[kind.optimizer](), "max_grad_norm": 1.0}
 
 
 def training(call, dtype, backend, n_threads=1, cuts=()):
     """What the training of this kind leaves, by name; a stream is cut into chunks before the steps `cuts`, if any."""
     net, data = call.network(dtype), call.data(dtype)
     del data["dY"]
-    how = {**UPDATES, "backend": backend, "n_threads": n_threads, "tbptt": call.tbptt}
+    how = {**updates_of(call.kind), "backend": backend, "n_threads": n_threads, "tbptt": call.tbptt}
     if call.kind.training == "fit":
         history = net.fit(**data, **how, epochs=2, batch_size=call.X.shape[1] // 2 + 1, random_state=0,
                           memory_limit="auto" if call.kind.memory == "auto" else None)
@@ -440,7 +469,8 @@ def check(call):
     """Core against reference, in both types; in float32 where there is no kink. And what is promised to the bit."""
     check_against_reference(call)
     # penalties are means of each batch
-    if call.kind.training != "none" and call.kind.draws == "none" and not (call.kind.rates or call.kind.omega):
+    if call.kind.training != "none" and call.kind.draws == "none" and not (
+            call.kind.rates or call.kind.omega or call.kind.norms):
         check_sums(call)
     for dtype in ("float64", "float32"):
         check_bits(call, dtype)
@@ -515,9 +545,9 @@ def check_bits(call, dtype):
         if len(call.X) and call.X.shape[1]:
             net, data = call.network(dtype), call.data(dtype)
             del data["dY"]
-            net.fit(**data, **UPDATES, tbptt=call.tbptt, epochs=1, batch_size=call.X.shape[1], shuffle=False)
+            net.fit(**data, **updates_of(kind), tbptt=call.tbptt, epochs=1, batch_size=call.X.shape[1], shuffle=False)
             assert_same_bits({"theta": net.theta}, {"theta": whole["theta of stream"]}, call)
-    if kind.training == "fit" and not (kind.rates and kind.tbptt == "whole"):  # a window without any weight makes no update
+    if kind.training == "fit" and not ((kind.rates or kind.norms) and kind.tbptt == "whole"):  # a window without any weight makes no update
         assert_same_bits(training(call, dtype, "core", kind.threads), training(plain, dtype, "core"), call)
     same = assert_same_bits if _core.kernel_set() != "blas" else assert_near  # a BLAS's row has other bits beside others
     if kind.inference == "step":
@@ -547,6 +577,15 @@ def test_core_and_reference_agree_on_random_kinds(turn):
     rng = np.random.default_rng(turn)
     for _ in range(DRAWS // 20):
         check(call_of(random_kind(rng)))
+
+
+@pytest.mark.quick
+@pytest.mark.share(4)
+@pytest.mark.parametrize("turn", range(20))
+def test_core_and_reference_agree_on_random_kinds_of_gated_cells(turn):
+    rng = np.random.default_rng([turn, 1])
+    for _ in range(max(1, DRAWS // 40)):
+        check(call_of(random_kind(rng, GATED), turn))
 
 
 def swept_kinds(lengths, resets, output, ids):

@@ -182,6 +182,76 @@ def test_outputs_and_every_gradient_of_layers_in_both_directions(num_layers, bid
             assert_close(gradients[name], expected, LIMIT, f"∂E/∂{name}")
 
 
+@both_backends
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_outputs_and_every_gradient_of_gated_cells(num_layers, bidirectional, cell, backend):
+    """nn.GRU and nn.LSTM, of sequences of one length and packed ones. The order of gates is ours.
+
+    b_s takes the sum of both biases, but for the candidate n of the GRU, whose second bias is b_n.
+    """
+    rng = np.random.default_rng(num_layers)
+    T, B, I, H, O = 9, 5, 4, 6, 3  # noqa: E741
+    G = {"gru": 3, "lstm": 4}[cell]
+    network = RNN(I, (H,) * num_layers, O, cell=cell, bidirectional=bidirectional, reduction="sum", dtype="float64",
+                  random_state=0)
+    p = network.parameters
+    for value in p.values():
+        value[...] = rng.normal(0, 0.5, value.shape)
+    rnn = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell](I, H, num_layers, bidirectional=bidirectional,
+                                                              dtype=torch.float64)
+    linear = torch.nn.Linear(H * (1 + bidirectional), O, dtype=torch.float64)
+    names = torch_names(network)
+    apart = {name: name.replace("b_s", "b_n") for name in names if name.startswith("b_s") and cell == "gru"}
+    with torch.no_grad():
+        for ours, theirs in names.items():
+            getattr(rnn, theirs).copy_(tensor(p[ours]))
+            if ours.startswith("b_s"):
+                second = getattr(rnn, theirs.replace("_ih", "_hh"))
+                second.zero_()
+                if ours in apart:
+                    second[2 * H:] = tensor(p[apart[ours]])
+        linear.weight.copy_(tensor(p["W_y"]))
+        linear.bias.copy_(tensor(p["b_y"]))
+    each = num_layers * (1 + bidirectional)
+    start = [rng.uniform(-1, 1, (each, B, H)) for _ in range(1 + (cell == "lstm"))]
+    initial = np.concatenate(start, axis=-1)
+    initial = tuple(initial) if each > 1 else initial[0]
+    for lengths in (None, np.array([5, 9, 1, 7, 9])):
+        X, D = tensor(rng.standard_normal((T, B, I)), requires_grad=True), rng.standard_normal((T, B, O))
+        first = [tensor(state, requires_grad=True) for state in start]
+        for module in (rnn, linear):
+            module.zero_grad()
+        given = X if lengths is None else torch.nn.utils.rnn.pack_padded_sequence(
+            X, torch.tensor(lengths), enforce_sorted=False)
+        S, last = rnn(given, tuple(first) if cell == "lstm" else first[0])
+        if lengths is not None:
+            S, _ = torch.nn.utils.rnn.pad_packed_sequence(S)
+        last = torch.cat(last, -1) if cell == "lstm" else last
+        there = tensor(np.ones((T, B)) if lengths is None else np.arange(T)[:, None] < lengths)[..., None]
+        Y = linear(S)
+        E = (there * (Y - tensor(D)) ** 2).sum()
+        E.backward()
+
+        how = {"lengths": lengths, "backend": backend}
+        Y_ours, final = network.forward(X.detach().numpy(), initial, **how)
+        assert_close(Y_ours, (there * Y).detach().numpy(), LIMIT, "Y")
+        assert_close(np.stack(final) if each > 1 else final[None], last.detach().numpy(), LIMIT, "final state")
+        E_ours, found = network.loss_and_gradients(X.detach().numpy(), D, initial_state=initial, input_gradient=True,
+                                                   initial_state_gradient=True, **how)
+        assert_close(E_ours, E.item(), LIMIT, "E")
+        truth = {ours: getattr(rnn, theirs).grad for ours, theirs in names.items()}
+        truth |= {apart[ours]: getattr(rnn, names[ours].replace("_ih", "_hh")).grad[2 * H:] for ours in apart}
+        truth |= {"W_y": linear.weight.grad, "b_y": linear.bias.grad, "X": X.grad,
+                  "initial_state": torch.cat([state.grad for state in first], -1)}
+        assert found.keys() == truth.keys() and len(p["W_s"]) == G * H
+        if each > 1:
+            found["initial_state"] = np.stack(found["initial_state"])
+        for name, gradient in truth.items():
+            assert_close(found[name], gradient.numpy().reshape(found[name].shape), LIMIT, f"∂E/∂{name}")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Losses
 # ---------------------------------------------------------------------------------------------------------------------

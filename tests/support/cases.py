@@ -379,9 +379,9 @@ def first_state(case):
 
 
 def all_states(results):
-    """Y, the final state, S and the rates, from what `forward(return_states=True)` returned."""
+    """Y, the final state, S and the rates (h of a gated cell), from what `forward(return_states=True)` returned."""
     Y, final_state, states = results
-    return Y, final_state, states.S, states.rates
+    return Y, final_state, states.S, states.h if hasattr(states, "h") else states.rates
 
 
 # ---------------------------------------------------------------------------------------------------------------------
