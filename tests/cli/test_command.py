@@ -562,9 +562,9 @@ def test_gradcheck_lists_every_activation_with_every_loss(capsys):
     assert main(["gradcheck", "--hidden-size", "4"]) == 0
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines() if re.search(r"\de-\d\d$", line)]
-    assert len(rows) == 56 and len({(row[0], row[1]) for row in rows}) == 56
+    assert len(rows) == 70 and len({(row[0], row[1]) for row in rows}) == 70  # 10 activations, 7 losses
     assert all(float(row[2]) < 1e-10 and float(row[3]) < 1e-10 and float(row[4]) < 1e-3 for row in rows)
-    assert "all 56 networks agree" in out
+    assert "all 70 networks agree" in out
 
 
 def test_gradcheck_of_one_network_lists_its_parameters(capsys):

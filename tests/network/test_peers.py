@@ -490,9 +490,8 @@ def test_a_network_and_the_module_of_torch_made_of_it_compute_the_same(learn_ini
 
 
 def test_other_modules_of_torch_are_refused():
-    for module in (torch.nn.LSTM(3, 4), torch.nn.GRU(3, 4)):
-        with pytest.raises(ValueError, match="of an LSTM or GRU"):
-            RNN.from_torch(module)
+    with pytest.raises(ValueError, match="proj_size"):
+        RNN.from_torch(torch.nn.LSTM(3, 4, proj_size=2))
     with pytest.raises(ValueError, match="must hold one nn.RNN"):
         RNN.from_torch(torch.nn.Linear(3, 4))
 
