@@ -139,7 +139,7 @@ def training_weights(data):
 
 
 def _steps(data):
-    """Return the number of steps of all sequences together."""
+    """Return the number of steps of all sequences together. `data` is (X, D, weights, lengths), time-major."""
     X, lengths = data[0], data[3]
     return X.shape[0] * X.shape[1] if lengths is None else int(lengths.sum())
 

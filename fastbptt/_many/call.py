@@ -219,6 +219,7 @@ class Call:
             self._save()
 
     def _save(self):
+        """Write the checkpoint, if the call has one: the parameters and histories of the networks whose fit has ended."""
         if self.checkpoint is not None:
             write(self.checkpoint, self.fits, self.jobs)
             self.saved = time.monotonic()

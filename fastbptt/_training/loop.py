@@ -427,7 +427,7 @@ class Run:
         history.best_epoch, history.updates, history.skipped = state.best_epoch, state.updates, state.skipped
 
     def _is_own(self):
-        """Return whether the run draws from the network's own streams."""
+        """Return whether the run draws from the network's own random streams, and not from those of a random_state of `fit`."""
         return self.entropy == self.network._entropy
 
     def _move_streams(self, begun=False):
@@ -477,7 +477,11 @@ class Run:
                                 self._most_updates(), self.source.updates_per_epoch)
 
     def _used(self):
-        """Return 1 for each random stream on which the run depends, and 0 for the others."""
+        """Return Positions with 1 for each of the network's random streams on which the run depends, and 0 for the others.
+
+        A run depends on the order of sequences if it shuffles data that it holds, on fresh batches if it calls a function for
+        them, and on noise and dropout if it draws any. A resumed run must begin at the same positions of these streams.
+        """
         source = self.source
         if isinstance(source, (Arrays, Windows)):
             return used_streams(source.shuffle, False, self.draws is not None)

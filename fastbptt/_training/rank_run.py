@@ -201,7 +201,11 @@ class RankRun(_loop.Run):
                 self._write(dataclasses.replace(self.state, states=states))
 
     def _gathered(self, states):
-        """Return on rank 0 the states (n, B, H) that all ranks carry to the next window, in the mini-batch's order."""
+        """Return on rank 0 the states of the whole mini-batch, (n, B, H), which a checkpoint between two windows needs.
+
+        Each rank gives the states of its own sequences: `states` (n, own sequences, H), where n is the number of kept steps.
+        Ranks are added as bytes: each place is 0 on all ranks but one. Other ranks return zeros.
+        """
         n, B = self.source.shape(self.state.batch)
         own = np.zeros((n, B, states.shape[2]), states.dtype)
         own[:, self._places()] = states

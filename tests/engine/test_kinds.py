@@ -629,14 +629,17 @@ def test_core_and_reference_agree_over_many_blocks(weights, resets, output):
 
 
 @pytest.mark.skipif(not THOUSANDS, reason="takes minutes: FASTBPTT_KINDS is not set")
+@pytest.mark.parametrize("values, share", [(VALUES, 1), (GATED, 4)], ids=["plain", "gated"])
 @pytest.mark.parametrize("part", range(HALVES), ids=lambda part: f"part{part}")
-def test_core_and_reference_agree_on_thousands_of_kinds(part):
+def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
+    """Kinds of plain and leaky networks, and a quarter as many of gated ones."""
     hypothesis = pytest.importorskip("hypothesis")
     st = hypothesis.strategies
-    kinds = st.builds(Kind, **{name: st.sampled_from(values) for name, values in VALUES.items()})
-    met = Counter()
+    every = {name: (default,) for name, default in Kind._field_defaults.items()} | values
+    kinds = st.builds(Kind, **{name: st.sampled_from(of) for name, of in every.items()})
+    met, least = Counter(), max(1, OF_EACH_PAIR // HALVES // share)
 
-    @hypothesis.settings(max_examples=2000 // HALVES, deadline=None, database=None,
+    @hypothesis.settings(max_examples=2000 // HALVES // share, deadline=None, database=None,
                          suppress_health_check=list(hypothesis.HealthCheck))
     @hypothesis.given(kinds.filter(lambda kind: kind.is_legal), st.integers(0, 2**32 - 1))
     def run(kind, seed):
@@ -648,31 +651,31 @@ def test_core_and_reference_agree_on_thousands_of_kinds(part):
     (run if seed is None else hypothesis.seed(seed)(run))()
     rng = np.random.default_rng(seed)
     possible = []
-    for (a, of_a), (b, of_b) in itertools.combinations(VALUES.items(), 2):
+    for (a, of_a), (b, of_b) in itertools.combinations(values.items(), 2):
         for pair in itertools.product([(a, value) for value in of_a], [(b, value) for value in of_b]):
-            while met[pair] < OF_EACH_PAIR // HALVES and (kind := random_kind(rng, **dict(pair))):
+            while met[pair] < least and (kind := random_kind(rng, values, **dict(pair))):
                 met.update(pairs(kind))
                 met[None] += 1
                 check(call_of(kind, int(rng.integers(2**32))))
             if met[pair]:
                 possible.append(met[pair])
-    print(table(met))
-    assert met[None] >= 2000 // HALVES and min(possible) >= OF_EACH_PAIR // HALVES
+    print(table(met, values))
+    assert met[None] >= 2000 // HALVES // share and min(possible) >= least
 
 
 def pairs(kind):
     return itertools.combinations(kind._asdict().items(), 2)
 
 
-def table(met):
+def table(met, values):
     """How often two values of two options met: of each two options the least, that is of what may meet, and the most."""
-    names = list(VALUES)
+    names = list(values)
     lines = [f"{met[None]} kinds; least ... most often that two values met",
              " " * 12 + "".join(f"{name:>12}" for name in names[1:])]
     for k, a in enumerate(names[:-1]):
         cells = [""] * k
         for b in names[k + 1:]:
-            counts = [met[(a, x), (b, y)] for x in VALUES[a] for y in VALUES[b] if met[(a, x), (b, y)]]
+            counts = [met[(a, x), (b, y)] for x in values[a] for y in values[b] if met[(a, x), (b, y)]]
             cells.append(f"{min(counts)} ... {max(counts)}")
         lines.append(f"{a:>12}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join(lines)
