@@ -1070,6 +1070,10 @@ static double NAME(check_elementary)(const verbs *v, ptrdiff_t pad, int activati
         checks++;
         if ((real)expected == y[i]) /* an infinite one too */
             continue;
+#if defined(FASTBPTT_MEMCHECK) && BITS == 64
+        if (activation == FASTBPTT_GELU) /* without long double, the expected Φ(x) is off by about x² units in the last place */
+            continue;
+#endif
         off = NAME(ulps)(y[i], expected) - vanishing(activation, FRACTION, LOWEST_EXPONENT, (double)expected);
         if (!(off <= ulp_bound(activation, BITS) + SLACK))
             fail("of %.17g it is %.17g, expected %.17g: off by %.3g ulp", (double)x[i], (double)y[i], (double)expected,
