@@ -295,10 +295,7 @@ cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta
 
 cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
                              floating *target) noexcept nogil:
-    """Write the state after each sequence's last step to target (N, B, H), for the networks first ... first + n of one group.
-
-    g.S holds the initial states and the states after each step, (T + 1, B, H), with one network per vector lane.
-    """
+    """Write the state after each sequence's last step to target (N, B, H), for networks first ... first + n - 1 of a group."""
     cdef Py_ssize_t L = lane.lanes(kernels, target), l, b, h, row
     for l in range(n):
         for b in range(c.B):
