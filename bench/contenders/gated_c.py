@@ -270,7 +270,7 @@ def series(degree):
     return text
 
 
-def library(problem, variant):
+def compiled(problem, variant):
     """Compile the C text of the shape, and return the loaded library."""
     real = "float" if problem.dtype == "float32" else "double"
     degree, *macros = SERIES[real]
@@ -322,13 +322,13 @@ class GRU:
         for name, value in problem.parameters.items():
             self.named[name] = self.g[begin:begin + value.size].reshape(value.shape)
             begin += value.size
-        self.library = library(problem, variant)
+        self.compiled = compiled(problem, variant)
         opened, name = blas()
         gemm = getattr(opened, name if problem.dtype == "float32" else name.replace("sgemm", "dgemm"))
-        self.library.prepare.argtypes = [ctypes.c_void_p] * 6
-        self.library.prepare(ctypes.cast(gemm, ctypes.c_void_p),
+        self.compiled.prepare.argtypes = [ctypes.c_void_p] * 6
+        self.compiled.prepare(ctypes.cast(gemm, ctypes.c_void_p),
                              *(array.ctypes.data for array in (self.X, self.D, self.theta, self.g, self.Y)))
-        self.run = self.library.run
+        self.run = self.compiled.run
         self.run.restype, self.run.argtypes = ctypes.c_double, []
 
     def gradients(self):

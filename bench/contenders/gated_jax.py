@@ -9,25 +9,18 @@ def parts(a, count):
     return jnp.split(a, count, axis=-1)
 
 
-class Autodiff:
+class Autodiff(jax_scan.Autodiff):
     """The input and output products are outside the scan."""
 
-    @staticmethod
-    def variants(problem):
-        return ("unroll 1",)
-
     def __init__(self, problem, variant="unroll 1"):
-        if problem.dtype == "float64":
-            jax.config.update("jax_enable_x64", True)
-        self.unroll, self.lstm = int(variant.split()[-1]), problem.units == "lstm"
-        vectors = "vectors" in variant  # one sequence as a vector instead of a matrix of one row
-        self.p = {name: jnp.asarray(value) for name, value in problem.parameters.items()}
-        self.X, self.D = (jnp.asarray(array[:, 0] if vectors else array) for array in (problem.X, problem.D))
-        self.steps = problem.T * problem.B
-        self.compiled = jax.jit(self.value_and_gradients)
+        super().__init__(problem, variant)
+        self.lstm = problem.units == "lstm"
 
     def states(self, p, X):
-        """The states, and what the backward pass needs of each step."""
+        return self.states_and_saved(p, X)[0]
+
+    def states_and_saved(self, p, X):
+        """Return the states, and what the backward pass needs of each step."""
         A, W = X @ p["W_x"].T + p["b_s"], p["W_s"].T
         zero = jnp.zeros((*A.shape[1:-1], W.shape[0]), A.dtype)
 
@@ -50,18 +43,6 @@ class Autodiff:
             return jax.lax.scan(lstm, (zero, zero), A, unroll=self.unroll)[1]
         return jax.lax.scan(gru, zero, A, unroll=self.unroll)[1]
 
-    def loss(self, p, X, D):
-        difference = self.states(p, X)[0] @ p["W_y"].T + p["b_y"] - D
-        return (difference * difference).sum() / self.steps
-
-    def value_and_gradients(self, p, X, D):
-        return jax.value_and_grad(self.loss)(p, X, D)
-
-    def gradients(self):
-        return jax.block_until_ready(self.compiled(self.p, self.X, self.D))
-
-    threads = jax_scan.Autodiff.threads
-
 
 class ByHand(Autodiff):
     """Each weight gradient is one product after the second scan."""
@@ -70,10 +51,13 @@ class ByHand(Autodiff):
     def variants(problem):
         return ("vectors, unroll 1", "unroll 1") if problem.B == 1 else ("unroll 1", "unroll 4")
 
-    def value_and_gradients(self, p, X, D):
-        S, *saved = self.states(p, X)
+    def value_and_gradients(self, p, X, D, lengths):
+        steps = len(X) * X.shape[1]
+        if self.vectors:
+            X, D = X[:, 0], D[:, 0]
+        S, *saved = self.states_and_saved(p, X)
         difference = S @ p["W_y"].T + p["b_y"] - D
-        delta_y = difference * (2 / self.steps)
+        delta_y = difference * (2 / steps)
         zero, W = jnp.zeros_like(S[0]), p["W_s"]
         before = jnp.concatenate([zero[None], S[:-1]])
 
@@ -108,4 +92,4 @@ class ByHand(Autodiff):
                  "W_y": summed(delta_y, S), "b_y": delta_y.sum(rows)}
         if not self.lstm:
             found["b_n"] = delta_s[..., 2 * zero.shape[-1]:].sum(rows)
-        return (difference * difference).sum() / self.steps, found
+        return (difference * difference).sum() / steps, found

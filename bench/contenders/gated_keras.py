@@ -15,7 +15,7 @@ def exchanged(array, H):
 
 
 class Layers:
-    """Sequences are held batch first, as Keras wants them. A GRU's second bias is trained with b_n, which is part of it.
+    """Sequences are held batch first, as Keras wants them. A GRU's second bias contains b_n, and all of it is trained.
 
     Variants: "XLA" compiles with jit_compile=True; "unrolled" has no loop over time.
     """

@@ -27,7 +27,7 @@ class Module:
     def __init__(self, problem, variant=""):
         dtype = getattr(torch, problem.dtype)
         parameters, self.X, self.D = tensors(problem)
-        self.rnn = torch.nn.RNN(problem.I, problem.H, dtype=dtype)
+        self.rnn = self.recurrence(problem)(problem.I, problem.H, dtype=dtype)
         self.linear = torch.nn.Linear(problem.H, problem.O, dtype=dtype)
         self.named = {"W_x": self.rnn.weight_ih_l0, "W_s": self.rnn.weight_hh_l0, "b_s": self.rnn.bias_ih_l0,
                       "W_y": self.linear.weight, "b_y": self.linear.bias}
@@ -39,6 +39,10 @@ class Module:
         self.lengths = None if problem.lengths is None else torch.from_numpy(problem.lengths)
         self.everything, self.steps = list(self.named.values()), problem.T * problem.B
         self.optimizer = None  # made when it is needed: torch.optim takes seconds to import what it may compile with
+
+    @staticmethod
+    def recurrence(problem):
+        return torch.nn.RNN
 
     def loss(self):
         if self.lengths is not None:
