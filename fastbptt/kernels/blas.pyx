@@ -195,6 +195,16 @@ cdef void recur_back(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize
         later = delta + t * n
 
 
+cdef const floating *times_mask(Py_ssize_t n, const floating *states, const floating *mask, floating *masked) noexcept nogil:
+    """Return states * mask, which is written to `masked`. Without a mask, return the states."""
+    cdef Py_ssize_t i
+    if mask == NULL:
+        return states
+    for i in range(n):
+        masked[i] = states[i] * mask[i]
+    return masked
+
+
 cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                     const floating *mask, floating *masked, const floating *before, const floating *integrated, floating *S,
                     floating *other) noexcept nogil:
@@ -203,11 +213,7 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
     cdef const floating *factors
     cdef floating *rate
     for t in range(steps):
-        factors = before
-        if mask != NULL:
-            for i in range(n):
-                masked[i] = before[i] * mask[i]
-            factors = masked
+        factors = times_mask(n, before, mask, masked)
         product(rows, H, H, factors, ldh, <Py_ssize_t> 1, P, ldh, S, ldh)
         if what.form == RATE:
             memcpy(other, S, n * sizeof(floating))
@@ -264,11 +270,7 @@ cdef void gate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t 
     cdef floating *s
     cdef floating *scratch = masked + n
     for t in range(steps):
-        factor = before
-        if mask != NULL:
-            for i in range(n):
-                masked[i] = before[i] * mask[i]
-            factor = masked
+        factor = times_mask(n, before, mask, masked)
         if gru:
             for i in range(rows):
                 memcpy(saves + i * lds + 3 * H, b_n, H * sizeof(floating))
