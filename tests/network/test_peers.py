@@ -189,7 +189,7 @@ def test_outputs_and_every_gradient_of_layers_in_both_directions(num_layers, bid
 def test_outputs_and_every_gradient_of_gated_cells(num_layers, bidirectional, cell, backend):
     """nn.GRU and nn.LSTM, of sequences of one length and packed ones. The order of gates is ours.
 
-    b_s takes the sum of both biases, but for the candidate n of the GRU, whose second bias is b_n.
+    b_s is the sum of both biases. The GRU's candidate n is the exception: its second bias is b_n.
     """
     rng = np.random.default_rng(num_layers)
     T, B, I, H, O = 9, 5, 4, 6, 3  # noqa: E741
