@@ -87,7 +87,8 @@ FOREIGN = {
 
 
 # Values of options that other packages name differently: {option: {their value: ours, or (ours, what else to give)}}. Their
-# values are in lower case, with "_" in place of "-" and " ". A value that differs only in "_" needs no row. A hint is given only if our value is one of the choices.
+# values are in lower case, with "_" in place of "-" and " ". A value that differs only in "_" needs no row. A hint is
+# given only if our value is one of the choices.
 SIGMOID, SOFTMAX = 'with output_activation="sigmoid"', 'with output_activation="softmax"'
 FOREIGN_VALUES = {
     "activation": {

@@ -131,8 +131,8 @@ cdef const char *status_text(int status) noexcept nogil
 cdef Py_ssize_t plan_bytes() noexcept nogil
 
 # Make a plan in the `bytes` bytes at plan, for a network of I inputs, H hidden units and O outputs, each at least 1. The
-# options begin as `RNN`'s defaults: plain cell, tanh, identity, squared error, mean, bias, no learnable initial state, an output at each
-# step, no penalties, no truncation. STATUS_TOO_LARGE: more than 2**48 parameters.
+# options begin as `RNN`'s defaults: plain cell, tanh, identity, squared error, mean, bias, no learnable initial state, an
+# output at each step, no penalties, no truncation. STATUS_TOO_LARGE: more than 2**48 parameters.
 cdef int plan_init_f32(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 

@@ -36,9 +36,10 @@ class RNNRegressor(Estimator):
         H, or H of each layer.
     cell, reset_after, forget_bias : as of RNN
     activation, initializer : as of RNN
-        None with cell="plain": "relu" for RNNRegressor and "elu" for RNNClassifier. With these two, W_s starts as 0.5 (RNNRegressor) or 0.95
-        (RNNClassifier) times the identity. With other activations, connectivity, Dale's law, `nonnegative` or
-        autapses=False, the initializer is "orthogonal". None with the other cells: "tanh" and "orthogonal".
+        None with cell="plain": "relu" for RNNRegressor and "elu" for RNNClassifier. With these two, W_s starts as 0.5
+        (RNNRegressor) or 0.95 (RNNClassifier) times the identity. With other activations, connectivity, Dale's law,
+        `nonnegative` or autapses=False, the initializer is "orthogonal". None with the other cells: "tanh" and
+        "orthogonal".
     reduction, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity, trainable, dale_ratio,
     dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout : as of RNN
     output_activation : str, optional

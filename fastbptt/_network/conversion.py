@@ -54,8 +54,8 @@ class Conversion:
         Parameters
         ----------
         rnn : module or state dict
-            torch.nn.RNN, GRU or LSTM of any depth, in one direction or two, or a module that holds it and the nn.Linear. A state dict
-            may hold NumPy arrays: fastbptt does not import PyTorch.
+            torch.nn.RNN, GRU or LSTM of any depth, in one direction or two, or a module that holds it and the nn.Linear. A
+            state dict may hold NumPy arrays: fastbptt does not import PyTorch.
         linear : module or state dict, optional
             torch.nn.Linear. If neither `linear` nor `rnn` has one, the outputs are the states: W_y is 1 and b_y is 0.
         **options
@@ -77,9 +77,10 @@ class Conversion:
         Parameters
         ----------
         layers : keras.Sequential, layer, list of layers, or list of arrays
-            SimpleRNN, GRU or LSTM layers, all of one kind, and a Dense. All of them except the last need return_sequences=True. All or none may
-            be in Bidirectional (concatenated). Without Dense the outputs are the states. A list of arrays is their
-            `get_weights()`; it needs a Dense to tell two directions from one. fastbptt does not import Keras.
+            SimpleRNN, GRU or LSTM layers, all of one kind, and a Dense. All of them except the last need
+            return_sequences=True. All or none may be in Bidirectional (concatenated). Without Dense the outputs are the
+            states. A list of arrays is their `get_weights()`; it needs a Dense to tell two directions from one.
+            fastbptt does not import Keras.
         **options
             Options of RNN, as in `from_torch`. Layers give their activations. return_sequences=False becomes output="last".
 

@@ -202,8 +202,8 @@ class GradientFlow(_Distances):
 
     def describe(self) -> str:
         """Return the factor of the gradient, the verdict, the terms, the step Jacobians, the spectrum and the saturation as text."""
-        lines = [self._describe_rate(), "" if self.c is None else self.c._describe_rate(), self._describe_terms(), self._describe_products(), self.spectrum.describe(),
-                 describe_saturation(self.saturated)]
+        lines = [self._describe_rate(), "" if self.c is None else self.c._describe_rate(), self._describe_terms(),
+                 self._describe_products(), self.spectrum.describe(), describe_saturation(self.saturated)]
         return "\n".join(line for line in lines if line)
 
     def _describe_terms(self):

@@ -238,8 +238,8 @@ cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Work
                       const floating *delta_next, floating *dcarry, floating *delta) noexcept nogil:
     """Compute delta of the sequences row ... row + rows for some steps in place, by the cell's backward function.
 
-    On entry delta (steps, rows, slots H) holds ∂E/∂S by the outputs in its first slot. `delta_next` is delta of the next step,
-    or NULL. R is what the derivatives read (see `saved_rates`), `before` (steps, rows, H) the states before these steps. Cells
+    On entry delta (steps, rows, slots H) holds ∂E/∂S through the outputs in its first slot. `delta_next` is delta of the next
+    step, or NULL. R is what the derivatives read (see `saved_rates`), `before` (steps, rows, H) the states before these steps. Cells
     with a direct gradient also read and update dcarry (rows, H). With steps = 0, a cell of several gates adds to delta (rows,
     slots H) what comes back to the state before the next step.
     """
@@ -252,11 +252,11 @@ cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Work
 cdef const floating *find_start_gradient(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t rows,
                                          const floating *Q_s, const floating *S, const floating *delta_next,
                                          floating *delta) noexcept nogil:
-    """Return the gradient by the public states before a step, from delta_next and w.dcarry of that step.
+    """Return the gradient with respect to the public states before a step, from delta_next and w.dcarry of that step.
 
-    It is (rows, H) with w.ldd as the distance of rows. If the public state has both carries, the gradient by the second is
-    w.dcarry (rows, H). S (rows, H) are the first carries before the step; of a cell that `saves_state`, the second. delta (rows,
-    slots H) is scratch.
+    It is (rows, H) with w.ldd as the distance of rows. If the public state has both carries, the gradient with respect to the
+    second is w.dcarry (rows, H). S (rows, H) are the first carries before the step, or the second of a cell that `saves_state`.
+    delta (rows, slots H) is scratch.
     """
     cdef floating *dcarry = <floating *> w.dcarry
     memset(delta, 0, rows * w.ldd * sizeof(floating))
@@ -272,7 +272,7 @@ cdef const floating *find_start_gradient(const Plan *p, const Call *c, const Ker
 
 cdef void add_start_gradient(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t rows,
                              const floating *first, floating *sums) noexcept nogil:
-    """Add the rows that `find_start_gradient` returned to sums (width,), the gradient by S_0."""
+    """Add the rows that `find_start_gradient` returned to sums (width,), the gradient with respect to S_0."""
     column_sums(k, rows, p.H, first, w.ldd, sums)
     if cell_of(c).state == BOTH_CARRIES:
         column_sums(k, rows, p.H, <const floating *> w.dcarry, w.ldh, sums + p.H)
@@ -283,8 +283,8 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
                              const floating *delta_next, floating *delta) noexcept nogil:
     """Compute delta[t] = (delta[t] + delta[t + 1] @ W_s) * g1'(R[t]) for the steps t ... end, last run first.
 
-    On entry delta (rows, slots H) holds ∂E/∂S by the outputs in its first slot. `delta_next` is delta of step `end`, or NULL if
-    none comes back. `before` (rows, H) are the states before these steps.
+    On entry delta (rows, slots H) holds ∂E/∂S through the outputs in its first slot. `delta_next` is delta of step `end`, or
+    NULL if none comes back. `before` (rows, H) are the states before these steps.
     """
     cdef Py_ssize_t rows, begin, others, at, ldh = w.ldh, ldd = w.ldd, ldr = saved_width(c, w)
     cdef floating *dcarry = <floating *> w.dcarry

@@ -124,8 +124,8 @@ cdef class Engine(EngineCalls):
     def states_back(self, theta, batch, options, known, gradient, dX, bint with_omega):
         """Return ∂E/∂S_0 (B, H), or None if not asked for, and omega Ω, which is 0 unless `with_omega`.
 
-        batch.D (T, B, H) is ∂E/∂S by the outputs; in the current form, ∂E/∂R. `known` is KnownStates: its S and R are as in
-        `states`. S[0] is the initial state, in place of that of the batch. The flat gradient overwrites `gradient` (P,), and
+        batch.D (T, B, H) is ∂E/∂S through the outputs; in the current form, ∂E/∂R. `known` is KnownStates: its S and R are as
+        in `states`. S[0] is the initial state, in place of that of the batch. The flat gradient overwrites `gradient` (P,), and
         ∂E/∂X overwrites dX (T, B, I), which may be None.
         """
         cdef Call c

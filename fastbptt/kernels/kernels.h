@@ -132,7 +132,7 @@ typedef struct {
                    real *slot_2); \
     /* `recur` for leaky units: A[t] = S[t] + (mask * S[t - 1]) @ P, then the equations at fastbptt_form. S[t] becomes the \
      * array that W_s reads. `other`, the auxiliary state, is in the form RATE R, or A if g1 reads INPUT, and in the form \
-     * CURRENT U, with U[-1] in `integrated`. mask (rows, H) may be NULL; masked is scratch                         (steps, rows, H) */ \
+     * CURRENT U, with U[-1] in `integrated`. mask (rows, H) may be NULL; masked is scratch  (steps, rows, H) */ \
     void (*integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
                       ptrdiff_t ldh, const real *mask, real *masked, const real *before, const real *integrated, real *S, \
                       real *other); \
@@ -152,11 +152,11 @@ typedef struct {
     void (*gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
                  const real *b_n, const real *mask, real *masked, const real *before, const real *carry_before, real *S, \
                  real *carry, real *saves); \
-    /* `recur_back` for cells of several gates. On entry the first slot of delta holds ∂E/∂S by the outputs. P is W_s packed by \
-     * `pack_back`, `before` (steps, rows, H) are the states before each step. dcarry (rows, H) is at first the gradient that \
+    /* `recur_back` for cells of several gates. On entry the first slot of delta holds ∂E/∂S through the outputs. P is W_s packed \
+     * by `pack_back`, `before` (steps, rows, H) are the states before each step. dcarry (rows, H) is at first the gradient that \
      * goes back directly from step `steps`, in the end that from step 0: of S for a GRU, of c for an LSTM. It is not read if \
-     * `later` is NULL. With steps = 0, add to the first slot of delta (rows, slots H) the gradient by the state before `later`: \
-     * later @ P, plus dcarry for a GRU                                                    (steps, rows, slots H) */ \
+     * `later` is NULL. With steps = 0, add to the first slot of delta (rows, slots H) the gradient with respect to the state \
+     * before `later`: later @ P, plus dcarry for a GRU  (steps, rows, slots H) */ \
     void (*gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
                       const real *mask, real *masked, const real *saves, const real *before, const real *later, real *dcarry, \
                       real *delta);

@@ -1,8 +1,8 @@
 """The polynomials of `normal_tail` in defs/activations.h: `python tests/kernels/normal_table.py` prints them and their errors.
 
-Φ(-z) exp(z²/2) = s p(v) for z in [0, TOP], with s = 1 / (z + CENTRE) and v = (CENTRE - z) s. v is 2 CENTRE s - 1, but this product
-has the relative rounding error of v. p is the least-squares polynomial for the relative error, at Chebyshev's nodes. The exact values are sums of Φ's series, in decimal
-numbers long enough for the difference 1/2 - (Φ(z) - 1/2).
+Φ(-z) exp(z²/2) = s p(v) for z in [0, TOP], with s = 1 / (z + CENTRE) and v = (CENTRE - z) s. v is 2 CENTRE s - 1, but this
+product has the relative rounding error of v. p is the least-squares polynomial for the relative error, at Chebyshev's nodes.
+The exact values are sums of Φ's series, in decimal numbers long enough for the difference 1/2 - (Φ(z) - 1/2).
 """
 
 from decimal import Decimal, getcontext

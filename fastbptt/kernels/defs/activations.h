@@ -1,9 +1,10 @@
 /* The formulas of activations, included for vectors (simd/math.h) and for single numbers (scalar.h).
  *
  * To add an activation, add a row to activations.def and its two functions here. slope_<name> is a function of what the row's
- * column `reads` selects, g(a) or a. A function that several formulas need belongs at the top. The including file defines `real`, V (a vector
- * or a real), W (the number of reals in V), NAME, INLINE, LOAD, STORE, SPLAT, SELECT, ABS and POSITIVE_PART, and the functions
- * exp, expm1 (for x <= 0), log1p (for 0 <= x <= 1) and tanh. Formulas have no branches, so that they compile for both.
+ * column `reads` selects, g(a) or a. A function that several formulas need belongs at the top. The including file defines
+ * `real`, V (a vector or a real), W (the number of reals in V), NAME, INLINE, LOAD, STORE, SPLAT, SELECT, ABS and
+ * POSITIVE_PART, and the functions exp, expm1 (for x <= 0), log1p (for 0 <= x <= 1) and tanh. Formulas have no branches, so
+ * that they compile for both.
  *
  * ONE, HALF and WIDE are 1, 0.5 and V for vectors. For single numbers they are double, because the `blas` set computes these
  * terms of float32 formulas in double. Rounding them would change its results in the last place.
@@ -11,8 +12,8 @@
 
 /* Return Φ(a), the distribution function of the normal distribution, and set *density to φ(a).
  *
- * Φ(-z) = exp(-z²/2) s p(v) for z = |a|, with s = 1 / (z + CENTRE) and v = (CENTRE - z) s. tests/kernels/normal_table.py computes the
- * polynomial p. z² is large where the tail is small, so that half an ulp of it would be hundreds of the result's. It is
+ * Φ(-z) = exp(-z²/2) s p(v) for z = |a|, with s = 1 / (z + CENTRE) and v = (CENTRE - z) s. tests/kernels/normal_table.py
+ * computes the polynomial p. z² is large where the tail is small, so that half an ulp of it would be hundreds of the result's. It is
  * therefore two numbers, square + left. The square of `high` is exact: adding and subtracting SHORTEN rounds z to half of its
  * digits. From z = HIGHEST on the tail is 0. */
 #if BITS == 32
