@@ -14,6 +14,7 @@ from .cli import forecast as _forecast  # noqa: F401  so that `load` reads its m
 from . import datasets, diagnostics, optimizers, reference, schedules, sequences
 from ._version import __version__
 from .estimators import RNNClassifier, RNNRegressor
+from .forecasting.forecaster import Forecaster
 from .many import cross_validate, fit_many
 from .network import RNN, load
 from .population import Population, PopulationHistory
@@ -21,5 +22,5 @@ from .sequences import SequenceScaler
 from .training import History
 
 __all__ = ["RNN", "RNNRegressor", "RNNClassifier", "Population", "PopulationHistory", "fit_many", "cross_validate",
-           "SequenceScaler", "load", "History", "datasets", "diagnostics", "optimizers", "reference", "schedules", "sequences",
-           "__version__"]
+           "Forecaster", "SequenceScaler", "load", "History", "datasets", "diagnostics", "optimizers", "reference", "schedules",
+           "sequences", "__version__"]

@@ -1,0 +1,1 @@
+"""Forecasts of time series: `Forecaster` and its parts."""
