@@ -145,21 +145,39 @@ class Ensemble:
         each = -(-X.shape[1] // BATCH)
         epochs = max(-(-updates // each), 1)
         every = max(epochs // EVALUATIONS, 1)
-        found, counts = [], []
+        options = {"weights": weights, "epochs": epochs, "batch_size": BATCH, "learning_rate": LEARNING_RATE,
+                   "schedule": "constant", "max_grad_norm": MAX_GRAD_NORM, "progress": False, "n_threads": 1}
+        found = []  # for each population, or each network without a lane, {number of epochs: outputs (k, n, O) for each series}
+
+        def watch(kept):
+            def look_at(epoch, trained):
+                if (epoch + 1) % every == 0:  # epochs count from 0
+                    kept[epoch + 1] = [_each_output(trained, z) for z in look]
+            return () if look is None else look_at
+
         for p in self.populations:
-            found.append([])
-
-            def watch(epoch, population, kept=found[-1]):
-                if epoch % every == 0:
-                    kept.append([population.forward(z[:, None], n_threads=1)[0][:, :, 0] for z in look])
-
-            p.fit(X, D, weights=weights, epochs=epochs, batch_size=BATCH, learning_rate=LEARNING_RATE, schedule="constant",
-                  max_grad_norm=MAX_GRAD_NORM, progress=False, n_threads=1, callbacks=() if look is None else watch)
+            if p._lanes is not None:
+                found.append({})
+                p.fit(X, D, callbacks=watch(found[-1]), **options)
+                continue
+            theta = p.theta  # without lanes a population shows its parameters only when all networks are trained
+            for k, net in enumerate(p):
+                found.append({})
+                seen = watch(found[-1])
+                net.fit(X, D, callbacks=seen and (lambda record, seen=seen: seen(record.epoch, record.network)), **options)
+                theta[k] = net.theta
+            p.theta = theta
         if look is None:
             return None
-        moments = min(len(kept) for kept in found)
-        counts = [(k + 1) * every * each for k in range(moments)]
-        return counts, [[_median([kept[k][n] for kept in found]) for n in range(len(look))] for k in range(moments)]
+        epochs_seen = sorted(set.intersection(*(set(kept) for kept in found)))
+        return ([epoch * each for epoch in epochs_seen],
+                [[_median([kept[epoch][n] for kept in found]) for n in range(len(look))] for epoch in epochs_seen])
+
+
+def _each_output(trained, z):
+    """Return the outputs (k, n, O) of a population of k, or (1, n, O) of a network, for inputs (n, I)."""
+    Y = trained.forward(z[:, None], n_threads=1)[0]
+    return Y[:, :, 0] if Y.ndim == 4 else Y[None, :, 0]
 
 
 def _median(parts):

@@ -226,6 +226,12 @@ def test_files_keep_the_forecasts(tmp_path):
     pd.testing.assert_frame_equal(fastbptt.load(tmp_path / "periods.npz").predict(), numbers.predict())
 
 
+@pytest.mark.parametrize("cell, hidden_size", [("gru", 8), ("lstm", 8), ("plain", 20)])
+def test_networks_without_lanes_learn_too(cell, hidden_size):
+    model = Forecaster(1, season=1, members=2, cell=cell, hidden_size=hidden_size, random_state=0).fit(pd.Series(nonlinear(300)))
+    assert model.share_ > 0.5 and model.gain_ > 0.5
+
+
 def test_the_seed_reproduces_the_forecast():
     x = pd.Series(nonlinear(300))
     first, again, other = (Forecaster(2, season=1, members=4, random_state=seed).fit(x).predict()["forecast"]
@@ -273,3 +279,13 @@ def test_an_unfitted_forecaster_says_so():
     with pytest.raises(RuntimeError, match="call fit first"):
         Forecaster().predict()
     assert fastbptt.Forecaster is Forecaster
+
+
+def test_the_example_of_the_page_runs(capsys):
+    page = pathlib.Path(__file__).parents[2] / "docs" / "forecasting.md"
+    if not page.exists():
+        pytest.skip("no docs beside the tests")
+    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(code, str(page), "exec"), {})
+    out = capsys.readouterr().out
+    assert "lower_80" in out and "linear autoregression" in out
