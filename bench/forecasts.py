@@ -9,7 +9,8 @@ Protocol, fixed before any result was seen. bench/forecast_series.py has the ser
 - The last 20 % of each series are for the test. Up to 10 origins lie evenly in it (5 for panels of more than four series).
 - Each method is fitted once, on the steps before the first origin. At later origins it gets the newer steps, but is not
   fitted again: the ARIMA and exponential smoothing by `forward` of statsforecast, the others by their lags or state.
-- All methods know the horizon and the season of the series' class. All other settings are defaults.
+- All methods get the horizon. The contenders also get the season of the series' class; Forecaster finds its seasons in the
+  times (for hours the day and the week) or in the data. All other settings are defaults.
 - AutoETS reads at most the last 2,000 steps of its fit, AutoARIMA at most the last 1,000 (500 for a season over 12), because
   they are slow on long series. If AutoARIMA takes longer than 240 s, it is fitted again without a season. If it takes longer
   again, the seasonal naive stands in for it.

@@ -25,8 +25,8 @@ LEARNING_RATE = 3e-3
 L2 = 1e-4
 MAX_GRAD_NORM = 1.0
 # The networks are left out unless they lower the mean squared validation error by LEAST_GAIN / √n, where n is the number of
-# forecasts in the validation part that do not overlap. Smaller gains are mostly luck: in the development half, gains from 0.03
-# to 0.12 below this limit raised the test error of seven series in nine.
+# forecasts in the validation part that do not overlap. Smaller gains were mostly luck in the development half: the test
+# error rose in most of these series.
 LEAST_GAIN = 0.5
 FEWEST = 150  # least number of training steps; on shorter series networks did not pay
 MOST_VALIDATION = 2000  # newest steps that the validation reads

@@ -228,7 +228,8 @@ def test_files_keep_the_forecasts(tmp_path):
 
 @pytest.mark.parametrize("cell, hidden_size", [("gru", 8), ("lstm", 8), ("plain", 20)])
 def test_networks_without_lanes_learn_too(cell, hidden_size):
-    model = Forecaster(1, season=1, members=2, cell=cell, hidden_size=hidden_size, random_state=0).fit(pd.Series(nonlinear(300)))
+    model = Forecaster(1, season=1, members=2, cell=cell, hidden_size=hidden_size, random_state=0)
+    model.fit(pd.Series(nonlinear(300)))
     assert model.share_ > 0.5 and model.gain_ > 0.5
 
 
