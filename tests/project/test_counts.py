@@ -15,7 +15,7 @@ BOUNDS = {
     "places to edit for one more option of RNN": 21,
     "files to edit for one more cell": 19,
     "tests of a cell's name": 33,
-    "lines of the longest file": 978,
+    "lines of the longest file": 902,
     "lines of the longest file of engine/": 400,
     "files of the package's own folder": 25,
     "positional arguments of the longest list": 14,  # kernels of gated cells, and the functions of cells that call them

@@ -1,0 +1,209 @@
+# Learning: the structs of a training run, the memory of a group in training, and the steps of one update.
+#
+# Add a penalty, a rule for gradients, or a rule that stops a network here. training.pxi calls these steps in order.
+
+cdef struct Training:
+    # The options and the state of a training run.
+    UpdateOptions what           # without the learning rate: each network has its own
+    void *slot_1                 # (P, N), as theta: the first state of the update rule
+    void *slot_2                 # (P, N), the second state, or NULL
+    const double *rates          # (epochs, N), learning rates
+    void *going                  # (N,), 1 while a network learns, set to 0 when it stops
+    Py_ssize_t *ended            # (N,), epochs finished in this call; -1 - epochs if the network became infinite or NaN
+    const void *l1               # (P, N), or NULL
+    const void *l2               # (P, N), or NULL
+    const double *max_norm       # (N,)
+    Py_ssize_t epochs, batch_size, earlier
+    const Py_ssize_t *order      # (epochs, B), order of the sequences; NULL: the order of the data
+    bint own_order               # true: order is (n, epochs, B)
+    # Validation: NULL without a validation set. Epochs count from the first call on; this call begins with epoch `begun`.
+    double *judged               # (n, epochs), the validation loss after each epoch
+    double *best                 # (N,), the lowest so far
+    double *target               # (N,), the loss that a network must improve on before patience ends
+    Py_ssize_t *best_epoch       # (N,), when best was reached
+    Py_ssize_t *target_epoch     # (N,), when target was reached
+    void *best_theta             # (P, N), written if patience > 0
+    Py_ssize_t begun, patience   # patience 0: no early stopping
+    double min_improvement
+    double *losses               # (n, epochs), mean loss of the epoch, or the sum with reduction="sum"
+    double *penalties            # (n, epochs), mean penalty of the updates
+    double *norms                # (n, epochs), mean norm of the gradients
+
+
+cdef struct Job:
+    # The arguments that run_group and train_group have in common for all groups; the pool passes it to its threads.
+    const Plan *p
+    Call *c                      # the data
+    Call *batch                  # training: one batch
+    Call *held                   # training: the validation set, if training.judged is not NULL
+    Training *training           # NULL: a single call, not training
+    char *base                   # (threads, bytes), a workspace for each thread
+    Py_ssize_t bytes
+
+
+cdef struct Kept:
+    # The state of a group, besides its arrays, for a whole training run.
+    void *slot_1                 # (P,)
+    void *slot_2                 # (P,)
+    void *rates                  # (1,), learning rates of the epoch
+    void *going                  # (1,), 1 for lanes that learn, else 0
+    void *best_theta             # (P,)
+    void *l1                     # (P,), or NULL
+    void *l2                     # (P,), or NULL
+    double *sums                 # (4, L), sums over the epoch: Σ m e, Σ m, penalties, norms
+    double *penalty              # (L,), of the last update
+    double *norm                 # (L,), of the last gradient
+
+
+cdef struct Learning:
+    # The arrays of a group in training.
+    Group data
+    Group batch
+    Group held                   # the validation set, if there is one
+    Kept kept
+
+
+cdef Py_ssize_t lay_out_training(const Job *job, const floating *of, char *base, Learning *m) noexcept nogil:
+    """Place all arrays of a group in training from `base` on, and return the number of bytes they need.
+
+    These are the arrays of the data, of a batch, of the validation set, and the state of the run. With base = NULL it only
+    counts the bytes.
+    """
+    cdef Py_ssize_t used = 0, size = lane.lanes(kernels, of) * sizeof(floating)
+    cdef const Plan *p = job.p
+    cdef const Training *t = job.training
+    cdef Kept *kept = &m.kept
+    used = lay_out(p, job.c, of, base, &m.data)
+    used += lay_out(p, job.batch, of, base + used if base != NULL else NULL, &m.batch)
+    if t.judged != NULL:
+        used += lay_out(p, job.held, of, base + used if base != NULL else NULL, &m.held)
+    kept.best_theta = take(base, &used, p.P * size) if t.judged != NULL else NULL
+    kept.slot_1 = take(base, &used, p.P * size)
+    kept.slot_2 = take(base, &used, p.P * size)
+    kept.rates = take(base, &used, size)
+    kept.going = take(base, &used, size)
+    kept.l1 = take(base, &used, p.P * size) if t.l1 != NULL else NULL
+    kept.l2 = take(base, &used, p.P * size) if t.l2 != NULL else NULL
+    kept.sums = <double *> take(base, &used, 4 * lane.lanes(kernels, of) * sizeof(double))
+    kept.penalty = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
+    kept.norm = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
+    return used
+
+
+cdef struct Picked:
+    # The sequences of a batch, which a group picks from the data.
+    Py_ssize_t first, n          # the group's first network, and the number of its networks
+    Py_ssize_t epoch, begin      # the batch begins at position `begin` of the epoch's order
+    Py_ssize_t B, size           # number of sequences of the data, and of the batch
+
+
+cdef Py_ssize_t picked_sequence(const Training *t, const Picked *q, Py_ssize_t l, Py_ssize_t b) noexcept nogil:
+    """Return the number of the sequence of the data that is sequence b of the batch, for the network in lane l."""
+    if t.order == NULL:
+        return q.begin + b
+    return t.order[((q.first + l if t.own_order else 0) * t.epochs + q.epoch) * q.B + q.begin + b]
+
+
+cdef void pick(const Training *t, const Picked *q, Py_ssize_t steps, Py_ssize_t width, bint own_source,
+               const floating *source, floating *target) noexcept nogil:
+    """Copy the sequences of a batch into lanes: source (steps, B, width[, L]) to target (steps, size, width, L).
+
+    `own_source` says whether the source is in lanes. It does nothing if the source is NULL.
+    """
+    cdef Py_ssize_t L = lane.lanes(kernels, source), s, b, j, l, of
+    if source == NULL:
+        return
+    for l in range(q.n):
+        for b in range(q.size):
+            of = picked_sequence(t, q, l, b)
+            for s in range(steps):
+                for j in range(width):
+                    if own_source:
+                        target[((s * q.size + b) * width + j) * L + l] = source[((s * q.B + of) * width + j) * L + l]
+                    else:
+                        target[((s * q.size + b) * width + j) * L + l] = source[(s * q.B + of) * width + j]
+
+
+cdef void penalize(const Plan *p, const Kept *kept, Py_ssize_t L, const floating *theta, floating *gradient) noexcept nogil:
+    """Add the penalties' gradient 2 l2 w + l1 sign(w) to gradient (P, L). Set kept.penalty (L,) to each lane's penalties."""
+    cdef Py_ssize_t i, l
+    cdef floating l1, l2, w
+    memset(kept.penalty, 0, L * sizeof(double))
+    for i in range(p.P * L if kept.l1 != NULL or kept.l2 != NULL else 0):
+        l1 = (<const floating *> kept.l1)[i] if kept.l1 != NULL else 0
+        l2 = (<const floating *> kept.l2)[i] if kept.l2 != NULL else 0
+        if l1 != 0 or l2 != 0:
+            l, w = i % L, theta[i]
+            kept.penalty[l] += <double> l2 * w * w + <double> l1 * fabs(w)
+            gradient[i] += 2 * l2 * w + l1 * ((w > 0) - (w < 0))
+
+
+cdef void clip(const Plan *p, const double *max_norm, Py_ssize_t L, floating *gradient, double *norm) noexcept nogil:
+    """Scale each lane's gradient to its max_norm if its Euclidean norm is larger. Write the norms before to norm (L,)."""
+    cdef Py_ssize_t i, l
+    cdef floating factor[64]
+    cdef bint any = False
+    memset(norm, 0, L * sizeof(double))
+    for i in range(p.P):
+        for l in range(L):
+            norm[l] += <double> gradient[i * L + l] * gradient[i * L + l]
+    for l in range(L):
+        norm[l] = sqrt(norm[l])
+        factor[l] = 1
+        if norm[l] > max_norm[l]:
+            factor[l] = <floating> (max_norm[l] / norm[l])
+            any = True
+    for i in range(p.P if any else 0):
+        for l in range(L):
+            gradient[i * L + l] *= factor[l]
+
+
+cdef bint select_going(const Plan *p, Py_ssize_t L, const Group *g, const double *penalty, const double *norm,
+                       floating *going) noexcept nogil:
+    """Stop the lanes whose loss or gradient is infinite or NaN. Return whether any lane still learns."""
+    cdef Py_ssize_t l
+    cdef bint any = False
+    for l in range(L):
+        if not isfinite(g.totals[l] + penalty[l] + norm[l]):
+            going[l] = 0
+        any = any or going[l] != 0
+    return any
+
+
+cdef void judge(const Job *job, Learning *m, Py_ssize_t first, Py_ssize_t n, Py_ssize_t epoch,
+                const floating *theta) noexcept nogil:
+    """Compute the validation losses of the lanes that learn. Keep the best parameters. Stop lanes whose patience has ended."""
+    cdef const Plan *p = job.p
+    cdef const Call *held = job.held
+    cdef Training *t = job.training
+    cdef Group *v = &m.held
+    cdef Py_ssize_t L = lane.lanes(kernels, theta), l, i, k, now = t.begun + epoch
+    cdef floating *going = <floating *> m.kept.going
+    cdef floating *best_theta = <floating *> m.kept.best_theta
+    cdef double loss
+    begin(p, held, v, first, n, theta)
+    forward(p, held, v, theta)
+    error(p, held, v, theta)
+    for l in range(n):
+        k = first + l
+        if going[l] == 0:
+            continue
+        loss = v.totals[l] * (<const floating *> v.scale)[l]
+        t.judged[k * t.epochs + epoch] = loss
+        if loss < t.best[k]:
+            t.best[k], t.best_epoch[k] = loss, now
+            for i in range(p.P if t.patience > 0 else 0):
+                best_theta[i * L + l] = theta[i * L + l]
+        if loss < t.target[k] - t.min_improvement:
+            t.target[k], t.target_epoch[k] = loss, now
+        if t.patience > 0 and now - t.target_epoch[k] >= t.patience:
+            going[l] = 0
+
+
+cdef bint any_goes(Py_ssize_t L, const floating *going) noexcept nogil:
+    """Return whether any lane still learns."""
+    cdef Py_ssize_t l
+    for l in range(L):
+        if going[l] != 0:
+            return True
+    return False
