@@ -14,7 +14,8 @@ import numpy as np
 
 from . import _checks, _files, network as _network, optimizers, _population, schedules
 from ._many.arguments import _Arguments, NETWORKS_FIRST, _seeds
-from ._many.lanes import MOST_BYTES, MOST_HIDDEN, OWN, _beside, _fits, _key, most_sequences, _penalty, _threads
+from ._many.lanes import (MOST_BYTES, OWN, _beside, _fits, _key, most_hidden, most_sequences, numbers_per_unit, _penalty,
+                          row_name, _threads)
 from ._many.population_fit import Fit, FitSettings, PopulationHistory
 from ._states import NetworkStates, stack
 from ._training import batches as _batches, settings as _settings
@@ -121,7 +122,7 @@ class Population(_Arguments):
                 offsets[name], begin = begin, begin + value.size
             self._lanes = _population.Lanes(
                 dtype=first.dtype, I=first.input_size, H=first.hidden_size, O=first.output_size, K=first.target_size,
-                activation=first.activation, output_activation=first.output_activation, loss=loss, loss_parameter=parameter,
+                cell=row_name(first), activation=first.activation, output_activation=first.output_activation, loss=loss, loss_parameter=parameter,
                 mean=first.reduction == "mean", offsets=offsets, P=begin)
         self._theta = np.zeros((len(first._theta), -(-self.n // max(L, 1)) * max(L, 1)), first.dtype)
         views, begin = {}, 0
@@ -218,7 +219,7 @@ class Population(_Arguments):
         if not L:
             return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
         beside = ", ".join(f"{name}={_checks.short(net._config[name])}" for name in _beside(net))
-        return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units of one layer (here "
+        return (f"{self.n} networks, one at a time: lanes serve up to {most_hidden(net)} hidden units of one layer (here "
                 f"{net.hidden_size})" + (f", and not {beside}" if beside else ""))
 
     def __repr__(self) -> str:
@@ -245,7 +246,7 @@ class Population(_Arguments):
         X, _, weights, lengths = self._without_padding(X, None, None, lengths)
         batch = Batch(X, initial_state=initial_state, lengths=lengths)
         results = self._lanes.forward(self.n, self._theta, batch, bool(return_states), _threads(n_threads))
-        return (*results[:2], NetworkStates(results[2], rates=results[2][:, 1:])) if return_states else results
+        return (*results[:2], NetworkStates.of(self._like.cell, results[2], results[2][:, 1:])) if return_states else results
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
@@ -479,7 +480,7 @@ class Population(_Arguments):
         """Return whether lanes are faster for such a batch, and a group of networks fits into memory."""
         net, (T, B) = self._like, data[0].shape[-3:-1]
         size = _population.lanes(net.dtype) * np.dtype(net.dtype).itemsize
-        numbers = (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size)
+        numbers = (T + 1) * B * (net.input_size + numbers_per_unit(net) * net.hidden_size + 2 * net.output_size)
         return min(B, batch_size) <= most_sequences(net) and numbers * size <= MOST_BYTES
 
     def _penalised(self):
