@@ -10,12 +10,12 @@ import os
 import sys
 
 from . import optimizers, reference, __version__
-from .cli import forecast as _forecast, tasks as _solve
+from .cli import explain_gates as _explain_gates, forecast as _forecast, tasks as _solve
 from .cli.examples import explain_by_hand, _gradcheck
 from .cli.info import _info
 from .cli.output import FAILED, INTERRUPTED, REFUSED, Refusal
 from .cli.predict import _predict
-from .cli.train import CELLS, HIDDEN_SIZE, HORIZON, _train
+from .cli.train import HIDDEN_SIZE, HORIZON, _train
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,8 +77,9 @@ def _parser():
         "explain", help="compute back-propagation through time by hand: three steps, one unit",
         description="Compute back-propagation through time for a network of one unit and three steps, number by number, "
                     "down to one update that lowers the error.")
-    explain.add_argument("--cell", choices=("plain", "gru", "lstm"), default="plain", metavar="NAME",
-                         help="plain, gru or lstm (default: plain)")
+    explained = ("plain", *_explain_gates.CELLS)
+    explain.add_argument("--cell", choices=explained, default="plain", metavar="NAME",
+                         help=f"{', '.join(explained[:-1])} or {explained[-1]} (default: plain)")
     explain.add_argument("--svg", metavar="FILE", help="draw the unrolled network with its gradients to this file")
     explain.set_defaults(run=explain_by_hand)
 
@@ -114,8 +115,8 @@ def _add_train(commands):
     train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
     train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
     _option(train, "--horizon", _whole(1), HORIZON, "number of steps to forecast ahead")
-    train.add_argument("--cell", choices=list(CELLS), metavar="NAME", default="plain",
-                       help=f"what the units compute: {', '.join(CELLS)} (default: plain)")
+    train.add_argument("--cell", choices=reference.CELL_NAMES, metavar="NAME", default="plain",
+                       help=f"what the units compute: {', '.join(reference.CELL_NAMES)} (default: plain)")
     _option(train, "--hidden-size", _whole(1), None,
             f"hidden units (default: {HIDDEN_SIZE}; with --task {_solve.HIDDEN_SIZE})")
     _option(train, "--max-iter", _whole(1), 150, "epochs; with --task 100 updates each", metavar="EPOCHS")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+
+from . import reference
 
 WORDS = "the states that forward returns are an object: "
 
@@ -44,10 +47,9 @@ class NetworkStates:
     @classmethod
     def of(cls, cell: str, S: Any, rates: Any = None) -> NetworkStates:
         """Return the object for what an engine computed with a cell; `rates` is None for units without a leak."""
-        if cell == "gru":
-            return cls(S, h=S)
-        if cell == "lstm":
-            return cls(S, h=_each(S, lambda s: s[..., :s.shape[-1] // 2]), c=_each(S, lambda s: s[..., s.shape[-1] // 2:]))
+        row = reference.cell_of(cell)
+        if len(row.gates) > 1:
+            return cls(S, **{name: _each(S, functools.partial(_part, k, len(row.states))) for k, name in enumerate(row.states)})
         return cls(S, rates=_each(S, lambda s: s[1:]) if rates is None else rates)
 
     @classmethod
@@ -88,6 +90,12 @@ def stack(arrays: Sequence[Any]) -> Any:
 def _each(arrays, function):
     """Return function(array), or a tuple of the results for a tuple of arrays."""
     return tuple(map(function, arrays)) if isinstance(arrays, tuple) else function(arrays)
+
+
+def _part(k, n, array):
+    """Return the k-th of n blocks of columns, a view."""
+    width = array.shape[-1] // n
+    return array[..., k * width:(k + 1) * width]
 
 
 def _shapes(value):

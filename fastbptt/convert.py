@@ -56,6 +56,8 @@ def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np
         differ between layers.
     """
     cell = options.get("cell", cells.PLAIN)
+    if cell not in _TORCH_MODULES:
+        raise ValueError(f"cell must be {', '.join(map(repr, _TORCH_MODULES))} for a module of PyTorch, got {cell!r}")
     module = _TORCH_MODULES[cell]
     if cell == cells.PLAIN and options["activation"] not in ("tanh", "relu"):
         raise ValueError(f"activation must be 'tanh' or 'relu' for nn.RNN, got {options['activation']!r}")
@@ -455,7 +457,7 @@ def _sizes(parameters, head, first):
     return options | ({"bidirectional": True} if both else {})
 
 
-_CELL_WITH = {len(reference.cell_of(name).gates): name for name in cells.NAMES}
+_CELL_WITH = {len(reference.cell_of(name).gates): name for name in reversed(cells.NAMES)}  # of several, the first
 
 
 def _gates_of(W_s):

@@ -269,7 +269,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         self._configure(_options.configuration(given), _entropy(random_state))
         self.dt = None if dt is None else float(dt)
         self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps,
-                                               self.forget_bias if self.cell == "lstm" else None))
+                                               self.forget_bias if _cells.owns(self._config, "forget_bias") else None))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "parameters" and name in self.__dict__:

@@ -12,14 +12,13 @@ import time
 
 import numpy as np
 
-from .. import datasets
+from .. import datasets, reference
 from . import forecast as _forecast, picture as _picture, table as _table
 from .calendar import Calendar
 from .examples import train_task, words_of
 from .output import FAILED, Refusal, can_draw, _draw, _failed, refuse_own_input, refuse_unwritable, save, save_interrupted
 
 HIDDEN_SIZE, HORIZON = 16, 12
-CELLS = {"plain": 1, "gru": 3, "lstm": 4}  # the values of --cell, and the number of gates
 SHOWN = 6  # number of targets whose errors are printed, if there are more
 DRAWN = 60  # number of targets with a panel in the picture, if there are more
 
@@ -180,7 +179,8 @@ def _train_candidates(args, data, candidates):
 
 
 def _parameters(cell, H, I, O):
-    return CELLS[cell] * H * (I + H + 1) + (H if cell == "gru" else 0) + O * (H + 1)
+    row = reference.cell_of(cell)
+    return len(row.gates) * H * (I + H + 1) + (H if row.has_b_n else 0) + O * (H + 1)
 
 
 def _sees(forecaster, data):

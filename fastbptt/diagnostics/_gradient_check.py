@@ -160,9 +160,10 @@ def _signs_of_gated(network, X, initial_state):
     """Return the signs (T, B, n) of all values of g1 in the reference, at the network's precision. The core does not return them."""
     engine = network._engines["reference"]
     _, _, _, R = reference.forward(network.parameters, X, engine._states(initial_state), return_rates=True, **engine.options)
-    names = _cells.of(network._config).saves
+    row = _cells.of(network._config)
     return np.concatenate([np.sign(part) for of_one in (R if isinstance(R, tuple) else (R,))
-                           for name, part in zip(names, np.split(of_one, len(names), axis=-1)) if name in ("n", "g", "tanh_c")],
+                           for name, part in zip(row.saves, np.split(of_one, len(row.saves), axis=-1))
+                           if name in (row.candidate, "tanh_c")],
                           axis=-1)
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 SATURATED = 0.1
 CLOSED, OPEN = 0.1, 0.9  # bounds of a gate's value (Karpathy, Johnson and Li 2015, arXiv:1506.02078)
-CANDIDATES = {"gru": "n", "lstm": "g"}  # the values of g1 that a gated cell may take up
-GATES = {"gru": ("r", "z"), "lstm": ("i", "f", "o")}
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,11 @@ class States:
         An LSTM has two parts, "h" and "c". `part` chooses one. Without `part` and `ax`, both are drawn side by side in a new
         figure, and the Axes of h is returned. Without `part`, a given `ax` receives h. Needs matplotlib.
         """
-        lstm = "f" in self.gates
-        _checks.choose("part", part or "h", ["h", "c"] if lstm else ["h"])
+        H = next((values.shape[-1] for values in self.gates.values()), self.S.shape[-1])
+        remembers = self.S.shape[-1] > H
+        _checks.choose("part", part or "h", ["h", "c"] if remembers else ["h"])
         S = self.S[:, sequence]
-        if not lstm:
+        if not remembers:
             return _plots.states(ax, S, self.dt)
         parts = dict(zip("hc", np.split(S, 2, axis=-1)))
         return _plots.parts(ax, part, lambda ax, name: _plots.states(ax, parts[name], self.dt, name))
@@ -141,15 +140,16 @@ def saturation_and_gates(network, run, X, steps):
 
 def _values(network, run, X, there):
     """Return what the slopes g1' are functions of (T, B, H), and the gates by name."""
-    if network.cell not in GATES:
+    row = reference.cell_of(network.cell)
+    if len(row.gates) == 1:
         if not reference.reads_input(network.activation):
             return run.rates, {}
         return reference.argument(network.parameters, run.S[:-1], X, activation=network.activation, leak=network.leak,
                                   leak_form=network.leak_form), {}
     inputs = np.where(there if network.one_hot else there[..., None], X, 0)  # padding may be NaN
     kept = reference.kept(network.parameters, run.S[:-1], inputs, **network._engines["reference"].options)
-    gates = {name: np.where(there[..., None], kept[name], np.nan) for name in GATES[network.cell]}
-    return kept[CANDIDATES[network.cell]], gates
+    gates = {name: np.where(there[..., None], kept[name], np.nan) for name in row.gates if name != row.candidate}
+    return kept[row.candidate], gates
 
 
 def describe_saturation(saturated):

@@ -14,7 +14,6 @@ from .. import _checks, _plots
 from ..options import cells as _cells
 from ..threads import policy as _threading
 from ._networks import one_layer
-from ._states import CANDIDATES
 
 if TYPE_CHECKING:
     from ..network import RNN
@@ -85,9 +84,10 @@ def spectrum(network: RNN, gate: str | None = None) -> Spectrum:
         If the network is not an RNN of one layer and one direction, or the cell has no such gate.
     """
     W_s = one_layer(network).parameters["W_s"].astype(np.float64)
-    gates = _cells.of(network._config).gates
+    row = _cells.of(network._config)
+    gates = row.gates
     if len(gates) > 1:
-        gate = CANDIDATES[network.cell] if gate is None else _checks.choose("gate", gate, gates)
+        gate = row.candidate if gate is None else _checks.choose("gate", gate, gates)
         W_s = np.split(W_s, len(gates))[gates.index(gate)]
     elif gate is not None:
         raise ValueError(f"gate must not be given for cell={network.cell!r}, which has no gates; got gate={gate!r}")

@@ -3,12 +3,12 @@
 # Each function goes through a block run by run, so that one kernel call computes as many steps as possible.
 #
 # kernels/defs/cells.def is the table of cells: how many carries a cell has, what it saves, and whether a gradient goes back
-# directly. CELLS below has the forward and the backward function of each. A new cell is a row of both tables. No other file
-# of the engine names a cell.
+# directly. CELLS below has the forward and the backward function of each. `find_cells` chooses them by the columns of the table:
+# a new cell needs no function here, unless the kernels that these functions call do not fit it.
 #
-# S is the first carry, which W_s and the output read. w.carry is the second carry: the state in the current form, c of the LSTM.
-# w.saves is what the cell saves in addition: the rate in the rate form, the gates of a GRU or LSTM, the argument of g1 if its
-# derivative reads that. dcarry is the gradient that goes back directly, beside delta. delta is ∂E/∂ the pre-activations. Its
+# S is the first carry, which W_s and the output read. w.carry is the second carry: the state in the current form, the memory c of
+# a gated cell. w.saves is what the cell saves in addition: the rate in the rate form, the gates of a gated cell, the argument of
+# g1 if its derivative reads that. dcarry is the gradient that goes back directly, beside delta. delta is ∂E/∂ the pre-activations. Its
 # rows have one block of H numbers per slot (`slot_of`); cells of one gate have a single slot.
 #
 # batching.pxi explains row, block, run, packed and reset; plan.pxi explains the letters.
@@ -63,14 +63,21 @@ cdef struct Cell:
 
 
 cdef Cell[CELL_COUNT] CELLS
-CELLS[PLAIN] = Cell(plain_forward[float], plain_forward[double], plain_backward[float], plain_backward[double])
-CELLS[RATE] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
-CELLS[CURRENT] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
-CELLS[CURRENT_INPUT] = CELLS[CURRENT]
-CELLS[PLAIN_INPUT] = CELLS[PLAIN]
-CELLS[GRU] = Cell(gated_forward[float], gated_forward[double], gated_backward[float], gated_backward[double])
-CELLS[GRU_BEFORE] = CELLS[GRU]
-CELLS[LSTM] = CELLS[GRU]
+
+
+cdef void find_cells():
+    """Fill CELLS: cells of several gates, else those with a direct gradient, which are leaky, else plain cells."""
+    cdef int i
+    for i in range(CELL_COUNT):
+        if cell_rows[i].gates > 1:
+            CELLS[i] = Cell(gated_forward[float], gated_forward[double], gated_backward[float], gated_backward[double])
+        elif cell_rows[i].direct:
+            CELLS[i] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
+        else:
+            CELLS[i] = Cell(plain_forward[float], plain_forward[double], plain_backward[float], plain_backward[double])
+
+
+find_cells()
 
 
 cdef void plain_forward(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
@@ -110,7 +117,7 @@ cdef void leaky_backward(const Plan *p, const Call *c, const Kernels *k, const W
 cdef void gated_forward(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
                         Py_ssize_t steps, Py_ssize_t rows, const floating *before, const floating *carry_before, floating *S,
                         floating *carry, floating *saves) noexcept nogil:
-    """Compute the steps of a GRU or LSTM: kernels.h has the formulas."""
+    """Compute the steps of cells of several gates: kernels.h has the formulas."""
     gate(k, &c.units, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, <const floating *> shared.b_n,
                <const floating *> w.mask, <floating *> w.masked, before, carry_before, S, carry, saves)
 
@@ -118,7 +125,7 @@ cdef void gated_forward(const Plan *p, const Call *c, const Kernels *k, const Sh
 cdef void gated_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
                          Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *before,
                          const floating *delta_next, floating *dcarry, floating *delta) noexcept nogil:
-    """Compute the backward steps of a GRU or LSTM: kernels.h has the formulas."""
+    """Compute the backward steps of cells of several gates: kernels.h has the formulas."""
     gate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
                     <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
                     <floating *> w.masked, R, before, delta_next, dcarry, delta)

@@ -222,7 +222,7 @@ cdef int plan_set_cell(void *plan, int cell) noexcept nogil:
     """Set the cell, CELL_.... The layout of theta changes."""
     cdef Embedded *e = <Embedded *> plan
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and cell != CELL_PLAIN and cell != CELL_GRU and cell != CELL_GRU_BEFORE and cell != CELL_LSTM:
+    if status == STATUS_OK and cell != CELL_PLAIN and not (0 <= cell < CELL_COUNT and cell_rows[cell].gates > 1):
         status = STATUS_OPTION
     if status == STATUS_OK and <double> cell_rows[cell].gates * e.plan.H * (e.plan.I + e.plan.H) > 2.0**48:
         status = STATUS_TOO_LARGE

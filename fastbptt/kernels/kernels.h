@@ -69,7 +69,7 @@ static inline int fastbptt_outputs_of(int loss)
  *     GRU_BEFORE  the same, but n = g1(A_n + (r S[t - 1]) @ W_s,n.T)
  *     LSTM        i, f, o = s(A + P);  g = g1(A_g + P_g);  c[t] = f c[t - 1] + i g;  S[t] = o g1(c[t]) */
 enum fastbptt_form {
-#define CELL(CONSTANT, name, gates, carries, saves, direct, product, state) FASTBPTT_##CONSTANT,
+#define CELL(CONSTANT, ...) FASTBPTT_##CONSTANT,
 #include "defs/cells.def"
 };
 
@@ -147,16 +147,16 @@ typedef struct {
                            real *delta); \
     /* `recur` for cells of several gates, by the equations at fastbptt_form. simd/gated.h has the slots of a row of `saves` and \
      * of delta. `saves` initially holds the input's part of the pre-activations. P is W_s packed by `pack_gates`, `before` and \
-     * carry_before are the carries before the first step, carry is that of the LSTM. mask (rows, H) may be NULL; masked is \
+     * carry_before are the carries before the first step, carry is the second one. mask (rows, H) may be NULL; masked is \
      * scratch (2, rows, H)                                                                (steps, rows, H) */ \
     void (*gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
                  const real *b_n, const real *mask, real *masked, const real *before, const real *carry_before, real *S, \
                  real *carry, real *saves); \
     /* `recur_back` for cells of several gates. On entry the first slot of delta holds ∂E/∂S through the outputs. P is W_s packed \
      * by `pack_back`, `before` (steps, rows, H) are the states before each step. dcarry (rows, H) is at first the gradient that \
-     * goes back directly from step `steps`, in the end that from step 0: of S for a GRU, of c for an LSTM. It is not read if \
-     * `later` is NULL. With steps = 0, add to the first slot of delta (rows, slots H) the gradient with respect to the state \
-     * before `later`: later @ P, plus dcarry for a GRU  (steps, rows, slots H) */ \
+     * goes back directly from step `steps`, in the end that from step 0: of the second carry, or of S if there is none. It is \
+     * not read if `later` is NULL. With steps = 0, add to the first slot of delta (rows, slots H) the gradient with respect to \
+     * the state before `later`: later @ P, plus dcarry if it is of S                  (steps, rows, slots H) */ \
     void (*gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
                       const real *mask, real *masked, const real *saves, const real *before, const real *later, real *dcarry, \
                       real *delta);

@@ -99,12 +99,7 @@ cdef extern from "kernels.h" nogil:
     enum:
         PLAIN "FASTBPTT_PLAIN"
         RATE "FASTBPTT_RATE"
-        CURRENT "FASTBPTT_CURRENT"
-        CURRENT_INPUT "FASTBPTT_CURRENT_INPUT"
         PLAIN_INPUT "FASTBPTT_PLAIN_INPUT"
-        GRU "FASTBPTT_GRU"
-        GRU_BEFORE "FASTBPTT_GRU_BEFORE"
-        LSTM "FASTBPTT_LSTM"
 
     ctypedef struct Units "fastbptt_units":
         int activation

@@ -1,7 +1,6 @@
 """The cells of `RNN`: which options each cell accepts, and the row of `reference.CELLS` that a configuration chooses.
 
-A new cell needs its name in NAMES, and its row in `fastbptt.reference`, which has the numbers of gates and states. An option of
-one cell alone is a row of OWN.
+A new cell needs only its row in `fastbptt.reference`. An option of one cell alone is a row of OWN.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 from .. import reference
 
 PLAIN = "plain"
-NAMES = (PLAIN, "gru", "lstm")
+NAMES = reference.CELL_NAMES
 # Options of plain units only, and the kept value that every cell accepts
 PLAIN_ONLY = {"leak": 1.0, "leak_form": "rate", "noise_std": 0.0, "omega": 0.0, "dale_ratio": None, "dale_signs": None,
               "autapses": True}
@@ -43,7 +42,12 @@ def is_leaky(config: Mapping[str, Any]) -> bool:
 
 def has_b_n(config: Mapping[str, Any]) -> bool:
     """Return whether there is a parameter b_n (H,): the bias of a GRU that the reset gate multiplies."""
-    return config["bias"] and of(config) is reference.CELLS["gru"]
+    return config["bias"] and of(config).has_b_n
+
+
+def owns(config: Mapping[str, Any], option: str) -> bool:
+    """Return whether the configuration's cell is the one that has this option, a name of OWN."""
+    return config["cell"] == OWN[option][0]
 
 
 def refuse_options_of_others(config: Mapping[str, Any], dt: Any = None, tau: Any = None) -> None:

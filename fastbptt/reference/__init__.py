@@ -153,7 +153,7 @@ from .products import (
     turn, windows,
 )
 from .draws import Draws, dropout_mask, INPUT, noise_scale, normals, philox, polar
-from .cells import Cell, cell_of, CELLS, Through
+from .cells import Cell, CELL_NAMES, cell_of, CELLS, Through
 from .units import Units
 from .recurrence import recur, recur_back, recur_back_settled, recur_back_windows
 from .heads import _normal, error, weighted_losses  # noqa: F401
@@ -167,8 +167,8 @@ from .updates import clip_norm, update, UPDATE_RULES
 __all__ = [
     "LEAKY_SLOPE", "ACTIVATIONS", "OUTPUT_ACTIVATIONS", "NOISE", "LOSSES", "FUSED", "LOSS_PARAMETERS", "Map",
     "effective", "pulled_back", "gather", "pack", "affine", "only", "settled", "product_settled", "restart", "turn",
-    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "cell_of", "Through", "recur",
-    "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals", "dropout_mask",
+    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "CELL_NAMES", "cell_of", "Through",
+    "recur", "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals", "dropout_mask",
     "noise_scale", "Units", "error", "weighted_losses",
     "LEAST_FLOW", "penalty", "d_penalty", "spread", "d_spread", "recurrences", "forward", "step", "sample", "losses",
     "loss", "loss_and_gradients", "flows", "mean_square_rate", "backward", "gradient_terms", "gradient_flow",

@@ -1,6 +1,7 @@
 """The table of cells: what a unit computes from one step to the next, forward and backward.
 
-To add a cell, add its functions and a row to CELLS, and a row to kernels/defs/cells.def. The passes know no cell by name.
+To add a cell, add its functions and a row to CELLS, and a row to kernels/defs/cells.def. The passes, and all other modules of
+Python, know no cell by name: they read the rows.
 
 Every function takes the units (activation and leak), and arrays of one step, (B, ...). The backward functions are linear in
 the gradients, and also accept further leading axes. Names of the arguments:
@@ -56,6 +57,9 @@ class Cell(NamedTuple):
     to_delta: Callable[..., np.ndarray]    # (units, dS, saved, S, through) -> delta
     to_before: Callable[..., np.ndarray]   # (units, delta, dS, saved, S, through) -> ∂E/∂ the state before
     to_weights: Callable[..., Arrays]      # (units, delta, saved, S, through) -> ∂E/∂W_s, ∂E/∂b_n, summed over all steps
+    cell: str = "plain"      # the option `cell` of a network; other options choose between rows with the same value
+    candidate: str = ""      # the gate whose value is g1 of its pre-activation. The values of the others are sigmoids.
+    has_b_n: bool = False    # the product of the last gate with W_s has a bias of its own, b_n (H,)
 
 
 def _parts(A, n):
@@ -300,15 +304,16 @@ CELLS = {
     "current": Cell(("",), ("h",), ("rate",), *_of_states),
     "current_input": Cell(("",), ("h",), ("argument",), *_of_states),
     "gru": Cell(("r", "z", "n"), ("h",), ("r", "z", "n", "hn"), _gru, _kept, _state, _as_it_is,
-                _gru_to_delta, _gru_to_before, _gru_to_weights),
+                _gru_to_delta, _gru_to_before, _gru_to_weights, "gru", "n", has_b_n=True),
     "gru_before": Cell(("r", "z", "n"), ("h",), ("r", "z", "n"), _gru_before, _kept, _state, _as_it_is,
-                       _gru_before_to_delta, _gru_before_to_before, _gru_before_to_weights),
+                       _gru_before_to_delta, _gru_before_to_before, _gru_before_to_weights, "gru", "n"),
     "lstm": Cell(("i", "f", "g", "o"), ("h", "c"), ("i", "f", "g", "o", "tanh_c", "c_before"), _lstm, _kept,
                  lambda units, S: _parts(S, 2)[0], _lstm_read_back,
-                 _lstm_to_delta, _lstm_to_before, _one_gate_to_weights),
+                 _lstm_to_delta, _lstm_to_before, _one_gate_to_weights, "lstm", "g"),
     "plain_input": Cell(("",), ("h",), ("argument",), _plain_input, _kept, _state, _as_it_is,
                         _plain_to_delta, _plain_to_before, _one_gate_to_weights),
 }
+CELL_NAMES = tuple(dict.fromkeys(row.cell for row in CELLS.values()))  # the values of the option `cell`
 
 
 def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, leak_form: str = "rate",
@@ -322,8 +327,8 @@ def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, le
     if cell == "plain":
         name = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
         return CELLS[name + "_input" if reads_input(activation) and name != "rate" else name]
-    if cell not in ("gru", "lstm"):
-        raise ValueError(f"cell must be 'plain', 'gru' or 'lstm', got {cell!r}")
+    if cell not in CELL_NAMES:
+        raise ValueError(f"cell must be {', '.join(map(repr, CELL_NAMES[:-1]))} or {CELL_NAMES[-1]!r}, got {cell!r}")
     if leak != 1 or leak_form != "rate":
         raise ValueError(f"leak requires cell='plain', got cell={cell!r} with leak={leak}, leak_form={leak_form!r}")
     if reads_input(activation):

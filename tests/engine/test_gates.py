@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastbptt import RNN, _core
+from fastbptt import RNN, _core, reference
 from fastbptt.backends.arguments import Batch, CallOptions
 
 from gated import CELLS
@@ -29,7 +29,7 @@ def network(cell, H, dtype="float64", **options):
 def data(net, rng):
     X = rng.integers(0, I, (T, B)) if net.one_hot else rng.normal(size=(T, B, I))
     D = rng.normal(size=(B, O) if net.output == "last" else (T, B, O))
-    width = len(net.parameters["W_s"].T) * (2 if net.cell == "lstm" else 1)
+    width = len(net.parameters["W_s"].T) * len(reference.cell_of(net.cell).states)
     return X, D, rng.normal(size=(B, width)), rng.random((T, B)) < 0.1, rng.random(D.shape[:-1])
 
 
@@ -44,6 +44,14 @@ def calls(net, S_0, resets, m):
     if net.output == "sequence":
         yield {"tbptt": (4, 7)}
         yield {"tbptt": (5, 9), "resets": resets, "lengths": LENGTHS, "initial_state": S_0}
+
+
+def flat(gradients):
+    """Gradients by name, with one name for each of several initial states."""
+    several = gradients.get("initial_state")
+    if not isinstance(several, tuple):
+        return gradients
+    return gradients | {"initial_state": several[0]} | {f"initial_state {n}": each for n, each in enumerate(several)}
 
 
 def assert_equal(found, expected, tolerance):
@@ -67,6 +75,27 @@ def test_gradients_are_those_of_the_reference(cell, H):
             expected_loss, expected = net.loss_and_gradients(X, D, backend="reference", **more)
             assert loss == pytest.approx(expected_loss, rel=1e-12)
             assert_equal(found, expected, 1e-11)
+
+
+@pytest.mark.parametrize("both", (False, True), ids=("forward", "both directions"))
+@pytest.mark.parametrize("sizes", ((5,), (9, 5)), ids=("one layer", "two layers"))
+@pytest.mark.parametrize("cell", CELLS)
+def test_stacks_have_the_gradients_of_the_reference_and_of_the_complex_step(cell, sizes, both):
+    """Layers and directions, with lengths, resets, truncation and memory limits."""
+    rng = np.random.default_rng(11)
+    net = network(cell, sizes, bidirectional=both, learn_initial_state=True, recurrent_dropout=0.3)
+    assert net.gradcheck(entries=10).passed
+    X, D, _, resets, m = data(net, rng)
+    final = net.forward(X)[1]
+    S_0 = tuple(rng.normal(size=state.shape) for state in (final if isinstance(final, tuple) else (final,)))
+    for more in calls(net, S_0 if len(S_0) > 1 else S_0[0], resets, m):
+        if both and "tbptt" in more:
+            continue  # a reverse direction has no earlier steps
+        loss, found = net.loss_and_gradients(X, D, **more)
+        more.pop("memory_limit", None)
+        expected_loss, expected = net.loss_and_gradients(X, D, backend="reference", **more)
+        assert loss == pytest.approx(expected_loss, rel=1e-12)
+        assert_equal(flat(found), flat(expected), 1e-11)
 
 
 @pytest.mark.parametrize("cell", CELLS)

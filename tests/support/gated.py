@@ -7,7 +7,9 @@ from fastbptt import reference
 # All sizes differ. The states are not zero at the start, and there is an error at every step.
 T, B, I, H, O = 6, 4, 3, 5, 2
 
-CELLS = {"gru": {"cell": "gru"}, "gru_before": {"cell": "gru", "reset_after": False}, "lstm": {"cell": "lstm"}}
+# Options of each cell of the table that has several gates, so that tests take every such cell
+CELLS = {name: {"cell": row.cell} | ({"reset_after": False} if name == "gru_before" else {})
+         for name, row in reference.CELLS.items() if len(row.gates) > 1}
 
 
 def row_of(name):
@@ -31,7 +33,7 @@ def parameters(name, seed=0, *, sizes=(H,), both=False, bias=True, learnt=False,
     for suffix, H, width in suffixes(sizes, both):
         shapes = {"W_x": (G * H, width), "W_s": (G * H, H)}
         shapes |= {"b_s": (G * H,)} if bias else {}
-        shapes |= {"b_n": (H,)} if bias and name == "gru" else {}
+        shapes |= {"b_n": (H,)} if bias and row.has_b_n else {}
         shapes |= {"S_0": (carries * H,)} if learnt else {}
         p |= {each + suffix: rng.normal(0, 0.7, shape) for each, shape in shapes.items()}
     p["W_y"] = rng.normal(0, 0.7, (outputs, sizes[-1] * (2 if both else 1)))

@@ -1,4 +1,5 @@
-/* The tables of activations, losses and update rules as arrays, for the names in Python and the checks of the C interface.
+/* The tables of activations, losses, update rules and cells as arrays, for the names in Python, the checks of the C interface
+ * and the sizes that kernels of cells need.
  *
  * The .def files contain the rows. A new column of a table becomes a member here.
  */
@@ -50,7 +51,7 @@ static const struct fastbptt_cell_row {
 #define FASTBPTT_STATE_FIRST FASTBPTT_FIRST
 #define FASTBPTT_STATE_SECOND FASTBPTT_SECOND
 #define FASTBPTT_STATE_BOTH FASTBPTT_BOTH_CARRIES
-#define CELL(CONSTANT, name, gates, carries, saves, direct, product, state) \
+#define CELL(CONSTANT, name, cell, gates, carries, saves, direct, product, state) \
     {#name, gates, carries, saves, direct, FASTBPTT_##product, FASTBPTT_STATE_##state, \
      gates + (FASTBPTT_##product == FASTBPTT_APART)},
 #include "cells.def"

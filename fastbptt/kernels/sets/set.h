@@ -10,7 +10,7 @@
  * Each set is a separate file, so that setup.py compiles the sets in parallel. All of them have the same compiler flags, because
  * the source selects the instruction set. Without GCC's vector types, or with FASTBPTT_NO_VECTORS, the files are empty.
  */
-#include "kernels.h"
+#include "defs/tables.h"
 
 #include <float.h>
 #include <math.h>
