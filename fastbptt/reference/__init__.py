@@ -177,8 +177,8 @@ from .updates import clip_norm, update, UPDATE_RULES
 __all__ = [
     "LEAKY_SLOPE", "ACTIVATIONS", "OUTPUT_ACTIVATIONS", "NOISE", "LOSSES", "FUSED", "LOSS_PARAMETERS", "Map",
     "effective", "pulled_back", "gather", "pack", "affine", "only", "settled", "product_settled", "restart", "turn",
-    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "cell_of", "has_leak", "Through", "recur",
-    "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals", "dropout_mask",
+    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "cell_of", "has_leak", "Through",
+    "recur", "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals", "dropout_mask",
     "noise_scale", "mean_leak", "Units", "error", "weighted_losses",
     "LEAST_FLOW", "penalty", "d_penalty", "spread", "d_spread", "recurrences", "forward", "step", "sample", "losses",
     "loss", "loss_and_gradients", "flows", "mean_square_rate", "backward", "gradient_terms", "gradient_flow",

@@ -113,7 +113,8 @@ def test_truncation_holds_the_state_before_a_window_constant(form, tbptt):
     for begin, since, end in reference.windows(T, tbptt):
         weights = np.zeros((end - begin, B))
         weights[max(0, since - begin):] = 1
-        _, of_window = reference.loss_and_gradients(p, X[begin:end], D[begin:end], weights=weights, initial_state=S[begin], **options)
+        _, of_window = reference.loss_and_gradients(p, X[begin:end], D[begin:end], weights=weights, initial_state=S[begin],
+                                                    **options)
         expected = expected + of_window["leak_logit"]
     assert np.allclose(gradients["leak_logit"], expected, rtol=1e-12, atol=1e-13)
 
