@@ -460,4 +460,6 @@ def short(value):
         return f"<array {value.shape}>"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {short(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, tuple) and any(isinstance(each, np.ndarray) for each in value):
+        return f"({', '.join(map(short, value))})"
     return repr(value)

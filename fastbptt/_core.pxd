@@ -68,6 +68,8 @@ cdef enum:
     STATUS_NOT_SAVED = -20        # forward with this plan and this batch did not fill saved
 
     CELL_PLAIN = 0
+    CELL_RATE = 1                 # leaky units whose state averages rates
+    CELL_CURRENT = 2              # leaky units whose state averages currents
     CELL_GRU = 3                  # the reset gate multiplies after the product with W_s
     CELL_GRU_BEFORE = 4           # before it
     CELL_LSTM = 5
@@ -106,6 +108,7 @@ cdef enum:
     PARAMETER_B_Y = 4
     PARAMETER_S_0 = 5
     PARAMETER_B_N = 6             # of CELL_GRU only
+    PARAMETER_LEAK_LOGIT = 7      # with plan_set_trained_leak only
 
     FOR_FORWARD = 0               # operations, for scratch_bytes
     FOR_BACKWARD = 1
@@ -125,7 +128,7 @@ cdef const char *status_text(int status) noexcept nogil
 # plan   (plan_bytes(),) 64-byte-aligned memory of the caller. plan_init_... sets all of it, whatever its content was.
 #
 # Each setter may be called at any time before threads share the plan. Its value applies to all later calls. The layout of
-# theta depends on the cell, the bias and the learnable initial state. Set these before you ask for the layout.
+# theta depends on the cell, the trained leak, the bias and the learnable initial state. Set these before you ask for the layout.
 
 # Return the size of a plan in bytes.
 cdef Py_ssize_t plan_bytes() noexcept nogil
@@ -136,10 +139,21 @@ cdef Py_ssize_t plan_bytes() noexcept nogil
 cdef int plan_init_f32(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 
-# Set the cell: any CELL_.... With G gates (1, 3, 3, 4), W_x is (G H, I), W_s (G H, H) and b_s (G H,). The gates have the order
-# r, z, n (GRU) and i, f, g, o (LSTM). theta is one vector in the order W_x W_s b_s b_n W_y b_y S_0. A state has H numbers, that
-# of the LSTM 2 H: [h | c]. Where this file says (B, H) or (T+1, B, H) of states, S_0 and dS_0, it is (B, 2 H) of the LSTM.
+# Set the cell: any CELL_.... With G gates (1, 1, 1, 3, 3, 4), W_x is (G H, I), W_s (G H, H) and b_s (G H,). The gates have the
+# order r, z, n (GRU) and i, f, g, o (LSTM). theta is one vector in the order W_x W_s b_s b_n leak_logit W_y b_y S_0. A state has
+# H numbers, that of the LSTM 2 H: [h | c]. Where this file says (B, H) or (T+1, B, H) of states, S_0 and dS_0, it is (B, 2 H) of the LSTM.
 cdef int plan_set_cell(void *plan, int cell) noexcept nogil
+
+# Set the leak of CELL_RATE or CELL_CURRENT: λ for all units, or leaks (n,) with n = H. Each is above 0 and at most 1, and is 1 at
+# first. CELL_RATE computes S' = (1 - λ) S + λ g1(A), CELL_CURRENT S' = (1 - λ) S + λ A, where W_s and W_y read g1(S). The plan
+# keeps the pointer leaks: the array must live, and not change, as long as the plan is used. With another cell, calls return
+# STATUS_COMBINATION for a leak below 1, leaks of units and trained ones. The last of these three functions that is called counts.
+cdef int plan_set_leak(void *plan, double leak) noexcept nogil
+cdef int plan_set_leaks(void *plan, const double *leaks, Py_ssize_t n) noexcept nogil
+
+# Set whether leak_logit (H,) is a parameter of CELL_RATE or CELL_CURRENT (1) or not (0, then λ is 1). It determines
+# λ = 1 / (1 + exp(-leak_logit)).
+cdef int plan_set_trained_leak(void *plan, int trained) noexcept nogil
 
 # Set the activation g1 of the hidden units: any ACTIVATION_... except softmax and exp, and with several gates also except silu
 # and gelu.

@@ -28,10 +28,10 @@ class Engine:
         self, *, dtype: str, I: int, H: int, O: int, K: int, activation: str, output_activation: str, loss: str,
         loss_parameter: Any, mean: bool, bias: bool, learn_initial_state: bool, l1: dict[str, Any], l2: dict[str, Any],
         last: bool, one_hot: bool, maps: _Given = None, rate_penalty: float = 0, omega: float = 0, recurs: bool = True,
-        reads: bool = True, reverse: bool = False, pool_of: Engine | None = None, leak: float = 1, leak_form: str = "rate",
+        reads: bool = True, reverse: bool = False, pool_of: Engine | None = None, leak: Any = 1.0, leak_form: str = "rate",
         cell: str = "plain", reset_after: bool = True,
         noise: float = 0, input_noise: float = 0, dropout: float = 0, stream: Any = 0,
-        drops_noise: bool = False,
+        drops_noise: bool = False, trains_leak: bool = False,
     ) -> None: ...
     def forward(self, theta: _Given, batch: Batch, options: CallOptions, return_states: bool) -> Any: ...
     def step(self, theta: _Given, x: _Given, state: _Given, out: tuple[_Array, _Array] | None, n_threads: int) -> Any: ...

@@ -51,6 +51,8 @@ Design
     the rate. Other arrays hold what S does not: in the rate form `saves` holds the rates, which are saved like S; in the
     current form `carry` holds the states, of one block and the step before it. With an activation whose derivative reads the
     pre-activation a network uses another row of the table of cells: `saves` then holds the argument of g1, also without a leak.
+    Separate leaks of units are vectors that `run` computes once per call (`find_leaks`, engine/cells.pxi). The gradient of a
+    trained leak reads the states, so the current form then uses the row that saves them.
     The gradient with respect to the state, dcarry, goes back beside delta. c.units says which form a call has; the code tests
     it once for some steps. Cells of several gates have other rows of the table: their pre-activations lie in `saves`, delta has
     a block for each slot (`slot_of`, engine/plan.pxi), and engine/gates.pxi computes the gradients of their weights.
@@ -77,7 +79,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from cython cimport floating
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON
 from libc.limits cimport INT_MAX
-from libc.math cimport fabs, frexp, hypot, isfinite, ldexp, sqrt
+from libc.math cimport exp, fabs, frexp, hypot, isfinite, ldexp, sqrt
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp
 
 cimport numpy as cnp

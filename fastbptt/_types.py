@@ -52,6 +52,7 @@ Initializer: TypeAlias = (
     | Callable[[tuple[int, ...], np.random.Generator], ArrayLike]
 )
 Penalty: TypeAlias = Float | Mapping[str, Float]
+PerUnit: TypeAlias = Float | ArrayLike | tuple[Float | ArrayLike, ...]  # one for all, (H,), or an entry for each layer
 Names: TypeAlias = tuple[str, ...] | list[str]  # names of parameters
 
 # Options of a training
@@ -96,9 +97,9 @@ class PopulationOptions(TypedDict, total=False):
     dale_signs: ArrayLike | None
     nonnegative: Names
     autapses: Bool
-    leak: Float | None
+    leak: PerUnit | None
     dt: Float | None
-    tau: Float | None
+    tau: PerUnit | None
     leak_form: LeakForm
     noise_std: Float
     input_noise_std: Float

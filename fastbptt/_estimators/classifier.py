@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, Reduction, Seed, TwoD,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, PerUnit, Reduction, Seed,
+        TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
 
@@ -79,7 +80,7 @@ class RNNClassifier(Estimator):
                  beta_2: Float = 0.999, epsilon: Float = 1e-8, connectivity: Mapping[str, ArrayLike] | None = None,
                  trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
-                 leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
+                 leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
                  recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
                  washout: Int = 0, min_updates: Int | None = None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty, PerUnit,
         Reduction, RegressionLoss, Seed, TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
@@ -153,7 +153,7 @@ class RNNRegressor(Estimator):
                  beta_2: Float = 0.999, epsilon: Float = 1e-8, connectivity: Mapping[str, ArrayLike] | None = None,
                  trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
-                 leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
+                 leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
                  recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
                  washout: Int = 0, min_updates: Int | None = None) -> None:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core, reference
-from ..options import cells
+from ..options import cells, units
 from ..options.shapes import save_widths_of, state_widths_of, views_of, widths_of
 from .arguments import Batch, CallOptions, CallShape, KnownStates
 
@@ -43,7 +43,7 @@ def split(packed, widths):
 
 # Engine arguments that switch off what a part of a stack does not have
 NO_RECURRENCE = {"learn_initial_state": False, "one_hot": False, "rate_penalty": 0.0, "omega": 0.0, "leak": 1.0,
-                 "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
+                 "trains_leak": False, "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
 NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_parameter": None, "mean": False, "last": False,
               "rate_penalty": 0.0}
 
@@ -137,8 +137,10 @@ class Stack:
             self.layers.append([])
             for suffix in ends:
                 H, width = shapes["W_s" + suffix][1], shapes["W_x" + suffix][1]
-                own, of_recurrence = part(("W_x", "W_s", "b_s", "b_n", "S_0"), suffix)
+                own, of_recurrence = part(("W_x", "W_s", "b_s", "b_n", "leak_logit", "S_0"), suffix)
                 lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
+                leak = options["leak"]
+                lowest |= {"leak": leak if isinstance(leak, float) else units.leak_of_layer(leak, layer, H)}
                 engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
                                       reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=len(self.recurrences))
                 end, end_saves = begin + len(cell.states) * H, begin_saves + len(cell.saves) * H

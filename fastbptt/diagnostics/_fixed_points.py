@@ -192,13 +192,13 @@ def find(network, x, starts, max_speed, distance):
     p, options = network.parameters, network._engines["reference"].options
     # (F(S) − S) / λ is F(S) − S of the same network with λ = 1. Computed like this, it has the same bits for every dt, and
     # nothing cancels if λ is small.
-    whole = options | {"leak": 1.0}
+    whole, of_whole = options | {"leak": 1.0}, {name: value for name, value in p.items() if name != "leak_logit"}
 
     def change(S):
-        return reference.next_state(p, S, x, **whole) - S
+        return reference.next_state(of_whole, S, x, **whole) - S
 
     def by_state(S):
-        return reference.jacobian(p, S, x, **whole) - np.eye(len(S))
+        return reference.jacobian(of_whole, S, x, **whole) - np.eye(len(S))
 
     ends = [scipy.optimize.least_squares(change, start, by_state, method="lm", ftol=1e-15, xtol=1e-15, gtol=1e-15)
             for start in starts]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _checks
-from ..options import declaration as _options
+from ..options import declaration as _options, units as _units
 
 CONSTRAINTS = _options.names(lambda option: option.constrains)
 
@@ -22,6 +22,8 @@ def one_layer(network):
         state, other = network.__getstate__(), network.copy()
         theta = np.concatenate([value.ravel() for value in network.effective_parameters().values()])
         config = {**state["config"], **{name: _options.kept_defaults()[name] for name in CONSTRAINTS}}
+        if _units.trains_leak(state["config"]):  # then leak_logit remains a parameter
+            config["trainable"] = {"leak": True}
         other.__setstate__({**state, "config": config, "theta": theta})
         return other
     return network

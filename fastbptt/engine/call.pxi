@@ -43,6 +43,8 @@ cdef struct Call:
     bint precomputed             #                     all states are precomputed: backward reads them block by block
     Units units                  #                     as in Plan, or the rate form with leak 1 for plain units with dropout
     double noise, input_noise, dropout  # as in Plan; 0 for a call without random numbers
+    const double *noise_scales   # (H,)                standard deviation of each unit's noise, in place of noise; NULL if all
+                                 #                     are equal
     unsigned long long noise_key, dropout_key  # keys of the random numbers
     unsigned int call            #                     number of this call for the random numbers
     Py_ssize_t first             #                     number of step X[0] for the random numbers

@@ -201,7 +201,7 @@ cdef void add_to_old_start(const Plan *p, const Call *c, const Kernels *k, const
     cdef Py_ssize_t ldh = w.ldh
     cdef floating *rates = <floating *> w.old
     cdef floating *nothing = rates + ldh
-    if saves_state(c):  # then the derivative reads that S_0 itself
+    if saves_state(c) and derivative_reads_saves(c):  # then the derivative reads that S_0 itself
         gather_states(p, c, k, 1, <const floating *> c.past_S_0 + t * p.width, 0, NULL, ldh, nothing, rates)
     else:
         find_old_start(p, c, k, t, ldh, rates)
@@ -256,13 +256,29 @@ cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Work
         CELLS[c.units.form].backward_f64(p, c, k, w, steps, row, rows, Q_s, R, before, delta_next, dcarry, delta)
 
 
+cdef void back_with_leak(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
+                         Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *before,
+                         const floating *delta_next, floating *dcarry, floating *delta) noexcept nogil:
+    """Do what `back` does. If leaks are trained, also keep ∂E/∂ the state after each step, in w.leak_dS at the place of delta."""
+    cdef Py_ssize_t step, n = rows * w.ldh
+    cdef floating *dS = <floating *> w.leak_dS
+    if dS == NULL:
+        back(p, c, k, w, steps, row, rows, Q_s, R, before, delta_next, dcarry, delta)
+        return
+    dS += delta - <floating *> w.delta
+    for step in range(steps - 1, -1, -1):
+        back(p, c, k, w, 1, row, rows, Q_s, R + step * n, before + step * n, delta_next, dcarry, delta + step * n)
+        memcpy(dS + step * n, dcarry, n * sizeof(floating))
+        delta_next = delta + step * n
+
+
 cdef const floating *find_start_gradient(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t rows,
                                          const floating *Q_s, const floating *S, const floating *delta_next,
                                          floating *delta) noexcept nogil:
     """Return the gradient with respect to the public states before a step, from delta_next and w.dcarry of that step.
 
     It is (rows, H) with w.ldd as the distance of rows. If the public state has both carries, the gradient with respect to the
-    second is w.dcarry (rows, H). S (rows, H) are the first carries before the step, or the second of a cell that `saves_state`.
+    second is w.dcarry (rows, H). S (rows, H) are the first carries before the step, or the second if the derivative reads that.
     delta (rows, slots H) is scratch.
     """
     cdef floating *dcarry = <floating *> w.dcarry
@@ -296,7 +312,7 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
     cdef Py_ssize_t rows, begin, others, at, ldh = w.ldh, ldd = w.ldd, ldr = saved_width(c, w)
     cdef floating *dcarry = <floating *> w.dcarry
     if not c.packed:
-        back(p, c, k, w, end - t, 0, c.rows, Q_s, R, before, delta_next, dcarry, delta)
+        back_with_leak(p, c, k, w, end - t, 0, c.rows, Q_s, R, before, delta_next, dcarry, delta)
         return
     while end > t:
         rows, others = rows_at(c, w, end - 1), rows_at(c, w, end) if delta_next != NULL else 0
@@ -306,14 +322,76 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
         if others < rows:  # the other rows end here: nothing comes back to them
             at = w.first[end - 1] - w.first[t]
             if others > 0:
-                back(p, c, k, w, 1, 0, others, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry, delta + at * ldd)
+                back_with_leak(p, c, k, w, 1, 0, others, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry,
+                               delta + at * ldd)
             at += others
-            back(p, c, k, w, 1, others, rows - others, Q_s, R + at * ldr, before + at * ldh, <const floating *> NULL,
-                 dcarry + others * ldh, delta + at * ldd)
+            back_with_leak(p, c, k, w, 1, others, rows - others, Q_s, R + at * ldr, before + at * ldh, <const floating *> NULL,
+                           dcarry + others * ldh, delta + at * ldd)
             at -= others
             delta_next = delta + at * ldd
             end -= 1
         at = w.first[begin] - w.first[t]
         if end > begin:
-            back(p, c, k, w, end - begin, 0, rows, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry, delta + at * ldd)
+            back_with_leak(p, c, k, w, end - begin, 0, rows, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry,
+                           delta + at * ldd)
         delta_next, end = delta + at * ldd, begin
+
+
+# ---- Trained leaks. E depends on leak_logit at each step through S' = (1 - leak) S + leak R, or A in place of R in the current
+# ---- form: ∂S'/∂leak_logit = (1 - leak) (S' - S), and through the noise in A, sqrt(2 / leak) σ ξ.
+
+
+cdef void find_leaks(const Plan *p, const Call *c, const floating *theta, const Shared *shared) noexcept nogil:
+    """Compute the leak of each unit, 1 - leak, and the standard deviation of its noise, from theta (P,) after parametrizations.
+
+    1 - sigmoid(x) would be rounded to 0 for large x, so it is computed as sigmoid(-x).
+    """
+    cdef Py_ssize_t h
+    cdef double leak, keep
+    cdef floating *leaks = <floating *> shared.leaks
+    cdef floating *keeps = <floating *> shared.keeps
+    for h in range(p.H):
+        if p.leak_logit >= 0:
+            leak, keep = 1 / (1 + exp(-<double> theta[p.leak_logit + h])), 1 / (1 + exp(<double> theta[p.leak_logit + h]))
+        else:
+            leak, keep = p.leaks[h], 1 - p.leaks[h]
+        leaks[h], keeps[h], shared.noise_scales[h] = <floating> leak, <floating> keep, sqrt(2 / leak) * c.noise
+
+
+cdef void find_currents_before(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
+                               Py_ssize_t end, const floating *first, const floating *U, floating *before) noexcept nogil:
+    """Write the second carry before each of the steps t ... end, after resets, to before (rows, H).
+
+    `first` is the carry before step t, U (rows, H) are those after these steps. `find_states_before` does this for the first one.
+    """
+    cdef Py_ssize_t ldh = w.ldh, row, rows
+    for t in range(t, end):
+        rows = rows_at(c, w, t)
+        memcpy(before, first, rows * ldh * sizeof(floating))
+        for row in range(rows if c.packed and c.resets != NULL else 0):
+            if is_reset(c, t, row):
+                if t < c.old:
+                    gather(k, 1, 1, p.H, <const floating *> c.past_S_0 + t * p.width, 0, 0, NULL, before + row * ldh, ldh)
+                else:
+                    memcpy(before + row * ldh, <floating *> w.initial + ldh, ldh * sizeof(floating))
+        first = U
+        U += rows * ldh
+        before += rows * ldh
+
+
+cdef void add_leak_sums(const Plan *p, const Call *c, const Workspace *w, Py_ssize_t rows, const floating *after,
+                        const floating *before, const floating *delta) noexcept nogil:
+    """Add the rows of a block to w.leak_sums: dS * (S' - S) for the states after and before each step, and the noise's part.
+
+    The derivative of the noise with respect to the leak is -1 / (2 leak) times the noise.
+    """
+    cdef Py_ssize_t row, i, h, ldh = w.ldh
+    cdef double *sums = w.leak_sums
+    cdef const floating *dS = <floating *> w.leak_dS
+    cdef const floating *noise = <floating *> w.leak_noise
+    for row in range(rows):
+        i = row * ldh
+        for h in range(p.H):
+            sums[h] += <double> dS[i + h] * (<double> after[i + h] - before[i + h])
+        for h in range(p.H if c.noise > 0 else 0):
+            sums[h] -= 0.5 * delta[i + h] * noise[i + h]

@@ -82,6 +82,9 @@ cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept n
     stamp.I, stamp.H, stamp.O = p.I, p.H, p.O
     stamp.cell, stamp.activation, stamp.output_activation = p.units.form, p.activation, p.error.activation
     stamp.bias, stamp.learns_initial_state, stamp.last, stamp.one_hot = e.bias, e.learns_initial_state, p.last, p.one_hot
+    stamp.trains_leak, stamp.leak = p.trains_leak, p.units.leak
+    if p.leaks != NULL:
+        stamp.of_leaks = hash_of(p.leaks, p.H * sizeof(double))
     stamp.T, stamp.B, stamp.initial_state = b.T, b.B, b.initial_state
     stamp.lengths, stamp.resets = b.lengths, b.resets
     if p.one_hot:

@@ -20,8 +20,8 @@ cdef struct Embedded:
     const Kernels *kernels       # for operations; NULL if this build has none for the plan
     const Kernels *updating      # for updates of theta
     bint bias, learns_initial_state, allows_blas
-    double[7] l1                 # indexed by PARAMETER_...
-    double[7] l2                 # likewise
+    double[8] l1                 # indexed by PARAMETER_...
+    double[8] l2                 # likewise
     Py_ssize_t n_levels
     Py_ssize_t k1, k2            # of truncated BPTT; 0 without truncation
 
@@ -48,7 +48,9 @@ cdef struct Stamp:
     # compares it byte by byte, so unused bytes must be 0.
     Py_ssize_t magic
     Py_ssize_t size, I, H, O
-    Py_ssize_t cell, activation, output_activation, bias, learns_initial_state, last, one_hot
+    Py_ssize_t cell, activation, output_activation, bias, learns_initial_state, last, one_hot, trains_leak
+    double leak
+    unsigned long long of_leaks  # hash of the leaks of all units; 0 if they are equal or trained
     const Kernels *kernels
     Py_ssize_t T, B
     const void *X
@@ -139,6 +141,11 @@ cdef int plan_check(const void *plan) noexcept nogil:
         return STATUS_COMBINATION
     if e.plan.gates > 1 and reads_input(e.plan.activation):
         return STATUS_COMBINATION
+    if (e.plan.leaks != NULL or e.plan.trains_leak or e.plan.units.leak < 1) and not is_leaky(e.plan.units.form):
+        return STATUS_COMBINATION
+    for i in range(e.plan.H if e.plan.leaks != NULL else 0):
+        if not is_leak(e.plan.leaks[i]):
+            return STATUS_NUMBER
     for i in range(e.n_levels):
         if not 0 < e.plan.error.levels[i] < 1:
             return STATUS_NUMBER
@@ -151,15 +158,17 @@ cdef void settle(Embedded *e) noexcept nogil:
     The penalties have Engine's order, from the last parameter to the first, so that their sum has the same bits.
     """
     cdef Plan *p = &e.plan
-    cdef Py_ssize_t[7] begins
-    cdef int[7] from_last
+    cdef Py_ssize_t[8] begins
+    cdef int[8] from_last
     cdef Py_ssize_t end, i, k
-    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_B_N, PARAMETER_B_S, PARAMETER_W_S, PARAMETER_W_X]
+    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_LEAK_LOGIT, PARAMETER_B_N, PARAMETER_B_S, PARAMETER_W_S,
+                    PARAMETER_W_X]
     p.units.activation = p.activation
+    p.units.form = with_activation(p.units.form, p.activation, p.trains_leak)
     place_parameters(p, e.bias, e.learns_initial_state)
     find_parameters(p, begins)
     p.penalties, end = 0, p.P
-    for k in range(7):
+    for k in range(8):
         i = from_last[k]
         if begins[i] < 0:
             continue
@@ -176,10 +185,10 @@ cdef void settle(Embedded *e) noexcept nogil:
 
 
 cdef void find_parameters(const Plan *p, Py_ssize_t *begins) noexcept nogil:
-    """Write the index in theta at which each parameter begins to begins (7,), indexed by PARAMETER_...; -1 if absent."""
+    """Write the index in theta at which each parameter begins to begins (8,), indexed by PARAMETER_...; -1 if absent."""
     begins[PARAMETER_W_X], begins[PARAMETER_W_S], begins[PARAMETER_B_S] = p.W_x, p.W_s, p.b_s
     begins[PARAMETER_W_Y], begins[PARAMETER_B_Y], begins[PARAMETER_S_0] = p.W_y, p.b_y, p.S_0
-    begins[PARAMETER_B_N] = p.b_n
+    begins[PARAMETER_B_N], begins[PARAMETER_LEAK_LOGIT] = p.b_n, p.leak_logit
 
 
 cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
@@ -197,6 +206,7 @@ cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ss
     e.plan.I, e.plan.H, e.plan.O, e.plan.mean = I, H, O, True
     e.plan.recurs = e.plan.reads = True
     e.plan.activation, e.plan.error.activation = TANH, IDENTITY
+    e.plan.units.leak = 1
     set_error(e, SQUARED_ERROR)
     settle(e)
     return STATUS_OK
@@ -222,12 +232,64 @@ cdef int plan_set_cell(void *plan, int cell) noexcept nogil:
     """Set the cell, CELL_.... The layout of theta changes."""
     cdef Embedded *e = <Embedded *> plan
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and cell != CELL_PLAIN and not (0 <= cell < CELL_COUNT and cell_rows[cell].gates > 1):
+    if status == STATUS_OK and not (0 <= cell < CELL_COUNT and (cell <= CELL_CURRENT or cell_rows[cell].gates > 1)):
         status = STATUS_OPTION
     if status == STATUS_OK and <double> cell_rows[cell].gates * e.plan.H * (e.plan.I + e.plan.H) > 2.0**48:
         status = STATUS_TOO_LARGE
     if status == STATUS_OK:
-        e.plan.units.form = with_activation(cell, e.plan.activation)
+        e.plan.units.form = cell
+        settle(e)
+    return status
+
+
+cdef inline bint is_leaky(int form) noexcept nogil:
+    """Return whether a row of the table of cells is one of leaky units."""
+    return form == RATE or form == CURRENT or form == CURRENT_INPUT
+
+
+cdef inline bint is_leak(double leak) noexcept nogil:
+    """Return whether a number is in (0, 1]."""
+    return 0 < leak <= 1
+
+
+cdef int plan_set_leak(void *plan, double leak) noexcept nogil:
+    """Set one leak for all units of a leaky cell, above 0 and at most 1."""
+    cdef Embedded *e = <Embedded *> plan
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not is_leak(leak):
+        status = STATUS_NUMBER
+    if status == STATUS_OK:
+        e.plan.units.leak, e.plan.leaks, e.plan.trains_leak = leak, NULL, False
+        settle(e)
+    return status
+
+
+cdef int plan_set_leaks(void *plan, const double *leaks, Py_ssize_t n) noexcept nogil:
+    """Set the leak of each unit. The plan keeps the pointer leaks (n,); n must be H."""
+    cdef Embedded *e = <Embedded *> plan
+    cdef int status = plan_status(plan)
+    cdef Py_ssize_t h
+    if status == STATUS_OK and leaks == NULL:
+        status = STATUS_NULL
+    if status == STATUS_OK and <size_t> leaks % sizeof(double):
+        status = STATUS_MISALIGNED
+    if status == STATUS_OK and n != e.plan.H:
+        status = STATUS_SIZE
+    for h in range(n if status == STATUS_OK else 0):
+        if not is_leak(leaks[h]):
+            status = STATUS_NUMBER
+    if status == STATUS_OK:
+        e.plan.units.leak, e.plan.leaks, e.plan.trains_leak = 1, leaks, False
+        settle(e)
+    return status
+
+
+cdef int plan_set_trained_leak(void *plan, int trained) noexcept nogil:
+    """Set whether leak_logit (H,) is a parameter. The layout of theta changes. It replaces the leaks that were set."""
+    cdef Embedded *e = <Embedded *> plan
+    cdef int status = flag_status(plan, trained)
+    if status == STATUS_OK:
+        e.plan.units.leak, e.plan.leaks, e.plan.trains_leak = 1, NULL, trained
         settle(e)
     return status
 
@@ -237,8 +299,8 @@ cdef int plan_set_activation(void *plan, int activation) noexcept nogil:
     if status == STATUS_OK and not (0 <= activation < ACTIVATION_COUNT and activation_rows[activation].layers & HIDDEN):
         status = STATUS_OPTION
     if status == STATUS_OK:
-        (<Embedded *> plan).plan.activation = (<Embedded *> plan).plan.units.activation = activation
-        (<Embedded *> plan).plan.units.form = with_activation((<Embedded *> plan).plan.units.form, activation)
+        (<Embedded *> plan).plan.activation = activation
+        settle(<Embedded *> plan)
     return status
 
 
@@ -342,7 +404,7 @@ cdef int plan_set_one_hot(void *plan, int one_hot) noexcept nogil:
 cdef int plan_set_penalty(void *plan, int parameter, double l1, double l2) noexcept nogil:
     """Set the factors l1 and l2, finite and at least 0, of the penalty on PARAMETER_...."""
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and not 0 <= parameter < 7:
+    if status == STATUS_OK and not 0 <= parameter < 8:
         status = STATUS_OPTION
     if status == STATUS_OK and not (l1 >= 0 and l2 >= 0 and isfinite(l1) and isfinite(l2)):
         status = STATUS_NUMBER
@@ -380,10 +442,10 @@ cdef Py_ssize_t plan_parameters(const void *plan) noexcept nogil:
 cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept nogil:
     """Return the index in theta at which PARAMETER_... begins, or a status below 0."""
     cdef int status = plan_status(plan)
-    cdef Py_ssize_t[7] begins
+    cdef Py_ssize_t[8] begins
     if status != STATUS_OK:
         return status
-    if not 0 <= parameter < 7:
+    if not 0 <= parameter < 8:
         return STATUS_OPTION
     find_parameters(&(<const Embedded *> plan).plan, begins)
     return begins[parameter] if begins[parameter] >= 0 else STATUS_COMBINATION

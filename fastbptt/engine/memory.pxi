@@ -56,6 +56,8 @@ cdef class EngineCalls(EngineArguments):
             gradients["b_s"] = self.view(flat, p.b_s, 1, p.gates * p.H, 0)
         if p.b_n >= 0:
             gradients["b_n"] = self.view(flat, p.b_n, 1, p.H, 0)
+        if p.leak_logit >= 0:
+            gradients["leak_logit"] = self.view(flat, p.leak_logit, 1, p.H, 0)
         gradients["W_y"] = self.view(flat, p.W_y, 2, p.O, p.H)
         if p.b_y >= 0:
             gradients["b_y"] = self.view(flat, p.b_y, 1, p.O, 0)

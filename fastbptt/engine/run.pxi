@@ -189,6 +189,9 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         map_parameters(p.P, p.maps, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
+    if separate_leaks(p):
+        find_leaks(p, c, theta, &shared)
+        c.units.leaks, c.units.keeps, c.noise_scales = shared.leaks, shared.keeps, shared.noise_scales
     if c.drops_noise:
         find_norms(p, c, theta)
     if c.packed or c.most < c.T:

@@ -28,6 +28,9 @@ cdef struct Shared:
     void *Q_y                    # (O, ldh)          W_y, packed for backward
     void *biases                 # (gates ldh,)      b_s, one block per slot; absent if there is one gate, like the next
     void *b_n                    # (ldh,)            b_n, or zeros
+    void *leaks                  # (ldh,)            the leak of each unit; NULL if all are equal, like the next two
+    void *keeps                  # (ldh,)            1 - leak
+    double *noise_scales         # (H,)              standard deviation of each unit's noise
     void *by_slots               # (gates ldh, I or H)  a weight matrix, one block of rows per slot, before it is packed
 
 
@@ -94,6 +97,12 @@ cdef struct Workspace:
     void *mask                        # saved   (B, ldh)               dropout mask; NULL without dropout
     void *masked                      # scratch (2, B, ldh)            states times mask, and times a gate
     void *gated                       # scratch (rows, ldh)            the factor of a GATED product, of a block
+    double *leak_sums                 # scratch (ldh,)                 ∂E/∂leak_logit / (1 - leak); absent if leaks are not
+                                      #                                trained, like all below
+    void *leak_dS                     # scratch (rows, ldh)            ∂E/∂ the state after each step of a block
+    void *leak_before                 # scratch (rows, ldh)            second carry before each step of a block
+    void *leak_first                  # scratch (B, ldh)               second carry before the block's first step
+    void *leak_noise                  # scratch (rows, ldh)            noise of a block
 
 
 cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t size) noexcept nogil:
@@ -114,7 +123,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     """
     cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef const CellRow *cell = cell_of(c)
-    w.mask = w.gated = w.carry = NULL
+    w.mask = w.gated = w.carry = w.leak_dS = NULL
     w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
@@ -190,6 +199,12 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
             w.reset_dcarry_sums = take(base, &used, B, w.ldh, sizeof(double))
             w.old = take(base, &used, 2, w.ldh, size)
             w.old_start_sums = take(base, &used, 1, w.ldh, sizeof(double))
+    if p.leak_logit >= 0 and c.gradient != NULL:
+        w.leak_sums = <double *> take(base, &used, 1, w.ldh, sizeof(double))
+        w.leak_dS = take(base, &used, w.rows, w.ldh, size)
+        w.leak_before = take(base, &used, w.rows if cell.carries > 1 else 0, w.ldh, size)
+        w.leak_first = take(base, &used, B if cell.carries > 1 else 0, w.ldh, size)
+        w.leak_noise = take(base, &used, w.rows if p.noise > 0 else 0, w.ldh, size)
     return used
 
 
@@ -219,6 +234,11 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
         shared.biases = take(base, &used, gates, ldh, size)
         shared.b_n = take(base, &used, 1, ldh, size)
         shared.by_slots = take(base, &used, gates * ldh, max(p.I, p.H), size)
+    shared.leaks = shared.keeps = NULL
+    if separate_leaks(p):
+        shared.leaks = take(base, &used, 1, ldh, size)
+        shared.keeps = take(base, &used, 1, ldh, size)
+        shared.noise_scales = <double *> take(base, &used, 1, p.H, sizeof(double))
     shared.totals = <double *> take(base, &used, shared.shards, 1, sizeof(double))
     if p.maps != NULL:
         shared.theta = take(base, &used, 1, p.P, size)

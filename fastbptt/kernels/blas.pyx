@@ -210,6 +210,18 @@ cdef const floating *times_mask(Py_ssize_t n, const floating *states, const floa
     return masked
 
 
+cdef void mix_rows(const Units *what, Py_ssize_t rows, Py_ssize_t ldh, const floating *x, const floating *y,
+                   floating *into) noexcept nogil:
+    """Compute into = keep * x + leak * y for rows (rows, H) of units with separate leaks."""
+    cdef Py_ssize_t row, i, h
+    cdef const floating *leaks = <const floating *> what.leaks
+    cdef const floating *keeps = <const floating *> what.keeps
+    for row in range(rows):
+        i = row * ldh
+        for h in range(ldh):
+            into[i + h] = x[i + h] * keeps[h] + y[i + h] * leaks[h]
+
+
 cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                     const floating *mask, floating *masked, const floating *before, const floating *integrated, floating *S,
                     floating *other) noexcept nogil:
@@ -224,10 +236,14 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
             memcpy(other, S, n * sizeof(floating))
             rate = S if reads_input(what.activation) else other  # the other of the two keeps A
             activate(what.activation, n, rate)
-            for i in range(n):
+            if what.leaks != NULL:
+                mix_rows(what, rows, ldh, before, rate, S)
+            for i in range(0 if what.leaks != NULL else n):
                 S[i] = before[i] * keep + rate[i] * leak
         else:
-            for i in range(n):
+            if what.leaks != NULL:
+                mix_rows(what, rows, ldh, integrated, S, other)
+            for i in range(0 if what.leaks != NULL else n):
                 other[i] = integrated[i] * keep + S[i] * leak
             memcpy(S, other, n * sizeof(floating))
             activate(what.activation, n, S)
@@ -239,7 +255,7 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
 cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                          const floating *mask, floating *masked, const floating *R, const floating *later, floating *dU,
                          floating *delta) noexcept nogil:
-    cdef Py_ssize_t t, i, n = rows * ldh
+    cdef Py_ssize_t t, i, h, n = rows * ldh
     cdef floating leak = <floating> what.leak, keep = <floating> (1 - what.leak)
     cdef floating *d
     if later == NULL:
@@ -255,7 +271,12 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
                 d[i] += masked[i] * mask[i]
         if what.form != RATE:
             differentiate(what.activation, n, R + t * n, d)
-        for i in range(n):
+        if what.leaks != NULL:
+            for i in range(n):
+                h = i % ldh
+                dU[i] = d[i] + dU[i] * (<const floating *> what.keeps)[h]
+                d[i] = dU[i] * (<const floating *> what.leaks)[h]
+        for i in range(0 if what.leaks != NULL else n):
             dU[i] = d[i] + dU[i] * keep
             d[i] = dU[i] * leak
         if what.form == RATE:

@@ -84,10 +84,12 @@ typedef struct {
     int settles;          /* whether rounding noise in the derivative of softmax becomes 0, as omega requires */
 } fastbptt_error;
 
-/* Arguments of `integrate`. */
+/* Arguments of `integrate`. leaks and keeps are arrays (ldh,) of the kernel's real type: the leak of each unit, and 1 - leak. They
+ * are NULL if all units have the leak `leak`. */
 typedef struct {
     int activation, form;
     double leak;
+    const void *leaks, *keeps;
 } fastbptt_units;
 
 /* Arguments of `update`. correction_1 = 1 - beta_1^count and correction_2 = 1 - beta_2^count. */

@@ -21,11 +21,11 @@ cdef extern from "parametrizations.h" nogil:
 
 cdef extern from "draws.h" nogil:
     void add_normals_f32 "fastbptt_add_normals_f32"(unsigned long long key, unsigned int kind, unsigned int step,
-                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
-                                                    float *row) noexcept
+                                                    unsigned int sequence, unsigned int call, double scale,
+                                                    const double *scales, Py_ssize_t n, float *row) noexcept
     void add_normals_f64 "fastbptt_add_normals_f64"(unsigned long long key, unsigned int kind, unsigned int step,
-                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
-                                                    double *row) noexcept
+                                                    unsigned int sequence, unsigned int call, double scale,
+                                                    const double *scales, Py_ssize_t n, double *row) noexcept
     void draw_mask_f32 "fastbptt_draw_mask_f32"(unsigned long long key, unsigned int kind, unsigned int sequence,
                                                 unsigned int call, double keep, Py_ssize_t n, float *row) noexcept
     void draw_mask_f64 "fastbptt_draw_mask_f64"(unsigned long long key, unsigned int kind, unsigned int sequence,
@@ -105,6 +105,8 @@ cdef extern from "kernels.h" nogil:
         int activation
         int form
         double leak
+        const void *leaks
+        const void *keeps
 
     ctypedef struct ErrorOptions "fastbptt_error":
         int activation
@@ -446,11 +448,12 @@ cdef inline void hold(Py_ssize_t n, const unsigned char *maps, const floating *b
 
 
 cdef inline void add_normals(unsigned long long key, unsigned int kind, unsigned int step, unsigned int sequence,
-                             unsigned int call, double scale, Py_ssize_t n, floating *row) noexcept nogil:
+                             unsigned int call, double scale, const double *scales, Py_ssize_t n,
+                             floating *row) noexcept nogil:
     if floating is float:
-        add_normals_f32(key, kind, step, sequence, call, scale, n, row)
+        add_normals_f32(key, kind, step, sequence, call, scale, scales, n, row)
     else:
-        add_normals_f64(key, kind, step, sequence, call, scale, n, row)
+        add_normals_f64(key, kind, step, sequence, call, scale, scales, n, row)
 
 
 cdef inline void draw_mask(unsigned long long key, unsigned int kind, unsigned int sequence, unsigned int call, double keep,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import reference
 
 PLAIN = "plain"
@@ -37,7 +39,7 @@ def is_gated(config: Mapping[str, Any]) -> bool:
 
 def is_leaky(config: Mapping[str, Any]) -> bool:
     """Return whether a configuration has leaky units, whose rates are not their states."""
-    return config["leak"] < 1 or config["leak_form"] != "rate"
+    return reference.has_leak(config["leak"]) or config["leak_form"] != "rate"
 
 
 def has_b_n(config: Mapping[str, Any]) -> bool:
@@ -57,8 +59,9 @@ def refuse_options_of_others(config: Mapping[str, Any], dt: Any = None, tau: Any
         given = {"dt": dt, "tau": tau} | {name: config[name] for name in PLAIN_ONLY}
         for name, value in given.items():
             same = PLAIN_ONLY.get(name)
-            if value is not same and (name == "dale_signs" or value != same):
-                words = "an array" if name == "dale_signs" else repr(value)
+            is_array = isinstance(value, (np.ndarray, tuple))
+            if value is not same and (is_array or value != same):
+                words = "an array" if is_array else repr(value)
                 raise ValueError(f"{name} must not be given with cell={cell!r}: only cell='plain' has it; got {name}={words}")
         if reference.reads_input(config["activation"]):
             raise ValueError(f"activation must not be {config['activation']!r} with cell={cell!r}: its derivative is a function of "

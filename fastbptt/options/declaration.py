@@ -89,7 +89,9 @@ def configuration(given: Mapping[str, Any]) -> dict[str, Any]:
     parametrizations.refuse_two_sources_of_signs(given["dale_ratio"], given["dale_signs"])
     given = {**given, "leak": units.leak_of(given["leak"], given["dt"], given["tau"])}
     config = {option.name: option.check(option.name, given[option.name]) for option in OPTIONS if option.check is not None}
+    config["leak"] = units.fit_to_layers(config["leak"], config["hidden_size"])
     cells.refuse_options_of_others(config, given["dt"], given["tau"])
+    units.check_trained_leak(config)
     return config
 
 
@@ -114,4 +116,4 @@ def is_default(name: str, value: Any) -> bool:
 def shown(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that a network's repr shows."""
     return {name: value for name, value in config.items()
-            if name not in BY_NAME or not BY_NAME[name].quiet or value != kept_defaults()[name]}
+            if name not in BY_NAME or not BY_NAME[name].quiet or not is_default(name, value)}

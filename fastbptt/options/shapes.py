@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from . import cells
+from . import cells, units
 
 
 def shapes_of(config):
@@ -23,6 +23,8 @@ def shapes_of(config):
                 shapes["b_s" + suffix] = (G * H,)
             if cells.has_b_n(config):
                 shapes["b_n" + suffix] = (H,)
+            if units.trains_leak(config):
+                shapes["leak_logit" + suffix] = (H,)
             if config["learn_initial_state"]:
                 shapes["S_0" + suffix] = (states * H,)
         width = H * (2 if both else 1)

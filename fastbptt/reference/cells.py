@@ -20,6 +20,7 @@ the gradients, and also accept further leading axes. Names of the arguments:
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -112,7 +113,7 @@ def _one_gate_to_weights(units, delta, saved, S, through):
 
 def _rate(units, A, S, through):
     argument = A + (S * through.mask) @ pack(through.W_s)
-    return (1 - units.leak) * S + units.leak * units.g(argument), units.of_slope(argument)
+    return units.keep * S + units.leak * units.g(argument), units.of_slope(argument)
 
 
 def _rate_to_delta(units, dS, saved, S, through):
@@ -124,7 +125,7 @@ def _rate_to_before(units, delta, dS, saved, S, through):
 
 
 def _current(units, A, S, through):
-    new = (1 - units.leak) * S + units.leak * (A + (units.g(S) * through.mask) @ pack(through.W_s))
+    new = units.keep * S + units.leak * (A + (units.g(S) * through.mask) @ pack(through.W_s))
     return new, units.of_slope(new)
 
 
@@ -137,11 +138,11 @@ def _current_to_before(units, delta, dS, saved, S, through):
 
 
 def _rate_recall(units, new, past_rates):
-    return new if units.leak == 1 and not units.reads_input else _kept(units, new, past_rates)
+    return new if not has_leak(units.leak) and not units.reads_input else _kept(units, new, past_rates)
 
 
 def _leaked(units, back, dS):
-    return back if units.leak == 1 else back + (1 - units.leak) * dS
+    return back if not has_leak(units.leak) else back + units.keep * dS
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -316,7 +317,12 @@ CELLS = {
 CELL_NAMES = tuple(dict.fromkeys(row.cell for row in CELLS.values()))  # the values of the option `cell`
 
 
-def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, leak_form: str = "rate",
+def has_leak(leak: Any) -> bool:
+    """Return whether units with this leak are leaky: a number below 1, or separate leaks of units or layers."""
+    return not isinstance(leak, Real) or leak < 1  # type: ignore[operator]
+
+
+def cell_of(cell: str = "plain", reset_after: bool = True, leak: Any = 1.0, leak_form: str = "rate",
             activation: str = "tanh") -> Cell:
     """Return the row of CELLS for a network's options.
 
@@ -325,11 +331,11 @@ def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, le
     ValueError : `cell` is unknown, or a gated cell has a leak or an activation whose derivative reads the pre-activation.
     """
     if cell == "plain":
-        name = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
+        name = "current" if leak_form == "current" else "rate" if has_leak(leak) else "plain"
         return CELLS[name + "_input" if reads_input(activation) and name != "rate" else name]
     if cell not in CELL_NAMES:
         raise ValueError(f"cell must be {', '.join(map(repr, CELL_NAMES[:-1]))} or {CELL_NAMES[-1]!r}, got {cell!r}")
-    if leak != 1 or leak_form != "rate":
+    if has_leak(leak) or leak_form != "rate":
         raise ValueError(f"leak requires cell='plain', got cell={cell!r} with leak={leak}, leak_form={leak_form!r}")
     if reads_input(activation):
         raise ValueError(f"activation={activation!r} requires cell='plain', got cell={cell!r}: the derivative of this activation "

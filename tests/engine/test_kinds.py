@@ -80,10 +80,11 @@ VALUES = {
     "omega": (False, True),
     "maps": ("none", "present", "frozen", "signs"),
     "layers": ("one", "two", "both directions"),
+    "leaks": ("one", "each", "trained", "some"),  # the last: only some of them are trained
 }
 # What a network of a gated cell draws instead, and beside. Its noise is that of the inputs alone
 GATED = {**VALUES, "activation": tuple(name for name in ACTIVATIONS if name not in ("silu", "gelu")), "units": ("plain",),
-         "omega": (False,), "cell": ("gru", "gru_before", "lstm"), "norms": (False, True),
+         "leaks": ("one",), "omega": (False,), "cell": ("gru", "gru_before", "lstm"), "norms": (False, True),
          "optimizer": ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam")}
 
 
@@ -119,6 +120,7 @@ class Kind(NamedTuple):
     cell: str = "plain"
     norms: bool = False  # l1 and l2
     optimizer: str = "sgd"
+    leaks: str = "one"
 
     @property
     def is_gated(self):
@@ -139,6 +141,7 @@ class Kind(NamedTuple):
             ("memory", "tbptt"): self.memory != "none" and truncated,
             ("omega", "tbptt"): self.omega and truncated,
             ("omega", "units"): self.omega and self.units != "plain",
+            ("leaks", "units"): self.leaks != "one" and self.units == "plain",
             ("omega", "draws"): self.omega and self.draws in ("dropout", "both"),
             ("omega", "head"): self.omega and self.head == "absolute_error-softmax",  # whose ∂E/∂S may be rounding alone
             ("training", "B"): fit and self.B == 0,
@@ -201,13 +204,13 @@ class Call:
                   loss=head.loss if head.loss_parameter is None else (head.loss, head.loss_parameter),
                   output_activation=head.output_activation, bias=kind.bias, output=kind.output, one_hot=kind.ids,
                   learn_initial_state=kind.state in ("learnt", "both"), random_state=0, initializer=zeros,
-                  leak=1.0 if kind.units == "plain" else 0.25, leak_form="current" if kind.units == "current" else "rate",
+                  leak=leak_of(kind), leak_form="current" if kind.units == "current" else "rate",
                   noise_std=0.1 if kind.draws in ("noise", "both") and not kind.is_gated else 0.0,
                   input_noise_std=0.2 if kind.draws in ("noise", "both") and not kind.ids else 0.0,
                   recurrent_dropout=0.3 if kind.draws in ("dropout", "both") else 0.0,
                   rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega, bidirectional=kind.layers == "both directions",
                   **CELLS.get(kind.cell, {}), **({"l1": 0.02, "l2": 0.01} if kind.norms else {}),
-                  **maps_of(kind), **{"reduction": kind.reduction, **options})
+                  **with_trained_leaks(maps_of(kind), kind), **{"reduction": kind.reduction, **options})
         for name, value in self.parameters.items():
             if net.parameters[name].shape == value.shape:  # else `with_shapes` is at work
                 net.parameters[name] = value
@@ -255,6 +258,23 @@ def maps_of(kind):
             "signs": {"nonnegative": ("W_s",), "trainable": {"W_y": False}}}[kind.maps]
 
 
+def leak_of(kind):
+    """One leak, or one for each unit of each layer."""
+    if kind.leaks in ("one", "trained"):
+        return 1.0 if kind.units == "plain" else 0.25
+    sizes = sizes_of(kind)
+    drawn = tuple(np.random.default_rng(H).uniform(0.1, 0.9, H) for H in np.atleast_1d(sizes))
+    return drawn[0] if kind.layers == "one" else drawn
+
+
+def with_trained_leaks(options, kind):
+    """The options, with those that train all leaks, or every second one of the first layer."""
+    if kind.leaks not in ("trained", "some"):
+        return options
+    more = {"leak": True} | ({"leak_logit": np.arange(kind.H) % 2 == 0} if kind.leaks == "some" else {})
+    return options | {"trainable": options.get("trainable", {}) | more}
+
+
 def with_shapes(call, seed=5):
     """The call of a network of several recurrences or gates, made of one of the plain network."""
     rng, net = np.random.default_rng(seed), call.network()
@@ -273,7 +293,7 @@ def with_shapes(call, seed=5):
 
 
 def call_of(kind, seed=0):
-    drawn_by = repr(kind) if kind.is_gated else repr(kind).split(", cell=")[0] + ")"
+    drawn_by = repr(kind).replace(", leaks='one'", "") if kind.is_gated else repr(kind).split(", cell=")[0] + ")"
     rng = np.random.default_rng([seed, *map(ord, drawn_by)])
     head, last = HEADS_BY_NAME[kind.head], kind.output == "last"
     choice = Choice(kind.bias, kind.state in ("learnt", "both"), kind.state in ("given", "both"),
@@ -281,6 +301,8 @@ def call_of(kind, seed=0):
     shape = Shape(max(kind.T, 1), kind.B, kind.I, kind.H, kind.O, "")
     case = cases.sample(rng, shape, kind.activation, head, choice, 0.9)
     case.parameters["W_s"] = bounded(case.parameters["W_s"], kind)
+    if kind.leaks in ("trained", "some"):
+        case.parameters["leak_logit"] = np.float32(np.random.default_rng(kind.H).normal(-0.5, 1, kind.H)).astype(float)
     D, dY, weights = case.D, case.dY, case.weights
     if "few" in kind.weights:
         weights = weights * (rng.random(weights.shape[:2]) < 0.15).reshape(*weights.shape[:2], *[1] * (weights.ndim - 2))

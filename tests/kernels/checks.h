@@ -379,7 +379,9 @@ static void NAME(check_integrate)(const verbs *v, ptrdiff_t pad, int activation,
 {
     const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
     const double scale = 2 / sqrt((double)H);
-    const fastbptt_units what = {activation, form, 0.3};
+    const int each = below(2); /* whether units have separate leaks */
+    const real *leaks = NAME(numbers)(1, H, ldh, 0.05, 1), *keeps = NAME(numbers)(1, H, ldh, 0, 0.95);
+    const fastbptt_units what = {activation, form, 0.3, each ? leaks : NULL, each ? keeps : NULL};
     const truth leak = (real)what.leak, keep = (real)(1 - what.leak);
     const real *W = NAME(numbers)(H, H, H, -scale, scale), *before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1);
     const real *integrated = form == FASTBPTT_CURRENT ? NAME(numbers)(MOST_ROWS, H, ldh, -1.5, 1.5) : NULL;
@@ -406,7 +408,7 @@ static void NAME(check_integrate)(const verbs *v, ptrdiff_t pad, int activation,
             for (j = 0; j < H; j++) {
                 truth magnitude, a = NAME(dot)(start[row + j], H, factors, W + j * H, 1, &magnitude);
                 truth rate = form == FASTBPTT_RATE ? NAME(g)(activation, a) : NAME(g)(activation, other[row + j]);
-                truth state = keep * U[j] + leak * (form == FASTBPTT_RATE ? rate : a);
+                truth state = (each ? keeps[j] : keep) * U[j] + (each ? leaks[j] : leak) * (form == FASTBPTT_RATE ? rate : a);
                 magnitude += M(fabs)(U[j]) + M(fabs)(rate) + M(fabs)(state);
                 NAME(close)(RECURRENCES, form == FASTBPTT_RATE ? other[row + j] : S[row + j],
                             form == FASTBPTT_RATE && fastbptt_reads_input(activation) ? a : rate, magnitude, (double)H + 8,
@@ -441,7 +443,9 @@ static void NAME(check_integrate_back)(const verbs *v, ptrdiff_t pad, int activa
 {
     const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
     const double scale = 1 / sqrt((double)H);
-    const fastbptt_units what = {activation, form, 0.3};
+    const int each = below(2); /* whether units have separate leaks */
+    const real *leaks = NAME(numbers)(1, H, ldh, 0.05, 1), *keeps = NAME(numbers)(1, H, ldh, 0, 0.95);
+    const fastbptt_units what = {activation, form, 0.3, each ? leaks : NULL, each ? keeps : NULL};
     const truth leak = (real)what.leak, keep = (real)(1 - what.leak);
     const real *W = NAME(numbers)(H, H, H, -scale, scale), *before = NAME(numbers)(steps * MOST_ROWS, H, ldh, -1, 1);
     const real *dU_before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1), *P;
@@ -472,10 +476,10 @@ static void NAME(check_integrate_back)(const verbs *v, ptrdiff_t pad, int activa
                 if (with_mask)
                     q *= mask[i * ldh + j], magnitude *= mask[i * ldh + j];
                 magnitude += M(fabs)(before[k]);
-                whole = (before[k] + q) * (form == FASTBPTT_CURRENT ? slope : 1) + keep * whole;
+                whole = (before[k] + q) * (form == FASTBPTT_CURRENT ? slope : 1) + (each ? keeps[j] : keep) * whole;
                 all += magnitude * (form == FASTBPTT_CURRENT ? M(fabs)(slope) + 1 : 1);
-                NAME(close)(RECURRENCES, delta[k], leak * whole * (form == FASTBPTT_RATE ? slope : 1), all, (double)H + 12,
-                            "delta", t * MOST_ROWS + i, j);
+                NAME(close)(RECURRENCES, delta[k], (each ? leaks[j] : leak) * whole * (form == FASTBPTT_RATE ? slope : 1), all,
+                            (double)H + 12, "delta", t * MOST_ROWS + i, j);
             }
             NAME(close)(RECURRENCES, dU[i * ldh + j], whole, all, (double)H + 12, "dU", i, j);
         }

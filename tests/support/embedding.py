@@ -102,6 +102,8 @@ def allow(plan):
 
 def cell_of(net):
     """The constant of a network's cell."""
+    if net._leaky:
+        return c.CELL_CURRENT if net.leak_form == "current" else c.CELL_RATE
     return c.CELL_GRU_BEFORE if net.cell == "gru" and not net.reset_after else getattr(c, f"CELL_{net.cell.upper()}")
 
 
@@ -116,6 +118,13 @@ def plan_of(net, tbptt=None):
     ok(of_type(net, "plan_init")(plan, plan.size, net.input_size, net.hidden_size, net.output_size))
     loss, parameter = net.loss if isinstance(net.loss, tuple) else (net.loss, None)
     ok(c.plan_set_cell(plan, cell_of(net)))
+    if "leak_logit" in net.parameters:
+        ok(c.plan_set_trained_leak(plan, 1))
+    elif isinstance(net.leak, np.ndarray):
+        plan.leaks = net.leak.copy()
+        ok(c.plan_set_leaks(plan, plan.leaks, len(plan.leaks)))
+    else:
+        ok(c.plan_set_leak(plan, net.leak))
     ok(c.plan_set_activation(plan, getattr(c, f"ACTIVATION_{net.activation.upper()}")))
     ok(c.plan_set_output_activation(plan, getattr(c, f"ACTIVATION_{net.output_activation.upper()}")))
     if loss == "huber":
