@@ -516,6 +516,288 @@ static void NAME(check_leaky_units)(const verbs *v, ptrdiff_t pad)
             }
 }
 
+/* ---- Cells of several gates */
+
+static int NAME(gates_of)(int form)
+{
+    return form == FASTBPTT_LSTM ? 4 : 3;
+}
+
+/* W_s (gates H, H) for `gate`: all gates as one matrix, whose blocks are ldh wide. The last of GRU_BEFORE is by itself. */
+static const real *NAME(packed_gates)(const verbs *v, int form, ptrdiff_t H, ptrdiff_t ldh, const real *W)
+{
+    const int G = NAME(gates_of)(form), others = form == FASTBPTT_GRU_BEFORE ? G - 1 : G;
+    real *blocks = NAME(empty)(G * ldh * H), *P = NAME(empty)(G * ldh * H);
+    int g;
+    memset(blocks, 0, (size_t)(G * ldh * H) * sizeof(real));
+    for (g = 0; g < G; g++)
+        memcpy(blocks + g * ldh * H, W + g * H * H, (size_t)(H * H) * sizeof(real));
+    v->pack(H, others * ldh, blocks, 1, H, P, others * ldh);
+    if (others < G)
+        v->pack(H, ldh, blocks + others * ldh * H, 1, H, P + others * ldh * H, ldh);
+    return P;
+}
+
+/* W_s for `gate_back`: all gates as one matrix where delta has no padding, else one by one. Again GRU_BEFORE has one by itself. */
+static const real *NAME(packed_back)(const verbs *v, int form, ptrdiff_t H, ptrdiff_t ldh, const real *W)
+{
+    const int G = NAME(gates_of)(form), together = H < ldh ? 1 : form == FASTBPTT_GRU_BEFORE ? G - 1 : G;
+    real *P = NAME(empty)(G * H * ldh);
+    int g, n;
+    for (g = 0; g < G; g += n) {
+        n = g + together <= G ? together : 1;
+        v->pack(n * H, H, W + g * H * H, H, 1, P + g * H * ldh, ldh);
+    }
+    return P;
+}
+
+static truth NAME(sigmoid)(truth x)
+{
+    return NAME(g)(FASTBPTT_SIGMOID, x);
+}
+
+static void NAME(check_gate)(const verbs *v, ptrdiff_t pad, int activation, int form, ptrdiff_t H, int with_mask)
+{
+    enum { R, Z, N }; /* of GRU_BEFORE, and I, F, G, O of the LSTM; a GRU has n, r, z, hn */
+    const int G = NAME(gates_of)(form), slots = form == FASTBPTT_GRU ? 4 : form == FASTBPTT_LSTM ? 6 : 3, gru = form == FASTBPTT_GRU;
+    const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh, lds = slots * ldh;
+    const double scale = 2 / sqrt((double)H);
+    const fastbptt_units what = {activation, form, 1};
+    const real *W = NAME(numbers)(G * H, H, H, -scale, scale), *before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1);
+    const real *carry_before = NAME(numbers)(MOST_ROWS, H, ldh, -1.5, 1.5), *b_n = NAME(numbers)(1, H, ldh, -1, 1), *P;
+    const real *start = NAME(numbers)(steps * MOST_ROWS * slots, H, ldh, -3, 3);
+    const real *mask = with_mask ? NAME(numbers)(MOST_ROWS, H, ldh, 0, 2) : NULL;
+    real *masked, *product, *S, *carry, *saves;
+    ptrdiff_t t, i, j, k, few, first;
+    seal();
+    P = NAME(packed_gates)(v, form, H, ldh, W);
+    seal();
+    masked = NAME(empty)(2 * n);
+    product = NAME(empty)(2 * H);
+    at("%s float%d gate %s form=%d rows=%d H=%d mask=%d", set, BITS, fastbptt_activations[activation].name, form, MOST_ROWS, (int)H,
+       with_mask);
+    S = NAME(empty)(steps * n);
+    carry = NAME(empty)(steps * n);
+    saves = NAME(copied)(steps * MOST_ROWS * lds, start);
+    v->gate(&what, steps, MOST_ROWS, H, P, ldh, b_n, mask, masked, before, carry_before, S, carry, saves);
+    for (t = 0; t < steps; t++)
+        for (i = 0; i < MOST_ROWS; i++) {
+            const ptrdiff_t row = t * MOST_ROWS + i;
+            const real *last = t > 0 ? S + (row - MOST_ROWS) * ldh : before + i * ldh; /* as the verb found it */
+            const real *c = t > 0 ? carry + (row - MOST_ROWS) * ldh : carry_before + i * ldh;
+            const real *factors = NAME(read_by)(H, with_mask ? mask + i * ldh : NULL, last, product);
+            const real *A = start + row * lds, *s = saves + row * lds, *h = S + row * ldh;
+            for (j = 0; j < H; j++) {
+                truth magnitude[4], sum[4], expected, size;
+                for (k = 0; k < G; k++) {
+                    const ptrdiff_t slot = gru ? (k + 1) * ldh : k * ldh;
+                    const truth base = gru && k == N ? (truth)b_n[j] : (truth)A[slot + j];
+                    if (form == FASTBPTT_GRU_BEFORE && k == N) /* r ∘ mask ∘ S[t - 1], with r as the verb found it */
+                        for (first = 0; first < H; first++)
+                            product[H + first] = s[first] * factors[first];
+                    sum[k] = NAME(dot)(base, H, form == FASTBPTT_GRU_BEFORE && k == N ? product + H : factors, W + (k * H + j) * H, 1,
+                                       &magnitude[k]);
+                    if (gru && k == N)
+                        NAME(close)(RECURRENCES, s[slot + j], sum[k], magnitude[k], (double)H + 1, "the product of n", row, j);
+                    else
+                        NAME(close)(RECURRENCES, s[slot + j],
+                                    k == 2 ? NAME(g)(activation, sum[k]) : NAME(sigmoid)(sum[k]), magnitude[k] + 1, (double)H + 8,
+                                    "a gate", row, j);
+                }
+                if (form == FASTBPTT_LSTM) {
+                    const real input = s[j], forget = s[ldh + j], g = s[2 * ldh + j], output = s[3 * ldh + j];
+                    const real *found = carry + row * ldh;
+                    expected = (truth)forget * c[j] + (truth)input * g;
+                    NAME(close)(RECURRENCES, found[j], expected, M(fabs)((truth)forget * c[j]) + M(fabs)((truth)input * g), 3, "c",
+                                row, j);
+                    expected = NAME(g)(activation, found[j]);
+                    NAME(close)(RECURRENCES, s[4 * ldh + j], expected, M(fabs)(expected) + M(fabs)((truth)found[j]), 8, "g1(c)", row, j);
+                    NAME(same)(s[5 * ldh + j], c[j], "c before", row, j);
+                    NAME(close)(RECURRENCES, h[j], (truth)output * s[4 * ldh + j], M(fabs)((truth)s[4 * ldh + j]), 2, "S", row, j);
+                } else {
+                    const truth z = gru ? s[2 * ldh + j] : s[ldh + j], candidate = gru ? s[j] : s[2 * ldh + j];
+                    if (gru) {
+                        size = M(fabs)((truth)A[j]) + M(fabs)((truth)s[3 * ldh + j]);
+                        NAME(close)(RECURRENCES, s[j], NAME(g)(activation, A[j] + (truth)s[ldh + j] * s[3 * ldh + j]), size + 1, 10, "n",
+                                    row, j);
+                    }
+                    expected = (1 - z) * candidate + z * last[j];
+                    NAME(close)(RECURRENCES, h[j], expected, M(fabs)(candidate) + M(fabs)((truth)last[j]), 5, "S", row, j);
+                }
+            }
+        }
+    for (few = 1; few < MOST_ROWS; few++) {
+        const int keep = block_count;
+        const real *before_few, *carry_before_few, *mask_few = NULL;
+        real *masked_few = NAME(empty)(2 * few * ldh), *S_few = NAME(empty)(steps * few * ldh), *saves_few;
+        real *carry_few = NAME(empty)(steps * few * ldh);
+        at("%s float%d gate %s form=%d rows=%d H=%d mask=%d", set, BITS, fastbptt_activations[activation].name, form, (int)few, (int)H,
+           with_mask);
+        first = below(MOST_ROWS - few + 1);
+        before_few = NAME(part)(1, MOST_ROWS, ldh, before, first, few);
+        carry_before_few = NAME(part)(1, MOST_ROWS, ldh, carry_before, first, few);
+        if (mask != NULL)
+            mask_few = NAME(part)(1, MOST_ROWS, ldh, mask, first, few);
+        saves_few = NAME(part)(steps, MOST_ROWS, lds, start, first, few);
+        v->gate(&what, steps, few, H, P, ldh, b_n, mask_few, masked_few, before_few, carry_before_few, S_few, carry_few, saves_few);
+        NAME(same_part)(steps, MOST_ROWS, H, ldh, S, first, few, S_few);
+        NAME(same_part)(steps, MOST_ROWS * slots, H, ldh, saves, first * slots, few * slots, saves_few);
+        if (form == FASTBPTT_LSTM)
+            NAME(same_part)(steps, MOST_ROWS, H, ldh, carry, first, few, carry_few);
+        release(keep);
+    }
+    release(0);
+}
+
+/* Numbers as a forward pass saves them: gates, what is of g1, and other numbers */
+static real *NAME(saved)(int activation, int form, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh)
+{
+    static const char *const kinds_of[] = {"n**p", "**n", "**n*np"}; /* of GRU, GRU_BEFORE and LSTM */
+    const char *of = kinds_of[form == FASTBPTT_GRU ? 0 : form == FASTBPTT_GRU_BEFORE ? 1 : 2];
+    const ptrdiff_t slots = (ptrdiff_t)strlen(of);
+    real *saves = NAME(empty)(rows * slots * ldh);
+    ptrdiff_t i, j;
+    for (i = 0; i < rows * slots; i++)
+        for (j = 0; j < H; j++)
+            saves[i * ldh + j] = (real)(of[i % slots] == 'n' ? NAME(g)(activation, uniform(-3, 3))
+                                        : of[i % slots] == '*' ? uniform(0, 1) : uniform(-1.5, 1.5));
+    return saves;
+}
+
+static void NAME(check_gate_back)(const verbs *v, ptrdiff_t pad, int activation, int form, ptrdiff_t H, int with_mask, int with_later)
+{
+    const int G = NAME(gates_of)(form), gru = form == FASTBPTT_GRU, lstm = form == FASTBPTT_LSTM;
+    const int saved = gru ? 4 : lstm ? 6 : 3, slots = gru || lstm ? 4 : 3, come = gru || lstm ? G : 2, from = gru;
+    const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh, lds = saved * ldh, ldd = slots * ldh;
+    const double scale = 1 / sqrt((double)H), most = (double)(G * H + 16);
+    const fastbptt_units what = {activation, form, 1};
+    const real *W = NAME(numbers)(G * H, H, H, -scale, scale), *before = NAME(numbers)(steps * MOST_ROWS, H, ldh, -1, 1);
+    const real *start = NAME(numbers)(steps * MOST_ROWS * slots, H, ldh, -1, 1), *P;
+    const real *dcarry_before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1);
+    const real *later = with_later ? NAME(numbers)(MOST_ROWS * slots, H, ldh, -1, 1) : NULL;
+    const real *mask = with_mask ? NAME(numbers)(MOST_ROWS, H, ldh, 0, 2) : NULL;
+    const real *saves = NAME(saved)(activation, form, steps * MOST_ROWS, H, ldh);
+    real *delta, *dcarry, *masked, *left;
+    ptrdiff_t t, i, j, k, few, first;
+    seal();
+    P = NAME(packed_back)(v, form, H, ldh, W);
+    seal();
+    at("%s float%d gate_back %s form=%d rows=%d H=%d mask=%d later=%d", set, BITS, fastbptt_activations[activation].name, form, MOST_ROWS,
+       (int)H, with_mask, with_later);
+    delta = NAME(copied)(steps * MOST_ROWS * ldd, start); /* whose first slots alone are read */
+    dcarry = NAME(copied)(n, dcarry_before);
+    masked = NAME(empty)(2 * n);
+    v->gate_back(&what, steps, MOST_ROWS, H, P, ldh, mask, masked, saves, before, later, dcarry, delta);
+    for (i = 0; i < MOST_ROWS; i++)
+        for (j = 0; j < H; j++) {
+            truth direct = with_later ? dcarry_before[i * ldh + j] : 0, all = M(fabs)(direct); /* of the step after */
+            for (t = steps - 1; t >= 0; t--) {
+                const ptrdiff_t row = t * MOST_ROWS + i;
+                const real *next = t + 1 < steps ? delta + (row + MOST_ROWS) * ldd : later != NULL ? later + i * ldd : NULL;
+                const real *s = saves + row * lds + j, *d = delta + row * ldd + j, b = before[row * ldh + j];
+                truth q = 0, size, magnitude = 0, dh, dc, dn;
+                for (k = 0; next != NULL && k < come; k++) {
+                    q += NAME(dot)(0, H, next + (k + from) * ldh, W + k * H * H + j, H, &size);
+                    magnitude += size;
+                }
+                if (with_mask)
+                    q *= mask[i * ldh + j], magnitude *= mask[i * ldh + j];
+                dh = start[row * ldd + j] + q;
+                all += magnitude + M(fabs)((truth)start[row * ldd + j]);
+                if (lstm) {
+                    const truth input = s[0], forget = s[ldh], g = s[2 * ldh], output = s[3 * ldh], r = s[4 * ldh], c = s[5 * ldh];
+                    dc = direct + dh * output * NAME(g_prime)(activation, s[4 * ldh]);
+                    size = all * (1 + M(fabs)(g) + M(fabs)(r) + M(fabs)(c));
+                    NAME(close)(RECURRENCES, d[0], dc * g * input * (1 - input), size, most, "delta of i", row, j);
+                    NAME(close)(RECURRENCES, d[ldh], dc * c * forget * (1 - forget), size, most, "delta of f", row, j);
+                    NAME(close)(RECURRENCES, d[2 * ldh], dc * input * NAME(g_prime)(activation, s[2 * ldh]), size, most, "delta of g", row, j);
+                    NAME(close)(RECURRENCES, d[3 * ldh], dh * r * output * (1 - output), size, most, "delta of o", row, j);
+                    direct = dc * forget;
+                } else {
+                    const ptrdiff_t of_n = gru ? 0 : 2 * ldh, of_r = gru ? ldh : 0, of_z = gru ? 2 * ldh : ldh;
+                    const truth candidate = s[of_n], r = s[of_r], z = s[of_z];
+                    dh += direct;
+                    dn = dh * (1 - z) * NAME(g_prime)(activation, s[of_n]);
+                    size = all * (2 + M(fabs)(candidate) + (gru ? M(fabs)((truth)s[3 * ldh]) : 0));
+                    NAME(close)(RECURRENCES, d[of_n], dn, size, most, "delta of n", row, j);
+                    NAME(close)(RECURRENCES, d[of_z], dh * (b - candidate) * z * (1 - z), size, most, "delta of z", row, j);
+                    direct = dh * z;
+                    if (gru) {
+                        NAME(close)(RECURRENCES, d[of_r], dn * s[3 * ldh] * r * (1 - r), size, most, "delta of r", row, j);
+                        NAME(close)(RECURRENCES, d[3 * ldh], dn * r, size, most, "delta of the product of n", row, j);
+                    } else { /* with delta of n as the verb found it */
+                        truth back = NAME(dot)(0, H, delta + row * ldd + 2 * ldh, W + 2 * H * H + j, H, &magnitude);
+                        if (with_mask)
+                            back *= mask[i * ldh + j], magnitude *= mask[i * ldh + j];
+                        NAME(close)(RECURRENCES, d[of_r], back * b * r * (1 - r), magnitude, most, "delta of r", row, j);
+                        direct += back * r;
+                        all += magnitude;
+                    }
+                }
+            }
+            NAME(close)(RECURRENCES, dcarry[i * ldh + j], direct, all, most, "dcarry", i, j);
+        }
+    for (few = 1; few < MOST_ROWS; few++) {
+        const int keep = block_count;
+        const real *saves_few, *before_few, *later_few = NULL, *mask_few = NULL;
+        real *delta_few, *dcarry_few, *masked_few = NAME(empty)(2 * few * ldh);
+        at("%s float%d gate_back %s form=%d rows=%d H=%d mask=%d later=%d", set, BITS, fastbptt_activations[activation].name, form,
+           (int)few, (int)H, with_mask, with_later);
+        first = below(MOST_ROWS - few + 1);
+        saves_few = NAME(part)(steps, MOST_ROWS, lds, saves, first, few);
+        before_few = NAME(part)(steps, MOST_ROWS, ldh, before, first, few);
+        if (later != NULL)
+            later_few = NAME(part)(1, MOST_ROWS, ldd, later, first, few);
+        if (mask != NULL)
+            mask_few = NAME(part)(1, MOST_ROWS, ldh, mask, first, few);
+        delta_few = NAME(part)(steps, MOST_ROWS, ldd, start, first, few);
+        dcarry_few = NAME(part)(1, MOST_ROWS, ldh, dcarry_before, first, few);
+        v->gate_back(&what, steps, few, H, P, ldh, mask_few, masked_few, saves_few, before_few, later_few, dcarry_few, delta_few);
+        NAME(same_part)(steps, MOST_ROWS * slots, H, ldh, delta, first * slots, few * slots, delta_few);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, dcarry, first, few, dcarry_few);
+        release(keep);
+    }
+    if (with_later) { /* no step: what comes back to the state before */
+        at("%s float%d gate_back %s form=%d H=%d mask=%d, no step", set, BITS, fastbptt_activations[activation].name, form, (int)H,
+           with_mask);
+        left = NAME(copied)(MOST_ROWS * ldd, start);
+        dcarry = NAME(copied)(n, dcarry_before);
+        v->gate_back(&what, 0, MOST_ROWS, H, P, ldh, mask, masked, saves, before, later, dcarry, left);
+        for (i = 0; i < MOST_ROWS; i++)
+            for (j = 0; j < H; j++) {
+                truth q = 0, magnitude = 0, size, direct = lstm ? 0 : dcarry_before[i * ldh + j];
+                for (k = 0; k < come; k++) {
+                    q += NAME(dot)(0, H, later + i * ldd + (k + from) * ldh, W + k * H * H + j, H, &size);
+                    magnitude += size;
+                }
+                if (with_mask)
+                    q *= mask[i * ldh + j], magnitude *= mask[i * ldh + j];
+                NAME(close)(RECURRENCES, left[i * ldd + j], start[i * ldd + j] + q + direct,
+                            M(fabs)((truth)start[i * ldd + j]) + magnitude + M(fabs)(direct), most, "the gradient of the state", i, j);
+                NAME(same)(dcarry[i * ldh + j], dcarry_before[i * ldh + j], "dcarry", i, j);
+            }
+    }
+    release(0);
+}
+
+static void NAME(check_gated_cells)(const verbs *v, ptrdiff_t pad)
+{
+    static const ptrdiff_t states[] = {1, 3, 4, 7, 8, 12, 16, 17, 24, 33};
+    static const int forms[] = {FASTBPTT_GRU, FASTBPTT_GRU_BEFORE, FASTBPTT_LSTM};
+    ptrdiff_t i, f;
+    int mask, activation = FASTBPTT_TANH, cases = 0;
+    for (i = 0; i < LENGTH(states); i++)
+        for (f = 0; f < LENGTH(forms); f++)
+            for (mask = 0; mask < 2; mask++) {
+                do /* every other case has tanh, which has kernels of its own; the cells accept no function that reads INPUT */
+                    activation = cases % 2 ? hidden_activation(cases / 2) : FASTBPTT_TANH;
+                while (cases++, fastbptt_reads_input(activation));
+                NAME(check_gate)(v, pad, activation, forms[f], states[i], mask);
+                NAME(check_gate_back)(v, pad, activation, forms[f], states[i], mask, 0);
+                NAME(check_gate_back)(v, pad, activation, forms[f], states[i], mask, 1);
+            }
+}
+
 static void NAME(check_accumulate)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptrdiff_t M_, ptrdiff_t N,
                                    ptrdiff_t gap)
 {
@@ -1313,6 +1595,7 @@ static void NAME(check)(const verbs *v, ptrdiff_t pad)
     NAME(check_products)(v, pad);
     NAME(check_recurrences)(v, pad);
     NAME(check_leaky_units)(v, pad);
+    NAME(check_gated_cells)(v, pad);
     NAME(check_copies)(v, pad);
     NAME(check_errors)(v, pad);
     NAME(check_updates)(v);
