@@ -499,6 +499,76 @@ def test_a_list_of_biases_tells_whether_a_gru_resets_after_the_product():
     assert "reset_after" not in convert.from_keras([arrays[0], arrays[1], arrays[3]]).options
 
 
+# ---- Numbers that Keras 3.15.1 states of its own layers, in keras/src/layers/rnn/gru_test.py and lstm_test.py (Apache 2.0)
+
+# Every weight of a matrix beside W_x is 0.01, of one beside W_s 0.02, every bias 0.03. The inputs count up from 0, samples first.
+# The shape (B, T, I) of the inputs, units, how the layer is called, and its output at the last step; one number stands for all units.
+KERAS_OUTPUTS = {
+    "gru": (GRU, (3, 6, 4), 3, {}, [0.5217289, 0.6371659, 0.39384964]),
+    "gru, go_backwards": (GRU, (3, 6, 4), 3, {"backwards": True}, [0.24406259, 0.611516, 0.3928808]),
+    "gru, reset before": (GRU, (3, 6, 4), 3, {"reset_after": False}, [0.51447755, 0.6426879, 0.40208298]),
+    "gru, no bias": (GRU, (3, 6, 4), 3, {"bias": False}, [0.49988455, 0.64701194, 0.4103359]),
+    "gru, twice": (GRU, (2, 3, 4), 4, {"calls": 2}, [0.29542392, 0.5885018]),
+    "gru, state": (GRU, (2, 4, 3), 2, {"state": True}, [[0.23774096, 0.33508456], [0.83659905, 1.0227708]]),
+    "gru, state, go_backwards": (GRU, (2, 4, 3), 2, {"state": True, "backwards": True},
+                                 [[0.13486053, 0.23261218], [0.78257304, 0.9691353]]),
+    "gru, mask": (GRU, (2, 4, 3), 2, {"mask": ["1101", "1001"]}, [0.19393763, 0.30818558]),
+    "gru, mask, go_backwards": (GRU, (2, 4, 3), 2, {"mask": ["1101", "1001"], "backwards": True}, [0.11669192, 0.28380975]),
+    "lstm": (LSTM, (3, 6, 4), 3, {}, [0.6288687, 0.86899155, 0.9460773]),
+    "lstm, go_backwards": (LSTM, (3, 6, 4), 3, {"backwards": True}, [0.35622165, 0.74789524, 0.8872726]),
+    "lstm, no forget bias": (LSTM, (3, 6, 4), 3, {"forget_bias": 0.03}, [0.57019705, 0.8661914, 0.9459622]),
+    "lstm, no bias": (LSTM, (3, 6, 4), 3, {"bias": False}, [0.54986924, 0.86226785, 0.9443936]),
+    "lstm, twice": (LSTM, (2, 3, 4), 4, {"calls": 2}, [0.3124785, 0.6863672]),
+    "lstm, state": (LSTM, (2, 4, 3), 2, {"state": True}, [[0.20574439, 0.3558822], [0.64930826, 0.66276]]),
+    "lstm, state, go_backwards": (LSTM, (2, 4, 3), 2, {"state": True, "backwards": True},
+                                  [[0.13281618, 0.2790356], [0.5839337, 0.5992567]]),
+    "lstm, mask": (LSTM, (2, 4, 3), 2, {"mask": ["1110", "1100"]}, [0.11755939, 0.28556206]),
+    "lstm, mask, go_backwards": (LSTM, (2, 4, 3), 2, {"mask": ["0111", "0011"], "backwards": True}, [0.15341201, 0.3844719]),
+}
+# The same with return_sequences and zero_output_for_mask: the outputs (B, T), which are the same for all units
+KERAS_SEQUENCES = {"gru, mask": [[0.03606692, 0.09497581, 0, 0.19393763], [0.16051409, 0, 0, 0.30818558]],
+                   "lstm, mask": [[0.01588910, 0.05552048, 0.11755939, 0], [0.14185596, 0.28556206, 0, 0]]}
+
+
+def keras_constant_layer(kind, inputs, units, *, bias=True, reset_after=True, forget_bias=1.0):
+    G = 3 if kind is GRU else 4
+    arrays = [np.full((inputs, G * units), 0.01), np.full((units, G * units), 0.02)]
+    if bias:
+        arrays.append(np.full((2, G * units) if kind is GRU and reset_after else G * units, 0.03))
+    if bias and kind is LSTM:
+        arrays[-1][units:2 * units] = forget_bias  # unit_forget_bias of Keras
+    return kind(*arrays, **{"reset_after": reset_after} if kind is GRU else {})
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+@pytest.mark.parametrize("case", KERAS_OUTPUTS)
+def test_outputs_are_the_numbers_in_the_tests_of_keras(case, backend):
+    """A masked step of Keras leaves the state as it is. So the steps that are left follow each other here, and lengths differ."""
+    kind, (B, T, inputs), units, how, expected = KERAS_OUTPUTS[case]
+    how = dict(how)
+    mask = np.array([[step == "1" for step in row] for row in how.pop("mask", ["1" * T] * B)])
+    backwards, calls, state = how.pop("backwards", False), how.pop("calls", 1), None
+    if how.pop("state", False):
+        state = np.arange(B * units).reshape(B, units) if kind is GRU else np.tile(np.arange(B * units).reshape(B, units), 2)
+    sequences = np.arange(B * T * inputs).reshape(B, T, inputs)
+    X, lengths = np.zeros((T, B, inputs)), mask.sum(axis=1)
+    for b in range(B):
+        left = sequences[b, mask[b]]
+        X[:lengths[b], b] = left[::-1] if backwards else left
+    net = RNN.from_keras(keras_constant_layer(kind, inputs, units, **how))
+    for _ in range(calls):
+        Y, state = net.forward(X, state, lengths=lengths, backend=backend)
+    expected = np.array(expected)
+    expected = np.broadcast_to(expected.reshape(B, -1), (B, units))
+    np.testing.assert_allclose(Y[lengths - 1, np.arange(B)], expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(state[:, :units], Y[lengths - 1, np.arange(B)])
+    if case in KERAS_SEQUENCES:
+        found = np.zeros((B, T, units))
+        for b in range(B):
+            found[b, mask[b]] = Y[:lengths[b], b]
+        np.testing.assert_allclose(found, np.repeat(np.array(KERAS_SEQUENCES[case])[..., None], units, axis=-1), rtol=1e-6, atol=1e-6)
+
+
 # ---- PsychRNN
 
 
