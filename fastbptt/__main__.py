@@ -16,6 +16,7 @@ from .cli.info import _info
 from .cli.output import FAILED, INTERRUPTED, REFUSED, Refusal
 from .cli.predict import _predict
 from .cli.train import HIDDEN_SIZE, HORIZON, _train
+from .forecasting import tables as _tables
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,16 +105,18 @@ def _parser():
 def _add_train(commands):
     train = commands.add_parser(
         "train", help="train a network to forecast series, and test it on steps it never saw",
-        description="Train a network to forecast the series of a CSV file, or without a file the monthly sunspot numbers "
+        description="Train a network to forecast the series of a table, or without one the monthly sunspot numbers "
                     "of 1749 to 2008. The first 70 % of each series are for training. The next 10 % decide when to stop and "
-                    "all other choices. The last 20 % give the printed errors. A column of ISO dates is the axis. With --id "
-                    "the rows belong to several series, and one network learns from all of them. Without --id each target "
+                    "all other choices. The last 20 % give the printed errors. A column of dates, or of evenly spaced "
+                    "numbers, is the time axis. With --id the rows belong to several series, and one network learns from all of them. Without --id each target "
                     "column is forecast from all columns.")
-    train.add_argument("csv", nargs="?", metavar="CSV", help="file with columns of numbers, with or without dates")
+    train.add_argument("csv", nargs="?", metavar="CSV", help="table with columns of numbers: CSV with any separator, "
+                       "compressed or not, Excel, Parquet")
     train.add_argument("--target", nargs="+", metavar="COLUMN",
                        help="columns to forecast; numbers from 1 if there is no header (default: all columns of numbers)")
     train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
     train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
+    _add_reading(train)
     _option(train, "--horizon", _whole(1), HORIZON, "number of steps to forecast ahead")
     train.add_argument("--cell", choices=reference.CELL_NAMES, metavar="NAME", default="plain",
                        help=f"what the units compute: {', '.join(reference.CELL_NAMES)} (default: plain)")
@@ -141,8 +144,22 @@ def _add_predict(commands):
     predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` has written")
     predict.add_argument("csv", nargs="?", metavar="CSV", help="file with the columns of the training data")
     predict.add_argument("--steps", type=_whole(1), metavar="N", help="number of steps (default: the model's horizon)")
+    _add_reading(predict)
     predict.add_argument("--output", metavar="FILE", help="write the CSV to this file (default: standard output)")
     predict.set_defaults(run=_predict)
+
+
+def _add_reading(command):
+    """Add the options of reading a table."""
+    default = "" if command.prog.endswith("train") else "; default: as in training"
+    command.add_argument("--time", metavar="COLUMN", help=f"column of times (found by itself{default})")
+    command.add_argument("--decimal", choices=(".", ","), metavar="SIGN",
+                         help=f"decimal sign, . or , and the other may separate thousands{default and f' ({default[2:]})'}")
+    command.add_argument("--dayfirst", action=argparse.BooleanOptionalAction, default=None,
+                         help="whether 01/02/2020 is in February (found by even spacing)")
+    command.add_argument("--fill", choices=_tables.FILLS, metavar="HOW",
+                         help=f"fill missing values and rows: {', '.join(_tables.FILLS)} "
+                              f"(default: {'refuse them' if not default else 'as in training'})")
 
 
 def _option(parser, name, kind, default, words, metavar="N"):

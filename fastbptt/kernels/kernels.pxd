@@ -99,6 +99,9 @@ cdef extern from "kernels.h" nogil:
     enum:
         PLAIN "FASTBPTT_PLAIN"
         RATE "FASTBPTT_RATE"
+        CURRENT "FASTBPTT_CURRENT"
+        CURRENT_INPUT "FASTBPTT_CURRENT_INPUT"
+        RATE "FASTBPTT_RATE"
         PLAIN_INPUT "FASTBPTT_PLAIN_INPUT"
 
     ctypedef struct Units "fastbptt_units":

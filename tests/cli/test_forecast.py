@@ -6,7 +6,7 @@ import pytest
 import fastbptt
 from fastbptt import datasets, sequences
 from fastbptt.cli import forecast as _forecast, linear as _linear, picture as _picture, tasks as _solve
-from fastbptt.cli.calendar import Calendar
+from fastbptt.forecasting.calendar import Calendar
 
 OPTIONS = {"hidden_size": 3, "max_iter": 2, "random_state": 0}
 
