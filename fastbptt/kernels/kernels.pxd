@@ -101,7 +101,6 @@ cdef extern from "kernels.h" nogil:
         RATE "FASTBPTT_RATE"
         CURRENT "FASTBPTT_CURRENT"
         CURRENT_INPUT "FASTBPTT_CURRENT_INPUT"
-        RATE "FASTBPTT_RATE"
         PLAIN_INPUT "FASTBPTT_PLAIN_INPUT"
 
     ctypedef struct Units "fastbptt_units":
