@@ -67,34 +67,6 @@ cdef enum:
     STATUS_KERNELS = -19          # this build has no kernels without a BLAS, and the plan does not allow one
     STATUS_NOT_SAVED = -20        # forward with this plan and this batch did not fill saved
 
-    CELL_PLAIN = 0
-    CELL_RATE = 1                 # leaky units whose state averages rates
-    CELL_CURRENT = 2              # leaky units whose state averages currents
-    CELL_GRU = 3                  # the reset gate multiplies after the product with W_s
-    CELL_GRU_BEFORE = 4           # before it
-    CELL_LSTM = 5
-
-    ACTIVATION_TANH = 0
-    ACTIVATION_RELU = 1
-    ACTIVATION_SIGMOID = 2
-    ACTIVATION_IDENTITY = 3
-    ACTIVATION_SOFTPLUS = 4
-    ACTIVATION_LEAKY_RELU = 5     # slope 0.01 below 0
-    ACTIVATION_ELU = 6
-    ACTIVATION_SOFTSIGN = 7
-    ACTIVATION_SOFTMAX = 8        # of outputs only
-    ACTIVATION_EXP = 9            # of outputs only
-    ACTIVATION_SILU = 10          # saved also holds the pre-activations, here and below
-    ACTIVATION_GELU = 11
-
-    LOSS_SQUARED_ERROR = 0        # (D - Y)², without ½. All losses are summed over the outputs
-    LOSS_ABSOLUTE_ERROR = 1
-    LOSS_HUBER = 2                # needs plan_set_huber
-    LOSS_QUANTILE = 3             # needs plan_set_quantile
-    LOSS_BINARY_CROSS_ENTROPY = 4 # needs ACTIVATION_SIGMOID of the outputs
-    LOSS_CROSS_ENTROPY = 5        # needs ACTIVATION_SOFTMAX of the outputs
-    LOSS_POISSON = 6              # needs ACTIVATION_EXP of the outputs
-
     REDUCTION_MEAN = 0            # E = Σ m e / Σ m over steps and sequences, with weights m; 0 if Σ m is 0
     REDUCTION_SUM = 1             # E = Σ m e
 
@@ -114,6 +86,8 @@ cdef enum:
     FOR_BACKWARD = 1
     FOR_LOSS = 2                  # loss_and_gradients without a gradient
     FOR_LOSS_AND_GRADIENTS = 3
+
+include "kernels/constants.pxi"   # CELL_..., ACTIVATION_... and LOSS_...
 
 
 # Return the ABI of the installed package. Compare it with ABI once: a program compiled with another ABI must not continue.
@@ -155,8 +129,8 @@ cdef int plan_set_leaks(void *plan, const double *leaks, Py_ssize_t n) noexcept 
 # λ = 1 / (1 + exp(-leak_logit)).
 cdef int plan_set_trained_leak(void *plan, int trained) noexcept nogil
 
-# Set the activation g1 of the hidden units: any ACTIVATION_... except softmax and exp, and with several gates also except silu
-# and gelu.
+# Set the activation g1 of the hidden units: any ACTIVATION_... that is not of outputs only. With several gates, silu and gelu are
+# STATUS_COMBINATION at each call.
 cdef int plan_set_activation(void *plan, int activation) noexcept nogil
 
 # Set the activation g2 of the outputs: ACTIVATION_IDENTITY, _SIGMOID, _TANH, _SOFTMAX or _EXP. It may be set before or after

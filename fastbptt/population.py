@@ -26,8 +26,9 @@ from .options import checks as _option_checks, parametrizations as _maps
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, HiddenSize, Int, PopulationOptions, Seed, Shuffle
+    from ._types import Bool, FilePath, Float, HiddenSize, Int, Seed, Shuffle
     from ._training.types import OptimizerLike, ScheduleLike
+    from .options.signature import PopulationOptions
 
 
 @_checks.names_our_arguments("fit")

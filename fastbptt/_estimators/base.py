@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 import numpy as np
 
-from .. import _checks, optimizers, schedules, training
+from .. import _checks, optimizers, reference, schedules, training
 from .._sklearn import Parametric, foreign
 from .._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
 from ..backends.arguments import Batch as _Batch
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .._types import Batch
     from .._training.types import Callbacks, RunOptions
 
-REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
+# The others are of classes, whose probabilities are the outputs
+REGRESSION_LOSSES = tuple(name for name in reference.LOSSES if reference.FUSED.get(name) not in ("sigmoid", "softmax"))
 SCALES = ("standard",)
 # What None means. bench/estimators.py --choose selected these values; docs/estimators.md has the table.
 BATCH, LEAST_STEPS = 8, 32  # sequences per update, and the least number of steps that they have together

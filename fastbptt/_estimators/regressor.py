@@ -354,7 +354,7 @@ class RNNRegressor(Estimator):
         return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
 
     def _scales_targets(self, network):
-        return network.output_activation == "identity" and _check_loss(network.loss)[0] != "poisson"
+        return network.output_activation == "identity"
 
     def _compared_with_a_constant(self, data):
         """Describe the losses of the network and the best constant, or return None if the network's is lower."""
@@ -369,7 +369,7 @@ class RNNRegressor(Estimator):
             which, guess = "median", weighted_quantile(rows, w, 0.5)
         else:
             which, guess = "mean", np.average(rows, axis=0, weights=w[:, 0])
-        Z = np.log(np.maximum(guess, 1e-300)) if name == "poisson" else guess
+        Z = np.log(np.maximum(guess, 1e-300)) if reference.FUSED.get(name) == "exp" else guess
         e = reference.LOSSES[name][0]
         constant = float((w * e(guess + 0 * rows, Z + 0 * rows, rows, parameter)).sum() / w.sum())
         loss, total = 0.0, 0.0
@@ -392,14 +392,15 @@ class RNNRegressor(Estimator):
         if examples.weights is not None:
             targets = np.where(examples.weights[:, None] > 0, targets, 0)
         bad = ~np.isfinite(targets)
-        poisson = _check_loss(network.loss)[0] == "poisson"
-        if poisson:
+        loss = _check_loss(network.loss)[0]
+        positive = reference.FUSED.get(loss) == "exp"
+        if positive:
             bad |= targets < 0
         if bad.any():
             m, k = np.argwhere(bad)[0]
             what = "NaN" if np.isnan(targets[m, k]) else "infinity" if np.isinf(targets[m, k]) else str(targets[m, k])
             raise ValueError(f"y contains {what}, first at {self._place(examples.inputs, m)}, output {k}"
-                             + (', which loss="poisson" cannot have' if poisson else ""))
+                             + (f', which loss="{loss}" cannot have' if positive else ""))
         return targets
 
     def __sklearn_tags__(self) -> Any:

@@ -40,8 +40,10 @@ def signatures():
 
 
 def constants():
-    """{name: number} of what _core.pxd declares."""
-    found = re.findall(r"^    ([A-Z][A-Z_0-9]*) = (-?\d+)", DECLARATIONS.read_text("utf-8"), re.M)
+    """{name: number} of what _core.pxd declares, and the file that it includes."""
+    text = DECLARATIONS.read_text("utf-8")
+    included, = re.findall(r'^include "(.*)"', text, re.M)
+    found = re.findall(r"^    ([A-Z][A-Z_0-9]*) = (-?\d+)", text + (DECLARATIONS.parent / included).read_text("utf-8"), re.M)
     return {name: int(value) for name, value in found}
 
 
