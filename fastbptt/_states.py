@@ -48,7 +48,9 @@ class NetworkStates:
             return cls(S, h=S)
         if cell == "lstm":
             return cls(S, h=_each(S, lambda s: s[..., :s.shape[-1] // 2]), c=_each(S, lambda s: s[..., s.shape[-1] // 2:]))
-        return cls(S, rates=_each(S, lambda s: s[1:]) if rates is None else rates)
+        if rates is None:
+            rates = tuple(s[1:] for s in S) if isinstance(S, tuple) else S[1:]
+        return cls(S, rates=rates)
 
     @classmethod
     def stack(cls, cell: str, each: Iterable[NetworkStates]) -> NetworkStates:

@@ -553,7 +553,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             is_read &= there[..., None] if weights.ndim == 3 else there
         D = np.where(is_read if is_read.ndim >= D.ndim else is_read[..., None], D, D.dtype.type(0))  # others are not read
         if weights.ndim == (1 if self.output == "last" else 2):
-            e = self._run(backend, "losses", batch._replace(D=D), options)
+            e = self._run(backend, "losses", batch.replace(D=D), options)
             return np.multiply(weights, e, out=np.zeros_like(e), where=is_read)
         Z = self._without_g2()._run(backend, "forward", batch, options, False)[0]
         g2_and_loss, weights, last = self._engines["reference"].options, np.where(is_read, weights, 0), self.output == "last"

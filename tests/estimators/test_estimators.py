@@ -456,7 +456,7 @@ def test_partial_fit_makes_one_epoch_of_batches_in_another_order_each_time(monke
     step = fastbptt.training.Stepper.step
 
     def spy(self, network, optimizer, data, *rest, **named):
-        orders.append(tuple(data[0][0, :, 0]))
+        orders.append(tuple(data.X[0, :, 0]))
         return step(self, network, optimizer, data, *rest, **named)
 
     monkeypatch.setattr(fastbptt.training.Stepper, "step", spy)
