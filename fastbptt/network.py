@@ -422,11 +422,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         (1, 16, 256, 4)   28     2.7 µs
         ================  =====  ===============
         """
-        step, threads = self._engine(backend).step, 0 if n_threads is None else _threads(n_threads)
-        if backend == "core":
+        threads = 0 if n_threads is None else _threads(n_threads)
+        if type(backend) is str and backend == "core":
             result = self._at_once.step(self._theta, x, state, out, threads)
             if result is not NotImplemented:
                 return result
+        step = self._engine(backend).step
         self._refuse_reverse("step")
         x = self._check_step("x", x)
         if state is not None:
