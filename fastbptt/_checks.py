@@ -282,7 +282,7 @@ def choose(name, value, choices):
 
 def size(name, value, smallest=1):
     """Return `value` as an int. Raise TypeError for other types, ValueError unless it is from `smallest` to 2**31 - 1."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    if type(value) is not int and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{name} must be an int, got {type(value).__name__} {value!r}")
     if not smallest <= value <= 2**31 - 1:
         raise ValueError(f"{name} must be from {smallest} to {2**31 - 1}, got {value}")
@@ -332,12 +332,18 @@ def number(name, value, low, high=np.inf, low_allowed=False):
     return value
 
 
+MOST = 2**31 - 1  # of a dimension
+
+
 def array(name, value, dtype):
     """Return `value` as a C-contiguous, aligned array of `dtype` in native byte order. Copy only if it is not one already.
 
     Integers and booleans are converted to a floating `dtype`. Raise TypeError if `value` does not hold numbers, and ValueError
     for complex numbers, masked arrays and ragged lists.
     """
+    if (type(value) is np.ndarray and value.dtype == dtype and value.flags.carray and value.dtype.kind in "fi"
+            and max(value.shape, default=0) <= MOST):
+        return value  # nothing to convert: the rest takes 2 us, and a call of a small network 20
     refuse_masked(name, value)
     if value is None or isinstance(value, (str, bytes, dict)):
         raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}")
@@ -350,8 +356,8 @@ def array(name, value, dtype):
         refuse_ragged(name, value)
     if converted.dtype.kind == "c":
         raise ValueError(f"{name} is complex; complex input is supported only by fastbptt.reference")
-    if max(converted.shape, default=0) > 2**31 - 1:  # before a copy: it may be a huge broadcast view
-        raise ValueError(f"{name} has shape {converted.shape}; a dimension above 2147483647 exceeds what BLAS counts")
+    if max(converted.shape, default=0) > MOST:  # before a copy: it may be a huge broadcast view
+        raise ValueError(f"{name} has shape {converted.shape}; a dimension above {MOST} exceeds what BLAS counts")
     if converted.dtype.kind not in "buif":
         raise TypeError(f"{name} must be an array of numbers, got dtype {converted.dtype}")
     if np.dtype(dtype).kind == "i" and converted.dtype.kind == "f":

@@ -1,12 +1,12 @@
 """Types of the compiled core. _core.pyx documents it."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar, final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.arguments import Batch, CallOptions, CallShape, KnownStates, UpdateMemory, Updates
+from .backends.arguments import CallShape, UpdateMemory, Updates
 
 _Array: TypeAlias = NDArray[np.floating]
 _Given: TypeAlias = Any  # a user's argument: the result is NotImplemented if its dtype, shape or layout is wrong
@@ -20,6 +20,39 @@ KERNEL_SETS: tuple[str, ...]
 
 def set_default_threads(n: int) -> None: ...
 def threads() -> int: ...
+
+@final
+class Batch:
+    X: Final[Any]
+    D: Final[Any]
+    weights: Final[Any]
+    initial_state: Final[Any]
+    lengths: Final[Any]
+    resets: Final[Any]
+    def __new__(cls, X: Any, D: Any = None, weights: Any = None, initial_state: Any = None, lengths: Any = None,
+                 resets: Any = None) -> Batch: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def replace(self, **changes: Any) -> Batch: ...
+
+@final
+class CallOptions:
+    n_threads: Final[int]
+    memory_limit: Final[int]
+    draws: Final[Any]
+    tbptt: Final[tuple[int, int] | None]
+    input_gradient: Final[bool]
+    initial_state_gradient: Final[bool]
+    def __new__(cls, n_threads: int = 0, memory_limit: int = 0, draws: Any = None, tbptt: tuple[int, int] | None = None,
+                 input_gradient: bool = False, initial_state_gradient: bool = False) -> CallOptions: ...
+    def replace(self, **changes: Any) -> CallOptions: ...
+
+@final
+class KnownStates:
+    S: Final[Any]
+    R: Final[Any]
+    S_0: Final[Any]
+    own_start: Final[bool]
+    def __new__(cls, S: Any, R: Any = None, S_0: Any = None, own_start: bool = False) -> KnownStates: ...
 
 @final
 class Engine:

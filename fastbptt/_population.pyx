@@ -133,7 +133,7 @@ cdef class Lanes:
         The Call points to the arrays that are returned: the caller must keep them as long as the call runs.
         """
         cdef Plan *p = &self.plan
-        X, D, weights, initial_state, lengths, _ = batch
+        X, D, weights, initial_state, lengths = batch.X, batch.D, batch.weights, batch.initial_state, batch.lengths
         memset(c, 0, sizeof(Call))
         c.n, c.N = n, cnp.PyArray_DIM(theta, 1)
         c.own_X = cnp.PyArray_NDIM(X) == 4
@@ -207,7 +207,7 @@ cdef class Lanes:
     def forward(self, Py_ssize_t n, theta, batch, bint return_states, int threads):
         """Return outputs Y (n, T, B, O), final states (n, B, width) and, if `return_states`, states S (n, T + 1, B, width)."""
         cdef Call c
-        self.take(&c, n, theta, batch._replace(D=None, weights=None))
+        self.take(&c, n, theta, batch.replace(D=None, weights=None))
         Y = self.fresh((n, c.T, c.B, self.plan.O), &c.Y)
         final_state = self.fresh((n, c.B, self.plan.width), &c.final_state)
         S = self.fresh((n, c.T + 1, c.B, self.plan.width), &c.S) if return_states else None

@@ -50,7 +50,9 @@ class NetworkStates:
         row = reference.cell_of(cell)
         if len(row.gates) > 1:
             return cls(S, **{name: _each(S, functools.partial(_part, k, len(row.states))) for k, name in enumerate(row.states)})
-        return cls(S, rates=_each(S, lambda s: s[1:]) if rates is None else rates)
+        if rates is None:
+            rates = tuple(s[1:] for s in S) if isinstance(S, tuple) else S[1:]
+        return cls(S, rates=rates)
 
     @classmethod
     def stack(cls, cell: str, each: Iterable[NetworkStates]) -> NetworkStates:

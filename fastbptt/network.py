@@ -439,11 +439,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         (1, 16, 256, 4)   28     2.7 µs
         ================  =====  ===============
         """
-        step, threads = self._engine(backend).step, 0 if n_threads is None else _threads(n_threads)
-        if backend == "core":
+        threads = 0 if n_threads is None else _threads(n_threads)
+        if type(backend) is str and backend == "core":
             result = self._at_once.step(self._theta, x, state, out, threads)
             if result is not NotImplemented:
                 return result
+        step = self._engine(backend).step
         self._refuse_reverse("step")
         x = self._check_step("x", x)
         if state is not None:
@@ -570,7 +571,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             is_read &= there[..., None] if weights.ndim == 3 else there
         D = np.where(is_read if is_read.ndim >= D.ndim else is_read[..., None], D, D.dtype.type(0))  # others are not read
         if weights.ndim == (1 if self.output == "last" else 2):
-            e = self._run(backend, "losses", batch._replace(D=D), options)
+            e = self._run(backend, "losses", batch.replace(D=D), options)
             return np.multiply(weights, e, out=np.zeros_like(e), where=is_read)
         Z = self._without_g2()._run(backend, "forward", batch, options, False)[0]
         g2_and_loss, weights, last = self._engines["reference"].options, np.where(is_read, weights, 0), self.output == "last"

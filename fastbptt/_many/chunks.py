@@ -54,7 +54,7 @@ class _Work:
 def _group_key(job):
     """Return what the jobs of one population share, as a hashable key, or None if the job does not fit into lanes."""
     net, settings = job.network, job.settings
-    if job.data is None or job.data[5] is not None or job.validation is not None and job.validation[4] is not None:
+    if job.data is None or job.data.resets is not None or job.validation is not None and job.validation[4] is not None:
         return None
     if any(name in settings for name in (*OTHERS, "callbacks")) or type(job.optimizer) not in optimizers.OPTIMIZERS.values():
         return None
@@ -99,7 +99,7 @@ def _alike(group, L):
     """Yield parts of a group whose series have about one length. Jobs that share data stay together if they fill a vector."""
     same = {}
     for job in group:
-        same.setdefault((id(job.data[0]), id(job.data[1])), []).append(job)
+        same.setdefault((id(job.data.X), id(job.data.D)), []).append(job)
     if len(same) > 1:
         yield from (part for part in same.values() if len(part) >= L)
     rest = sorted((job for part in same.values() if len(same) == 1 or len(part) < L for job in part), key=_steps, reverse=True)
@@ -111,13 +111,13 @@ def _alike(group, L):
 
 
 def _steps(job):
-    return len(job.data[0])
+    return len(job.data.X)
 
 
 def _work_of(job):
     """Estimate the seconds of a job: loss and gradient take 6 flops per parameter, step and sequence."""
     epochs = 100 if job.settings["epochs"] is None else job.settings["epochs"]
-    rows = 1e4 if job.data is None else job.data[0].shape[0] * job.data[0].shape[1]
+    rows = 1e4 if job.data is None else job.data.X.shape[0] * job.data.X.shape[1]
     return epochs * rows * 6 * job.network._theta.size / FLOPS
 
 
@@ -126,7 +126,7 @@ def _size(jobs, L, workers, chunk_size):
     if chunk_size is not None:
         return chunk_size
     most, data = len(jobs), jobs[0].data
-    if L > 1 and any(job.data[0] is not data[0] or job.data[1] is not data[1] for job in jobs):
+    if L > 1 and any(job.data.X is not data.X or job.data.D is not data.D for job in jobs):
         arrays = (*data, *(jobs[0].validation or ()))
         most = max(L, MOST_BYTES // max(1, sum(array.nbytes for array in arrays if array is not None)) // L * L)
     if workers is None:

@@ -30,7 +30,7 @@ class _Job:
 
     k: int
     network: RNN
-    data: tuple | None          # X, D, weights, initial_state, lengths, resets; None with batches
+    data: Batch | None          # None with batches
     validation: tuple | None    # X, D, weights, lengths, resets
     seed: int
     optimizer: optimizers.Optimizer
@@ -116,7 +116,7 @@ class Jobs:
         if any(name in self.others for name in ("batches", "updates", "tbptt")):
             return self.settings | {"min_updates": self.min_updates}  # RNN.fit sets the epochs
         return self.settings | {"epochs": _settings.least_epochs(
-            self.settings["epochs"], self.min_updates, -(-data[0].shape[1] // self.settings["batch_size"]))}
+            self.settings["epochs"], self.min_updates, -(-data.X.shape[1] // self.settings["batch_size"]))}
 
     def _data_of(self, k, net, seed):
         """Return network k's data and validation set.
@@ -242,7 +242,7 @@ def jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
             settings["callbacks"] = fitting.settings["callbacks"]
         network = fitting.network
         fittings.append(fitting)
-        jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held, network._entropy,
+        jobs.append(_Job(k, network, Batch(inputs, D, m, None, lengths), held, network._entropy,
                          fitting.settings["optimizer"], fitting.settings["max_grad_norm"], settings))
     return fittings, jobs
 

@@ -69,7 +69,7 @@ def _train_one(job, threads, results):
 
 def _train_population(work, progress, results):
     population, jobs, first = work.population, work.jobs, work.jobs[0]
-    data = _together([job.data[:5] for job in jobs])
+    data = _together([(*job.data,)[:5] for job in jobs])
     validation = None
     if first.validation is not None:
         X, D, weights, _, lengths = _together([(*job.validation[:3], None, job.validation[3]) for job in jobs])

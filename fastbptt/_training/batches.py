@@ -114,7 +114,7 @@ class Arrays:
 
     def rows(self, epoch, k):
         """Return this rank's sequences of batch k, and their places in the batch."""
-        rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data[0].shape[1]
+        rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data.X.shape[1]
         if B == self.total:
             return rows, slice(None)
         rows = rows - self.first
@@ -192,13 +192,13 @@ class Function:
                             f"{type(data).__name__}" + (f" with {len(data)} items" if isinstance(data, (tuple, list)) else ""))
         try:
             batch = self.check(*data)
-            refuse_nonfinite("", *batch[:3], batch[4])
-            self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
+            refuse_nonfinite("", batch.X, batch.D, batch.weights, batch.lengths)
+            self.sequences = None if self.ranks == 1 else self.first + np.arange(batch.X.shape[1])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
-        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # an iterator gets no size
+        if self.iterator is None and batch.X.shape[1] != self.share and not self.warned:  # an iterator gets no size
             self.warned = True
-            self._warn(batch[0].shape)
+            self._warn(batch.X.shape)
         return batch
 
 

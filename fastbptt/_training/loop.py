@@ -272,7 +272,7 @@ class Run:
     def _window(self, network, data, k, spare):
         """Compute loss, penalty and Σ m of a window of truncated BPTT. Keep the states for the next window in `spare`."""
         source, states = self.source, spare.states
-        own_start = states is not None and data[3] is None and source.window(k)[0] == 0
+        own_start = states is not None and data.initial_state is None and source.window(k)[0] == 0
         *found, S = compute_window(network, self.gradient, self.settings, data, k2=source.k2, states=states,
                                    own_start=own_start, draws=self._draws_at(spare.epoch, k))
         spare.states = source.carried(k, S)

@@ -243,7 +243,7 @@ class RankRun(_loop.Run):
                 found["data"] = _digest(arrays.data, self.network.output, arrays.first)
             if self.validation is not None:
                 X, D, weights, lengths, resets = self.validation
-                found["validation"] = _digest((X, D, weights, None, lengths, resets), self.network.output,
+                found["validation"] = _digest(Batch(X, D, weights, None, lengths, resets), self.network.output,
                                               self.ranks.first_judged)
         parts = [number >> shift & 2**48 - 1 for number in found.values() for shift in (0, 48, 96)]  # floats hold 48 bits
         table = self.ranks.settle(local.error, *parts or [0] * 6)
@@ -270,8 +270,8 @@ def _digest(data, output, first):
     The fingerprints of parts add up to that of all sequences.
     """
     steps = 0 if output == "last" else 1  # the axis of sequences in D and weights
-    lengths, total = data[4], 0
-    for b in range(data[0].shape[1]):
+    lengths, total = data.lengths, 0
+    for b in range(data.X.shape[1]):
         one = hashlib.blake2b(f"{first + b}".encode(), digest_size=18)
         length = None if lengths is None else lengths[b]
         for array, axis in zip(data, (1, steps, steps, 0, 0, 1), strict=True):

@@ -196,7 +196,7 @@ class Ranks:
             words = {"fastbptt": __version__, "network": json.dumps(network._config, default=_checkpoint._in_words),
                      "X, D or batches": "batches" if data is None else "X, D",
                      "validation": "a set" if isinstance(validation, tuple) else validation,
-                     "time steps of X": len(data[0]) if words["tbptt"] else "any", **words,
+                     "time steps of X": len(data.X) if words["tbptt"] else "any", **words,
                      "optimizer": described(settings.optimizer), "schedule": described(settings.schedule),
                      **{name: getattr(settings, name) for name in (
                          "epochs", "updates", "max_grad_norm", "patience", "min_improvement", "validation_every",
@@ -210,7 +210,7 @@ class Ranks:
                     raise ValueError(f"{name} must be the same on all ranks, but rank {other} differs from rank 0; on rank "
                                      f"{self.rank} it is {word}")
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-        table = self.exchange(0 if data is None else data[0].shape[1], bool(settings.callbacks),
+        table = self.exchange(0 if data is None else data.X.shape[1], bool(settings.callbacks),
                               bool(settings.update_callbacks), _number(f"{socket.gethostname()} {sorted(cores)}"))
         self.counts = table[:, 0].astype(np.int64)
         self.calls = dict(zip(("callbacks", "update_callbacks"), table[:, 1:3].any(axis=0).tolist()))

@@ -17,7 +17,7 @@ class Stretch:
     def __init__(self, network, source, settings, gradient):
         self.settings, self.numbers = settings, vars(settings.optimizer)
         before = [np.empty_like(gradient) for _ in range(1 + len(settings.optimizer.slots(network._theta)))]
-        B = min(source.batch_size, source.data[0].shape[1])
+        B = min(source.batch_size, source.data.X.shape[1])
         first = take(source.data, np.arange(B), source.output)
         batch = Batch(*(None if array is None else np.empty_like(array) for array in first))
         self.memory = UpdateMemory(gradient, before, batch)

@@ -25,14 +25,14 @@ class Windows:
     def __init__(self, arrays, k1, k2):
         self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
         self.k1, self.k2, self.shuffle, self.begin = k1, k2, arrays.shuffle, arrays.begin
-        self.windows = max(1, -(-len(self.data[0]) // k1))
+        self.windows = max(1, -(-len(self.data.X) // k1))
         self.updates_per_epoch = arrays.updates_per_epoch * self.windows
         self.taken = None, None  # the last mini-batch, and its number
 
     def window(self, k):
         """Return the first step that batch k reads, the first step whose error counts, and the end."""
         since = k % self.windows * self.k1
-        end = min(since + self.k1, len(self.data[0]))
+        end = min(since + self.k1, len(self.data.X))
         return min(since, max(0, end - self.k2)), since, end
 
     def batch(self, epoch, k):
@@ -124,7 +124,7 @@ def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data
     S = np.empty((T + 1, B, network._kept_width), network.dtype)
     past = S[:0]
     if states is not None:
-        data, past = data._replace(initial_state=states[0]), states[1:]
+        data, past = data.replace(initial_state=states[0]), states[1:]
     options = CallOptions(how.threads, draws=draws, tbptt=(T, k2))
     loss, penalty, weight = network._window_into(gradient, data, options, past, own_start, S, how.backend)
     return loss, penalty, weight, S

@@ -123,27 +123,21 @@ cdef class EngineArguments:
             end = begin
 
     @cython.final
-    cdef bint take_arguments(self, Call *c, theta, batch, options) except -1:
-        """Put a `Batch` without its targets and weights, and `CallOptions`, into the call.
+    cdef bint take_arguments(self, Call *c, theta, Batch batch, CallOptions options) except -1:
+        """Put a Batch without its targets and weights, and CallOptions, into the call.
 
-        backends/arguments.py documents both. Return False if one has a wrong dtype, shape or layout. Both are unpacked by
-        position, which is faster than reading each field by name.
+        Return False if one has a wrong dtype, shape or layout.
         """
-        if not cpython.PyTuple_Check(batch):
-            raise TypeError(f"batch must be a Batch, got {type(batch).__name__}")
-        X, _, _, initial_state, lengths, resets = <tuple> batch  # no exact tuple: without the cast, this calls its iterator
-        return self.prepare(c, theta, X, initial_state, lengths, resets) and self.take_options(c, options)
+        return (self.prepare(c, theta, batch.X, batch.initial_state, batch.lengths, batch.resets)
+                and self.take_options(c, options))
 
     @cython.final
-    cdef bint take_options(self, Call *c, options) except -1:
+    cdef bint take_options(self, Call *c, CallOptions options) except -1:
         """Put CallOptions into a call that has its T and B. Return False if a part of `draws` is not ready."""
-        if not cpython.PyTuple_Check(options):
-            raise TypeError(f"options must be CallOptions, got {type(options).__name__}")
-        n_threads, memory_limit, draws, tbptt, input_gradient, initial_state_gradient = <tuple> options
-        c.n_threads, c.memory_limit = n_threads, memory_limit
-        c.input_gradient, c.initial_state_gradient = input_gradient, initial_state_gradient
-        truncate(c, tbptt)
-        return draws is None or self.take_draws(c, draws)
+        c.n_threads, c.memory_limit = options.n_threads, options.memory_limit
+        c.input_gradient, c.initial_state_gradient = options.input_gradient, options.initial_state_gradient
+        truncate(c, options.tbptt)
+        return options.draws is None or self.take_draws(c, options.draws)
 
     @cython.final
     cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1) noexcept:
@@ -345,11 +339,11 @@ cdef class EngineArguments:
             return prepare_weights(&self.plan, c, <const float *> c.weights)
         return prepare_weights(&self.plan, c, <const double *> c.weights)
 
-    def total_weight(self, theta, batch):
+    def total_weight(self, theta, Batch batch not None):
         """Return Σ m as `loss_and_gradients` computes it. The arguments must be checked already."""
         cdef Call c
-        X, D, weights, initial_state, lengths, resets = batch
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)):
+        if not (self.prepare(&c, theta, batch.X, batch.initial_state, batch.lengths, batch.resets)
+                and self.point_at_targets(&c, batch.D, batch.weights)):
             raise ValueError("theta, X, D, weights, initial_state, lengths and resets must be C-contiguous arrays of the "
                              "right dtypes and shapes")
         return self.take_weights(&c)

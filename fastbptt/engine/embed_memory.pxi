@@ -71,7 +71,7 @@ cdef inline Py_ssize_t stamp_bytes() noexcept nogil:
     return round_up_64(sizeof(Stamp))
 
 
-cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept nogil:
+cdef void make_stamp(const Embedded *e, const EmbeddedBatch *b, Stamp *stamp) noexcept nogil:
     """Write the stamp of a saved area that forward fills with this plan and this batch.
 
     Targets, weights, penalties and the truncation are not part of it, because forward does not read them.
@@ -119,7 +119,7 @@ cdef void divide(const Embedded *e, Call *c) noexcept nogil:
     c.rows = rows_of_a_shard(&e.plan, c.steps, c.sequences, e.size, work_of_a_shard(e.size))
 
 
-cdef Py_ssize_t most_bytes_needed(const Embedded *e, const Batch *b, Call *c, bint of_saved) noexcept nogil:
+cdef Py_ssize_t most_bytes_needed(const Embedded *e, const EmbeddedBatch *b, Call *c, bint of_saved) noexcept nogil:
     """Return the largest need in bytes over all values of weights and resets: of saved if `of_saved`, else of scratch.
 
     The result is a status below 0 if the number of bytes cannot be counted.
@@ -150,18 +150,18 @@ cdef Py_ssize_t saved_bytes(const void *plan, const void *batch) noexcept nogil:
     cdef Py_ssize_t bytes
     cdef int status = ready_status(<const Embedded *> plan, batch, 0)
     if status == STATUS_OK:
-        status = describe(<const Embedded *> plan, <const Batch *> batch, &c)
+        status = describe(<const Embedded *> plan, <const EmbeddedBatch *> batch, &c)
     if status != STATUS_OK:
         return status
     c.saves = c.external = True
-    bytes = most_bytes_needed(<const Embedded *> plan, <const Batch *> batch, &c, True)
+    bytes = most_bytes_needed(<const Embedded *> plan, <const EmbeddedBatch *> batch, &c, True)
     return bytes + stamp_bytes() if bytes >= 0 else bytes
 
 
 cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation) noexcept nogil:
     """Return the size of scratch in bytes for an operation FOR_..., or a status below 0."""
     cdef const Embedded *e = <const Embedded *> plan
-    cdef const Batch *b = <const Batch *> batch
+    cdef const EmbeddedBatch *b = <const EmbeddedBatch *> batch
     cdef Call c
     cdef Py_ssize_t bytes, least = 0
     cdef int status = ready_status(e, b, 0)
@@ -190,7 +190,7 @@ cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation
 cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogil:
     """Return the size of scratch in bytes for step with B sequences, or a status below 0."""
     cdef const Embedded *e = <const Embedded *> plan
-    cdef Batch b
+    cdef EmbeddedBatch b
     cdef Call c
     cdef int status = one_step(e, B, 0, &b)
     if status != STATUS_OK:
@@ -208,7 +208,7 @@ cdef struct Room:
     Py_ssize_t scratch_size
 
 
-cdef int check_and_run(const Embedded *e, const Batch *b, Call *c, Spans *s, Room room) noexcept nogil:
+cdef int check_and_run(const Embedded *e, const EmbeddedBatch *b, Call *c, Spans *s, Room room) noexcept nogil:
     """Check saved and scratch, and run the Call in scratch.
 
     All arguments are in the Call, and their memory is in s. Nothing but scratch is written before all checks have passed.

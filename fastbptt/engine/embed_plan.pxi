@@ -26,7 +26,7 @@ cdef struct Embedded:
     Py_ssize_t k1, k2            # of truncated BPTT; 0 without truncation
 
 
-cdef struct Batch:
+cdef struct EmbeddedBatch:
     # The content of a caller's batch.
     Py_ssize_t magic
     Py_ssize_t size              # bytes of a number: 4 or 8

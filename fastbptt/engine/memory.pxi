@@ -146,7 +146,7 @@ cdef class EngineCalls(EngineArguments):
         c.segments = (most + rows - 1) // rows
         return self.plan_memory(c, threads)
 
-    def workspace(self, theta, shape, options):
+    def workspace(self, theta, shape, CallOptions options not None):
         """Return the bytes that `loss_and_gradients` needs for its workspace.
 
         `shape` is a CallShape, already checked. theta (P,) is not read.
