@@ -164,6 +164,7 @@ def compiler():
 
 include "engine/train.pxi"
 include "engine/embed_plan.pxi"
+include "engine/embed_cell.pxi"
 include "engine/embed_batch.pxi"
 include "engine/embed_memory.pxi"
 include "engine/embed_operations.pxi"

@@ -185,7 +185,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         if c.precomputed:
             read_precomputed(p, c, k, w, t, S)
         if w.leak_dS != NULL and cell_of(c).carries > 1:
-            read_current_before(p, c, k, w, theta, t, <floating *> w.leak_first, <floating *> w.leak_before)
+            read_current_before(p, c, k, w, theta, t)
         row_index = find_row_index(p, c, w, t, end)
         if c.precomputed:
             read_states(p, c, k, t, rows, row_index, <const floating *> c.past_states, ldh, A, <floating *> NULL)
@@ -220,7 +220,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
                 memset(w.leak_noise, 0, rows * ldh * sizeof(floating))
                 add_noise(c, t, rows, row_index, p.stream, c.noise, c.noise_scales, H, <floating *> w.leak_noise, ldh)
             if cell_of(c).carries > 1:
-                find_currents_before(p, c, k, w, t, end, <floating *> w.leak_first, saves, <floating *> w.leak_before)
+                find_currents_before(p, c, w, t, end, <const floating *> saves)
                 add_leak_sums(p, c, w, rows, saves, <floating *> w.leak_before, delta)
             else:
                 add_leak_sums(p, c, w, rows, A, before, delta)
@@ -274,20 +274,21 @@ cdef void read_precomputed(const Plan *p, const Call *c, const Kernels *k, Works
 
 
 cdef void read_current_before(const Plan *p, const Call *c, const Kernels *k, Workspace *w, const floating *theta,
-                              Py_ssize_t t, floating *carry, floating *scratch) noexcept nogil:
-    """Write the second carry before step t, of a cell that saves its state, to carry (B, H).
+                              Py_ssize_t t) noexcept nogil:
+    """Write the second carry before step t, of a cell that saves its state, to w.leak_first (B, H).
 
-    scratch (B, H) receives the first carry or nothing. The carry comes from the start of the sequences, from precomputed states,
-    from the border of a segment, or from what the step before saved.
+    It comes from the start of the sequences, from precomputed states, from the border of a segment, or from what the step before
+    saved. w.leak_before may receive the first carry, which is not needed.
     """
     cdef Py_ssize_t i, rows = rows_at(c, w, t - 1) if t > 0 else c.rows
     cdef const floating *source
+    cdef floating *carry = <floating *> w.leak_first
+    cdef floating *unused = <floating *> w.leak_before
     if t == 0:
-        first_states(p, c, k, theta, w.ldh, scratch, carry)
+        first_states(p, c, k, theta, w.ldh, unused, carry)
         return
     if c.precomputed:
-        read_states(p, c, k, t - 1, rows, find_row_index(p, c, w, t - 1, t), <const floating *> c.past_states, w.ldh, scratch,
-                    carry)
+        read_states(p, c, k, t - 1, rows, find_row_index(p, c, w, t - 1, t), <const floating *> c.past_states, w.ldh, unused, carry)
         return
     source = <floating *> w.saves + (rows_before(c, w, t - 1) - w.origin) * w.lds
     for i in range(w.segments):

@@ -108,10 +108,21 @@ cdef void leaky_forward(const Plan *p, const Call *c, const Kernels *k, const Sh
 cdef void leaky_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
                          Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *before,
                          const floating *delta_next, floating *dcarry, floating *delta) noexcept nogil:
-    """Compute the backward steps of both forms of leaky units: kernels.h has the formulas."""
-    integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
-                   <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
-                   <floating *> w.masked, R, delta_next, dcarry, delta)
+    """Compute the backward steps of both forms of leaky units: kernels.h has the formulas.
+
+    If leaks are trained, also keep ∂E/∂ the state after each step of a block, which is dcarry then, in w.leak_dS. Only w.delta
+    holds steps of a block: delta elsewhere is scratch of a single step. What a later call leaves in w.leak_dS is not read.
+    """
+    cdef const floating *mask = <floating *> w.mask + row * w.ldh if w.mask != NULL else <floating *> NULL
+    cdef Py_ssize_t n = rows * w.ldh, at = delta - <floating *> w.delta
+    if w.leak_dS == NULL or not 0 <= at < w.rows * w.ldd:
+        integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh, mask, <floating *> w.masked, R, delta_next, dcarry, delta)
+        return
+    for steps in range(steps - 1, -1, -1):
+        integrate_back(k, &c.units, 1, rows, p.H, Q_s, w.ldh, mask, <floating *> w.masked, R + steps * n, delta_next, dcarry,
+                       delta + steps * n)
+        memcpy(<floating *> w.leak_dS + at + steps * n, dcarry, n * sizeof(floating))
+        delta_next = delta + steps * n
 
 
 cdef void gated_forward(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
@@ -256,22 +267,6 @@ cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Work
         CELLS[c.units.form].backward_f64(p, c, k, w, steps, row, rows, Q_s, R, before, delta_next, dcarry, delta)
 
 
-cdef void back_with_leak(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
-                         Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *before,
-                         const floating *delta_next, floating *dcarry, floating *delta) noexcept nogil:
-    """Do what `back` does. If leaks are trained, also keep ∂E/∂ the state after each step, in w.leak_dS at the place of delta."""
-    cdef Py_ssize_t step, n = rows * w.ldh
-    cdef floating *dS = <floating *> w.leak_dS
-    if dS == NULL:
-        back(p, c, k, w, steps, row, rows, Q_s, R, before, delta_next, dcarry, delta)
-        return
-    dS += delta - <floating *> w.delta
-    for step in range(steps - 1, -1, -1):
-        back(p, c, k, w, 1, row, rows, Q_s, R + step * n, before + step * n, delta_next, dcarry, delta + step * n)
-        memcpy(dS + step * n, dcarry, n * sizeof(floating))
-        delta_next = delta + step * n
-
-
 cdef const floating *find_start_gradient(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t rows,
                                          const floating *Q_s, const floating *S, const floating *delta_next,
                                          floating *delta) noexcept nogil:
@@ -312,7 +307,7 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
     cdef Py_ssize_t rows, begin, others, at, ldh = w.ldh, ldd = w.ldd, ldr = saved_width(c, w)
     cdef floating *dcarry = <floating *> w.dcarry
     if not c.packed:
-        back_with_leak(p, c, k, w, end - t, 0, c.rows, Q_s, R, before, delta_next, dcarry, delta)
+        back(p, c, k, w, end - t, 0, c.rows, Q_s, R, before, delta_next, dcarry, delta)
         return
     while end > t:
         rows, others = rows_at(c, w, end - 1), rows_at(c, w, end) if delta_next != NULL else 0
@@ -322,18 +317,16 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
         if others < rows:  # the other rows end here: nothing comes back to them
             at = w.first[end - 1] - w.first[t]
             if others > 0:
-                back_with_leak(p, c, k, w, 1, 0, others, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry,
-                               delta + at * ldd)
+                back(p, c, k, w, 1, 0, others, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry, delta + at * ldd)
             at += others
-            back_with_leak(p, c, k, w, 1, others, rows - others, Q_s, R + at * ldr, before + at * ldh, <const floating *> NULL,
-                           dcarry + others * ldh, delta + at * ldd)
+            back(p, c, k, w, 1, others, rows - others, Q_s, R + at * ldr, before + at * ldh, <const floating *> NULL,
+                 dcarry + others * ldh, delta + at * ldd)
             at -= others
             delta_next = delta + at * ldd
             end -= 1
         at = w.first[begin] - w.first[t]
         if end > begin:
-            back_with_leak(p, c, k, w, end - begin, 0, rows, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry,
-                           delta + at * ldd)
+            back(p, c, k, w, end - begin, 0, rows, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry, delta + at * ldd)
         delta_next, end = delta + at * ldd, begin
 
 
@@ -358,22 +351,24 @@ cdef void find_leaks(const Plan *p, const Call *c, const floating *theta, const 
         leaks[h], keeps[h], shared.noise_scales[h] = <floating> leak, <floating> keep, sqrt(2 / leak) * c.noise
 
 
-cdef void find_currents_before(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t t,
-                               Py_ssize_t end, const floating *first, const floating *U, floating *before) noexcept nogil:
-    """Write the second carry before each of the steps t ... end, after resets, to before (rows, H).
+cdef void find_currents_before(const Plan *p, const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
+                               const floating *U) noexcept nogil:
+    """Write the second carry before each of the steps t ... end, after resets, to w.leak_before (rows, H).
 
-    `first` is the carry before step t, U (rows, H) are those after these steps. `find_states_before` does this for the first one.
+    w.leak_first is the carry before step t, U (rows, H) are those after these steps. `find_states_before` does this for the
+    first carry.
     """
     cdef Py_ssize_t ldh = w.ldh, row, rows
+    cdef const floating *first = <floating *> w.leak_first
+    cdef const floating *initial
+    cdef floating *before = <floating *> w.leak_before
     for t in range(t, end):
         rows = rows_at(c, w, t)
         memcpy(before, first, rows * ldh * sizeof(floating))
+        initial = <const floating *> c.past_S_0 + t * p.width if t < c.old else <floating *> w.initial + ldh
         for row in range(rows if c.packed and c.resets != NULL else 0):
             if is_reset(c, t, row):
-                if t < c.old:
-                    gather(k, 1, 1, p.H, <const floating *> c.past_S_0 + t * p.width, 0, 0, NULL, before + row * ldh, ldh)
-                else:
-                    memcpy(before + row * ldh, <floating *> w.initial + ldh, ldh * sizeof(floating))
+                memcpy(before + row * ldh, initial, p.H * sizeof(floating))
         first = U
         U += rows * ldh
         before += rows * ldh

@@ -656,12 +656,12 @@ def test_options_that_there_are_not_change_nothing(dtype):
             (c.plan_set_quantile(plan, levels.ctypes.data + 4, 1), "MISALIGNED"),
             (c.plan_set_reduction(plan, 2), "OPTION"), (c.plan_set_bias(plan, -1), "OPTION"),
             (c.plan_set_output(plan, 2), "OPTION"),
-            (c.plan_set_learnt_initial_state(plan, 3), "OPTION"), (c.plan_set_cell(plan, 1), "OPTION"),
+            (c.plan_set_learnt_initial_state(plan, 3), "OPTION"), (c.plan_set_cell(plan, 6), "OPTION"),
             (c.plan_set_cell(plan, -1), "OPTION"), (c.plan_set_one_hot(plan, 2), "OPTION"),
-            (c.plan_set_penalty(plan, 7, 1, 1), "OPTION"), (c.plan_set_penalty(plan, 0, -1, 0), "NUMBER"),
+            (c.plan_set_penalty(plan, 8, 1, 1), "OPTION"), (c.plan_set_penalty(plan, 0, -1, 0), "NUMBER"),
             (c.plan_set_penalty(plan, 0, 0, nan), "NUMBER"), (c.plan_set_truncation(plan, 0, 1), "SIZE"),
             (c.plan_set_truncation(plan, -1, -1), "SIZE"), (c.plan_allow_blas(plan, 2), "OPTION"),
-            (c.plan_parameter_offset(plan, 7), "OPTION"), (c.scratch_bytes(plan, plan, 0), "NOT_A_BATCH"),
+            (c.plan_parameter_offset(plan, 8), "OPTION"), (c.scratch_bytes(plan, plan, 0), "NOT_A_BATCH"),
             (c.plan_check(None), "NULL"), (c.plan_set_bias(None, 1), "NULL"), (c.batch_set_ids(plan, None), "NOT_A_BATCH")):
         assert status == getattr(c, f"STATUS_{expected}")
     P, arrays, one = net.theta.size, [np.zeros(net.theta.size, dtype) for _ in range(4)], np.zeros(1)

@@ -102,8 +102,9 @@ def test_table_of_options_lists_every_option_with_its_default():
 
 def test_listed_options_of_the_c_interface_match_its_setters():
     serves = {"learn_initial_state": "learnt_initial_state", "l1": "penalty", "l2": "penalty", "dtype": "f32",
-              "reset_after": "cell"}
-    of_a_call = {"huber", "quantile", "truncation", "f64"}  # numbers of a loss, an argument of methods, the other dtype
+              "reset_after": "cell", "leak_form": "cell"}
+    # numbers of a loss, an argument of methods, the other dtype, other ways to give a leak
+    of_a_call = {"huber", "quantile", "truncation", "f64", "leaks", "trained_leak"}
     setters = set(re.findall(r"cdef int plan_(?:set|init)_(\w+)\(", (Path(network.__file__).parent / "_core.pxd").read_text()))
     options = {name for name, parameter in inspect.signature(RNN).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
     there = {name for name in options if serves.get(name, name) in setters}
