@@ -40,7 +40,7 @@ class Begun:
                 if array is not None and id(array) not in known:
                     known[id(array)] = _checkpoint.digest([array])
             run[name] = " ".join(known.get(id(array), "None") for array in arrays) if arrays else None
-        return cls(run, job.network.theta, job.seed, job.begin.of(job.used_streams()))
+        return cls(run, job.network.theta, job.seed, job.begin.where(job.used_streams()))
 
     def compare(self, job, theirs, theta, ended, whose, finished):
         """Raise ValueError unless `theirs` is the run of this job. It ended with `theta` and at the positions `ended`.
@@ -57,7 +57,7 @@ class Begun:
         if _checkpoint.is_close(theta, self.start):
             return
         if _checkpoint.is_close(theirs.start, self.start):
-            if theirs.begin is not None and not _checkpoint.may_go_on(theirs.begin, ended.of(job.used_streams()), self.begin,
+            if theirs.begin is not None and not _checkpoint.may_go_on(theirs.begin, ended.where(job.used_streams()), self.begin,
                                                                       finished):
                 raise ValueError(f"{whose} is of another run of network {job.k}, which began with the same parameters at other "
                                  f"stream_positions: {theirs.begin._asdict()} there and {self.begin._asdict()} here")

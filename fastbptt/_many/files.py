@@ -21,7 +21,7 @@ from .work import Found
 def write(path, fits, jobs):
     ended = [k for k, stopped in enumerate(fits.stopped) if stopped in KEPT]
     begun, runs = [fits._begun[k] for k in ended], {}
-    each = [runs.setdefault(_checkpoint.packed(one.run), len(runs)) for one in begun]
+    each = [runs.setdefault(_checkpoint.to_json(one.run), len(runs)) for one in begun]
     header = {"kind": "Fits", "of": len(fits), "ended": ended, "stopped": [fits.stopped[k] for k in ended],
               "runs": list(runs), "run": each, "seeds": [one.seed for one in begun],
               "begins": [None if one.begin is None else one.begin._asdict() for one in begun],

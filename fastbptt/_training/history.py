@@ -112,13 +112,13 @@ class History:
         return ax
 
     def _truncate(self, epochs):
-        """Drop the entries that an interrupt left of an unfinished epoch."""
+        """Keep the first `epochs` entries of each curve. An interrupt can leave some entries of an unfinished epoch."""
         for name in self.CURVES:
             del getattr(self, name)[epochs:]
 
 
 def _in_seconds(seconds):
-    """Return a list with the last of these seconds for the end of a repr; it is empty if there are none."""
+    """Return ["12.3 s"] for the last of these seconds, for the end of a repr; an empty list if there are none."""
     return [f"{last:.3g} s" for last in seconds[-1:]]
 
 

@@ -35,6 +35,7 @@ class Progress:
         self.bar = self._bar(count, unit) if self.wanted and self.terminal else None
 
     def _bar(self, count, unit):
+        """Return tqdm's bar for `count` items called `unit`, or None if tqdm is not installed."""
         try:
             from tqdm import tqdm
         except ImportError:
@@ -64,6 +65,10 @@ class Progress:
             self._tell(f"step {steps}" + "".join(f"  loss {loss:.6g}" for loss in losses[-1:]))
 
     def _tell(self, line):
+        """Show `line` beside the bar.
+
+        Without a bar, print it, at most ten times a second on a terminal and once elsewhere.
+        """
         self.line = line
         if self.bar is not None:
             self.bar.set_postfix_str(self.line, refresh=False)
@@ -72,12 +77,13 @@ class Progress:
             self._show(end="" if self.terminal else "\n")
 
     def network(self, history):
-        """Count a network that was trained separately."""
+        """Count one more network as done, and show the last epoch of its History. For populations and fit_many."""
         self.update()
         if history.train_loss:
             self.epoch(len(history.train_loss) - 1, history.train_loss[-1], (history.validation_loss or [None])[-1])
 
     def close(self):
+        """End the display: close the bar, or print the last line."""
         if self.bar is not None:
             self.bar.close()
         elif self.line and self._due():
@@ -88,9 +94,11 @@ class Progress:
         return _Part(self)
 
     def _due(self):
+        """Return whether the run is long enough to show its progress (DELAY; at once if the user asked for it)."""
         return time.monotonic() >= self.begin
 
     def _show(self, end):
+        """Print the current line to standard error. On a terminal it replaces the line before."""
         print(f"\r{self.line}\x1b[K" if self.terminal else self.line, end=end, file=sys.stderr, flush=True)
         if not self.terminal:
             self.line = ""
@@ -101,10 +109,12 @@ class _Part(Progress):
         self.whole, self.before, self.done = whole, whole.done, 0
 
     def reach(self, count):
+        """Set the number of done items of this part. The bar shows it plus what was done before the part."""
         self.done = count
         self.whole.reach(self.before + count)
 
     def epoch(self, epoch, train_loss, validation_loss):
+        """Show a finished epoch in the display of the whole."""
         self.whole.epoch(epoch, train_loss, validation_loss)
 
     def close(self):

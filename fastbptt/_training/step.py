@@ -13,13 +13,13 @@ import numpy as np
 
 from .. import _core, optimizers, reference
 from ..backends.arguments import CallOptions
-from .batches import Positions, draws_at
+from .batches import Positions, noise_keys_at
 from .nonfinite import first_nonfinite
 from .settings import UpdateSettings
 
 
 def clip(gradient: np.ndarray, how: UpdateSettings) -> tuple[np.ndarray, float]:
-    """Clip a gradient to the norm of the settings. Return it, and its norm before clipping."""
+    """Return the gradient, scaled down if its Euclidean norm exceeds max_grad_norm, and its norm before."""
     clip_norm = _core.clip_norm if how.backend == "core" else reference.clip_norm
     return clip_norm(gradient, how.max_grad_norm)
 
@@ -33,7 +33,11 @@ def nonfinite_part(loss: float, norm: float) -> str:
 
 def update(network: Any, how: UpdateSettings, theta: np.ndarray, slots: Any, gradient: np.ndarray, *, count: int,
            learning_rate: float) -> bool:
-    """Update parameters and slots in place, as update number `count`. Return whether all parameters are finite."""
+    """Let the optimiser update `theta` and `slots` in place. Return whether all parameters are finite after it.
+
+    `slots` are the optimiser's arrays, such as its momentum. `count` is the number of this update, from 1, for Adam's bias
+    correction. Frozen and absent entries of theta keep their values.
+    """
     how.optimizer._update(theta, gradient, slots, count, learning_rate=learning_rate, backend=how.backend)
     network._hold(theta)
     return bool(np.isfinite(theta).all())
@@ -72,7 +76,7 @@ class Stepper:
         for mine, its in zip(spare, slots):
             mine[...] = its
         self.theta[...] = network._theta
-        draws = None if self.draws is None else draws_at(self.draws, network._positions.noise, 0, sequences)
+        draws = None if self.draws is None else noise_keys_at(self.draws, network._positions.noise, 0, sequences)
         if compute:
             loss, penalty = compute()
         else:
