@@ -24,7 +24,10 @@ class Begun:
 
     @classmethod
     def of(cls, job, known):
-        """Return what identifies a job's run. `known` caches descriptions and fingerprints of what several jobs share."""
+        """Return what identifies a job's run.
+
+        `known`, a dict that the caller shares between jobs, caches descriptions and fingerprints of what several jobs have.
+        """
         run = {**job.network._config, **job.settings, "max_grad_norm": job.max_grad_norm, "batches": "batches" in job.settings}
         run.pop("memory_limit", None)
         if "callbacks" in run:  # an estimator's reasons to stop
@@ -43,11 +46,13 @@ class Begun:
         return cls(run, job.network.theta, job.seed, job.begin.where(job.used_streams()))
 
     def compare(self, job, theirs, theta, ended, whose, finished):
-        """Raise ValueError unless `theirs` is the run of this job. It ended with `theta` and at the positions `ended`.
+        """Raise ValueError unless the Begun `theirs` is of the run of this job.
 
-        `finished` says whether nothing is left to do for any network, or is None if that is unknown. A network without a
-        given seed begins with other parameters each time. If all runs are finished, it is thus another network, whose run
-        must not be resumed.
+        That run ended with `theta` at the Positions `ended`.
+
+        `whose` names the checkpoint or the result in messages. `finished` says whether nothing is left to do for any network,
+        or is None if that is unknown. A network without a given seed begins with other parameters each time. If all runs are
+        finished, it is thus another network, whose run must not be resumed.
         """
         differ = _checkpoint.differences(theirs.run, self.run)
         if not isinstance(self.seed, _checks.DrawnSeed) and self.seed != theirs.seed:

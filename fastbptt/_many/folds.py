@@ -58,6 +58,7 @@ def _candidates(grid):
 
 
 def seed_list(seeds):
+    """Return the argument `seeds` of cross_validate as a list. None stands for the estimator's own random_state."""
     if seeds is None:
         return [None]
     if isinstance(seeds, (list, tuple, np.ndarray)):
@@ -70,7 +71,7 @@ def seed_list(seeds):
 
 
 def _folds(cv, X, y, estimator):
-    """Return pairs of index arrays (train, test)."""
+    """Return a list of pairs of index arrays (train, test), from the argument `cv` of cross_validate."""
     if estimator.two_d == "series":
         raise ValueError('two_d must not be "series" in cross_validate: there is only one sequence')
     N = len(X)
@@ -81,7 +82,7 @@ def _folds(cv, X, y, estimator):
         if k > N:
             raise ValueError(f"cv must not exceed the number of sequences, {N}, got {k}")
         labels = estimator._estimator_type == "classifier" and not isinstance(y, list) and np.ndim(y) == 1
-        fold = _stratified(np.asarray(y), k) if labels else np.repeat(np.arange(k), N // k + (np.arange(k) < N % k))
+        fold = _stratified_folds(np.asarray(y), k) if labels else np.repeat(np.arange(k), N // k + (np.arange(k) < N % k))
         folds = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
     elif isinstance(cv, (str, bytes)) or not hasattr(cv, "__iter__"):
         raise TypeError(f"cv must be an int, a splitter or pairs (train, test), got {type(cv).__name__}")
@@ -101,8 +102,8 @@ def _folds(cv, X, y, estimator):
     return checked
 
 
-def _stratified(y, k):
-    """Return the fold of each entry of y. Each label's shares are as equal as possible, in order.
+def _stratified_folds(y, k):
+    """Return the fold of each entry of y, an array of ints below k. Each label's shares are as equal as possible, in order.
 
     scikit-learn's StratifiedKFold assigns folds in the same way.
     """
@@ -117,14 +118,18 @@ def _stratified(y, k):
     return fold
 
 
-def _rows(value, rows):
-    """Return some sequences of an array, a list or a data frame."""
+def _select_sequences(value, rows):
+    """Return the sequences with the indices `rows` of an array, a list or a data frame."""
     if hasattr(value, "iloc"):
         return value.iloc[rows]
     return value[rows] if isinstance(value, np.ndarray) else [value[i] for i in rows]
 
 
-def _table(candidates, scores, fits):
+def _score_table(candidates, scores, fits):
+    """Return the CrossValidation of these candidates, with the columns of GridSearchCV.
+
+    `scores` is (candidates, seeds, folds). `fits` gives the times.
+    """
     table = CrossValidation()
     table.fits, table.scores = fits, scores
     seconds, flat = fits.seconds.reshape(len(candidates), -1), scores.reshape(len(candidates), -1)

@@ -27,23 +27,23 @@ OWN = _options.names(lambda option: option.each)  # options that each network of
 SERVED = _options.names(lambda option: option.lanes)
 
 
-def _fits(net):
+def _fits_lanes(net):
     """Return whether networks like this one fit into lanes: few hidden units, and only options that lanes serve."""
-    return not isinstance(net.hidden_size, tuple) and net.hidden_size <= MOST_HIDDEN and not _beside(net)
+    return not isinstance(net.hidden_size, tuple) and net.hidden_size <= MOST_HIDDEN and not _options_without_lanes(net)
 
 
 def most_sequences(net):
-    """Return the largest batch for which lanes are faster, in sequences."""
+    """Return the largest number of sequences in a batch for which lanes are faster than one network at a time."""
     return MOST_WORK[net.dtype] // net.hidden_size**2
 
 
-def _beside(net):
-    """Return the options of a network that lanes do not serve."""
+def _options_without_lanes(net):
+    """Return the names of a network's options that differ from the default and that lanes do not serve."""
     return [name for name, value in net._config.items() if name not in SERVED and not _options.is_default(name, value)]
 
 
-def _key(net):
-    """Return a hashable key of what networks of one population share: dt, and all options except penalties.
+def _shape_key(net):
+    """Return a hashable key that is equal for networks that one population can hold: dt, and all options except penalties.
 
     Arrays enter with their bytes.
     """
@@ -55,6 +55,7 @@ def _key(net):
 
 
 def _hashable(value):
+    """Return whether `value` can be hashed."""
     try:
         hash(value)
     except TypeError:
@@ -62,11 +63,13 @@ def _hashable(value):
     return True
 
 
-def _threads(n_threads):
+def _number_of_threads(n_threads):
+    """Return the argument n_threads as an int, or the default number of threads for None."""
     return _core.threads() if n_threads is None else _checks.size("n_threads", n_threads)
 
 
-def _penalty(net):
+def _penalty_and_gradient(net):
+    """Return a network's penalty l1 Σ |w| + l2 Σ w² in float64, and a dict of its gradients by parameter."""
     options = net._engines["reference"].options
     p = {name: value.astype(np.float64) for name, value in net.parameters.items()}
     return float(reference.penalty(p, options["l1"], options["l2"])), reference.d_penalty(p, options["l1"], options["l2"])
