@@ -24,6 +24,7 @@ ROUNDS = 15
 
 
 def make(n, H):
+    """Return a Population of n networks with H units, X (T, B, I) that all share, and D (n, T, B, O)."""
     from fastbptt import Population
 
     rng = np.random.default_rng(H)
@@ -32,6 +33,7 @@ def make(n, H):
 
 
 def jax_ways(population, X, D):
+    """Return functions that compute the networks' losses and gradients by JAX, by name; an empty dict without JAX."""
     try:
         import jax
         import jax.numpy as jnp
@@ -41,6 +43,7 @@ def jax_ways(population, X, D):
     X, D = jnp.asarray(X), jnp.asarray(D)
 
     def loss(p, X, D, unroll):
+        """Return the loss of one network. The loop over time is unrolled by `unroll` steps."""
         A = X @ p["W_x"].T + p["b_s"]
         W = p["W_s"].T
 
@@ -63,7 +66,10 @@ def jax_ways(population, X, D):
 
 
 def check(result, right, words):
-    """Compare with the reference, in units of the loss and of the largest entry of a network's whole gradient."""
+    """Compare losses and gradients with the reference, in units of the loss and of the largest entry of a network's gradient.
+
+    `right` has the reference's loss and gradients by the index of the network. End the program if `result` is wrong.
+    """
     losses, gradients = result
     for k, (loss, found) in right.items():
         largest = max(np.abs(value).max() for value in found.values())
@@ -74,6 +80,7 @@ def check(result, right, words):
 
 
 def table(sizes, counts, threads):
+    """Print the table of times of loss and gradients, in µs a network."""
     from fastbptt import reference
 
     print("| H | networks | Population | one at a time | JAX vmap, best | one at a time / Population | JAX / Population |")
@@ -106,7 +113,10 @@ def table(sizes, counts, threads):
 
 
 def fits(n, steps, threads):
-    """Seconds of whole fits, of the wall and of all cores, the least of three; with validation too, and by JAX's vmap."""
+    """Print the seconds of whole fits, of the wall and of all cores, the least of three.
+
+    Fits with validation too and fits by JAX's vmap have rows of their own.
+    """
     from fastbptt import fit_many
 
     population, X, D = make(n, 4)
@@ -142,7 +152,10 @@ def fits(n, steps, threads):
 
 
 def torch_adam(population, X, D, steps, threads, networks=10):
-    """Seconds of the fits of the first networks by PyTorch, one after the other, and their losses before the last step."""
+    """Return the seconds of the fits of the first networks by PyTorch, and their losses before the last step.
+
+    They are trained one after the other.
+    """
     try:
         import torch
     except ImportError:
@@ -170,7 +183,10 @@ def torch_adam(population, X, D, steps, threads, networks=10):
 
 
 def jax_adam(population, X, D, steps):
-    """The same by JAX: vmap over the networks inside a scan over the steps, compiled before it is timed; None without JAX."""
+    """Return a function that makes the same fits by JAX and returns the losses (n, steps); None without JAX.
+
+    It is vmap over the networks inside a scan over the steps, compiled before it is timed.
+    """
     try:
         import jax
         import jax.numpy as jnp
@@ -178,6 +194,7 @@ def jax_adam(population, X, D, steps):
         return None
 
     def loss(p, D):
+        """Return the loss of one network."""
         def step(s, a):
             s = jnp.tanh(a + s @ p["W_s"].T)
             return s, s
@@ -189,6 +206,7 @@ def jax_adam(population, X, D, steps):
     gradient = jax.vmap(jax.value_and_grad(loss))
 
     def update(carried, count):
+        """Make one update of Adam for all networks: return parameters and both means, and the losses before it."""
         p, m, v = carried
         losses, g = gradient(p, D)
         m = {k: 0.9 * m[k] + 0.1 * g[k] for k in g}
@@ -204,6 +222,7 @@ def jax_adam(population, X, D, steps):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--networks", type=int, nargs="+", default=[8, 64, 512])

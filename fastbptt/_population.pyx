@@ -265,7 +265,8 @@ cdef class Lanes:
         t.what.epsilon, t.what.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
         t.slot_1 = memory_of(slots[0], self.type, p.P * data.N)
         t.slot_2 = memory_of(slots[1], self.type, p.P * data.N) if len(slots) == 2 else NULL
-        t.rates, t.going = <const double *> memory_of(rates, cnp.NPY_DOUBLE, epochs * data.N), memory_of(going, self.type, data.N)
+        t.rates = <const double *> memory_of(rates, cnp.NPY_DOUBLE, epochs * data.N)
+        t.going = memory_of(going, self.type, data.N)
         t.ended = <Py_ssize_t *> memory_of(ended, cnp.NPY_INTP, data.N)
         t.l1, t.l2 = memory_of(l1, self.type, p.P * data.N), memory_of(l2, self.type, p.P * data.N)
         t.max_norm = <const double *> memory_of(max_norm, cnp.NPY_DOUBLE, data.N)

@@ -43,12 +43,16 @@ class NetworkStates:
 
     @classmethod
     def of(cls, cell: str, S: Any, rates: Any = None) -> NetworkStates:
-        """Return the object for what an engine computed with a cell; `rates` is None for units without a leak."""
+        """Return the object for states S and rates that an engine computed with this cell (arrays, or tuples of them).
+
+        `rates` is None for units without a leak, whose rates are a view of S.
+        """
         if cell == "gru":
             return cls(S, h=S)
         if cell == "lstm":
-            return cls(S, h=_each(S, lambda s: s[..., :s.shape[-1] // 2]), c=_each(S, lambda s: s[..., s.shape[-1] // 2:]))
-        return cls(S, rates=_each(S, lambda s: s[1:]) if rates is None else rates)
+            return cls(S, h=_map_arrays(S, lambda s: s[..., :s.shape[-1] // 2]),
+                       c=_map_arrays(S, lambda s: s[..., s.shape[-1] // 2:]))
+        return cls(S, rates=_map_arrays(S, lambda s: s[1:]) if rates is None else rates)
 
     @classmethod
     def stack(cls, cell: str, each: Iterable[NetworkStates]) -> NetworkStates:
@@ -75,6 +79,7 @@ class NetworkStates:
                         + (" or states.rates (T, B, H)" if "rates" in vars(self) else ""))
 
     def _width(self):
+        """Return the width of a state in messages: "H", or "2H" for an LSTM."""
         return "2H" if "c" in vars(self) else "H"
 
 
@@ -85,12 +90,13 @@ def stack(arrays: Sequence[Any]) -> Any:
     return np.stack(arrays)
 
 
-def _each(arrays, function):
-    """Return function(array), or a tuple of the results for a tuple of arrays."""
+def _map_arrays(arrays, function):
+    """Return function(array), or a tuple of the results for a tuple of arrays, one for each recurrence."""
     return tuple(map(function, arrays)) if isinstance(arrays, tuple) else function(arrays)
 
 
 def _shapes(value):
+    """Return a text with dtype and shape of an array, or of each array of a tuple, for the repr."""
     if isinstance(value, tuple):
         return f"({', '.join(map(_shapes, value))})"
     return f"<{value.dtype} array {value.shape}>"

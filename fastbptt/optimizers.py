@@ -58,7 +58,10 @@ class Optimizer:
         _checks.number("learning_rate", self.learning_rate, 0)
 
     def slots(self, theta: np.ndarray) -> list[np.ndarray]:
-        """Return the state before the first update: a list of arrays of theta's dtype. The default is an empty list."""
+        """Return the rule's state before the first update, such as a momentum: a list of arrays of theta's dtype.
+
+        The default is an empty list.
+        """
         return []
 
     def update(self, theta: np.ndarray, gradient: np.ndarray, slots: list[np.ndarray], count: int,
@@ -71,6 +74,7 @@ class Optimizer:
         raise NotImplementedError
 
     def _update(self, theta, gradient, slots, count, learning_rate, backend):
+        """Make one update of theta and slots in place. The loop calls this form; rules of users have no `backend`."""
         self.update(theta, gradient, slots, count, learning_rate)
 
 
@@ -179,7 +183,10 @@ class AdamW(Adam, rule="adamw"):
 
 
 def make(optimizer: OptimizerName | Optimizer, learning_rate: Float | None = None) -> Optimizer:
-    """Return an Optimizer as it is, or the optimiser of a name, with this learning rate or the default one."""
+    """Return the Optimizer for the argument `optimizer`: the object itself, or the rule of this name.
+
+    `learning_rate` None is the rule's default. Raise ValueError if an object and a learning rate are given.
+    """
     if isinstance(optimizer, Optimizer):
         if learning_rate is not None:
             raise ValueError(f"learning_rate={learning_rate!r} is given with optimizer={optimizer!r}, which has its own; give "

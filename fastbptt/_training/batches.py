@@ -301,8 +301,7 @@ def spread(count, batch_size, rng):
 
 
 def generator(entropy, stream, *position):
-    """Return a NumPy generator that depends only on the seed `entropy`, the number `stream` of a random stream, and the position.
-    """
+    """Return a NumPy generator that depends only on the seed `entropy`, the number of the random stream, and the position."""
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream, *position)))
 
 

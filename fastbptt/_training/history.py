@@ -98,7 +98,7 @@ class History:
             ax.axvline(self.best_epoch + 1, color="0.6", linestyle=":", label=f"best, epoch {self.best_epoch + 1}")
         ax.set(xlabel="epoch", ylabel="loss")
         _plots.logarithmic(ax)
-        _plots.whole(ax.xaxis)
+        _plots.integer_ticks(ax.xaxis)
         lines = ax.get_legend_handles_labels()
         if gradient_norm:
             right = ax.twinx()

@@ -260,7 +260,7 @@ class Ranks:
         with self.settled():
             if validation is not None and judged.sum() == 0:
                 raise ValueError("validation's X must have sequences on at least one rank")
-            if settings.threads == 0 and _threading.said() is None:  # ranks share the cores
+            if settings.threads == 0 and _threading.number_from_environment() is None:  # ranks share the cores
                 settings = dataclasses.replace(settings, threads=max(1, _threading.default() // self.neighbours))
             if self.rank > 0:
                 settings = dataclasses.replace(settings, progress=False)

@@ -13,7 +13,7 @@ import numpy as np
 from .. import _checks, _plots
 from ..options import cells as _cells
 from ..threads import policy as _threading
-from ._networks import one_layer
+from ._networks import require_one_layer
 from ._states import CANDIDATES
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Spectrum:
         return float(np.abs(self.eigenvalues[0]))
 
     def describe(self) -> str:
-        """Return one line."""
+        """Return one line: the spectral radius, the number of eigenvalues outside the circle, and the range of singular values.
+        """
         outside = int(_plots.outside(self.eigenvalues, self.leak).sum())
         circle = "the unit circle" if self.leak == 1 else f"the circle |1 − λ + λν| = 1 of leak λ = {self.leak:.3g}"
         name = f"W_s of gate {self.gate}" if self.gate else "W_s"
@@ -84,7 +85,7 @@ def spectrum(network: RNN, gate: str | None = None) -> Spectrum:
     TypeError, ValueError
         If the network is not an RNN of one layer and one direction, or the cell has no such gate.
     """
-    W_s = one_layer(network).parameters["W_s"].astype(np.float64)
+    W_s = require_one_layer(network).parameters["W_s"].astype(np.float64)
     gates = _cells.of(network._config).gates
     if len(gates) > 1:
         gate = CANDIDATES[network.cell] if gate is None else _checks.choose("gate", gate, gates)

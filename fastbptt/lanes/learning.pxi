@@ -64,7 +64,7 @@ cdef struct Learning:
 
 
 cdef Py_ssize_t lay_out_training(const Job *job, const floating *dtype, char *base, Learning *m) noexcept nogil:
-    """Place all arrays of a group in training from `base` on, set the pointers in `m`, and return the number of bytes they need.
+    """Place all arrays of a group in training from `base` on, set the pointers in `m`, and return the bytes they need.
 
     These are the arrays of the data, of a batch, of the validation set, and the state of the run. With base = NULL it only
     counts the bytes. `dtype` selects the type and is not read.

@@ -320,7 +320,8 @@ def test_the_rest_is_kept_and_resume_goes_on_with_what_failed(tmp_path):
     trained = []
     with pytest.MonkeyPatch.context() as patch:
         work = _call._train_chunk
-        patch.setattr(_call, "_train_chunk", lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
+        patch.setattr(_call, "_train_chunk",
+                      lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
         whole = fit_many(copies, X, D, epochs=3, resume=fits)
         assert sorted(trained) == lost and whole.stopped == ["epochs"] * 24 and whole.errors == [None] * 24
         trained.clear()

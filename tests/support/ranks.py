@@ -26,7 +26,10 @@ class Communicator:
         return self.world.size
 
     def _meet(self, name, array, root, act):
-        """Each rank's act(arrays of all), between two meetings of all."""
+        """Return act(arrays of all ranks), which every rank computes between two barriers.
+
+        Assert that all call the same operation.
+        """
         assert self.is_copy, "a message on the user's own communicator"
         assert isinstance(array, np.ndarray) and array.flags.c_contiguous and array.dtype.kind in "iuf"
         world = self.world
@@ -65,12 +68,13 @@ class Communicator:
 
 
 def _sum(arrays):
+    """Return the sum of the arrays in the order of the ranks."""
     with np.errstate(over="ignore"):
         return sum(arrays[1:], arrays[0].copy())
 
 
 def run(size, f):
-    """What became of f(communicator) on each rank, a result or an exception; and the World."""
+    """Return what became of f(communicator) on each rank, a result or an exception; and the World. Each rank is a thread."""
     world, outcomes = World(size), [None] * size
 
     def call(rank):
@@ -88,7 +92,7 @@ def run(size, f):
 
 
 def share(size, rank, B):
-    """A rank's part of B sequences: uneven, and the first rank of three or more has none."""
+    """Return the slice of B sequences that belongs to a rank: uneven, and the first rank of three or more has none."""
     ends = np.linspace(0, 1, size + 1) ** 1.4 * B
     ends = np.round(ends).astype(int)
     if size > 2:
