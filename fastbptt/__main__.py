@@ -20,6 +20,7 @@ from .cli.train import CELLS, HIDDEN_SIZE, HORIZON, _train
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options):
+        """Make a parser that accepts no abbreviations of options."""
         super().__init__(**options, allow_abbrev=False)  # with abbreviations, a new option could change old command lines
 
     def error(self, message):  # one line; argparse would print the usage above it
@@ -155,7 +156,7 @@ def _add_predict(commands):
 def _add_option(parser, name, kind, default, words, metavar="N"):
     """Add an option with a value to a parser. Its help is `words` with the default, unless that is None.
 
-    `kind` converts the text of the value.
+    `kind` converts the text of the value, and `metavar` stands for it in the help.
     """
     shown = "" if default is None else f" (default: {default})"
     parser.add_argument(name, type=kind, default=default, metavar=metavar, help=words + shown)
@@ -164,6 +165,7 @@ def _add_option(parser, name, kind, default, words, metavar="N"):
 def _whole_number(smallest):
     """Return a function that converts the text of an option to an int from `smallest` to 2**31 - 1, for argparse."""
     def convert(text):
+        """Return the text as an int, or raise argparse's error."""
         try:
             value = int(text)
         except ValueError:

@@ -200,12 +200,16 @@ def unknown_option(owner, name, options):
 
 
 def refuses_unknown_options(init: _Init) -> _Init:
-    """Return a network's constructor that first raises TypeError for unknown options, before Python reports missing ones."""
+    """Return a network's constructor `init` that first raises TypeError for unknown options.
+
+    Python would report missing ones before unknown ones.
+    """
     names = [name for name, parameter in inspect.signature(init).parameters.items()
              if parameter.kind is not parameter.VAR_KEYWORD][1:]
 
     @functools.wraps(init)
     def checked(self, *args, **options):
+        """Call the constructor after the names of its options are checked."""
         known = names + list(getattr(self, "_more_options", ()))
         for name in options:
             if name not in known:
@@ -221,6 +225,7 @@ def names_our_arguments(*methods: str) -> Callable[[_Kind], _Kind]:
     Exceptions of the method itself pass through. An unknown name that has no hint gets Python's own message.
     """
     def decorate(kind: _Kind) -> _Kind:
+        """Return the class with the check added to each of the methods."""
         for name in methods:
             setattr(kind, name, names_our_argument(getattr(kind, name), f"{kind.__name__}.{name}", kind))
         return kind
@@ -237,6 +242,7 @@ def names_our_argument(function, owner, kind=None):
 
     @functools.wraps(function)
     def checked(*args, **given):
+        """Call the function after the names of its arguments are checked."""
         if not given.keys() <= known:
             for name in given:
                 if name not in known and (message := unknown_argument(owner, name, known, kind)):
@@ -296,7 +302,7 @@ def size(name, value, smallest=1):
 
 
 def counted(number, word):
-    """Return the text of a number with its noun, such as "1 epoch" or "3 epochs"."""
+    """Return the text of a number with its noun `word`, such as "1 epoch" or "3 epochs"."""
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
@@ -434,7 +440,10 @@ def first(bad, axes):
 
 
 def finite(name, value, axes, skip=None):
-    """Raise ValueError if `value` is NaN or infinite where `skip` is not True. The message names the first such index."""
+    """Raise ValueError if `value` is NaN or infinite where `skip` is not True. The message names the first such index.
+
+    `axes` has a letter for each axis of the array, such as "tbi".
+    """
     bad = ~np.isfinite(value)
     if skip is not None:
         bad &= ~skip

@@ -43,7 +43,7 @@ def draw_parts(ax, part, draw):
 def heat_map(ax, errors, norms, dt=None, letter="S"):
     """Draw ‖∂E_t/∂S_i‖ as a heat map, with a row for each error t and a column for each state i, and return the Axes.
 
-    `errors` (n,) are the steps t and `norms` is (n, T). Zeros stay white.
+    `errors` (n,) are the steps t and `norms` is (n, T). `letter` stands in the labels for S. Zeros stay white.
     """
     ax = axes(ax)
     from matplotlib.colors import LogNorm
@@ -83,9 +83,10 @@ def one_error(ax, t, norms, dt=None):
 
 
 def distance(ax, ratios, fit, products, t, dt=None, letter="S", memory=None):
-    """Draw median and middle 80 % of the ratios (n, K), the fitted line (K,) or None, and norms of products (K', m).
+    """Draw how the gradient of an error changes by steps back, and return the Axes.
 
-    `letter` is h for an LSTM, and `memory` the medians (K,) of c.
+    These are the median and the middle 80 % of the `ratios` (n, K), the fitted line `fit` (K,) or None, and the norms of the
+    `products` (K', m) of step Jacobians that end at step t. `letter` is h for an LSTM, and `memory` the medians (K,) of c.
     """
     ax = axes(ax)
     step = 1 if dt is None else dt
@@ -115,7 +116,10 @@ def distance(ax, ratios, fit, products, t, dt=None, letter="S", memory=None):
 
 
 def _ratio_label(letter, own, t, is_median):
-    """Return the label of ‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖ with `letter` and `own` in place of the two S."""
+    """Return the label of ‖∂E_t/∂S_{t−k}‖ / ‖∂E_t/∂S_t‖ with `letter` and `own` in place of the two S.
+
+    If the ratio is a median over several errors (`is_median`), the label has t in place of its number.
+    """
     t = "t" if is_median else t
     label = rf"$\|\partial E_{{{t}}}/\partial {letter}_{{{t}-k}}\|\ /\ \|\partial E_{{{t}}}/\partial {own}_{{{t}}}\|$"
     return f"{label}, median" if is_median else label
@@ -136,7 +140,10 @@ def terms(ax, t, W_s, W_x, dt=None):
 
 
 def eigenvalues(ax, values, leak=1.0):
-    """Draw complex eigenvalues with the unit circle, and with the circle outside which leaky units of slope 1 are unstable."""
+    """Draw complex eigenvalues (`values`) with the unit circle, and return the Axes.
+
+    With a leak, also draw the circle outside which leaky units of slope 1 are unstable.
+    """
     ax = axes(ax)
     angle = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(angle), np.sin(angle), color="0.5", linewidth=1)
@@ -159,7 +166,7 @@ def eigenvalues(ax, values, leak=1.0):
 
 
 def outside(values, leak=1.0):
-    """Return which eigenvalues ν lie outside the circle |1 − leak + leak ν| = 1 by more than rounding in single precision."""
+    """Return which eigenvalues ν (`values`) lie outside the circle |1 − leak + leak ν| = 1, by more than float32's rounding."""
     return np.abs(1 - leak + leak * values) > 1 + 1e-6 * leak
 
 
@@ -194,7 +201,10 @@ def fixed_points(ax, points, stable, marginal, starts):
 
 
 def fixed_points_of_one_unit(ax, points, radius, stable, marginal):
-    """Draw fixed points (n,) of a single unit against the magnitude of the eigenvalue (n,)."""
+    """Draw fixed points (n,) of a single unit against the magnitude of the eigenvalue, `radius` (n,), and return the Axes.
+
+    `stable` and `marginal` (n,) say how small disturbances behave at each point.
+    """
     ax = axes(ax)
     ax.axhline(1, color="0.5", linewidth=1, linestyle=":")
     ax.set(xlabel="state", ylabel="|eigenvalue| of the Jacobian of one step")
@@ -229,7 +239,7 @@ def weights(ax, W, present, signs, name, to, source):
 
 
 def exponents(ax, values, errors, dt=None):
-    """Draw Lyapunov exponents (k,) with error bars by index. Values of −inf are left out."""
+    """Draw Lyapunov exponents (k,), `values`, with error bars by index, and return the Axes. Values of −inf are left out."""
     ax = axes(ax)
     ax.axhline(0, color="0.5", linewidth=1)
     seen = np.isfinite(values)
@@ -265,7 +275,10 @@ def _exponent_label(dt):
 
 
 def _scatter_fixed_points(ax, x, y, stable, marginal):
-    """Draw fixed points at (x, y) with a colour by stability and a legend, and return the Axes."""
+    """Draw fixed points at (x, y) with a colour by stability and a legend, and return the Axes.
+
+    `stable` and `marginal` (n,) say how small disturbances behave at each point.
+    """
     for chosen, face, edge, name in ((stable, BLUE, BLUE, "stable"), (marginal, "white", BLUE, "marginal"),
                                      (~stable & ~marginal, "white", ORANGE, "not stable")):
         if chosen.any():
@@ -277,7 +290,7 @@ def _scatter_fixed_points(ax, x, y, stable, marginal):
 
 
 def _quantile(A, seen, q):
-    """Return the quantile q of the entries of each column that are in `seen`; NaN for a column without such entries."""
+    """Return the quantile q of the entries of each column of A that are in `seen`; NaN for a column without such entries."""
     return np.array([np.quantile(A[seen[:, k], k], q) if seen[:, k].any() else np.nan for k in range(A.shape[1])])
 
 

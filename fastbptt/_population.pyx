@@ -109,6 +109,7 @@ cdef class Lanes:
 
     def __init__(self, *, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, dict offsets, Py_ssize_t P):
+        """Set the plan from the networks' options. `Population` has checked them. See the class for the arguments."""
         cdef Plan *p = &self.plan
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
         memset(p, 0, sizeof(Plan))
@@ -125,7 +126,7 @@ cdef class Lanes:
         p.b_s, p.b_y, p.S_0 = offsets.get("b_s", -1), offsets.get("b_y", -1), offsets.get("S_0", -1)
 
     cdef object fill_call(self, Call *c, Py_ssize_t n, theta, batch):
-        """Fill the Call with theta (P, N) and a batch for n networks. All of the batch except X may be None.
+        """Fill the Call c with theta (P, N) and a batch for n networks. All of the batch except X may be None.
 
         Return the objects that own the call's memory, or None: the caller must keep them, and the arrays, as long as the call
         runs.
@@ -183,21 +184,21 @@ cdef class Lanes:
         return scaled, unscale
 
     cdef object new_array(self, tuple shape, void **data):
-        """Return a new array of the networks' type, with unset content, and write its address to data[0]."""
+        """Return a new array of this shape and of the networks' type, with unset content, and write its address to data[0]."""
         array = cnp.PyArray_EMPTY(len(shape), <cnp.npy_intp *> cnp.PyArray_DATA(cnp.PyArray_ContiguousFromAny(
             shape, cnp.NPY_INTP, 1, 1)), self.type, 0)
         data[0] = cnp.PyArray_DATA(array)
         return array
 
     cdef int run_call(self, Call *c, int threads) except -1:
-        """Run all groups of a call in the networks' type, by at most `threads` threads."""
+        """Run all groups of the call c in the networks' type, by at most `threads` threads."""
         cdef Job job
         memset(&job, 0, sizeof(Job))
         job.p, job.c = &self.plan, c
         return self.run_job(&job, threads)
 
     cdef int run_job(self, Job *job, int threads) except -1:
-        """Run all groups of a job, a call or a training run, in the networks' type."""
+        """Run all groups of a job, a call or a training run, in the networks' type, by at most `threads` threads."""
         if self.type == cnp.NPY_FLOAT:
             return run_groups(job, <const float *> NULL, threads)
         return run_groups(job, <const double *> NULL, threads)

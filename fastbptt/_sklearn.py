@@ -29,6 +29,7 @@ def takes_parameters(init: _Init) -> _Init:
 
     @functools.wraps(init)
     def keep(self, *args, **kwargs):
+        """Store the arguments. Raise TypeError for other names, with a hint for those of other packages."""
         for name in kwargs:
             if message := foreign(type(self), name):
                 raise TypeError(message)
@@ -85,6 +86,7 @@ class Parametric:
         return {parameter.name: parameter.default for parameter in parameters}
 
     def __repr__(self) -> str:
+        """Return the constructor's call with the arguments that differ from their defaults."""
         changed = [f"{name}={_checks.short(getattr(self, name))}" for name, default in self._defaults().items()
                    if repr(getattr(self, name)) != repr(default)]
         return f"{type(self).__name__}({', '.join(changed)})"
@@ -101,7 +103,7 @@ class Parametric:
             raise kind(f"This {type(self).__name__} is not fitted yet: call fit before {method}")
 
     def _check_features(self, sequences):
-        """Raise ValueError unless the Sequences have as many features as those of `fit`."""
+        """Raise ValueError unless the Sequences `sequences` have as many features as those of `fit`."""
         found = sequences.padded.shape[2]
         if found != self.n_features_in_:
             T, N, _ = sequences.padded.shape

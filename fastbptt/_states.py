@@ -39,6 +39,7 @@ class NetworkStates:
     c: Any
 
     def __init__(self, S: Any, **parts: Any) -> None:
+        """Keep S and the other arrays by name."""
         self.__dict__.update(S=S, **parts)
 
     @classmethod
@@ -56,7 +57,7 @@ class NetworkStates:
 
     @classmethod
     def stack(cls, cell: str, each: Iterable[NetworkStates]) -> NetworkStates:
-        """Return the states of several networks of one shape, with a first axis of networks."""
+        """Return the states `each` of several networks of one shape and cell, with a first axis of networks."""
         each = list(each)
         S = stack([states.S for states in each])
         return cls.of(cell, S, stack([states.rates for states in each]) if cell == "plain" else None)

@@ -30,7 +30,7 @@ def _orthogonal(shape, rng, gain=1.0):
 
 
 def _glorot_uniform(shape, rng, gain=1.0):
-    """Return numbers from U(±√(6 / (fan in + fan out))) (Glorot and Bengio 2010)."""
+    """Return an array of this shape with numbers from U(±√(6 / (fan in + fan out))) times `gain` (Glorot and Bengio 2010)."""
     limit = gain * np.sqrt(6 / sum(shape))
     return rng.uniform(-limit, limit, shape)
 
@@ -41,7 +41,10 @@ def _identity(shape, rng, scale=1.0):
 
 
 def _normal(shape, rng, deviation=None):
-    """Return numbers from N(0, deviation²). The default deviation 1/√columns gives a spectral radius of about 1."""
+    """Return an array of this shape with numbers from N(0, deviation²).
+
+    The default deviation 1/√columns gives a spectral radius of about 1.
+    """
     return rng.normal(0, 1 / np.sqrt(shape[-1]) if deviation is None else deviation, shape)
 
 
@@ -120,7 +123,10 @@ def draw(initializer: Initializer | None, parameters: Parameters, seed: np.rando
 
 
 def _adapt_each_gate(name, W, parametrization, gates, by_name):
-    """Return W adapted to its parametrization (a reference.Map), the block of each gate separately. See `_adapt_to_map`."""
+    """Return W adapted to its parametrization (a reference.Map), the block of each of the gates separately.
+
+    See `_adapt_to_map`, also for `by_name`.
+    """
     if gates == 1 or np.shape(W) != parametrization.present.shape:
         return _adapt_to_map(name, W, parametrization, by_name)
     parts = zip(np.split(np.asarray(W), gates), *(np.split(array, gates) for array in parametrization))
@@ -159,7 +165,7 @@ def _spectral_radius_of(W):
 
 
 def _check_initializer(initializer, alone):
-    """Return an initialiser as (name,) or (name, number). Raise TypeError or ValueError if it is none.
+    """Return `initializer` as (name,) or (name, number). Raise TypeError or ValueError if it is none.
 
     For the value of a single parameter (`alone`), also return a function or an array.
     """

@@ -53,6 +53,7 @@ class Optimizer:
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
+        """Raise TypeError for the base class itself, and ValueError for a learning rate that is not positive."""
         if type(self).update is Optimizer.update:
             raise TypeError(f"Optimizer is only the base class of rules; use one of {', '.join(OPTIMIZERS)}, or override update")
         _checks.number("learning_rate", self.learning_rate, 0)
@@ -74,7 +75,10 @@ class Optimizer:
         raise NotImplementedError
 
     def _update(self, theta, gradient, slots, count, learning_rate, backend):
-        """Make one update of theta and slots in place. The loop calls this form; rules of users have no `backend`."""
+        """Make update number `count` of theta and slots in place.
+
+        The loop calls this form; rules of users have no `backend`.
+        """
         self.update(theta, gradient, slots, count, learning_rate)
 
 
@@ -92,6 +96,7 @@ class _Rule(Optimizer):
             OPTIMIZERS[rule] = cls
 
     def __post_init__(self) -> None:
+        """Raise TypeError or ValueError if a hyperparameter is out of range."""
         for name, value in vars(self).items():
             if name == "nesterov":
                 _checks.flag(name, value)
@@ -136,6 +141,7 @@ class SGD(_Rule, rule="sgd"):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
+        """Raise ValueError also for `nesterov` without momentum."""
         super().__post_init__()
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True requires momentum > 0, got momentum=0.0")

@@ -200,6 +200,7 @@ class Population(_Arguments):
 
     @property
     def stream_positions(self) -> list[dict[str, int]]:
+        """Return the positions of each network's random streams, a list of n dicts."""
         return [each._asdict() for each in self._positions]
 
     @stream_positions.setter
@@ -461,10 +462,12 @@ class Population(_Arguments):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: options, seeds, parameters, penalties and stream positions."""
         return {"like": self._like, "seeds": self.seeds, "theta": self.theta, "own": self._own_options,
                 "positions": [each._asdict() for each in self._positions]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a population from the state of `__getstate__`; older pickles have no positions."""
         self.n, self.seeds, like = len(state["seeds"]), state["seeds"], state["like"]
         self._positions = [_batches.Positions.read(each) for each in state.get("positions") or [None] * self.n]
         self._configure(like, state["own"] or [{name: like._config[name] for name in OWN}] * self.n)

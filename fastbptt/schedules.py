@@ -78,6 +78,7 @@ class Step(Schedule):
     gamma: float = 0.1
 
     def _check(self, name, value):
+        """Raise TypeError or ValueError if `value` is not allowed for the field `name`."""
         _checks.size(name, value) if name == "every" else _check_factor(name, value)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
@@ -91,6 +92,7 @@ class Exponential(Schedule):
     gamma: float = 0.99
 
     def _check(self, name, value):
+        """Raise TypeError or ValueError unless `value` is in (0, 1]."""
         _check_factor(name, value)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
@@ -109,6 +111,7 @@ class Cosine(Schedule):
     minimum: float = 0.0
 
     def _check(self, name, value):
+        """Raise TypeError or ValueError if `value` is not allowed for the field `name`."""
         if name == "minimum":
             _check_factor(name, value, zero=True)
         elif value is not None:
@@ -126,6 +129,7 @@ class InverseScaling(Schedule):
     power: float = 0.5
 
     def _check(self, name, value):
+        """Raise TypeError or ValueError unless `value` is positive."""
         _checks.number(name, value, 0)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
@@ -147,6 +151,7 @@ class Plateau(Schedule):
     minimum: float = 0.0
 
     def _check(self, name, value):
+        """Raise TypeError or ValueError if `value` is not allowed for the field `name`."""
         if name == "patience":
             _checks.size(name, value, smallest=0)
         elif name == "threshold":
@@ -159,7 +164,7 @@ class Plateau(Schedule):
         return 1.0, math.inf, 0  # factor, best loss, number of epochs in a row without improvement
 
     def watch(self, carried: tuple, loss: float) -> tuple:
-        """Return the state after an epoch with this loss. See `Schedule.watch` and the class."""
+        """Return the state after an epoch with this loss. `carried` is the state before it (see `begin`)."""
         factor, best, bad = carried
         if loss < best * (1 - self.threshold):
             return factor, loss, 0

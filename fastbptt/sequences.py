@@ -139,7 +139,7 @@ class Sequences:
         return rows
 
     def place(self, t: int, n: int) -> str:
-        """Return the description of a step for error messages, such as "row 3" or "sequence 3, step 0"."""
+        """Return the description of step t of sequence n for error messages, such as "row 3" or "sequence 3, step 0"."""
         return {"steps": f"row {n}", "series": f"step {t}"}.get(self.form, f"sequence {n}, step {t}")
 
 
@@ -197,7 +197,10 @@ def _check_dimensions(X, two_d, name):
 
 
 def _refuse_nonfinite(sequences):
-    """Raise ValueError if a number is NaN or infinite. The message names the first such position in the user's layout."""
+    """Raise ValueError if a number of the Sequences is NaN or infinite. The message names the first such position.
+
+    It is a position in the user's layout. `sequences` are not changed.
+    """
     bad = ~np.isfinite(sequences.padded.swapaxes(0, 1))
     if bad.any():
         n, t, i = (int(k) for k in np.argwhere(bad)[0])
@@ -475,7 +478,7 @@ class SequenceScaler(Parametric):
         return self._apply_to_steps(sequences, lambda x: x * self.scale_ + self.mean_)
 
     def fit_transform(self, X: ArrayLike, y: Any = None) -> Any:
-        """Call `fit` and return the result of `transform`."""
+        """Call `fit` and return the result of `transform`. y is not read."""
         return self.fit(X).transform(X)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -679,7 +682,10 @@ def _string_columns(name, X):
 
 
 def check_names(name: str, names: np.ndarray | None, known: np.ndarray | None, where: str = "fit") -> None:
-    """Raise ValueError if `names` differ from `known`, in content or order. Do nothing if one of them is None."""
+    """Raise ValueError if `names` differ from `known`, in content or order. Do nothing if one of them is None.
+
+    `name` is the argument whose columns `names` are, and `where` says whose columns `known` are, for the message.
+    """
     if names is None or known is None or np.array_equal(names, known):
         return
     what = "target" if name == "y" else "feature"

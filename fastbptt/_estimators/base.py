@@ -139,9 +139,9 @@ class Estimator(_Data, Saved, Parametric):
         return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
 
     def _finish_fit(self, fitting, stacklevel=4):
-        """Take the result of the training: set the fitted attributes, and warn if the network is no better than a constant.
+        """Take the result of the training from the _Fitting `fitting`: set the fitted attributes.
 
-        `stacklevel` is the stack level of the user's call in a warning.
+        Warn if the network is no better than a constant. `stacklevel` is the stack level of the user's call in this warning.
         """
         history = fitting.network.history
         if history.stopped == "callback" and any(isinstance(each, Patience) and each.stops(history.train_loss)
@@ -203,7 +203,8 @@ class Estimator(_Data, Saved, Parametric):
     def _train_one_epoch(self, source, optimizer, max_grad_norm):
         """Train one epoch by single updates, with the optimiser of the last call. Return the mean of the losses before them.
 
-        `source` is an Arrays of the data. With reduction="sum" the result is the sum.
+        `source` is an Arrays of the data. The slots of the last call are kept if `optimizer` has the same type. Gradients are
+        clipped to `max_grad_norm`. With reduction="sum" the result is the sum.
         """
         if self._stepper is None or self._stepper.kind is not type(optimizer):
             self._stepper = training.Stepper(self.network_, optimizer)
@@ -219,7 +220,11 @@ class Estimator(_Data, Saved, Parametric):
         return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
 
     def _set_fitted_attributes(self, network, coding, names, scaling):
-        """Set the fitted attributes except the loss curves. The arguments are those of a _Fitting."""
+        """Set the fitted attributes except the loss curves.
+
+        `coding` says how y is coded (see `_learn_coding`), `names` are the ColumnNames of X and y, and `scaling` is a Scaling
+        or None.
+        """
         self.__dict__.pop("feature_names_in_", None)
         self.scaling_ = scaling
         if names.features is not None:
@@ -230,7 +235,10 @@ class Estimator(_Data, Saved, Parametric):
         self._stepper = None  # the state of partial_fit's optimiser
 
     def _set_curves(self, loss_curve, validation_loss_curve, history):
-        """Set the fitted attributes that describe the training: the curves (lists of float), and what follows from them."""
+        """Set the fitted attributes that describe the training: the two curves (lists of float), `history`, and what follows.
+
+        `loss_curve` and `validation_loss_curve` have a loss for each epoch, with those of earlier calls.
+        """
         self.loss_curve_, self.validation_loss_curve_, self.history_ = loss_curve, validation_loss_curve, history
         self.n_iter_ = len(loss_curve)
         self.loss_ = loss_curve[-1] if loss_curve else math.nan
@@ -343,7 +351,10 @@ class Estimator(_Data, Saved, Parametric):
         return _checks.size("batch_size", self.batch_size)
 
     def _epochs(self, updates_per_epoch, steps):
-        """Return the epochs of a fit on this many steps in total: max_iter, or more if min_updates needs them."""
+        """Return the epochs of a fit on this many steps in total: max_iter, or more if min_updates needs them.
+
+        An epoch has `updates_per_epoch` updates.
+        """
         least = None if self.min_updates is None else _checks.size("min_updates", self.min_updates)
         if self.max_iter is not None:
             epochs = _checks.size("max_iter", self.max_iter)

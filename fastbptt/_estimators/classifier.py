@@ -165,7 +165,10 @@ class RNNClassifier(Estimator):
         return rows
 
     def _learn_coding(self, examples, classes=None):
-        """Return the sorted classes: those in `classes`, else all labels that have a weight."""
+        """Return the sorted classes: those in `classes`, else all labels of the Examples that have a weight.
+
+        `examples` are those of `fit`.
+        """
         used = slice(None) if examples.weights is None else examples.weights > 0
         return unique(examples.targets[used] if classes is None else np.asarray(classes))
 
@@ -174,7 +177,7 @@ class RNNClassifier(Estimator):
         return self.classes_
 
     def _set_coding(self, coding):
-        """Set the fitted attributes that the sorted classes determine."""
+        """Set the fitted attributes that `coding`, the array of sorted classes, determines."""
         self.classes_, self.n_outputs_ = coding, len(coding)
 
     def _coding_to_file(self):
@@ -200,7 +203,7 @@ class RNNClassifier(Estimator):
             raise ValueError(f"its classes do not fit their dtype: {error}") from None
 
     def _output_options(self, coding):
-        """Return the network's options that depend on the classes: one softmax output for each, and cross-entropy."""
+        """Return the network's options that depend on the classes, `coding`: one softmax output for each, and cross-entropy."""
         return {"output_size": len(coding), "loss": "cross_entropy", "output_activation": "softmax"}
 
     def _class_weight(self):
@@ -256,9 +259,9 @@ class RNNClassifier(Estimator):
                 f"({self.classes_.tolist()[sums.argmax()]!r}) has a {weighted}share of {share:.4g}")
 
     def _encode(self, examples, coding, network):
-        """Return class indices (M,), the positions of the labels in `coding`, and −1 where they have no weight.
+        """Return class indices (M,) of the Examples: the positions of the labels in `coding`, and −1 where they have no weight.
 
-        Raise ValueError if a label is none of the classes.
+        Raise ValueError if a label in `examples` is none of the classes.
         """
         used = np.ones(len(examples.targets), bool) if examples.weights is None else examples.weights > 0
         labels = examples.targets[used]

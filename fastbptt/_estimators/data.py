@@ -48,7 +48,7 @@ class _Data:
         return Examples(inputs, targets, self._without_washout(inputs, weights), names)
 
     def _without_washout(self, inputs, weights):
-        """Return the weights (M,) of the targets, set to 0 at the first `washout` steps of each sequence."""
+        """Return the weights (M,) of the targets, set to 0 at the first `washout` steps of each of the Sequences `inputs`."""
         if _checks.size("washout", self.washout, smallest=0) == 0 or self.output == "last":
             return weights
         washed = np.where(inputs.steps()[0] < self.washout, 0, 1.0 if weights is None else weights)
@@ -58,7 +58,10 @@ class _Data:
         return washed
 
     def _read_inputs(self, X, features):
-        """Return X as Sequences. With output="last", raise ValueError if a sequence has no step."""
+        """Return X as Sequences. With output="last", raise ValueError if a sequence has no step.
+
+        `features` is the number of features, if known.
+        """
         inputs = read(X, self.two_d, features=features)
         if _checks.choose("output", self.output, OUTPUTS) == "last" and not inputs.lengths.all():
             n = int(np.argmin(inputs.lengths))
@@ -69,6 +72,8 @@ class _Data:
         """Return the user's sample_weight as float64 (M,), one weight per target.
 
         A weight per sequence is repeated at its steps.
+
+        `inputs` are the Sequences of X.
         """
         if self.output == "sequence" and inputs.form in ("array", "list") and entries_are_single(sample_weight):
             weights = array_of_numbers("sample_weight", sample_weight)
@@ -96,7 +101,10 @@ class _Data:
         return "step" if self.output == "sequence" else "sequence"
 
     def _describe_place(self, inputs, m):
-        """Return a text that says where target m is in the user's data, such as "sequence 3, step 7"."""
+        """Return a text that says where target m is in the user's data, such as "sequence 3, step 7".
+
+        `inputs` are the Sequences.
+        """
         t, n = _steps_of_targets(inputs, self.output)
         return f"sequence {n[m]}" if self.output == "last" and inputs.form != "steps" else inputs.place(t[m], n[m])
 
@@ -171,7 +179,7 @@ class _Data:
     def _validation_data(self, validation, coding, network, names):
         """Return the argument `validation` of `fit` as arrays of `_to_engine`. Errors begin with "validation's".
 
-        `names` are the column names of the training data, which the validation set must have too.
+        `coding` is that of the training data, and `names` are its column names, which the validation set must have too.
         """
         if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
             raise TypeError("validation must be a tuple (X, y) or (X, y, sample_weight), got "
@@ -245,7 +253,7 @@ class _Data:
         return _cast_array(name, X, self.network_.dtype)
 
     def _unscaled(self, Y):
-        """Return outputs (..., O) of the network in the targets' units; with L quantile levels (..., L·O).
+        """Return outputs Y (..., O) of the network in the targets' units; with L quantile levels (..., L·O).
 
         Outputs for scaled targets are float64. float32 has too few digits if the mean of the targets is far larger than their
         deviation.
@@ -263,7 +271,7 @@ class _Data:
                              "call fit again, or set it back")
 
     def _in_users_form(self, rows, inputs):
-        """Return results, one row per target, in the form in which the user gave X: an array, a list or rows."""
+        """Return results, one row per target, in the form of the Sequences `inputs`: an array, a list or rows."""
         return rows if self.output == "last" else inputs.restore(rows)
 
     def _column_names(self):

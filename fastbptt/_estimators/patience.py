@@ -13,6 +13,10 @@ class Patience:
     """
 
     def __init__(self, epochs, tol):
+        """Take the number of epochs without an improvement by more than `tol` after which training ends.
+
+        `epochs` is the estimator's n_iter_no_change.
+        """
         self.epochs, self.tol = epochs, tol
         self.seen, self.best, self.bad = 0, math.inf, 0
 
@@ -20,7 +24,7 @@ class Patience:
         return f"_Patience({self.epochs}, {self.tol})"
 
     def __call__(self, record):
-        """Return whether training ends after the epoch of this training.Record."""
+        """Return whether training ends after the epoch of `record`, a training.Record."""
         return self.stops(record.network.history.train_loss)
 
     def stops(self, losses):

@@ -336,7 +336,10 @@ class RNNRegressor(Estimator):
         return targets
 
     def _learn_coding(self, examples, classes=None):
-        """Return the coding of y, the pair (O, whether y had no axis of outputs). `classes` is for the classifier."""
+        """Return the coding of y in the Examples, the pair (O, whether y had no axis of outputs).
+
+        `examples` are those of `fit`. `classes` is for the classifier.
+        """
         targets = examples.targets
         return (1 if targets.ndim == 1 else targets.shape[1]), targets.ndim == 1
 
@@ -401,9 +404,9 @@ class RNNRegressor(Estimator):
         return f"its loss on the training data is {loss:.4g}, that of the targets' {which} is {constant:.4g}{units}"
 
     def _encode(self, examples, coding, network):
-        """Return the targets as (M, O), 0 where they have no weight.
+        """Return the targets of the Examples as (M, O), 0 where they have no weight.
 
-        Raise ValueError for NaN, infinity or another number of outputs.
+        Raise ValueError for NaN, infinity, or another number of outputs in `examples` than in `coding`.
         """
         targets = examples.targets if examples.targets.ndim == 2 else examples.targets[:, None]
         if targets.shape[1] != coding[0]:

@@ -34,15 +34,18 @@ class Examples:
 
 
 def _steps_of_targets(inputs, output):
-    """Return step and sequence (t, n) of every target, as two arrays (M,): all real steps, or the last of each sequence."""
+    """Return step and sequence (t, n) of every target, as two arrays (M,): all real steps, or the last of each sequence.
+
+    `inputs` are the Sequences of X. `output` is the estimator's option, "sequence" or "last".
+    """
     return inputs.steps() if output == "sequence" else inputs.last_steps()
 
 
 def _rows_per_target(name, value, inputs, output):
     """Return the user's y or sample_weight as rows (M, ...), one per target, in the order of `_steps_of_targets`.
 
-    `value` is an array (N, T, ...), a list of (T_n, ...), or (M, ...). `inputs` are the Sequences of X. Raise ValueError if
-    they do not match.
+    `value` is an array (N, T, ...), a list of (T_n, ...), or (M, ...). `inputs` are the Sequences of X, and `output` is the
+    estimator's option. Raise ValueError if they do not match.
     """
     _checks.refuse_masked(name, value)
     if not isinstance(value, (list, tuple)):
@@ -70,9 +73,9 @@ def _rows_per_target(name, value, inputs, output):
 
 
 def _rows_without_steps(name, value, M, output):
-    """Return `value`, which has M entries, one per sequence or per row of X, as an array (M, ...).
+    """Return `value`, which has M entries, one per sequence or per row of X, as an array (M, ...). `name` is used in messages.
 
-    `name` is used in messages.
+    `output` is the estimator's option.
     """
     each = "sequence" if output == "last" else "row of X"
     try:
@@ -93,13 +96,16 @@ def entries_are_single(value):
 
 
 def _take_sequences(data, sequences, output):
-    """Return X, D, weights and lengths of the sequences with these indices."""
+    """Return X, D, weights and lengths of the sequences with these indices. `data` and `output` are as in `batches.take`."""
     X, D, weights, _, lengths, _ = _batches.take(Batch(*data[:3], None, data[3]), sequences, output)
     return X, D, weights, lengths
 
 
 def without_weightless_sequences(data, output):
-    """Return X, D, weights and lengths without the sequences that have no weight at all."""
+    """Return X, D, weights and lengths, the tuple `data`, without the sequences that have no weight at all.
+
+    `output` is the estimator's option.
+    """
     weights = data[2]
     if weights is None:
         return data
@@ -161,7 +167,7 @@ def _total_steps(data):
 def _parts_of_sequences(data, output):
     """Yield the data in parts of some sequences each, so that the network's outputs for a part need little memory.
 
-    `data` and each part are (X, D, weights, lengths).
+    `data` and each part are (X, D, weights, lengths). `output` is the estimator's option.
     """
     X = data[0]
     N, each = X.shape[1], max(1, 2**20 // max(1, len(X)))

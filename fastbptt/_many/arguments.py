@@ -129,7 +129,10 @@ class _Arguments:
         return own
 
     def _check_states(self, given, B):
-        """Return initial states as an array (B, H) or (n, B, H), or for several recurrences as a tuple of such arrays."""
+        """Return the argument initial_state, `given`, as an array (B, H) or (n, B, H).
+
+        For several recurrences it is a tuple of such arrays.
+        """
         net = self._like
         if not net._stacked:
             return self._check_state("initial_state", given, B, net._widths[0])
@@ -141,7 +144,7 @@ class _Arguments:
         return tuple(self._check_state(f"initial_state[{n}]", part, B, H) for n, (part, H) in enumerate(zip(given, net._widths)))
 
     def _check_state(self, name, given, B, H):
-        """Return the initial state of one recurrence with H values per sequence, as an array (B, H) or (n, B, H)."""
+        """Return the initial state of one recurrence, `given`, as an array (B, H) or (n, B, H)."""
         state = self._as_array(name, given, self._like.dtype)
         own = self._check_first_axis(name, state, state.ndim == 3)
         _network._check_shape(name, state[0] if own else state, (B, H), self._like._state_letters())
@@ -215,7 +218,10 @@ def _is_list(value, n):
 
 
 def _ambiguous(name, shape, rows, readings, remedy):
-    """Return the error message for an array whose shape fits both one for each network and one for all."""
+    """Return the error message for an array whose shape fits both one for each network and one for all.
+
+    `rows` are the sizes of its axes of steps and sequences. `readings` and `remedy` come from AMBIGUOUS.
+    """
     each = "T, B" if len(rows) == 2 else "B"
     return (f"{name} has shape {shape}, which fits both (n, {each}) and ({each}, O): {readings}. To say which, {remedy} n "
             f"arrays ({each})")

@@ -136,7 +136,8 @@ def _estimated_seconds(job):
 def _networks_per_chunk(jobs, L, workers, chunk_size):
     """Return the number of networks per chunk: whole vectors of L networks, with the population's data below MOST_BYTES.
 
-    The jobs form one group. A chunk for a worker must also be long enough to be worth sending.
+    The jobs form one group. A chunk for one of several `workers` (None without an executor) must also be long enough to be
+    worth sending. `chunk_size`, the argument of fit_many, overrides all this.
     """
     if chunk_size is not None:
         return chunk_size

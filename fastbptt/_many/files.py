@@ -77,7 +77,8 @@ def _read(path, n):
 def _read_begun(header, arrays, ended, sizes):
     """Return a list of Begun for the finished runs of a checkpoint, or None for files of earlier versions.
 
-    `ended` has the indices of their networks and `sizes` their numbers of parameters.
+    `header` and `arrays` are those of the file. `ended` has the indices of the finished networks and `sizes` their numbers of
+    parameters.
     """
     if "runs" not in header:
         return None

@@ -34,10 +34,12 @@ class CrossValidation(dict):
 
     @property
     def best_index(self) -> int:
+        """Return the row of the highest mean_test_score; the first of equal ones."""
         return int(np.argmin(self["rank_test_score"]))
 
     @property
     def best_params(self) -> dict[str, Any]:
+        """Return the parameters of the best row."""
         return self["params"][self.best_index]
 
 
@@ -71,7 +73,10 @@ def seed_list(seeds):
 
 
 def _folds(cv, X, y, estimator):
-    """Return a list of pairs of index arrays (train, test), from the argument `cv` of cross_validate."""
+    """Return a list of pairs of index arrays (train, test), from the argument `cv` of cross_validate.
+
+    X and y are the estimator's data. An int `cv` stratifies the labels y of a classifier of sequences.
+    """
     if estimator.two_d == "series":
         raise ValueError('two_d must not be "series" in cross_validate: there is only one sequence')
     N = len(X)

@@ -133,9 +133,10 @@ class Jobs:
             self.settings["epochs"], self.min_updates, -(-data[0].shape[1] // self.settings["batch_size"]))}
 
     def _checked_data_of(self, k, net, seed):
-        """Return network k's data and validation set, both checked. `seed` splits off the validation set if it is a share.
+        """Return the data and the validation set of network k, the RNN `net`, both checked.
 
-        Data that several networks share are checked once, and stay one object.
+        `seed` splits off the validation set if it is a share. Data that several networks share are checked once, and stay one
+        object.
         """
         if self.data["X"] is None or self.data["D"] is None:
             raise TypeError("give X and D, or batches")
@@ -173,7 +174,7 @@ class Jobs:
                 for name, value in zip(("X", "D", "weights", "lengths", "resets"), V)]
 
     def _part_of_network(self, k, net, name, value, X, whose=""):
-        """Return network k's part of the argument `name`, and whether all networks share it.
+        """Return the part of the argument `name` that belongs to network k, the RNN `net`, and whether all networks share it.
 
         `X` is the X beside the argument, which tells an array (n, T, B) from (T, B, O). `whose` stands before the name in
         messages.
@@ -198,9 +199,9 @@ class Jobs:
         return self._converted_once(net, name, value), True
 
     def _is_one_per_network(self, net, name, value, X, whose):
-        """Return whether the labels or weights `value` are (n, T, B), and not D or weights (T, B, O).
+        """Return whether the labels or weights `value` are (n, T, B), and not D or weights (T, B, O) of the network `net`.
 
-        Raise ValueError if the shape fits both.
+        X is the X beside them, and `whose` stands before the name in messages. Raise ValueError if the shape fits both.
         """
         X = X[0] if isinstance(X, list) and len(X) == self.n and np.ndim(X[0]) > 0 else X
         shape = np.shape(X)[-3:-1] if not net.one_hot else np.shape(X)[-2:]
@@ -213,7 +214,7 @@ class Jobs:
         return True
 
     def _converted_once(self, net, name, value):
-        """Return a shared array in the network's dtype. It is converted once for all networks of that dtype.
+        """Return a shared array in the dtype of the network `net`. It is converted once for all networks of that dtype.
 
         Lengths, resets, labels and category indices keep their type.
         """
@@ -232,7 +233,8 @@ class Jobs:
 def jobs_of_estimators(estimators, data, given, others, known):
     """Return fittings (of `Estimator._prepare_fit`) and jobs of estimators, from the arguments of fit_many.
 
-    Raise TypeError if an argument is given that belongs to the estimators' constructors.
+    `data` is a GivenData, `given` has the arguments of NAMED, and `others` those of OTHERS. `known` has the seeds of resumed
+    runs. Raise TypeError if an argument is given that belongs to the estimators' constructors.
     """
     defaults = {"batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}
     for name, value in [*given.items(), ("initial_state", data.initial_state), ("lengths", data.lengths), *others.items()]:
@@ -250,10 +252,11 @@ def jobs_of_estimators(estimators, data, given, others, known):
 
 
 def jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
-    """Return fittings and jobs of estimators, each with its own data. Equal arrays become one object.
+    """Return fittings and jobs of estimators. X, y, weights and validation are lists with an entry for each.
 
-    `known` has the seeds of resumed runs, or None. If no seed is given, they split off the validation share. A new seed
-    would split the data in another way, and the run would count as another run.
+    Equal arrays become one object. `time_limit` is the argument of fit_many. `known` has the seeds of resumed runs, or None.
+    If no seed is given, they split off the validation share. A new seed would split the data in another way, and the run
+    would count as another run.
     """
     fittings, jobs, same = [], [], {}
     for k, each in enumerate(estimators):
@@ -304,7 +307,8 @@ def _share_equal_arrays(arrays, same):
 
 
 def _run_settings(given):
-    """Check the arguments of a run that hold no data, and return those that RNN.fit takes by the same name."""
+    """Return those arguments of a run, in the dict `given`, that hold no data and that RNN.fit takes by the same name, checked.
+    """
     schedule = schedules.make(given["schedule"])
     schedule.factor(schedule.begin(), 0, 1)  # raises if a function returns no factor
     return {

@@ -28,22 +28,22 @@ SERVED = _options.names(lambda option: option.lanes)
 
 
 def _fits_lanes(net):
-    """Return whether networks like this one fit into lanes: few hidden units, and only options that lanes serve."""
+    """Return whether networks like the RNN `net` fit into lanes: few hidden units, and only options that lanes serve."""
     return not isinstance(net.hidden_size, tuple) and net.hidden_size <= MOST_HIDDEN and not _options_without_lanes(net)
 
 
 def most_sequences(net):
-    """Return the largest number of sequences in a batch for which lanes are faster than one network at a time."""
+    """Return the largest batch of a network like `net` for which lanes are faster than one network at a time, in sequences."""
     return MOST_WORK[net.dtype] // net.hidden_size**2
 
 
 def _options_without_lanes(net):
-    """Return the names of a network's options that differ from the default and that lanes do not serve."""
+    """Return the names of the options of the RNN `net` that differ from the default and that lanes do not serve."""
     return [name for name, value in net._config.items() if name not in SERVED and not _options.is_default(name, value)]
 
 
 def _shape_key(net):
-    """Return a hashable key that is equal for networks that one population can hold: dt, and all options except penalties.
+    """Return a hashable key that is equal for RNNs that one population can hold: dt, and all options except penalties.
 
     Arrays enter with their bytes.
     """

@@ -56,6 +56,7 @@ class PopulationHistory:
     best_epoch: np.ndarray | None = None
 
     def __repr__(self) -> str:
+        """Return numbers of networks and epochs, and why the networks ended, as text."""
         n, epochs = self.train_loss.shape
         seconds = "".join(f", {last:.3g} s" for last in self.seconds[-1:])
         return (f"PopulationHistory({_checks.counted(n, 'network')}, at most {_checks.counted(epochs, 'epoch')}, stopped: "
@@ -120,6 +121,11 @@ class Fit:
 
     def __init__(self, population: Any, data: tuple[Any, ...], validation: tuple[Any, ...] | None, settings: FitSettings,
                  progress: Any) -> None:
+        """Keep the arguments of a training.
+
+        `data` and `validation` come from `Population._check`: X, D, weights, initial_state, lengths. `progress` is a
+        Progress, or the option of `fit`.
+        """
         self.population, self.data, self.validation, self.settings = population, data, validation, settings
         if not isinstance(progress, Progress):
             progress = Progress(settings.epochs, population.n, progress, "network")
@@ -371,7 +377,10 @@ class Fit:
 
 
 def _flat_penalties(population):
-    """Return l1 and l2 of every parameter and network, in the shape of theta (P, N); None for a penalty that is all zero."""
+    """Return l1 and l2 of every parameter and network of a Population, in the shape of theta (P, N).
+
+    A penalty that is zero everywhere is None.
+    """
     flat, shapes = [], {name: value.shape for name, value in population._like.parameters.items()}
     for name in OWN:
         values, given = np.zeros_like(population._theta), population._own_options or [population._like._config]

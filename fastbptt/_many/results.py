@@ -94,7 +94,10 @@ class Fits:
         return f"{len(self)} networks: {lanes} in vector lanes, {len(self) - lanes} one at a time"
 
     def _write(self, k, found):
-        """Write the result of network k, a Found, to row k of each array. The arrays of curves grow as needed."""
+        """Write the Found of network k to row k of each array. The arrays of curves grow as needed.
+
+        `found` is that result.
+        """
         self.stopped[k], self.best_epoch[k], self.seconds[k] = found.stopped, found.best_epoch, found.seconds
         self.lanes[k], self.errors[k] = found.in_lanes, found.error
         for name in CURVES:
@@ -122,8 +125,10 @@ class WorkersFailed(RuntimeError):
     """
 
     def __init__(self, words: str, fits: Fits) -> None:
+        """Keep the message `words` and the results."""
         super().__init__(words)
         self.fits = fits
 
     def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to rebuild the exception, for pickle."""
         return type(self), (self.args[0], self.fits)

@@ -35,7 +35,8 @@ class Found:
 def _train_chunk(work, progress=None, results=None):
     """Train the jobs of a chunk and return a list of Found, in their order. Runs in this process or in a worker.
 
-    `work` is a _ChunkWork. A list given as `results` receives the same objects, and holds them even after an interrupt.
+    `work` is a _ChunkWork, and `progress` the Progress to report to, or None. A list given as `results` receives the same
+    objects, and holds them even after an interrupt.
     """
     results = [] if results is None else results
     if work.population is not None:
@@ -49,9 +50,9 @@ def _train_chunk(work, progress=None, results=None):
 
 
 def _train_one(job, threads, results):
-    """Train a copy of a job's network, append its Found to `results`, and return its History.
+    """Train a copy of a job's network by this number of threads, append its Found to `results`, and return its History.
 
-    An exception becomes Found.error.
+    An exception becomes Found.error. `threads` None is the default number.
     """
     net, settings, begin, error = job.network.copy(), dict(job.settings), time.monotonic(), None
     if job.data is not None:
@@ -75,7 +76,10 @@ def _train_one(job, threads, results):
 
 
 def _train_population(work, progress, results):
-    """Train the population of a _ChunkWork, and append a Found for each network to `results`, even if it is interrupted."""
+    """Train the population of the _ChunkWork `work`, and append a Found for each network to `results`, even if interrupted.
+
+    `progress` is the Progress to report to, or None.
+    """
     population, jobs, first = work.population, work.jobs, work.jobs[0]
     data = _join_data_of_jobs([job.data[:5] for job in jobs])
     validation = None
@@ -124,7 +128,10 @@ def _join_data_of_jobs(parts):
 
 
 def _stack_networks(arrays, T=None):
-    """Return one array with a first axis of networks, padded to T steps, or the array itself if all networks share it."""
+    """Return one array with a first axis of networks, padded to T steps, or the array itself if all networks share it.
+
+    `arrays` has one array for each network.
+    """
     if all(array is arrays[0] for array in arrays):
         return arrays[0]
     if T is None or all(len(array) == T for array in arrays):

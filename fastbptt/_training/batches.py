@@ -27,7 +27,7 @@ class Positions(NamedTuple):
         return Positions(self.shuffling + by.shuffling, self.batches + by.batches, self.noise + by.noise)
 
     def later(self, other: Positions) -> Positions:
-        """Return the larger of the two positions for each stream, so that a stream never moves back."""
+        """Return the larger of these positions and those of `other` for each stream, so that a stream never moves back."""
         return Positions(*map(max, self, other)) if other != self else self
 
     def where(self, used: Positions) -> Positions:
@@ -90,6 +90,7 @@ class Arrays:
     """
 
     def __init__(self, data, output, batch_size, shuffle, *, entropy, stream, first=0, total=None, begin=Positions()):
+        """Check that the data are finite and hold a sequence, and the options `batch_size` and `shuffle` of `fit`."""
         self.data, self.output, self.begin = data, output, begin
         self.batch_size = _checks.size("batch_size", batch_size)
         self.shuffle = check_shuffle(shuffle)
@@ -214,7 +215,10 @@ class Function:
         return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.sequences
 
     def streams_used(self, epoch, k, begun=False):
-        """Return what `Arrays.streams_used` does. An iterator gets no generator."""
+        """Return the Positions that a run has used up before batch k of an epoch, as `Arrays.streams_used` does.
+
+        The argument `begun` is ignored, because no order is drawn. An iterator gets no generator.
+        """
         count = epoch * self.updates_per_epoch + k
         return Positions(batches=count if self.iterator is None else 0, noise=count)
 
@@ -273,7 +277,8 @@ def check_shuffle(shuffle):
 def order(shuffle, count, batch_size, rng):
     """Return the order of `count` sequences in an epoch, an array (count,) of their indices, as intp.
 
-    `shuffle` is True (random), False (0, 1, ...) or "spread" (see `spread`). `rng` belongs to this epoch.
+    `shuffle` is True (random), False (0, 1, ...) or "spread", which depends on `batch_size` (see `spread`). `rng` belongs to
+    this epoch.
     """
     if shuffle == "spread":
         found = spread(count, batch_size, rng)

@@ -82,7 +82,10 @@ def seed(path, otherwise):
 
 
 def streams(path, entropy, begin):
-    """Return the seed of the run in the checkpoint `path` and the Positions at which it began, else the arguments."""
+    """Return the seed of the run in the checkpoint `path`, and the Positions at which it began.
+
+    Without such a file, return the arguments `entropy` (a seed) and `begin` (Positions).
+    """
     if not os.path.exists(path):
         return entropy, begin
     run = _files.read(path)[0].get("run")
@@ -187,7 +190,8 @@ def read(path, network, state, history, call, *, windows=None, content=None):
 def check_replaceable(path, network, state, call):
     """Raise FileExistsError unless the run of these arguments may write its checkpoints to `path`.
 
-    It may if there is no file or an empty file, or if the file is the run's own earlier checkpoint.
+    It may if there is no file or an empty file, or if the file is the run's own earlier checkpoint. `call` is the Call that
+    describes the run, and `state` its first State.
     """
     if not os.path.isfile(path) or os.path.getsize(path) == 0:  # a device keeps nothing, so writing loses nothing
         return
@@ -298,23 +302,26 @@ def _compare_positions(path, run, begun, ended, begin):
 
 
 def may_go_on(begun, ended, begin, finished):
-    """Return whether a network with the start parameters of a run and its streams at `begin` may continue that run.
+    """Return whether a network with the start parameters of a run may continue that run. The arguments are Positions.
 
-    It may at the position where the run began, and at 0, as a network in another process. It may at the position where the
-    run ended (`ended`) only if the run was cut off. Otherwise, in a loop that sets the start parameters again, every run
-    would be the first.
+    The network's streams are at `begin`. It may continue at the position where the run began (`begun`), and at 0, as a
+    network in another process. It may at the position where the run ended (`ended`) only if the run was cut off (not
+    `finished`). Otherwise, in a loop that sets the start parameters again, every run would be the first.
     """
     return begin in (begun, Positions()) or begin == ended and not finished
 
 
 def _began_elsewhere(begun, begin):
-    """Return the part of an error message that names the Positions where the file's run began and where this call begins."""
+    """Return the part of an error message that names where the file's run began, `begun`, and where this call begins, `begin`.
+
+    Both are Positions.
+    """
     return ("is of another run, which began with the same parameters at other stream_positions: "
             f"{begun._asdict()} there and {begin._asdict()} here")
 
 
 def is_close(a, b):
-    """Return whether parameters are equal, except for rounding.
+    """Return whether the parameters a and b, two arrays, are equal except for rounding.
 
     Initialisers use LAPACK, which rounds differently on other machines.
     """
@@ -348,8 +355,9 @@ def _with_starts(kept, network, arrays):
 def _contents(run, arrays, state, history):
     """Return the checked numbers, slots, best parameters (or None) and curves of a checkpoint.
 
-    `run` is the header's entry of that name. `state` and `history` are those of the current run, whose slots and curves give
-    the expected shapes. Any error in the file raises one of DAMAGES, which `read` turns into a message.
+    `run` is the header's entry of that name, and `arrays` are those of the file. `state` and `history` are those of the
+    current run, whose slots and curves give the expected shapes. Any error in the file raises one of DAMAGES, which `read`
+    turns into a message.
     """
     numbers = {"owed": (), "refused": False} | dict(run["numbers"])  # absent from files of earlier versions
     if set(numbers) != set(state.NUMBERS):
@@ -412,7 +420,10 @@ def _compare(path, what, theirs, ours):
 
 
 def differences(theirs, ours):
-    """Return a message "NAME is ... there and ... here" for each entry in which two dicts differ, as a dict by NAME."""
+    """Return a message "NAME is ... there and ... here" for each entry in which the dicts `theirs` and `ours` differ.
+
+    The messages are in a dict by NAME. Arrays are compared by fingerprints.
+    """
     ours, theirs = (json.loads(to_json(each)) for each in (ours, theirs))  # JSON has no tuples, only lists
     return {name: f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
             for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)}

@@ -61,6 +61,7 @@ class History:
     CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm", "learning_rate", "seconds")
 
     def __repr__(self) -> str:
+        """Return numbers of epochs and updates, the last losses, and why the run ended, as text."""
         epochs, losses = len(self.train_loss), self.validation_loss
         parts = [_checks.counted(epochs, "epoch")]
         parts += [_checks.counted(self.updates, "update")] * (self.updates > 0 or not epochs)  # fit_many does not keep them
@@ -172,6 +173,7 @@ class StreamHistory:
     stopped: str = ""
 
     def __repr__(self) -> str:
+        """Return numbers of updates and steps, the last loss, the mean of recent ones, and why the stream ended, as text."""
         parts = [_checks.counted(len(self.loss), "update"), _checks.counted(self.steps, "step")]
         parts += [f"loss={loss:.6g}" for loss in self.loss[-1:]]
         if len(self.loss) > RECENT:

@@ -45,8 +45,8 @@ MOST_STRETCH_EPOCHS = 1024  # the most epochs of a stretch
 def fit(network: Any, source: Any, validation: Any, settings: Settings, entropy: int) -> History:
     """Train a network and return its History: the loop behind RNN.fit, which has checked the arguments and documents them.
 
-    `source` is Arrays, Windows or Function. `validation` is (X, D, weights, lengths, resets) or None. `entropy` is the seed
-    of the run's order, batches and noise.
+    `source` is Arrays, Windows or Function. `validation` is (X, D, weights, lengths, resets) or None. `settings` has the
+    options of the run. `entropy` is the seed of the run's order, batches and noise.
     """
     if validation is not None:
         refuse_nonfinite("validation's ", *validation[:4])
@@ -64,6 +64,7 @@ class Run:
     """One call of `fit`."""
 
     def __init__(self, network, source, validation, settings, entropy):
+        """Prepare a run from its first state. The arguments are those of `fit`."""
         self.network, self.source, self.validation, self.settings = network, source, validation, settings
         self.entropy, self.history = entropy, History()
         self.start = None if settings.checkpoint is None else network.theta  # the start parameters
@@ -333,7 +334,8 @@ class Run:
     def _raise_nonfinite(self, data, what, loss, norm, whose=""):
         """Raise FloatingPointError for a batch that is not finite. Return without an error if on_nonfinite="skip".
 
-        `what` is "loss", "gradient" or "update". `whose` names the rank, with a communicator.
+        `data` is the Batch, `what` is "loss", "gradient" or "update", and `loss` and `norm` are those of the batch. `whose`
+        names the rank, with a communicator.
         """
         if self.settings.on_nonfinite == "skip":
             return
@@ -417,9 +419,10 @@ class Run:
             self.network._theta[...] = spare.best_theta
 
     def _record_epoch(self, spare, validation_loss, seconds):
-        """Append the epoch of `spare` to the history, and move `spare` to the next epoch.
+        """Append the epoch of `spare` with this validation loss to the history, and move `spare` to the next epoch.
 
-        `seconds` is the time of the epoch's end since the start of the run. `spare` then owes the callbacks after this epoch.
+        The validation loss is NaN if none was computed. `seconds` is the time of the epoch's end since the start of the run.
+        `spare` then owes the callbacks after this epoch.
         """
         settings, history, epoch = self.settings, self.history, spare.epoch
         averaged = max(spare.averaged, 1)

@@ -9,9 +9,10 @@ import numpy as np
 
 
 def first_nonfinite(network, data, backend):
-    """Describe where a batch's computation first gives NaN or infinity: in the forward pass, else in the backward pass.
+    """Return a text that says where a batch's computation first gives NaN or infinity.
 
-    The result is the end of an error message, and empty if everything is finite.
+    It looks at the forward pass of the Batch `data` first, then at the backward pass. The text is the end of an error
+    message, and empty if everything is finite.
     """
     X, D, weights, initial_state, lengths, resets = data
     # D may hold NaN or any label where the weight is 0

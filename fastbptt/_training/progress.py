@@ -27,6 +27,7 @@ class Progress:
     """
 
     def __init__(self, epochs, count, wanted, unit="update"):
+        """Decide whether to show progress, by the terminal and `wanted`, and make the bar."""
         self.terminal = sys.stderr is not None and sys.stderr.isatty()  # None in programs without a console
         self.wanted = sys.stderr is not None and (self.terminal if wanted is None else wanted)
         self.epochs = "" if epochs is None else f"/{epochs}"
@@ -47,13 +48,13 @@ class Progress:
         self.reach(self.done + count)
 
     def reach(self, count):
-        """Set the total number of done items. A fraction is shown to a tenth."""
+        """Set the total number of done items to `count`. A fraction is shown to a tenth."""
         self.done = count
         if self.bar is not None:
             self.bar.update(round(count, 1) - self.bar.n)
 
     def epoch(self, epoch, train_loss, validation_loss):
-        """Show a finished epoch. Epochs count from 0."""
+        """Show a finished epoch with its losses. Epochs count from 0. validation_loss may be None."""
         if not self.wanted:
             return
         validation = "" if validation_loss is None else f"  validation {validation_loss:.6g}"
@@ -98,7 +99,7 @@ class Progress:
         return time.monotonic() >= self.begin
 
     def _show(self, end):
-        """Print the current line to standard error. On a terminal it replaces the line before."""
+        """Print the current line to standard error, followed by `end`. On a terminal it replaces the line before."""
         print(f"\r{self.line}\x1b[K" if self.terminal else self.line, end=end, file=sys.stderr, flush=True)
         if not self.terminal:
             self.line = ""
@@ -106,10 +107,11 @@ class Progress:
 
 class _Part(Progress):
     def __init__(self, whole):
+        """Begin a part of the Progress `whole`."""
         self.whole, self.before, self.done = whole, whole.done, 0
 
     def reach(self, count):
-        """Set the number of done items of this part. The bar shows it plus what was done before the part."""
+        """Set the number of done items of this part to `count`. The bar shows it plus what was done before the part."""
         self.done = count
         self.whole.reach(self.before + count)
 

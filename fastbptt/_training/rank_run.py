@@ -43,6 +43,7 @@ class RankRun(_loop.Run):
     """One call of `fit` on one of several ranks."""
 
     def __init__(self, network, source, validation, settings, entropy, ranks):
+        """Prepare this rank's part of a run, and the arrays that it exchanges. `ranks` is a Ranks."""
         super().__init__(network, source, validation, settings, entropy)
         self.ranks, self.stretch, self.summing, self.cut_off = ranks, None, network._summing(), False
         dtype, P = network._theta.dtype, len(network._theta)
@@ -115,7 +116,7 @@ class RankRun(_loop.Run):
         self._swap_states(spare)
 
     def _sum(self, data, k, spare):
-        """Return Σ m e and Σ m of this rank's part of batch k. `gradient` receives the gradient of Σ m e.
+        """Return Σ m e and Σ m of this rank's part of batch k, the Batch `data`. `gradient` receives the gradient of Σ m e.
 
         `summing` is a copy of the network with reduction="sum" and without penalties: rank 0 divides and adds them. A
         window's states for the next one are kept in `spare`.
@@ -148,8 +149,8 @@ class RankRun(_loop.Run):
     def _raise_nonfinite_together(self, data, what, verdict, is_culprit):
         """Raise the error of `_raise_nonfinite` on all ranks, unless such batches are skipped.
 
-        The message comes from a rank whose sums are not finite (`is_culprit`). If only the total is not finite, it comes from
-        rank 0.
+        `data` is this rank's Batch, and `verdict` rank 0's Verdict, whose outcome is `what`. The message comes from a rank
+        whose sums are not finite (`is_culprit`). If only the total is not finite, it comes from rank 0.
         """
         if self.settings.on_nonfinite == "skip":
             return

@@ -90,6 +90,7 @@ class _Local:
     """A part of a rank's own work. `error` keeps what is raised in it, and Ctrl-C."""
 
     def __init__(self, ranks):
+        """Begin a part of the work of this rank of `ranks`."""
         self.ranks, self.error = ranks, None
 
     def __enter__(self):
@@ -107,6 +108,7 @@ class Ranks:
     """The exchanges between the ranks of a communicator. All ranks take part in each, in the same order."""
 
     def __init__(self, communicator):
+        """Copy the communicator, so that messages of the run do not meet the user's."""
         self.comm = communicator.Dup()  # apart from the user's messages
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.interrupted, self.told, self.handler = False, [], None
@@ -121,7 +123,7 @@ class Ranks:
         return self
 
     def _note(self, number, frame):
-        """Note Ctrl-C (a signal handler). The next exchange tells the other ranks."""
+        """Note Ctrl-C. The next exchange tells the other ranks. Python calls it with the signal's number and frame."""
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
@@ -207,9 +209,9 @@ class Ranks:
     def meet(self, network, settings, streams, data, validation, **words):
         """Compare the arguments of `fit` between ranks, and return rank 0's seed and Positions of the streams.
 
-        Every rank gives `streams`, its seed and Positions, and `words`, further arguments by name that must agree. Raise
-        ValueError if arguments differ between ranks. Set `counts`, the number of sequences of each rank; `calls`, whether any
-        rank has callbacks; and `neighbours`, the number of ranks on the same cores.
+        Every rank gives its network, Settings and data; `streams`, its seed and Positions; and `words`, further arguments by
+        name that must agree. Raise ValueError if arguments differ between ranks. Set `counts`, the number of sequences of
+        each rank; `calls`, whether any rank has callbacks; and `neighbours`, the number of ranks on the same cores.
         """
         with self.settled():
             for name in MEANS:
@@ -249,7 +251,7 @@ class Ranks:
         return int(self.counts[:self.rank].sum()), int(self.counts.sum())
 
     def fit(self, network, source, validation, settings, entropy):
-        """Train with a communicator: the loop behind RNN.fit."""
+        """Train with a communicator, and return the History. The arguments are those of `loop.fit`, with this rank's data."""
         with self.local() as local:
             if validation is not None:
                 refuse_nonfinite("validation's ", *validation[:4])

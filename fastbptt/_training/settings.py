@@ -147,7 +147,7 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
 def with_least_updates(settings: Settings, least: Int | None, updates_per_epoch: int) -> Settings:
     """Return the settings with `epochs` raised so that the run makes at least `least` updates (min_updates).
 
-    None changes nothing.
+    An epoch has `updates_per_epoch` updates. `least` None changes nothing.
     """
     if least is None:
         return settings
@@ -170,14 +170,14 @@ def check_least(least: Int | None, updates: int | None) -> int | None:
 def least_epochs(epochs: int | None, least: Int | None, updates_per_epoch: int) -> int:
     """Return the number of epochs: `epochs`, or more if `least` updates (min_updates) need more.
 
-    `epochs` None means 100. `least` None is no minimum.
+    An epoch has `updates_per_epoch` updates. `epochs` None means 100. `least` None is no minimum.
     """
     epochs = 100 if epochs is None else epochs
     return epochs if least is None else max(epochs, -(-_checks.size("min_updates", least) // max(1, updates_per_epoch)))
 
 
 def functions(name, given, of="a record"):
-    """Return the functions that the user gave, one or several, as a tuple. Raise TypeError if one is not callable.
+    """Return the functions in `given`, one or several, as a tuple. Raise TypeError if one is not callable.
 
     The error message calls the argument `name`, and says what the functions receive (`of`).
     """
@@ -189,7 +189,7 @@ def functions(name, given, of="a record"):
 
 
 def described(rule):
-    """Return a text that describes an optimiser or a schedule in the form of its repr, to compare runs.
+    """Return a text that describes an optimiser or a schedule, `rule`, in the form of its repr, to compare runs.
 
     It does not use the dataclass's repr, which returns "..." after an interrupt within it.
     """

@@ -19,7 +19,10 @@ from .settings import UpdateSettings
 
 
 def clip(gradient: np.ndarray, how: UpdateSettings) -> tuple[np.ndarray, float]:
-    """Return the gradient, scaled down if its Euclidean norm exceeds max_grad_norm, and its norm before."""
+    """Return the gradient, scaled down if its Euclidean norm exceeds `how.max_grad_norm`, and its norm before.
+
+    `how` are UpdateSettings.
+    """
     clip_norm = _core.clip_norm if how.backend == "core" else reference.clip_norm
     return clip_norm(gradient, how.max_grad_norm)
 
@@ -33,10 +36,12 @@ def nonfinite_part(loss: float, norm: float) -> str:
 
 def update(network: Any, how: UpdateSettings, theta: np.ndarray, slots: Any, gradient: np.ndarray, *, count: int,
            learning_rate: float) -> bool:
-    """Let the optimiser update `theta` and `slots` in place. Return whether all parameters are finite after it.
+    """Let the optimiser of the UpdateSettings `how` update `theta` and `slots` in place.
+
+    Return whether all parameters are finite.
 
     `slots` are the optimiser's arrays, such as its momentum. `count` is the number of this update, from 1, for Adam's bias
-    correction. Frozen and absent entries of theta keep their values.
+    correction. `learning_rate` includes the schedule's factor. Frozen and absent entries of theta keep their values.
     """
     how.optimizer._update(theta, gradient, slots, count, learning_rate=learning_rate, backend=how.backend)
     network._hold(theta)
@@ -50,6 +55,7 @@ class Stepper:
     """
 
     def __init__(self, network: Any, optimizer: optimizers.Optimizer) -> None:
+        """Allocate the arrays of updates of this network by this optimiser."""
         self.kind, self.count, self.draws = type(optimizer), 0, network._keys(network._entropy, network._entropy)
         self.theta, self.gradient = network.theta, np.empty_like(network._theta)
         self.slots = optimizer.slots(network._theta), optimizer.slots(network._theta)

@@ -60,8 +60,8 @@ def stream(network: Any, chunks: Iterable[tuple[Any, ...]], how: UpdateSettings,
 def _learn(network, window, steps, stepper, history, shown, callback):
     """Compute one window and make its update. Return whether the callback ends the stream.
 
-    `window` is the StreamWindow and `steps` its new steps (X, D, weights, resets). `history` and the Progress `shown` receive
-    the loss. A window without weights makes no update.
+    `window` is the StreamWindow and `steps` its new steps (X, D, weights, resets). The Stepper makes the update. `history`
+    and the Progress `shown` receive the loss. A window without weights makes no update.
     """
     loss, penalty, weight = window.compute(steps)
     if weight > 0:

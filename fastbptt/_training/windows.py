@@ -23,6 +23,7 @@ class Windows:
     """The mini-batches of Arrays, cut into windows of k1 steps whose errors go back k2 steps. Batch k is one window."""
 
     def __init__(self, arrays, k1, k2):
+        """Cut the mini-batches of `arrays`, an Arrays, into windows of k1 steps whose errors go back k2 steps."""
         self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
         self.k1, self.k2, self.shuffle, self.begin = k1, k2, arrays.shuffle, arrays.begin
         self.windows = max(1, -(-len(self.data[0]) // k1))
@@ -143,6 +144,11 @@ class StreamWindow:
     """The last steps of a stream: steps of earlier windows, whose states are known, then the new steps."""
 
     def __init__(self, network, gradient, how, k1, k2, initial_state):
+        """Prepare the first window of a stream.
+
+        `gradient` (P,) receives the gradient of each window. `how` are the UpdateSettings. Errors of k1 new steps go back k2
+        steps. The stream begins at `initial_state` (B, H), or at S_0 for None.
+        """
         self.network, self.gradient, self.how, self.k1, self.k2 = network, gradient, how, k1, k2
         self.draws = network._keys(network._entropy, network._entropy)
         self.call = network._positions.noise
@@ -207,7 +213,7 @@ class StreamWindow:
 
 
 def _concatenate_pieces(parts):
-    """Return pieces (X, D, weights, resets) concatenated in time, as copies.
+    """Return the pieces (X, D, weights, resets) of the list `parts` concatenated in time, as copies.
 
     If only some of them have weights or resets, the others get weights 1 or resets 0.
     """

@@ -255,7 +255,7 @@ def fraction_wrong(Y: ArrayLike, D: ArrayLike, weights: ArrayLike | None = None,
 def _checked_arguments(batch_size, length, random_state, name, smallest):
     """Return a Generator, and the sizes T (or delay) and B. Raise TypeError or ValueError if an argument is wrong.
 
-    `name` is the name of the argument `length` in messages, and `smallest` its least value.
+    B is `batch_size`. `name` is the name of the argument `length` in messages, and `smallest` its least value.
     """
     _checks.size("batch_size", batch_size)  # the first argument is checked first
     T = _checks.size(name, length, smallest)
@@ -264,7 +264,7 @@ def _checked_arguments(batch_size, length, random_state, name, smallest):
 
 
 def _checked_generator(batch_size, random_state):
-    """Return the Generator for `random_state`, and the size B."""
+    """Return the Generator for `random_state`, and the size B, which is `batch_size`."""
     B = _checks.size("batch_size", batch_size)
     if isinstance(random_state, np.random.Generator):
         return random_state, B

@@ -188,7 +188,8 @@ def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Fl
 def search(network, x, starts, max_speed, distance):
     """Search for fixed and slow points from each start and return the FixedPoints, for `diagnostics.fixed_points`.
 
-    The network is float64 and the arguments are checked: x (I,) or a category index, starts (n, H).
+    The network is float64 and the arguments are checked: x (I,) or a category index, starts (n, H). Points with q above
+    `max_speed` are left out, and points within `distance` are merged.
     """
     import scipy.optimize  # slow to import: a fifth of a second
 

@@ -368,7 +368,7 @@ def _product_norms(network, S, X, t):
 
 
 def _spectral_norms(product, v, *, exact=64, iterations=12):
-    """Return the largest singular value of each matrix (n, H, H), and the final vectors (n, H) of the power iteration.
+    """Return the largest singular value of each matrix `product` (n, H, H), and the vectors (n, H) of the power iteration.
 
     Up to H = `exact` a singular value decomposition replaces the power iteration, which starts at the vectors v.
     """

@@ -184,7 +184,8 @@ def _signs_differ(signs):
 def _penalties(parameters, data, options, held):
     """Return the penalties of the reference for complex parameters, with the states and gradients of Ω held fixed.
 
-    `held` has the arguments of `reference.spread` (Ω) for each recurrence, by the suffix of its parameters.
+    `data` has the arguments of `loss_and_gradients`, and `held` those of `reference.spread` (Ω) for each recurrence, by the
+    suffix of its parameters.
     """
     effective = reference.effective(parameters, options["maps"])
     total = reference.penalty(effective, options["l1"], options["l2"])

@@ -278,7 +278,7 @@ def _summary(growth, steps, warm_up, width, dt):
 
 
 def _variance_of_mean(growth):
-    """Return the variance of the mean (k,) of the rates (n, k) of one sequence, from the means of BLOCKS parts."""
+    """Return the variance of the mean (k,) of the rates of growth (n, k) of one sequence, from the means of BLOCKS parts."""
     if len(growth) < BLOCKS:
         return np.full(growth.shape[1], np.nan)
     return np.var([part.mean(axis=0) for part in np.array_split(growth, BLOCKS)], axis=0, ddof=1) / BLOCKS

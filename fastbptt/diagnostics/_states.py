@@ -145,7 +145,8 @@ def saturation_and_gates(network, run, X, steps):
 def _slope_arguments_and_gates(network, run, X, there):
     """Return the values (T, B, H) of which the slopes g1' are functions, and a dict of the gates.
 
-    `there` (T, B) says which steps are not padding. The first are rates or pre-activations, depending on the activation.
+    `run` is the result of `forward(X, return_states=True)`, and `there` (T, B) says which steps are not padding. The values
+    are rates or pre-activations, depending on the activation.
     """
     if network.cell not in GATES:
         if not reference.reads_input(network.activation):

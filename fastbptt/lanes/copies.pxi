@@ -6,7 +6,8 @@ cdef void into_lanes(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t c
                      floating *target) noexcept nogil:
     """Copy `count` numbers of each of a group's n networks into lanes: target[i, l] = source[first + l, i].
 
-    source is (networks, count) if `own`, else (count,), which all networks share. target is (count, L).
+    `first` is the group's first network. source is (networks, count) if `own`, else (count,), which all networks share.
+    target is (count, L).
     """
     cdef const floating *sources[64]
     cdef Py_ssize_t l
@@ -42,13 +43,16 @@ cdef void columns_out_of_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_
 
 
 cdef inline Py_ssize_t length(const Call *c, Py_ssize_t network, Py_ssize_t b) noexcept nogil:
-    """Return the number of steps of sequence b of the network with this index."""
+    """Return the number of steps of sequence b of the network with this index, in the call c."""
     return c.T if c.lengths == NULL else c.lengths[(network * c.B if c.own_lengths else 0) + b]
 
 
 cdef void clear_padding(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t L, Py_ssize_t width,
                         floating *A) noexcept nogil:
-    """Set A (T, B, width, L) to 0 in the padding of each network's sequences, so that what it held has no effect."""
+    """Set A (T, B, width, L) to 0 in the padding of the sequences of a group's n networks, which begin with network `first`.
+
+    What the padding held then has no effect. c has the lengths.
+    """
     cdef Py_ssize_t l, b, t, j
     for l in range(n):
         for b in range(c.B):

@@ -21,10 +21,10 @@ cdef void run_group_of_f64(void *context, Py_ssize_t i, int worker) noexcept nog
 
 
 cdef double estimated_nanoseconds(const Plan *p, const Call *c, Py_ssize_t groups, Py_ssize_t times) noexcept nogil:
-    """Return an estimate of a call's time on one thread, within a factor of about two, from which the pool chooses threads.
+    """Return an estimate of the time of a call c for these groups on one thread, within a factor of about two.
 
-    `times` is the number of epochs, or 1. One step of a group, forward and back, takes 15 ns with H = 4 and 40 ns with H = 8.
-    That is 0.5 ns a multiplication plus 5 ns.
+    The pool chooses by it how many threads to use. `times` is the number of epochs, or 1. One step of a group, forward and
+    back, takes 15 ns with H = 4 and 40 ns with H = 8. That is 0.5 ns a multiplication plus 5 ns.
     """
     cdef double multiplications = <double> p.H * (p.I + p.H + p.O)
     return <double> groups * times * c.T * c.B * (5 + 0.5 * multiplications)

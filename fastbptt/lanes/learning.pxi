@@ -98,10 +98,7 @@ cdef struct BatchPosition:
 
 
 cdef Py_ssize_t batch_sequence(const Training *t, const BatchPosition *q, Py_ssize_t l, Py_ssize_t b) noexcept nogil:
-    """Return the index in the data of sequence b of the batch at `q`, for the network in lane l.
-
-    Orders may differ by network.
-    """
+    """Return the index in the data of sequence b of the batch at `q`, for the network in lane l, by the orders of `t`."""
     if t.order == NULL:
         return q.begin + b
     return t.order[((q.first + l if t.own_order else 0) * t.epochs + q.epoch) * q.B + q.begin + b]
@@ -109,9 +106,10 @@ cdef Py_ssize_t batch_sequence(const Training *t, const BatchPosition *q, Py_ssi
 
 cdef void copy_batch(const Training *t, const BatchPosition *q, Py_ssize_t steps, Py_ssize_t width, bint own_source,
                      const floating *source, floating *target) noexcept nogil:
-    """Copy the sequences of the batch at `q` into lanes: source (steps, B, width[, L]) to target (steps, size, width, L).
+    """Copy the sequences of the batch at `q`, in the order of `t`, into lanes.
 
-    `own_source` says whether the source is in lanes. The function does nothing if the source is NULL.
+    source is (steps, B, width[, L]), and target (steps, size, width, L). `own_source` says whether the source is in lanes.
+    The function does nothing if the source is NULL.
     """
     cdef Py_ssize_t L = lane.lanes(kernels, source), s, b, j, l, sequence
     if source == NULL:
@@ -163,7 +161,9 @@ cdef void clip(const Plan *p, const double *max_norm, Py_ssize_t L, floating *gr
 
 cdef bint stop_nonfinite_lanes(const Plan *p, Py_ssize_t L, const Group *g, const double *penalty, const double *norm,
                                floating *going) noexcept nogil:
-    """Set going to 0 for lanes whose loss, penalty or gradient is infinite or NaN. Return whether any lane still learns.
+    """Set going to 0 for lanes whose loss (in g), penalty or gradient is infinite or NaN.
+
+    Return whether any lane still learns.
 
     `norm` (L,) is the gradient's norm, which is not finite if any of its numbers is not.
     """
@@ -180,8 +180,8 @@ cdef void validate_lanes(const Job *job, Learning *m, Py_ssize_t first, Py_ssize
                          const floating *theta) noexcept nogil:
     """Compute the validation losses of the lanes that learn, after `epoch` epochs of this call.
 
-    Keep the best parameters, in lanes, and set `going` to 0 for lanes whose patience has ended. `theta` (P, L) has the
-    parameters.
+    The lanes are networks first ... first + n - 1, and `m` has their arrays. Keep the best parameters, in lanes, and set
+    `going` to 0 for lanes whose patience has ended. `theta` (P, L) has the parameters.
     """
     cdef const Plan *p = job.p
     cdef const Call *held = job.held

@@ -4,9 +4,10 @@
 
 cdef void load_group(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n,
                      const floating *dtype) noexcept nogil:
-    """Copy the data of the call for networks first ... first + n - 1 into lanes, and compute Σ m and the scale of the error.
+    """Copy the data of the call c for networks first ... first + n - 1 into lanes, the arrays of g.
 
-    In padding, a network's own inputs and weights become 0. `dtype` selects the type and is not read.
+    Also compute Σ m and the scale of the error. In padding, a network's own inputs and weights become 0. `dtype` selects the
+    type and is not read.
     """
     cdef Py_ssize_t L = lane.lanes(kernels, dtype), rows = c.T * c.B, l, b, width = c.weight_width
     cdef floating *ends = <floating *> g.ends
@@ -31,7 +32,9 @@ cdef void load_group(const Plan *p, const Call *c, Group *g, Py_ssize_t first, P
 
 
 cdef void set_loss_scale(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floating *dtype) noexcept nogil:
-    """Compute the sum of weights Σ m of a batch, g.weight (L,), and the factor of its errors, g.scale: 1 / Σ m, or 1 for sums.
+    """Compute the sum of weights Σ m of a batch c, g.weight (L,), and the factor of its errors, g.scale (L,).
+
+    The factor is 1 / Σ m, or 1 for reduction="sum". The group has n networks; other lanes get Σ m = 0.
     """
     cdef Py_ssize_t L = lane.lanes(kernels, dtype), l, i, width = c.weight_width
     cdef floating *scale = <floating *> g.scale
@@ -52,7 +55,10 @@ cdef void set_loss_scale(const Plan *p, const Call *c, Group *g, Py_ssize_t n, c
 
 cdef void set_initial_states(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n,
                              const floating *theta) noexcept nogil:
-    """Set S[0] (B, H, L) to the initial states: those of the call, else S_0, else zero."""
+    """Set S[0] (B, H, L) of g to the initial states: those of the call c, else S_0, else zero.
+
+    The group has the n networks from `first` on.
+    """
     cdef Py_ssize_t L = lane.lanes(kernels, theta), b, H = p.H
     cdef floating *S = <floating *> g.S
     if c.initial_state != NULL:
@@ -66,7 +72,7 @@ cdef void set_initial_states(const Plan *p, const Call *c, Group *g, Py_ssize_t 
 
 
 cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
-    """Compute the states S (T + 1, B, H, L) and the pre-activations of the outputs Z (T, B, O, L)."""
+    """Compute the states S (T + 1, B, H, L) and the pre-activations of the outputs Z (T, B, O, L) of g, for the call c."""
     cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O
     cdef floating *S = <floating *> g.S
     cdef floating *A = S + B * H * L
@@ -78,7 +84,10 @@ cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta)
 
 
 cdef void compute_errors(const Plan *p, const Call *c, Group *g, const floating *dtype) noexcept nogil:
-    """Compute the errors of each network: g.totals (L,) = Σ m e. Z becomes delta_y = dE/dZ, scaled for the reduction."""
+    """Compute the errors of each network for the targets of call c: g.totals (L,) = Σ m e.
+
+    Z becomes delta_y = dE/dZ, scaled for the reduction.
+    """
     cdef Py_ssize_t l
     memset(g.totals, 0, lane.lanes(kernels, dtype) * sizeof(double))
     lane.error(kernels, &p.error, c.T * c.B, <const floating *> g.D, not c.own_D, <const floating *> g.weights, c.weight_width,
@@ -88,7 +97,10 @@ cdef void compute_errors(const Plan *p, const Call *c, Group *g, const floating 
 
 
 cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
-    """Compute the gradient (P, L) from delta_y (T, B, O, L) and the states. It overwrites delta and, for S_0, the states."""
+    """Compute g.gradient (P, L) from delta_y (T, B, O, L) and the states, for the inputs of call c.
+
+    It overwrites delta and, for S_0, the states.
+    """
     cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O, i
     cdef floating *S = <floating *> g.S
     cdef floating *R = S + B * H * L
@@ -117,7 +129,8 @@ cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta
 
 cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
                              floating *target) noexcept nogil:
-    """Write the state after each sequence's last step to target (N, B, H), for networks first ... first + n - 1 of a group."""
+    """Write the state in g after each sequence's last step to target (N, B, H), for networks first ... first + n - 1 of call c.
+    """
     cdef Py_ssize_t L = lane.lanes(kernels, target), l, b, h, row
     for l in range(n):
         for b in range(c.B):
@@ -127,7 +140,7 @@ cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ss
 
 
 cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floating *dtype) noexcept nogil:
-    """Run the call for group i in the workspace `base`: outputs, or errors and gradients, as the call asks for.
+    """Run the call c for group i in the workspace `base`: outputs, or errors and gradients, as the call asks for.
 
     The results go to the arrays of the call that are not NULL. `dtype` selects the type and is not read.
     """

@@ -66,7 +66,8 @@ cdef void *take_bytes(char *base, Py_ssize_t *used, Py_ssize_t bytes) noexcept n
 cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *dtype, char *base, Group *g) noexcept nogil:
     """Place the arrays of a group one after another from `base` on, set the pointers in `g`, and return the bytes they need.
 
-    With base = NULL it only counts the bytes. `dtype` selects the type of the numbers; it is not read.
+    The call c says which arrays it needs. With base = NULL it only counts the bytes. `dtype` selects the type of the numbers;
+    it is not read.
     """
     cdef Py_ssize_t used = 0, L = lane.lanes(kernels, dtype), size = L * sizeof(floating), rows = c.T * c.B
     memset(g, 0, sizeof(Group))

@@ -75,6 +75,7 @@ def interruptible(size: int, function: Callable[..., Any], *arguments: Any) -> A
     errors: list[BaseException] = []
 
     def work():
+        """Call the function in the thread, and keep its result or its error."""
         try:
             outcome.append(function(*arguments))
         except BaseException as error:  # the waiting thread raises it again

@@ -42,6 +42,7 @@ static void wake_all(condition_type *condition) { WakeAllConditionVariable(condi
 static void sleep_on(condition_type *condition, lock_type *lock) { SleepConditionVariableSRW(condition, lock, INFINITE, 0); }
 static void sleep_20_ms(condition_type *condition, lock_type *lock) { SleepConditionVariableSRW(condition, lock, 20, 0); }
 
+/* Return the time of a clock that never goes back, in nanoseconds. */
 static double clock_ns(void)
 {
     LARGE_INTEGER now, frequency;
@@ -55,6 +56,7 @@ static double thread_ns(void) { return clock_ns(); }
 
 static void serve_jobs(void);
 
+/* Run a helper thread, for CreateThread. */
 static DWORD WINAPI run_helper(LPVOID nothing)
 {
     (void)nothing;
@@ -62,6 +64,7 @@ static DWORD WINAPI run_helper(LPVOID nothing)
     return 0;
 }
 
+/* Start a helper thread. Return whether that succeeded. */
 static int create_helper(void)
 {
     HANDLE thread = CreateThread(NULL, 0, run_helper, NULL, 0, NULL);
@@ -88,6 +91,7 @@ static void wake_one(condition_type *condition) { pthread_cond_signal(condition)
 static void wake_all(condition_type *condition) { pthread_cond_broadcast(condition); }
 static void sleep_on(condition_type *condition, lock_type *lock) { pthread_cond_wait(condition, lock); }
 
+/* Release the lock, sleep until another thread wakes this one or for 20 ms, and take the lock again. */
 static void sleep_20_ms(condition_type *condition, lock_type *lock)
 {
     struct timespec until;
@@ -100,6 +104,7 @@ static void sleep_20_ms(condition_type *condition, lock_type *lock)
     pthread_cond_timedwait(condition, lock, &until);
 }
 
+/* Return the time of a clock in nanoseconds. */
 static double read_clock(clockid_t clock)
 {
     struct timespec now;
@@ -134,6 +139,7 @@ static void be_patient(void)
 #endif
 }
 
+/* Run a helper thread, for pthread_create. */
 static void *run_helper(void *nothing)
 {
     (void)nothing;
@@ -472,6 +478,7 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
     fastbptt_write(&pool.ended_us, in_us(end));
 }
 
+/* See pool.h. */
 int fastbptt_count_helpers(void)
 {
     int helpers;
@@ -481,6 +488,7 @@ int fastbptt_count_helpers(void)
     return helpers;
 }
 
+/* Set the two times in ns. wake = 0 also turns the pauses of rule (f) off. See pool.h. */
 void fastbptt_set_times(double watch, double wake)
 {
     watch_ns = watch;
@@ -488,6 +496,7 @@ void fastbptt_set_times(double watch, double wake)
     pauses = wake > 0;
 }
 
+/* For tests: let the next n attempts to create a helper fail. */
 void fastbptt_fail_helpers(long n)
 {
     fastbptt_write(&pool.failures, n);
@@ -505,6 +514,7 @@ static void empty_pool(void)
     init_condition(&pool.finished);
 }
 
+/* Empty the pool now and in every child of fork. The module calls it once, when it is imported. */
 void fastbptt_prepare_pool(void)
 {
     empty_pool();

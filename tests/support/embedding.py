@@ -181,6 +181,7 @@ class Network:
     """The operations of an RNN for one batch by the C interface, each in exactly the bytes that it says it needs."""
 
     def __init__(self, net, X, D=None, tbptt=None, **arrays):
+        """Make plan and batch of the network for X, D and further arrays of `batch_of`."""
         self.net, self.plan, self.batch = net, plan_of(net, tbptt), batch_of(net, X, D, **arrays)
         self.theta, self.X, self.P = net.theta.copy(), X, net.theta.size
         self.T, self.B = X.shape[:2]

@@ -43,16 +43,19 @@ class Communicator:
         return result
 
     def Reduce(self, sent, received, root=0):
+        """Write the sum of the ranks' arrays to `received` on rank `root`."""
         total = self._meet("Reduce", sent, root, _sum)
         if self.rank == root:
             assert received.shape == sent.shape and received.dtype == sent.dtype and not np.shares_memory(sent, received)
             received[...] = total
 
     def Bcast(self, array, root=0):
+        """Write the array of rank `root` to the array of every rank."""
         content = self._meet("Bcast", array, root, lambda arrays: arrays[root].copy())
         array[...] = content
 
     def Allgather(self, sent, received):
+        """Write the arrays of all ranks to `received`."""
         assert received.shape == (self.world.size, *sent.shape) and received.dtype == sent.dtype
         received[...] = self._meet("Allgather", sent, None, np.array)
 
@@ -63,6 +66,7 @@ class Communicator:
         self.world.freed.append(self.rank)
 
     def Abort(self, code=0):
+        """Note the abortion, and break the barrier so that no rank waits."""
         self.world.aborted.append(self.rank)
         self.world.barrier.abort()
 
@@ -78,6 +82,7 @@ def run(size, f):
     world, outcomes = World(size), [None] * size
 
     def call(rank):
+        """Keep the result or the exception of one rank."""
         try:
             outcomes[rank] = f(Communicator(world, rank))
         except BaseException as error:
