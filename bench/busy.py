@@ -83,12 +83,15 @@ def means_in_turn(processes, seconds, ask, turn=TURN):
 
 
 def means_of_calls(processes, seconds):
-    """Return the mean seconds of a call with one thread and with all threads, for calls that follow one another."""
+    """Return the mean seconds of a call with one thread and with all threads, for calls that follow one another.
+
+    `processes` come from `prepare_pair`, and take turns for `seconds` together.
+    """
     return means_in_turn(processes, seconds, lambda process, share: process.ask("repeat", share))
 
 
 def print_row(cell, name, one, all_of_them, *more):
-    """Print a row of a table: cell, contender, and the seconds of a call with one thread and with all.
+    """Print a row of a table: cell, contender, and the seconds of a call with one thread (`one`) and with all threads.
 
     `more` are further entries.
     """
@@ -146,8 +149,7 @@ def processes(arguments):
             pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
 
             def ask(group, share, pool=pool):
-                """Return the total time and the number of calls that the processes of a group make at once, in `share` seconds.
-                """
+                """Return the total time and the number of calls that a group's processes make at once, in `share` seconds."""
                 pairs = pool.map(lambda process: process.ask("repeat", share), group)
                 return [sum(values) for values in zip(*pairs, strict=True)]
 

@@ -24,7 +24,7 @@ from contenders import REGISTRY
 def ratios(folders, cell, dtype, threads, what, seconds):
     """Return the ratio of the two builds' times in each round, and the median times of both in us.
 
-    `folders` are the two builds, and `what` the kind of call, such as "gradients".
+    `folders` are the two builds, `what` the kind of call, such as "gradients", and `seconds` the time for this cell.
     """
     with ExitStack() as stack:
         processes = [stack.enter_context(Process("fastbptt", threads, {"PYTHONPATH": str(folder)})) for folder in folders]

@@ -119,7 +119,10 @@ def select(X, rows):
 
 
 def shuffled_folds(X, y, k, labels=None):
-    """Return k folds of sequences in random order, with equal shares of each label, as pairs of Parts (fit, score)."""
+    """Return k folds of the sequences X, y in random order, with equal shares of each label, as pairs of Parts (fit, score).
+
+    `labels` None is for targets that are not labels.
+    """
     N = len(X)
     order = np.random.default_rng(0).permutation(N)
     if labels is not None:
@@ -131,7 +134,10 @@ def shuffled_folds(X, y, k, labels=None):
 
 
 def classification(name, package="aeon", k=3, chosen_on=True):
-    """Return the Task of classifying the sequences of a data set."""
+    """Return the Task of classifying the sequences of a package's data set, with k folds.
+
+    `chosen_on` says whether --choose uses it.
+    """
     (X, y), (V, v) = (read_ts(package, name, part) for part in ("TRAIN", "TEST"))
     return Task(name, package, RNNClassifier, {}, shuffled_folds(X, y, k, y), Part(X, y), Part(V, v), chosen_on)
 
@@ -147,13 +153,13 @@ def digits():
 
 
 def value_of_sequence(name, package="aeon"):
-    """Return the Task of predicting one number for each sequence of a data set."""
+    """Return the Task of predicting one number for each sequence of a package's data set."""
     (X, y), (V, v) = ((X, y.astype(float)) for X, y in (read_ts(package, name, part) for part in ("TRAIN", "TEST")))
     return Task(name, package, RNNRegressor, {"output": "last"}, shuffled_folds(X, y, 3), Part(X, y), Part(V, v))
 
 
 def next_step(name, package="aeon"):
-    """Return the Task of forecasting each sequence of a data set one step ahead."""
+    """Return the Task of forecasting each sequence of a package's data set one step ahead."""
     X, V = (read_ts(package, name, part)[0] for part in ("TRAIN", "TEST"))
     (X, y), (V, v) = forecast_pairs(X, 1), forecast_pairs(V, 1)
     return Task(f"{name}, next step", package, RNNRegressor, {}, shuffled_folds(X, y, 2), Part(X, y), Part(V, v))
@@ -223,7 +229,9 @@ def us_change():
 
 
 def options_of(cell, N, steps):
-    """Return the estimator's constructor arguments of a candidate, the dict `cell`, for N sequences of `steps` steps together.
+    """Return the estimator's constructor arguments of a candidate, the dict `cell`.
+
+    They are for N sequences of `steps` steps together.
     """
     activation, initializer = UNITS[cell["units"]]
     updates = cell["updates"]
@@ -236,9 +244,10 @@ def options_of(cell, N, steps):
 
 
 def score(task, options, fit, judged, seed, time_limit=None):
-    """Fit an estimator on the Part `fit`, and return its score on the Part `judged`, and the seconds of the fit.
+    """Fit the Task's estimator on the Part `fit`, and return its score on the Part `judged`, and the seconds of the fit.
 
-    A fit that diverged has the score −1, or 0 for labels.
+    `options` are further arguments of the constructor, and `time_limit` that of the fit. A fit that diverged has the score
+    −1, or 0 for labels.
     """
     model = task.kind(**task.options | options, random_state=seed)
     begin = time.perf_counter()
@@ -253,7 +262,10 @@ def score(task, options, fit, judged, seed, time_limit=None):
 
 
 def cross_validated(task, cell):
-    """Return the mean score over the folds, R² at least −1, and the mean seconds of a fit. `cell` is a candidate's dict."""
+    """Return the mean score of a Task over its folds, R² at least −1, and the mean seconds of a fit.
+
+    `cell` is a candidate's dict.
+    """
     found = []
     for seed, (fit, judged) in itertools.product(range(SEEDS), task.folds):
         N, steps = (1, len(fit.X)) if task.options.get("two_d") == "series" else (len(fit.X), sum(map(len, fit.X)))
@@ -285,7 +297,7 @@ def choose(all_tasks, kind):
 
 
 def compare_defaults(all_tasks, seeds):
-    """Print the table of --judge: the old and the new defaults on the test parts."""
+    """Print the table of --judge: the median scores of the old and the new defaults on the test parts, over some seeds."""
     print("| task | data in | measure | old defaults | new defaults | s, old | s, new |\n|" + " --- |" * 7)
     for task in all_tasks:
         rows = [[score(task, options, task.train, task.test, seed) for seed in range(seeds)] for options in (OLD, {})]

@@ -29,7 +29,7 @@ def data(T, B=1, seed=0):
 
 
 def least_ms(call):
-    """Return the minimum time of several calls in milliseconds."""
+    """Return the minimum time of several calls of `call` in milliseconds."""
     times = []
     for _ in range(ROUNDS):
         begin = time.process_time()

@@ -33,7 +33,8 @@ class Call(NamedTuple):
     arguments: dict  # of loss_and_gradients
 
     def __call__(self, parameters, dtype, backend="core"):
-        """Return a function without arguments that computes loss and gradients with these options."""
+        """Return a function without arguments that computes loss and gradients of a network with these parameters and options.
+        """
         H, I = parameters["W_x"].shape
         net = fastbptt.RNN(I, H, len(parameters["W_y"]), dtype=dtype, **self.network)
         net.load_state_dict(parameters)
@@ -65,7 +66,10 @@ def comparisons(cell, dtype):
     ends = [*range(window, T, window), T]
 
     def against_plain(title, why, bar, **arguments):
-        """Return the Comparison of a call with these arguments with the plain call."""
+        """Return the Comparison of a call with these arguments with the plain call.
+
+        `title`, `why` and `bar` are for its row.
+        """
         return Comparison(title, why, bar, cell, plain._replace(arguments=arguments), plain)
 
     return [
@@ -117,7 +121,7 @@ def samplers(comparison, dtype):
 
 
 def exit_if_wrong(comparison, result, right, dtype):
-    """End the program if the result of a call differs from the reference's, `right`, by more than the tolerance."""
+    """End the program if the result of a call of a Comparison differs from the reference's, `right`, by more than allowed."""
     error = largest_error(result, right, "gradients")
     if not error < TOLERANCES[dtype]:
         sys.exit(f"{comparison.title} is wrong at {comparison.cell.sizes}: error {error:.1e}, allowed "

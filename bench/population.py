@@ -68,7 +68,8 @@ def jax_ways(population, X, D):
 def check(result, right, words):
     """Compare losses and gradients with the reference, in units of the loss and of the largest entry of a network's gradient.
 
-    `right` has the reference's loss and gradients by the index of the network. End the program if `result` is wrong.
+    `right` has the reference's loss and gradients by the index of the network. End the program if `result` is wrong, with a
+    message that begins with `words`.
     """
     losses, gradients = result
     for k, (loss, found) in right.items():
@@ -80,7 +81,7 @@ def check(result, right, words):
 
 
 def table(sizes, counts, threads):
-    """Print the table of times of loss and gradients, in µs a network."""
+    """Print the table of times of loss and gradients, in µs a network, for networks of these sizes and these counts of them."""
     from fastbptt import reference
 
     print("| H | networks | Population | one at a time | JAX vmap, best | one at a time / Population | JAX / Population |")
@@ -113,9 +114,9 @@ def table(sizes, counts, threads):
 
 
 def fits(n, steps, threads):
-    """Print the seconds of whole fits, of the wall and of all cores, the least of three.
+    """Print the seconds of whole fits of n networks, of the wall and of all cores, the least of three.
 
-    Fits with validation too and fits by JAX's vmap have rows of their own.
+    Each fit makes `steps` updates. Fits with validation too and fits by JAX's vmap have rows of their own.
     """
     from fastbptt import fit_many
 

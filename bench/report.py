@@ -76,7 +76,7 @@ def cell_label(row):
 
 
 def table(rows):
-    """Yield the lines of a table in Markdown: cells down, contenders across."""
+    """Yield the lines of a table in Markdown for these rows of the CSV: cells down, contenders across."""
     names = unique(row["contender"] for row in rows)
     found = {(cell_label(row), row["contender"]): row for row in rows}
     uneven = FULL_BATCHES in names and "fastbptt" in names
@@ -140,7 +140,7 @@ def shares(rows):
 
 
 def style(name, names):
-    """Return colour and marker of a contender, the same in every picture; fastbptt is black."""
+    """Return colour and marker of a contender, the same in every picture of the contenders `names`; fastbptt is black."""
     if name in ("fastbptt", FULL_BATCHES):
         return {"color": "black", "marker": "o", "linewidth": 2, "linestyle": "-" if name == "fastbptt" else ":"}
     place = [other for other in names if other not in ("fastbptt", FULL_BATCHES)].index(name)
@@ -148,7 +148,7 @@ def style(name, names):
 
 
 def plot_lines(axes, rows, names, x, y):
-    """Draw a line for each contender of `names` through the points (x(row), y(row)) of its rows."""
+    """Draw a line for each contender of `names` on the axes, through the points (x(row), y(row)) of its rows."""
     for name in names:
         points = sorted((x(row), y(row)) for row in rows if row["contender"] == name and y(row))
         if points:
@@ -156,7 +156,10 @@ def plot_lines(axes, rows, names, x, y):
 
 
 def by_network(axes, rows, names, y, a_step=True):
-    """Draw contenders' marks above each network, in the order of their work a step, or a call; no cells of a sweep."""
+    """Draw contenders' marks above each network, at y(row), in the order of the networks' work a step, or a call.
+
+    Rows of a sweep are left out. `a_step` says whether the work is that of a step.
+    """
     sweeps = {cell.sizes for letter in cases.SWEPT for cell in cases.sweep(letter)} - {cases.MIDDLE}
     rows = [row for row in rows if row["cell"] not in sweeps] or rows
     order = sorted(unique(row["cell"] for row in rows),
@@ -178,7 +181,7 @@ def by_lengths(axes, rows, names):
 
 
 def finish(figure, axes, path, **options):
-    """Add the legend and a grid to a picture, write it to `path`, and return the path.
+    """Add the legend and a grid to the axes of a figure, write it to `path`, and return the path.
 
     The legend stands beside the axes, because lines cross all of them; its order is that of the lines at the left.
     """
@@ -218,7 +221,7 @@ def readme_picture(rows, path):
 
 
 def swept(rows, letter):
-    """Return the rows of cells that differ from cases.MIDDLE in this size alone; none if there are fewer than three cells."""
+    """Return the rows of cells that differ from cases.MIDDLE in the size `letter` alone; none if there are fewer than three."""
     place = SIZES.index(letter)
     others = [i for i in range(len(SIZES)) if i != place]
     chosen = [row for row in rows if all(row["cell"][i] == cases.MIDDLE[i] for i in others)]
@@ -226,7 +229,7 @@ def swept(rows, letter):
 
 
 def pictures(rows, folder):
-    """Write the PNGs that these rows give, and yield their paths."""
+    """Write the PNGs that these rows give to the folder, and yield their paths."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -66,7 +66,10 @@ class Process:
     """A contender's process: process.ask(method, ...) is that method of worker.Worker in it."""
 
     def __init__(self, name, threads, more=None):
-        """Start the process of the contender `name`. `more`: variables of its environment that override all others."""
+        """Start the process of the contender `name` with this number of threads.
+
+        `more` are variables of its environment that override all others.
+        """
         environment = os.environ | environment_of(threads)
         if name in REGISTRY:
             environment |= dict(REGISTRY[name].environment)
@@ -142,7 +145,10 @@ def reference_result(cell, dtype, what):
 
 
 def largest_error(result, right, what):
-    """Return the largest error of loss, outputs and gradients, each relative to its largest entry; Adam's as said above."""
+    """Return the largest error of loss, outputs and gradients, each relative to its largest entry; Adam's as said above.
+
+    `result` is a contender's, `right` comes from `reference_result`, and `what` is the kind of work.
+    """
     if what == "adam":
         before, after = right
         missed = sum(np.square(result[name] - after[name]).sum() for name in after)
@@ -161,7 +167,10 @@ def describe_cell(cell):
 
 
 def check(contender, cell, dtype, what, result, right):
-    """Return the largest error, or None if it is too large: a peer is then left out of the cell, and fastbptt ends the run."""
+    """Return the largest error of a contender's result, or None if it is too large.
+
+    A peer is then left out of the cell, and fastbptt ends the run. `right` comes from `reference_result`.
+    """
     error = largest_error(result, right, what)
     limit = max(ADAM_TOLERANCES[dtype], contender.adam_tolerance) if what == "adam" else TOLERANCES[dtype]
     if error < limit:
@@ -182,9 +191,10 @@ def timed_cell(name, cell):
 
 
 def measure(cell, dtype, threads, what, processes, gemm, seconds):
-    """Yield a row for each contender, from samples of all in turn until the time is up.
+    """Yield a row for each contender, from samples of all in turn until `seconds` have passed.
 
-    `gemm` is the process of the large product, which is sampled in between. Contenders with wrong results are left out.
+    `processes` are the contenders' by name. `gemm` is the process of the large product, which is sampled in between.
+    Contenders with wrong results are left out.
     """
     ready, rights = {}, {}
     for name, process in processes.items():
@@ -215,7 +225,10 @@ def measure(cell, dtype, threads, what, processes, gemm, seconds):
 
 
 def measure_fresh(cell, dtype, threads, what, names):
-    """Yield a row for each contender, from FRESH_ROUNDS new processes, taken in turn; memory gives two rows."""
+    """Yield a row for each contender of `names`, from FRESH_ROUNDS new processes, taken in turn; memory gives two rows.
+
+    `what` is one of FRESH.
+    """
     found = {name: [] for name in names if REGISTRY[name].takes(cell, dtype, what)}
     for _ in range(FRESH_ROUNDS):
         for name in found:
@@ -234,7 +247,10 @@ def measure_fresh(cell, dtype, threads, what, names):
 
 
 def make_row(what, cell, dtype, threads, name, unit, values, base):
-    """Return a row of the CSV, a dict, from the figures `values` of a contender. `base` is fastbptt's median, or None."""
+    """Return a row of the CSV, a dict, from the figures `values` of the contender `name`, in this unit.
+
+    `base` is fastbptt's median, or None.
+    """
     median = np.median(values)
     place = (*cell.sizes, cell.units, cell.lengths) if cell else [""] * 7
     return dict(zip(COLUMNS[:11], [what, *place, dtype, threads, REGISTRY[name].title])) | {
@@ -265,13 +281,16 @@ def compiler_flags():
 
 
 def peak_gflops(gemm, dtype, threads):
-    """Return the GFLOP/s of the best of five large products."""
+    """Return the GFLOP/s of the best of five large products in the process `gemm`."""
     gemm.ask("prepare", cases.QUICK[0], dtype, threads, "gradients")
     return 2e-9 * Product.N**3 / min(gemm.ask("sample")[0] for _ in range(5))
 
 
 def header_lines(arguments, processes, gemm, missing):
-    """Yield the lines about the run that stand above the CSV: processor, versions, threads, meaning of the columns."""
+    """Yield the lines about the run that stand above the CSV: processor, versions, threads, meaning of the columns.
+
+    `missing` has the reason for each contender that is left out.
+    """
     yield f"command: python bench/run.py {' '.join(sys.argv[1:])}".rstrip()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield f"processor: {processor()}; {usable} cores for this process"

@@ -109,7 +109,10 @@ def message_bytes(net):
 
 
 def run_while_others_sleep(comm, own):
-    """Return own() on rank 0, while the other ranks sleep; they would otherwise wait at full speed."""
+    """Return own() on rank 0 of the communicator, while the other ranks sleep.
+
+    They would otherwise wait at full speed.
+    """
     result = own() if comm.Get_rank() == 0 else None
     request = comm.Ibarrier()
     while not request.Test():
@@ -169,7 +172,7 @@ def measure(cells, rounds, comm):
 
 
 def exchange_seconds(ranks, n, latency, bandwidth):
-    """Return the seconds of a Reduce and a Bcast of n bytes, by the model of the module's docstring."""
+    """Return the seconds of a Reduce and a Bcast of n bytes on so many ranks, by the model of the module's docstring."""
     if ranks == 1:
         return 0.0
     steps = math.ceil(math.log2(ranks))
@@ -178,7 +181,10 @@ def exchange_seconds(ranks, n, latency, bandwidth):
 
 
 def model(cells, rounds, latency, bandwidth):
-    """Print the table of the model for RANKS. `rounds` is the number of samples of each time."""
+    """Print the table of the model for RANKS and these cells. `rounds` is the number of samples of each time.
+
+    `latency` is in seconds, and `bandwidth` in bytes per second.
+    """
     try:
         from mpi4py import MPI
         comm = Timed(MPI.COMM_SELF)

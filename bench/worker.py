@@ -163,7 +163,9 @@ class Worker:
         return time.perf_counter() - start
 
     def first(self, cell, dtype, threads):
-        """Return the seconds of making the contender and of its first call, with compilation, after its modules were imported.
+        """Return the seconds of making the contender and of its first call, with compilation.
+
+        Its modules were imported before.
         """
         kind, problem = self.type(), self.problem(cell, dtype, threads)
         variant = kind.variants(problem)[0]
@@ -172,8 +174,7 @@ class Worker:
         return time.perf_counter() - start
 
     def memory(self, cell, dtype, threads):
-        """Return in bytes by how much three calls, and what they need made, raise the resident memory, and its peak as a whole.
-        """
+        """Return by how many bytes three calls, and what they need made, raise the resident memory, and its peak as a whole."""
         kind, problem = self.type(), self.problem(cell, dtype, threads)
         gc.collect()
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew

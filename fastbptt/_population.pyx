@@ -259,11 +259,11 @@ cdef class Lanes:
             raise ValueError(f"batch_size must be at least {data.B}, the number of sequences, if initial_state is given, "
                              f"got {batch_size}")
         memset(&t, 0, sizeof(Training))
-        t.what.rule, t.what.learning_rate = _core.RULES[rule], 0
-        t.what.nesterov, t.what.momentum, t.what.rho = numbers.get("nesterov", False), numbers.get("momentum", 0), numbers.get(
-            "rho", 0)
-        t.what.beta_1, t.what.beta_2 = numbers.get("beta_1", 0), numbers.get("beta_2", 0)
-        t.what.epsilon, t.what.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
+        t.update.rule, t.update.learning_rate = _core.RULES[rule], 0
+        t.update.nesterov, t.update.momentum = numbers.get("nesterov", False), numbers.get("momentum", 0)
+        t.update.rho = numbers.get("rho", 0)
+        t.update.beta_1, t.update.beta_2 = numbers.get("beta_1", 0), numbers.get("beta_2", 0)
+        t.update.epsilon, t.update.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
         t.slot_1 = memory_of(slots[0], self.type, p.P * data.N)
         t.slot_2 = memory_of(slots[1], self.type, p.P * data.N) if len(slots) == 2 else NULL
         t.rates = <const double *> memory_of(rates, cnp.NPY_DOUBLE, epochs * data.N)

@@ -117,9 +117,10 @@ def draw(initializer: Initializer | None, parameters: Parameters, seed: np.rando
         for name in drawn:
             if name.startswith("b_s") and names[name] is None:
                 drawn[name][widths[name]:2 * widths[name]] = forget_bias
-    return drawn | {name: _threading.interruptible(np.size(drawn[name]), _adapt_each_gate, name, drawn[name], of, gates[name],
+    return drawn | {name: _threading.interruptible(np.size(drawn[name]), _adapt_each_gate, name, drawn[name], parametrization,
+                                                   gates[name],
                                                    not callable(names[name]) and not isinstance(names[name], np.ndarray))
-                    for name, of in (maps or {}).items()}
+                    for name, parametrization in (maps or {}).items()}
 
 
 def _adapt_each_gate(name, W, parametrization, gates, by_name):

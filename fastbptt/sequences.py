@@ -334,7 +334,10 @@ def _is_pandas(value):
 
 
 def _frame_like(frame, rows, steps, columns):
-    """Return the array `rows` as a DataFrame with `columns` and the index of `frame` at `steps`, a slice."""
+    """Return the array `rows` as a DataFrame with these columns and the index of `frame` at `steps`, a slice.
+
+    `forecast_pairs` gives users DataFrames for DataFrames.
+    """
     from pandas import DataFrame
 
     return DataFrame(rows, index=frame.index[steps], columns=columns)
@@ -568,8 +571,7 @@ class SequenceScaler(Parametric):
         return tuple(np.array(parts).swapaxes(0, 1))
 
     def _apply_to_steps(self, sequences, function):
-        """Return function(padded) for the padded array (T, N, I) of the sequences, in the form of the user's X and its dtype.
-        """
+        """Return function(padded) for the padded array (T, N, I) of the sequences, in the form and dtype of the user's X."""
         t, n = sequences.steps()
         return sequences.restore(function(sequences.padded)[t, n].astype(sequences.padded.dtype))
 

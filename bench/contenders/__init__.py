@@ -60,7 +60,10 @@ class Contender(NamedTuple):
     whats: tuple = ("gradients", "forward", "adam", "first", "import", "memory")
 
     def takes(self, cell, dtype, what="gradients"):
-        """Return whether the contender is timed on a cell in this dtype, for this kind of work. cell None is for imports."""
+        """Return whether the contender is timed on a cell in this dtype, for the kind of work `what`.
+
+        The cell None is for imports.
+        """
         return (dtype in self.dtypes and bool(cell and cell.lengths) in self.lengths and what in self.whats
                 and (cell is None or cell.units in self.units))
 

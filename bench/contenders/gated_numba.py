@@ -25,9 +25,9 @@ def make_cells(H, real, lstm):
 
     @njit(**FAST)
     def gru_forward(a, p, b_n, before, more, tanh_c, new, after):
-        """Compute a GRU's state `after` from the pre-activations of inputs, a, and p = W_s h.
+        """Compute a GRU's state `after` from the state `before`, the pre-activations of inputs, a, and p = W_s h.
 
-        a becomes r, z, n, and `new` becomes W_s,n h + b_n.
+        a becomes r, z, n, and `new` becomes W_s,n h + b_n. `more` and `tanh_c` are for the LSTM.
         """
         for k in range(2 * H):
             a[k] = sigmoid(a[k] + p[k])
@@ -42,7 +42,8 @@ def make_cells(H, real, lstm):
     def gru_backward(a, more, tanh_c, before, e, carry, carry_c, delta, delta_s):
         """Compute a GRU's gradients by the pre-activations of inputs (delta) and states (delta_s) from e and carry.
 
-        carry becomes the part of the gradient by the state before that does not pass W_s.
+        a holds r, z, n and `more` W_s,n h + b_n. carry becomes the part of the gradient by the state `before` that does not
+        pass W_s. `tanh_c` and `carry_c` are for the LSTM.
         """
         for k in range(H):
             r, z, n, d = a[k], a[H + k], a[2 * H + k], e[k] + carry[k]
@@ -77,7 +78,11 @@ def make_cells(H, real, lstm):
 
     @njit(**FAST)
     def lstm_backward(a, more, tanh_c, before, e, carry, carry_c, delta, delta_s):
-        """Compute an LSTM's gradient by the pre-activations (delta) from e and the carried gradients by h and c."""
+        """Compute an LSTM's gradient by the pre-activations (delta) from e and the carried gradients by h and c.
+
+        These are `carry` and `carry_c`. a holds i, f, g, o, `more` c before the step, and `tanh_c` that of c after it. The
+        other arguments are for the GRU.
+        """
         for k in range(H):
             i, f, g, o, u, d = a[k], a[H + k], a[2 * H + k], a[3 * H + k], tanh_c[k], e[k] + carry[k]
             dc = d * o * (one - u * u) + carry_c[k]
@@ -113,7 +118,10 @@ class Numba:
         @njit(**FAST)
         def run(X, D, W_x, W_s, b_s, b_n, W_y, b_y, S, A, more, tanh_c, Y, E, delta, delta_s, P, carry, carry_c, row,
                 W_xT, W_sT, W_yT, g_x, g_s, g_b, g_n, g_y, g_by):
-            """Return the loss. The arrays from g_x on receive the gradients; those before them are workspace."""
+            """Return the loss. The arrays from g_x on receive the gradients.
+
+            Those from S to W_yT are workspace, and those from W_x to b_y the parameters, all flat.
+            """
             transpose(W_s, GH, H, W_sT)
             if loops:
                 transpose(W_x, GH, I, W_xT)

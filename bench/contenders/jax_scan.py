@@ -9,7 +9,10 @@ from contenders import LEARNING_RATE
 
 
 def adam_step(before, gradient, m, v, rate, root):
-    """Return a parameter and Adam's two means m and v after an update. `rate` and `root` hold the bias corrections."""
+    """Return a parameter and Adam's two means m and v after an update. `before` is the parameter before it.
+
+    `rate` and `root` hold the bias corrections.
+    """
     m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient * gradient
     return before - rate * m / (jnp.sqrt(v) / root + 1e-8), m, v
 
@@ -73,7 +76,10 @@ class Autodiff:
         return jax.value_and_grad(self.loss)(p, X, D, lengths)
 
     def update(self, p, X, D, lengths, m, v, rate, root):
-        """Return the loss, and parameters, m and v after an update of Adam."""
+        """Return the loss, and the dicts of parameters, m and v after an update of Adam.
+
+        `rate` and `root` hold the bias corrections.
+        """
         loss, g = self.value_and_gradients(p, X, D, lengths)
         new = {name: adam_step(p[name], g[name], m[name], v[name], rate, root) for name in p}
         return loss, *({name: arrays[i] for name, arrays in new.items()} for i in range(3))

@@ -36,10 +36,11 @@ def power_of_two(context, z):
 
 
 def make_tanh(real):
-    """Return a compiled tanh: tanh x = 1 - 2 / (exp(2x) + 1), with exp(2x) = 2**n exp(r), |r| <= ln 2 / 2, by exp's series.
+    """Return a compiled tanh for the dtype `real`, by the series of exp.
 
-    Only contraction is allowed here: reassociation would cancel what is added to round. Largest error 2e-7 in float32
-    and 4e-15 in float64; 0.4 and 1.5 ns an element (Zen 4, 2026-11).
+    It is tanh x = 1 - 2 / (exp(2x) + 1), with exp(2x) = 2**n exp(r), |r| <= ln 2 / 2. Only contraction is allowed here:
+    reassociation would cancel what is added to round. Largest error 2e-7 in float32 and 4e-15 in float64; 0.4 and 1.5 ns an
+    element (Zen 4, 2026-11).
     """
     single = real is np.float32
     degree, end, rounder = (6, real(9.1), real(1.5 * 2**23)) if single else (11, real(20), real(1.5 * 2**52))
@@ -147,7 +148,7 @@ def transpose(W, rows, columns, out):
 def make_passes(T, I, H, O, real, variant):
     """Return compiled functions (forward, backward) of B sequences that lie together in memory.
 
-    X is (T B I), S ((T+1) B H), Y (T B O), all flat.
+    X is (T B I), S ((T+1) B H), Y (T B O), all flat and of the dtype `real`. `variant` is that of the module's docstring.
     """
     tanh = make_tanh(real)
     one, zero = real(1), real(0)
@@ -173,7 +174,10 @@ def make_passes(T, I, H, O, real, variant):
 
     @njit(**FAST)
     def forward(B, X, S, Y, row, p, W_xT, W_sT, W_yT):
-        """Compute the states S and the outputs Y. The transposed weights are written to W_xT, W_sT and W_yT."""
+        """Compute the states S and the outputs Y. The transposed weights are written to W_xT, W_sT and W_yT.
+
+        `p` are the five parameters, and `row` is workspace for the product of a step.
+        """
         W_x, W_s, b_s, W_y, b_y = p
         rows, width = T * B, B * H
         transpose(W_s, H, H, W_sT)
@@ -210,7 +214,10 @@ def make_passes(T, I, H, O, real, variant):
 
     @njit(**FAST)
     def backward(B, X, D, S, Y, delta, row, p, g, W_sT, scale):
-        """Write the gradients of B sequences into g, and return the sum of their squared errors."""
+        """Write the gradients of B sequences into g, and return the sum of their squared errors.
+
+        S and Y come from `forward`; Y and delta are overwritten. `scale` multiplies the derivatives of the errors.
+        """
         W_s, W_y = p[1], p[3]
         rows, width = T * B, B * H
         total = zero
@@ -281,7 +288,10 @@ def scatter_sequences(source, T, B, b, rows, K, out):
 
 @njit(**FAST)
 def adam_update(theta, g, m, v, rate, root, keep_1, keep_2, epsilon, one):
-    """Update theta and Adam's means m and v in place. `rate` and `root` hold the bias corrections."""
+    """Update theta and Adam's means m and v in place by the gradient g.
+
+    `rate` and `root` hold the bias corrections, `keep_1` and `keep_2` are β1 and β2, and `one` is 1 in the dtype.
+    """
     for n in range(theta.size):
         m[n] = keep_1 * m[n] + (one - keep_1) * g[n]
         v[n] = keep_2 * v[n] + (one - keep_2) * g[n] * g[n]
@@ -289,7 +299,7 @@ def adam_update(theta, g, m, v, rate, root, keep_1, keep_2, epsilon, one):
 
 
 def offsets(sizes, whole=1):
-    """Return where each of these arrays begins in one flat array, and its length; each begin is a multiple of `whole`."""
+    """Return where arrays of these sizes begin in one flat array, and its length; each begin is a multiple of `whole`."""
     begins, end = [], 0
     for size in sizes:
         begins.append(end)
@@ -298,7 +308,7 @@ def offsets(sizes, whole=1):
 
 
 def aligned(size, real):
-    """Return an array of `size` numbers that begins at a multiple of 64 bytes."""
+    """Return an array of `size` numbers of the dtype `real` that begins at a multiple of 64 bytes."""
     raw = np.empty(size + 64, real)
     return raw[-raw.ctypes.data % 64 // raw.itemsize:][:size]
 
@@ -308,7 +318,9 @@ class Numba:
 
     @staticmethod
     def variants(problem):
-        """Return the variants that have a chance: loops are faster for the tiniest alone, np.dot for large batches (2026-11).
+        """Return the variants that have a chance: loops are faster for the tiniest alone, np.dot for large batches.
+
+        This was measured in 2026-11.
         """
         small = problem.B * problem.H**2 <= 2**17
         if problem.B == 1:

@@ -25,7 +25,10 @@ ENOUGH = 0.85
 
 
 def draw(batch_size, rng, coherences=COHERENCES):
-    """Return a batch of trials, whose stimulus has a random duration that all trials of the batch share."""
+    """Return a batch of trials, whose stimulus has a random duration that all trials of the batch share.
+
+    Each trial draws its coherence from `coherences`.
+    """
     stimulus = 80 + min(rng.exponential(330), 1420)
     return datasets.perceptual_decision(batch_size, stimulus=stimulus, delay=0, decision=300, coherences=coherences,
                                         noise=INPUT_NOISE, dt=DT, random_state=rng)
@@ -40,7 +43,10 @@ def circuit(seed):
 
 
 def decisions(net, batches, rng, seed, coherences=COHERENCES):
-    """Return the choices in the last step of some batches of 100 trials, with noise, and the right ones."""
+    """Return the choices of the network in the last step of some batches of 100 trials, with noise, and the right ones.
+
+    Each trial draws its coherence from `coherences`.
+    """
     made, right = [], []
     for k in range(batches):
         X, D, weights = draw(100, rng, coherences)
@@ -52,7 +58,10 @@ def decisions(net, batches, rng, seed, coherences=COHERENCES):
 
 
 def learn(seed, at_most):
-    """Return the trained network and, at each 50th update, the share of 1000 decisions that were right."""
+    """Return the trained network and, at each 50th update, the share of 1000 decisions that were right.
+
+    The training ends after `at_most` updates.
+    """
     net, looks, rng = circuit(seed), [], np.random.default_rng(seed + 1000)
 
     def enough(record):

@@ -43,7 +43,10 @@ def from_changes(y, d):
 
 
 def networks(known, penalties, seeds, epochs, seed):
-    """Return forecasts (series, penalties, HORIZON) by each series' own networks, the median over seeds, and the Fits."""
+    """Return forecasts (series, penalties, HORIZON) by each series' own networks, the median over seeds, and the Fits.
+
+    `known` are the known years of each series, `penalties` the values of l2, and `seeds` the number of networks for each.
+    """
     n = len(known) * len(penalties) * seeds
     scaled = [changes(y) for y in known]
     nets = [RNN(1, UNITS, 1, l2=l2, random_state=seed + s) for _ in known for l2 in penalties for s in range(seeds)]
@@ -72,12 +75,12 @@ def autoregression(y):
 
 
 def smape(later, made):
-    """Return the symmetric mean absolute percentage error of the forecasts `made` of each series."""
+    """Return the symmetric mean absolute percentage error of the forecasts `made` of each series' `later` years."""
     return np.mean([200 * np.abs(y - guess) / (y + guess) for y, guess in zip(later, made)], axis=1)
 
 
 def mase(known, later, made):
-    """Return the mean absolute scaled error of the forecasts `made` of each series."""
+    """Return the mean absolute scaled error of the forecasts `made` of each series' `later` years."""
     return np.array([np.abs(y - guess).mean() / np.abs(np.diff(past)).mean() for past, y, guess in zip(known, later, made)])
 
 

@@ -39,7 +39,10 @@ def fraction_wrong(net, X, D):
 
 
 def learn(omega, max_grad_norm, length, updates, seed):
-    """Return the network, the fraction wrong of 1000 sequences at each 500th update, and what ended the run."""
+    """Return the network, the fraction wrong of 1000 sequences at each 500th update, and what ended the run.
+
+    It is trained on sequences of this length by at most so many updates, with these values of `omega` and `max_grad_norm`.
+    """
     watched, curve = draw(1000, length, np.random.default_rng(seed + 1000)), []
     net = RNN(6, 50, 4, output="last", output_activation="softmax", loss="cross_entropy", initializer=WEIGHTS, omega=omega,
               random_state=seed)

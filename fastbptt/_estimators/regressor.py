@@ -288,7 +288,9 @@ class RNNRegressor(Estimator):
         return made if past.form == "array" else made[0]
 
     def _check_series(self, past, horizon):
-        """Raise ValueError if the series to forecast, Sequences `past`, do not match the fit or are shorter than the horizon.
+        """Raise ValueError if the series to forecast do not match the fit, or if one is shorter than the horizon.
+
+        `past` holds the series as Sequences.
         """
         O, found = self.n_outputs_, past.padded.shape[2]
         if self.n_features_in_ < O:

@@ -166,8 +166,8 @@ class _Arguments:
         """
         if weights is None:
             return None
-        of = weights[min(k, len(weights) - 1)]
-        return of[..., 0] if of.shape[-1] == 1 else of
+        own = weights[min(k, len(weights) - 1)]
+        return own[..., 0] if own.shape[-1] == 1 else own
 
     def _own_data(self, k, X, D):
         """Return network k's X and D from checked arrays that are shared or have a first axis of n."""

@@ -183,8 +183,7 @@ class Call:
     # ---- Resumed results
 
     def _take_over_finished(self, jobs):
-        """Take over the results of finished runs from `kept`, after comparing them, and return the indices of their networks.
-        """
+        """Take over the results of finished runs from `kept`, after a comparison, and return the indices of their networks."""
         if self.kept is None:
             if self.replaces:
                 self._check_replaceable(jobs)

@@ -108,9 +108,9 @@ def _folds(cv, X, y, estimator):
 
 
 def _stratified_folds(y, k):
-    """Return the fold of each entry of y, an array of ints below k. Each label's shares are as equal as possible, in order.
+    """Return the number of the fold, below k, of each entry of the labels y, as an array of ints.
 
-    scikit-learn's StratifiedKFold assigns folds in the same way.
+    Each label's shares are as equal as possible, in order. scikit-learn's StratifiedKFold assigns folds in the same way.
     """
     _, first, labels = np.unique(y, return_index=True, return_inverse=True)
     labels = np.argsort(np.argsort(first))[labels]  # numbered by first appearance

@@ -255,8 +255,8 @@ def jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
     """Return fittings and jobs of estimators. X, y, weights and validation are lists with an entry for each.
 
     Equal arrays become one object. `time_limit` is the argument of fit_many. `known` has the seeds of resumed runs, or None.
-    If no seed is given, they split off the validation share. A new seed would split the data in another way, and the run
-    would count as another run.
+    Such a seed replaces one that the user did not give, because it splits off the validation share. A new seed would split
+    the data in another way, and the run would count as another run.
     """
     fittings, jobs, same = [], [], {}
     for k, each in enumerate(estimators):
@@ -307,7 +307,9 @@ def _share_equal_arrays(arrays, same):
 
 
 def _run_settings(given):
-    """Return those arguments of a run, in the dict `given`, that hold no data and that RNN.fit takes by the same name, checked.
+    """Return the checked arguments of a run that hold no data and that RNN.fit takes by the same name.
+
+    `given` is a dict that has them.
     """
     schedule = schedules.make(given["schedule"])
     schedule.factor(schedule.begin(), 0, 1)  # raises if a function returns no factor

@@ -349,11 +349,11 @@ class Fit:
             if ended[k] == count:
                 self.out_of_patience.append(self.training_networks[k])
             self.history.stopped[self.training_networks[k]] = "epochs" if epoch + ended[k] == settings.epochs else "patience"
-        whole = np.arange(count) < np.where(ended < 0, -1 - ended, ended)[:, None]
+        completed = np.arange(count) < np.where(ended < 0, -1 - ended, ended)[:, None]
         for column, values in zip(self.curves, (losses, judged, penalties, norms)):
             column.append(np.full((p.n, count), np.nan))
             if values is not None:
-                column[-1][self.training_networks] = np.where(whole, values, np.nan)
+                column[-1][self.training_networks] = np.where(completed, values, np.nan)
         return self.curves[0][-1], None if judged is None else self.curves[1][-1]
 
     def report_progress(self, epoch, losses, validation):

@@ -136,7 +136,7 @@ def _stack_networks(arrays, T=None):
         return arrays[0]
     if T is None or all(len(array) == T for array in arrays):
         return np.stack(arrays)
-    whole = np.zeros((len(arrays), T, *arrays[0].shape[1:]), arrays[0].dtype)
-    for row, array in zip(whole, arrays):
+    padded = np.zeros((len(arrays), T, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(padded, arrays):
         row[:len(array)] = array
-    return whole
+    return padded

@@ -176,8 +176,8 @@ def read(path, network, state, history, call, *, windows=None, content=None):
         setattr(state, name, value)
     state.theta[...] = theirs._theta
     state.best_theta, state.states = best, states
-    for mine, its in zip(state.slots, slots):
-        mine[...] = its
+    for copy, slot in zip(state.slots, slots):
+        copy[...] = slot
     for name, curve in curves.items():
         setattr(history, name, curve)
     if isinstance(network._entropy, _checks.DrawnSeed):  # the network is now the one that began the run

@@ -572,7 +572,10 @@ class Run:
         return self.digests
 
     def fail(self, error):
-        """Record an interrupt or an error in the history, and write the last complete state to the checkpoint."""
+        """Record an interrupt or another error in the history, and write the last complete state to the checkpoint.
+
+        The caller raises the error again. If the checkpoint cannot be written, the error gets a note.
+        """
         names = {KeyboardInterrupt: "interrupted", FloatingPointError: "nonfinite"}
         self.history.stopped = next((name for kind, name in names.items() if isinstance(error, kind)), "error")
         self.history._truncate(self.state.epoch)

@@ -100,18 +100,18 @@ class RankRun(_loop.Run):
         self.ranks.comm.Bcast(self.message, root=0)
         self.verdict = verdict = Verdict(*self.verdict_numbers.tolist())
         spare.theta[...], self.rank_0_seconds = self.parameters, verdict.seconds
-        what = OUTCOMES[int(verdict.outcome)]
-        if what == "failed":
+        outcome = OUTCOMES[int(verdict.outcome)]
+        if outcome == "failed":
             self.ranks.settle(local.error)
         spare.batch = k + 1
-        if what in ("loss", "gradient", "update"):
-            self._raise_nonfinite_together(data, what, verdict, is_culprit)
+        if outcome in ("loss", "gradient", "update"):
+            self._raise_nonfinite_together(data, outcome, verdict, is_culprit)
             spare.skipped += 1
-        elif what == "":
+        elif outcome == "":
             spare.updates += 1
             spare.add(verdict.loss, verdict.penalty, verdict.norm, verdict.weight if network.reduction == "mean" else 1.0)
             network._theta[...] = spare.theta
-        if self.ranks.calls["update_callbacks"] and what != "nothing":
+        if self.ranks.calls["update_callbacks"] and outcome != "nothing":
             spare.owed = "update_callbacks", epoch, spare.updates, verdict.loss, None, verdict.norm
         self._swap_states(spare)
 
@@ -133,18 +133,18 @@ class RankRun(_loop.Run):
         """Make rank 0's update from the sums of all ranks in `received`, write it to `spare`, and return the Verdict."""
         network, settings = self.network, self.settings
         gradient, (loss, weight, failed, culprits) = self.received[:-SUMS], self.received[-SUMS:].tolist()
-        more = {"weight": weight, "culprits": culprits, "time_is_up": super()._time_is_up(),
-                "save_is_due": super()._is_save_due(), "seconds": super()._seconds()}
+        common = {"weight": weight, "culprits": culprits, "time_is_up": super()._time_is_up(),
+                  "save_is_due": super()._is_save_due(), "seconds": super()._seconds()}
         if failed:
-            return Verdict(OUTCOMES.index("failed"), **more)
+            return Verdict(OUTCOMES.index("failed"), **common)
         if weight == 0 and isinstance(self.source, Windows):
-            return Verdict(OUTCOMES.index("nothing"), **more)
+            return Verdict(OUTCOMES.index("nothing"), **common)
         if network.reduction == "mean" and weight != 0:
             loss /= weight
             gradient /= gradient.dtype.type(weight)
         penalty = network._engines[settings.backend].penalize(network._theta, gradient)
         gradient, norm = clip(gradient, settings)
-        return Verdict(OUTCOMES.index(self._apply_update(spare, gradient, loss + penalty, norm)), loss, penalty, norm, **more)
+        return Verdict(OUTCOMES.index(self._apply_update(spare, gradient, loss + penalty, norm)), loss, penalty, norm, **common)
 
     def _raise_nonfinite_together(self, data, what, verdict, is_culprit):
         """Raise the error of `_raise_nonfinite` on all ranks, unless such batches are skipped.
@@ -226,9 +226,9 @@ class RankRun(_loop.Run):
         n, B = self.source.carried_shape(self.state.batch)
         own = np.zeros((n, B, states.shape[2]), states.dtype)
         own[:, self._columns_in_batch()] = states
-        whole = np.zeros_like(own)
-        self.ranks.comm.Reduce(own.reshape(-1).view(np.uint8), whole.reshape(-1).view(np.uint8), root=0)  # others send 0
-        return whole
+        of_all = np.zeros_like(own)
+        self.ranks.comm.Reduce(own.reshape(-1).view(np.uint8), of_all.reshape(-1).view(np.uint8), root=0)  # others send 0
+        return of_all
 
     def _columns_in_batch(self):
         """Return the indices of this rank's sequences in the current mini-batch of all ranks."""

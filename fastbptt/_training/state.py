@@ -52,8 +52,8 @@ class State:
         """Become a copy of the State `other`, with the parameters `theta`. This state keeps its own arrays and fills them."""
         vars(self).update({**vars(other), "theta": self.theta, "slots": self.slots})
         self.theta[...] = theta
-        for mine, its in zip(self.slots, other.slots):
-            mine[...] = its
+        for copy, slot in zip(self.slots, other.slots):
+            copy[...] = slot
 
     def copy_sharing_arrays(self) -> State:
         """Return a copy that shares the arrays with this state. Only its numbers may be changed."""

@@ -79,8 +79,8 @@ class Stepper:
             If loss, gradient or update is not finite. Parameters and slots are those before the step.
         """
         slots, spare = self.slots
-        for mine, its in zip(spare, slots):
-            mine[...] = its
+        for copy, slot in zip(spare, slots):
+            copy[...] = slot
         self.theta[...] = network._theta
         draws = None if self.draws is None else noise_keys_at(self.draws, network._positions.noise, 0, sequences)
         if compute:
@@ -88,13 +88,13 @@ class Stepper:
         else:
             loss, penalty = network._loss_into(self.gradient, data, CallOptions(how.threads, draws=draws), how.backend)
         gradient, norm = clip(self.gradient, how)
-        what = nonfinite_part(loss + penalty, norm)
-        if not what and not update(network, how, self.theta, spare, gradient, count=self.count + 1,
-                                   learning_rate=how.optimizer.learning_rate):
-            what = "update"
-        if what:
-            culprit = "" if what == "update" else first_nonfinite(network, data, how.backend)
-            raise FloatingPointError(f"{what} is not finite in step {self.count}{culprit}: loss {loss + penalty}, gradient "
+        bad_part = nonfinite_part(loss + penalty, norm)
+        if not bad_part and not update(network, how, self.theta, spare, gradient, count=self.count + 1,
+                                       learning_rate=how.optimizer.learning_rate):
+            bad_part = "update"
+        if bad_part:
+            culprit = "" if bad_part == "update" else first_nonfinite(network, data, how.backend)
+            raise FloatingPointError(f"{bad_part} is not finite in step {self.count}{culprit}: loss {loss + penalty}, gradient "
                                      f"norm {norm}; the parameters are those before this step")
         network._theta[...] = self.theta
         self.slots, self.count = (spare, slots), self.count + 1

@@ -196,15 +196,15 @@ def search(network, x, starts, max_speed, distance):
     p, options = network.parameters, network._engines["reference"].options
     # (F(S) − S) / λ is F(S) − S of the same network with λ = 1. Computed like this, it has the same bits for every dt, and
     # nothing cancels if λ is small.
-    whole = options | {"leak": 1.0}
+    without_leak = options | {"leak": 1.0}
 
     def change(S):
         """Return (F(S) − S) / λ for a state S (H,), whose squared norm is minimised."""
-        return reference.next_state(p, S, x, **whole) - S
+        return reference.next_state(p, S, x, **without_leak) - S
 
     def jacobian_of_change(S):
         """Return the derivative of `change` by S, (H, H)."""
-        return reference.jacobian(p, S, x, **whole) - np.eye(len(S))
+        return reference.jacobian(p, S, x, **without_leak) - np.eye(len(S))
 
     ends = [scipy.optimize.least_squares(change, start, jacobian_of_change, method="lm", ftol=1e-15, xtol=1e-15, gtol=1e-15)
             for start in starts]

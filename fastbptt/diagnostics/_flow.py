@@ -104,10 +104,10 @@ class _Distances:
         curve, verdict, factor = self.by_distance, self.verdict, self.factor
         if not len(curve):
             return "No error has a gradient."
-        of = f"of {len(self.ratios)} errors" if len(self.ratios) > 1 else f"of the error at step {self.t}"
+        errors = f"of {len(self.ratios)} errors" if len(self.ratios) > 1 else f"of the error at step {self.t}"
         if verdict == "unknown":
-            return f"{gradient} {of} cannot be judged: it goes back {_counted_steps(len(curve) - 1)}."
-        lead = f"{gradient} {of}, up to {_counted_steps(len(curve) - 1)} back, "
+            return f"{gradient} {errors} cannot be judged: it goes back {_counted_steps(len(curve) - 1)}."
+        lead = f"{gradient} {errors}, up to {_counted_steps(len(curve) - 1)} back, "
         if np.isnan(factor):
             return f"{lead}vanishes: it is exactly 0 from {_counted_steps(1 + int((curve[1:] > 0).sum()))} back on."
         rate = (f"with each step back it is multiplied by {factor:.4g} (fitted to the medians of ‖∂E_t/∂{letter}_{{t−k}}‖ / "
@@ -247,7 +247,8 @@ class GradientFlow(_Distances):
         _checks.choose("part", part or "h", list(norms))
         letter = self._state_letter()
         if len(self.errors) == 1:
-            shown = {letter if name == "h" else name: of[0, :self.t + 1] for name, of in norms.items() if part in (None, name)}
+            shown = {letter if name == "h" else name: rows[0, :self.t + 1] for name, rows in norms.items()
+                     if part in (None, name)}
             return _plots.one_error(ax, self.t, shown, self.dt)
         if self.c is None:
             return _plots.heat_map(ax, self.errors, self.norms, self.dt)

@@ -49,8 +49,7 @@ class Spectrum:
         return float(np.abs(self.eigenvalues[0]))
 
     def describe(self) -> str:
-        """Return one line: the spectral radius, the number of eigenvalues outside the circle, and the range of singular values.
-        """
+        """Return one line with spectral radius, number of eigenvalues outside the circle, and range of singular values."""
         outside = int(_plots.outside(self.eigenvalues, self.leak).sum())
         circle = "the unit circle" if self.leak == 1 else f"the circle |1 − λ + λν| = 1 of leak λ = {self.leak:.3g}"
         name = f"W_s of gate {self.gate}" if self.gate else "W_s"
@@ -130,10 +129,11 @@ def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
         raise TypeError(f"network must be an RNN, got {type(network).__name__}")
     matrices = {each: value for each, value in network.effective_parameters().items() if value.ndim == 2}
     _checks.choose("name", name, list(matrices))
-    of = network._maps.get(name)
+    parametrization = network._maps.get(name)
     signs = network.unit_signs if name in ("W_s", "W_y") else None
     layer_below = name.startswith("W_x_l")
     source = "unit of the layer below" if layer_below else "input" if name.startswith("W_x") else "unit"
     gates = _cells.of(network._config).gates
     to = "output" if name == "W_y" else f"unit of the gates {', '.join(gates)}, one below the other" if len(gates) > 1 else "unit"
-    return _plots.weights(ax, matrices[name], None if of is None else of.present, signs, name, to, source)
+    present = None if parametrization is None else parametrization.present
+    return _plots.weights(ax, matrices[name], present, signs, name, to, source)

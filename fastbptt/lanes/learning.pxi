@@ -4,7 +4,7 @@
 
 cdef struct Training:
     # The options and the state of a training run.
-    UpdateOptions what           # without the learning rate: each network has its own
+    UpdateOptions update         # without the learning rate: each network has its own
     void *slot_1                 # (P, N), as theta: the first state of the update rule
     void *slot_2                 # (P, N), the second state, or NULL
     const double *rates          # (epochs, N), learning rates

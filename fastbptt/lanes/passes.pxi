@@ -129,7 +129,9 @@ cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta
 
 cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
                              floating *target) noexcept nogil:
-    """Write the state in g after each sequence's last step to target (N, B, H), for networks first ... first + n - 1 of call c.
+    """Write the state after each sequence's last step to target (N, B, H), for networks first ... first + n - 1 of call c.
+
+    g has the states S (T + 1, B, H, L) of these networks.
     """
     cdef Py_ssize_t L = lane.lanes(kernels, target), l, b, h, row
     for l in range(n):

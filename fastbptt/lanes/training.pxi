@@ -18,7 +18,7 @@ cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *
     cdef RunState *kept = &m.kept
     cdef BatchPosition position
     cdef Call c
-    cdef UpdateOptions what = t.what
+    cdef UpdateOptions update = t.update
     cdef Py_ssize_t L = lane.lanes(kernels, dtype), first = i * L, n = min(L, data.n - first), l, epoch, begin_row, count
     cdef floating *theta
     cdef Py_ssize_t batches = (data.B + t.batch_size - 1) // t.batch_size
@@ -78,9 +78,9 @@ cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *
                 kept.sums[2 * L + l] += kept.penalty[l]
                 kept.sums[3 * L + l] += kept.norm[l]
             count += 1
-            what.correction_1, what.correction_2 = 1 - what.beta_1**<double> count, 1 - what.beta_2**<double> count
+            update.correction_1, update.correction_2 = 1 - update.beta_1**<double> count, 1 - update.beta_2**<double> count
             if stop_nonfinite_lanes(p, L, b, kept.penalty, kept.norm, <floating *> kept.going):
-                lane.update(kernels, &what, p.P, <const floating *> kept.rates, <const floating *> kept.going,
+                lane.update(kernels, &update, p.P, <const floating *> kept.rates, <const floating *> kept.going,
                             <const floating *> b.gradient, theta, <floating *> kept.slot_1, <floating *> kept.slot_2)
             begin_row += c.B
         for l in range(n):

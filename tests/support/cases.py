@@ -123,12 +123,15 @@ CHOICES = [Choice(*c) for c in itertools.product((True, False), (True, False), (
 
 
 def sixth(turn):
-    """Return a sixth of all CHOICES, another in each of six turns. Each sixth has every pair of weights and reduction."""
+    """Return a sixth of all CHOICES, another in each of six turns. Each sixth has every pair of weights and reduction.
+
+    `turn` is any number.
+    """
     return [choice for k, choice in enumerate(CHOICES) if (k + k // 6) % 6 == turn % 6]
 
 
 def some_choices(head, turn):
-    """Return the legal combinations for this head: those of a sixth of all, or of all of them if ALL."""
+    """Return the legal combinations for this head: those of `sixth(turn)`, or of all of them if ALL."""
     return [choice for choice in (CHOICES if ALL else sixth(turn)) if legal(head, choice)]
 
 
@@ -357,7 +360,10 @@ def _complex_arguments(case):
 
 
 def error_from_state(case, S, i, t, parameters=None):
-    """Return E_t = Σ_b e(Y_tb, D_tb) as a function of the state S after X[i], i <= t."""
+    """Return E_t = Σ_b e(Y_tb, D_tb) of a case as a function of the state S after X[i], i <= t.
+
+    `parameters` replace those of the case.
+    """
     p = case.parameters if parameters is None else parameters
     g1, _ = reference.ACTIVATIONS[case.activation]
     for j in range(i + 1, t + 1):
@@ -412,7 +418,10 @@ def relative_error(value, truth):
 
 
 def assert_close(value, truth, tolerance, what, case=""):
-    """Assert that relative_error is within the tolerance. The message says which tensor (`what`), dtype and case."""
+    """Assert that relative_error(value, truth) is within the tolerance.
+
+    The message says which tensor (`what`), dtype and case.
+    """
     error = relative_error(value, truth)
     assert error <= tolerance, (f"{what} is off by {error:.1e} of its largest entry (allowed {tolerance:.0e}); "
                                 f"dtype {np.asarray(value).dtype}, shape {np.shape(value)}; {case}")
@@ -426,9 +435,10 @@ def error_of(value, truth):
 
 
 def allowed(rough_error, truth):
-    """Return the error that float32 may have: 4 × that of the reference in float32, plus 3e-7 of the largest entry.
+    """Return the error that float32 may have: 4 × `rough_error`, plus 3e-7 of the largest entry of `truth`.
 
-    Numbers too small to be normal, which count as zero in the core and not in the reference, may add up to a little more.
+    `rough_error` is that of the reference in float32. Numbers too small to be normal, which count as zero in the core and not
+    in the reference, may add up to a little more.
     """
     return 4 * rough_error + 3e-7 * float(np.abs(truth).max(initial=0)) + 100 * float(np.finfo(np.float32).tiny)
 

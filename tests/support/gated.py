@@ -25,9 +25,9 @@ def suffixes(sizes, both):
 
 
 def parameters(name, seed=0, *, sizes=(H,), both=False, bias=True, learnt=False, outputs=O):
-    """Return random parameters in theta's order within a layer.
+    """Return random parameters of the cell `name` in theta's order within a layer.
 
-    `both` is for two directions, `learnt` for a learnable S_0.
+    `sizes` are the hidden units of each layer. `both` is for two directions, and `learnt` for a learnable S_0.
     """
     rng, row, p = np.random.default_rng(seed), row_of(name), {}
     G, carries = len(row.gates), len(row.states)
@@ -56,7 +56,8 @@ def sigmoid(a):
 def by_hand(name, p, x, S, g=np.tanh, mask=1):
     """Return the state after one step of one sequence, and what the step keeps, by the formulas of each gate.
 
-    S is h, or [h | c] of an LSTM. `g` is the activation g1, and `mask` the factors of recurrent dropout.
+    `name` is that of CELLS, x the input, and S is h, or [h | c] of an LSTM. `g` is the activation g1, and `mask` the factors
+    of recurrent dropout.
     """
     H, b = p["W_s"].shape[1], p.get("b_s", np.zeros(len(p["W_s"])))
     h = S[:H]

@@ -406,7 +406,7 @@ def is_pointer(node, dialect):
 
 
 def variants(node, dialect):
-    """Yield what may wrongly stand in place of one expression."""
+    """Yield what may wrongly stand in place of one expression, `node`, in the language of the Dialect."""
     if isinstance(node, ast.BinOp):
         left, right = node.left, node.right
         if isinstance(node.op, (ast.Add, ast.Sub)):
@@ -541,7 +541,9 @@ def calls(node, dialect):
 
 
 def sites(node, path=()):
-    """Yield every expression of a statement with the way to it, a tuple of (field, index); not those of statements inside it.
+    """Yield every expression of a statement with the way to it, a tuple of (field, index).
+
+    Expressions of statements inside it are left out.
     """
     for name, value in ast.iter_fields(node):
         if name in ("body", "orelse") and isinstance(node, ast.stmt):
@@ -574,7 +576,7 @@ def is_fixed(node, name, k):
 
 
 def put(root, path, new):
-    """Return a copy of the tree in which `new` stands at the end of the path; None leaves a `pass` there."""
+    """Return a copy of the tree `root` in which `new` stands at the end of the path; None leaves a `pass` there."""
     root = copy.deepcopy(root)
     node = root
     for name, k in path[:-1]:
@@ -861,7 +863,10 @@ class Instrumented:
         self.numbers = {row + (len(switch) if row > at else 0): which for row, which in self.numbers.items()}
 
     def dialect_of(self, head, body):
-        """Return the Dialect of a function: its pointers, and for each attribute that it declares another of the same kind."""
+        """Return the Dialect of a function with this head and body.
+
+        It has its pointers, and for each attribute that it declares another of the same kind.
+        """
         declared = " ".join([head, *(code for *_, code in body if code.startswith("cdef "))])
         pointers = frozenset(re.findall(r"\*\s*(\w+)", re.sub(r"<[^>]*>", "", declared)))
         groups = {}
@@ -874,9 +879,9 @@ class Instrumented:
         return Dialect(True, pointers, siblings)
 
     def alternatives(self, row, statement, original, dialect, droppable=True):
-        """Return the mutants of one statement that compile: (number, mutated statement).
+        """Return the mutants of one statement, on this row, that compile: (number, mutated statement).
 
-        A statement that is not `droppable`, a declaration, cannot be left out.
+        `original` is its code. A statement that is not `droppable`, a declaration, cannot be left out.
         """
         found = [(path, node) for path, node in changes(statement, dialect) if droppable or path]
         if not found and not droppable:  # the value of a declaration: twice as large, or a wrong pointer
@@ -901,7 +906,7 @@ class Instrumented:
         return result
 
     def line(self, row, indent, code):
-        """Return the rows that stand for one logical line, each with the number of the mutant on it; None: as it is."""
+        """Return the rows that stand for one logical line of code, each with the number of the mutant on it; None: as it is."""
         plain = Dialect(True, self.dialect.pointers)
         if match := DECLARATION.match(code):
             if "=" not in code:
@@ -1236,7 +1241,7 @@ def main():
 def run(arguments, tree, with_reference, with_core, begin):
     """Make the mutants in the copy `tree`, run the tests under each, print their fates, and return whether any survived.
 
-    `begin` is the time at which the command began.
+    `with_reference` and `with_core` say which parts are mutated. `begin` is the time at which the command began.
     """
     modules, mutants, bare = reference_mutants(tree)
     if not with_reference:

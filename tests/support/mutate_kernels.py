@@ -352,7 +352,7 @@ def changed(number, before, behind):
 
 
 def variants(run, source):
-    """Yield (begin, end, text that stands there instead) of every fault."""
+    """Yield (begin, end, text that stands there instead) of every fault in a Run of the source."""
     tokens = run.tokens
     at = lambda i: tokens[i].begin if i < len(tokens) else tokens[-1].end  # noqa: E731
     until = lambda i: tokens[i - 1].end  # noqa: E731
@@ -422,7 +422,10 @@ def initializer(run, i):
 
 
 def shown(text, begin, end, other):
-    """Return the lines that hold begin ... end, as they are and as they become, without comments and spaces in a row."""
+    """Return the lines that hold begin ... end, as they are and as they become with `other` there.
+
+    They are without comments and spaces in a row.
+    """
     first, last = text.rfind("\n", 0, begin) + 1, text.find("\n", end)
     return [re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/|/\*.*|\\$", "", line, flags=re.MULTILINE)).strip()
             for line in (text[first:last], text[first:begin] + other + text[end:last])]
@@ -519,7 +522,10 @@ class Workshop:
         return folder / "program" if compiled.returncode == 0 else None
 
     def run(self, program, bits, limit):
-        """Return None if the harness passes, else the words for how it fails. `limit` is in seconds."""
+        """Return None if the harness passes, else the words for how it fails.
+
+        `program` is the compiled harness, `bits` selects the real type, and `limit` is in seconds.
+        """
         child = subprocess.Popen([program, SET, str(bits)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                  errors="replace")
         try:

@@ -53,7 +53,7 @@ print(time.perf_counter() - middle, middle - begin)
 
 
 def expect(condition, words):
-    """Print whether a condition holds, and record it in `failures` if not."""
+    """Print whether a condition holds, in these words, and record it in `failures` if not."""
     print(f"{'passed' if condition else 'FAILED'}: {words}", flush=True)
     if not condition:
         failures.append(words)
@@ -68,7 +68,7 @@ def run(*command, env=None, cwd=None):
 
 
 def environment(folder, python, *packages):
-    """Make a virtual environment with these packages, and return its Python."""
+    """Make a virtual environment in the folder by this Python, with these packages, and return its own Python."""
     run(python, "-m", "venv", folder)
     if packages:
         run(folder / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages)
@@ -76,7 +76,10 @@ def environment(folder, python, *packages):
 
 
 def built(work, python):
-    """Build the package from the committed files, and return the paths of the sdist and the repaired wheel."""
+    """Build the package from the committed files, and return the paths of the sdist and the repaired wheel.
+
+    It works in the folder `work`.
+    """
     source = work / "source"
     source.mkdir()
     archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], capture_output=True, check=True).stdout
@@ -123,7 +126,10 @@ def look_into(sdist, wheel):
 
 
 def use(work, wheel, python):
-    """Install the wheel where no compiler can be found, run the smoke test, and check the time of import."""
+    """Install the wheel where no compiler can be found, run the smoke test, and check the time of import.
+
+    It works in the folder `work`.
+    """
     fresh = environment(work / "fresh", python)
     log = run(fresh, "-m", "pip", "install", "--disable-pip-version-check", "--only-binary", ":all:", wheel,
               env={"PATH": "/nowhere", "CC": "/bin/false", "HOME": str(work)})

@@ -28,7 +28,7 @@ class Communicator:
     def _meet(self, name, array, root, act):
         """Return act(arrays of all ranks), which every rank computes between two barriers.
 
-        Assert that all call the same operation.
+        Assert that all ranks call the same operation `name` with arrays of one shape and dtype and the same `root`.
         """
         assert self.is_copy, "a message on the user's own communicator"
         assert isinstance(array, np.ndarray) and array.flags.c_contiguous and array.dtype.kind in "iuf"
