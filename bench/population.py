@@ -48,6 +48,7 @@ def jax_ways(population, X, D):
         W = p["W_s"].T
 
         def step(s, a):
+            """Return the state after a step, as carried and as kept, from the state before it and a = X W_xᵀ + b_s."""
             s = jnp.tanh(a + s @ W)
             return s, s
 
@@ -59,6 +60,7 @@ def jax_ways(population, X, D):
         compiled = jax.jit(jax.vmap(jax.value_and_grad(lambda p, X, D, u=unroll: loss(p, X, D, u)), in_axes=(0, None, 0)))
 
         def call(compiled=compiled):
+            """Return the losses and gradients of all networks when they are finished."""
             return jax.block_until_ready(compiled(p, X, D))
 
         ways[f"JAX vmap, unroll {unroll}"] = call
@@ -197,6 +199,7 @@ def jax_adam(population, X, D, steps):
     def loss(p, D):
         """Return the loss of one network."""
         def step(s, a):
+            """Return the state after a step, as carried and as kept, from the state before it and a = X W_xᵀ + b_s."""
             s = jnp.tanh(a + s @ p["W_s"].T)
             return s, s
 

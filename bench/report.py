@@ -238,6 +238,7 @@ def pictures(rows, folder):
     names = unique(row["contender"] for row in rows)
 
     def save(figure, axes, name):
+        """Finish the figure and save it as name.png in the folder."""
         return finish(figure, axes, folder / f"{name}.png", dpi=130)
 
     for what, dtype, threads, uneven, _ in unique(table_key(row) for row in rows):

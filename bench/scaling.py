@@ -67,6 +67,7 @@ class Timed:
     """A communicator that adds up the processor time of its exchanges."""
 
     def __init__(self, comm):
+        """Stand for `comm`, a communicator of mpi4py. `spent` are the processor seconds of its exchanges."""
         self.comm, self.spent = comm, 0.0
         self.Get_rank, self.Get_size, self.Abort = comm.Get_rank, comm.Get_size, comm.Abort
         self.Reduce, self.Bcast, self.Allgather = map(self._timed, (comm.Reduce, comm.Bcast, comm.Allgather))
@@ -74,6 +75,7 @@ class Timed:
     def _timed(self, operation):
         """Return the operation with its processor time added to `spent`."""
         def timed(*arguments, **more):
+            """Call the operation, and add its processor time."""
             begin = time.process_time()
             operation(*arguments, **more)
             self.spent += time.process_time() - begin

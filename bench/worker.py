@@ -35,6 +35,7 @@ class Product:
         return ("",)
 
     def __init__(self, problem, variant=""):
+        """Make a matrix of N columns in the dtype of `problem`, a Problem; `variant` is not used."""
         import numpy as np
         from scipy.linalg import blas
 
@@ -57,6 +58,10 @@ class Sampler:
     """Samples of a call that takes about so many seconds, divided by the number of updates that it makes."""
 
     def __init__(self, call, seconds, updates=1):
+        """Choose how many times `call` is called in a sample, and before it to warm up.
+
+        `seconds` is the time of one call, measured before, and `updates` the number of updates that it makes.
+        """
         self.call, self.updates = call, updates
         self.count = max(1, round(SAMPLE_SECONDS / seconds))
         self.warm = max(seconds < WARM_ONCE, round(WARM_SECONDS / seconds))
@@ -76,6 +81,8 @@ class Sampler:
 
 
 class Worker:
+    """Times one contender, `name` of REGISTRY, in this process. Another name stands for Product."""
+
     def __init__(self, name):
         self.entry = contenders.REGISTRY.get(name)
 

@@ -30,6 +30,7 @@ class Schedule:
     """Base class of all schedules. Its factor is 1."""
 
     def __post_init__(self) -> None:
+        """Check every field by `_check`."""
         for field in fields(self):
             self._check(field.name, getattr(self, field.name))
 

@@ -68,7 +68,7 @@ class Contender(NamedTuple):
                 and (cell is None or cell.units in self.units))
 
     def missing(self):
-        """Return why it cannot be timed here, or an empty string."""
+        """Return why the contender cannot be timed on this machine, as text; an empty string if it can."""
         absent = [name for name in self.needs if importlib.util.find_spec(name) is None]
         if absent:
             return f"{', '.join(absent)} not installed"
@@ -77,7 +77,7 @@ class Contender(NamedTuple):
         return ""
 
     def versions(self):
-        """Return name and version of each package that it needs."""
+        """Return "name version" of each package that the contender needs, without fastbptt."""
         return [f"{name} {importlib.metadata.version(name)}" for name in self.needs if name != "fastbptt"]
 
     def load(self):

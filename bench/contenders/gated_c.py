@@ -289,7 +289,7 @@ def compiled(problem, variant):
 
 
 def missing():
-    """Return why it cannot be timed here, or an empty string."""
+    """Return why the contender cannot be timed on this machine, as text; an empty string if it can."""
     return "" if shutil.which(COMPILER) else f"no compiler {COMPILER}"
 
 

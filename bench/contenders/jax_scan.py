@@ -57,6 +57,7 @@ class Autodiff:
         W = p["W_s"].T
 
         def step(s, a):
+            """Return the state after a step, twice (as carried and as kept), from that before and `a`, its X W_xᵀ + b_s."""
             s = jnp.tanh(a + s @ W)
             return s, s
 

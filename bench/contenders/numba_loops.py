@@ -27,6 +27,7 @@ def power_of_two(context, z):
     bits, mantissa, bias = (32, 23, 127) if z == types.float32 else (64, 52, 1023)
 
     def generate(context, builder, signature, arguments):
+        """Build the LLVM code of a call, as Numba asks an intrinsic to, and return its value."""
         integer = ir.IntType(bits)
         n = builder.bitcast(arguments[0], integer)
         n = builder.add(builder.shl(n, integer(mantissa)), integer(bias << mantissa))
@@ -51,15 +52,18 @@ def make_tanh(real):
     if single:
         @njit(fastmath={"contract"}, error_model="numpy")
         def series(r):
+            """Return exp(r) by its series."""
             return one + r * (one + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * c[6])))))
     else:
         @njit(fastmath={"contract"}, error_model="numpy")
         def series(r):
+            """Return exp(r) by its series."""
             high = c[6] + r * (c[7] + r * (c[8] + r * (c[9] + r * (c[10] + r * c[11]))))
             return one + r * (one + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * high)))))
 
     @njit(fastmath={"contract"}, error_model="numpy")
     def tanh(x):
+        """Return tanh of one number."""
         x = min(max(x, -end), end)
         z = x * scale + rounder
         n = z - rounder
@@ -86,6 +90,7 @@ def make_product(K, N):
 
     @njit(**FAST)
     def product(A, a, W, C, c):
+        """Add the product of a row and W to a row. The arrays are flat; the rows begin at A[a] and C[c]."""
         a, c = U(a), U(c)
         for k in range(zero, by_eight, eight):
             i, w = a + k, k * N1
@@ -116,6 +121,7 @@ def make_accumulate(M, N):
 
     @njit(**FAST)
     def accumulate(A, a, X, x, G, rows):
+        """Add the outer products of `rows` rows to G. The arrays are flat; the first rows begin at A[a] and X[x]."""
         p, q = U(a), U(x)
         for _ in range(rows // 8):
             for m in range(M1):

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().with_name("onednn.cpp")
 
 
 def missing():
-    """Return why it cannot be timed here, or an empty string."""
+    """Return why the contender cannot be timed on this machine, as text; an empty string if it can."""
     if LIBRARY.exists() and LIBRARY.stat().st_mtime >= SOURCE.stat().st_mtime:
         return ""
     return "its driver is not built, or older than its source (python bench/build_onednn.py)"

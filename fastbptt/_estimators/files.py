@@ -145,7 +145,7 @@ def _pack(name, value, depth=0):
 
 
 def _unpack(value):
-    """Return the value that `_pack` packed."""
+    """Return the constructor argument that `_pack` turned into `value`, which JSON holds."""
     if not isinstance(value, dict):
         return value
     (kind, content), = value.items()

@@ -254,6 +254,7 @@ def sample(rng, shape, activation, head, choice, recurrent_scale):
     O = K * head.levels  # noqa: E741
 
     def normal(*size, scale=1.0):
+        """Return normally distributed numbers of that shape and standard deviation, rounded to float32."""
         return _single(rng.normal(0, scale, size))
 
     parameters = {"W_x": normal(H, I, scale=I**-0.5), "W_s": normal(H, H, scale=recurrent_scale * H**-0.5)}

@@ -57,6 +57,7 @@ def _function(capsule):
     called = kind(_pointer(capsule, signature))
 
     def call(*arguments):
+        """Call it with numbers as they are, and arrays by their addresses."""
         return called(*[address(argument) for argument in arguments])
 
     return call

@@ -49,6 +49,7 @@ class Collect(fastbptt.optimizers.Optimizer):
     gradients: list = dataclasses.field(default_factory=list)
 
     def update(self, theta, gradient, slots, count, learning_rate):
+        """Keep a copy of the gradient, and leave theta as it is."""
         self.gradients.append(gradient.copy())
 
 

@@ -737,6 +737,7 @@ def switch_on(int number):
 def encode(text):
     """Return a Cython expression as one of Python: each cast becomes a number of ~, by its place in CASTS."""
     def run(match):
+        """Return the ~ for a match of CAST, and note a new cast."""
         if match[0].strip() not in CASTS:
             CASTS.append(match[0].strip())
         return "~" * CASTS.index(match[0].strip())
@@ -747,6 +748,7 @@ def encode(text):
 def decode(text):
     """Return the Cython expression that `encode` encoded."""
     def cast(match):
+        """Return the cast for a match of some ~."""
         name = CASTS[len(match[0])]
         return name if name == "&" else f"{name} "
 
@@ -1072,7 +1074,8 @@ class Runner:
     """A pytest plugin: collects once, and instead of running the tests runs them for each mutant in a fork."""
 
     def __init__(self, modules, mutants, jobs):
-        self.modules, self.mutants, self.jobs, self.say = module, mutants, jobs, None
+        """Run `mutants` in at most `jobs` processes at once. `modules` are the syntax trees of the reference by name."""
+        self.modules, self.mutants, self.jobs, self.say = modules, mutants, jobs, None
         self.baseline_failures = []
 
     def pytest_runtestloop(self, session):
@@ -1334,6 +1337,7 @@ def run(arguments, tree, with_reference, with_core, begin):
 
 
 def spoken(stream, say, mutant):
+    """Call say(mutant) with `stream` as sys.stdout, because pytest runs with another one."""
     before, sys.stdout = sys.stdout, stream
     try:
         say(mutant)

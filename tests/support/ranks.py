@@ -9,6 +9,8 @@ import numpy as np
 
 
 class World:
+    """What the ranks of one communicator share: a barrier, a slot for each rank's message, and a record of the calls."""
+
     def __init__(self, size):
         self.size, self.barrier, self.slots = size, threading.Barrier(size, timeout=30), [None] * size
         self.calls = []  # of rank 0, with the bytes that each moved
@@ -16,6 +18,8 @@ class World:
 
 
 class Communicator:
+    """The communicator as rank `rank` of the World `world` has it. `is_copy` is whether Dup made it."""
+
     def __init__(self, world, rank, is_copy=False):
         self.world, self.rank, self.is_copy = world, rank, is_copy
 
@@ -60,9 +64,11 @@ class Communicator:
         received[...] = self._meet("Allgather", sent, None, np.array)
 
     def Dup(self):
+        """Return a copy, the only kind on which messages are allowed."""
         return Communicator(self.world, self.rank, is_copy=True)
 
     def Free(self):
+        """Note that this rank freed its copy."""
         self.world.freed.append(self.rank)
 
     def Abort(self, code=0):

@@ -185,6 +185,7 @@ def at_once(function, threads=8):
     begin, results = threading.Barrier(threads), [None] * threads
 
     def run(k):
+        """Keep function(k) as soon as all threads are here."""
         begin.wait()
         results[k] = function(k)
 
@@ -237,6 +238,7 @@ def one_each():
     for dtype in DTYPES:
         for options in ({}, {"tbptt": (2, 3)}):
             def fitted(k):
+                """Return the parameters of a network after a fit and a step in thread k."""
                 net = network(dtype=dtype, recurrent_dropout=0.1 * (k % 2))
                 X, D = shared[:2]
                 net.fit(X, D, epochs=2, batch_size=8, optimizer=("sgd", "adam")[k // 4], n_threads=1 + k % 3, **options)
@@ -252,6 +254,7 @@ def populations_at_once():
     """Train a population in each thread, and evaluate one population in all threads."""
     for dtype in DTYPES:
         def fitted(k):
+            """Return the parameters of a population after a fit in thread k."""
             population = Population(9, 3, 6, 2, dtype=dtype, random_state=k)
             population.fit(*shared[:2], epochs=2, batch_size=4, n_threads=1 + k % 2)
             return population.theta
@@ -274,6 +277,7 @@ def one_plan():
         alone = bits(first.loss_and_gradients())
 
         def of_thread(k):
+            """Return the bits of three calls, which are the same in every thread k."""
             call = Network(net, X, D)
             call.plan, call.batch = first.plan, first.batch
             return [bits(call.loss_and_gradients()) for _ in range(3)]
