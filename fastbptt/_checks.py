@@ -209,7 +209,7 @@ def refuses_unknown_options(init: _Init) -> _Init:
 
     @functools.wraps(init)
     def checked(self, *args, **options):
-        """Call the constructor after the names of its options are checked."""
+        """Call the constructor if it takes all names in `options`, by its signature or the class's `_more_options`."""
         known = names + list(getattr(self, "_more_options", ()))
         for name in options:
             if name not in known:

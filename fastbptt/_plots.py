@@ -290,7 +290,7 @@ def _scatter_fixed_points(ax, x, y, stable, marginal):
 
 
 def _quantile(A, seen, q):
-    """Return the quantile q of the entries of each column of A that are in `seen`; NaN for a column without such entries."""
+    """Return the quantile q of the entries of each column of A (n, K) where `seen` (n, K) is True, or NaN if it nowhere is."""
     return np.array([np.quantile(A[seen[:, k], k], q) if seen[:, k].any() else np.nan for k in range(A.shape[1])])
 
 

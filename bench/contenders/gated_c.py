@@ -310,7 +310,7 @@ def blas():
 class GRU:
     @staticmethod
     def variants(problem):
-        """Return the names of the variants to try for this problem."""
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         ways = ("loops",) if problem.H < LEAST_H_OF_BLAS else ("BLAS",)
         return tuple(f"{way}{width}" for way in ways for width in (", 512", ""))
 

@@ -14,7 +14,7 @@ def sigmoid(x):
 class Plain:
     @staticmethod
     def variants(problem):
-        """Return the names of the variants to try for this problem."""
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("",)
 
     def __init__(self, problem, variant=""):

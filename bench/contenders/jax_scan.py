@@ -35,7 +35,7 @@ class Autodiff:
 
     @staticmethod
     def variants(problem):
-        """Return the names of the variants to try for this problem."""
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("unroll 1",)
 
     def __init__(self, problem, variant="unroll 1"):
@@ -120,7 +120,7 @@ class ByHand(Autodiff):
 
     @staticmethod
     def variants(problem):
-        """Return the names of the variants to try for this problem."""
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("vectors, unroll 1", "unroll 1") if problem.B == 1 else ("unroll 1", "unroll 4")
 
     def outputs(self, p, X):

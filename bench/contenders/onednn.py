@@ -34,7 +34,7 @@ class OneDNN:
 
     @staticmethod
     def variants(problem):
-        """Return the names of the variants to try for this problem."""
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("",) if problem.threads == 1 else ("", "one thread")
 
     def __init__(self, problem, variant=""):
