@@ -30,7 +30,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from .kernels cimport lanes as lane
-from .kernels.kernels cimport ErrorOptions, Kernels, reads_input, UpdateOptions
+from .kernels.kernels cimport APART, BOTH_CARRIES, cell_rows, CellRow, ErrorOptions, GATED, Kernels, Units, UpdateOptions
 from .threads.workers cimport run_shares
 
 from . import _core
@@ -50,6 +50,7 @@ cdef const Kernels *kernels = <const Kernels *> PyCapsule_GetPointer(_core.lane_
 
 include "lanes/plan.pxi"
 include "lanes/copies.pxi"
+include "lanes/gates.pxi"
 include "lanes/passes.pxi"
 include "lanes/learning.pxi"
 include "lanes/training.pxi"
@@ -98,7 +99,7 @@ cdef class Lanes:
     """Run and train the networks of a population, which have one configuration. Parameters are theta (P, N).
 
     `offsets` has the index in theta at which each parameter begins. `loss_parameter` is Huber's threshold or the levels of
-    the quantile loss. `batch` is a Batch of backends/arguments.py, with these differences: X is (T, B, I) or (n, T, B, I),
+    the quantile loss. `cell` is a row of the table of cells, by name. `batch` is a Batch of backends/arguments.py, with these differences: X is (T, B, I) or (n, T, B, I),
     D (T, B, K) or (n, T, B, K), weights (n or 1, T, B, width), initial_state (B, H) or (n, B, H), lengths (B,) or (n, B).
     There are no resets. population.py has checked all arguments. See the module's docstring for the layout.
     """
@@ -107,14 +108,16 @@ cdef class Lanes:
     cdef int type
     cdef object levels
 
-    def __init__(self, *, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
+    def __init__(self, *, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str cell, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, dict offsets, Py_ssize_t P):
         """Set the plan from the networks' options. `Population` has checked them. See the class for the arguments."""
         cdef Plan *p = &self.plan
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
         memset(p, 0, sizeof(Plan))
         p.I, p.H, p.O, p.K, p.P, p.mean = I, H, O, K, P, mean
-        p.activation = _core.ACTIVATIONS[activation]
+        p.units.form, p.units.activation, p.units.leak = _core.CELLS_BY_NAME[cell], _core.ACTIVATIONS[activation], 1
+        p.cell = &cell_rows[p.units.form]
+        p.width = 2 * H if p.cell.state == BOTH_CARRIES else H
         p.error.activation, p.error.loss = _core.OUTPUT_ACTIVATIONS[output_activation], _core.LOSSES[loss]
         p.error.O, p.error.K, p.error.scale = O, K, 1
         if loss == "huber":
@@ -123,7 +126,7 @@ cdef class Lanes:
             self.levels = cnp.PyArray_ContiguousFromAny(loss_parameter, cnp.NPY_DOUBLE, 1, 1)
             p.error.levels = <const double *> cnp.PyArray_DATA(self.levels)
         p.W_x, p.W_s, p.W_y = offsets["W_x"], offsets["W_s"], offsets["W_y"]
-        p.b_s, p.b_y, p.S_0 = offsets.get("b_s", -1), offsets.get("b_y", -1), offsets.get("S_0", -1)
+        p.b_s, p.b_n, p.b_y, p.S_0 = [offsets.get(name, -1) for name in ("b_s", "b_n", "b_y", "S_0")]
 
     cdef object fill_call(self, Call *c, Py_ssize_t n, theta, batch):
         """Fill the Call c with theta (P, N) and a batch for n networks. All of the batch except X may be None.
@@ -147,7 +150,7 @@ cdef class Lanes:
             c.weights = memory_of(weights, self.type, (n if c.own_weights else 1) * c.T * c.B * c.weight_width)
         if initial_state is not None:
             c.own_initial_state = cnp.PyArray_NDIM(initial_state) == 3
-            c.initial_state = memory_of(initial_state, self.type, (n if c.own_initial_state else 1) * c.B * p.H)
+            c.initial_state = memory_of(initial_state, self.type, (n if c.own_initial_state else 1) * c.B * p.width)
         if lengths is not None:
             c.own_lengths = cnp.PyArray_NDIM(lengths) == 2
             c.lengths = <const Py_ssize_t *> memory_of(lengths, cnp.NPY_INTP, (n if c.own_lengths else 1) * c.B)
@@ -204,12 +207,12 @@ cdef class Lanes:
         return run_groups(job, <const double *> NULL, threads)
 
     def forward(self, Py_ssize_t n, theta, batch, bint return_states, int threads):
-        """Return outputs Y (n, T, B, O), final states (n, B, H) and, if `return_states`, states S (n, T + 1, B, H)."""
+        """Return outputs Y (n, T, B, O), final states (n, B, width) and, if `return_states`, states S (n, T + 1, B, width)."""
         cdef Call c
         self.fill_call(&c, n, theta, batch._replace(D=None, weights=None))
         Y = self.new_array((n, c.T, c.B, self.plan.O), &c.Y)
-        final_state = self.new_array((n, c.B, self.plan.H), &c.final_state)
-        S = self.new_array((n, c.T + 1, c.B, self.plan.H), &c.S) if return_states else None
+        final_state = self.new_array((n, c.B, self.plan.width), &c.final_state)
+        S = self.new_array((n, c.T + 1, c.B, self.plan.width), &c.S) if return_states else None
         self.run_call(&c, threads)
         return (Y, final_state, S) if return_states else (Y, final_state)
 

@@ -15,8 +15,8 @@ import numpy as np
 from . import _checks, _files, network as _network, optimizers, _population, schedules
 from ._many.arguments import _Arguments, NETWORKS_FIRST, _seeds_of_networks
 from ._many.lanes import (
-    MOST_BYTES, MOST_HIDDEN, OWN, _fits_lanes, most_sequences, _number_of_threads, _options_without_lanes,
-    _penalty_and_gradient, _shape_key,
+    MOST_BYTES, OWN, _fits_lanes, most_hidden, most_sequences, _number_of_threads, numbers_per_unit, _options_without_lanes,
+    _penalty_and_gradient, row_name, _shape_key,
 )
 from ._many.population_fit import Fit, FitSettings, PopulationHistory
 from ._states import NetworkStates, stack
@@ -124,7 +124,7 @@ class Population(_Arguments):
                 offsets[name], begin = begin, begin + value.size
             self._lanes = _population.Lanes(
                 dtype=first.dtype, I=first.input_size, H=first.hidden_size, O=first.output_size, K=first.target_size,
-                activation=first.activation, output_activation=first.output_activation, loss=loss, loss_parameter=parameter,
+                cell=row_name(first), activation=first.activation, output_activation=first.output_activation, loss=loss, loss_parameter=parameter,
                 mean=first.reduction == "mean", offsets=offsets, P=begin)
         self._theta = np.zeros((len(first._theta), -(-self.n // max(L, 1)) * max(L, 1)), first.dtype)
         views, begin = {}, 0
@@ -224,7 +224,7 @@ class Population(_Arguments):
         if not L:
             return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
         beside = ", ".join(f"{name}={_checks.short(net._config[name])}" for name in _options_without_lanes(net))
-        return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units of one layer (here "
+        return (f"{self.n} networks, one at a time: lanes serve up to {most_hidden(net)} hidden units of one layer (here "
                 f"{net.hidden_size})" + (f", and not {beside}" if beside else ""))
 
     def __repr__(self) -> str:
@@ -251,7 +251,7 @@ class Population(_Arguments):
         X, _, weights, lengths = self._zero_in_padding(X, None, None, lengths)
         batch = Batch(X, initial_state=initial_state, lengths=lengths)
         results = self._lanes.forward(self.n, self._theta, batch, bool(return_states), _number_of_threads(n_threads))
-        return (*results[:2], NetworkStates(results[2], rates=results[2][:, 1:])) if return_states else results
+        return (*results[:2], NetworkStates.of(self._like.cell, results[2], results[2][:, 1:])) if return_states else results
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
@@ -495,7 +495,7 @@ class Population(_Arguments):
         """
         net, (T, B) = self._like, data[0].shape[-3:-1]
         size = _population.lanes(net.dtype) * np.dtype(net.dtype).itemsize
-        numbers = (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size)
+        numbers = (T + 1) * B * (net.input_size + numbers_per_unit(net) * net.hidden_size + 2 * net.output_size)
         return min(B, batch_size) <= most_sequences(net) and numbers * size <= MOST_BYTES
 
     def _has_penalties(self):

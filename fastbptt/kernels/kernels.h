@@ -161,14 +161,15 @@ typedef struct {
                       const real *mask, real *masked, const real *saves, const real *before, const real *later, real *dcarry, \
                       real *delta);
 
-/* The kernels for many networks of one shape, with one network per vector lane. Every number is `lanes` consecutive reals, and
- * arrays are contiguous. An array that all networks share may have one real per number. Rows are steps times sequences. */
+/* The kernels for many networks of one shape, with one network per vector lane. Every number is `lanes` consecutive reals. Arrays
+ * are contiguous unless a distance of rows is an argument (lda, ldc, in numbers). An array that all networks share may have one
+ * real per number. Rows are steps times sequences. */
 #define FASTBPTT_LANE_VERBS(real) \
     /* C = x @ W.T + b; b may be NULL                                                               (rows, N) */ \
     void (*affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, int shared, const real *W, const real *b, \
-                   real *C); \
+                   real *C, ptrdiff_t ldc); \
     /* C = x @ W                                                                                    (rows, N) */ \
-    void (*affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, const real *W, real *C); \
+    void (*affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, const real *W, real *C, ptrdiff_t ldc); \
     /* S[t] = g1(S[t] + S[t - 1] @ W.T), and 0 from step ends[row] on. ends (rows,) may be NULL. A as in `recur` above \
      *                                                                                     (steps, rows, H) */ \
     void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *ends, \
@@ -184,16 +185,26 @@ typedef struct {
     void (*error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, int shared_D, const real *weights, \
                   int weight_width, int shared_weights, const real *scale, real *Z, real *losses, double *totals); \
     /* C += A.T @ x                                                                                    (M, N) */ \
-    void (*accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, const real *x, int shared, real *C); \
+    void (*accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *x, int shared, \
+                       real *C); \
     /* sums += A.sum(axis=0)                                                                             (N,) */ \
-    void (*column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, real *sums); \
+    void (*column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdiff_t lda, real *sums); \
     /* target[i, l] = source[l][i] for the first n networks, 0 for the others                         (count,) */ \
     void (*gather)(ptrdiff_t n, ptrdiff_t count, const real *const *source, real *target); \
     void (*scatter)(ptrdiff_t n, ptrdiff_t count, const real *source, real *const *target); \
     /* `update` as above. rates (lanes,), a learning rate for each network, replaces what->learning_rate. A network with \
      * going == 0 does not change                                                                        (n,) */ \
     void (*update)(const fastbptt_update *what, ptrdiff_t n, const real *rates, const real *going, const real *gradient, \
-                   real *theta, real *slot_1, real *slot_2);
+                   real *theta, real *slot_1, real *slot_2); \
+    /* `gate` as above, for all steps of a pass, and 0 from step ends[row] on. b_n may be NULL. gated (steps, rows, H) receives \
+     * the factor of a GATED product, and is not used by other cells                       (steps, rows, H) */ \
+    void (*gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *b_n, \
+                 const real *ends, const real *before, const real *carry_before, real *S, real *carry, real *saves, \
+                 real *gated); \
+    /* `gate_back` as above, for all steps of a pass, and 0 from step ends[row] on. On return start (rows, H) is the gradient with \
+     * respect to the first carry before step 0, and dcarry (rows, H) that of the LSTM's c   (steps, rows, slots H) */ \
+    void (*gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *ends, \
+                      const real *saves, const real *before, real *delta, real *dcarry, real *start);
 
 typedef struct { FASTBPTT_VERBS(float) } fastbptt_verbs_f32;
 typedef struct { FASTBPTT_VERBS(double) } fastbptt_verbs_f64;

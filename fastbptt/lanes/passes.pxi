@@ -55,32 +55,40 @@ cdef void set_loss_scale(const Plan *p, const Call *c, Group *g, Py_ssize_t n, c
 
 cdef void set_initial_states(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n,
                              const floating *theta) noexcept nogil:
-    """Set S[0] (B, H, L) of g to the initial states: those of the call c, else S_0, else zero.
+    """Set the carries of g before step 0 to the initial states: those of the call c, else S_0, else zero.
 
     The group has the n networks from `first` on.
     """
     cdef Py_ssize_t L = lane.lanes(kernels, theta), b, H = p.H
-    cdef floating *S = <floating *> g.S
+    cdef floating *start = <floating *> g.start
     if c.initial_state != NULL:
-        into_lanes(c, first, n, c.B * H, c.own_initial_state, <const floating *> c.initial_state, S)
-    else:
+        into_lanes(c, first, n, c.B * p.width, c.own_initial_state, <const floating *> c.initial_state, start)
+    elif p.S_0 >= 0:
         for b in range(c.B):
-            if p.S_0 >= 0:
-                memcpy(S + b * H * L, theta + p.S_0 * L, H * L * sizeof(floating))
-            else:
-                memset(S + b * H * L, 0, H * L * sizeof(floating))
+            memcpy(start + b * p.width * L, theta + p.S_0 * L, p.width * L * sizeof(floating))
+    else:
+        memset(start, 0, c.B * p.width * L * sizeof(floating))
+    for b in range(c.B):
+        memcpy(<floating *> g.S + b * H * L, start + b * p.width * L, H * L * sizeof(floating))
+        if p.width > H:
+            memcpy(<floating *> g.carry + b * H * L, start + (b * p.width + H) * L, H * L * sizeof(floating))
 
 
 cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
-    """Compute the states S (T + 1, B, H, L) and the pre-activations of the outputs Z (T, B, O, L) of g, for the call c."""
+    """Compute the carries (T + 1, B, H, L) and the pre-activations of the outputs Z (T, B, O, L) of g, for the call c."""
     cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O
     cdef floating *S = <floating *> g.S
     cdef floating *A = S + B * H * L
     # A = X @ W_x.T + b_s ;  S[t + 1] = g1(A[t] + S[t] @ W_s.T) ;  Z = S[1:] @ W_y.T + b_y
-    lane.affine(kernels, rows, I, H, <const floating *> g.X, not c.own_X, theta + p.W_x * L,
-                theta + p.b_s * L if p.b_s >= 0 else NULL, A)
-    lane.recur(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A, <floating *> g.A)
-    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL, <floating *> g.Z)
+    if p.cell.gates > 1:
+        gate_forward(p, c, g, theta)
+    else:
+        lane.affine(kernels, rows, I, H, <const floating *> g.X, not c.own_X, theta + p.W_x * L,
+                    theta + p.b_s * L if p.b_s >= 0 else NULL, A, H)
+        lane.recur(kernels, p.units.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, S, A,
+                   <floating *> g.saves)
+    lane.affine(kernels, rows, H, O, A, False, theta + p.W_y * L, theta + p.b_y * L if p.b_y >= 0 else NULL, <floating *> g.Z,
+                O)
 
 
 cdef void compute_errors(const Plan *p, const Call *c, Group *g, const floating *dtype) noexcept nogil:
@@ -97,48 +105,76 @@ cdef void compute_errors(const Plan *p, const Call *c, Group *g, const floating 
 
 
 cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
-    """Compute g.gradient (P, L) from delta_y (T, B, O, L) and the states, for the inputs of call c.
-
-    It overwrites delta and, for S_0, the states.
-    """
-    cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O, i
-    cdef floating *S = <floating *> g.S
-    cdef floating *R = S + B * H * L
-    cdef floating *slopes = <floating *> g.A if g.A != NULL else R  # what the derivative of g1 reads
+    """Compute g.gradient (P, L) from delta_y (T, B, O, L) and the states, for the inputs of call c."""
+    cdef Py_ssize_t L = lane.lanes(kernels, theta), rows = c.T * c.B, H = p.H, O = p.O, i
     cdef floating *delta_y = <floating *> g.Z
-    cdef floating *delta = <floating *> g.delta
     cdef floating *gradient = <floating *> g.gradient
     memset(gradient, 0, p.P * L * sizeof(floating))
-    # dS = delta_y @ W_y ;  delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])
-    lane.affine_back(kernels, rows, O, H, delta_y, theta + p.W_y * L, delta)
-    lane.recur_back(kernels, p.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends, slopes, delta)
-    # dW_x = delta.T @ X ;  dW_s = delta.T @ S[:-1] ;  dW_y = delta_y.T @ S[1:] ;  db = the sums of delta and delta_y
-    lane.accumulate(kernels, rows, H, I, delta, <const floating *> g.X, not c.own_X, gradient + p.W_x * L)
-    lane.accumulate(kernels, rows, H, H, delta, S, False, gradient + p.W_s * L)
-    lane.accumulate(kernels, rows, O, H, delta_y, R, False, gradient + p.W_y * L)
-    if p.b_s >= 0:
-        lane.column_sums(kernels, rows, H, delta, gradient + p.b_s * L)
-        lane.column_sums(kernels, rows, O, delta_y, gradient + p.b_y * L)
-    if p.S_0 >= 0 and c.initial_state == NULL and c.T > 0:
-        # dS_0 = delta[0] @ W_s, written over S, which is no longer needed
-        lane.affine_back(kernels, B, H, H, delta, theta + p.W_s * L, S)
-        lane.column_sums(kernels, B, H, S, gradient + p.S_0 * L)
+    # dS = delta_y @ W_y ;  dW_y = delta_y.T @ S[1:] ;  db_y = delta_y.sum(axis=0)
+    lane.affine_back(kernels, rows, O, H, delta_y, theta + p.W_y * L, <floating *> g.delta, p.cell.slots * H)
+    lane.accumulate(kernels, rows, O, H, delta_y, O, <floating *> g.S + c.B * H * L, False, gradient + p.W_y * L)
+    if p.b_y >= 0:
+        lane.column_sums(kernels, rows, O, delta_y, O, gradient + p.b_y * L)
+    if p.cell.gates > 1:
+        gate_backward(p, c, g, theta)
+    else:
+        plain_backward(p, c, g, theta)
     for i in range(p.P * L if g.unscale != NULL else 0):
         gradient[i] = <floating> (g.unscale[i % L] * gradient[i])
 
 
+cdef void plain_backward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
+    """Compute the gradients of W_x, W_s, b_s and S_0 from ∂E/∂S through the outputs, in delta, for cells of one gate."""
+    cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H
+    cdef floating *S = <floating *> g.S
+    cdef floating *delta = <floating *> g.delta
+    cdef floating *gradient = <floating *> g.gradient
+    # delta[t] = (dS[t] + delta[t + 1] @ W_s) * g1'(S[t + 1])
+    lane.recur_back(kernels, p.units.activation, c.T, B, H, theta + p.W_s * L, <const floating *> g.ends,
+                    <floating *> g.saves if g.saves != NULL else S + B * H * L, delta)
+    # dW_x = delta.T @ X ;  dW_s = delta.T @ S[:-1] ;  db_s = delta.sum(axis=0)
+    lane.accumulate(kernels, rows, H, I, delta, H, <const floating *> g.X, not c.own_X, gradient + p.W_x * L)
+    lane.accumulate(kernels, rows, H, H, delta, H, S, False, gradient + p.W_s * L)
+    if p.b_s >= 0:
+        lane.column_sums(kernels, rows, H, delta, H, gradient + p.b_s * L)
+    if p.S_0 >= 0 and c.initial_state == NULL and c.T > 0:
+        # dS_0 = delta[0] @ W_s
+        lane.affine_back(kernels, B, H, H, delta, theta + p.W_s * L, <floating *> g.start, H)
+        lane.column_sums(kernels, B, H, <floating *> g.start, H, gradient + p.S_0 * L)
+
+
+cdef void write_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
+                       floating *target) noexcept nogil:
+    """Copy the public states of all steps out of lanes into target (networks, T + 1, B, width)."""
+    cdef Py_ssize_t L = lane.lanes(kernels, target), rows = (c.T + 1) * c.B, row, l
+    if p.width == p.H:
+        out_of_lanes(first, n, rows * p.H, <const floating *> g.S, target)
+        return
+    for l in range(n):
+        for row in range(rows):
+            write_state(p, g, row, l, L, target + ((first + l) * rows + row) * p.width)
+
+
 cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
                              floating *target) noexcept nogil:
-    """Write the state after each sequence's last step to target (N, B, H), for networks first ... first + n - 1 of call c.
+    """Copy the state after each sequence's last step out of lanes into target (N, B, width), for the networks of g.
 
-    g has the states S (T + 1, B, H, L) of these networks.
+    They are first ... first + n - 1 of call c. `target` has all N networks of the call.
     """
-    cdef Py_ssize_t L = lane.lanes(kernels, target), l, b, h, row
+    cdef Py_ssize_t L = lane.lanes(kernels, target), l, b
     for l in range(n):
         for b in range(c.B):
-            row = length(c, first + l, b) * c.B + b
-            for h in range(p.H):
-                target[((first + l) * c.B + b) * p.H + h] = (<const floating *> g.S)[(row * p.H + h) * L + l]
+            write_state(p, g, length(c, first + l, b) * c.B + b, l, L, target + ((first + l) * c.B + b) * p.width)
+
+
+cdef inline void write_state(const Plan *p, const Group *g, Py_ssize_t row, Py_ssize_t l, Py_ssize_t L,
+                             floating *target) noexcept nogil:
+    """Copy the public state (width,) of lane l in a row of the carries (rows, H, L) to target."""
+    cdef Py_ssize_t h
+    for h in range(p.H):
+        target[h] = (<const floating *> g.S)[(row * p.H + h) * L + l]
+    for h in range(p.H if p.width > p.H else 0):
+        target[p.H + h] = (<const floating *> g.carry)[(row * p.H + h) * L + l]
 
 
 cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floating *dtype) noexcept nogil:
@@ -157,7 +193,7 @@ cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floa
     set_initial_states(p, c, &g, first, n, theta)
     forward(p, c, &g, theta)
     if c.S != NULL:
-        out_of_lanes(first, n, (rows + c.B) * p.H, <const floating *> g.S, <floating *> c.S)
+        write_states(p, c, &g, first, n, <floating *> c.S)
     if c.final_state != NULL:
         write_final_states(p, c, &g, first, n, <floating *> c.final_state)
     if c.Y != NULL:

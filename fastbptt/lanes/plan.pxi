@@ -6,8 +6,10 @@
 cdef struct Plan:
     # The configuration of all networks. Offsets are into theta; -1 if the networks do not have the parameter.
     Py_ssize_t I, H, O, K, P
-    Py_ssize_t W_x, W_s, b_s, W_y, b_y, S_0
-    int activation
+    Py_ssize_t width             # length of a public state: H, or 2 H
+    Py_ssize_t W_x, W_s, b_s, b_n, W_y, b_y, S_0
+    Units units                  # activation and cell
+    const CellRow *cell          # the cell's row in the table
     bint mean
     ErrorOptions error
 
@@ -22,12 +24,12 @@ cdef struct Call:
     const void *weights          # (T, B) or (T, B, K)
     int weight_width             # 0, 1 or K
     const double *unscale        # (n,), 1 / the scale of each network's weights, to undo `scale_weights`; NULL: not scaled
-    const void *initial_state    # (B, H)
+    const void *initial_state    # (B, width)
     const Py_ssize_t *lengths    # (B,)
     bint own_X, own_D, own_weights, own_initial_state, own_lengths
     void *Y                      # (n, T, B, O)
-    void *S                      # (n, T + 1, B, H)
-    void *final_state            # (n, B, H)
+    void *S                      # (n, T + 1, B, width)
+    void *final_state            # (n, B, width)
     void *losses                 # (n, T, B)
     void *gradient               # (P, N)
     double *reduced              # (n,)
@@ -38,10 +40,14 @@ cdef struct Group:
     # The arrays of one group; each number is a vector of L lanes.
     void *theta                  # (P,)
     void *gradient               # (P,)
-    void *S                      # (T + 1, B, H)
-    void *A                      # (T, B, H), the pre-activations, or NULL unless the derivative of g1 reads them
+    void *S                      # (T + 1, B, H), what W_s and the output read: the first carry
+    void *carry                  # (T + 1, B, H), the second carry, or NULL
+    void *saves                  # (T, B, saves H), what the cell saves, or NULL
+    void *gated                  # (T, B, H), the factor of a GATED product, or NULL
     void *Z                      # (T, B, O), first Z, then Y or delta_y
-    void *delta                  # (T, B, H)
+    void *delta                  # (T, B, slots H)
+    void *dcarry                 # (B, H), the gradient that goes back directly, or NULL
+    void *start                  # (B, width): the initial states of a call; then the gradient with respect to them
     void *X                      # (T, B, I), or the caller's array if it is shared
     void *D                      # (T, B, K), likewise
     void *weights                # (T, B, width), likewise
@@ -75,9 +81,15 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *dtype, cha
     g.gradient = take_bytes(base, &used, (p.P if c.gradient != NULL else 0) * size)
     if not c.bare:
         g.S = take_bytes(base, &used, (rows + c.B) * p.H * size)
-        g.A = take_bytes(base, &used, rows * p.H * size) if c.gradient != NULL and reads_input(p.activation) else NULL
+        g.carry = take_bytes(base, &used, (rows + c.B) * p.H * size) if p.cell.carries > 1 else NULL
+        # cells of several gates compute in `saves`; the others save only what the derivative of g1 reads
+        if p.cell.gates > 1 or c.gradient != NULL and p.cell.saves > 0:
+            g.saves = take_bytes(base, &used, rows * p.cell.saves * p.H * size)
+        g.gated = take_bytes(base, &used, rows * p.H * size) if p.cell.product == GATED else NULL
         g.Z = take_bytes(base, &used, rows * p.O * size)
-        g.delta = take_bytes(base, &used, (rows * p.H if c.gradient != NULL else 0) * size)
+        g.delta = take_bytes(base, &used, (rows * p.cell.slots * p.H if c.gradient != NULL else 0) * size)
+        g.dcarry = take_bytes(base, &used, c.B * p.H * size) if p.cell.gates > 1 else NULL
+        g.start = take_bytes(base, &used, c.B * p.width * size)
     g.X = take_bytes(base, &used, rows * p.I * size) if c.own_X else <void *> c.X
     g.D = take_bytes(base, &used, rows * p.K * size) if c.own_D else <void *> c.D
     g.weights = take_bytes(base, &used, rows * c.weight_width * size) if c.own_weights else <void *> c.weights

@@ -25,6 +25,12 @@ def of(config: Mapping[str, Any]) -> reference.Cell:
                                 if name in config})
 
 
+def row_name(config: Mapping[str, Any]) -> str:
+    """Return the name of a configuration's row, the same in `reference.CELLS` and in kernels/defs/cells.def."""
+    row = of(config)
+    return next(name for name, each in reference.CELLS.items() if each is row)
+
+
 def is_gated(config: Mapping[str, Any]) -> bool:
     """Return whether a configuration's cell has gates."""
     return len(of(config).gates) > 1

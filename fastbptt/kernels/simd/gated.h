@@ -407,7 +407,6 @@ static void NAME(gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
         later = d;
     }
 }
-#undef BY_ACTIVATION
 #undef BY_WIDTH
 #undef FEW_OF_TWO
 #undef GATE_LOWEST
