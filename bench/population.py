@@ -25,6 +25,7 @@ ROUNDS = 15
 
 
 def make(n, H, units="plain"):
+    """Return a Population of n networks with H `units`, X (T, B, I) that all share, and D (n, T, B, O)."""
     from fastbptt import Population
 
     rng = np.random.default_rng(H)
@@ -33,6 +34,7 @@ def make(n, H, units="plain"):
 
 
 def jax_ways(population, X, D, units):
+    """Return functions that compute the networks' losses and gradients by JAX, by name; an empty dict without JAX."""
     try:
         import jax
         import jax.numpy as jnp
@@ -42,14 +44,17 @@ def jax_ways(population, X, D, units):
     X, D = jnp.asarray(X), jnp.asarray(D)
 
     def loss(p, X, D, unroll):
+        """Return the loss of one network. The loop over time is unrolled by `unroll` steps."""
         A = X @ p["W_x"].T + p["b_s"]
         W = p["W_s"].T
 
         def plain(s, a):
+            """Return the state after a step, as carried and as kept, from the state before it and a = X W_xᵀ + b_s."""
             s = jnp.tanh(a + s @ W)
             return s, s
 
         def gru(s, a):
+            """Return the same for a GRU."""
             (a_r, a_z, a_n), (s_r, s_z, s_n) = jnp.split(a, 3, -1), jnp.split(s @ W, 3, -1)
             r, z = jax.nn.sigmoid(a_r + s_r), jax.nn.sigmoid(a_z + s_z)
             n = jnp.tanh(a_n + r * (s_n + p["b_n"]))
@@ -57,6 +62,7 @@ def jax_ways(population, X, D, units):
             return s, s
 
         def lstm(carry, a):
+            """Return h and c after a step of an LSTM, as carried, and h, as kept, from `carry`, the two before it."""
             i, f, g, o = jnp.split(a + carry[0] @ W, 4, -1)
             c = jax.nn.sigmoid(f) * carry[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
             s = jax.nn.sigmoid(o) * jnp.tanh(c)
@@ -72,6 +78,7 @@ def jax_ways(population, X, D, units):
         compiled = jax.jit(jax.vmap(jax.value_and_grad(lambda p, X, D, u=unroll: loss(p, X, D, u)), in_axes=(0, None, 0)))
 
         def call(compiled=compiled):
+            """Return the losses and gradients of all networks when they are finished."""
             return jax.block_until_ready(compiled(p, X, D))
 
         ways[f"JAX vmap, unroll {unroll}"] = call
@@ -79,7 +86,11 @@ def jax_ways(population, X, D, units):
 
 
 def check(result, right, words):
-    """Compare with the reference, in units of the loss and of the largest entry of a network's whole gradient."""
+    """Compare losses and gradients with the reference, in units of the loss and of the largest entry of a network's gradient.
+
+    `right` has the reference's loss and gradients by the index of the network. End the program if `result` is wrong, with a
+    message that begins with `words`.
+    """
     losses, gradients = result
     for k, (loss, found) in right.items():
         largest = max(np.abs(value).max() for value in found.values())
@@ -97,6 +108,7 @@ def c_lanes(population, X, D, units):
 
 
 def table(sizes, counts, threads, units):
+    """Print the table of times of loss and gradients, in µs a network, for networks of these sizes and these counts of them."""
     from fastbptt import reference
 
     print("| H | networks | Population | one at a time | JAX vmap, best | C lanes | one at a time / Population | JAX / Population | "
@@ -133,7 +145,10 @@ def table(sizes, counts, threads, units):
 
 
 def fits(n, steps, threads):
-    """Seconds of whole fits, of the wall and of all cores, the least of three; with validation too, and by JAX's vmap."""
+    """Print the seconds of whole fits of n networks, of the wall and of all cores, the least of three.
+
+    Each fit makes `steps` updates. Fits with validation too and fits by JAX's vmap have rows of their own.
+    """
     from fastbptt import fit_many
 
     population, X, D = make(n, 4)
@@ -169,7 +184,10 @@ def fits(n, steps, threads):
 
 
 def torch_adam(population, X, D, steps, threads, networks=10):
-    """Seconds of the fits of the first networks by PyTorch, one after the other, and their losses before the last step."""
+    """Return the seconds of the fits of the first networks by PyTorch, and their losses before the last step.
+
+    They are trained one after the other.
+    """
     try:
         import torch
     except ImportError:
@@ -197,7 +215,10 @@ def torch_adam(population, X, D, steps, threads, networks=10):
 
 
 def jax_adam(population, X, D, steps):
-    """The same by JAX: vmap over the networks inside a scan over the steps, compiled before it is timed; None without JAX."""
+    """Return a function that makes the same fits by JAX and returns the losses (n, steps); None without JAX.
+
+    It is vmap over the networks inside a scan over the steps, compiled before it is timed.
+    """
     try:
         import jax
         import jax.numpy as jnp
@@ -205,7 +226,9 @@ def jax_adam(population, X, D, steps):
         return None
 
     def loss(p, D):
+        """Return the loss of one network."""
         def step(s, a):
+            """Return the state after a step, as carried and as kept, from the state before it and a = X W_xᵀ + b_s."""
             s = jnp.tanh(a + s @ p["W_s"].T)
             return s, s
 
@@ -216,6 +239,7 @@ def jax_adam(population, X, D, steps):
     gradient = jax.vmap(jax.value_and_grad(loss))
 
     def update(carried, count):
+        """Make one update of Adam for all networks: return parameters and both means, and the losses before it."""
         p, m, v = carried
         losses, g = gradient(p, D)
         m = {k: 0.9 * m[k] + 0.1 * g[k] for k in g}
@@ -231,6 +255,7 @@ def jax_adam(population, X, D, steps):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--networks", type=int, nargs="+", default=[8, 64, 512])

@@ -21,9 +21,11 @@ from .forecasting import tables as _tables
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options):
+        """Make a parser that accepts no abbreviations of options."""
         super().__init__(**options, allow_abbrev=False)  # with abbreviations, a new option could change old command lines
 
     def error(self, message):  # one line; argparse would print the usage above it
+        """Raise Refusal with argparse's message."""
         raise Refusal(f"{message} ({self.prog} --help lists the options)")
 
 
@@ -61,10 +63,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _drop_output():
+    """Redirect standard output to the null device, so that Python does not report the closed pipe again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser():
+    """Return the parser of the command line.
+
+    Each command sets `run`, the function of the parsed arguments that executes it.
+    """
     parser = _Parser(prog="fastbptt", description="Recurrent networks, trained by exact back-propagation through "
                                                   "time.")
     parser.add_argument("--version", action="version", version=f"fastbptt {__version__}")
@@ -92,8 +99,8 @@ def _parser():
                        help=f"one of {', '.join(reference.ACTIVATIONS)} (default: all)")
     check.add_argument("--loss", choices=reference.LOSSES, metavar="NAME",
                        help=f"one of {', '.join(reference.LOSSES)} (default: all)")
-    _option(check, "--hidden-size", _whole(1), 5, "hidden units")
-    _option(check, "--random-state", _whole(0), 0, "seed of parameters and data")
+    _add_option(check, "--hidden-size", _whole_number(1), 5, "hidden units")
+    _add_option(check, "--random-state", _whole_number(0), 0, "seed of parameters and data")
     check.set_defaults(run=_gradcheck)
 
     info = commands.add_parser("info", help="print versions, BLAS, processor, kernel set",
@@ -103,6 +110,7 @@ def _parser():
 
 
 def _add_train(commands):
+    """Add the parser of `fastbptt train` to the subparsers `commands`."""
     train = commands.add_parser(
         "train", help="train a network to forecast series, and test it on steps it never saw",
         description="Train a network to forecast the series of a table, or without one the monthly sunspot numbers "
@@ -117,33 +125,34 @@ def _add_train(commands):
     train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
     train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
     _add_reading(train)
-    _option(train, "--horizon", _whole(1), HORIZON, "number of steps to forecast ahead")
+    _add_option(train, "--horizon", _whole_number(1), HORIZON, "number of steps to forecast ahead")
     train.add_argument("--cell", choices=reference.CELL_NAMES, metavar="NAME", default="plain",
                        help=f"what the units compute: {', '.join(reference.CELL_NAMES)} (default: plain)")
-    _option(train, "--hidden-size", _whole(1), None,
+    _add_option(train, "--hidden-size", _whole_number(1), None,
             f"hidden units (default: {HIDDEN_SIZE}; with --task {_solve.HIDDEN_SIZE})")
-    _option(train, "--max-iter", _whole(1), 150, "epochs; with --task 100 updates each", metavar="EPOCHS")
+    _add_option(train, "--max-iter", _whole_number(1), 150, "epochs; with --task 100 updates each", metavar="EPOCHS")
     train.add_argument("--solver", choices=list(optimizers.OPTIMIZERS), metavar="NAME", default="adam",
                        help=f"one of {', '.join(optimizers.OPTIMIZERS)} (default: adam)")
-    _option(train, "--random-state", _whole(0), 0, "seed; the same seed gives the same run")
+    _add_option(train, "--random-state", _whole_number(0), 0, "seed; the same seed gives the same run")
     train.add_argument("--model", metavar="FILE", help="save the model to this file, with the last "
                        f"{_forecast.KEPT} rows of each series (default: the CSV's name, ending in .npz)")
     train.add_argument("--plot", metavar="FILE",
                        help="draw the picture to this file, .png, .svg ... (default: the CSV's name, ending in .png)")
     train.add_argument("--task", choices=list(_solve.TASKS), metavar="NAME",
                        help=f"train on a synthetic task instead: {', '.join(_solve.TASKS)}")
-    _option(train, "--length", _whole(1), None, "number of steps of a task's sequences, or of its delay")
+    _add_option(train, "--length", _whole_number(1), None, "number of steps of a task's sequences, or of its delay")
     train.set_defaults(run=_train)
 
 
 def _add_predict(commands):
+    """Add the parser of `fastbptt predict` to the subparsers `commands`."""
     predict = commands.add_parser(
         "predict", help="forecast beyond the end of the data, as CSV",
         description="Forecast beyond the end of a CSV file, with a model that `fastbptt train` has saved. The file needs the "
                     "same columns as the training data. Without a file, forecast beyond the end of the training data.")
     predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` has written")
     predict.add_argument("csv", nargs="?", metavar="CSV", help="file with the columns of the training data")
-    predict.add_argument("--steps", type=_whole(1), metavar="N", help="number of steps (default: the model's horizon)")
+    predict.add_argument("--steps", type=_whole_number(1), metavar="N", help="number of steps (default: the model's horizon)")
     _add_reading(predict)
     predict.add_argument("--output", metavar="FILE", help="write the CSV to this file (default: standard output)")
     predict.set_defaults(run=_predict)
@@ -162,13 +171,19 @@ def _add_reading(command):
                               f"(default: {'refuse them' if not default else 'as in training'})")
 
 
-def _option(parser, name, kind, default, words, metavar="N"):
+def _add_option(parser, name, kind, default, words, metavar="N"):
+    """Add an option with a value to a parser. Its help is `words` with the default, unless that is None.
+
+    `kind` converts the text of the value, and `metavar` stands for it in the help.
+    """
     shown = "" if default is None else f" (default: {default})"
     parser.add_argument(name, type=kind, default=default, metavar=metavar, help=words + shown)
 
 
-def _whole(smallest):
-    def whole(text):
+def _whole_number(smallest):
+    """Return a function that converts the text of an option to an int from `smallest` to 2**31 - 1, for argparse."""
+    def convert(text):
+        """Return the text as an int, or raise argparse's error."""
         try:
             value = int(text)
         except ValueError:
@@ -177,7 +192,7 @@ def _whole(smallest):
             raise argparse.ArgumentTypeError(f"expected a whole number from {smallest}, got {text!r}")
         return value
 
-    return whole
+    return convert
 
 
 if __name__ == "__main__":

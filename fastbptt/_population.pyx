@@ -62,7 +62,7 @@ def lanes(str dtype):
     return kernels.lanes_f32 if dtype == "float32" else kernels.lanes_f64
 
 
-cdef void *data_of(array, int type, Py_ssize_t size) except? NULL:
+cdef void *memory_of(array, int type, Py_ssize_t size) except? NULL:
     """Return the memory of an array, or NULL for None. The caller keeps the array alive.
 
     Raise ValueError unless it is a C-contiguous np.ndarray of NumPy's type number `type` with `size` numbers.
@@ -75,8 +75,8 @@ cdef void *data_of(array, int type, Py_ssize_t size) except? NULL:
     return cnp.PyArray_DATA(array)
 
 
-cdef double scale_of(Py_ssize_t n, const floating *weights) noexcept nogil:
-    """Return the power of two that scales the mean of the normal weights to about 1.
+cdef double weight_scale_of(Py_ssize_t n, const floating *weights) noexcept nogil:
+    """Return the power of two that scales the mean of n weights to about 1, without subnormal weights.
 
     Return 1 if the mean is far from the limits of the type, so that no scaling is necessary.
     """
@@ -110,6 +110,7 @@ cdef class Lanes:
 
     def __init__(self, *, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str cell, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, dict offsets, Py_ssize_t P):
+        """Set the plan from the networks' options. `Population` has checked them. See the class for the arguments."""
         cdef Plan *p = &self.plan
         self.type = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
         memset(p, 0, sizeof(Plan))
@@ -127,10 +128,11 @@ cdef class Lanes:
         p.W_x, p.W_s, p.W_y = offsets["W_x"], offsets["W_s"], offsets["W_y"]
         p.b_s, p.b_n, p.b_y, p.S_0 = [offsets.get(name, -1) for name in ("b_s", "b_n", "b_y", "S_0")]
 
-    cdef object take(self, Call *c, Py_ssize_t n, theta, batch):
-        """Fill the Call with theta (P, N) and a batch. All of the batch except X may be None.
+    cdef object fill_call(self, Call *c, Py_ssize_t n, theta, batch):
+        """Fill the Call c with theta (P, N) and a batch for n networks. All of the batch except X may be None.
 
-        The Call points to the arrays that are returned: the caller must keep them as long as the call runs.
+        Return the objects that own the call's memory, or None: the caller must keep them, and the arrays, as long as the call
+        runs.
         """
         cdef Plan *p = &self.plan
         X, D, weights, initial_state, lengths = batch.X, batch.D, batch.weights, batch.initial_state, batch.lengths
@@ -138,20 +140,20 @@ cdef class Lanes:
         c.n, c.N = n, cnp.PyArray_DIM(theta, 1)
         c.own_X = cnp.PyArray_NDIM(X) == 4
         c.T, c.B = cnp.PyArray_DIM(X, c.own_X), cnp.PyArray_DIM(X, c.own_X + 1)
-        c.theta = data_of(theta, self.type, p.P * c.N)
-        c.X = data_of(X, self.type, (n if c.own_X else 1) * c.T * c.B * p.I)
+        c.theta = memory_of(theta, self.type, p.P * c.N)
+        c.X = memory_of(X, self.type, (n if c.own_X else 1) * c.T * c.B * p.I)
         if D is not None:
             c.own_D = cnp.PyArray_NDIM(D) == 4
-            c.D = data_of(D, self.type, (n if c.own_D else 1) * c.T * c.B * p.K)
+            c.D = memory_of(D, self.type, (n if c.own_D else 1) * c.T * c.B * p.K)
         if weights is not None:  # (n or 1, T, B, width)
             c.own_weights, c.weight_width = cnp.PyArray_DIM(weights, 0) != 1, <int> cnp.PyArray_DIM(weights, 3)
-            c.weights = data_of(weights, self.type, (n if c.own_weights else 1) * c.T * c.B * c.weight_width)
+            c.weights = memory_of(weights, self.type, (n if c.own_weights else 1) * c.T * c.B * c.weight_width)
         if initial_state is not None:
             c.own_initial_state = cnp.PyArray_NDIM(initial_state) == 3
-            c.initial_state = data_of(initial_state, self.type, (n if c.own_initial_state else 1) * c.B * p.width)
+            c.initial_state = memory_of(initial_state, self.type, (n if c.own_initial_state else 1) * c.B * p.width)
         if lengths is not None:
             c.own_lengths = cnp.PyArray_NDIM(lengths) == 2
-            c.lengths = <const Py_ssize_t *> data_of(lengths, cnp.NPY_INTP, (n if c.own_lengths else 1) * c.B)
+            c.lengths = <const Py_ssize_t *> memory_of(lengths, cnp.NPY_INTP, (n if c.own_lengths else 1) * c.B)
         return self.scale_weights(c, weights) if weights is not None else None
 
     cdef object scale_weights(self, Call *c, weights):
@@ -165,9 +167,9 @@ cdef class Lanes:
         scales = None
         for k in range(sets):
             if self.type == cnp.NPY_FLOAT:
-                scale = scale_of(count, <const float *> c.weights + k * count)
+                scale = weight_scale_of(count, <const float *> c.weights + k * count)
             else:
-                scale = scale_of(count, <const double *> c.weights + k * count)
+                scale = weight_scale_of(count, <const double *> c.weights + k * count)
             if scale != 1 and scales is None:
                 scales = [1.0] * sets
             if scales is not None:
@@ -184,54 +186,54 @@ cdef class Lanes:
         c.weights, c.unscale = cnp.PyArray_DATA(scaled), <const double *> cnp.PyArray_DATA(unscale)
         return scaled, unscale
 
-    cdef object fresh(self, tuple shape, void **data):
-        """Return a new array of the networks' type, with unset content, and write its address to data[0]."""
+    cdef object new_array(self, tuple shape, void **data):
+        """Return a new array of this shape and of the networks' type, with unset content, and write its address to data[0]."""
         array = cnp.PyArray_EMPTY(len(shape), <cnp.npy_intp *> cnp.PyArray_DATA(cnp.PyArray_ContiguousFromAny(
             shape, cnp.NPY_INTP, 1, 1)), self.type, 0)
         data[0] = cnp.PyArray_DATA(array)
         return array
 
-    cdef int run(self, Call *c, int threads) except -1:
-        """Run a call in the networks' type."""
+    cdef int run_call(self, Call *c, int threads) except -1:
+        """Run all groups of the call c in the networks' type, by at most `threads` threads."""
         cdef Job job
         memset(&job, 0, sizeof(Job))
         job.p, job.c = &self.plan, c
         return self.run_job(&job, threads)
 
     cdef int run_job(self, Job *job, int threads) except -1:
-        """Run a job in the networks' type."""
+        """Run all groups of a job, a call or a training run, in the networks' type, by at most `threads` threads."""
         if self.type == cnp.NPY_FLOAT:
-            return run(job, <const float *> NULL, threads)
-        return run(job, <const double *> NULL, threads)
+            return run_groups(job, <const float *> NULL, threads)
+        return run_groups(job, <const double *> NULL, threads)
 
     def forward(self, Py_ssize_t n, theta, batch, bint return_states, int threads):
         """Return outputs Y (n, T, B, O), final states (n, B, width) and, if `return_states`, states S (n, T + 1, B, width)."""
         cdef Call c
-        self.take(&c, n, theta, batch.replace(D=None, weights=None))
-        Y = self.fresh((n, c.T, c.B, self.plan.O), &c.Y)
-        final_state = self.fresh((n, c.B, self.plan.width), &c.final_state)
-        S = self.fresh((n, c.T + 1, c.B, self.plan.width), &c.S) if return_states else None
-        self.run(&c, threads)
+        self.fill_call(&c, n, theta, batch.replace(D=None, weights=None))
+        Y = self.new_array((n, c.T, c.B, self.plan.O), &c.Y)
+        final_state = self.new_array((n, c.B, self.plan.width), &c.final_state)
+        S = self.new_array((n, c.T + 1, c.B, self.plan.width), &c.S) if return_states else None
+        self.run_call(&c, threads)
         return (Y, final_state, S) if return_states else (Y, final_state)
 
     def losses(self, Py_ssize_t n, theta, batch, int threads):
         """Return the errors e (n, T, B) of each step and sequence, 0 in padding."""
         cdef Call c
-        owners = self.take(&c, n, theta, batch)
+        owners = self.fill_call(&c, n, theta, batch)
         reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
         c.reduced = <double *> cnp.PyArray_DATA(reduced)
-        e = self.fresh((n, c.T, c.B), &c.losses)
-        self.run(&c, threads)
+        e = self.new_array((n, c.T, c.B), &c.losses)
+        self.run_call(&c, threads)
         return e
 
     def loss_and_gradient(self, Py_ssize_t n, theta, batch, bint gradient, int threads):
         """Return the reduced errors (n,), float64, and the gradient (P, N), or None if `gradient` is false."""
         cdef Call c
-        owners = self.take(&c, n, theta, batch)
+        owners = self.fill_call(&c, n, theta, batch)
         reduced = cnp.PyArray_EMPTY(1, [n], cnp.NPY_DOUBLE, 0)
         c.reduced = <double *> cnp.PyArray_DATA(reduced)
-        flat = self.fresh((self.plan.P, c.N), &c.gradient) if gradient else None
-        self.run(&c, threads)
+        flat = self.new_array((self.plan.P, c.N), &c.gradient) if gradient else None
+        self.run_call(&c, threads)
         return reduced, flat
 
     def train(self, Py_ssize_t n, theta, batch, updates, learners, validation, int threads):
@@ -255,40 +257,41 @@ cdef class Lanes:
         rule, numbers, slots, rates, max_norm, order, batch_size, earlier, _ = updates
         going, ended, l1, l2 = learners
         epochs = cnp.PyArray_DIM(rates, 0)
-        owners = self.take(&data, n, theta, batch)
+        owners = self.fill_call(&data, n, theta, batch)
         if batch.initial_state is not None and batch_size < data.B:
             raise ValueError(f"batch_size must be at least {data.B}, the number of sequences, if initial_state is given, "
                              f"got {batch_size}")
         memset(&t, 0, sizeof(Training))
-        t.what.rule, t.what.learning_rate = _core.RULES[rule], 0
-        t.what.nesterov, t.what.momentum, t.what.rho = numbers.get("nesterov", False), numbers.get("momentum", 0), numbers.get(
-            "rho", 0)
-        t.what.beta_1, t.what.beta_2 = numbers.get("beta_1", 0), numbers.get("beta_2", 0)
-        t.what.epsilon, t.what.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
-        t.slot_1 = data_of(slots[0], self.type, p.P * data.N)
-        t.slot_2 = data_of(slots[1], self.type, p.P * data.N) if len(slots) == 2 else NULL
-        t.rates, t.going = <const double *> data_of(rates, cnp.NPY_DOUBLE, epochs * data.N), data_of(going, self.type, data.N)
-        t.ended = <Py_ssize_t *> data_of(ended, cnp.NPY_INTP, data.N)
-        t.l1, t.l2 = data_of(l1, self.type, p.P * data.N), data_of(l2, self.type, p.P * data.N)
-        t.max_norm = <const double *> data_of(max_norm, cnp.NPY_DOUBLE, data.N)
+        t.update.rule, t.update.learning_rate = _core.RULES[rule], 0
+        t.update.nesterov, t.update.momentum = numbers.get("nesterov", False), numbers.get("momentum", 0)
+        t.update.rho = numbers.get("rho", 0)
+        t.update.beta_1, t.update.beta_2 = numbers.get("beta_1", 0), numbers.get("beta_2", 0)
+        t.update.epsilon, t.update.weight_decay = numbers.get("epsilon", 0), numbers.get("weight_decay", 0)
+        t.slot_1 = memory_of(slots[0], self.type, p.P * data.N)
+        t.slot_2 = memory_of(slots[1], self.type, p.P * data.N) if len(slots) == 2 else NULL
+        t.rates = <const double *> memory_of(rates, cnp.NPY_DOUBLE, epochs * data.N)
+        t.going = memory_of(going, self.type, data.N)
+        t.ended = <Py_ssize_t *> memory_of(ended, cnp.NPY_INTP, data.N)
+        t.l1, t.l2 = memory_of(l1, self.type, p.P * data.N), memory_of(l2, self.type, p.P * data.N)
+        t.max_norm = <const double *> memory_of(max_norm, cnp.NPY_DOUBLE, data.N)
         t.epochs, t.batch_size, t.earlier = epochs, max(1, min(batch_size, data.B)), earlier
         if order is not None:
             t.own_order = cnp.PyArray_DIM(order, 0) != 1
-            t.order = <const Py_ssize_t *> data_of(order, cnp.NPY_INTP, (n if t.own_order else 1) * epochs * data.B)
+            t.order = <const Py_ssize_t *> memory_of(order, cnp.NPY_INTP, (n if t.own_order else 1) * epochs * data.B)
         losses, penalties, norms = [cnp.PyArray_ZEROS(2, [n, epochs], cnp.NPY_DOUBLE, 0) for _ in range(3)]
         t.losses, t.penalties, t.norms = (<double *> cnp.PyArray_DATA(losses), <double *> cnp.PyArray_DATA(penalties),
                                           <double *> cnp.PyArray_DATA(norms))
         judged = None
         if validation is not None:
             held_batch, best, target, best_epoch, target_epoch, best_theta, t.begun, t.patience, t.min_improvement = validation
-            held_owners = self.take(&held_call, n, theta, held_batch)
+            held_owners = self.fill_call(&held_call, n, theta, held_batch)
             judged = cnp.PyArray_ZEROS(2, [n, epochs], cnp.NPY_DOUBLE, 0)
             t.judged = <double *> cnp.PyArray_DATA(judged)
-            t.best = <double *> data_of(best, cnp.NPY_DOUBLE, data.N)
-            t.target = <double *> data_of(target, cnp.NPY_DOUBLE, data.N)
-            t.best_epoch = <Py_ssize_t *> data_of(best_epoch, cnp.NPY_INTP, data.N)
-            t.target_epoch = <Py_ssize_t *> data_of(target_epoch, cnp.NPY_INTP, data.N)
-            t.best_theta = data_of(best_theta, self.type, p.P * data.N)
+            t.best = <double *> memory_of(best, cnp.NPY_DOUBLE, data.N)
+            t.target = <double *> memory_of(target, cnp.NPY_DOUBLE, data.N)
+            t.best_epoch = <Py_ssize_t *> memory_of(best_epoch, cnp.NPY_INTP, data.N)
+            t.target_epoch = <Py_ssize_t *> memory_of(target_epoch, cnp.NPY_INTP, data.N)
+            t.best_theta = memory_of(best_theta, self.type, p.P * data.N)
         of_batch = data
         of_batch.B = t.batch_size
         of_batch.gradient = of_batch.theta  # not NULL: `lay_out` then makes room for a gradient; nothing reads the pointer

@@ -35,31 +35,33 @@ OWN = _options.names(lambda option: option.each)  # options that each network of
 SERVED = _options.names(lambda option: option.lanes)
 
 
-def _fits(net):
-    """Return whether networks like this one fit into lanes: few hidden units, and only options that lanes serve."""
-    return not isinstance(net.hidden_size, tuple) and net.hidden_size <= most_hidden(net) and not _beside(net)
+def _fits_lanes(net):
+    """Return whether networks like the RNN `net` fit into lanes: few hidden units, and only options that lanes serve."""
+    return not isinstance(net.hidden_size, tuple) and net.hidden_size <= most_hidden(net) and not _options_without_lanes(net)
 
 
 def most_hidden(net):
-    """Return the largest number of hidden units with which lanes are faster for one sequence, for this cell and dtype."""
+    """Return the largest number of hidden units with which lanes are faster for one sequence, for the RNN's cell and dtype."""
     return max(H for H in range(1, MOST_HIDDEN + 1) if _most_sequences(net, H) > 0)
 
 
 def most_sequences(net):
-    """Return the largest batch for which lanes are faster, in sequences."""
+    """Return the largest batch of a network like `net` for which lanes are faster than one network at a time, in sequences."""
     return _most_sequences(net, net.hidden_size)
 
 
 def _most_sequences(net, H):
+    """Return `most_sequences` for a network with the RNN's cell and dtype, but H hidden units."""
     return MOST_GATED_WORK[net.dtype] // H**3 if _is_gated(net) else MOST_WORK[net.dtype] // H**2
 
 
 def row_name(net):
-    """Return the name of a network's row in the table of cells."""
+    """Return the name of the RNN's row in the table of cells."""
     return _cells.row_name(net._config)
 
 
 def _is_gated(net):
+    """Return whether the RNN's cell has gates, as a GRU and an LSTM have."""
     return len(reference.CELLS[row_name(net)].gates) > 1
 
 
@@ -69,13 +71,13 @@ def numbers_per_unit(net):
     return len(row.states) + len(row.saves) + len(row.gates) + (1 if _is_gated(net) else 0)
 
 
-def _beside(net):
-    """Return the options of a network that lanes do not serve."""
+def _options_without_lanes(net):
+    """Return the names of the options of the RNN `net` that differ from the default and that lanes do not serve."""
     return [name for name, value in net._config.items() if name not in SERVED and not _options.is_default(name, value)]
 
 
-def _key(net):
-    """Return a hashable key of what networks of one population share: dt, and all options except penalties.
+def _shape_key(net):
+    """Return a hashable key that is equal for RNNs that one population can hold: dt, and all options except penalties.
 
     Arrays enter with their bytes.
     """
@@ -88,6 +90,7 @@ def _key(net):
 
 
 def _hashable(value):
+    """Return whether `value` can be hashed."""
     try:
         hash(value)
     except TypeError:
@@ -95,11 +98,13 @@ def _hashable(value):
     return True
 
 
-def _threads(n_threads):
+def _number_of_threads(n_threads):
+    """Return the argument n_threads as an int, or the default number of threads for None."""
     return _core.threads() if n_threads is None else _checks.size("n_threads", n_threads)
 
 
-def _penalty(net):
+def _penalty_and_gradient(net):
+    """Return a network's penalty l1 Σ |w| + l2 Σ w² in float64, and a dict of its gradients by parameter."""
     options = net._engines["reference"].options
     p = {name: value.astype(np.float64) for name, value in net.parameters.items()}
     return float(reference.penalty(p, options["l1"], options["l2"])), reference.d_penalty(p, options["l1"], options["l2"])

@@ -13,7 +13,7 @@ import numpy as np
 from .. import _checks, _plots
 from ..options import cells as _cells
 from ..threads import policy as _threading
-from ._networks import one_layer
+from ._networks import require_one_layer
 
 if TYPE_CHECKING:
     from ..network import RNN
@@ -54,7 +54,7 @@ class Spectrum:
         return float(np.abs(self.eigenvalues[0]))
 
     def describe(self) -> str:
-        """Return one line."""
+        """Return one line with spectral radius, number of eigenvalues outside the circle, and range of singular values."""
         name = f"W_s of gate {self.gate}" if self.gate else "W_s"
         if self.step_eigenvalues is not None:
             outside = int(_plots.outside(self.step_eigenvalues).sum())
@@ -96,7 +96,7 @@ def spectrum(network: RNN, gate: str | None = None) -> Spectrum:
     TypeError, ValueError
         If the network is not an RNN of one layer and one direction, or the cell has no such gate.
     """
-    network = one_layer(network)
+    network = require_one_layer(network)
     W_s = network.parameters["W_s"].astype(np.float64)
     row = _cells.of(network._config)
     gates = row.gates
@@ -155,10 +155,11 @@ def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
         raise TypeError(f"network must be an RNN, got {type(network).__name__}")
     matrices = {each: value for each, value in network.effective_parameters().items() if value.ndim == 2}
     _checks.choose("name", name, list(matrices))
-    of = network._maps.get(name)
+    parametrization = network._maps.get(name)
     signs = network.unit_signs if name in ("W_s", "W_y") else None
     layer_below = name.startswith("W_x_l")
     source = "unit of the layer below" if layer_below else "input" if name.startswith("W_x") else "unit"
     gates = _cells.of(network._config).gates
     to = "output" if name == "W_y" else f"unit of the gates {', '.join(gates)}, one below the other" if len(gates) > 1 else "unit"
-    return _plots.weights(ax, matrices[name], None if of is None else of.present, signs, name, to, source)
+    present = None if parametrization is None else parametrization.present
+    return _plots.weights(ax, matrices[name], present, signs, name, to, source)

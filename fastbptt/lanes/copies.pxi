@@ -4,9 +4,10 @@
 
 cdef void into_lanes(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, bint own, const floating *source,
                      floating *target) noexcept nogil:
-    """Copy count numbers of each network into lanes: target[i, l] = source[first + l, i].
+    """Copy `count` numbers of each of a group's n networks into lanes: target[i, l] = source[first + l, i].
 
-    source is (networks, count) if `own`, else (count,), which all networks share. target is (count, L).
+    `first` is the group's first network. source is (networks, count) if `own`, else (count,), which all networks share.
+    target is (count, L).
     """
     cdef const floating *sources[64]
     cdef Py_ssize_t l
@@ -25,16 +26,16 @@ cdef void out_of_lanes(Py_ssize_t first, Py_ssize_t n, Py_ssize_t count, const f
     lane.scatter(kernels, n, count, source, targets)
 
 
-cdef void rows_into_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize_t P, const floating *theta,
-                          floating *target) noexcept nogil:
+cdef void columns_into_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize_t P, const floating *theta,
+                             floating *target) noexcept nogil:
     """Copy the columns of a group out of theta (P, N): target (P, L) = theta[:, first : first + L]."""
     cdef Py_ssize_t i
     for i in range(P):
         memcpy(target + i * L, theta + i * N + first, L * sizeof(floating))
 
 
-cdef void rows_out_of_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize_t P, const floating *source,
-                            floating *theta) noexcept nogil:
+cdef void columns_out_of_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssize_t P, const floating *source,
+                               floating *theta) noexcept nogil:
     """Copy the columns of a group into theta (P, N): theta[:, first : first + L] = source (P, L)."""
     cdef Py_ssize_t i
     for i in range(P):
@@ -42,12 +43,16 @@ cdef void rows_out_of_lanes(Py_ssize_t first, Py_ssize_t L, Py_ssize_t N, Py_ssi
 
 
 cdef inline Py_ssize_t length(const Call *c, Py_ssize_t network, Py_ssize_t b) noexcept nogil:
-    """Return the number of steps of sequence b of a network."""
+    """Return the number of steps of sequence b of the network with this index, in the call c."""
     return c.T if c.lengths == NULL else c.lengths[(network * c.B if c.own_lengths else 0) + b]
 
 
-cdef void clear(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t L, Py_ssize_t width, floating *A) noexcept nogil:
-    """Set A (T, B, width, L) to 0 in padding, whatever it held."""
+cdef void clear_padding(const Call *c, Py_ssize_t first, Py_ssize_t n, Py_ssize_t L, Py_ssize_t width,
+                        floating *A) noexcept nogil:
+    """Set A (T, B, width, L) to 0 in the padding of the sequences of a group's n networks, which begin with network `first`.
+
+    What the padding held then has no effect. c has the lengths.
+    """
     cdef Py_ssize_t l, b, t, j
     for l in range(n):
         for b in range(c.B):

@@ -4,7 +4,7 @@
 
 cdef struct Training:
     # The options and the state of a training run.
-    UpdateOptions what           # without the learning rate: each network has its own
+    UpdateOptions update         # without the learning rate: each network has its own
     void *slot_1                 # (P, N), as theta: the first state of the update rule
     void *slot_2                 # (P, N), the second state, or NULL
     const double *rates          # (epochs, N), learning rates
@@ -41,7 +41,7 @@ cdef struct Job:
     Py_ssize_t bytes
 
 
-cdef struct Kept:
+cdef struct RunState:
     # The state of a group, besides its arrays, for a whole training run.
     void *slot_1                 # (P,)
     void *slot_2                 # (P,)
@@ -60,72 +60,73 @@ cdef struct Learning:
     Group data
     Group batch
     Group held                   # the validation set, if there is one
-    Kept kept
+    RunState kept
 
 
-cdef Py_ssize_t lay_out_training(const Job *job, const floating *of, char *base, Learning *m) noexcept nogil:
-    """Place all arrays of a group in training from `base` on, and return the number of bytes they need.
+cdef Py_ssize_t lay_out_training(const Job *job, const floating *dtype, char *base, Learning *m) noexcept nogil:
+    """Place all arrays of a group in training from `base` on, set the pointers in `m`, and return the bytes they need.
 
     These are the arrays of the data, of a batch, of the validation set, and the state of the run. With base = NULL it only
-    counts the bytes.
+    counts the bytes. `dtype` selects the type and is not read.
     """
-    cdef Py_ssize_t used = 0, size = lane.lanes(kernels, of) * sizeof(floating)
+    cdef Py_ssize_t used = 0, size = lane.lanes(kernels, dtype) * sizeof(floating)
     cdef const Plan *p = job.p
     cdef const Training *t = job.training
-    cdef Kept *kept = &m.kept
-    used = lay_out(p, job.c, of, base, &m.data)
-    used += lay_out(p, job.batch, of, base + used if base != NULL else NULL, &m.batch)
+    cdef RunState *kept = &m.kept
+    used = lay_out(p, job.c, dtype, base, &m.data)
+    used += lay_out(p, job.batch, dtype, base + used if base != NULL else NULL, &m.batch)
     if t.judged != NULL:
-        used += lay_out(p, job.held, of, base + used if base != NULL else NULL, &m.held)
-    kept.best_theta = take(base, &used, p.P * size) if t.judged != NULL else NULL
-    kept.slot_1 = take(base, &used, p.P * size)
-    kept.slot_2 = take(base, &used, p.P * size)
-    kept.rates = take(base, &used, size)
-    kept.going = take(base, &used, size)
-    kept.l1 = take(base, &used, p.P * size) if t.l1 != NULL else NULL
-    kept.l2 = take(base, &used, p.P * size) if t.l2 != NULL else NULL
-    kept.sums = <double *> take(base, &used, 4 * lane.lanes(kernels, of) * sizeof(double))
-    kept.penalty = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
-    kept.norm = <double *> take(base, &used, lane.lanes(kernels, of) * sizeof(double))
+        used += lay_out(p, job.held, dtype, base + used if base != NULL else NULL, &m.held)
+    kept.best_theta = take_bytes(base, &used, p.P * size) if t.judged != NULL else NULL
+    kept.slot_1 = take_bytes(base, &used, p.P * size)
+    kept.slot_2 = take_bytes(base, &used, p.P * size)
+    kept.rates = take_bytes(base, &used, size)
+    kept.going = take_bytes(base, &used, size)
+    kept.l1 = take_bytes(base, &used, p.P * size) if t.l1 != NULL else NULL
+    kept.l2 = take_bytes(base, &used, p.P * size) if t.l2 != NULL else NULL
+    kept.sums = <double *> take_bytes(base, &used, 4 * lane.lanes(kernels, dtype) * sizeof(double))
+    kept.penalty = <double *> take_bytes(base, &used, lane.lanes(kernels, dtype) * sizeof(double))
+    kept.norm = <double *> take_bytes(base, &used, lane.lanes(kernels, dtype) * sizeof(double))
     return used
 
 
-cdef struct Picked:
-    # The sequences of a batch, which a group picks from the data.
+cdef struct BatchPosition:
+    # Where a batch of a group lies in the data: the sequences that copy_batch copies.
     Py_ssize_t first, n          # the group's first network, and the number of its networks
     Py_ssize_t epoch, begin      # the batch begins at position `begin` of the epoch's order
     Py_ssize_t B, size           # number of sequences of the data, and of the batch
 
 
-cdef Py_ssize_t picked_sequence(const Training *t, const Picked *q, Py_ssize_t l, Py_ssize_t b) noexcept nogil:
-    """Return the number of the sequence of the data that is sequence b of the batch, for the network in lane l."""
+cdef Py_ssize_t batch_sequence(const Training *t, const BatchPosition *q, Py_ssize_t l, Py_ssize_t b) noexcept nogil:
+    """Return the index in the data of sequence b of the batch at `q`, for the network in lane l, by the orders of `t`."""
     if t.order == NULL:
         return q.begin + b
     return t.order[((q.first + l if t.own_order else 0) * t.epochs + q.epoch) * q.B + q.begin + b]
 
 
-cdef void pick(const Training *t, const Picked *q, Py_ssize_t steps, Py_ssize_t width, bint own_source,
-               const floating *source, floating *target) noexcept nogil:
-    """Copy the sequences of a batch into lanes: source (steps, B, width[, L]) to target (steps, size, width, L).
+cdef void copy_batch(const Training *t, const BatchPosition *q, Py_ssize_t steps, Py_ssize_t width, bint own_source,
+                     const floating *source, floating *target) noexcept nogil:
+    """Copy the sequences of the batch at `q`, in the order of `t`, into lanes.
 
-    `own_source` says whether the source is in lanes. It does nothing if the source is NULL.
+    source is (steps, B, width[, L]), and target (steps, size, width, L). `own_source` says whether the source is in lanes.
+    The function does nothing if the source is NULL.
     """
-    cdef Py_ssize_t L = lane.lanes(kernels, source), s, b, j, l, of
+    cdef Py_ssize_t L = lane.lanes(kernels, source), s, b, j, l, sequence
     if source == NULL:
         return
     for l in range(q.n):
         for b in range(q.size):
-            of = picked_sequence(t, q, l, b)
+            sequence = batch_sequence(t, q, l, b)
             for s in range(steps):
                 for j in range(width):
                     if own_source:
-                        target[((s * q.size + b) * width + j) * L + l] = source[((s * q.B + of) * width + j) * L + l]
+                        target[((s * q.size + b) * width + j) * L + l] = source[((s * q.B + sequence) * width + j) * L + l]
                     else:
-                        target[((s * q.size + b) * width + j) * L + l] = source[(s * q.B + of) * width + j]
+                        target[((s * q.size + b) * width + j) * L + l] = source[(s * q.B + sequence) * width + j]
 
 
-cdef void penalize(const Plan *p, const Kept *kept, Py_ssize_t L, const floating *theta, floating *gradient) noexcept nogil:
-    """Add the penalties' gradient 2 l2 w + l1 sign(w) to gradient (P, L). Set kept.penalty (L,) to each lane's penalties."""
+cdef void penalize(const Plan *p, const RunState *kept, Py_ssize_t L, const floating *theta, floating *gradient) noexcept nogil:
+    """Add the penalties' gradient 2 l2 w + l1 sign(w) to gradient (P, L), and set kept.penalty (L,) to each lane's penalty."""
     cdef Py_ssize_t i, l
     cdef floating l1, l2, w
     memset(kept.penalty, 0, L * sizeof(double))
@@ -158,9 +159,14 @@ cdef void clip(const Plan *p, const double *max_norm, Py_ssize_t L, floating *gr
             gradient[i * L + l] *= factor[l]
 
 
-cdef bint select_going(const Plan *p, Py_ssize_t L, const Group *g, const double *penalty, const double *norm,
-                       floating *going) noexcept nogil:
-    """Stop the lanes whose loss or gradient is infinite or NaN. Return whether any lane still learns."""
+cdef bint stop_nonfinite_lanes(const Plan *p, Py_ssize_t L, const Group *g, const double *penalty, const double *norm,
+                               floating *going) noexcept nogil:
+    """Set going to 0 for lanes whose loss (in g), penalty or gradient is infinite or NaN.
+
+    Return whether any lane still learns.
+
+    `norm` (L,) is the gradient's norm, which is not finite if any of its numbers is not.
+    """
     cdef Py_ssize_t l
     cdef bint any = False
     for l in range(L):
@@ -170,9 +176,13 @@ cdef bint select_going(const Plan *p, Py_ssize_t L, const Group *g, const double
     return any
 
 
-cdef void judge(const Job *job, Learning *m, Py_ssize_t first, Py_ssize_t n, Py_ssize_t epoch,
-                const floating *theta) noexcept nogil:
-    """Compute the validation losses of the lanes that learn. Keep the best parameters. Stop lanes whose patience has ended."""
+cdef void validate_lanes(const Job *job, Learning *m, Py_ssize_t first, Py_ssize_t n, Py_ssize_t epoch,
+                         const floating *theta) noexcept nogil:
+    """Compute the validation losses of the lanes that learn, after `epoch` epochs of this call.
+
+    The lanes are networks first ... first + n - 1, and `m` has their arrays. Keep the best parameters, in lanes, and set
+    `going` to 0 for lanes whose patience has ended. `theta` (P, L) has the parameters.
+    """
     cdef const Plan *p = job.p
     cdef const Call *held = job.held
     cdef Training *t = job.training
@@ -181,9 +191,9 @@ cdef void judge(const Job *job, Learning *m, Py_ssize_t first, Py_ssize_t n, Py_
     cdef floating *going = <floating *> m.kept.going
     cdef floating *best_theta = <floating *> m.kept.best_theta
     cdef double loss
-    begin(p, held, v, first, n, theta)
+    set_initial_states(p, held, v, first, n, theta)
     forward(p, held, v, theta)
-    error(p, held, v, theta)
+    compute_errors(p, held, v, theta)
     for l in range(n):
         k = first + l
         if going[l] == 0:
@@ -200,8 +210,8 @@ cdef void judge(const Job *job, Learning *m, Py_ssize_t first, Py_ssize_t n, Py_
             going[l] = 0
 
 
-cdef bint any_goes(Py_ssize_t L, const floating *going) noexcept nogil:
-    """Return whether any lane still learns."""
+cdef bint any_lane_learns(Py_ssize_t L, const floating *going) noexcept nogil:
+    """Return whether any of the L lanes still learns (`going` is not 0)."""
     cdef Py_ssize_t l
     for l in range(L):
         if going[l] != 0:

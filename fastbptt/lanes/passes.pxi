@@ -2,12 +2,14 @@
 #
 # `run_group` does what a call asks for. Add a step of the forward or backward pass here.
 
-cdef void enter(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n, const floating *of) noexcept nogil:
-    """Copy the data of the call into lanes, and compute the sum of weights Σ m and the scale of the error.
+cdef void load_group(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n,
+                     const floating *dtype) noexcept nogil:
+    """Copy the data of the call c for networks first ... first + n - 1 into lanes, the arrays of g.
 
-    In padding, a network's own inputs and weights become 0.
+    Also compute Σ m and the scale of the error. In padding, a network's own inputs and weights become 0. `dtype` selects the
+    type and is not read.
     """
-    cdef Py_ssize_t L = lane.lanes(kernels, of), rows = c.T * c.B, l, b, width = c.weight_width
+    cdef Py_ssize_t L = lane.lanes(kernels, dtype), rows = c.T * c.B, l, b, width = c.weight_width
     cdef floating *ends = <floating *> g.ends
     cdef floating *weights = <floating *> g.weights
     if c.own_X:
@@ -21,17 +23,20 @@ cdef void enter(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssi
             ends[b * L + l] = <floating> length(c, first + l, b) if l < n else 0
     if c.lengths != NULL:
         if c.own_X:
-            clear(c, first, n, L, p.I, <floating *> g.X)
+            clear_padding(c, first, n, L, p.I, <floating *> g.X)
         if c.own_weights:
-            clear(c, first, n, L, width, weights)
-    weigh(p, c, g, n, of)
+            clear_padding(c, first, n, L, width, weights)
+    set_loss_scale(p, c, g, n, dtype)
     for l in range(L if g.unscale != NULL else 0):
         g.unscale[l] = c.unscale[first + l] if l < n else 1
 
 
-cdef void weigh(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floating *of) noexcept nogil:
-    """Compute the sum of weights Σ m of a batch, g.weight (L,), and the scale of its error."""
-    cdef Py_ssize_t L = lane.lanes(kernels, of), l, i, width = c.weight_width
+cdef void set_loss_scale(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floating *dtype) noexcept nogil:
+    """Compute the sum of weights Σ m of a batch c, g.weight (L,), and the factor of its errors, g.scale (L,).
+
+    The factor is 1 / Σ m, or 1 for reduction="sum". The group has n networks; other lanes get Σ m = 0.
+    """
+    cdef Py_ssize_t L = lane.lanes(kernels, dtype), l, i, width = c.weight_width
     cdef floating *scale = <floating *> g.scale
     cdef const floating *weights = <const floating *> g.weights
     cdef double m
@@ -48,8 +53,12 @@ cdef void weigh(const Plan *p, const Call *c, Group *g, Py_ssize_t n, const floa
             scale[l] = <floating> (1 / m) if m > 0 else 0
 
 
-cdef void begin(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n, const floating *theta) noexcept nogil:
-    """Set the carries before step 0 to the initial states: those of the call, else S_0, else zero."""
+cdef void set_initial_states(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssize_t n,
+                             const floating *theta) noexcept nogil:
+    """Set the carries of g before step 0 to the initial states: those of the call c, else S_0, else zero.
+
+    The group has the n networks from `first` on.
+    """
     cdef Py_ssize_t L = lane.lanes(kernels, theta), b, H = p.H
     cdef floating *start = <floating *> g.start
     if c.initial_state != NULL:
@@ -66,7 +75,7 @@ cdef void begin(const Plan *p, const Call *c, Group *g, Py_ssize_t first, Py_ssi
 
 
 cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
-    """Compute the carries (T + 1, B, H, L) and the pre-activations of the outputs Z (T, B, O, L)."""
+    """Compute the carries (T + 1, B, H, L) and the pre-activations of the outputs Z (T, B, O, L) of g, for the call c."""
     cdef Py_ssize_t L = lane.lanes(kernels, theta), B = c.B, rows = c.T * c.B, I = p.I, H = p.H, O = p.O
     cdef floating *S = <floating *> g.S
     cdef floating *A = S + B * H * L
@@ -82,18 +91,21 @@ cdef void forward(const Plan *p, const Call *c, Group *g, const floating *theta)
                 O)
 
 
-cdef void error(const Plan *p, const Call *c, Group *g, const floating *of) noexcept nogil:
-    """Compute the errors of each network: g.totals (L,) = Σ m e. Z becomes delta_y, scaled for the reduction."""
+cdef void compute_errors(const Plan *p, const Call *c, Group *g, const floating *dtype) noexcept nogil:
+    """Compute the errors of each network for the targets of call c: g.totals (L,) = Σ m e.
+
+    Z becomes delta_y = dE/dZ, scaled for the reduction.
+    """
     cdef Py_ssize_t l
-    memset(g.totals, 0, lane.lanes(kernels, of) * sizeof(double))
+    memset(g.totals, 0, lane.lanes(kernels, dtype) * sizeof(double))
     lane.error(kernels, &p.error, c.T * c.B, <const floating *> g.D, not c.own_D, <const floating *> g.weights, c.weight_width,
                not c.own_weights, <const floating *> g.scale, <floating *> g.Z, <floating *> g.losses, g.totals)
-    for l in range(lane.lanes(kernels, of) if g.unscale != NULL else 0):
+    for l in range(lane.lanes(kernels, dtype) if g.unscale != NULL else 0):
         g.totals[l] *= g.unscale[l]
 
 
 cdef void backward(const Plan *p, const Call *c, Group *g, const floating *theta) noexcept nogil:
-    """Compute the gradient (P, L) from delta_y (T, B, O, L) and the states."""
+    """Compute g.gradient (P, L) from delta_y (T, B, O, L) and the states, for the inputs of call c."""
     cdef Py_ssize_t L = lane.lanes(kernels, theta), rows = c.T * c.B, H = p.H, O = p.O, i
     cdef floating *delta_y = <floating *> g.Z
     cdef floating *gradient = <floating *> g.gradient
@@ -145,7 +157,10 @@ cdef void write_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t 
 
 cdef void write_final_states(const Plan *p, const Call *c, const Group *g, Py_ssize_t first, Py_ssize_t n,
                              floating *target) noexcept nogil:
-    """Copy the state after each sequence's last step out of lanes into target (networks, B, width)."""
+    """Copy the state after each sequence's last step out of lanes into target (N, B, width), for the networks of g.
+
+    They are first ... first + n - 1 of call c. `target` has all N networks of the call.
+    """
     cdef Py_ssize_t L = lane.lanes(kernels, target), l, b
     for l in range(n):
         for b in range(c.B):
@@ -162,17 +177,20 @@ cdef inline void write_state(const Plan *p, const Group *g, Py_ssize_t row, Py_s
         target[p.H + h] = (<const floating *> g.carry)[(row * p.H + h) * L + l]
 
 
-cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floating *of) noexcept nogil:
-    """Run the call for group i in the workspace `base`: outputs, or errors and gradients, as the call asks for."""
+cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floating *dtype) noexcept nogil:
+    """Run the call c for group i in the workspace `base`: outputs, or errors and gradients, as the call asks for.
+
+    The results go to the arrays of the call that are not NULL. `dtype` selects the type and is not read.
+    """
     cdef unsigned long long mode = flush_denormals()
     cdef Group g
-    cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, c.n - first), l, rows = c.T * c.B
+    cdef Py_ssize_t L = lane.lanes(kernels, dtype), first = i * L, n = min(L, c.n - first), l, rows = c.T * c.B
     cdef floating *theta
-    lay_out(p, c, of, base, &g)
+    lay_out(p, c, dtype, base, &g)
     theta = <floating *> g.theta
-    rows_into_lanes(first, L, c.N, p.P, <const floating *> c.theta, theta)
-    enter(p, c, &g, first, n, theta)
-    begin(p, c, &g, first, n, theta)
+    columns_into_lanes(first, L, c.N, p.P, <const floating *> c.theta, theta)
+    load_group(p, c, &g, first, n, theta)
+    set_initial_states(p, c, &g, first, n, theta)
     forward(p, c, &g, theta)
     if c.S != NULL:
         write_states(p, c, &g, first, n, <floating *> c.S)
@@ -181,18 +199,18 @@ cdef void run_group(const Plan *p, Call *c, Py_ssize_t i, char *base, const floa
     if c.Y != NULL:
         lane.output(kernels, p.error.activation, rows, p.O, <floating *> g.Z)
         if c.lengths != NULL:
-            clear(c, first, n, L, p.O, <floating *> g.Z)
+            clear_padding(c, first, n, L, p.O, <floating *> g.Z)
         out_of_lanes(first, n, rows * p.O, <const floating *> g.Z, <floating *> c.Y)
         restore(mode)
         return
-    error(p, c, &g, theta)
+    compute_errors(p, c, &g, theta)
     if c.losses != NULL:
         if c.lengths != NULL:
-            clear(c, first, n, L, 1, <floating *> g.losses)
+            clear_padding(c, first, n, L, 1, <floating *> g.losses)
         out_of_lanes(first, n, rows, <const floating *> g.losses, <floating *> c.losses)
     for l in range(n):
         c.reduced[first + l] = g.totals[l] * (<const floating *> g.scale)[l]
     if c.gradient != NULL:
         backward(p, c, &g, theta)
-        rows_out_of_lanes(first, L, c.N, p.P, <const floating *> g.gradient, <floating *> c.gradient)
+        columns_out_of_lanes(first, L, c.N, p.P, <const floating *> g.gradient, <floating *> c.gradient)
     restore(mode)

@@ -33,7 +33,7 @@ cdef struct Call:
     void *losses                 # (n, T, B)
     void *gradient               # (P, N)
     double *reduced              # (n,)
-    bint bare                    # true: batches are picked from these data; no room for states, outputs and deltas
+    bint bare                    # true: batches are copied from these data; no room for states, outputs and deltas
 
 
 cdef struct Group:
@@ -59,40 +59,44 @@ cdef struct Group:
     double *unscale              # (L,), factor for all results that are linear in the weights; NULL: none
 
 
-cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t bytes) noexcept nogil:
-    """Return the next `bytes` bytes behind base + used, and advance `used` to the next multiple of 64. NULL if base is."""
+cdef void *take_bytes(char *base, Py_ssize_t *used, Py_ssize_t bytes) noexcept nogil:
+    """Return the address of the next `bytes` bytes of a workspace, base + used, and advance `used` to the next multiple of 64.
+
+    Return NULL if base is NULL, to count bytes only.
+    """
     cdef void *taken = base + used[0] if base != NULL else NULL
     used[0] += (bytes + 63) // 64 * 64
     return taken
 
 
-cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *of, char *base, Group *g) noexcept nogil:
-    """Place the arrays of a group one after another from `base` on, and return the number of bytes they need.
+cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const floating *dtype, char *base, Group *g) noexcept nogil:
+    """Place the arrays of a group one after another from `base` on, set the pointers in `g`, and return the bytes they need.
 
-    With base = NULL it only counts the bytes. `of` selects the type of the numbers; it is not read.
+    The call c says which arrays it needs. With base = NULL it only counts the bytes. `dtype` selects the type of the numbers;
+    it is not read.
     """
-    cdef Py_ssize_t used = 0, L = lane.lanes(kernels, of), size = L * sizeof(floating), rows = c.T * c.B
+    cdef Py_ssize_t used = 0, L = lane.lanes(kernels, dtype), size = L * sizeof(floating), rows = c.T * c.B
     memset(g, 0, sizeof(Group))
-    g.theta = take(base, &used, p.P * size)
-    g.gradient = take(base, &used, (p.P if c.gradient != NULL else 0) * size)
+    g.theta = take_bytes(base, &used, p.P * size)
+    g.gradient = take_bytes(base, &used, (p.P if c.gradient != NULL else 0) * size)
     if not c.bare:
-        g.S = take(base, &used, (rows + c.B) * p.H * size)
-        g.carry = take(base, &used, (rows + c.B) * p.H * size) if p.cell.carries > 1 else NULL
+        g.S = take_bytes(base, &used, (rows + c.B) * p.H * size)
+        g.carry = take_bytes(base, &used, (rows + c.B) * p.H * size) if p.cell.carries > 1 else NULL
         # cells of several gates compute in `saves`; the others save only what the derivative of g1 reads
         if p.cell.gates > 1 or c.gradient != NULL and p.cell.saves > 0:
-            g.saves = take(base, &used, rows * p.cell.saves * p.H * size)
-        g.gated = take(base, &used, rows * p.H * size) if p.cell.product == GATED else NULL
-        g.Z = take(base, &used, rows * p.O * size)
-        g.delta = take(base, &used, (rows * p.cell.slots * p.H if c.gradient != NULL else 0) * size)
-        g.dcarry = take(base, &used, c.B * p.H * size) if p.cell.gates > 1 else NULL
-        g.start = take(base, &used, c.B * p.width * size)
-    g.X = take(base, &used, rows * p.I * size) if c.own_X else <void *> c.X
-    g.D = take(base, &used, rows * p.K * size) if c.own_D else <void *> c.D
-    g.weights = take(base, &used, rows * c.weight_width * size) if c.own_weights else <void *> c.weights
-    g.ends = take(base, &used, c.B * size) if c.lengths != NULL else NULL
-    g.losses = take(base, &used, rows * size) if c.losses != NULL else NULL
-    g.scale = take(base, &used, size)
-    g.totals = <double *> take(base, &used, L * sizeof(double))
-    g.weight = <double *> take(base, &used, L * sizeof(double))
-    g.unscale = <double *> take(base, &used, L * sizeof(double)) if c.unscale != NULL and not p.mean else NULL
+            g.saves = take_bytes(base, &used, rows * p.cell.saves * p.H * size)
+        g.gated = take_bytes(base, &used, rows * p.H * size) if p.cell.product == GATED else NULL
+        g.Z = take_bytes(base, &used, rows * p.O * size)
+        g.delta = take_bytes(base, &used, (rows * p.cell.slots * p.H if c.gradient != NULL else 0) * size)
+        g.dcarry = take_bytes(base, &used, c.B * p.H * size) if p.cell.gates > 1 else NULL
+        g.start = take_bytes(base, &used, c.B * p.width * size)
+    g.X = take_bytes(base, &used, rows * p.I * size) if c.own_X else <void *> c.X
+    g.D = take_bytes(base, &used, rows * p.K * size) if c.own_D else <void *> c.D
+    g.weights = take_bytes(base, &used, rows * c.weight_width * size) if c.own_weights else <void *> c.weights
+    g.ends = take_bytes(base, &used, c.B * size) if c.lengths != NULL else NULL
+    g.losses = take_bytes(base, &used, rows * size) if c.losses != NULL else NULL
+    g.scale = take_bytes(base, &used, size)
+    g.totals = <double *> take_bytes(base, &used, L * sizeof(double))
+    g.weight = <double *> take_bytes(base, &used, L * sizeof(double))
+    g.unscale = <double *> take_bytes(base, &used, L * sizeof(double)) if c.unscale != NULL and not p.mean else NULL
     return used

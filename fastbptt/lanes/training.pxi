@@ -2,11 +2,11 @@
 #
 # Add what happens once per epoch or once per run here.
 
-cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *of) noexcept nogil:
+cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *dtype) noexcept nogil:
     """Train the networks of group i for job.training.epochs epochs in the workspace `base`.
 
     It copies theta and the state of the run into lanes, makes the updates of all epochs, and copies the results back. It ends
-    early when no lane learns any more.
+    early when no lane learns any more. `dtype` selects the type of the numbers; it is not read.
     """
     cdef const Plan *p = job.p
     cdef Call *data = job.c
@@ -15,37 +15,37 @@ cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *
     cdef Learning m
     cdef Group *g = &m.data
     cdef Group *b = &m.batch
-    cdef Kept *kept = &m.kept
-    cdef Picked picked
+    cdef RunState *kept = &m.kept
+    cdef BatchPosition position
     cdef Call c
-    cdef UpdateOptions what = t.what
-    cdef Py_ssize_t L = lane.lanes(kernels, of), first = i * L, n = min(L, data.n - first), l, epoch, begin_row, count
+    cdef UpdateOptions update = t.update
+    cdef Py_ssize_t L = lane.lanes(kernels, dtype), first = i * L, n = min(L, data.n - first), l, epoch, begin_row, count
     cdef floating *theta
     cdef Py_ssize_t batches = (data.B + t.batch_size - 1) // t.batch_size
     cdef floating *rates
     cdef floating *going
     cdef floating was_going[64]
     cdef unsigned long long mode = flush_denormals()
-    lay_out_training(job, of, base, &m)
-    picked.first, picked.n, picked.B = first, n, data.B
+    lay_out_training(job, dtype, base, &m)
+    position.first, position.n, position.B = first, n, data.B
     b.unscale = g.unscale
     theta, rates, going = <floating *> g.theta, <floating *> kept.rates, <floating *> kept.going
-    rows_into_lanes(first, L, data.N, p.P, <const floating *> data.theta, theta)
-    rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_1, <floating *> kept.slot_1)
+    columns_into_lanes(first, L, data.N, p.P, <const floating *> data.theta, theta)
+    columns_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_1, <floating *> kept.slot_1)
     if t.slot_2 != NULL:
-        rows_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_2, <floating *> kept.slot_2)
+        columns_into_lanes(first, L, data.N, p.P, <const floating *> t.slot_2, <floating *> kept.slot_2)
     memcpy(kept.going, <const floating *> t.going + first, L * sizeof(floating))
     if t.l1 != NULL:
-        rows_into_lanes(first, L, data.N, p.P, <const floating *> t.l1, <floating *> kept.l1)
+        columns_into_lanes(first, L, data.N, p.P, <const floating *> t.l1, <floating *> kept.l1)
     if t.l2 != NULL:
-        rows_into_lanes(first, L, data.N, p.P, <const floating *> t.l2, <floating *> kept.l2)
-    enter(p, data, g, first, n, theta)
+        columns_into_lanes(first, L, data.N, p.P, <const floating *> t.l2, <floating *> kept.l2)
+    load_group(p, data, g, first, n, theta)
     if t.judged != NULL:
-        enter(p, job.held, &m.held, first, n, theta)
-        rows_into_lanes(first, L, data.N, p.P, <const floating *> t.best_theta, <floating *> kept.best_theta)
+        load_group(p, job.held, &m.held, first, n, theta)
+        columns_into_lanes(first, L, data.N, p.P, <const floating *> t.best_theta, <floating *> kept.best_theta)
     count = t.earlier
     for epoch in range(t.epochs):
-        if not any_goes(L, going):
+        if not any_lane_learns(L, going):
             break
         memcpy(was_going, going, L * sizeof(floating))
         for l in range(L):
@@ -59,15 +59,16 @@ cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *
                 b.X, b.D, b.weights, b.ends, b.scale, b.weight = g.X, g.D, g.weights, g.ends, g.scale, g.weight
                 c.own_X, c.own_D, c.own_weights = data.own_X, data.own_D, data.own_weights
             else:
-                picked.epoch, picked.begin, picked.size = epoch, begin_row, c.B
-                pick(t, &picked, c.T, p.I, data.own_X, <const floating *> g.X, <floating *> b.X)
-                pick(t, &picked, c.T, p.K, data.own_D, <const floating *> g.D, <floating *> b.D)
-                pick(t, &picked, c.T, c.weight_width, data.own_weights, <const floating *> g.weights, <floating *> b.weights)
-                pick(t, &picked, 1, 1, True, <const floating *> g.ends, <floating *> b.ends)
-                weigh(p, &c, b, n, theta)
-            begin(p, &c, b, first, n, theta)
+                position.epoch, position.begin, position.size = epoch, begin_row, c.B
+                copy_batch(t, &position, c.T, p.I, data.own_X, <const floating *> g.X, <floating *> b.X)
+                copy_batch(t, &position, c.T, p.K, data.own_D, <const floating *> g.D, <floating *> b.D)
+                copy_batch(t, &position, c.T, c.weight_width, data.own_weights, <const floating *> g.weights,
+                           <floating *> b.weights)
+                copy_batch(t, &position, 1, 1, True, <const floating *> g.ends, <floating *> b.ends)
+                set_loss_scale(p, &c, b, n, theta)
+            set_initial_states(p, &c, b, first, n, theta)
             forward(p, &c, b, theta)
-            error(p, &c, b, theta)
+            compute_errors(p, &c, b, theta)
             backward(p, &c, b, theta)
             penalize(p, kept, L, theta, <floating *> b.gradient)
             clip(p, t.max_norm + first, L, <floating *> b.gradient, kept.norm)
@@ -77,9 +78,9 @@ cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *
                 kept.sums[2 * L + l] += kept.penalty[l]
                 kept.sums[3 * L + l] += kept.norm[l]
             count += 1
-            what.correction_1, what.correction_2 = 1 - what.beta_1**<double> count, 1 - what.beta_2**<double> count
-            if select_going(p, L, b, kept.penalty, kept.norm, <floating *> kept.going):
-                lane.update(kernels, &what, p.P, <const floating *> kept.rates, <const floating *> kept.going,
+            update.correction_1, update.correction_2 = 1 - update.beta_1**<double> count, 1 - update.beta_2**<double> count
+            if stop_nonfinite_lanes(p, L, b, kept.penalty, kept.norm, <floating *> kept.going):
+                lane.update(kernels, &update, p.P, <const floating *> kept.rates, <const floating *> kept.going,
                             <const floating *> b.gradient, theta, <floating *> kept.slot_1, <floating *> kept.slot_2)
             begin_row += c.B
         for l in range(n):
@@ -92,12 +93,12 @@ cdef void train_group(const Job *job, Py_ssize_t i, char *base, const floating *
             if was_going[l] != 0:
                 t.ended[first + l] = epoch + 1 if going[l] != 0 else -1 - epoch
         if t.judged != NULL:
-            judge(job, &m, first, n, epoch, theta)
+            validate_lanes(job, &m, first, n, epoch, theta)
     if t.judged != NULL:
-        rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.best_theta, <floating *> t.best_theta)
-    rows_out_of_lanes(first, L, data.N, p.P, theta, <floating *> data.theta)
-    rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_1, <floating *> t.slot_1)
+        columns_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.best_theta, <floating *> t.best_theta)
+    columns_out_of_lanes(first, L, data.N, p.P, theta, <floating *> data.theta)
+    columns_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_1, <floating *> t.slot_1)
     if t.slot_2 != NULL:
-        rows_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_2, <floating *> t.slot_2)
+        columns_out_of_lanes(first, L, data.N, p.P, <const floating *> kept.slot_2, <floating *> t.slot_2)
     memcpy(<floating *> t.going + first, kept.going, L * sizeof(floating))
     restore(mode)

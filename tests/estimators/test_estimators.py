@@ -1439,7 +1439,7 @@ def test_defaults_that_are_none_are_chosen_for_the_data():
 ])
 def test_updates_and_batches_by_default(options, shape, epochs, batch):
     X = np.random.default_rng(0).standard_normal((*shape, 1))
-    fitting = RNNRegressor(2, random_state=0, **options)._begin(X, X, None, None, (), {})
+    fitting = RNNRegressor(2, random_state=0, **options)._prepare_fit(X, X, None, None, (), {})
     assert (fitting.settings["epochs"], fitting.settings["batch_size"]) == (epochs, batch)
 
 

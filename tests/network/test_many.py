@@ -230,7 +230,7 @@ def test_labels_are_dealt_as_scikit_learn_deals_them():
     for draw in range(40):
         y = rng.choice(np.array(["d", "a", "c", "b"]), rng.integers(12, 40), p=[0.4, 0.3, 0.2, 0.1])
         k = int(rng.integers(2, 4))
-        fold = _folds._stratified(y, k)
+        fold = _folds._stratified_folds(y, k)
         for i, (_, test) in enumerate(StratifiedKFold(k).split(y, y)):
             assert np.array_equal(np.flatnonzero(fold == i), test)
 
@@ -322,8 +322,9 @@ def test_the_rest_is_kept_and_resume_goes_on_with_what_failed(tmp_path):
     copies = pickle.loads(pickle.dumps(nets))
     trained = []
     with pytest.MonkeyPatch.context() as patch:
-        work = _call._work
-        patch.setattr(_call, "_work", lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
+        work = _call._train_chunk
+        patch.setattr(_call, "_train_chunk",
+                      lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
         whole = fit_many(copies, X, D, epochs=3, resume=fits)
         assert sorted(trained) == lost and whole.stopped == ["epochs"] * 24 and whole.errors == [None] * 24
         trained.clear()
@@ -608,7 +609,7 @@ def test_chunks_are_large_enough_and_hold_whole_vectors():
     def sizes(epochs, workers):
         jobs = _jobs.Jobs(nets, _jobs.GivenData(X, X[..., :1]), dict.fromkeys(many.NAMED) | {
             "epochs": epochs, "batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}, {}).make()
-        return [len(chunk.jobs) for chunk in _chunks._chunks(jobs, workers, None, 1)]
+        return [len(chunk.jobs) for chunk in _chunks._divide_into_chunks(jobs, workers, None, 1)]
 
     assert sizes(1, 4) == [40 * L]                      # less work than shipping
     many_chunks = sizes(100_000, 4)

@@ -624,16 +624,16 @@ def test_penalties_and_clipping_are_each_networks_own(tmp_path):
 
 def test_an_option_that_lanes_do_not_serve_keeps_networks_out_of_them():
     net = RNN(2, 3, 1)
-    assert _lanes._fits(net) and not _lanes._fits(RNN(2, (3,), 1, bidirectional=True))
+    assert _lanes._fits_lanes(net) and not _lanes._fits_lanes(RNN(2, (3,), 1, bidirectional=True))
     for option in ({"connectivity": {"W_s": np.ones((3, 3))}}, {"autapses": False}, {"one_hot": True}, {"output": "last"},
                    {"trainable": {"W_x": False}}, {"dale_ratio": 0.5}, {"nonnegative": ("W_x",)}, {"bidirectional": True},
                    {"leak": 0.5}, {"leak_form": "current"}, {"noise_std": 0.1}, {"input_noise_std": 0.1},
                    {"recurrent_dropout": 0.1}, {"rate_penalty": 0.1}, {"omega": 0.1}):
-        assert _lanes._beside(RNN(2, 3, 1, **option)) == list(option)
+        assert _lanes._options_without_lanes(RNN(2, 3, 1, **option)) == list(option)
     for later in ({"later": 0.5}, {"later": 0.0}, {"later": None}, {"later": {"W_s": 1.0}}):  # that this file does not know
         other = net.copy()
         other._config = net._config | later
-        assert _lanes._fits(other) == (later == {"later": None})  # whose default would be None
+        assert _lanes._fits_lanes(other) == (later == {"later": None})  # whose default would be None
 
 
 def test_gated_networks_leave_lanes_where_they_are_slower_there():

@@ -79,7 +79,7 @@ def test_strengths_and_weaknesses_match_the_measurement(monkeypatch):
 
     lines = [line for line in page.replace("\n  ", " ").splitlines() if line.startswith("- ")]
     said = {re.sub(number, "#", line): figures(line) for line in lines}
-    for sentence in importlib.import_module("limits").lasting():
+    for sentence in importlib.import_module("limits").sentences_without_time():
         line = f"- {sentence}"
         assert np.allclose(figures(line), said[re.sub(number, "#", line)], rtol=0.02, atol=1e-12)  # under that is rounding
 

@@ -57,6 +57,7 @@ def sources(folder):
 def without_comments(text, suffix):
     """Return the text with comments and docstrings blanked, so that line numbers stay."""
     def blank(match):
+        """Return only the line breaks of a comment."""
         return "\n" * match[0].count("\n")
 
     if suffix in C:
@@ -138,6 +139,7 @@ def private_uses(folder, texts):
 
 
 def is_own(node):
+    """Return whether a node is the name `self` or `cls`."""
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
@@ -164,14 +166,17 @@ def counts(folder):
 
 
 def length(folder, texts):
+    """Return {file: number of its lines}."""
     return {file: len((folder / file).read_text(encoding="utf-8").splitlines()) for file in texts}
 
 
 def per_folder(texts):
+    """Return a Counter of the files by folder, without those of the folders in it."""
     return Counter(file.rpartition("/")[0] for file in texts)
 
 
 def main(folder):
+    """Print every count, and the files and functions that cause it."""
     texts = sources(folder)
     for item, name in ITEMS.items():
         found = places(texts, name)

@@ -59,6 +59,7 @@ def values_of(item):
 
 
 def takes_all(config):
+    """Return whether a run takes every test: by FASTBPTT_TESTS, or because it names a test."""
     return os.environ.get("FASTBPTT_TESTS") in ("instances", "all") or any("::" in each for each in config.args)
 
 
@@ -83,13 +84,16 @@ class Calls:
     """
 
     def __init__(self, package):
+        """Find the modules of the package's folder that have a function."""
         self.unseen = {str(path) for path in Path(package).rglob("*.py") if has_function(path.read_text(encoding="utf-8"))}
 
     def watch(self):
+        """Let Python call `see` for every call while modules are unseen."""
         sys.setprofile(self.see if self.unseen else None)
         threading.setprofile(self.see if self.unseen else None)  # of threads that start from now on
 
     def see(self, frame, event, argument):
+        """Note the module of a called function as seen. Python's profile hook calls it."""
         if event == "call" and frame.f_code.co_filename in self.unseen and frame.f_code.co_name != "<module>":
             self.unseen.discard(frame.f_code.co_filename)
             self.watch()

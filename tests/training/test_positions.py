@@ -386,8 +386,8 @@ def test_a_warm_start_keeps_its_split():
     model = RNNRegressor(4, max_iter=2, batch_size=4, early_stopping=True, validation_fraction=0.3, warm_start=True,
                          random_state=0)
     seen = []
-    split = model._split
-    model._split = lambda data, entropy: seen.append(split(data, entropy)) or seen[-1]
+    split = model._split_off_validation
+    model._split_off_validation = lambda data, entropy: seen.append(split(data, entropy)) or seen[-1]
     for _ in range(3):
         model.fit(X, y)
     assert len({held[0].tobytes() for _, held in seen}) == 1

@@ -521,7 +521,7 @@ def test_a_second_ctrl_c_does_not_wait():
 
 def test_ranks_that_share_cores_divide_them(monkeypatch):
     asked = []
-    monkeypatch.setattr(_threading, "said", lambda: None)
+    monkeypatch.setattr(_threading, "number_from_environment", lambda: None)
     monkeypatch.setattr(_threading, "default", lambda: 12)
     original = _rank_run.RankRun.__init__
 
