@@ -143,7 +143,7 @@ GATED_CELLS[CIFG] = GatedCell(cifg_step[float], cifg_step[double], cifg_step_bac
 """
 REFERENCE = '''
 def _mgu(units, A, h, through):
-    """Return the new state h' and [f n]: f = σ(A_f + W_s,f (M ∘ h)) ;  n = g1(A_n + W_s,n (f ∘ M ∘ h)) ;  h' = h + f ∘ (n - h)."""
+    """Return h' and [f n]: f = σ(A_f + W_s,f (M ∘ h)) ;  n = g1(A_n + W_s,n (f ∘ M ∘ h)) ;  h' = h + f ∘ (n - h)."""
     A_f, A_n = _parts(A, 2)
     f = _sigmoid(A_f + (through.mask * h) @ pack(through.rows(0, 1)))
     n = units.g(A_n + (f * through.mask * h) @ pack(through.rows(1, 2)))
@@ -261,14 +261,16 @@ def test_new_cells_pass_the_tests_of_gated_cells(tmp_path):
     write(tmp_path, STEPS + FORMULAS)
     run(tmp_path, "setup.py", "-q", "build_ext", "--inplace", FASTBPTT_CFLAGS="-O0")
     run(tmp_path, "-c", "from fastbptt import RNN, Population; print(RNN(1, 2, 1, cell='mgu'), RNN(1, 2, 1, cell='cifg'))")
-    assert passed(tests(tmp_path, "mgu or cifg", "tests/engine/test_gates.py")) >= 30
-    assert passed(tests(tmp_path, "(mgu or cifg) and (stacks or single)", "tests/engine/test_gates.py", FASTBPTT_SIMD="blas")) >= 10
-    assert passed(tests(tmp_path, "mgu or cifg", "tests/reference/test_gated.py")) >= 100
+    assert passed(run_tests(tmp_path, "mgu or cifg", "tests/engine/test_gates.py")) >= 30
+    few = "(mgu or cifg) and (stacks or single)"
+    assert passed(run_tests(tmp_path, few, "tests/engine/test_gates.py", FASTBPTT_SIMD="blas")) >= 10
+    assert passed(run_tests(tmp_path, "mgu or cifg", "tests/reference/test_gated.py")) >= 100
 
 
-def tests(folder, names, file, **environment):
+def run_tests(folder, names, file, **environment):
     """The output of pytest for the tests of these names."""
-    return run(folder, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", names, file, FASTBPTT_TESTS="all", **environment)
+    return run(folder, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", names, file, FASTBPTT_TESTS="all",
+               **environment)
 
 
 def passed(output):
