@@ -131,7 +131,7 @@ def panel_csv(path, targets, lengths):
 LONG = "a name of a quantity, in $ per m^2 and $ per hour, that is far longer than any panel is wide " * 2
 
 
-@pytest.mark.share(4)
+@pytest.mark.thorough
 @pytest.mark.parametrize(("targets", "lengths"), [
     (["load"], {"north": 120, "south": 150}), (["load", LONG], {"north": 120, LONG: 150}),
     ([f"x{k}" for k in range(5)], {"only": 130}), ([f"x{k}" for k in range(14)], {"north": 120, "south": 130}),
@@ -419,6 +419,7 @@ def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
     assert fastbptt.load("temporal_order.npz").hidden_size == 20
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cell, words", [("gru", "GRU of 3 units, 52 parameters"), ("lstm", "LSTM of 3 units, 64 parameters")])
 def test_train_takes_the_cell_and_the_saved_model_forecasts(folder, no_matplotlib, capsys, cell, words):
     arguments = ["--cell", cell, "--hidden-size", "3", "--max-iter", "2", "--model", "model.npz"]
@@ -622,6 +623,7 @@ def test_version_and_help_exit_with_0(capsys):
     assert fastbptt.__version__ in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_an_encoding_without_greek_letters_works():
     process = run_outside(["gradcheck", "--activation", "tanh", "--loss", "huber", "--hidden-size", "2"],
                           PYTHONIOENCODING="ascii")

@@ -248,6 +248,7 @@ def test_the_autoregression_finds_the_coefficients_of_a_linear_process():
     np.testing.assert_allclose(made[6:], x[6:], atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_the_autoregressions_order_is_chosen_on_the_held_out_part(sunspots):
     made, order, tried = _forecast.autoregression([sunspots], 1, 12)
     assert order == 132 and tried == [12, 24, 36, 60, 132]

@@ -107,6 +107,7 @@ def test_a_spectrum_is_that_of_one_gate():
     assert diagnostics.spectrum(RNN(I, H, O)).gate == ""
 
 
+@pytest.mark.share(6)
 @every_cell
 @pytest.mark.parametrize("options", [{}, {"activation": "relu"}, {"activation": "relu", "hidden_size": (4, 3)},
                                      {"learn_initial_state": True, "bidirectional": True, "activation": "leaky_relu"}])

@@ -396,6 +396,7 @@ def served(name):
     return run.stdout.splitlines() if run.returncode == 0 else None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", _core.KERNEL_SETS if ALL else ("blas",))
 def test_a_plan_is_served_by_the_kernels_of_the_process_and_by_a_blas_only_where_allowed(name):
     found = served(name)

@@ -53,6 +53,7 @@ def assert_equal(found, expected, tolerance):
         np.testing.assert_allclose(found[name], value, atol=tolerance * max(1e-3, np.abs(value).max()), rtol=0, err_msg=name)
 
 
+@pytest.mark.share(9)
 @pytest.mark.parametrize("H", WIDTHS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_are_those_of_the_reference(cell, H):
@@ -83,6 +84,7 @@ def test_a_single_step_has_the_gradients_of_the_reference(cell):
             assert_equal(found, expected, 1e-11)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("cell", CELLS)
 def test_float32_is_near_float64(cell):
     rng = np.random.default_rng(5)
@@ -136,6 +138,7 @@ def test_gradients_have_the_same_bits_for_any_threads_and_memory(cell, dtype):
                 assert all(np.array_equal(found[name], whole[name]) for name in whole)
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("H", (5, 13, 32))
 @pytest.mark.parametrize("cell", CELLS)
 def test_terms_and_flow_are_those_of_the_reference(cell, H):

@@ -1,7 +1,7 @@
 """Lengths, resets, errors of the last step, ids, truncation, memory limits, streams, steps and closed loops, each with every
 other option: the core against the reference.
 
-A kind of call is a row of VALUES, drawn at random. A plain run takes 25 of them, 100 with FASTBPTT_TESTS=instances, 200
+A kind of call is a row of VALUES, drawn at random. A plain run takes 10 of them, 100 with FASTBPTT_TESTS=instances, 200
 with FASTBPTT_TESTS=all. FASTBPTT_KINDS=all draws at least 2000 by hypothesis, which shrinks what fails. It makes every two
 values of two options meet in at least 20 of them, and prints how often they did. It does so in two halves, which may run
 side by side. A number in place of `all` draws the same ones each time.
@@ -571,7 +571,7 @@ def assert_near(found, expected, call):
 
 
 @pytest.mark.quick
-@pytest.mark.share(4)
+@pytest.mark.share(10)
 @pytest.mark.parametrize("turn", range(20))
 def test_core_and_reference_agree_on_random_kinds(turn):
     rng = np.random.default_rng(turn)
@@ -580,7 +580,7 @@ def test_core_and_reference_agree_on_random_kinds(turn):
 
 
 @pytest.mark.quick
-@pytest.mark.share(4)
+@pytest.mark.share(10)
 @pytest.mark.parametrize("turn", range(20))
 def test_core_and_reference_agree_on_random_kinds_of_gated_cells(turn):
     rng = np.random.default_rng([turn, 1])
@@ -602,7 +602,7 @@ SWEPT = [values for values in itertools.product(*(VALUES[name] for name in ("len
          if values[0] != "zeros" or values[2] != "last"]
 
 
-@pytest.mark.share(6)
+@pytest.mark.share(30)
 @pytest.mark.parametrize(("lengths", "resets", "output", "ids"), SWEPT)
 def test_core_and_reference_agree_on_every_kind_of_sequences(lengths, resets, output, ids):
     for kind in swept_kinds(lengths, resets, output, ids):
@@ -618,7 +618,7 @@ def test_the_sweep_over_sequences_draws_all_other_options():
     assert len({kind[5:] for pair in drawn for kind in pair}) > 170
 
 
-@pytest.mark.share(6)
+@pytest.mark.share(20)
 @pytest.mark.parametrize("output", VALUES["output"])
 @pytest.mark.parametrize("resets", VALUES["resets"])
 @pytest.mark.parametrize("weights", ["none", "few steps"])
@@ -715,7 +715,7 @@ def padded_with(call, number, label, weight, reset):
 DIRT = [(np.nan, -7, np.nan, True), (np.inf, 10**9, -1.0, True)]
 
 
-@pytest.mark.share(4)
+@pytest.mark.share(8)
 @both_backends
 @both_dtypes
 @pytest.mark.parametrize("output", VALUES["output"])
@@ -732,7 +732,7 @@ def test_padding_is_not_read(ids, output, dtype, backend):
             assert_same_bits(results(padded_with(call, *dirt), dtype, backend), clean, call)
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(8)
 @both_backends
 @pytest.mark.parametrize("output", VALUES["output"])
 @pytest.mark.parametrize("ids", VALUES["ids"])
@@ -759,12 +759,14 @@ def test_padding_is_not_read_in_training(ids, output, backend):
         assert len(runs) == 1
 
 
+@pytest.mark.share(2)
 @both_dtypes
 def test_two_threads_give_the_bits_of_one(dtype):
     for call in random_calls(2, 25, shards="several", B=40):
         assert_same_bits(results(call, dtype, "core", 2), results(call, dtype, "core", 1), call)
 
 
+@pytest.mark.share(2)
 @both_dtypes
 def test_an_option_that_asks_for_nothing_takes_the_plain_path(dtype):
     for call in random_calls(3, 40, lengths="none", resets="none"):
@@ -791,7 +793,7 @@ OF_A_SEQUENCE = {"Y", "S", "final state", "losses", "∂E/∂X", "∂E/∂initia
                  "∂E/∂initial_state of backward"}
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(8)
 @vectors_only
 @both_dtypes
 @pytest.mark.parametrize("weights", ["none", "few steps"])

@@ -91,6 +91,7 @@ def insert(path, before, text):
     path.write_text(old.replace(before, text + before, 1), "utf-8")
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("table, row, functions", [(table, *new) for table, new in NEW_ROWS.items()] + [
     ("activations", "ACTIVATION(HALF, half, HIDDEN, INPUT)", NEW_ROWS["activations"][1])])
 def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, table, row, functions):
@@ -108,6 +109,7 @@ def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, t
     assert "FASTBPTT_HALF" in errors and "not handled in switch" in errors
 
 
+@pytest.mark.thorough
 def test_a_constant_without_a_case_does_not_compile(copied):
     insert(copied / "kernels" / "kernels.h", "    FASTBPTT_GIVEN /*", "    FASTBPTT_FORGOTTEN,\n")
     for source in (copied / "scalar.c", copied / "kernels" / "sets" / "baseline.c"):

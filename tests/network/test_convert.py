@@ -617,6 +617,7 @@ def test_bad_files_of_psychrnn_are_refused(tmp_path):
         RNN.from_psychrnn(tmp_path / "none.npz", leak=0.2)
 
 
+@pytest.mark.thorough
 def test_nothing_of_the_other_packages_is_imported():
     code = "import sys, fastbptt.convert; assert not {'torch', 'keras', 'tensorflow', 'psychrnn'} & sys.modules.keys()"
     assert run_python(code).returncode == 0

@@ -197,6 +197,7 @@ def test_estimators_are_what_fit_makes_of_them_alone():
             assert fits.lanes.all() == bool(_population.lanes("float64"))
 
 
+@pytest.mark.thorough
 def test_cross_validation_is_that_of_grid_search():
     model_selection = pytest.importorskip("sklearn.model_selection")
     rng = np.random.default_rng(6)
@@ -254,6 +255,7 @@ def test_seeds_repeat_each_fold():
 # ---- Executors, failures, what is resumed
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("chunk_size", [None, 1, 5])
 def test_threads_give_the_same_bits(chunk_size):
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
@@ -268,6 +270,7 @@ def batch(size, rng):
     return rng.standard_normal((4, size, 2)), np.ones((4, size, 1))
 
 
+@pytest.mark.thorough
 def test_processes_give_the_same_bits_and_a_dead_one_is_reported_with_its_network():
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
@@ -386,6 +389,7 @@ def test_what_other_runs_ended_with_is_neither_taken_over_nor_replaced(name, tmp
     assert path.read_bytes() != content
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("seed", [0, None])
 def test_estimators_take_over_the_fits_of_the_same_estimators_alone(seed):
     rng = np.random.default_rng(0)
@@ -690,6 +694,7 @@ def test_grid_search_under_joblib(backend):
             assert np.array_equal(scores(), right)
 
 
+@pytest.mark.thorough
 def test_a_script_without_a_guard_or_scikit_learn_can_use_both():
     script = """
 import sys

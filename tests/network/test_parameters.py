@@ -366,6 +366,7 @@ def test_an_objective_refuses_a_theta_that_does_not_fit(backend, theta, error):
         fun(theta)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_scipy_minimises_an_objective(dtype):
     minimize = pytest.importorskip("scipy.optimize").minimize

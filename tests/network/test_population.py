@@ -67,7 +67,7 @@ def close(found, right, dtype, what):
 
 
 @pytest.mark.quick
-@pytest.mark.share(3)
+@pytest.mark.share(12)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", range(len(KINDS)))
 def test_each_network_is_what_it_is_alone(kind, dtype):

@@ -24,6 +24,7 @@ def blocks_of(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.thorough
 def test_python_of_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of(README)
@@ -83,6 +84,7 @@ def test_strengths_and_weaknesses_match_the_measurement(monkeypatch):
         assert np.allclose(figures(line), said[re.sub(number, "#", line)], rtol=0.02, atol=1e-12)  # under that is rounding
 
 
+@pytest.mark.thorough
 def test_python_of_the_examples_runs(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)

@@ -135,6 +135,7 @@ def test_fields_of_optimizers_have_types():
         assert all(field.type for field in dataclasses.fields(kind))
 
 
+@pytest.mark.thorough
 def test_the_program_with_types_runs(capsys):
     runpy.run_path(str(Path(__file__).with_name("typed_use.py")), run_name="__main__")
     assert capsys.readouterr().out

@@ -181,6 +181,7 @@ def other(work, sdist, python):
 
 def main():
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # setuptools warns of it
+    os.environ.setdefault("FASTBPTT_TESTS", "instances")  # a plain run takes only a part of them
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="+", default=[], help="other interpreters")
     parser.add_argument("--keep", type=Path, help="a folder for the sdist and the wheel")

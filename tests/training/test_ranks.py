@@ -544,6 +544,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_goes_on_from_the_checkpoint_that_rank_0_wrote(name, tmp_path):
     arrays = {each: data()[each] for each in ("X", "D", "weights")}

@@ -535,6 +535,7 @@ def test_ctrl_c_with_patience_keeps_the_last_update_and_not_the_best():
     assert net.theta.tobytes() == thetas[81]
 
 
+@pytest.mark.share(2)
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
 @both_backends
 def test_a_real_sigint_at_any_moment_leaves_a_whole_update(backend):
@@ -602,7 +603,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.share(3)
+@pytest.mark.thorough
 @compiled
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
 @pytest.mark.parametrize("operation", ["forward", "evaluate", "loss_and_gradients"])
