@@ -19,7 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 
 
-MOST = 6  # instances of one test
+MOST = 4  # instances of one test
 
 
 def left_out(items):
