@@ -6,7 +6,9 @@
 A table a kind of work, number of threads and dtype: the median of every contender, and in brackets how many times
 fastbptt's median in the same run that is. Another table: fastbptt's GFLOP/s in percent of the run's own large product.
 Rows of --lengths have tables of their own, with fastbptt's time divided by that of its full batches. Gated units have
-tables of their own. There the C contender does not count as one of the others: its ratio is in its own column.
+tables of their own. There the C contender does not count as one of the others: its ratio is in its own column. Below a
+table of at least ten shapes follow the geometric mean of the fastest contender's ratio, C included, and the shapes that
+fastbptt lost.
 Pictures, by matplotlib: time of a step by network; GFLOP/s as a share of the large product's; scaling with B, T and H
 from the cells of cases.SWEPT; time of a step that there is by lengths; and scaling with threads, from files of different
 --threads. Pictures are of plain units. Every row is shown, lost ones too.
@@ -21,6 +23,7 @@ from pathlib import Path
 import cases
 from contenders import REGISTRY
 
+LEAST_SHAPES = 10  # of a table, from which on a mean over them says something
 LEAST_ROWS = 32  # sequences at once, from which on a step's product can be held against a large one
 FULL_BATCHES = REGISTRY["full_batches"].title
 FIT, C = REGISTRY["fit"].title, REGISTRY["c_gru"].title
@@ -96,6 +99,25 @@ def table(rows):
         yield f"| {cell} | {' | '.join(entries)} | {fastest} |{over}"
 
 
+def summary(rows):
+    """Yield lines over the shapes of a table: the geometric mean of the fastest contender's time divided by fastbptt's, and losses."""
+    fastest = {}
+    for row in rows:
+        if row["group"] != "fastbptt" and row["ratio"] is not None:
+            fastest[label(row)] = min(row, fastest.get(label(row), row), key=lambda each: each["ratio"])
+    if len(fastest) < LEAST_SHAPES:
+        return
+    mean = math.exp(sum(math.log(row["ratio"]) for row in fastest.values()) / len(fastest))
+    lost = sorted((row for row in fastest.values() if row["ratio"] < 1), key=lambda row: row["ratio"])
+    yield (f"The fastest contender of each of {len(fastest)} shapes took {mean:.2f} times as long as fastbptt in the geometric mean. "
+           f"fastbptt lost {len(lost)} shapes{':' if lost else '.'}")
+    yield ""
+    for row in lost:
+        yield f"- {label(row)}: {row['contender']} took {row['ratio']:.2f} of fastbptt's time"
+    if lost:
+        yield ""
+
+
 def table_key(row):
     """Return what the rows of one table have in common; the fourth is whether there are lengths."""
     return row["what"], row["dtype"], row["threads"], bool(row["lengths"]), row["units"]
@@ -111,6 +133,7 @@ def tables(rows):
         yield ""
         yield from table(chosen)
         yield ""
+        yield from summary(chosen)
 
 
 def shares(rows):

@@ -7,7 +7,7 @@
     python bench/run.py --what forward adam first import memory --cells 16,100,8,32,4
     python bench/run.py --random 20 --seed 1 --contenders fastbptt jax_hand numba
     python bench/run.py --cells gated               # seven cells with GRU and with LSTM units
-    python bench/run.py --random 100 --seed 1 --units gru lstm
+    python bench/run.py --random 100 --seed 1 --units gru lstm --output random.csv  # report.py sums up what was lost
     python bench/run.py --lengths full equal uniform geometric --cells 32,100,10,64,10  # sequences of unequal length
     python bench/report.py results.csv              # tables and pictures
 

@@ -185,6 +185,35 @@ def test_terms_and_flow_are_those_of_the_reference(cell, H):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_dropout_has_the_gradients_of_the_reference(cell):
+    """Sequences that end at different steps have rows of the mask that do not begin with the first."""
+    rng = np.random.default_rng(11)
+    for H in (8, 13, 33):
+        net = network(cell, H, recurrent_dropout=0.4)
+        X, D, S_0, resets, m = data(net, rng)
+        for more in ({}, {"lengths": LENGTHS, "initial_state": S_0, "weights": m, "initial_state_gradient": True},
+                     {"tbptt": (4, 7), "resets": resets, "lengths": LENGTHS}):
+            (_, found), (_, expected) = (net.loss_and_gradients(X, D, dropout=3, input_gradient=True, backend=backend, **more)
+                                         for backend in ("core", "reference"))
+            assert_equal(found, expected, 1e-11)
+
+
+@pytest.mark.parametrize("H", (8, 13))
+@pytest.mark.parametrize("cell", CELLS)
+def test_windows_that_overlap_have_the_updates_of_the_reference(cell, H):
+    """Each window goes back into steps whose states, and what the cell saved, are those of the windows before."""
+    for lengths in (None, LENGTHS):
+        after = []
+        for backend in ("core", "reference"):
+            net = network(cell, H)
+            X, D, *_ = data(net, np.random.default_rng(13))
+            net.fit(X, D, epochs=1, batch_size=B, tbptt=(3, 8), optimizer="sgd", learning_rate=0.1, lengths=lengths,
+                    backend=backend, random_state=0)
+            after.append(net.parameters)
+        assert_equal(*after, 1e-11)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_padding_of_a_row_is_never_read(cell):
     """A sequence that is not finite changes no other one, nor the gradient by it."""
     net = network(cell, 13)

@@ -497,12 +497,21 @@ def test_a_list_of_biases_tells_whether_a_gru_resets_after_the_product():
         with pytest.raises(ValueError, match=f"^reset_after must be {after} as in the converted network"):
             RNN.from_keras(arrays, reset_after=not after)
     assert "reset_after" not in convert.from_keras([arrays[0], arrays[1], arrays[3]]).options
+    mixed = [array for after in (True, False) for array in layers_of(gated("gru", reset_after=after))[0].get_weights()]
+    with pytest.raises(ValueError, match="all GRU must have the same reset_after, which the number of rows of their biases"):
+        RNN.from_keras([*mixed, np.ones((H, O))])
+
+
+def test_biases_of_a_gru_must_have_three_blocks():
+    state = {"weight_ih_l0": np.ones((3 * H, I)), "weight_hh_l0": np.ones((3 * H, H))}
+    with pytest.raises(ValueError, match=r"^the biases of layer _l0 of rnn must have the same shape \(G·H,\), got \(16,\)"):
+        RNN.from_torch(state | {name: np.ones(3 * H + 1) for name in ("bias_ih_l0", "bias_hh_l0")})
 
 
 # ---- Numbers that Keras 3.15.1 states of its own layers, in keras/src/layers/rnn/gru_test.py and lstm_test.py (Apache 2.0)
 
-# Every weight of a matrix beside W_x is 0.01, of one beside W_s 0.02, every bias 0.03. The inputs count up from 0, samples first.
-# The shape (B, T, I) of the inputs, units, how the layer is called, and its output at the last step; one number stands for all units.
+# Every entry of W_x is 0.01, of W_s 0.02, and of the biases 0.03. The inputs count up from 0, samples first. A row is the shape
+# (B, T, I) of the inputs, the units, how the layer is called, and its output at the last step: one number if all units are equal.
 KERAS_OUTPUTS = {
     "gru": (GRU, (3, 6, 4), 3, {}, [0.5217289, 0.6371659, 0.39384964]),
     "gru, go_backwards": (GRU, (3, 6, 4), 3, {"backwards": True}, [0.24406259, 0.611516, 0.3928808]),
@@ -566,7 +575,8 @@ def test_outputs_are_the_numbers_in_the_tests_of_keras(case, backend):
         found = np.zeros((B, T, units))
         for b in range(B):
             found[b, mask[b]] = Y[:lengths[b], b]
-        np.testing.assert_allclose(found, np.repeat(np.array(KERAS_SEQUENCES[case])[..., None], units, axis=-1), rtol=1e-6, atol=1e-6)
+        expected = np.repeat(np.array(KERAS_SEQUENCES[case])[..., None], units, axis=-1)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 # ---- PsychRNN

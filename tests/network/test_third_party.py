@@ -1,4 +1,4 @@
-"""Other people's checks through thin adapters: PyTorch's gradcheck in its slow mode, and the operators RNN, GRU and LSTM of ONNX.
+"""Other people's checks through thin adapters: PyTorch's gradcheck in slow mode, and ONNX's operators RNN, GRU and LSTM.
 
 ONNX's own backend tests of these operators have constant weights, so they cannot tell one gate from another. Random weights in
 ONNX's reference implementation and in onnxruntime can.
@@ -98,7 +98,8 @@ def network_of(op, given, attributes):
     if len(each) != 1:
         raise ValueError(f"activations must be the same in both directions, got {', '.join(names)}")
     options = {"reset_after": bool(attributes.get("linear_before_reset", 0))} if op == "GRU" else {}
-    net = RNN(I, H, directions * H, cell=cell, activation=each.pop(), bidirectional=directions == 2, bias="B" in given, **options)
+    options |= {"activation": each.pop(), "bidirectional": directions == 2, "bias": "B" in given}
+    net = RNN(I, H, directions * H, cell=cell, **options)
     net.parameters["W_y"][...] = np.eye(directions * H)
     if net.bias:
         net.parameters["b_y"][...] = 0
@@ -215,8 +216,9 @@ def random_node(op, seed, plain=False):
     def draw(*shape):
         return rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(np.sqrt(shape[-1]))
 
-    inputs = {"X": rng.standard_normal((T, B, I)).astype(np.float32), "W": draw(directions, G * H, I), "R": draw(directions, G * H, H),
-              "B": draw(directions, 2 * G * H), "sequence_lens": lengths, "initial_h": draw(directions, B, H)}
+    inputs = {"X": rng.standard_normal((T, B, I)).astype(np.float32), "W": draw(directions, G * H, I),
+              "R": draw(directions, G * H, H), "B": draw(directions, 2 * G * H), "sequence_lens": lengths,
+              "initial_h": draw(directions, B, H)}
     if op == "LSTM":
         inputs["initial_c"] = draw(directions, B, H)
     if plain:
@@ -238,8 +240,9 @@ def model_of(node, inputs):
     from onnx import TensorProto, helper
 
     kinds = {np.dtype("f4"): TensorProto.FLOAT, np.dtype("i4"): TensorProto.INT32}
+    given = [helper.make_tensor_value_info(name, kinds[each.dtype], each.shape) for name, each in inputs.items()]
     graph = helper.make_graph(
-        [node], "recurrence", [helper.make_tensor_value_info(name, kinds[each.dtype], each.shape) for name, each in inputs.items()],
+        [node], "recurrence", given,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in node.output])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
 

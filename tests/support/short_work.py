@@ -57,7 +57,8 @@ def data(net, T=7, B=13, seed=0, labels=False):
             "lengths": rng.integers(net.output == "last", T, B, endpoint=True),
             "resets": rng.random((T, B)) < 0.1}
     if isinstance(net.hidden_size, int):
-        more["initial_state"] = rng.standard_normal((B, net.hidden_size)).astype(net.dtype)
+        width = net.hidden_size * (2 if net.cell == "lstm" else 1)
+        more["initial_state"] = rng.standard_normal((B, width)).astype(net.dtype)
     as_type = lambda a: a.astype(net.dtype) if a.dtype.kind == "f" else a  # noqa: E731
     return as_type(X), as_type(D), more
 
@@ -123,6 +124,28 @@ def options():
             net = network(shards=False, dtype=dtype, **layers)
             X, D, more = data(net, 4, 3)
             seen(net.loss_and_gradients(X, D, input_gradient=True))
+
+
+@work
+def gates():
+    """GRU and LSTM: rows of one and of several vectors, one row and several, and what the engine does around the kernels."""
+    for dtype in DTYPES:
+        for cell in ({"cell": "gru"}, {"cell": "gru", "reset_after": False}, {"cell": "lstm"}):
+            for H, B in ((3, 1), (16, 1), (13, 5), (16, 5)):
+                net = network(H, dtype=dtype, learn_initial_state=H == 13, **cell)
+                X, D, more = data(net, B=B)
+                seen(net.loss_and_gradients(X, D, input_gradient=True, initial_state_gradient=True, **more))
+                more.pop("initial_state")
+                seen(net.loss_and_gradients(X, D, tbptt=(2, 3), **more))
+            for settings in ({"one_hot": True}, {"recurrent_dropout": 0.3}, {"output": "last"}, {"bias": False}):
+                net = network(dtype=dtype, **settings, **cell)
+                X, D, more = data(net, B=5)
+                seen(net.loss_and_gradients(X, D, memory_limit="auto", dropout=net.recurrent_dropout > 0, **more))
+            y, state = net.step(X[0])
+            seen((y, state, net.gradient_terms(X, D, 2)))
+            seen(net.forward(X, state, return_states=True)[2].S)
+            net.fit(X, D, epochs=2, batch_size=2, tbptt=(2, 4), n_threads=2)
+            seen(net.theta)
 
 
 @work
@@ -199,8 +222,8 @@ def at_once(function, threads=8):
 
 def bits(value):
     """Return a result with the bytes of each array in its place, to compare results exactly."""
-    if hasattr(value, "rates"):
-        value = value.S, value.rates
+    if hasattr(value, "S"):
+        value = value.S, getattr(value, "rates", None)
     if isinstance(value, dict):
         value = tuple(value.values())
     return tuple(map(bits, value)) if isinstance(value, (tuple, list)) else np.asarray(value).tobytes()
@@ -217,7 +240,7 @@ def same_as_alone(function, threads=8):
 def one_network():
     """Make every call that leaves a network as it is, on one network, by turns and with threads of its own."""
     for dtype in DTYPES:
-        for settings in ({}, {"leak": 0.5, "l2": 1e-3}, {"omega": 0.1}):
+        for settings in ({}, {"leak": 0.5, "l2": 1e-3}, {"omega": 0.1}, {"cell": "gru"}, {"cell": "lstm"}):
             net = network(dtype=dtype, **settings)
             X, D, more = data(net)
             calls = [lambda n: net.loss_and_gradients(X, D, n_threads=n, **more),
