@@ -24,7 +24,8 @@ FILLS = ("interpolate", "previous", "zero", "seasonal")
 GROUPED = re.compile(r"[+-]?\d{1,3}(?:[\s\u00a0\u202f\u2009'’]\d{3})+(?:[.,]\d+)?", re.ASCII)
 GROUPS = {",": re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII),
           ".": re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d*)?(?:[eE][+-]?\d+)?", re.ASCII)}
-CERTAIN = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+\.\d+|[+-]?\d{1,3}(?:,\d{3}){2,}", re.ASCII)  # thousands separators, whatever the decimal sign
+# Commas that separate thousands, whatever the decimal sign.
+CERTAIN = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+\.\d+|[+-]?\d{1,3}(?:,\d{3}){2,}", re.ASCII)
 MONEY = re.compile(r"\(?[+-]?\s*(?:[$€£¥₹₩₽]|USD|EUR|GBP|CHF|JPY|CNY|kr\.?|Rs\.?)?\s*[+-]?\d[\d.,'’\s]*\)?\s*"
                    r"(?:[%‰$€£¥₹₩₽]|USD|EUR|GBP|CHF|JPY|CNY|kr\.?)?\)?")
 MOST = 12  # number of names in a list of a message
@@ -104,12 +105,13 @@ class Table:
         for n, x in enumerate(self.values):
             index = None
             if self.times is not None and self.calendar is not None:
-                index = pd.Index(self.times[n], name=self.time)
-                if self.calendar.unit != "1":
-                    index = pd.DatetimeIndex(self.calendar.days(self.times[n]).astype("M8[s]" if self.calendar.unit in "YMDB" else None)
-                                             if self.calendar.unit in "YMDB" else self.times[n], name=self.time)
-                    if self.calendar.offset:
-                        index = index.tz_localize("UTC" if self.calendar.offset == "+00:00" else self.calendar.offset)
+                times, calendar = self.times[n], self.calendar
+                if calendar.unit == "1":
+                    index = pd.Index(times, name=self.time)
+                else:
+                    index = pd.DatetimeIndex(calendar.days(times).astype("M8[s]") if calendar.unit in "YMDB" else times, name=self.time)
+                    if calendar.offset:
+                        index = index.tz_localize("UTC" if calendar.offset == "+00:00" else calendar.offset)
             found.append(pd.DataFrame(x, columns=self.columns, index=index))
         return found
 
@@ -209,13 +211,14 @@ def read_table(table: Any, *, target: str | Sequence[str] | None = None, inputs:
     else:
         source = _source.from_pandas(table)
         source.command = command
-    return _Reader(source, targets, inputs, known, id, time, decimal, dayfirst, fill, season).table()
+    return _Reader(source, targets=targets, inputs=inputs, known=known, id=id, time=time, decimal=decimal, dayfirst=dayfirst,
+                   fill=fill, season=season).table()
 
 
 class _Reader:
     """The steps of `read_table`, which share the source and the options."""
 
-    def __init__(self, source, targets, inputs, known, id, time, decimal, dayfirst, fill, season):
+    def __init__(self, source, *, targets, inputs, known, id, time, decimal, dayfirst, fill, season):
         self.source, self.frame, self.notes = source, source.frame, list(source.notes)
         self.targets, self.inputs, self.known, self.id, self.time = targets, inputs, known, id, time
         self.decimal, self.dayfirst, self.fill, self.season = decimal, dayfirst, fill, season
@@ -330,7 +333,7 @@ class _Reader:
             return
         used = {*self.inputs, *self.known, self.id, *(axis.columns if axis is not None else ())}
         kinds = {name: self._kind(name) for name in self.frame.columns if name not in used}
-        counts = [name for name, kind in kinds.items() if kind == "numbers" and name in self.source.unnamed and self._counts(name)]
+        counts = [name for name, kind in kinds.items() if kind == "numbers" and self._counts(name)]
         self.targets = [name for name, kind in kinds.items() if kind == "numbers" and name not in counts]
         ignored = [name for name, kind in kinds.items() if kind == "text" or kind == "nothing" and name not in self.source.unnamed]
         if ignored:
@@ -345,7 +348,7 @@ class _Reader:
 
     def _counts(self, name):
         column = self.frame[name]
-        return name == self.frame.columns[0] and column.dtype.kind in "iu" and column.iloc[0] in (0, 1) and bool(
+        return name == self.frame.columns[0] and name in self.source.unnamed and column.dtype.kind in "iu" and column.iloc[0] in (0, 1) and bool(
             (column.diff().iloc[1:] == 1).all())
 
     def _refuse_transposed(self):
@@ -444,7 +447,8 @@ class _Reader:
             more = f", and {number - 1} more times occur twice" if number > 1 else ""
             hint = ""
             if ids is None and self.source.command != "predict":
-                hint = f"; use {self.source.option('id')}{' COLUMN' if self.source.command else 'COLUMN'} if the rows belong to several series"
+                option = self.source.value("id", "COLUMN") if self.source.command else "id=COLUMN"
+                hint = f"; use {option} if the rows belong to several series"
                 column = self._likely_id(axis, utc)
                 hint += f", such as {column}" if column else ""
             raise self.source.error(f"{short(cell)}{whose} is also in {self.source.place(first)}{more}{hint}", second,
