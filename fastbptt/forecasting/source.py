@@ -543,7 +543,8 @@ def _written(cell):
     if cell is None or cell is pd.NaT or isinstance(cell, float) and np.isnan(cell):
         return ""
     if hasattr(cell, "isoformat"):
-        return cell.isoformat(" ").removesuffix(" 00:00:00") if hasattr(cell, "hour") and hasattr(cell, "year") else cell.isoformat()
+        timed = hasattr(cell, "hour") and hasattr(cell, "year")
+        return cell.isoformat(" ").removesuffix(" 00:00:00") if timed else cell.isoformat()
     return str(cell)
 
 

@@ -203,7 +203,8 @@ def read_table(table: Any, *, target: str | Sequence[str] | None = None, inputs:
     """
     targets = [target] if isinstance(target, str) else None if target is None else list(target)
     inputs, known = list(inputs or ()), [known] if isinstance(known, str) else list(known)
-    for name, value, allowed in (("decimal", decimal, (".", ",")), ("fill", fill, FILLS), ("dayfirst", dayfirst, (True, False))):
+    for name, value, allowed in (("decimal", decimal, (".", ",")), ("fill", fill, FILLS),
+                                 ("dayfirst", dayfirst, (True, False))):
         if value is not None and value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, or None, got {value!r}")
     if isinstance(table, str | bytes | os.PathLike):
@@ -335,7 +336,8 @@ class _Reader:
         kinds = {name: self._kind(name) for name in self.frame.columns if name not in used}
         counts = [name for name, kind in kinds.items() if kind == "numbers" and self._counts(name)]
         self.targets = [name for name, kind in kinds.items() if kind == "numbers" and name not in counts]
-        ignored = [name for name, kind in kinds.items() if kind == "text" or kind == "nothing" and name not in self.source.unnamed]
+        ignored = [name for name, kind in kinds.items()
+                   if kind == "text" or kind == "nothing" and name not in self.source.unnamed]
         if ignored:
             self.notes.append(f"ignored, as {'it has' if len(ignored) == 1 else 'they have'} no numbers: {listed(ignored)}")
         if counts:
@@ -348,8 +350,8 @@ class _Reader:
 
     def _counts(self, name):
         column = self.frame[name]
-        return name == self.frame.columns[0] and name in self.source.unnamed and column.dtype.kind in "iu" and column.iloc[0] in (0, 1) and bool(
-            (column.diff().iloc[1:] == 1).all())
+        return (name == self.frame.columns[0] and name in self.source.unnamed and column.dtype.kind in "iu"
+                and column.iloc[0] in (0, 1) and bool((column.diff().iloc[1:] == 1).all()))
 
     def _refuse_transposed(self):
         """Raise ValueError where the columns are named like years or dates: each row is a series."""
@@ -438,8 +440,8 @@ class _Reader:
         n = next(n for n, at in enumerate(repeated) if len(at))
         of, at = rows[n], repeated[n][0]
         first, second = sorted((int(of[at]), int(of[at + 1])))
-        same = all((self.frame.iloc[part[k]].equals(self.frame.iloc[part[k + 1]])) for part, at in zip(rows, repeated)
-                   for k in at[:1000]) and number <= 1000
+        same = number <= 1000 and all(self.frame.iloc[part[k]].equals(self.frame.iloc[part[k + 1]])
+                                      for part, at in zip(rows, repeated) for k in at)
         few = 20 * number <= sum(map(len, rows))
         if not same and not (self.fill and few):
             cell = self.source.cell(second, axis.columns[0])
@@ -477,7 +479,9 @@ class _Reader:
         if calendar.step is None:
             self.notes.insert(0, f"{name} {are} the time axis; its times are not evenly spaced, so each row counts as one step")
         elif axis.numbers and calendar.unit == "1":
-            other = "" if self.time or self.source.command == "predict" else f" ({self.source.option('target')} or {self.source.option('inputs')} makes it a series)"
+            other = ""
+            if not self.time and self.source.command != "predict":
+                other = f" ({self.source.option('target')} or {self.source.option('inputs')} makes it a series)"
             self.notes.insert(0, f"{name} {are} the time axis, as it rises by {calendar.describe()}{where}{other}")
         else:
             self.notes.insert(0, f"{name} {are} the time axis; a step is {calendar.describe()}")
@@ -582,7 +586,8 @@ class _Reader:
             missing = np.concatenate([of[np.isnan(x[:, c])] for x, of, _ in found])
             if len(missing):
                 words = "no value" if len(missing) == 1 else f"{len(missing)} values are missing"
-                last = all(not np.isnan(x[:, c]).any() or np.isnan(x[int(np.isnan(x[:, c]).argmax()):, c]).all() for x, *_ in found)
+                holes = [np.isnan(x[:, c]) for x, *_ in found]
+                last = all(not hole.any() or hole[int(hole.argmax()):].all() for hole in holes)
                 hint = ""
                 if last and c < len(self.targets) > 1:
                     hint = f", and {self.source.value('target', name)} leaves out these last rows"

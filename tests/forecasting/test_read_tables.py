@@ -693,7 +693,7 @@ def test_predict_reads_as_train_did_and_checks_the_step_and_the_range(folder, ca
     out = capsys.readouterr().out
     assert "the rows come newest first" in out and "read as month/day/year, the only order" in out
     assert "--decimal , --horizon 3 tries a larger network" in out
-    Path("few.csv").write_text(rows(dated("%m/%d/%Y", months(8)), values, "Date,y", ";"))  # with another order as even in 2 rows
+    Path("few.csv").write_text(rows(dated("%m/%d/%Y", months(8)), values, "Date,y", ";"))
     assert main(["predict", "a.npz", "few.csv", "--steps", "2"]) == 0
     captured = capsys.readouterr()
     assert [line.split(",")[0] for line in captured.out.splitlines()] == ["date", "1999-09-01", "1999-10-01"]
