@@ -754,6 +754,31 @@ def test_the_fit_does_not_read_missing_targets():
         forecast.refuse([x], ["y", "x"], 3, weights=[np.where(np.arange(90) < 72, 1.0, 0.0)[:, None]])
 
 
+@pytest.mark.parametrize("difference", [0, 3])
+def test_missing_targets_have_weight_zero_in_training_and_validation(monkeypatch, difference):
+    from fastbptt.cli import forecast
+
+    given = {}
+
+    def fit(self, X, D, sample_weight, validation):
+        given.update(D=D, weights=sample_weight, validation=validation)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forecast.RNNRegressor, "fit", fit)
+    x = np.cumsum(np.random.default_rng(0).standard_normal((200, 2)), axis=0)
+    missing = [50, 51, 100, 150]  # 150 is held out
+    x[missing, 0] = 1e6  # a mark, by which the targets are found again
+    weights = np.ones((200, 1))
+    weights[missing] = 0
+    with pytest.raises(KeyboardInterrupt):
+        forecast.Forecaster(["y"], ["x"], horizon=3, difference=difference).fit([x], None, [weights], hidden_size=3, max_iter=2)
+    _, held, judged = given["validation"]
+    for D, weight in ((given["D"], given["weights"]), ([d[:, :1] for d in held], judged)):
+        D, weight = np.concatenate(D)[:, 0], np.concatenate(weight)
+        filled = D > 0.5 * D.max()
+        assert filled.any() and (weight[filled] == 0).all() and weight.any()
+
+
 def test_a_model_of_version_0_1_reads_a_table(folder, capsys):
     saved = Path(__file__).parents[1] / "saved"
     assert main(["predict", str(saved / "forecaster.npz"), str(saved / "forecaster.csv")]) == 0
