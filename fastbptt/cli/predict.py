@@ -80,7 +80,8 @@ def _doubts(forecaster, data):
     """Return sentences about what differs from the training data."""
     found = []
     if forecaster.calendar is not None and data.calendar is None:
-        found.append(f"the file has no time axis, so its steps are numbered; a step of the model is {forecaster.calendar.describe()}")
+        found.append("the file has no time axis, so its steps are numbered; a step of the model is "
+                     f"{forecaster.calendar.describe()}")
     if data.ids is not None and forecaster.ids is not None:
         new = [id for id in data.ids if id not in forecaster.ids]
         if new:

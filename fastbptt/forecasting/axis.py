@@ -13,10 +13,11 @@ from .calendar import Calendar, spacing
 from .source import Source, pandas, short
 
 # Names that make a column of numbers or text a likely time axis.
-NAMED = re.compile(r"(time|date|datetime|timestamp|ts|ds|t|year|yr|month|quarter|qtr|week|day|hour|minute|second|period|step|index"
-                   r"|epoch|unix|jahr|monat|datum|zeit|fecha|año|ano|année|annee|mois|jour|data|dato|tid)s?\b", re.IGNORECASE)
+NAMED = re.compile(r"(time|date|datetime|timestamp|ts|ds|t|year|yr|month|quarter|qtr|week|day|hour|minute|second|period|step"
+                   r"|index|epoch|unix|jahr|monat|datum|zeit|fecha|año|ano|année|annee|mois|jour|data|dato|tid)s?\b", re.IGNORECASE)
 PARTS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in (
-    ("year", r"(year|yr|jahr|año|année)"), ("month", r"(month|mo|mon|mm|monat)"), ("day", r"(day|dy|dd|tag)"), ("hour", r"(hour|hr|hh)"))}
+    ("year", r"(year|yr|jahr|año|année)"), ("month", r"(month|mo|mon|mm|monat)"), ("day", r"(day|dy|dd|tag)"),
+    ("hour", r"(hour|hr|hh)"))}
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?(\s*[ap]\.?m\.?)?", re.IGNORECASE)
 
 
@@ -119,7 +120,7 @@ def find(source: Source, columns: list[str], rows: list[np.ndarray], *, time: st
     if len(numeric) + others > 1:
         for nearly in (False, True):
             for name in numeric:
-                likely = bool(NAMED.match(name)) or name in source.unnamed and name == frame.columns[0]
+                likely = bool(NAMED.match(name)) or name == frame.columns[0] and name in source.unnamed
                 if (likely or not nearly) and _rises(frame[name], rows, likely, nearly):
                     return _numbers(source, name)
     _refuse_unread(source, columns, rows)
@@ -138,7 +139,8 @@ def _cells(column, most=50):
         return [str(value) for value in column.iloc[:most].tolist()]
     if column.dtype.kind == "f":
         values = column.dropna().iloc[:most]
-        return [f"{value:.0f}" for value in values.tolist()] if (values == values.round()).all() and (abs(values) < 1e9).all() else []
+        whole = (values == values.round()).all() and (abs(values) < 1e9).all()
+        return [f"{value:.0f}" for value in values.tolist()] if whole else []
     return []
 
 
@@ -207,8 +209,8 @@ def _order(source, axis, found, rows):
     why = "in both orders of day and month" if even else "in neither order of day and month"
     cell = source.cell(0, axis.name)
     options = ("--dayfirst or --no-dayfirst" if source.command else "dayfirst=True or dayfirst=False")
-    raise source.error(f"{short(cell)} can be day/month or month/day: the dates are evenly spaced {why}; {options} tells which", 0,
-                       axis.name)
+    raise source.error(f"{short(cell)} can be day/month or month/day: the dates are evenly spaced {why}; {options} tells which",
+                       0, axis.name)
 
 
 def _typed(name, column):
@@ -296,7 +298,7 @@ def _rises(column, rows, likely, nearly):
 
     nearly : accept a few gaps, where most distances are the same and the others are multiples of it.
     """
-    if column.isna().any():
+    if max(map(len, rows)) < 3 or column.isna().any():
         return False
     values = column.to_numpy()
     if column.dtype.kind == "f":
@@ -320,8 +322,6 @@ def _rises(column, rows, likely, nearly):
                 return False
             x = np.sort(x)
         series.append(x)
-    if max(map(len, series)) < 3:
-        return False
     calendar, _, positions = spacing(series, "1")
     if calendar.step is None:
         return False

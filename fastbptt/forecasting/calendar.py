@@ -16,11 +16,12 @@ from .. import _checks
 DAY, MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")  # NumPy will no longer accept plain integers for these
 SECONDS = {"D": 86400, "h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 MONTHS = {"Y": 12, "M": 1}
-NAMED = {("months", 1): "month", ("months", 3): "quarter", ("months", 12): "year", ("business days", 1): "business day",
-         ("seconds", 604800): "week", ("seconds", 86400): "day", ("seconds", 3600): "hour", ("seconds", 60): "minute",
-         ("seconds", 1): "second", ("numbers", 1): "step"}
-SEASONS = {("months", 1): 12, ("months", 2): 6, ("months", 3): 4, ("months", 6): 2, ("business days", 1): 5,
-           ("seconds", 604800): 52}
+NAMED: dict[tuple[str, float], str] = {
+    ("months", 1): "month", ("months", 3): "quarter", ("months", 12): "year", ("business days", 1): "business day",
+    ("seconds", 604800): "week", ("seconds", 86400): "day", ("seconds", 3600): "hour", ("seconds", 60): "minute",
+    ("seconds", 1): "second", ("numbers", 1): "step"}
+SEASONS: dict[tuple[str, float], int] = {
+    ("months", 1): 12, ("months", 2): 6, ("months", 3): 4, ("months", 6): 2, ("business days", 1): 5, ("seconds", 604800): 52}
 STYLE = re.compile(r"[%\w /:-]{0,20}")
 
 
@@ -110,7 +111,7 @@ class Calendar:
             return np.busday_offset(last, self.step * count, roll="backward")
         return last + self.step * count
 
-    def days(self, times: np.ndarray) -> np.ndarray:
+    def days(self, times: Any) -> np.ndarray:
         """Return the times as datetime64: a month as its day, a year as its first. A month too short has its last day."""
         times = np.asarray(times)
         if self.unit != "M" or not self.day:
@@ -135,7 +136,7 @@ class Calendar:
         if self.unit in "YM" and not self.day:
             return str(time)
         if self.unit in ("M", "D", "B"):
-            return str(self.days(time)) + self.clock + self.offset
+            return str(self.days(time)[()]) + self.clock + self.offset
         return str(time).replace("T", self.clock or "T") + self.offset
 
     def _styled(self, time):
@@ -153,8 +154,8 @@ class Calendar:
     def from_header(cls, header: dict[str, Any]) -> Calendar:
         """Return the calendar of `header()`. The header comes from a file and is checked."""
         calendar = cls(**header)
-        if calendar.unit not in ("B", "1"):
-            np.datetime64("2000", calendar.unit)  # TypeError if there is no such unit
+        if calendar.unit not in ("B", "1", *MONTHS, *SECONDS):
+            raise ValueError(f"the unit of its times is {calendar.unit!r:.40}")
         if calendar.unit == "1" and calendar.step is not None:
             if not (isinstance(calendar.step, int | float) and np.isfinite(calendar.step) and calendar.step > 0):
                 raise ValueError(f"the step of its times is {calendar.step!r:.40}")

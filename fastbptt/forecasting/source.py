@@ -31,7 +31,8 @@ INSTALL = 'pip install "fastbptt[forecast]"'
 SEPARATORS = ",;\t|"
 SAMPLE = 100  # number of rows that decide the separator
 PREAMBLE = 30  # most lines of text above a table
-MISSING = ("", "na", "n/a", "#n/a", "#na", "nan", "-nan", "null", "none", "<na>", "nil", "-", "--", "–", "—", ".", "..", "...", ":", "?")
+MISSING = ("", "na", "n/a", "#n/a", "#na", "nan", "-nan", "null", "none", "<na>", "nil", "-", "--", "–", "—", ".", "..", "...", ":",
+           "?")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 COMMA = re.compile(r"[+-]?[\d.,]*\d,\d[\d.,]*", re.ASCII)  # ambiguous: a decimal comma, or a thousands separator
 MARKED = [*{variant for mark in MISSING for variant in (mark, mark.upper(), mark.capitalize())}, "NaN", "-NaN", "#N/A", "N/A"]
@@ -161,7 +162,6 @@ def from_path(path: Any, *, texts: Iterable[str] = (), decimal: str | None = Non
     else:
         with open(path, "rb") as file:
             data = file.read()
-        source = None
         if ending in EXCEL:
             text = _excel(path, ending)
         else:
@@ -382,7 +382,7 @@ class Text:
         frame = None
         if self.cells is None:
             offset = _offset(self.data, self.begin + self._header_lines())
-            marks = {name: MARKED for name in names if name not in texts}
+            marks = {name: MARKED for name in names if name not in texts} if texts else MARKED
             options = {"float_precision": "round_trip"} if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1) else {}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -543,7 +543,8 @@ def _written(cell):
     if cell is None or cell is pd.NaT or isinstance(cell, float) and np.isnan(cell):
         return ""
     if hasattr(cell, "isoformat"):
-        return cell.isoformat(" ").removesuffix(" 00:00:00") if hasattr(cell, "hour") and hasattr(cell, "year") else cell.isoformat()
+        timed = hasattr(cell, "hour") and hasattr(cell, "year")
+        return cell.isoformat(" ").removesuffix(" 00:00:00") if timed else cell.isoformat()
     return str(cell)
 
 
@@ -581,10 +582,9 @@ def from_pandas(data: Any, name: str = "the table") -> Source:
         if dtype.kind == "c" or dtype.kind == "m":
             raise ValueError(f"{name}, column {short(column, 60)}: values of dtype {dtype} cannot be read")
         if pd.api.types.is_numeric_dtype(dtype) and not isinstance(dtype, pd.CategoricalDtype):
-            if dtype.kind in "iub" and not frame[column].hasnans if hasattr(frame[column], "hasnans") else False:
-                frame[column] = frame[column].to_numpy()
-            else:
-                frame[column] = frame[column].to_numpy(np.float64, na_value=np.nan)
+            whole = dtype.kind in "iub" and not frame[column].isna().any()
+            frame[column] = frame[column].to_numpy(**({} if whole and isinstance(dtype, np.dtype) else
+                                                      {"dtype": np.float64, "na_value": np.nan}))
         else:
             frame[column] = _as_text(frame[column].astype(object))
     return Source(name, frame)

@@ -24,7 +24,8 @@ FILLS = ("interpolate", "previous", "zero", "seasonal")
 GROUPED = re.compile(r"[+-]?\d{1,3}(?:[\s\u00a0\u202f\u2009'’]\d{3})+(?:[.,]\d+)?", re.ASCII)
 GROUPS = {",": re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII),
           ".": re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d*)?(?:[eE][+-]?\d+)?", re.ASCII)}
-CERTAIN = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+\.\d+|[+-]?\d{1,3}(?:,\d{3}){2,}", re.ASCII)  # thousands separators, whatever the decimal sign
+# Commas that separate thousands, whatever the decimal sign.
+CERTAIN = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+\.\d+|[+-]?\d{1,3}(?:,\d{3}){2,}", re.ASCII)
 MONEY = re.compile(r"\(?[+-]?\s*(?:[$€£¥₹₩₽]|USD|EUR|GBP|CHF|JPY|CNY|kr\.?|Rs\.?)?\s*[+-]?\d[\d.,'’\s]*\)?\s*"
                    r"(?:[%‰$€£¥₹₩₽]|USD|EUR|GBP|CHF|JPY|CNY|kr\.?)?\)?")
 MOST = 12  # number of names in a list of a message
@@ -104,12 +105,13 @@ class Table:
         for n, x in enumerate(self.values):
             index = None
             if self.times is not None and self.calendar is not None:
-                index = pd.Index(self.times[n], name=self.time)
-                if self.calendar.unit != "1":
-                    index = pd.DatetimeIndex(self.calendar.days(self.times[n]).astype("M8[s]" if self.calendar.unit in "YMDB" else None)
-                                             if self.calendar.unit in "YMDB" else self.times[n], name=self.time)
-                    if self.calendar.offset:
-                        index = index.tz_localize("UTC" if self.calendar.offset == "+00:00" else self.calendar.offset)
+                times, calendar = self.times[n], self.calendar
+                if calendar.unit == "1":
+                    index = pd.Index(times, name=self.time)
+                else:
+                    index = pd.DatetimeIndex(calendar.days(times).astype("M8[s]") if calendar.unit in "YMDB" else times, name=self.time)
+                    if calendar.offset:
+                        index = index.tz_localize("UTC" if calendar.offset == "+00:00" else calendar.offset)
             found.append(pd.DataFrame(x, columns=self.columns, index=index))
         return found
 
@@ -201,7 +203,8 @@ def read_table(table: Any, *, target: str | Sequence[str] | None = None, inputs:
     """
     targets = [target] if isinstance(target, str) else None if target is None else list(target)
     inputs, known = list(inputs or ()), [known] if isinstance(known, str) else list(known)
-    for name, value, allowed in (("decimal", decimal, (".", ",")), ("fill", fill, FILLS), ("dayfirst", dayfirst, (True, False))):
+    for name, value, allowed in (("decimal", decimal, (".", ",")), ("fill", fill, FILLS),
+                                 ("dayfirst", dayfirst, (True, False))):
         if value is not None and value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, or None, got {value!r}")
     if isinstance(table, str | bytes | os.PathLike):
@@ -209,13 +212,14 @@ def read_table(table: Any, *, target: str | Sequence[str] | None = None, inputs:
     else:
         source = _source.from_pandas(table)
         source.command = command
-    return _Reader(source, targets, inputs, known, id, time, decimal, dayfirst, fill, season).table()
+    return _Reader(source, targets=targets, inputs=inputs, known=known, id=id, time=time, decimal=decimal, dayfirst=dayfirst,
+                   fill=fill, season=season).table()
 
 
 class _Reader:
     """The steps of `read_table`, which share the source and the options."""
 
-    def __init__(self, source, targets, inputs, known, id, time, decimal, dayfirst, fill, season):
+    def __init__(self, source, *, targets, inputs, known, id, time, decimal, dayfirst, fill, season):
         self.source, self.frame, self.notes = source, source.frame, list(source.notes)
         self.targets, self.inputs, self.known, self.id, self.time = targets, inputs, known, id, time
         self.decimal, self.dayfirst, self.fill, self.season = decimal, dayfirst, fill, season
@@ -330,9 +334,10 @@ class _Reader:
             return
         used = {*self.inputs, *self.known, self.id, *(axis.columns if axis is not None else ())}
         kinds = {name: self._kind(name) for name in self.frame.columns if name not in used}
-        counts = [name for name, kind in kinds.items() if kind == "numbers" and name in self.source.unnamed and self._counts(name)]
+        counts = [name for name, kind in kinds.items() if kind == "numbers" and self._counts(name)]
         self.targets = [name for name, kind in kinds.items() if kind == "numbers" and name not in counts]
-        ignored = [name for name, kind in kinds.items() if kind == "text" or kind == "nothing" and name not in self.source.unnamed]
+        ignored = [name for name, kind in kinds.items()
+                   if kind == "text" or kind == "nothing" and name not in self.source.unnamed]
         if ignored:
             self.notes.append(f"ignored, as {'it has' if len(ignored) == 1 else 'they have'} no numbers: {listed(ignored)}")
         if counts:
@@ -345,8 +350,8 @@ class _Reader:
 
     def _counts(self, name):
         column = self.frame[name]
-        return name == self.frame.columns[0] and column.dtype.kind in "iu" and column.iloc[0] in (0, 1) and bool(
-            (column.diff().iloc[1:] == 1).all())
+        return (name == self.frame.columns[0] and name in self.source.unnamed and column.dtype.kind in "iu"
+                and column.iloc[0] in (0, 1) and bool((column.diff().iloc[1:] == 1).all()))
 
     def _refuse_transposed(self):
         """Raise ValueError where the columns are named like years or dates: each row is a series."""
@@ -435,8 +440,8 @@ class _Reader:
         n = next(n for n, at in enumerate(repeated) if len(at))
         of, at = rows[n], repeated[n][0]
         first, second = sorted((int(of[at]), int(of[at + 1])))
-        same = all((self.frame.iloc[part[k]].equals(self.frame.iloc[part[k + 1]])) for part, at in zip(rows, repeated)
-                   for k in at[:1000]) and number <= 1000
+        same = number <= 1000 and all(self.frame.iloc[part[k]].equals(self.frame.iloc[part[k + 1]])
+                                      for part, at in zip(rows, repeated) for k in at)
         few = 20 * number <= sum(map(len, rows))
         if not same and not (self.fill and few):
             cell = self.source.cell(second, axis.columns[0])
@@ -444,7 +449,8 @@ class _Reader:
             more = f", and {number - 1} more times occur twice" if number > 1 else ""
             hint = ""
             if ids is None and self.source.command != "predict":
-                hint = f"; use {self.source.option('id')}{' COLUMN' if self.source.command else 'COLUMN'} if the rows belong to several series"
+                option = self.source.value("id", "COLUMN") if self.source.command else "id=COLUMN"
+                hint = f"; use {option} if the rows belong to several series"
                 column = self._likely_id(axis, utc)
                 hint += f", such as {column}" if column else ""
             raise self.source.error(f"{short(cell)}{whose} is also in {self.source.place(first)}{more}{hint}", second,
@@ -473,7 +479,9 @@ class _Reader:
         if calendar.step is None:
             self.notes.insert(0, f"{name} {are} the time axis; its times are not evenly spaced, so each row counts as one step")
         elif axis.numbers and calendar.unit == "1":
-            other = "" if self.time or self.source.command == "predict" else f" ({self.source.option('target')} or {self.source.option('inputs')} makes it a series)"
+            other = ""
+            if not self.time and self.source.command != "predict":
+                other = f" ({self.source.option('target')} or {self.source.option('inputs')} makes it a series)"
             self.notes.insert(0, f"{name} {are} the time axis, as it rises by {calendar.describe()}{where}{other}")
         else:
             self.notes.insert(0, f"{name} {are} the time axis; a step is {calendar.describe()}")
@@ -578,7 +586,8 @@ class _Reader:
             missing = np.concatenate([of[np.isnan(x[:, c])] for x, of, _ in found])
             if len(missing):
                 words = "no value" if len(missing) == 1 else f"{len(missing)} values are missing"
-                last = all(not np.isnan(x[:, c]).any() or np.isnan(x[int(np.isnan(x[:, c]).argmax()):, c]).all() for x, *_ in found)
+                holes = [np.isnan(x[:, c]) for x, *_ in found]
+                last = all(not hole.any() or hole[int(hole.argmax()):].all() for hole in holes)
                 hint = ""
                 if last and c < len(self.targets) > 1:
                     hint = f", and {self.source.value('target', name)} leaves out these last rows"

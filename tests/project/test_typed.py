@@ -23,7 +23,7 @@ from fastbptt._training import types as _run_types
 from fastbptt.options import cells as _cells, declaration, units as _units
 from fastbptt.options.signature import PopulationOptions
 
-INTERNAL = ("backends", "cli", "kernels", "options", "threads")  # folders without public functions
+INTERNAL = ("backends", "cli", "forecasting", "kernels", "options", "threads")  # folders without public functions
 MODULES = ["fastbptt", *(f"fastbptt.{module.name}" for module in pkgutil.iter_modules(fastbptt.__path__)
                          if not module.name.startswith("_") and module.name not in INTERNAL)]
 SPECIAL = ("__init__", "__getitem__", "__iter__", "__len__")  # other special methods need no types

@@ -693,7 +693,7 @@ def test_predict_reads_as_train_did_and_checks_the_step_and_the_range(folder, ca
     out = capsys.readouterr().out
     assert "the rows come newest first" in out and "read as month/day/year, the only order" in out
     assert "--decimal , --horizon 3 tries a larger network" in out
-    Path("few.csv").write_text(rows(dated("%m/%d/%Y", months(8)), values, "Date,y", ";"))  # with another order as even in 2 rows
+    Path("few.csv").write_text(rows(dated("%m/%d/%Y", months(8)), values, "Date,y", ";"))
     assert main(["predict", "a.npz", "few.csv", "--steps", "2"]) == 0
     captured = capsys.readouterr()
     assert [line.split(",")[0] for line in captured.out.splitlines()] == ["date", "1999-09-01", "1999-10-01"]
@@ -752,6 +752,31 @@ def test_the_fit_does_not_read_missing_targets():
     np.testing.assert_array_equal(*thetas)
     with pytest.raises(ValueError, match="y has no value in the last 20 %"):
         forecast.refuse([x], ["y", "x"], 3, weights=[np.where(np.arange(90) < 72, 1.0, 0.0)[:, None]])
+
+
+@pytest.mark.parametrize("difference", [0, 3])
+def test_missing_targets_have_weight_zero_in_training_and_validation(monkeypatch, difference):
+    from fastbptt.cli import forecast
+
+    given = {}
+
+    def fit(self, X, D, sample_weight, validation):
+        given.update(D=D, weights=sample_weight, validation=validation)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forecast.RNNRegressor, "fit", fit)
+    x = np.cumsum(np.random.default_rng(0).standard_normal((200, 2)), axis=0)
+    missing = [50, 51, 100, 150]  # 150 is held out
+    x[missing, 0] = 1e6  # a mark, by which the targets are found again
+    weights = np.ones((200, 1))
+    weights[missing] = 0
+    with pytest.raises(KeyboardInterrupt):
+        forecast.Forecaster(["y"], ["x"], horizon=3, difference=difference).fit([x], None, [weights], hidden_size=3, max_iter=2)
+    _, held, judged = given["validation"]
+    for D, weight in ((given["D"], given["weights"]), ([d[:, :1] for d in held], judged)):
+        D, weight = np.concatenate(D)[:, 0], np.concatenate(weight)
+        filled = D > 0.5 * D.max()
+        assert filled.any() and (weight[filled] == 0).all() and weight.any()
 
 
 def test_a_model_of_version_0_1_reads_a_table(folder, capsys):
