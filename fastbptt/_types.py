@@ -44,6 +44,7 @@ OnNonfinite: TypeAlias = Literal["raise", "skip"]
 
 # Options of a network
 HiddenSize: TypeAlias = Int | tuple[Int, ...]
+Rank: TypeAlias = Int | tuple[Int, ...]
 LossWithNumber: TypeAlias = tuple[Literal["huber", "quantile"], Float | Sequence[Float] | np.ndarray]
 Loss: TypeAlias = LossName | LossWithNumber
 RegressionLoss: TypeAlias = RegressionLossName | LossWithNumber
@@ -81,6 +82,7 @@ class PopulationOptions(TypedDict, total=False):
     reduction: Reduction
     dtype: DTypeLike
     initializer: Initializer | None
+    rank: Rank | None
     bias: Bool
     learn_initial_state: Bool
     output: Output

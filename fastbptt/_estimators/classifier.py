@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, Reduction, Seed, TwoD,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, Rank, Reduction, Seed,
+        TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
 
@@ -81,7 +82,7 @@ class RNNClassifier(Estimator):
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
                  leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
+                 recurrent_dropout: Float = 0.0, rank: Rank | None = None, scale: Literal["standard"] | None = "standard",
                  washout: Int = 0, min_updates: Int | None = None,
                  class_weight: Literal["balanced"] | Mapping[Any, Float] | None = None) -> None:
         pass

@@ -45,7 +45,7 @@ cdef class EngineArguments:
                  dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0,
                  bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, double leak=1,
                  str leak_form="rate", str cell="plain", bint reset_after=True, double noise=0, double input_noise=0,
-                 double dropout=0, unsigned int stream=0, bint drops_noise=False):
+                 double dropout=0, unsigned int stream=0, bint drops_noise=False, Py_ssize_t rank=0):
         """Describe a network: one recurrence, one readout or both.
 
         Parameters
@@ -59,6 +59,7 @@ cdef class EngineArguments:
         one_hot : inputs are token ids
         maps : unsigned char (P,), the bits of each entry's parametrization, or None
         cell : "plain", "gru" or "lstm"
+        rank : R of W_s = M N.T, whose factors are then the parameters; 0 if W_s is a parameter
         recurs : if False, there are no W_x, W_s, b_s and S_0; inputs (T, B, H) are states, and I is H
         reads : if False, there are no W_y and b_y, and O is 0; only `states` and `states_back` may then be called
         reverse : run the recurrence from each sequence's last step to its first
@@ -78,7 +79,7 @@ cdef class EngineArguments:
         self.pool = [] if pool_of is None else pool_of.pool
         self.shard_work = work_of_a_shard(4 if dtype == "float32" else 8)
         p.I, p.H, p.O, p.mean, p.last, p.one_hot = I, H, O, mean, last, one_hot
-        p.recurs, p.reads, p.reverse = recurs, reads, reverse
+        p.recurs, p.reads, p.reverse, p.rank = recurs, reads, reverse, rank
         p.activation = ACTIVATIONS[activation]
         p.error.activation = OUTPUT_ACTIVATIONS[output_activation]
         p.error.loss = LOSSES[loss]
@@ -97,8 +98,8 @@ cdef class EngineArguments:
             p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
         p.rate_penalty, p.omega, p.drops_noise = rate_penalty, omega, drops_noise or omega != 0
         p.penalties, end = 0, p.P
-        for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_n", p.b_n), ("b_s", p.b_s), ("W_s", p.W_s),
-                            ("W_x", p.W_x)):
+        for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_n", p.b_n), ("b_s", p.b_s), ("N", p.N),
+                            ("M", p.M), ("W_s", -1 if rank > 0 else p.W_s), ("W_x", p.W_x)):
             if begin < 0:
                 continue
             if name in l1 or name in l2:

@@ -20,8 +20,8 @@ cdef struct Embedded:
     const Kernels *kernels       # for operations; NULL if this build has none for the plan
     const Kernels *updating      # for updates of theta
     bint bias, learns_initial_state, allows_blas
-    double[7] l1                 # indexed by PARAMETER_...
-    double[7] l2                 # likewise
+    double[9] l1                 # indexed by PARAMETER_...
+    double[9] l2                 # likewise
     Py_ssize_t n_levels
     Py_ssize_t k1, k2            # of truncated BPTT; 0 without truncation
 
@@ -48,7 +48,7 @@ cdef struct Stamp:
     # compares it byte by byte, so unused bytes must be 0.
     Py_ssize_t magic
     Py_ssize_t size, I, H, O
-    Py_ssize_t cell, activation, output_activation, bias, learns_initial_state, last, one_hot
+    Py_ssize_t cell, rank, activation, output_activation, bias, learns_initial_state, last, one_hot
     const Kernels *kernels
     Py_ssize_t T, B
     const void *X
@@ -151,15 +151,16 @@ cdef void settle(Embedded *e) noexcept nogil:
     The penalties have Engine's order, from the last parameter to the first, so that their sum has the same bits.
     """
     cdef Plan *p = &e.plan
-    cdef Py_ssize_t[7] begins
-    cdef int[7] from_last
+    cdef Py_ssize_t[9] begins
+    cdef int[9] from_last
     cdef Py_ssize_t end, i, k
-    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_B_N, PARAMETER_B_S, PARAMETER_W_S, PARAMETER_W_X]
+    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_B_N, PARAMETER_B_S, PARAMETER_N, PARAMETER_M,
+                    PARAMETER_W_S, PARAMETER_W_X]
     p.units.activation = p.activation
     place_parameters(p, e.bias, e.learns_initial_state)
     find_parameters(p, begins)
     p.penalties, end = 0, p.P
-    for k in range(7):
+    for k in range(9):
         i = from_last[k]
         if begins[i] < 0:
             continue
@@ -176,10 +177,12 @@ cdef void settle(Embedded *e) noexcept nogil:
 
 
 cdef void find_parameters(const Plan *p, Py_ssize_t *begins) noexcept nogil:
-    """Write the index in theta at which each parameter begins to begins (7,), indexed by PARAMETER_...; -1 if absent."""
+    """Write the index in theta at which each parameter begins to begins (9,), indexed by PARAMETER_...; -1 if absent."""
     begins[PARAMETER_W_X], begins[PARAMETER_W_S], begins[PARAMETER_B_S] = p.W_x, p.W_s, p.b_s
     begins[PARAMETER_W_Y], begins[PARAMETER_B_Y], begins[PARAMETER_S_0] = p.W_y, p.b_y, p.S_0
-    begins[PARAMETER_B_N] = p.b_n
+    begins[PARAMETER_B_N], begins[PARAMETER_M], begins[PARAMETER_N] = p.b_n, p.M, p.N
+    if p.rank > 0:
+        begins[PARAMETER_W_S] = -1  # the product of M and N, not a part of theta
 
 
 cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
@@ -228,6 +231,18 @@ cdef int plan_set_cell(void *plan, int cell) noexcept nogil:
         status = STATUS_TOO_LARGE
     if status == STATUS_OK:
         e.plan.units.form = with_activation(cell, e.plan.activation)
+        settle(e)
+    return status
+
+
+cdef int plan_set_rank(void *plan, Py_ssize_t rank) noexcept nogil:
+    """Set the rank R of W_s = M N.T, or 0 for a full W_s. The layout of theta changes."""
+    cdef Embedded *e = <Embedded *> plan
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not 0 <= rank <= e.plan.H:
+        status = STATUS_SIZE
+    if status == STATUS_OK:
+        e.plan.rank = rank
         settle(e)
     return status
 
@@ -342,7 +357,7 @@ cdef int plan_set_one_hot(void *plan, int one_hot) noexcept nogil:
 cdef int plan_set_penalty(void *plan, int parameter, double l1, double l2) noexcept nogil:
     """Set the factors l1 and l2, finite and at least 0, of the penalty on PARAMETER_...."""
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and not 0 <= parameter < 7:
+    if status == STATUS_OK and not 0 <= parameter < 9:
         status = STATUS_OPTION
     if status == STATUS_OK and not (l1 >= 0 and l2 >= 0 and isfinite(l1) and isfinite(l2)):
         status = STATUS_NUMBER
@@ -369,24 +384,6 @@ cdef int plan_allow_blas(void *plan, int allowed) noexcept nogil:
         (<Embedded *> plan).allows_blas = allowed
         settle(<Embedded *> plan)
     return status
-
-
-cdef Py_ssize_t plan_parameters(const void *plan) noexcept nogil:
-    """Return P, the length of theta, or a status below 0."""
-    cdef int status = plan_status(plan)
-    return (<const Embedded *> plan).plan.P if status == STATUS_OK else status
-
-
-cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept nogil:
-    """Return the index in theta at which PARAMETER_... begins, or a status below 0."""
-    cdef int status = plan_status(plan)
-    cdef Py_ssize_t[7] begins
-    if status != STATUS_OK:
-        return status
-    if not 0 <= parameter < 7:
-        return STATUS_OPTION
-    find_parameters(&(<const Embedded *> plan).plan, begins)
-    return begins[parameter] if begins[parameter] >= 0 else STATUS_COMBINATION
 
 
 cdef const char *plan_kernel_set(const void *plan) noexcept nogil:
