@@ -27,7 +27,8 @@ def for_core(config, shapes, maps):
     loss, loss_parameter = loss_of(config)
     return {option.core: config[option.name] for option in OPTIONS if option.core} | {
         "K": target_size_of(config), "loss": loss, "loss_parameter": loss_parameter, "mean": config["reduction"] == "mean",
-        "last": config["output"] == "last", "rank": config["rank"] or 0, "maps": parametrizations.codes(maps, shapes), **_penalties(config, shapes),
+        "last": config["output"] == "last", "rank": config["rank"] or 0,
+        "maps": parametrizations.codes(maps, shapes), **_penalties(config, shapes),
         "noise": float(reference.noise_scale(config["noise_std"], config["leak"])),
         "input_noise": float(reference.noise_scale(config["input_noise_std"], config["leak"]))}
 
