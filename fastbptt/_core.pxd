@@ -7,7 +7,7 @@ overview and an example.
     plan    describes a network: sizes, activations, loss. Opaque, `plan_bytes()` bytes.
     batch   describes the data of one call: T, B, and pointers to arrays. Opaque, `batch_bytes()` bytes.
     theta   (P,) holds all parameters, one after another: W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,).
-            Parameters that the network does not have are left out. `plan_parameters` returns P, and
+            `plan_set_cell` and `plan_set_rank` add others. Parameters that the network does not have are left out. `plan_parameters` returns P, and
             `plan_parameter_offset` returns where each parameter begins. Gradients have the same layout.
     saved   holds what `backward` needs from `forward`. It must live from one to the other. Opaque, `saved_bytes` bytes.
     scratch is working memory of one call, `scratch_bytes` bytes. Its content before and after the call does not matter.
@@ -43,7 +43,7 @@ Rules for every function
 """
 
 cdef enum:
-    ABI = 1  # increases when programs that were compiled before would no longer work
+    ABI = 2  # increases when programs that were compiled before would no longer work
 
     STATUS_OK = 0
     STATUS_STOPPED = -1           # the batch's stop flag was set
@@ -81,6 +81,8 @@ cdef enum:
     PARAMETER_S_0 = 5
     PARAMETER_B_N = 6             # of CELL_GRU only
     PARAMETER_LEAK_LOGIT = 7      # with plan_set_trained_leak only
+    PARAMETER_M = 8               # with a rank only, in place of PARAMETER_W_S
+    PARAMETER_N = 9
 
     FOR_FORWARD = 0               # operations, for scratch_bytes
     FOR_BACKWARD = 1
@@ -102,7 +104,8 @@ cdef const char *status_text(int status) noexcept nogil
 # plan   (plan_bytes(),) 64-byte-aligned memory of the caller. plan_init_... sets all of it, whatever its content was.
 #
 # Each setter may be called at any time before threads share the plan. Its value applies to all later calls. The layout of
-# theta depends on the cell, the trained leak, the bias and the learnable initial state. Set these before you ask for the layout.
+# theta depends on the cell, the rank, the trained leak, the bias and the learnable initial state. Set these before you ask for the
+# layout.
 
 # Return the size of a plan in bytes.
 cdef Py_ssize_t plan_bytes() noexcept nogil
@@ -117,6 +120,11 @@ cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H,
 # order r, z, n (GRU) and i, f, g, o (LSTM). theta is one vector in the order W_x W_s b_s b_n leak_logit W_y b_y S_0. A state has
 # H numbers, that of the LSTM 2 H: [h | c]. Where this file says (B, H) or (T+1, B, H) of states, S_0 and dS_0, it is (B, 2 H) of the LSTM.
 cdef int plan_set_cell(void *plan, int cell) noexcept nogil
+
+# Set the rank R of W_s, from 1 to H: W_s is the product of M (G H, R) and the transpose of N (H, R). theta then holds M and N in
+# place of W_s: W_x M N b_s b_n leak_logit W_y b_y S_0. A call forms W_s in scratch. 0, the default: W_s has full rank. STATUS_SIZE: R is
+# below 0 or above H.
+cdef int plan_set_rank(void *plan, Py_ssize_t rank) noexcept nogil
 
 # Set the leak of CELL_RATE or CELL_CURRENT: λ for all units, or leaks (n,) with n = H. Each is above 0 and at most 1, and is 1 at
 # first. CELL_RATE computes S' = (1 - λ) S + λ g1(A), CELL_CURRENT S' = (1 - λ) S + λ A, where W_s and W_y read g1(S). The plan

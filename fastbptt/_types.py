@@ -43,6 +43,7 @@ OnNonfinite: TypeAlias = Literal["raise", "skip"]
 
 # Options of a network
 HiddenSize: TypeAlias = Int | tuple[Int, ...]
+Rank: TypeAlias = Int | tuple[Int, ...]
 LossWithNumber: TypeAlias = tuple[Literal["huber", "quantile"], Float | Sequence[Float] | np.ndarray]
 Loss: TypeAlias = LossName | LossWithNumber
 RegressionLoss: TypeAlias = RegressionLossName | LossWithNumber

@@ -7,7 +7,7 @@ name in INITIALIZERS.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -85,34 +85,44 @@ def draw(initializer: Initializer | None, parameters: Parameters, seed: np.rando
     """
     initializer = DEFAULT if initializer is None else initializer
     names = dict.fromkeys(parameters)
-    recurrent = [name for name in names if name.startswith("W_s")]
+    suffixes = [name.removeprefix("W_x") for name in names if name.startswith("W_x")]
+    recurrent = [name + suffix for suffix in suffixes for name in ("W_s", "M", "N") if name + suffix in names]
     if isinstance(initializer, dict):
         unknown = [name for name in initializer if name not in names]
         if unknown:
             raise ValueError(f"initializer names {unknown}, but this network's parameters are {', '.join(names)}")
-        names |= dict.fromkeys(recurrent, DEFAULT)
+        names |= {name: _recurrent(name, (DEFAULT,)) for name in recurrent}
         for name, value in initializer.items():
             names[name] = _check_initializer(value, True)
     elif callable(initializer) or _check_initializer(initializer, False) == ("torch",):
         names = dict.fromkeys(names, initializer)
     else:
-        names |= dict.fromkeys(recurrent, initializer)
+        names |= {name: _recurrent(name, _check_initializer(initializer, False)) for name in recurrent}
     streams = ["W_x", "W_s", "b_s", "W_y", "b_y", "S_0"]
-    for name in recurrent[1:]:  # appended, so that the first recurrence draws the same values for any depth
-        streams += [each + name.removeprefix("W_s") for each in ("W_x", "W_s", "b_s", "S_0")]
+    for suffix in suffixes[1:]:  # appended, so that the first recurrence draws the same values for any depth
+        streams += [each + suffix for each in ("W_x", "W_s", "b_s", "S_0")]
     fixed_streams = dict(zip(streams, seed.spawn(len(streams))))
-    for name in recurrent:  # b_n came later: its stream is a child of b_s's, whose place does not depend on the depth
-        suffix = name.removeprefix("W_s")
+    for suffix in suffixes:  # these came later: children of streams whose place does not depend on the depth
         fixed_streams["b_n" + suffix] = fixed_streams["b_s" + suffix].spawn(1)[0]
+        fixed_streams |= zip((name + suffix for name in ("M", "N")), fixed_streams["W_s" + suffix].spawn(2))
     # The number of units H of the recurrence, or for W_y and b_y the width of the states that W_y reads
-    widths = {name: parameters["W_s" + name[3:]].shape[1] if name[:3] in ("W_x", "W_s", "b_s", "b_n", "S_0")
-              else parameters["W_y"].shape[1] for name in parameters}
-    gates = {name: parameters["W_s" + name[3:]].shape[0] // widths[name] if name[:3] in ("W_x", "W_s") else 1
-             for name in parameters}
+    units = {suffix: parameters["W_s" + suffix].shape[1] if "W_s" + suffix in names else len(parameters["N" + suffix])
+             for suffix in suffixes}
+    widths = {name: units[_suffix(name)] if name not in ("W_y", "b_y") else parameters["W_y"].shape[1] for name in parameters}
+    gates = {name: len(parameters[name]) // widths[name] if name.startswith(("W_x", "W_s", "M")) else 1 for name in parameters}
     # A function of the user runs in the calling thread.
     drawn = {name: _threading.interruptible(0 if callable(names[name]) else view.size, _draw_one, name, names[name], view.shape,
                                             np.random.default_rng(fixed_streams[name]), widths[name], gates[name])
-             for name, view in parameters.items()}
+             for name, view in parameters.items() if not _is_joint(name, names[name])}
+    for suffix in suffixes:
+        pair = "M" + suffix, "N" + suffix
+        joint = [name for name in pair if name in names and _is_joint(name, names[name])]
+        if joint:
+            rng = np.random.default_rng(fixed_streams["W_s" + suffix])
+            factors = dict(zip(pair, _threading.interruptible(
+                parameters[pair[0]].size, _factors, names[joint[0]], gates[pair[0]], *parameters[pair[1]].shape, rng)))
+            drawn |= {name: factors[name] for name in joint}
+    drawn = {name: drawn[name] for name in parameters}
     if forget_bias is not None:
         for name in drawn:
             if name.startswith("b_s") and names[name] is None:
@@ -121,6 +131,40 @@ def draw(initializer: Initializer | None, parameters: Parameters, seed: np.rando
                                                    gates[name],
                                                    not callable(names[name]) and not isinstance(names[name], np.ndarray))
                     for name, parametrization in (maps or {}).items()}
+
+
+def _suffix(name):
+    """Return the suffix of a recurrence's parameter: that of W_s_l1 and of M_l1 is _l1."""
+    return name[1:] if name.startswith(("M", "N")) else name[3:]
+
+
+def _recurrent(name, initializer):
+    """Return the initialiser of W_s, or of M or N as a factor of it."""
+    return initializer if name.startswith("W_s") else _OfProduct(initializer)
+
+
+def _is_joint(name, initializer):
+    """Return whether M or N is a factor of the matrix that `initializer` names, and not an array of its own."""
+    return name.startswith(("M", "N")) and isinstance(initializer, _OfProduct)
+
+
+class _OfProduct(NamedTuple):
+    """The initialiser of W_s = M Nᵀ, of which M or N is a factor."""
+
+    initializer: tuple
+
+
+def _factors(of, gates, H, R, rng):
+    """Return M = Q K (gates·H, R) and N = Q (H, R), with orthonormal columns Q and a matrix K (R, R) for each gate.
+
+    M Nᵀ has the singular values of K and, for one gate, its eigenvalues. K is drawn as W_s would be.
+    """
+    Q = _orthogonal((H, R), rng)
+    name, *number = of.initializer
+    if name == "normal" and number:  # the spectral radius of a full matrix is √H times its standard deviation
+        number = [number[0] * np.sqrt(H / R)]
+    K = [_draw_one("W_s", (name, *number), (R, R), rng, H, 1) for _ in range(gates)]
+    return np.concatenate([Q @ of_gate for of_gate in K]), Q
 
 
 def _adapt_each_gate(name, W, parametrization, gates, by_name):

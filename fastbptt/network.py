@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ._types import (
         Activation, Backend, Bool, Cell, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise,
-        Output, OutputActivation, Penalty, PerUnit, Reduction, Seed, Tbptt,
+        Output, OutputActivation, Penalty, PerUnit, Rank, Reduction, Seed, Tbptt,
     )
 
 _core.set_default_threads(_threading.default())
@@ -127,6 +127,16 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
 
         With these, W_x and W_y are Glorot-uniform, and biases and S_0 are zero. "torch" draws all parameters from U(±1/√H).
         A dict gives each parameter its own initializer or array. A function f(shape, rng) -> array may replace any name.
+    rank : int or tuple of int, optional
+        R, from 1 to H. W_s is the product M Nᵀ of two parameters, M (G·H, R) and N (H, R), and has at most this rank
+        (Mastrogiuseppe and Ostojic 2018, Neuron 99:609; Dubreuil et al. 2022, Nature Neuroscience 25:783; Valente, Pillow and
+        Ostojic 2022, NeurIPS). It applies to each recurrence; a tuple has one int for each layer. The default is a W_s of full
+        rank. A named initializer draws an (R, R) matrix K for each gate, in place of W_s, and orthonormal columns Q (H, R):
+        M = Q K and N = Q. Beside zeros, W_s then has the eigenvalues and singular values of K. The standard deviation of
+        ("normal", s) is scaled by √(H/R), so that the eigenvalues are as large as those of a full matrix. The independent
+        vectors of those papers are ``initializer={"M": ("normal", H**-0.5), "N": ("normal", H**-0.5)}``. With a rank,
+        dale_ratio, dale_signs, autapses=False, and W_s in connectivity, trainable or nonnegative are refused. These three may
+        name M and N. A number for l1 or l2 includes M and N.
     bias : bool
         Whether the network has b_s (H,) and b_y (O,).
     learn_initial_state : bool
@@ -144,7 +154,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         directions. With output="last" the output reads the final states of both. The reverse direction's final state is the
         one after the first step.
     l1, l2 : float or dict
-        Penalties l1 Σ |w| and l2 Σ w² on W_x, W_s and W_y. A dict names other parameters: {"W_s": 1e-4}. There is no factor
+        Penalties l1 Σ |w| and l2 Σ w² on W_x, W_s (or M, N) and W_y. A dict names other parameters: {"W_s": 1e-4}. There is no factor
         ½ and no division by a count. The penalties act on the effective parameters. `loss_and_gradients` and training include
         them; `evaluate`, `losses`, `backward` and `gradient_terms` do not.
     rate_penalty : float
@@ -203,9 +213,9 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     ----------
     parameters : dict of writable views
         W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as the network has them. With G gates W_x is
-        (G·H, I), W_s (G·H, H) and b_s (G·H,); a GRU also has b_n (H,), and S_0 of an LSTM is (2 H,). Trained leaks add
-        leak_logit (H,) after b_s and b_n. Assignment copies: ``net.parameters["W_s"] = W``. Names of the reverse direction end
-        in ``_reverse``. Names of layer l >= 1 end in
+        (G·H, I), W_s (G·H, H) and b_s (G·H,); a GRU also has b_n (H,), and S_0 of an LSTM is (2 H,). With rank=R, M (G·H, R)
+        and N (H, R) replace W_s. Trained leaks add leak_logit (H,) after b_s and b_n. Assignment copies:
+        ``net.parameters["W_s"] = W``. Names of the reverse direction end in ``_reverse``. Names of layer l >= 1 end in
         ``_l1``, and so on: ``W_x_l1_reverse``. These are the trained values, before connectivity and signs act. The network
         computes with `effective_parameters()`.
     theta : array (P,)
@@ -270,8 +280,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                  reset_after: Bool = True, forget_bias: Float = 1.0, activation: Activation | None = None,
                  output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
                  reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer | None = None,
-                 bias: Bool = True, learn_initial_state: Bool = False, output: Output = "sequence",
-                 one_hot: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
+                 rank: Rank | None = None, bias: Bool = True, learn_initial_state: Bool = False,
+                 output: Output = "sequence", one_hot: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
                  rate_penalty: Float = 0.0, omega: Float = 0.0, connectivity: Mapping[str, ArrayLike] | None = None,
                  trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
@@ -874,10 +884,17 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     def effective_parameters(self) -> dict[str, np.ndarray]:
         """Return copies of the parameters that the network computes with.
 
-        They differ from `parameters` where connections are absent (0 here) or signs are fixed (|w| times the sign). Use
-        them to inspect weights and eigenvalues.
+        They differ from `parameters` where connections are absent (0 here) or signs are fixed (|w| times the sign). With
+        rank=R, W_s = M Nᵀ takes the place of M and N: these are the parameters of the same network without a rank. Use them
+        to inspect weights and eigenvalues.
         """
-        return {name: np.array(value) for name, value in reference.effective(self.parameters, self._maps).items()}
+        effective, found = reference.effective(self.parameters, self._maps), {}
+        for name in self.parameters:
+            if name.startswith("M"):
+                found["W_s" + name[1:]] = np.array(effective["W_s" + name[1:]])
+            elif not name.startswith("N"):
+                found[name] = np.array(effective[name])
+        return found
 
     def copy(self) -> RNN:
         """Return an independent network with the same options and parameters, and the same positions of its random streams."""

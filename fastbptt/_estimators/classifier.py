@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, PerUnit, Reduction, Seed,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, PerUnit, Rank, Reduction,
+        Seed,
         TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
@@ -82,7 +83,7 @@ class RNNClassifier(Estimator):
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
                  leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
+                 recurrent_dropout: Float = 0.0, rank: Rank | None = None, scale: Literal["standard"] | None = "standard",
                  washout: Int = 0, min_updates: Int | None = None,
                  class_weight: Literal["balanced"] | Mapping[Any, Float] | None = None) -> None:
         pass

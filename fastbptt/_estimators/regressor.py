@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .._types import (
         Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty, PerUnit,
-        Reduction, RegressionLoss, Seed, TwoD,
+        Rank, Reduction, RegressionLoss, Seed, TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
 
@@ -41,7 +41,8 @@ class RNNRegressor(Estimator):
         `nonnegative` or autapses=False, the initializer is "orthogonal". None with the other cells: "tanh" and
         "orthogonal".
     reduction, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity, trainable, dale_ratio,
-    dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout : as of RNN
+    dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout,
+    rank : as of RNN
     output_activation : str, optional
         As of RNN. The default is "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
@@ -155,7 +156,7 @@ class RNNRegressor(Estimator):
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
                  leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
+                 recurrent_dropout: Float = 0.0, rank: Rank | None = None, scale: Literal["standard"] | None = "standard",
                  washout: Int = 0, min_updates: Int | None = None) -> None:
         pass
 

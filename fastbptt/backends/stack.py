@@ -43,7 +43,8 @@ def split(packed, widths):
 
 # Engine arguments that switch off what a part of a stack does not have
 NO_RECURRENCE = {"learn_initial_state": False, "one_hot": False, "rate_penalty": 0.0, "omega": 0.0, "leak": 1.0,
-                 "trains_leak": False, "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
+                 "trains_leak": False, "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0,
+                 "rank": 0}
 NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_parameter": None, "mean": False, "last": False,
               "rate_penalty": 0.0}
 
@@ -147,8 +148,9 @@ class Stack:
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
             for suffix in ends:
-                H, width = shapes["W_s" + suffix][1], shapes["W_x" + suffix][1]
-                own, of_recurrence = part(("W_x", "W_s", "b_s", "b_n", "leak_logit", "S_0"), suffix)
+                H, width = self.sizes[len(self.recurrences)], shapes["W_x" + suffix][1]
+                own, of_recurrence = part(("W_x", "W_s", "M", "N", "b_s", "b_n", "leak_logit", "S_0"), suffix)
+                of_recurrence["rank"] = shapes["N" + suffix][1] if "N" + suffix in shapes else 0
                 lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
                 leak = options["leak"]
                 lowest |= {"leak": leak if isinstance(leak, float) else units.leak_of_layer(leak, layer, H)}

@@ -23,7 +23,7 @@ def require_one_layer(network):
         raise TypeError(f"network must be an RNN, got {type(network).__name__}")
     if not isinstance(network.hidden_size, int) or getattr(network, "bidirectional", False):
         raise ValueError(f"network must have one layer and one direction for diagnostics, got {network!r}")
-    if network._maps:  # replace the parameters by the effective ones
+    if network._maps or network.rank is not None:  # replace the parameters by the effective ones
         state, other = network.__getstate__(), network.copy()
         theta = np.concatenate([value.ravel() for value in network.effective_parameters().values()])
         config = {**state["config"], **{name: _options.kept_defaults()[name] for name in CONSTRAINTS}}

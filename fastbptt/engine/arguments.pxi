@@ -50,7 +50,7 @@ cdef class EngineArguments:
                  bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, leak=1.0,
                  str leak_form="rate", str cell="plain", bint reset_after=True, double noise=0, double input_noise=0,
                  double dropout=0, unsigned int stream=0, bint drops_noise=False,
-                 bint trains_leak=False):
+                 bint trains_leak=False, Py_ssize_t rank=0):
         """Describe a network: one recurrence, one readout or both.
 
         Parameters
@@ -64,6 +64,7 @@ cdef class EngineArguments:
         one_hot : inputs are token ids
         maps : unsigned char (P,), the bits of each entry's parametrization, or None
         cell : "plain", "gru" or "lstm"
+        rank : R of W_s = M N.T, whose factors are then the parameters; 0 if W_s is a parameter
         leak : a number, or float64 (H,), the leak of each unit
         trains_leak : leak_logit (H,) is a parameter that replaces `leak`
         noise : standard deviation of the noise; if `leak` is an array or trained, without the factor sqrt(2 / leak)
@@ -94,7 +95,7 @@ cdef class EngineArguments:
         self.pool = [] if pool_of is None else pool_of.pool
         self.shard_work = work_of_a_shard(4 if dtype == "float32" else 8)
         p.I, p.H, p.O, p.mean, p.last, p.one_hot = I, H, O, mean, last, one_hot
-        p.recurs, p.reads, p.reverse = recurs, reads, reverse
+        p.recurs, p.reads, p.reverse, p.rank = recurs, reads, reverse, rank
         p.activation = ACTIVATIONS[activation]
         p.error.activation = OUTPUT_ACTIVATIONS[output_activation]
         p.error.loss = LOSSES[loss]
@@ -114,7 +115,7 @@ cdef class EngineArguments:
         p.rate_penalty, p.omega, p.drops_noise = rate_penalty, omega, drops_noise or omega != 0
         p.penalties, end = 0, p.P
         for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("leak_logit", p.leak_logit), ("b_n", p.b_n),
-                            ("b_s", p.b_s), ("W_s", p.W_s), ("W_x", p.W_x)):
+                            ("b_s", p.b_s), ("N", p.N), ("M", p.M), ("W_s", -1 if rank > 0 else p.W_s), ("W_x", p.W_x)):
             if begin < 0:
                 continue
             if name in l1 or name in l2:

@@ -64,6 +64,8 @@ cdef struct Call:
     void *dX                     # (T, B, I)           ∂E/∂X
     void *dS_0                   # (B, width)          ∂E/∂ the initial states
     void *terms_W_s              # (T, gates H, H)     what each step contributes to ∂E/∂W_s
+    void *terms_M                # (T, gates H, R)     likewise of a low rank; zeros at first, like the next
+    void *terms_N                # (T, H, R)
     void *terms_W_x              # (T, gates H, I)     what each step contributes to ∂E/∂W_x
     void *terms_W_y              # (O, H)              ∂E/∂W_y; zeros at first
     void *terms_S                # (T, B, width)       ∂E/∂S of each step

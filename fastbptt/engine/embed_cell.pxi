@@ -1,7 +1,7 @@
-# The C interface: the cell of a plan and its leaks, as embed_plan.pxi has the other options.
+# The C interface: the cell of a plan, its leaks and its rank, as embed_plan.pxi has the other options.
 #
-# A plan has one leak, a leak for each unit, or trained ones; each setter replaces what another one has set. A new option of one cell
-# belongs here.
+# A plan has one leak, a leak for each unit, or trained ones; each setter replaces what another one has set. A new option of the
+# recurrence belongs here.
 
 cdef int plan_set_cell(void *plan, int cell) noexcept nogil:
     """Set the cell, CELL_.... The layout of theta changes."""
@@ -65,5 +65,17 @@ cdef int plan_set_trained_leak(void *plan, int trained) noexcept nogil:
     cdef int status = flag_status(plan, trained)
     if status == STATUS_OK:
         e.plan.units.leak, e.plan.leaks, e.plan.trains_leak = 1, NULL, trained
+        settle(e)
+    return status
+
+
+cdef int plan_set_rank(void *plan, Py_ssize_t rank) noexcept nogil:
+    """Set the rank R of W_s = M N.T, or 0 for a full W_s. The layout of theta changes."""
+    cdef Embedded *e = <Embedded *> plan
+    cdef int status = plan_status(plan)
+    if status == STATUS_OK and not 0 <= rank <= e.plan.H:
+        status = STATUS_SIZE
+    if status == STATUS_OK:
+        e.plan.rank = rank
         settle(e)
     return status

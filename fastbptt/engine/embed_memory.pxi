@@ -53,6 +53,24 @@ cdef void give_block(Spans *s, const void *at, Py_ssize_t size, Py_ssize_t neede
 # ---- The memory that calls need
 
 
+cdef Py_ssize_t plan_parameters(const void *plan) noexcept nogil:
+    """Return P, the length of theta, or a status below 0."""
+    cdef int status = plan_status(plan)
+    return (<const Embedded *> plan).plan.P if status == STATUS_OK else status
+
+
+cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept nogil:
+    """Return the index in theta at which PARAMETER_... begins, or a status below 0."""
+    cdef int status = plan_status(plan)
+    cdef Py_ssize_t[10] begins
+    if status != STATUS_OK:
+        return status
+    if not 0 <= parameter < 10:
+        return STATUS_OPTION
+    find_parameters(&(<const Embedded *> plan).plan, begins)
+    return begins[parameter] if begins[parameter] >= 0 else STATUS_COMBINATION
+
+
 cdef unsigned long long hash_of(const void *at, Py_ssize_t bytes) noexcept nogil:
     """Return the FNV-1a hash (Fowler, Noll and Vo) of some bytes, taken eight at a time. It is never 0."""
     cdef const unsigned char *byte = <const unsigned char *> at
@@ -80,7 +98,7 @@ cdef void make_stamp(const Embedded *e, const EmbeddedBatch *b, Stamp *stamp) no
     memset(stamp, 0, sizeof(Stamp))
     stamp.magic, stamp.size, stamp.kernels = SAVED_MAGIC, e.size, e.kernels
     stamp.I, stamp.H, stamp.O = p.I, p.H, p.O
-    stamp.cell, stamp.activation, stamp.output_activation = p.units.form, p.activation, p.error.activation
+    stamp.cell, stamp.activation, stamp.output_activation, stamp.rank = p.units.form, p.activation, p.error.activation, p.rank
     stamp.bias, stamp.learns_initial_state, stamp.last, stamp.one_hot = e.bias, e.learns_initial_state, p.last, p.one_hot
     stamp.trains_leak, stamp.leak = p.trains_leak, p.units.leak
     if p.leaks != NULL:
@@ -105,7 +123,7 @@ cdef inline Py_ssize_t packing_bytes(const Call *c) noexcept nogil:
 cdef Py_ssize_t bytes_needed(const Embedded *e, const Call *c, Shared *shared) noexcept nogil:
     """Return the bytes of scratch of a call that is divided into shards, on one thread, or a status below 0."""
     cdef Py_ssize_t used
-    if <double> shards_of(c) * e.plan.P * e.size > 2.0**62:
+    if <double> shards_of(c) * e.plan.effective * e.size > 2.0**62:
         return STATUS_TOO_LARGE
     if e.size == sizeof(float):
         used = lay_out_shared(&e.plan, c, e.kernels, <const float *> NULL, NULL, 1, shared)

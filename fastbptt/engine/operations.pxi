@@ -270,7 +270,8 @@ cdef class Engine(EngineCalls):
     def gradient_terms(self, theta, Batch batch not None, CallOptions options not None, Py_ssize_t t):
         """Return the dict of what each step contributes to the gradient of step t's error, 0 <= t < T.
 
-        "W_s" is (t+1, H, H), "W_x" (t+1, H, I), "W_y" (O, H) and "S" (t+1, B, H). weights, lengths and resets are None.
+        "W_s" is (t+1, H, H), "W_x" (t+1, H, I), "W_y" (O, H) and "S" (t+1, B, H). With a rank, "M" (t+1, H, R) and "N" (t+1,
+        H, R) replace "W_s". weights, lengths and resets are None.
         """
         cdef Call c
         cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O, G = self.plan.gates
@@ -290,6 +291,13 @@ cdef class Engine(EngineCalls):
         if c.B == 0:
             W_s.fill(0)
             W_x.fill(0)
+        if self.plan.rank > 0:
+            M = self.fresh(3, t + 1, G * H, self.plan.rank, &c.terms_M)
+            N = self.fresh(3, t + 1, H, self.plan.rank, &c.terms_N)
+            M.fill(0)
+            N.fill(0)
+            self.run(&c)
+            return {"M": M, "N": N, "W_x": W_x, "W_y": W_y, "S": S}
         self.run(&c)
         return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
 

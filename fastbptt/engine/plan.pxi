@@ -54,7 +54,9 @@ cdef struct Plan:
     double dropout               # probability that a hidden unit is dropped
     ErrorOptions error           # loss, output activation g2, K and the scale of the reduction
     # Offset of each parameter in theta, -1 if it does not exist; P is the length of theta
-    Py_ssize_t W_x, W_s, b_s, b_n, leak_logit, W_y, b_y, S_0, P
+    Py_ssize_t W_x, W_s, M, N, b_s, b_n, leak_logit, W_y, b_y, S_0, P
+    Py_ssize_t rank              # R of W_s = M N.T; 0 if W_s is a parameter
+    Py_ssize_t effective         # length of the effective parameters: P, and with a rank W_s behind theta
     bint trains_leak             # leak_logit exists
     bint mean                    # the reduction is the mean, else the sum
     bint last                    # outputs and errors exist only at each sequence's last step
@@ -65,7 +67,7 @@ cdef struct Plan:
     bint reads                   # the network has a readout; else its outputs are the states
     bint reverse                 # the recurrence runs from each sequence's last step to its first
     Py_ssize_t penalties         # number of penalties on parameters
-    Penalty[8] penalty           # of these, the first `penalties` are in use
+    Penalty[10] penalty          # of these, the first `penalties` are in use
     double rate_penalty          # factor of the mean of S² in the loss
     double omega                 # factor of Ω in the loss
     bint drops_noise             # set ∂E/∂S to 0 where it is only rounding noise: this engine or another one of the
@@ -96,11 +98,15 @@ cdef void place_parameters(Plan *p, bint bias, bint learn_initial_state) noexcep
     """Compute the offset of each parameter in theta, the length P of theta, and the sizes that depend on the cell."""
     cdef const CellRow *cell = &cell_rows[p.units.form]
     p.gates, p.width = cell.gates, 2 * p.H if cell.state == BOTH_CARRIES else p.H
-    p.W_x = p.W_s = p.b_s = p.b_n = p.leak_logit = p.W_y = p.b_y = p.S_0 = -1
+    p.W_x = p.W_s = p.M = p.N = p.b_s = p.b_n = p.leak_logit = p.W_y = p.b_y = p.S_0 = -1
     p.P = 0
     if p.recurs:
-        p.W_x, p.W_s = 0, p.gates * p.H * p.I
-        p.P = p.W_s + p.gates * p.H * p.H
+        p.W_x, p.P = 0, p.gates * p.H * p.I
+    if p.recurs and p.rank > 0:
+        p.M, p.N = p.P, p.P + p.gates * p.H * p.rank
+        p.P = p.N + p.H * p.rank
+    elif p.recurs:
+        p.W_s, p.P = p.P, p.P + p.gates * p.H * p.H
     if bias and p.recurs:
         p.b_s, p.P = p.P, p.P + p.gates * p.H
     if bias and p.recurs and cell.product == APART:
@@ -113,3 +119,6 @@ cdef void place_parameters(Plan *p, bint bias, bint learn_initial_state) noexcep
         p.b_y, p.P = p.P, p.P + p.O
     if learn_initial_state and p.recurs:
         p.S_0, p.P = p.P, p.P + p.width
+    p.effective = p.P
+    if p.recurs and p.rank > 0:
+        p.W_s, p.effective = p.P, p.P + p.gates * p.H * p.H

@@ -13,13 +13,17 @@ cdef struct Shared:
     Py_ssize_t bytes             #                   size of one thread's workspace
     char *workspaces             # (threads, bytes)
     Py_ssize_t saved             #                   bytes per shard of the saved arrays, if they lie in external memory
-    void *partials               # (shards, P)       gradient of each shard; a single shard writes to the call's gradient
+    void *gradient               # (effective,)      ∂E/∂ the effective parameters; without a rank the call's gradient
+    void *partials               # (shards, effective)  gradient of each shard; a single shard writes to `gradient`
     double *totals               # (shards,)         Σ m e
     double *squares              # (shards,)         Σ S²; absent without a penalty on rates
     double *omega_sums           # (shards,)         sum of Ω; absent without omega, like the next two
     Py_ssize_t *omega_rows       # (shards,)         rows in that sum
     void *omega_slopes           # (shards, H, H)    derivative of that sum with respect to W_s
-    void *theta                  # (P,)              effective parameters; absent without parametrizations
+    void *theta                  # (effective,)      effective parameters; absent without parametrizations and rank
+    void *product                # (gates H, ldh)    W_s or its gradient; absent without a rank, like the next two
+    void *factor                 # (gates H, ldr)    M or its gradient
+    void *packed_factor          # (R, ldh) or (H, ldr)  N.T or N, packed
     void *P_x                    # (I, gates ldh)    W_x.T, packed for forward; for token ids a table with one row per id
     void *P_s                    # (H, gates ldh)    W_s.T, packed for forward
     void *P_y                    # (H, ldo)          W_y.T, packed for forward
@@ -210,7 +214,8 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
 
 cdef bint countable(const Plan *p, const Call *c) noexcept nogil:
     """Return whether the sizes that `lay_out` computes stay far below the limit of Py_ssize_t."""
-    return 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 16 * p.H + p.O + c.error.K) + 64.0 * p.P <= 2.0**62
+    return 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 16 * p.H + p.O + c.error.K) + (
+        128.0 if p.rank > 0 else 64.0) * p.effective <= 2.0**62
 
 
 cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base, int threads,
@@ -220,7 +225,7 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
     If `base` is NULL, only the bytes are counted. `of` is never read: its type selects float32 or float64.
     """
     cdef Py_ssize_t used = 0, size = sizeof(floating), gates = p.gates
-    cdef Py_ssize_t ldi = padded(k, p.I, of), ldh = padded(k, p.H, of), ldo = padded(k, p.O, of)
+    cdef Py_ssize_t ldi = padded(k, p.I, of), ldh = padded(k, p.H, of), ldo = padded(k, p.O, of), ldr
     cdef Workspace w
     shared.rows = c.rows
     shared.shards = shards_of(c)
@@ -240,11 +245,19 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
         shared.keeps = take(base, &used, 1, ldh, size)
         shared.noise_scales = <double *> take(base, &used, 1, p.H, sizeof(double))
     shared.totals = <double *> take(base, &used, shared.shards, 1, sizeof(double))
-    if p.maps != NULL:
-        shared.theta = take(base, &used, 1, p.P, size)
-    shared.partials = c.gradient
+    if p.maps != NULL or p.rank > 0:
+        shared.theta = take(base, &used, 1, p.effective, size)
+    if p.rank > 0:
+        ldr = padded(k, p.rank, of)
+        shared.product = take(base, &used, gates * p.H, ldh, size)
+        shared.factor = take(base, &used, gates * p.H, ldr, size)
+        shared.packed_factor = take(base, &used, 1, max(p.rank * ldh, p.H * ldr), size)
+    shared.gradient = c.gradient
+    if c.gradient != NULL and p.rank > 0:
+        shared.gradient = take(base, &used, 1, p.effective, size)
+    shared.partials = shared.gradient
     if c.gradient != NULL and shared.shards > 1:
-        shared.partials = take(base, &used, shared.shards, p.P, size)
+        shared.partials = take(base, &used, shared.shards, p.effective, size)
     if c.rates != 0:
         shared.squares = <double *> take(base, &used, shared.shards, 1, sizeof(double))
     if c.omega != 0:

@@ -52,6 +52,7 @@ OPTIONS = (
     Option("reduction", "mean", checks.one_of(REDUCTIONS), None, "reduction", lanes=True),
     Option("dtype", "float32", checks.dtype, "dtype", estimators=False, lanes=True),
     Option("initializer", None, None),
+    Option("rank", None, checks.rank, constrains=True, quiet=True),
     Option("bias", True, _checks.flag, "bias", lanes=True),
     Option("learn_initial_state", False, _checks.flag, "learn_initial_state", lanes=True),
     Option("output", "sequence", checks.one_of(OUTPUTS), None, "output"),
@@ -91,6 +92,7 @@ def configuration(given: Mapping[str, Any]) -> dict[str, Any]:
     config = {option.name: option.check(option.name, given[option.name]) for option in OPTIONS if option.check is not None}
     config["leak"] = units.fit_to_layers(config["leak"], config["hidden_size"])
     cells.refuse_options_of_others(config, given["dt"], given["tau"])
+    parametrizations.refuse_with_low_rank(config)
     units.check_trained_leak(config)
     return config
 

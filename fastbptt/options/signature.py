@@ -21,6 +21,7 @@ from .._types import (
     OutputActivation,
     Penalty,
     PerUnit,
+    Rank,
     Reduction,
 )
 
@@ -37,6 +38,7 @@ class PopulationOptions(TypedDict, total=False):
     reduction: Reduction
     dtype: DTypeLike
     initializer: Initializer | None
+    rank: Rank | None
     bias: Bool
     learn_initial_state: Bool
     output: Output

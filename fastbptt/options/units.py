@@ -100,7 +100,8 @@ def leak_of_layer(leak, layer, H):
 
 def given_leaks(config, shapes):
     """Return the leaks (H,) of the units with which a network starts, float64, by the name suffix of the recurrence."""
-    suffixes = {name.removeprefix("W_s"): shape[1] for name, shape in shapes.items() if name.startswith("W_s")}
+    suffixes = {name[3:] if name.startswith("W_s") else name[1:]: shape[1] if name.startswith("W_s") else shape[0]
+                for name, shape in shapes.items() if name.startswith(("W_s", "N"))}  # N of a low rank replaces W_s
     return {suffix: leak_of_layer(config["leak"], int(suffix.removesuffix("_reverse").removeprefix("_l") or 0), H)
             for suffix, H in suffixes.items()}
 

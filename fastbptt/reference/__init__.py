@@ -45,6 +45,13 @@ if the entry is trainable, else 0.
 
 Here sign(0) = 1, so an entry that is 0 can still change.
 
+**Low rank.** If `parameters` has M (G·H, R) and N (H, R) in place of W_s, every line uses the product, after `maps` has acted on
+M and N (Mastrogiuseppe and Ostojic 2018; Dubreuil et al. 2022; Valente, Pillow and Ostojic 2022):
+
+    W_s = M Nᵀ ;  ∂E/∂M = ∂E/∂W_s N ;  ∂E/∂N = ∂E/∂W_sᵀ M
+
+The penalties l1 and l2 act on M and N. Ω reads W_s. The names of further recurrences have the suffixes below: M_l1, N_reverse.
+
 **Layers.** Layer l >= 1 has its own W_x_l<l>, W_s_l<l>, b_s_l<l> and S_0_l<l>. Its X are the states of the layer below. The
 output reads the last layer. ∂E/∂X of a layer is added to ∂E/∂S of the layer below.
 
@@ -151,7 +158,9 @@ Neural Computation 2:490 (truncation); Cho et al. 2014, EMNLP:1724 (GRU); Hochre
 9:1735, and Gers, Schmidhuber and Cummins 2000, Neural Computation 12:2451 (LSTM and its forget gate); Pascanu, Mikolov and
 Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song, Yang and Wang 2016, PLoS Computational Biology 12:e1004792
 (Dale's law by an absolute value, leaky units, a penalty on rates); Quax, D'Asaro and van Gerven 2020, Neural Computation 32:1033,
-and Perez-Nieves et al. 2021, Nature Communications 12:5791 (time constants of units, and trained ones).
+and Perez-Nieves et al. 2021, Nature Communications 12:5791 (time constants of units, and trained ones); Mastrogiuseppe and
+Ostojic 2018, Neuron 99:609, Dubreuil et al. 2022, Nature Neuroscience 25:783, and Valente, Pillow and Ostojic 2022, NeurIPS
+(low rank).
 """
 
 from __future__ import annotations

@@ -215,7 +215,8 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
             through = r.through._replace(mask=np.broadcast_to(r.through.mask, (*r.resets.shape, r.p["W_s"].shape[1]))[begins])
             gradients["S_0" + r.suffix] = column_sums(row.to_before(
                 r.units, delta[begins], dS_t[r.suffix][begins], r.R[begins], r.before[begins], through))
-    gradients = {name: gradients[name] for name in p}
+    # M and N act only through W_s = M Nᵀ: `pulled_back` adds its gradient to theirs
+    gradients = {name: gradients[name] if name in gradients else np.zeros_like(p[name]) for name in p}
     if input_gradient:
         gradients["X"] = dX
     if initial_state_gradient:
@@ -229,7 +230,7 @@ def _refuse_gradient_of_ids(X, input_gradient):
 
 
 def _refuse_truncation(parameters, tbptt, omega=0):
-    if tbptt is not None and "W_s_reverse" in parameters:
+    if tbptt is not None and "W_x_reverse" in parameters:
         raise ValueError("tbptt requires bidirectional=False: a reverse recurrence reads later steps, which are not constant")
     if tbptt is not None and omega:
         raise ValueError(f"omega requires tbptt=None, got tbptt={tbptt}: truncation gives a separate ∂E/∂S for each window")

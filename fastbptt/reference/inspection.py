@@ -44,7 +44,8 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
     Returns
     -------
     dict of arrays: "W_s" (t+1, G·H, H) and "W_x" (t+1, G·H, I), the terms of each step; "W_y" (O, H), which has a single term;
-    "S" (t+1, B, states·H), ∂E_t/∂S_i for the state after X[i]. The terms are summed over the batch, without weights and
+    "S" (t+1, B, states·H), ∂E_t/∂S_i for the state after X[i]. "M" (t+1, G·H, R) and "N" (t+1, H, R) replace "W_s" if they do
+    in `parameters`: the terms of W_s times N and M. The terms are summed over the batch, without weights and
     reduction. Their sum over i and t is the gradient for reduction="sum".
 
     Raises
@@ -88,7 +89,7 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
 
     For the LSTM, both are of h, and the norms and `whole` of c follow. ∂E_t/∂c_i holds h_i fixed, so it is 0 at i = t.
     """
-    run = _forward(parameters, X, initial_state, _units(activation, units))
+    run = _forward(effective(parameters), X, initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
     errors = range(len(X)) if errors is None else errors
     weights = np.ones(Z.shape[:2]) if weights is None else _normal(weights, Z.real.dtype)
@@ -123,6 +124,7 @@ def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activatio
 
     Leading axes are broadcast.
     """
+    parameters = effective(parameters)
     units = _of_one_layer(parameters, Units(activation, leak, leak_form, cell=cell, reset_after=reset_after))
     if len(units.row.gates) > 1:
         return _step(units, parameters, S, X)[0]
@@ -135,6 +137,7 @@ def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activatio
 def argument(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: Any = 1.0,
              leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
     """Return the argument of g1 (..., H) in the step of `next_state` for one gate: A_t, or S_t in the current form."""
+    parameters = effective(parameters)
     units = _of_one_layer(parameters, Units(activation, leak, leak_form))
     A = _pre_activation(parameters, units, S, X)
     return A if leak_form == "rate" else units.keep * S + units.leak * A
@@ -151,6 +154,7 @@ def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation:
     - (1 - leak) 1 + leak W_s diag(g1'(R_{t-1})) in the current form,
     - the backward step of `cells` for each row of the unit matrix, for gated cells.
     """
+    parameters = effective(parameters)
     units = _of_one_layer(parameters, Units(activation, leak, leak_form, cell=cell, reset_after=reset_after))
     if len(units.row.gates) > 1:
         new, saved, S, through = _step(units, parameters, S, X)
@@ -175,6 +179,7 @@ def kept(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Act
     It has the gates and candidates of gated cells: r, z, n and hn of a GRU, i, f, g, o, tanh_c and c_before of an LSTM. The
     arguments are those of `next_state`. It is empty for plain units.
     """
+    parameters = effective(parameters)
     units = _of_one_layer(parameters, Units(activation, leak, leak_form, cell=cell, reset_after=reset_after))
     names = units.row.saves
     return dict(zip(names, np.split(_step(units, parameters, S, X)[1], len(names), axis=-1))) if names else {}

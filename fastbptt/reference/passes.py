@@ -26,8 +26,8 @@ def recurrences(parameters: Parameters) -> list[list[str]]:
 
     They are [[""]] for one layer and direction, [["", "_reverse"], ["_l1", "_l1_reverse"]] for two of each.
     """
-    layers, ends = [], ("", "_reverse") if "W_s_reverse" in parameters else ("",)  # type: ignore[var-annotated]
-    while "W_s" + (level := f"_l{len(layers)}" if layers else "") in parameters:
+    layers, ends = [], ("", "_reverse") if "W_x_reverse" in parameters else ("",)  # type: ignore[var-annotated]
+    while "W_x" + (level := f"_l{len(layers)}" if layers else "") in parameters:
         layers.append([level + end for end in ends])
     return layers
 

@@ -152,6 +152,10 @@ CASES = {
     "lstm, lengths and resets": (dict(cell="lstm", learn_initial_state=True, bias=False), (20, 7),
                                  dict(lengths=True, resets=True, initial_state=False)),
     "lstm, the last step": (dict(cell="lstm", output="last"), (1, 4), dict()),
+    "a low rank": (dict(rank=2, l1={"M": 1e-2, "N": 0.1}, l2=1e-3, learn_initial_state=True), (20, 7),
+                   dict(lengths=True, resets=True, weights=True)),
+    "a rank of gates": (dict(cell="gru", rank=1, l2=1e-3), (20, 4), dict()),
+    "no step of a low rank": (dict(rank=9), (0, 4), dict()),
     "no step of any sequence": (dict(), (0, 4), dict(lengths=True, resets=True)),
     "leaky units": (dict(leak=0.3), (20, 4), dict(weights=True)),
     "a leak of each unit, of states": (dict(leak=LEAKS, leak_form="current", learn_initial_state=True), (20, 7),
@@ -658,10 +662,12 @@ def test_options_that_there_are_not_change_nothing(dtype):
             (c.plan_set_output(plan, 2), "OPTION"),
             (c.plan_set_learnt_initial_state(plan, 3), "OPTION"), (c.plan_set_cell(plan, 6), "OPTION"),
             (c.plan_set_cell(plan, -1), "OPTION"), (c.plan_set_one_hot(plan, 2), "OPTION"),
-            (c.plan_set_penalty(plan, 8, 1, 1), "OPTION"), (c.plan_set_penalty(plan, 0, -1, 0), "NUMBER"),
+            (c.plan_set_penalty(plan, 10, 1, 1), "OPTION"), (c.plan_set_penalty(plan, 0, -1, 0), "NUMBER"),
             (c.plan_set_penalty(plan, 0, 0, nan), "NUMBER"), (c.plan_set_truncation(plan, 0, 1), "SIZE"),
             (c.plan_set_truncation(plan, -1, -1), "SIZE"), (c.plan_allow_blas(plan, 2), "OPTION"),
-            (c.plan_parameter_offset(plan, 8), "OPTION"), (c.scratch_bytes(plan, plan, 0), "NOT_A_BATCH"),
+            (c.plan_parameter_offset(plan, 10), "OPTION"), (c.plan_set_rank(plan, -1), "SIZE"),
+            (c.plan_set_rank(plan, 10), "SIZE"), (c.plan_parameter_offset(plan, c.PARAMETER_M), "COMBINATION"),
+            (c.scratch_bytes(plan, plan, 0), "NOT_A_BATCH"),
             (c.plan_check(None), "NULL"), (c.plan_set_bias(None, 1), "NULL"), (c.batch_set_ids(plan, None), "NOT_A_BATCH")):
         assert status == getattr(c, f"STATUS_{expected}")
     P, arrays, one = net.theta.size, [np.zeros(net.theta.size, dtype) for _ in range(4)], np.zeros(1)

@@ -86,6 +86,9 @@ VALUES = {
 GATED = {**VALUES, "activation": tuple(name for name in ACTIVATIONS if name not in ("silu", "gelu")), "units": ("plain",),
          "leaks": ("one",), "omega": (False,), "cell": ("gru", "gru_before", "lstm"), "norms": (False, True),
          "optimizer": ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam")}
+# What networks of a low rank draw, plain and leaky ones and those of gated cells: another width of M and N
+RANKS = (1, 2, 5)
+LOW_RANK = {**VALUES, "rank": RANKS, "norms": (False, True)}, {**GATED, "rank": RANKS}
 
 
 class Kind(NamedTuple):
@@ -121,6 +124,7 @@ class Kind(NamedTuple):
     norms: bool = False  # l1 and l2
     optimizer: str = "sgd"
     leaks: str = "one"
+    rank: int = 0  # of W_s, as far as there are units; 0: W_s is a parameter
 
     @property
     def is_gated(self):
@@ -209,10 +213,10 @@ class Call:
                   input_noise_std=0.2 if kind.draws in ("noise", "both") and not kind.ids else 0.0,
                   recurrent_dropout=0.3 if kind.draws in ("dropout", "both") else 0.0,
                   rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega, bidirectional=kind.layers == "both directions",
-                  **CELLS.get(kind.cell, {}), **({"l1": 0.02, "l2": 0.01} if kind.norms else {}),
+                  rank=ranks_of(kind), **CELLS.get(kind.cell, {}), **({"l1": 0.02, "l2": 0.01} if kind.norms else {}),
                   **with_trained_leaks(maps_of(kind), kind), **{"reduction": kind.reduction, **options})
         for name, value in self.parameters.items():
-            if net.parameters[name].shape == value.shape:  # else `with_shapes` is at work
+            if name in net.parameters and net.parameters[name].shape == value.shape:  # else `with_shapes` is at work
                 net.parameters[name] = value
         if kind.shards == "several":
             core = net._engines["core"]
@@ -250,9 +254,20 @@ def sizes_of(kind):
     return {"one": kind.H, "two": (kind.H, 4), "both directions": (kind.H, 3)}[kind.layers]
 
 
+def ranks_of(kind):
+    """The option rank: as many as drawn, and no more than a layer has units."""
+    sizes = sizes_of(kind)
+    ranks = tuple(min(kind.rank, H) for H in (sizes if isinstance(sizes, tuple) else (sizes,)))
+    return None if not kind.rank else ranks
+
+
 def maps_of(kind):
-    """Maps on W_s and W_y, of the first layer where there are several."""
+    """Maps on W_s and W_y, of the first layer where there are several. With a rank, M has those of W_s."""
     gates = {"gru": 3, "gru_before": 3, "lstm": 4}.get(kind.cell, 1)
+    if kind.rank:
+        present = np.random.default_rng(kind.H).random((gates * kind.H, min(kind.rank, kind.H))) < 0.7
+        return {"none": {}, "present": {"connectivity": {"M": present}}, "frozen": {"trainable": {"M": present, "N": False}},
+                "signs": {"nonnegative": ("M", "N")}}[kind.maps]
     present = np.random.default_rng(kind.H).random((gates * kind.H, kind.H)) < 0.7
     return {"none": {}, "present": {"connectivity": {"W_s": present}}, "frozen": {"trainable": {"W_s": present, "W_y": False}},
             "signs": {"nonnegative": ("W_s",), "trainable": {"W_y": False}}}[kind.maps]
@@ -285,6 +300,9 @@ def with_shapes(call, seed=5):
     parameters = {name: call.parameters[name] if name in call.parameters and call.parameters[name].shape == value.shape
                   else drawn(value.shape, 0.9 / np.sqrt(value.shape[-1])) for name, value in net.parameters.items()}
     parameters |= {name: bounded(value, call.kind) for name, value in parameters.items() if name.startswith("W_s")}
+    for name in [name for name in parameters if name.startswith("M")]:
+        W_s = np.abs(parameters[name]) @ np.abs(parameters["N" + name[1:]]).T
+        parameters[name] = np.float32(parameters[name] * min(1, 0.6 / np.linalg.norm(W_s, 2))).astype(float)
     state = call.initial_state
     if state is not None:
         state = tuple(drawn((len(state), width), 1) for width in net._widths)
@@ -293,7 +311,8 @@ def with_shapes(call, seed=5):
 
 
 def call_of(kind, seed=0):
-    drawn_by = repr(kind).replace(", leaks='one'", "") if kind.is_gated else repr(kind).split(", cell=")[0] + ")"
+    drawn_by = repr(kind) if kind.rank else repr(kind).split(", rank=")[0] + ")"
+    drawn_by = drawn_by.replace(", leaks='one'", "") if kind.is_gated or kind.rank else repr(kind).split(", cell=")[0] + ")"
     rng = np.random.default_rng([seed, *map(ord, drawn_by)])
     head, last = HEADS_BY_NAME[kind.head], kind.output == "last"
     choice = Choice(kind.bias, kind.state in ("learnt", "both"), kind.state in ("given", "both"),
@@ -310,7 +329,7 @@ def call_of(kind, seed=0):
     X = rng.integers(kind.I, size=(kind.T, kind.B)) if kind.ids else case.X[:kind.T]
     call = Call(kind, head, case.parameters, X, D, dY, weights, case.initial_state, lengths_of(kind, rng),
                 resets_of(kind, rng), tbptt_of(kind, rng))
-    if kind.is_gated:
+    if kind.is_gated or kind.rank:
         return with_shapes(call, int(rng.integers(2**32)))
     return call if kind.layers == "one" else with_shapes(call)
 
@@ -610,6 +629,15 @@ def test_core_and_reference_agree_on_random_kinds_of_gated_cells(turn):
         check(call_of(random_kind(rng, GATED), turn))
 
 
+@pytest.mark.quick
+@pytest.mark.share(4)
+@pytest.mark.parametrize("turn", range(10))
+def test_core_and_reference_agree_on_random_kinds_of_low_rank(turn):
+    rng = np.random.default_rng([turn, 2])
+    for values in LOW_RANK * max(1, DRAWS // 40):
+        check(call_of(random_kind(rng, values), turn))
+
+
 def swept_kinds(lengths, resets, output, ids):
     """Two kinds with these sequences, drawn by these values: any one, and one without kinks, for float32."""
     fixed = {"lengths": lengths, "resets": resets, "output": output, "ids": ids, "T": 7, "B": 5, "state": "learnt"}
@@ -651,10 +679,11 @@ def test_core_and_reference_agree_over_many_blocks(weights, resets, output):
 
 
 @pytest.mark.skipif(not THOUSANDS, reason="takes minutes: FASTBPTT_KINDS is not set")
-@pytest.mark.parametrize("values, share", [(VALUES, 1), (GATED, 4)], ids=["plain", "gated"])
+@pytest.mark.parametrize("values, share", [(VALUES, 1), (GATED, 4), *((values, 8) for values in LOW_RANK)],
+                         ids=["plain", "gated", "low rank", "gated of low rank"])
 @pytest.mark.parametrize("part", range(HALVES), ids=lambda part: f"part{part}")
 def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
-    """Kinds of plain and leaky networks, and a quarter as many of gated ones."""
+    """Kinds of plain and leaky networks, a quarter as many of gated ones, and an eighth of each with a low rank."""
     hypothesis = pytest.importorskip("hypothesis")
     st = hypothesis.strategies
     every = {name: (default,) for name, default in Kind._field_defaults.items()} | values

@@ -131,6 +131,7 @@ def plan_of(net, tbptt=None):
     ok(of_type(net, "plan_init")(plan, plan.size, net.input_size, net.hidden_size, net.output_size))
     loss, parameter = net.loss if isinstance(net.loss, tuple) else (net.loss, None)
     ok(c.plan_set_cell(plan, cell_of(net)))
+    ok(c.plan_set_rank(plan, net.rank or 0))
     if "leak_logit" in net.parameters:
         ok(c.plan_set_trained_leak(plan, 1))
     elif isinstance(net.leak, np.ndarray):
@@ -153,7 +154,7 @@ def plan_of(net, tbptt=None):
     ok(c.plan_set_output(plan, getattr(c, f"OUTPUT_{net.output.upper()}")))
     ok(c.plan_set_one_hot(plan, net.one_hot))
     for name in net.parameters:
-        l1, l2 = (penalty.get(name, 0) if isinstance(penalty, dict) else penalty * (name in ("W_x", "W_s", "W_y"))
+        l1, l2 = (penalty.get(name, 0) if isinstance(penalty, dict) else penalty * (name in ("W_x", "W_s", "M", "N", "W_y"))
                   for penalty in (net.l1, net.l2))
         ok(c.plan_set_penalty(plan, getattr(c, f"PARAMETER_{name.upper()}"), l1, l2))
     if tbptt is not None:

@@ -84,6 +84,7 @@ RUNS = {
                                                           "output_activation": "softmax"}, {}),
     "maps": (("X", "D"), {"dale_ratio": 0.6, "autapses": False, "trainable": {"W_x": False}, "l2": 1e-2},
              {"optimizer": optimizers.AdamW(0.02, weight_decay=0.1)}),
+    "low rank": (("X", "D", "lengths"), {"rank": 2, "l2": 1e-2, "trainable": {"N": False}}, {}),
 }
 
 
